@@ -1,0 +1,22 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
+
+export default defineConfig({
+  resolve: {
+    // Tests read the sources: no build is needed, and coverage maps to what is edited.
+    alias: [
+      { find: /^@wpo\/(data|gemma|trainer)\/node$/, replacement: source('$1/src/node.ts') },
+      { find: /^@wpo\/(loss|data|gemma|trainer|tensorflow)$/, replacement: source('$1/src/index.ts') },
+    ],
+  },
+  test: {
+    include: ['packages/*/test/**/*.test.ts', 'e2e/**/*.test.ts'],
+    // TensorFlow is native code: one process a file, and no more of them than there are cores here.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+});
