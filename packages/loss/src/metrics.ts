@@ -1,0 +1,49 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Means over a batch's pairs, in TRL's names, and what the weights came to. */
+export type LossMetrics = {
+  'rewards/chosen': number;
+  'rewards/rejected': number;
+  /** The share of pairs whose chosen answer has the higher reward, 0 to 1. */
+  'rewards/accuracies': number;
+  'rewards/margins': number;
+  'wpo/weight': number;
+  'wpo/weight_min': number;
+  'wpo/weight_max': number;
+};
+
+/** What `lossMetrics` reads of a `wpoLoss` result. */
+export interface Rewarded {
+  chosenRewards: tf.Tensor1D;
+  rejectedRewards: tf.Tensor1D;
+  margins: tf.Tensor1D;
+  weights: tf.Tensor1D;
+}
+
+/** Plain numbers to log. Reads the tensors once, so it waits for the device. */
+export function lossMetrics(result: Rewarded): LossMetrics {
+  const { chosenRewards, rejectedRewards, margins, weights } = result;
+  const all = tf.tidy(() => tf.concat([chosenRewards, rejectedRewards, margins, weights]));
+  const values = all.dataSync();
+  all.dispose();
+  const pairs = chosenRewards.size;
+  const [chosen, rejected, margin, weight] = [0, 1, 2, 3].map((i) => values.subarray(i * pairs, (i + 1) * pairs)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  return {
+    'rewards/chosen': mean(chosen),
+    'rewards/rejected': mean(rejected),
+    'rewards/accuracies': chosen.filter((reward, i) => reward > rejected[i]!).length / pairs,
+    'rewards/margins': mean(margin),
+    'wpo/weight': mean(weight),
+    'wpo/weight_min': Math.min(...weight),
+    'wpo/weight_max': Math.max(...weight),
+  };
+}
+
+function mean(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,67 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { AnswerTokens } from './answer';
+import { checkFloats, checkShape } from './checks';
+import { detached, differentiable } from './gradient';
+
+// B: answers, T: tokens of the longest one, V: vocabulary.
+
+/**
+ * What weights and losses need of a model's logits: each answer token's log p, log Σ_v p_v² and log max_v p_v.
+ *
+ * Gradient flows through `logps` alone. A vocabulary entry may be −∞ (ruled out), logits may be as large as float32
+ * allows, and logits and labels at padding may be anything (−100 is usual): none of it makes a NaN. A label outside the
+ * vocabulary on an answer's token does, for `checkLogps` to find.
+ *
+ * @param logits `[B, T, V]`, float32: row t predicts label t, so shift them against the tokens beforehand.
+ * @param labels `[B, T]`, int32.
+ * @param mask `[B, T]`, any dtype: 1 on the answer's tokens.
+ * @returns each `[B, T]`, 0 at padding, with a copy of the mask; all four are the caller's to dispose.
+ * @throws where shapes or dtypes do not match.
+ */
+export function tokenTerms(logits: tf.Tensor3D, labels: tf.Tensor2D, mask: tf.Tensor): Required<AnswerTokens> {
+  checkFloats('tokenTerms', 'logits', logits, 'answers, tokens, vocabulary');
+  const [, , vocabulary] = logits.shape;
+  checkShape('tokenTerms', 'labels', labels, logits.shape.slice(0, 2));
+  checkShape('tokenTerms', 'mask', mask, logits.shape.slice(0, 2));
+  if (labels.dtype !== 'int32') {
+    throw new Error(
+      `tokenTerms: labels are ${labels.dtype}, but int32 was wanted. Cast them with tf.cast(x, 'int32').`,
+    );
+  }
+  return tf.tidy(() => {
+    const answer = tf.cast(mask, 'bool'); // [B, T]
+    const [top, logSum, logSumSquares] = tf.split(
+      detached([], () => logitStatistics(logits)),
+      3,
+      2,
+    ) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D]; // each [B, T, 1]
+    const atAnswer = (x: tf.Tensor3D) => tf.where<tf.Tensor2D>(answer, tf.squeeze<tf.Tensor2D>(x, [2]), 0);
+    const logps = differentiable(
+      [logits],
+      (save) => {
+        const known = tf.logicalAnd(tf.greaterEqual(labels, 0), tf.less(labels, vocabulary));
+        const label = tf.where(tf.logicalAnd(answer, known), labels, tf.zerosLike(labels)); // [B, T]
+        save([logits, top, logSum, label, answer]);
+        const logit = tf.gather(logits, label, 2, 2); // [B, T]
+        const logp: tf.Tensor2D = tf.sub(tf.sub(logit, tf.squeeze(top, [2])), tf.squeeze(logSum, [2]));
+        return tf.where<tf.Tensor2D>(answer, tf.where(known, logp, Number.NaN), 0);
+      },
+      (dy, [x, top, logSum, label, answer]) => {
+        // d log p_label / d logits = onehot(label) − p; [B, T, V]
+        const p = tf.tidy(() => tf.exp(tf.sub(tf.sub(x!, top!), logSum!)));
+        const slope = tf.sub(tf.oneHot(label!, vocabulary), p);
+        return [tf.where(tf.expandDims(answer!, 2), tf.mul(tf.expandDims(dy, 2), slope), 0)];
+      },
+    );
+    return { logps, logSumSquares: atAnswer(logSumSquares), logMax: atAnswer(tf.neg(logSum)), mask: tf.clone(mask) };
+  });
+}
+
+/** max x, log Σ exp(x − max x) and log Σ p² over the vocabulary, side by side: `[B, T, 3]`. */
+function logitStatistics(logits: tf.Tensor3D): tf.Tensor3D {
+  const top = tf.max(logits, 2, true); // [B, T, 1]
+  const p = tf.tidy(() => tf.exp(tf.sub(logits, top))); // [B, T, V], unnormalised: its largest is 1
+  const logSum = tf.log(tf.sum(p, 2, true));
+  const logSumSquares = tf.sub(tf.log(tf.sum(tf.square(p), 2, true)), tf.mul(logSum, 2));
+  return tf.concat<tf.Tensor3D>([top, logSum, logSumSquares] as tf.Tensor3D[], 2);
+}
