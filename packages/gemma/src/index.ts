@@ -1,1 +1,18 @@
-export {};
+export { type Gemma2Config, gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
+export { type GenerateOptions, generate, generateTokens, sequenceLogits } from './generate';
+export type { Block, Gemma2 } from './model';
+export {
+  type AttentionScale,
+  type AttentionSpan,
+  composed,
+  type Kernels,
+  type Result,
+  type Rotation,
+  type Value,
+  type Weight,
+} from './ops/kernels';
+export type { TokenPair } from './pack';
+export { type Parameter, parameter } from './parameter';
+export { type AnswerTerms, type Forward, type GemmaPolicy, gemmaPolicy, type PairGradient } from './policy';
+export { type SamplingOptions, seededRandom } from './sample';
+export { loadWeights, parametersOf, type TensorSource, tensorShapes } from './weights';

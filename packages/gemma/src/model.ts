@@ -1,0 +1,72 @@
+import type { Gemma2Config } from './config';
+import type { AttentionSpan, Rotation, Value, Weight } from './ops/kernels';
+import type { Tape } from './tape';
+
+// Gemma-2, top to bottom. Sources: arXiv 2408.00118; google/gemma_pytorch gemma/model.py; transformers modeling_gemma2.py.
+//
+// T tokens, H hidden width, N query heads, K key heads, D head width, S keys, F feed-forward width, V vocabulary.
+
+export interface Gemma2<W extends Weight = Weight> {
+  readonly config: Gemma2Config;
+  readonly embedding: W; // [V, H], the output head's too
+  readonly blocks: readonly Block<W>[];
+  readonly norm: W; // [H]
+}
+
+export interface Block<W extends Weight = Weight> {
+  readonly inputNorm: W; // [H]
+  readonly q: W; // [N · D, H]
+  readonly k: W; // [K · D, H]
+  readonly v: W; // [K · D, H]
+  readonly o: W; // [H, N · D]
+  readonly postAttentionNorm: W; // [H]
+  readonly preFeedforwardNorm: W; // [H]
+  readonly gate: W; // [F, H]
+  readonly up: W; // [F, H]
+  readonly down: W; // [H, F]
+  readonly postFeedforwardNorm: W; // [H]
+}
+
+/** Where tokens stand and what they see: made once for a sequence, used by every block. */
+export interface Layout {
+  readonly rotation: Rotation;
+  /** What each query may look at, in sliding-window blocks and in full ones. */
+  readonly spans: Readonly<Record<'sliding_attention' | 'full_attention', readonly AttentionSpan[]>>;
+  /** Keys and values of earlier tokens, put before a block's own. */
+  readonly cache?: KeyValues;
+}
+
+/** What attention looks at beyond the tokens at hand. */
+export interface KeyValues {
+  /** All keys and values up to now `[K, D, S]`, this block's new ones last; owned by the cache. */
+  extend(layer: number, k: Value, v: Value): { k: Value; v: Value };
+}
+
+/** Token ids to the first block's input: `[T, H]`, scaled by √H. */
+export const embedding = (tape: Tape, model: Gemma2, ids: Int32Array) =>
+  tape.kernels.embed(model.embedding, ids, Math.sqrt(model.config.hiddenSize));
+
+/** One block: `[T, H]` → `[T, H]`. */
+export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout: Layout): Value {
+  const { heads, kvHeads, queryPreAttnScalar, attnLogitSoftcapping, rmsNormEps, layerTypes } = model.config;
+  const w = model.blocks[layer]!;
+
+  const h = tape.rmsNorm(x, w.inputNorm, rmsNormEps); // [T, H]
+  const q = tape.rope(tape.linearToHeads(h, w.q, heads), layout.rotation); // [N, D, T]
+  const k = tape.rope(tape.linearToHeads(h, w.k, kvHeads), layout.rotation); // [K, D, T]
+  const v = tape.linearToHeads(h, w.v, kvHeads); // [K, D, T]
+  const seen = layout.cache ? layout.cache.extend(layer, k, v) : { k, v }; // [K, D, S]
+  const attended = tape.attention(q, seen.k, seen.v, layout.spans[layerTypes[layer]!], {
+    scale: 1 / Math.sqrt(queryPreAttnScalar),
+    cap: attnLogitSoftcapping,
+  }); // [N, D, T]
+  const mixed = tape.rmsNorm(tape.linearFromHeads(attended, w.o), w.postAttentionNorm, rmsNormEps, x); // [T, H]
+
+  const m = tape.rmsNorm(mixed, w.preFeedforwardNorm, rmsNormEps); // [T, H]
+  const activated = tape.geglu(tape.linear(m, w.gate), tape.linear(m, w.up)); // [T, F]
+  return tape.rmsNorm(tape.linear(activated, w.down), w.postFeedforwardNorm, rmsNormEps, mixed); // [T, H]
+}
+
+/** The last norm at the rows that are read out: `[T, H]` → `[A, H]`. */
+export const readout = (tape: Tape, model: Gemma2, x: Value, rows: Int32Array): Value =>
+  tape.rmsNorm(tape.rows(x, rows), model.norm, model.config.rmsNormEps);

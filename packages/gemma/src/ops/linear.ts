@@ -1,0 +1,45 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Result, Weight } from './kernels';
+
+/** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
+export function linear(x: tf.Tensor2D, w: Weight): Result {
+  return {
+    value: tf.matMul(x, valueOf(w), false, true),
+    saved: [],
+    backward(dy: tf.Tensor2D) {
+      w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
+      return [tf.matMul(dy, valueOf(w))]; // [T, in]
+    },
+  };
+}
+
+/** (w · xᵀ) as heads: `[T, H]`, `[heads · D, H]` → `[heads, D, T]`. */
+export function linearToHeads(x: tf.Tensor2D, w: Weight, heads: number): Result {
+  const features = w.shape[0]!;
+  const tokens = x.shape[0];
+  const flat = (dy: tf.Tensor) => tf.reshape(dy, [features, tokens]) as tf.Tensor2D; // [heads · D, T]
+  return {
+    value: tf.tidy(() => tf.reshape(tf.matMul(valueOf(w), x, false, true), [heads, features / heads, tokens])),
+    saved: [],
+    backward(dy: tf.Tensor) {
+      w.accumulate(tf.tidy(() => tf.matMul(flat(dy), x))); // [heads · D, H]
+      return [tf.tidy(() => tf.matMul(flat(dy), valueOf(w), true, false))]; // [T, H]
+    },
+  };
+}
+
+/** xᵀ · wᵀ out of heads: `[N, D, T]`, `[out, N · D]` → `[T, out]`. */
+export function linearFromHeads(x: tf.Tensor3D, w: Weight): Result {
+  const [heads, width, tokens] = x.shape;
+  const flat = () => tf.reshape(x, [heads * width, tokens]) as tf.Tensor2D; // [N · D, T]
+  return {
+    value: tf.tidy(() => tf.matMul(flat(), valueOf(w), true, true)),
+    saved: [],
+    backward(dy: tf.Tensor2D) {
+      w.accumulate(tf.tidy(() => tf.matMul(dy, flat(), true, true))); // [out, N · D]
+      return [tf.tidy(() => tf.reshape(tf.matMul(valueOf(w), dy, true, true), x.shape))]; // [N, D, T]
+    },
+  };
+}
+
+const valueOf = (w: Weight) => w.value() as tf.Tensor2D;

@@ -1,0 +1,23 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Result } from './kernels';
+
+/** Rows of x `[T, H]` at `indices` `[A]`; a row's gradient is the sum over where it went. */
+export function rows(x: tf.Tensor2D, indices: Int32Array): Result {
+  return {
+    value: tf.tidy(() => tf.gather(x, tf.tensor1d(indices, 'int32'))),
+    saved: [],
+    backward: (dy: tf.Tensor2D) => [
+      tf.tidy(() => tf.unsortedSegmentSum(dy, tf.tensor1d(indices, 'int32'), x.shape[0])),
+    ],
+  };
+}
+
+/** a + b; takes ownership of both. */
+export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  const total = tf.add(a, b);
+  tf.dispose([a, b]);
+  return total;
+}
+
+/** Columns of b after those of a. */
+export const join = (a: tf.Tensor3D, b: tf.Tensor3D): tf.Tensor3D => tf.concat([a, b], 2) as tf.Tensor3D;

@@ -1,0 +1,162 @@
+import type { Gemma2Config } from './config';
+import type { Layout } from './model';
+import type { AttentionSpan, Kernels } from './ops/kernels';
+
+/** Queries a span: few enough that little of the causal square's empty half is computed, enough to fill a product. */
+const ROWS = 256;
+
+/** A preference pair as token ids; structurally the trainer's. */
+export interface TokenPair {
+  readonly id: string;
+  readonly prompt: ArrayLike<number>;
+  readonly chosen: ArrayLike<number>;
+  readonly rejected: ArrayLike<number>;
+}
+
+/** Tokens that follow on from each other, and the columns that hold the keys of positions 0 … last. */
+export interface Segment {
+  /** Column of the first token. */
+  readonly row: number;
+  readonly rows: number;
+  /** Key columns in order of position, this segment's own last. */
+  readonly keys: readonly { readonly start: number; readonly length: number }[];
+}
+
+/** Pairs as one sequence: each prompt once, then its two answers, neither of which sees the other. */
+export interface Packed {
+  readonly ids: Int32Array; // [T]
+  /** Restart after the prompt for each answer, and for each pair. */
+  readonly positions: Int32Array; // [T]
+  readonly segments: readonly Segment[];
+  /** The row that predicts each answer token, and that token: chosen then rejected, pair after pair. */
+  readonly rows: Int32Array; // [A]
+  readonly targets: Int32Array; // [A]
+  /** How many answer tokens each pair has. */
+  readonly answers: readonly { readonly chosen: number; readonly rejected: number }[];
+}
+
+/** Lays pairs out as one sequence. Throws where a pair has an empty part or an id outside the vocabulary. */
+export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packed {
+  const ids: number[] = [];
+  const positions: number[] = [];
+  const segments: Segment[] = [];
+  const rows: number[] = [];
+  const targets: number[] = [];
+  const append = (tokens: ArrayLike<number>, before: Segment | null): Segment => {
+    const row = ids.length;
+    const from = before?.rows ?? 0;
+    for (let i = 0; i < tokens.length; i++) {
+      ids.push(tokens[i]!);
+      positions.push(from + i);
+    }
+    const own = { start: row, length: tokens.length };
+    const segment = { row, rows: tokens.length, keys: before ? [...before.keys, own] : [own] };
+    segments.push(segment);
+    return segment;
+  };
+  const answer = (tokens: ArrayLike<number>, prompt: Segment) => {
+    const { row } = append(tokens, prompt);
+    for (let i = 0; i < tokens.length; i++) {
+      rows.push(i === 0 ? prompt.row + prompt.rows - 1 : row + i - 1);
+      targets.push(tokens[i]!);
+    }
+    return tokens.length;
+  };
+  const answers = pairs.map((pair) => {
+    checkPair(pair, vocabSize);
+    const prompt = append(pair.prompt, null);
+    return { chosen: answer(pair.chosen, prompt), rejected: answer(pair.rejected, prompt) };
+  });
+  return {
+    ids: Int32Array.from(ids),
+    positions: Int32Array.from(positions),
+    segments,
+    rows: Int32Array.from(rows),
+    targets: Int32Array.from(targets),
+    answers,
+  };
+}
+
+/** `count` tokens of one sequence after `before` cached ones. */
+export function continueSequence(before: number, count: number): { positions: Int32Array; segments: Segment[] } {
+  return {
+    positions: Int32Array.from({ length: count }, (_, i) => before + i),
+    segments: [{ row: 0, rows: count, keys: [{ start: 0, length: before + count }] }],
+  };
+}
+
+/** Rotary tables and spans for positions and segments; `dispose` frees the tables. */
+export function layOut(
+  { positions, segments }: { readonly positions: Int32Array; readonly segments: readonly Segment[] },
+  config: Gemma2Config,
+  kernels: Kernels,
+): Layout & { dispose(): void } {
+  const rotation = kernels.rotation(positions, config.headDim, config.ropeTheta);
+  return {
+    rotation,
+    spans: {
+      full_attention: segments.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY)),
+      sliding_attention: segments.flatMap((segment) => spansOf(segment, config.slidingWindow)),
+    },
+    dispose() {
+      rotation.cos.dispose();
+      rotation.sin.dispose();
+    },
+  };
+}
+
+/** A segment in runs of rows, each with just the keys that its rows can see within `window`. */
+export function spansOf({ row, rows, keys }: Segment, window: number): AttentionSpan[] {
+  const offset = keys.reduce((total, run) => total + run.length, 0) - rows; // position of the first row
+  const each = Math.ceil(rows / Math.ceil(rows / ROWS));
+  const spans: AttentionSpan[] = [];
+  for (let start = 0; start < rows; start += each) {
+    const count = Math.min(each, rows - start);
+    const first = Math.max(0, offset + start - window + 1);
+    const end = offset + start + count;
+    spans.push({
+      row: row + start,
+      rows: count,
+      keys: cut(keys, first, end),
+      lead: offset + start - first,
+      window,
+    });
+  }
+  return spans;
+}
+
+/** The part of `runs`, end to end, from `first` up to `end`; runs that touch become one. */
+function cut(runs: Segment['keys'], first: number, end: number) {
+  const parts: { start: number; length: number }[] = [];
+  let at = 0;
+  for (const run of runs) {
+    const from = Math.max(first, at);
+    const to = Math.min(end, at + run.length);
+    const last = parts.at(-1);
+    const start = run.start + from - at;
+    if (to > from) {
+      if (last && last.start + last.length === start) last.length += to - from;
+      else parts.push({ start, length: to - from });
+    }
+    at += run.length;
+  }
+  return parts;
+}
+
+function checkPair(pair: TokenPair, vocabSize: number): void {
+  for (const part of ['prompt', 'chosen', 'rejected'] as const) {
+    const tokens = pair[part];
+    if (tokens.length === 0) {
+      const mend = part === 'prompt' ? 'start it with the <bos> token' : 'drop the pair, or raise the length limit';
+      throw new Error(`pair ${pair.id}: its ${part} has no tokens; ${mend}`);
+    }
+    for (let i = 0; i < tokens.length; i++) {
+      const id = tokens[i]!;
+      if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+      throw new Error(
+        `pair ${pair.id}: ${part} token ${i} is ${id}, but the model's vocabulary is 0 … ${vocabSize - 1}; ` +
+          "encode the text with the model's own tokenizer",
+      );
+    }
+  }
+}

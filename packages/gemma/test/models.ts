@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import type { Gemma2Config } from '../src/config';
+import type { Gemma2 } from '../src/model';
+import type { Parameter } from '../src/parameter';
+import { seededRandom } from '../src/sample';
+import { loadWeights, tensorShapes } from '../src/weights';
+
+/** Small Gemma-2 shapes: heads and key heads, window, soft caps or none, layer kinds. */
+export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
+  .record({
+    vocabSize: fc.integer({ min: 8, max: 24 }),
+    kvHeads: fc.integer({ min: 1, max: 3 }),
+    group: fc.integer({ min: 1, max: 3 }),
+    headDim: fc.constantFrom(2, 4, 6),
+    hiddenSize: fc.integer({ min: 4, max: 10 }),
+    intermediateSize: fc.integer({ min: 3, max: 12 }),
+    layerTypes: fc.array(fc.constantFrom('sliding_attention' as const, 'full_attention' as const), {
+      minLength: 1,
+      maxLength: 3,
+    }),
+    slidingWindow: fc.integer({ min: 1, max: 12 }),
+    attnLogitSoftcapping: fc.constantFrom(null, 2, 50),
+    finalLogitSoftcapping: fc.constantFrom(null, 3, 30),
+    queryPreAttnScalar: fc.integer({ min: 1, max: 16 }),
+  })
+  .map(({ group, ...rest }) => ({
+    ...rest,
+    heads: group * rest.kvHeads,
+    layers: rest.layerTypes.length,
+    rmsNormEps: 1e-6,
+    ropeTheta: 10000,
+    maxPositionEmbeddings: 128,
+    bosTokenId: 2,
+    eosTokenIds: [1],
+    padTokenId: 0,
+  }));
+
+/** A model of random weights, spread enough that caps and norms matter. */
+export function randomModel(config: Gemma2Config, seed: number): Promise<Gemma2<Parameter>> {
+  const random = seededRandom(seed);
+  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  const shapes = tensorShapes(config);
+  return loadWeights(config, {
+    names: () => [...shapes.keys()],
+    info: (name) => ({ shape: shapes.get(name)! }),
+    async read(name) {
+      const shape = shapes.get(name)!;
+      const spread = name.includes('norm') ? 0.2 : name.includes('embed') ? 0.7 : 1.5 / Math.sqrt(shape[1]!);
+      return Float32Array.from({ length: tf.util.sizeFromShape([...shape]) }, () => spread * normal());
+    },
+  });
+}
+
+export const smallPair = (vocabSize: number, longest = 20) => {
+  const tokens = (max: number) =>
+    fc.array(fc.integer({ min: 0, max: vocabSize - 1 }), { minLength: 1, maxLength: max });
+  return fc.record({ prompt: tokens(longest), chosen: tokens(longest), rejected: tokens(longest) });
+};

@@ -1,0 +1,158 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { gemmaPolicy } from '../src/policy';
+import { parametersOf } from '../src/weights';
+import { randomModel, smallConfig, smallPair } from './models';
+import { plainLogps, type Weights } from './plain';
+
+const modelAndPairs = smallConfig.chain((config) =>
+  fc.record({
+    config: fc.constant(config),
+    seed: fc.nat(),
+    pairs: fc.array(smallPair(config.vocabSize), { minLength: 1, maxLength: 2 }),
+  }),
+);
+
+const norm = (tensors: tf.Tensor[]) =>
+  Math.sqrt(tensors.reduce((all, x) => all + (tf.sum(tf.square(x)).arraySync() as number), 0));
+
+const named = <P extends object>(pairs: P[]) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
+
+describe('a pair packed as one sequence', () => {
+  test('has the log-probs of its two sequences run apart', async () => {
+    await fc.assert(
+      fc.asyncProperty(modelAndPairs, async ({ config, seed, pairs }) => {
+        const model = await randomModel(config, seed);
+        const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value()]));
+        const pass = gemmaPolicy(model).forward(named(pairs), { train: false });
+        pairs.forEach((pair, i) => {
+          for (const side of ['chosen', 'rejected'] as const) {
+            const apart = tf.tidy(() => plainLogps(config, weights, pair.prompt, pair[side]).arraySync());
+            const packed = pass.pairs[i]![side].logps.arraySync();
+            expect(packed.length).toBe(apart.length);
+            packed.forEach((value, t) => expect(Math.abs(value - apart[t]!)).toBeLessThan(1e-4));
+          }
+        });
+        pass.dispose();
+        tf.dispose(Object.values(weights));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("has the gradients that tfjs's tape finds in a plain composition", async () => {
+    await fc.assert(
+      fc.asyncProperty(modelAndPairs, fc.nat(), async ({ config, seed, pairs }, slopes) => {
+        const model = await randomModel(config, seed);
+        const parameters = parametersOf(model);
+        // any loss is, to first order, a weighted sum of the answers' log-probs
+        const slopeOf = (length: number, i: number) =>
+          tf.randomNormal([length], 0, 1, 'float32', slopes + i) as tf.Tensor1D;
+        const gradients = pairs.map((pair, i) => ({
+          chosen: slopeOf(pair.chosen.length, 2 * i),
+          rejected: slopeOf(pair.rejected.length, 2 * i + 1),
+        }));
+        const pass = gemmaPolicy(model).forward(named(pairs), { train: true });
+        pass.backward(gradients);
+        pass.dispose();
+        const wanted = tf.grads((...values) => {
+          const weights: Weights = Object.fromEntries(parameters.map((p, i) => [p.name, values[i]!]));
+          return tf.addN(
+            pairs.flatMap((pair, i) =>
+              (['chosen', 'rejected'] as const).map((side) =>
+                tf.sum(tf.mul(plainLogps(config, weights, pair.prompt, pair[side]), gradients[i]![side])),
+              ),
+            ),
+          ) as tf.Scalar;
+        })(parameters.map((p) => p.value()));
+        const largest = Math.max(...wanted.map((g) => tf.max(tf.abs(g)).arraySync() as number));
+        parameters.forEach((parameter, i) => {
+          const difference = tf.max(tf.abs(tf.sub(parameter.gradient()!, wanted[i]!))).arraySync() as number;
+          expect(difference / largest, parameter.name).toBeLessThan(2e-4);
+        });
+        tf.dispose([wanted, gradients]);
+        for (const parameter of parameters) parameter.dispose();
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('has gradients that finite differences confirm', async () => {
+    await fc.assert(
+      fc.asyncProperty(modelAndPairs, async ({ config, seed, pairs }) => {
+        const model = await randomModel(config, seed);
+        const policy = gemmaPolicy(model);
+        const total = () => {
+          const pass = policy.forward(named(pairs), { train: false });
+          const sum = pass.pairs
+            .flatMap(({ chosen, rejected }) => [chosen, rejected])
+            .reduce((all, { logps }) => all + (logps.arraySync() as number[]).reduce((a, b) => a + b, 0), 0);
+          pass.dispose();
+          return sum;
+        };
+        const pass = policy.forward(named(pairs), { train: true });
+        pass.backward(
+          pairs.map((p) => ({ chosen: tf.ones([p.chosen.length]), rejected: tf.ones([p.rejected.length]) })),
+        );
+        pass.dispose();
+        // Along a direction that is half gradient, half random, the slope is large against float32's noise.
+        const gradient = policy.parameters.map((p) => p.gradient()!);
+        const random = policy.parameters.map((p, i) => tf.randomNormal([...p.shape], 0, 1, 'float32', seed + i));
+        const [size, spread] = [norm(gradient), norm(random)];
+        const steps = gradient.map((g, i) => tf.add(tf.div(g, Math.max(size, 1e-9)), tf.div(random[i]!, spread)));
+        const slope = gradient.reduce((all, g, i) => all + (tf.sum(tf.mul(g, steps[i]!)).arraySync() as number), 0);
+        const moved = (by: number) => {
+          policy.parameters.forEach((p, i) => p.assign(tf.add(p.value(), tf.mul(steps[i]!, by))));
+          const there = total();
+          policy.parameters.forEach((p, i) => p.assign(tf.sub(p.value(), tf.mul(steps[i]!, by))));
+          return there;
+        };
+        const central = (h: number) => (moved(h) - moved(-h)) / (2 * h);
+        // Large steps err by curvature, small ones by rounding: where they disagree, the best of them counts.
+        const errors = [1e-2, 3e-3, 1e-3, 3e-4].map((h) => Math.abs((4 * central(h / 2) - central(h)) / 3 - slope));
+        expect(Math.min(...errors)).toBeLessThan(0.02 * Math.max(1, size));
+        tf.dispose([steps, random]);
+        for (const parameter of policy.parameters) parameter.dispose();
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
+describe('memory', () => {
+  test('a pass leaves nothing behind but gradients', async () => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
+    const policy = gemmaPolicy(await randomModel(config!, 1));
+    const pair = { id: 'one', prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
+    const before = tf.memory().numTensors;
+    const quiet = policy.forward([pair], { train: false });
+    quiet.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+    const dropped = policy.forward([pair], { train: true });
+    dropped.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+    const pass = policy.forward([pair], { train: true });
+    const gradients = [{ chosen: tf.tensor1d([1, 1]), rejected: tf.tensor1d([-1]) }];
+    pass.backward(gradients);
+    pass.dispose();
+    tf.dispose(gradients);
+    expect(tf.memory().numTensors).toBe(before + policy.parameters.length);
+    for (const parameter of policy.parameters) parameter.zeroGradient();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('a pair that cannot be run is refused', () => {
+  test.each([
+    ['an empty prompt', { prompt: [], chosen: [3], rejected: [3] }, 'pair x: its prompt has no tokens'],
+    ['an empty answer', { prompt: [2], chosen: [3], rejected: [] }, 'pair x: its rejected has no tokens'],
+    ['an id beyond the vocabulary', { prompt: [2], chosen: [3, 999], rejected: [3] }, 'pair x: chosen token 1 is 999'],
+    ['an id that is no number', { prompt: [2], chosen: [Number.NaN], rejected: [3] }, 'pair x: chosen token 0 is NaN'],
+  ])('%s', async (_, pair, message) => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
+    const policy = gemmaPolicy(await randomModel(config!, 1));
+    expect(() => policy.forward([{ id: 'x', ...pair }], { train: true })).toThrow(message);
+  });
+});
