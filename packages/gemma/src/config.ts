@@ -1,0 +1,283 @@
+import type { WeightDtype } from './dtype';
+
+/** What a block attends to: the window's last tokens, or all tokens before. */
+export type LayerType = 'sliding_attention' | 'full_attention';
+
+/** The shape and constants of a Gemma-2 model: all of `config.json` that the mathematics needs. */
+export interface Gemma2Config {
+  readonly vocabSize: number;
+  /** Width of the residual stream. */
+  readonly hiddenSize: number;
+  /** Width inside the MLP. */
+  readonly intermediateSize: number;
+  /** Number of blocks. */
+  readonly layers: number;
+  /** Query heads; a multiple of `kvHeads`. */
+  readonly heads: number;
+  /** Key and value heads, each shared by `heads / kvHeads` query heads. */
+  readonly kvHeads: number;
+  /** Width of a head; even. */
+  readonly headDim: number;
+  /** Queries are divided by its square root. */
+  readonly queryPreAttnScalar: number;
+  /** A sliding block's token sees itself and the `slidingWindow - 1` before it. */
+  readonly slidingWindow: number;
+  /** Attention scores s become cap · tanh(s / cap); null: left as they are. */
+  readonly attnLogitSoftcapping: number | null;
+  /** The same for the output logits. */
+  readonly finalLogitSoftcapping: number | null;
+  readonly rmsNormEps: number;
+  /** The base of the rotary embedding's frequencies. */
+  readonly ropeTheta: number;
+  readonly maxPositionEmbeddings: number;
+  /** [layers] */
+  readonly layerTypes: readonly LayerType[];
+  readonly bosTokenId: number | null;
+  /** Tokens that end an answer. */
+  readonly eosTokenIds: readonly number[];
+  readonly padTokenId: number | null;
+}
+
+/** Sliding and full blocks by turns, sliding first: what a file without `layer_types` means. */
+const alternating = (layers: number): LayerType[] =>
+  Array.from({ length: layers }, (_, i) => (i % 2 === 0 ? 'sliding_attention' : 'full_attention'));
+
+const published = (
+  sizes: Pick<
+    Gemma2Config,
+    'hiddenSize' | 'intermediateSize' | 'layers' | 'heads' | 'kvHeads' | 'headDim' | 'queryPreAttnScalar'
+  >,
+): Gemma2Config => ({
+  ...sizes,
+  vocabSize: 256_000,
+  slidingWindow: 4096,
+  attnLogitSoftcapping: 50,
+  finalLogitSoftcapping: 30,
+  rmsNormEps: 1e-6,
+  ropeTheta: 10_000,
+  maxPositionEmbeddings: 8192,
+  layerTypes: alternating(sizes.layers),
+  bosTokenId: 2,
+  eosTokenIds: [1],
+  padTokenId: 0,
+});
+
+/** Gemma-2 2B. Source: https://github.com/google/gemma_pytorch, gemma/config.py; so too 9B and 27B. */
+export const gemma2_2b: Gemma2Config = published({
+  hiddenSize: 2304,
+  intermediateSize: 9216,
+  layers: 26,
+  heads: 8,
+  kvHeads: 4,
+  headDim: 256,
+  queryPreAttnScalar: 256,
+});
+
+/** Gemma-2 9B. */
+export const gemma2_9b: Gemma2Config = published({
+  hiddenSize: 3584,
+  intermediateSize: 14_336,
+  layers: 42,
+  heads: 16,
+  kvHeads: 8,
+  headDim: 256,
+  queryPreAttnScalar: 256,
+});
+
+/** Gemma-2 27B; its queries are scaled by hidden size / heads, not by the head's width. */
+export const gemma2_27b: Gemma2Config = published({
+  hiddenSize: 4608,
+  intermediateSize: 36_864,
+  layers: 46,
+  heads: 32,
+  kvHeads: 16,
+  headDim: 128,
+  queryPreAttnScalar: 144,
+});
+
+/**
+ * Reads a Gemma-2 `config.json`: today's layout (`rope_parameters`, `dtype`, `layer_types`) and that of 2024 (flat
+ * `rope_theta`, `torch_dtype`, no `layer_types`). An absent key has transformers' default, which is Gemma-2 2B's value.
+ * Keys that do not touch the mathematics are passed over; so is dropout, which preference training turns off.
+ *
+ * @param json the parsed file
+ * @param where names the file in errors
+ * @throws Error naming file, key, what was found and what wanted, where this is no Gemma-2 that transformers would load
+ */
+export function parseConfig(json: unknown, where: string): Gemma2Config {
+  if (!isObject(json)) throw new Error(`${where}: holds ${show(json)}; wanted an object, a model's config.json.`);
+  const refuse = (key: string, found: unknown, wanted: string) =>
+    new Error(`${where}: ${key} is ${show(found)}; wanted ${wanted}.`);
+  const read = <T>(key: string, absent: T, accepts: (value: unknown) => value is T, wanted: string): T => {
+    const value = json[key];
+    if (value === undefined) return absent;
+    if (accepts(value)) return value;
+    throw refuse(key, value, wanted);
+  };
+  const size = (key: string, absent: number) => read(key, absent, isSize, 'a whole number above 0');
+  const cap = (key: string, absent: number | null) =>
+    read(key, absent, orNull(isPositive), 'a number above 0, or null');
+  const tokenId = (key: string, absent: number | null) => read(key, absent, orNull(isTokenId), 'a token id, or null');
+
+  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2", the one model read here');
+  read('attention_bias', false, isFalseOrNull, "false: Gemma-2's projections have no bias");
+  read('use_bidirectional_attention', null, isFalseOrNull, 'false: each token sees only those before it');
+  read('tie_word_embeddings', true, is(true), "true: Gemma-2's output head is its embedding");
+  read('quantization_config', null, is(null), 'none: give the original, unquantised weights');
+  read('hidden_activation', null, orNull(is(GELU_TANH)), `"${GELU_TANH}"`);
+  // Gemma-2 does not read this key, and files that say "gelu" mean the tanh form: only other functions are a sign of error.
+  if (json.hidden_activation === undefined) read('hidden_act', null, isGeluOrNull, `"${GELU_TANH}"`);
+
+  const hiddenSize = size('hidden_size', gemma2_2b.hiddenSize);
+  const layers = size('num_hidden_layers', gemma2_2b.layers);
+  const heads = size('num_attention_heads', gemma2_2b.heads);
+  const kvHeads = size('num_key_value_heads', gemma2_2b.kvHeads);
+  const headDim = size('head_dim', gemma2_2b.headDim);
+  if (heads % kvHeads !== 0) {
+    throw refuse('num_attention_heads', heads, `a multiple of num_key_value_heads, which is ${kvHeads}`);
+  }
+  if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'an even number: rotary embeddings turn pairs');
+  if (hiddenSize % heads !== 0) {
+    throw refuse(
+      'hidden_size',
+      hiddenSize,
+      `a multiple of num_attention_heads, which is ${heads}: transformers asks it`,
+    );
+  }
+  const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
+  if (layerTypes && layerTypes.length !== layers) {
+    throw refuse('layer_types', layerTypes, `${layers} entries, as num_hidden_layers says; found ${layerTypes.length}`);
+  }
+  const maxPositionEmbeddings = size('max_position_embeddings', gemma2_2b.maxPositionEmbeddings);
+  const slidingWindow = read('sliding_window', gemma2_2b.slidingWindow, orNull(isSize), 'a whole number above 0');
+  if (slidingWindow === null && layerTypes?.includes('sliding_attention') !== false) {
+    throw refuse('sliding_window', null, 'a whole number above 0, since there are sliding_attention layers');
+  }
+  const eos = read('eos_token_id', 1, orNull(isTokenIds), 'a token id, a list of them, or null');
+  return {
+    vocabSize: size('vocab_size', gemma2_2b.vocabSize),
+    hiddenSize,
+    intermediateSize: size('intermediate_size', gemma2_2b.intermediateSize),
+    layers,
+    heads,
+    kvHeads,
+    headDim,
+    queryPreAttnScalar: size('query_pre_attn_scalar', gemma2_2b.queryPreAttnScalar),
+    slidingWindow: slidingWindow ?? maxPositionEmbeddings,
+    attnLogitSoftcapping: cap('attn_logit_softcapping', gemma2_2b.attnLogitSoftcapping),
+    finalLogitSoftcapping: cap('final_logit_softcapping', gemma2_2b.finalLogitSoftcapping),
+    rmsNormEps: read('rms_norm_eps', gemma2_2b.rmsNormEps, isPositive, 'a number above 0'),
+    ropeTheta: ropeTheta(json, refuse),
+    maxPositionEmbeddings,
+    layerTypes: layerTypes ?? alternating(layers),
+    bosTokenId: tokenId('bos_token_id', gemma2_2b.bosTokenId),
+    eosTokenIds: eos === null ? [] : [eos].flat(),
+    padTokenId: tokenId('pad_token_id', gemma2_2b.padTokenId),
+  };
+}
+
+/**
+ * Writes a `config.json` in today's layout, as transformers 5 loads it.
+ *
+ * @param options.dtype the type in which the weights are written
+ * @param options.extra the parsed `config.json` that the model came from: its keys that are not written anew here are
+ *   kept, those of the 2024 layout are not
+ * @returns the file's text
+ */
+export function writeConfig(
+  config: Gemma2Config,
+  options: { readonly dtype: WeightDtype; readonly extra?: Readonly<Record<string, unknown>> },
+): string {
+  const kept = Object.entries(options.extra ?? {}).filter(([key]) => !KEYS_OF_2024.includes(key));
+  const json: Record<string, unknown> = {
+    attention_dropout: 0,
+    initializer_range: 0.02,
+    use_cache: true,
+    ...Object.fromEntries(kept),
+    architectures: ['Gemma2ForCausalLM'],
+    model_type: 'gemma2',
+    attention_bias: false,
+    tie_word_embeddings: true,
+    use_bidirectional_attention: null,
+    hidden_activation: GELU_TANH,
+    dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32',
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headDim,
+    query_pre_attn_scalar: config.queryPreAttnScalar,
+    sliding_window: config.slidingWindow,
+    attn_logit_softcapping: config.attnLogitSoftcapping,
+    final_logit_softcapping: config.finalLogitSoftcapping,
+    rms_norm_eps: config.rmsNormEps,
+    rope_parameters: { rope_theta: config.ropeTheta, rope_type: 'default' },
+    max_position_embeddings: config.maxPositionEmbeddings,
+    layer_types: config.layerTypes,
+    bos_token_id: config.bosTokenId,
+    eos_token_id: config.eosTokenIds.length > 1 ? config.eosTokenIds : (config.eosTokenIds[0] ?? null),
+    pad_token_id: config.padTokenId,
+  };
+  const sorted = Object.fromEntries(Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${withFloats(JSON.stringify(sorted, null, 2))}\n`;
+}
+
+const GELU_TANH = 'gelu_pytorch_tanh';
+
+const LAYER_TYPES: readonly LayerType[] = ['sliding_attention', 'full_attention'];
+
+/** Keys that today's layout spells otherwise, or Gemma-2 does not read. */
+const KEYS_OF_2024 = ['rope_theta', 'rope_scaling', 'torch_dtype', 'hidden_act'];
+
+const FLOAT_KEYS = 'attn_logit_softcapping|final_logit_softcapping|rms_norm_eps|rope_theta|initializer_range';
+
+/** transformers 5 refuses 50 where it wants 50.0, and JavaScript writes 50.0 as 50. One key a line, as indented JSON has. */
+const withFloats = (text: string) => text.replace(new RegExp(`^( *"(?:${FLOAT_KEYS})": \\d+)(,?)$`, 'gm'), '$1.0$2');
+
+/** As transformers reads it: `rope_scaling`, where it says something, goes before `rope_parameters`. */
+function ropeTheta(
+  json: Record<string, unknown>,
+  refuse: (key: string, found: unknown, wanted: string) => Error,
+): number {
+  const key = json.rope_scaling ? 'rope_scaling' : 'rope_parameters';
+  const rope = json[key] ?? {};
+  if (!isObject(rope) || LAYER_TYPES.some((type) => Object.hasOwn(rope, type))) {
+    throw refuse(key, rope, 'an object with rope_theta and rope_type, one for all layers');
+  }
+  const type = rope.rope_type ?? rope.type ?? 'default';
+  if (type !== 'default')
+    throw refuse(`${key}.rope_type`, type, '"default": scaled rotary embeddings are not run here');
+  const theta = rope.rope_theta ?? json.rope_theta ?? gemma2_2b.ropeTheta;
+  if (!isPositive(theta)) throw refuse('rope_theta', theta, 'a number above 0');
+  return theta;
+}
+
+const isPositive = (value: unknown): value is number => typeof value === 'number' && value > 0 && value < Infinity;
+const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && isPositive(value);
+const isTokenId = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+const isTokenIds = (value: unknown): value is number | number[] =>
+  isTokenId(value) || (Array.isArray(value) && value.every(isTokenId));
+const isLayerTypes = (value: unknown): value is LayerType[] =>
+  Array.isArray(value) && value.every((type) => LAYER_TYPES.includes(type));
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const is =
+  <T extends string | boolean | null>(wanted: T) =>
+  (value: unknown): value is T =>
+    value === wanted;
+const orNull =
+  <T>(accepts: (value: unknown) => value is T) =>
+  (value: unknown): value is T | null =>
+    value === null || accepts(value);
+const isFalseOrNull = orNull(is(false));
+const isGeluOrNull = (value: unknown): value is string | null =>
+  value === null || value === 'gelu' || value === GELU_TANH;
+
+/** A value as JSON, short enough for a message. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'missing';
+  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
+}
