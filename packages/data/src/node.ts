@@ -1,1 +1,2 @@
-export {};
+export { type LoadedPairs, loadPairs, readRows } from './node/rows';
+export { loadTokenizerFolder, type TokenizerFolder } from './node/tokenizer-folder';

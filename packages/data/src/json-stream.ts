@@ -1,0 +1,216 @@
+import { RowError } from './row-error';
+
+/** The bytes of one row of a file, not yet read as text. */
+export interface RawRow {
+  /** The line on which the row starts, counted from 1. */
+  readonly line: number;
+  /** The row's JSON; null where it is longer than the limit (the bytes are then not kept). */
+  readonly bytes: Uint8Array | null;
+  /** Length in bytes, over the limit or not. */
+  readonly length: number;
+}
+
+/** How rows lie in a file: one a line, or as the elements of one JSON array. */
+export type RowFormat = 'jsonl' | 'json';
+
+type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+const TAB = 0x09;
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const OPEN_LIST = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+const isSpace = (byte: number) => byte === SPACE || byte === NEWLINE || byte === RETURN || byte === TAB;
+
+/**
+ * Cuts a stream of bytes into rows, holding one row and one chunk at a time. Works on bytes, as UTF-8 never has an
+ * ASCII byte inside a longer character; a byte-order mark in front is dropped.
+ *
+ * @param format as the caller knows it; `auto`: `json` where the first character is `[`, else `jsonl`
+ * @throws {RowError} where the file is of another kind (gzip, Parquet, UTF-16, …), or its JSON array is broken, so that
+ * the rows after the break cannot be told apart
+ */
+export async function* splitRows(
+  chunks: Chunks,
+  options: { readonly file: string; readonly format: RowFormat | 'auto'; readonly maxRowBytes: number },
+): AsyncGenerator<RawRow, void, undefined> {
+  const source = iterate(chunks);
+  try {
+    const head = await readHead(source);
+    refuseOtherKinds(head, options.file);
+    const text = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? head.subarray(3) : head;
+    const first = text.find((byte) => !isSpace(byte));
+    const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
+    const all = prepend(text, source);
+    if (format === 'json') yield* splitArray(all, options.file, options.maxRowBytes);
+    else yield* splitLines(all, options.maxRowBytes);
+  } finally {
+    await source.return(); // closes the file where the reader stops early
+  }
+}
+
+async function* splitLines(chunks: Chunks, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
+  let line = 1;
+  let row = new Gather(line, maxRowBytes);
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (;;) {
+      const end = chunk.indexOf(NEWLINE, start);
+      row.add(chunk.subarray(start, end < 0 ? chunk.length : end));
+      if (end < 0) break;
+      if (!row.blank) yield row.take();
+      row = new Gather(++line, maxRowBytes);
+      start = end + 1;
+    }
+  }
+  if (!row.blank) yield row.take();
+}
+
+async function* splitArray(chunks: Chunks, file: string, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
+  const broken = (line: number, found: string, mend: string): never => {
+    throw new RowError({ file, line }, { found, wanted: 'a JSON array of rows', mend });
+  };
+  let line = 1;
+  let state = 'before' as 'before' | 'first' | 'inside' | 'next' | 'after';
+  let row = new Gather(line, maxRowBytes);
+  let depth = 0; // brackets open inside the element
+  let inText = false;
+  let escaped = false;
+  for await (const chunk of chunks) {
+    let start = 0; // of the element's bytes in this chunk
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i]!;
+      if (byte === NEWLINE) line++;
+      if (inText) {
+        if (escaped) escaped = false;
+        else if (byte === BACKSLASH) escaped = true;
+        else if (byte === QUOTE) inText = false;
+        continue;
+      }
+      if (state === 'inside') {
+        if (byte === QUOTE) inText = true;
+        else if (byte === OPEN_LIST || byte === OPEN_OBJECT) depth++;
+        else if (depth > 0 && (byte === CLOSE_LIST || byte === CLOSE_OBJECT)) depth--;
+        else if (depth === 0 && byte === CLOSE_OBJECT) broken(line, 'a } that closes nothing', 'Remove it.');
+        else if (depth === 0 && (byte === COMMA || byte === CLOSE_LIST)) {
+          row.add(chunk.subarray(start, i));
+          yield row.take();
+          state = byte === COMMA ? 'next' : 'after';
+        }
+        continue;
+      }
+      if (isSpace(byte)) continue;
+      if (state === 'before') {
+        if (byte !== OPEN_LIST) broken(line, 'no [ at the start', 'Write [ and ] around the rows, or one row a line.');
+        state = 'first';
+      } else if (state === 'after') {
+        broken(line, 'more after the ] that closes the array', 'Remove it, or move it into the array.');
+      } else if (byte === CLOSE_LIST && state === 'first') {
+        state = 'after';
+      } else if (byte === COMMA || byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
+        broken(
+          line,
+          `a ${String.fromCharCode(byte)} where a row should be`,
+          'Remove the comma too many, or add the row.',
+        );
+      } else {
+        row = new Gather(line, maxRowBytes);
+        start = i;
+        state = 'inside';
+        depth = byte === OPEN_LIST || byte === OPEN_OBJECT ? 1 : 0;
+        inText = byte === QUOTE;
+      }
+    }
+    if (state === 'inside') row.add(chunk.subarray(start));
+  }
+  if (state === 'inside') {
+    broken(row.line, 'a row that the file ends inside', 'The file was cut off, or a quote or bracket is not closed.');
+  }
+  if (state !== 'after')
+    broken(line, 'the end of the file before the closing ]', 'The file was cut off: get it again.');
+}
+
+/** Gathers one row's bytes over chunks, dropping them once they pass the limit. */
+class Gather {
+  blank = true;
+  private parts: Uint8Array[] = [];
+  private length = 0;
+
+  constructor(
+    readonly line: number,
+    private readonly limit: number,
+  ) {}
+
+  add(part: Uint8Array): void {
+    if (part.length === 0) return;
+    if (this.blank) this.blank = part.every(isSpace);
+    this.length += part.length;
+    if (this.length > this.limit) this.parts = [];
+    else this.parts.push(part);
+  }
+
+  take(): RawRow {
+    const { line, length } = this;
+    return { line, length, bytes: length > this.limit ? null : join(this.parts, length) };
+  }
+}
+
+function join(parts: readonly Uint8Array[], length: number): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Reads until the file's kind can be told: four bytes, and one that is not whitespace. */
+async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  let blank = true;
+  while (length < 4 || blank) {
+    const { value, done } = await source.next();
+    if (done) break;
+    parts.push(value);
+    length += value.length;
+    blank &&= value.every(isSpace);
+  }
+  return join(parts, length);
+}
+
+async function* iterate(chunks: Chunks): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* chunks;
+}
+
+async function* prepend(
+  head: Uint8Array,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield head;
+  yield* rest;
+}
+
+const OTHER_KINDS: readonly { readonly kind: string; readonly bytes: readonly number[]; readonly mend: string }[] = [
+  { kind: 'a gzip file', bytes: [0x1f, 0x8b], mend: 'Unpack it with gunzip.' },
+  { kind: 'a zstd file', bytes: [0x28, 0xb5, 0x2f, 0xfd], mend: 'Unpack it with zstd -d.' },
+  { kind: 'a zip file', bytes: [0x50, 0x4b, 0x03, 0x04], mend: 'Unpack it with unzip.' },
+  { kind: 'a Parquet file', bytes: [0x50, 0x41, 0x52, 0x31], mend: 'Convert it to JSONL.' },
+  { kind: 'UTF-16 text', bytes: [0xff, 0xfe], mend: 'Save it as UTF-8.' },
+  { kind: 'UTF-16 text', bytes: [0xfe, 0xff], mend: 'Save it as UTF-8.' },
+];
+
+function refuseOtherKinds(head: Uint8Array, file: string): void {
+  const other = OTHER_KINDS.find(({ bytes }) => bytes.every((byte, i) => head[i] === byte));
+  if (other === undefined) return;
+  throw new RowError({ file, line: 1 }, { found: other.kind, wanted: 'JSONL or JSON as UTF-8 text', mend: other.mend });
+}

@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { loadTokenizer, type Tokenizer } from '../tokenizer';
+import { fileError } from './file-error';
+
+/** What a model's folder says of text. */
+export interface TokenizerFolder {
+  readonly tokenizer: Tokenizer;
+  /** The Jinja source; undefined where the folder has none (base models): encoding a conversation then says so. */
+  readonly chatTemplate: string | undefined;
+}
+
+/**
+ * Reads the tokenizer of a Hugging Face model folder: `tokenizer.json`, `tokenizer_config.json`, and the chat template
+ * from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json` (text, or the one named `default` of
+ * a list).
+ *
+ * @throws {Error} naming the file that is missing or broken
+ */
+export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder> {
+  const [tokenizerJson, tokenizerConfig, ownTemplate] = await Promise.all([
+    readJson(join(dir, 'tokenizer.json')),
+    readJson(join(dir, 'tokenizer_config.json')),
+    readTextIfThere(join(dir, 'chat_template.jinja')),
+  ]);
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = loadTokenizer({ tokenizerJson, tokenizerConfig });
+  } catch (error) {
+    throw new Error(`${dir}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+  return { tokenizer, chatTemplate: ownTemplate ?? templateIn(tokenizerConfig, join(dir, 'tokenizer_config.json')) };
+}
+
+const MEND = 'Point to a model’s folder with its tokenizer, as Hugging Face lays it out.';
+
+async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw fileError(path, error, 'a tokenizer file', MEND);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw fileError(path, error, 'JSON', 'Get the file again: it may be cut off, or a Git LFS pointer.');
+  }
+}
+
+async function readTextIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw fileError(path, error, 'a chat template', MEND);
+  }
+}
+
+function templateIn(config: unknown, path: string): string | undefined {
+  const template = (config as { chat_template?: unknown }).chat_template ?? undefined;
+  if (template === undefined || typeof template === 'string') return template;
+  const named = Array.isArray(template) ? (template as { name?: unknown; template?: unknown }[]) : [];
+  const chosen = named.find((entry) => entry?.name === 'default')?.template;
+  if (typeof chosen === 'string') return chosen;
+  const names = named.map((entry) => String(entry?.name)).join(', ');
+  throw new Error(
+    `${path}: "chat_template": found ${names === '' ? typeof template : `templates named ${names}`}, wanted text, ` +
+      'or a list with one named "default". Put the template to use into chat_template.jinja.',
+  );
+}

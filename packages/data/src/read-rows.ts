@@ -1,0 +1,77 @@
+import { type RawRow, type RowFormat, splitRows } from './json-stream';
+import { type PreferenceRow, parseRowText } from './records';
+import { RowError } from './row-error';
+
+/** What to do with a row that cannot be used: throw its `RowError`, or leave the row out and report it. */
+export interface BadRows {
+  /** Default `error`. */
+  readonly onBadRow?: 'error' | 'skip';
+  /** Called with each row that is left out. */
+  readonly onSkip?: (error: RowError) => void;
+}
+
+export interface ReadOptions extends BadRows {
+  /** Default `auto`: `json` where the text begins with `[`, else `jsonl`. */
+  readonly format?: RowFormat | 'auto';
+  /** The longest row that is read, in bytes of UTF-8. Default 64 MiB. */
+  readonly maxRowBytes?: number;
+}
+
+/**
+ * Reads preference rows from a stream of bytes, one row in memory at a time. Lines may end in LF or CRLF, the last one
+ * in neither; blank lines are passed over; a byte-order mark in front is dropped.
+ *
+ * @param file what errors call the source
+ * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; always where the source is no JSON text at all, or is a
+ * JSON array that is cut off or broken between rows
+ */
+export async function* readRowsFrom(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  file: string,
+  options: ReadOptions = {},
+): AsyncGenerator<PreferenceRow, void, undefined> {
+  const { format = 'auto', maxRowBytes = 64 * 2 ** 20 } = options;
+  for await (const raw of splitRows(chunks, { file, format, maxRowBytes })) {
+    const row = keepGood(() => parseRowText(decode(raw, file, maxRowBytes), { file, line: raw.line }), options);
+    if (row !== undefined) yield row;
+  }
+}
+
+/** Runs `make`; where it throws a `RowError` and bad rows are to be skipped, reports it and gives undefined. */
+export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRows): T | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (onBadRow !== 'skip' || !(error instanceof RowError)) throw error;
+    onSkip?.(error);
+    return undefined;
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode({ bytes, length, line }: RawRow, file: string, maxRowBytes: number): string {
+  if (bytes === null) {
+    throw new RowError(
+      { file, line },
+      {
+        found: `a row of ${length} bytes`,
+        wanted: `at most ${maxRowBytes}`,
+        mend: 'If the row is right, raise maxRowBytes; more likely a line end or a closing quote is missing.',
+      },
+    );
+  }
+  try {
+    return utf8.decode(bytes);
+  } catch (error) {
+    throw new RowError(
+      { file, line },
+      {
+        found: 'bytes that are not UTF-8',
+        wanted: 'UTF-8 text',
+        mend: 'Save the file as UTF-8 (iconv -t UTF-8), or remove the broken characters.',
+      },
+      { cause: error },
+    );
+  }
+}

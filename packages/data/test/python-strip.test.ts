@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest';
+import { strip, stripEnd, stripStart } from '../src/python-strip';
+import { reference } from './fixtures';
+
+const { strip: whitespace, stripChars } = reference();
+
+const strips = (text: string, chars?: string) => ({
+  strip: strip(text, chars),
+  lstrip: stripStart(text, chars),
+  rstrip: stripEnd(text, chars),
+});
+
+it('takes away the whitespace that Python takes away, and no other', () => {
+  expect(whitespace.length).toBeGreaterThan(60);
+  expect(whitespace.map(({ text }) => ({ text, ...strips(text) }))).toEqual(whitespace);
+});
+
+it('takes away the characters it is told to, beyond U+FFFF too', () => {
+  expect(stripChars.map(({ text, chars }) => ({ text, chars, ...strips(text, chars) }))).toEqual(stripChars);
+});
