@@ -146,7 +146,7 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   }
   const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
   if (layerTypes && layerTypes.length !== layers) {
-    throw refuse('layer_types', layerTypes, `${layers} entries, as num_hidden_layers says; found ${layerTypes.length}`);
+    throw refuse('layer_types', layerTypes, `${layers} entries, as num_hidden_layers says, not ${layerTypes.length}`);
   }
   const maxPositionEmbeddings = size('max_position_embeddings', gemma2_2b.maxPositionEmbeddings);
   const slidingWindow = read('sliding_window', gemma2_2b.slidingWindow, orNull(isSize), 'a whole number above 0');

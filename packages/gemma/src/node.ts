@@ -1,1 +1,3 @@
-export {};
+export { type ModelFolder, readModelFolder, writeModelFolder } from './node/model-folder';
+export { type Checkpoint, openCheckpoint, openSafetensors } from './node/read-checkpoint';
+export { type TensorToWrite, type TensorValues, writeCheckpoint, writeSafetensors } from './node/write-checkpoint';
