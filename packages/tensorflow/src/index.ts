@@ -1,1 +1,7 @@
-export {};
+import { loadTensorflow } from './load';
+
+const tfjs = loadTensorflow();
+
+/** The version of the TensorFlow library underneath, e.g. `2.21.0`. */
+export const tensorflowVersion: string = (tfjs.backend() as unknown as { binding: { TF_Version: string } }).binding
+  .TF_Version;
