@@ -1,5 +1,11 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseConfig } from '../src/config';
+import type { Gemma2 } from '../src/model';
+import { openCheckpoint, openSafetensors } from '../src/node/read-checkpoint';
+import type { Parameter } from '../src/parameter';
+import { loadWeights } from '../src/weights';
 
 /** PyTorch's values for a fixture model; scripts/make-golden.py made them. */
 export interface Golden {
@@ -36,3 +42,23 @@ export const golden = (variant: string): Golden =>
   JSON.parse(readFileSync(`${goldenFolder(variant)}/expected.json`, 'utf8'));
 
 export const goldenPairs = (pairs: readonly Pair[]) => pairs.map((pair, i) => ({ id: `golden-${i}`, ...pair }));
+
+/** The fixture's model; `policy` is the one moved away from its reference. */
+export async function goldenModel(
+  variant: string,
+  which: 'reference' | 'policy' = 'reference',
+): Promise<Gemma2<Parameter>> {
+  const folder = goldenFolder(variant);
+  const config = parseConfig(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')), folder);
+  const source =
+    which === 'policy' ? await openSafetensors(join(folder, 'policy.safetensors')) : await openCheckpoint(folder);
+  try {
+    return await loadWeights(config, source);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Where its generation stops: today's transformers takes the ids from generation_config.json. */
+export const goldenStopIds = (variant: string): number[] =>
+  JSON.parse(readFileSync(join(goldenFolder(variant), 'generation_config.json'), 'utf8')).eos_token_id;

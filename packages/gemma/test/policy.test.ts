@@ -1,4 +1,4 @@
-import '@wpo/tensorflow';
+import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -32,7 +32,7 @@ describe('a pair packed as one sequence', () => {
             const apart = tf.tidy(() => plainLogps(config, weights, pair.prompt, pair[side]).arraySync());
             const packed = pass.pairs[i]![side].logps.arraySync();
             expect(packed.length).toBe(apart.length);
-            packed.forEach((value, t) => expect(Math.abs(value - apart[t]!)).toBeLessThan(1e-4));
+            packed.forEach((value, t) => expect(Math.abs(value - apart[t]!)).toBeLessThan(5e-4));
           }
         });
         pass.dispose();
@@ -103,10 +103,13 @@ describe('a pair packed as one sequence', () => {
         const [size, spread] = [norm(gradient), norm(random)];
         const steps = gradient.map((g, i) => tf.add(tf.div(g, Math.max(size, 1e-9)), tf.div(random[i]!, spread)));
         const slope = gradient.reduce((all, g, i) => all + (tf.sum(tf.mul(g, steps[i]!)).arraySync() as number), 0);
+        const move = (by: number) => {
+          for (const [i, p] of policy.parameters.entries()) p.assign(tf.add(p.value(), tf.mul(steps[i]!, by)));
+        };
         const moved = (by: number) => {
-          policy.parameters.forEach((p, i) => p.assign(tf.add(p.value(), tf.mul(steps[i]!, by))));
+          move(by);
           const there = total();
-          policy.parameters.forEach((p, i) => p.assign(tf.sub(p.value(), tf.mul(steps[i]!, by))));
+          move(-by);
           return there;
         };
         const central = (h: number) => (moved(h) - moved(-h)) / (2 * h);

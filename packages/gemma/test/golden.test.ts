@@ -1,0 +1,94 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { generate, sequenceLogits } from '../src/generate';
+import type { Gemma2 } from '../src/model';
+import type { Parameter } from '../src/parameter';
+import { type AnswerTerms, gemmaPolicy, type PairGradient } from '../src/policy';
+import { golden, goldenModel, goldenPairs, goldenStopIds } from './golden';
+import { parity } from './parity';
+
+// WPO_PARITY=1 prints how close each comparison came; docs/parity.md holds the figures.
+const BETA = 0.1;
+const numbers = (x: tf.Tensor) => x.dataSync() as Float32Array;
+const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
+
+describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) => {
+  const wanted = golden(variant);
+  const pairs = goldenPairs(wanted.truncation.paper);
+  let reference: Gemma2<Parameter>;
+  let policy: Gemma2<Parameter>;
+  const { within, report } = parity(variant);
+  afterAll(report);
+  beforeAll(async () => {
+    reference = await goldenModel(variant);
+    policy = await goldenModel(variant, 'policy');
+  });
+
+  test('logits, past the sliding window', async () => {
+    const { ids, rows, first8, logsumexp, max_abs } = wanted.logits;
+    const logits = await sequenceLogits(reference, ids);
+    const vocabulary = reference.config.vocabSize;
+    rows.forEach((row, i) => {
+      const found = logits.subarray(row * vocabulary, (row + 1) * vocabulary);
+      first8[i]!.forEach((value, v) => within('logits, of the largest', (found[v]! - value) / max_abs, 1e-4));
+      within('logits, log-sum-exp', Math.log(sum(found.map(Math.exp))) - logsumexp[i]!, 1e-4 * max_abs);
+    });
+  });
+
+  test('log-probs and alignment terms of every pair', () => {
+    const pass = gemmaPolicy(policy).forward(pairs, { train: false });
+    const before = gemmaPolicy(reference).forward(pairs, { train: false });
+    const scores = ({ logps, logSumSquares, logMax }: AnswerTerms) => {
+      const mean = (base: tf.Tensor | null) => sum(numbers(base ? tf.sub(logps, base) : logps)) / logps.size;
+      return { sampled: mean(logSumSquares), greedy: mean(logMax), none: mean(null) };
+    };
+    wanted.pairs.forEach((pair, i) => {
+      for (const side of ['chosen', 'rejected'] as const) {
+        const terms = pass.pairs[i]![side];
+        expect(terms.logps.size).toBe(pair[`${side}_tokens`]);
+        within('log-probs, policy', sum(numbers(terms.logps)) - pair[`${side}_logps`], 1e-3);
+        const at = before.pairs[i]![side].logps;
+        within('log-probs, reference', sum(numbers(at)) - pair[`ref_${side}_logps`], 1e-3);
+        const found = scores(terms);
+        for (const kind of ['sampled', 'greedy', 'none'] as const) {
+          within(`alignment, ${kind}`, found[kind] - pair.alignment[side][kind], 1e-4);
+        }
+      }
+    });
+    pass.dispose();
+    before.dispose();
+  });
+
+  test('the gradient of every tensor under the mean WPO loss of four pairs', () => {
+    const trained = gemmaPolicy(policy);
+    const pass = trained.forward(pairs.slice(0, 4), { train: true });
+    // d loss / d log π(y) = ∓ w β σ(−βΔ) / 4, from the fixture's own weights and log-probs
+    const gradients: PairGradient[] = wanted.pairs.slice(0, 4).map((pair) => {
+      const delta = pair.chosen_logps - pair.rejected_logps - (pair.ref_chosen_logps - pair.ref_rejected_logps);
+      const slope = (pair.weight * BETA) / (1 + Math.exp(BETA * delta)) / 4;
+      return { chosen: tf.fill([pair.chosen_tokens], -slope), rejected: tf.fill([pair.rejected_tokens], slope) };
+    });
+    pass.backward(gradients);
+    pass.dispose();
+    expect(trained.parameters.map((p) => p.name).sort()).toEqual(Object.keys(wanted.gradients).sort());
+    for (const parameter of trained.parameters) {
+      const { norm, first } = wanted.gradients[parameter.name]!;
+      const found = numbers(parameter.gradient()!);
+      const largest = found.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      within('gradient norms, relative', Math.sqrt(sum(found.map((x) => x * x))) / norm - 1, 1e-3, parameter.name);
+      first.forEach((value, i) => {
+        within('gradients, of the largest', (found[i]! - value) / largest, 1e-4, `${parameter.name}[${i}]`);
+      });
+      parameter.zeroGradient();
+    }
+  });
+
+  test('greedy text', async () => {
+    for (const { prompt, completion } of wanted.greedy) {
+      expect(await generate(reference, prompt, { maxNewTokens: 24, stopIds: goldenStopIds(variant) })).toEqual(
+        completion,
+      );
+    }
+  });
+});
