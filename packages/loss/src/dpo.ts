@@ -97,7 +97,7 @@ function sigmoidLoss(deltas: tf.Tensor1D, beta: number, smoothing: number): tf.T
   );
 }
 
-/** log σ(x) = min(x, 0) − log(1 + exp(−|x|)): exact far out on both sides, where tfjs's own rounds to 0. */
+/** log σ(x) = min(x, 0) − log(1 + exp(−|x|)): no overflow on either side, and as exact as the backend's log1p. */
 function logSigmoid<T extends tf.Tensor>(x: T): T {
   return tf.sub(tf.minimum(x, 0), tf.log1p(tf.exp(tf.neg(tf.abs(x)))));
 }

@@ -42,7 +42,7 @@ export function tokenTerms(logits: tf.Tensor3D, labels: tf.Tensor2D, mask: tf.Te
         const known = tf.logicalAnd(tf.greaterEqual(labels, 0), tf.less(labels, vocabulary));
         const label = tf.where(tf.logicalAnd(answer, known), labels, tf.zerosLike(labels)); // [B, T]
         save([logits, top, logSum, label, answer]);
-        const logit = tf.gather(logits, label, 2, 2); // [B, T]
+        const logit = pick(logits, label); // [B, T]
         const logp: tf.Tensor2D = tf.sub(tf.sub(logit, tf.squeeze(top, [2])), tf.squeeze(logSum, [2]));
         return tf.where<tf.Tensor2D>(answer, tf.where(known, logp, Number.NaN), 0);
       },
@@ -64,4 +64,12 @@ function logitStatistics(logits: tf.Tensor3D): tf.Tensor3D {
   const logSum = tf.log(tf.sum(p, 2, true));
   const logSumSquares = tf.sub(tf.log(tf.sum(tf.square(p), 2, true)), tf.mul(logSum, 2));
   return tf.concat<tf.Tensor3D>([top, logSum, logSumSquares] as tf.Tensor3D[], 2);
+}
+
+/** x[b, t, index[b, t]]. Not tf.gather with batchDims: the WebAssembly backend (4.22) reads the wrong memory there. */
+function pick(x: tf.Tensor3D, index: tf.Tensor2D): tf.Tensor2D {
+  const [batch, length, width] = x.shape;
+  const rows = tf.range(0, batch * length, 1, 'int32');
+  const places = tf.stack([rows, tf.reshape(index, [batch * length])], 1); // [B·T, 2]
+  return tf.reshape(tf.gatherND(tf.reshape(x, [batch * length, width]), places), [batch, length]);
 }

@@ -1,0 +1,143 @@
+import '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Alignment, answerScores, sumLogps } from '../src/index';
+import { answer } from './arbitraries';
+import { answerBatch, answerOf, matrix, maxDifference, values } from './tensors';
+
+const ALIGNMENTS: Alignment[] = ['sampled', 'greedy', 'none'];
+
+// Two tokens of probability 0.8 and 0.2 in [0.8, 0.2]; one of 0.5 in [0.5, 0.5].
+const batch = () =>
+  answerBatch(
+    [
+      answerOf([
+        { p: 0.8, ps: [0.8, 0.2] },
+        { p: 0.2, ps: [0.8, 0.2] },
+      ]),
+      answerOf([{ p: 0.5, ps: [0.5, 0.5] }]),
+    ],
+    Number.NaN,
+  );
+
+describe('sumLogps', () => {
+  it('adds up answer tokens and passes over padding', () => {
+    // log 0.8 + log 0.2 = log 0.16 = -1.832581; log 0.5 = -log 2
+    expect(maxDifference(values(sumLogps(batch())), [-1.832581, -Math.LN2])).toBeLessThan(1e-6);
+  });
+
+  it('hands each answer token its own gradient and padding none', () => {
+    const tokens = batch();
+    const gradient = tf.grad((logps) => sumLogps({ ...tokens, logps: logps as tf.Tensor2D }))(
+      tokens.logps,
+      tf.tensor1d([2, 3]),
+    );
+    expect(values(gradient)).toEqual([2, 2, 3, 0]);
+  });
+
+  it.each([Number.NaN, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY])('is deaf to %s at padding', (junk) => {
+    const tokens = answerBatch([{ logps: [-1, -2], logSumSquares: [0, 0], logMax: [0, 0] }], junk, 2);
+    expect(values(sumLogps(tokens))).toEqual([-3]);
+  });
+
+  it('takes a mask of any dtype', () => {
+    const logps = matrix([[-1, -2, -4]]);
+    for (const dtype of ['bool', 'int32', 'float32'] as const) {
+      expect(values(sumLogps({ logps, mask: tf.tensor2d([[1, 0, 1]], [1, 3], dtype) }))).toEqual([-5]);
+    }
+  });
+});
+
+describe('answerScores', () => {
+  it.each([
+    // ½ log(0.8 · 0.2 / 0.68²) = -0.530628, as 0.8² + 0.2² = 0.68; log(0.5 / 0.5) = 0
+    ['sampled', [-0.530628, 0]],
+    // ½ log(0.8 · 0.2 / 0.8²) = -log 2
+    ['greedy', [-Math.LN2, 0]],
+    // ½ log 0.16 = -0.916291
+    ['none', [-0.916291, -Math.LN2]],
+  ] as const)('is the mean of l − a under %s alignment', (alignment, wanted) => {
+    expect(maxDifference(values(answerScores(batch(), alignment)), wanted)).toBeLessThan(1e-6);
+  });
+
+  it('is sampled where nothing is said', () => {
+    expect(values(answerScores(batch()))).toEqual(values(answerScores(batch(), 'sampled')));
+  });
+
+  it('divides its gradient among answer tokens, and takes it back from the alignment term', () => {
+    const tokens = batch();
+    const [logps, term] = tf.grads((logps, logSumSquares) =>
+      answerScores({
+        ...tokens,
+        logps: logps as tf.Tensor2D,
+        logSumSquares: logSumSquares as tf.Tensor2D,
+      }),
+    )([tokens.logps, tokens.logSumSquares], tf.tensor1d([2, 3]));
+    expect(values(logps!)).toEqual([1, 1, 3, 0]);
+    expect(values(term!).map((x) => x + 0)).toEqual([-1, -1, -3, 0]);
+  });
+
+  it('is at most 0 under greedy alignment, and the mean log-prob under none', () => {
+    fc.assert(
+      fc.property(answer, (a) => {
+        const tokens = answerBatch([a]);
+        const mean = a.logps.reduce((sum, l) => sum + l, 0) / a.logps.length;
+        expect(values(answerScores(tokens, 'greedy'))[0]).toBeLessThanOrEqual(1e-6);
+        expect(values(answerScores(tokens, 'none'))[0]).toBeCloseTo(mean, 5);
+      }),
+    );
+  });
+
+  it('leaves no tensor behind but its result', () => {
+    const tokens = batch();
+    for (const alignment of ALIGNMENTS) {
+      const before = tf.memory().numTensors;
+      answerScores(tokens, alignment).dispose();
+      sumLogps(tokens).dispose();
+      expect(tf.memory().numTensors).toBe(before);
+    }
+  });
+});
+
+describe('an answer that cannot be scored', () => {
+  it('names the nearest alignment to an unknown one', () => {
+    expect(() => answerScores(batch(), 'sample' as Alignment)).toThrow(
+      "answerScores: unknown alignment 'sample'. Did you mean 'sampled'? Known: sampled, greedy, none.",
+    );
+    expect(() => answerScores(batch(), 'greddy' as Alignment)).toThrow("Did you mean 'greedy'?");
+    expect(() => answerScores(batch(), null as unknown as Alignment)).toThrow("unknown alignment 'null'");
+  });
+
+  it('says which term an alignment lacks', () => {
+    const { logps, mask } = batch();
+    expect(() => answerScores({ logps, mask })).toThrow(
+      "answerScores: logSumSquares is missing, and alignment 'sampled' needs it.",
+    );
+    expect(() => answerScores({ logps, mask }, 'greedy')).toThrow('logMax is missing');
+    expect(values(answerScores({ logps, mask }, 'none'))).toHaveLength(2);
+  });
+
+  it('says what shape was found and what was wanted', () => {
+    const tokens = batch();
+    expect(() => sumLogps({ ...tokens, mask: tf.ones([2, 3]) })).toThrow(
+      'sumLogps: mask has shape [2,3], but [2,2] was wanted.',
+    );
+    expect(() => answerScores({ ...tokens, logSumSquares: matrix([[0, 0]]) })).toThrow(
+      'answerScores: logSumSquares has shape [1,2], but [2,2] was wanted.',
+    );
+    expect(() => sumLogps({ ...tokens, logps: tf.ones([2]) as unknown as tf.Tensor2D })).toThrow(
+      'sumLogps: logps has shape [2], but [pairs, tokens] was wanted.',
+    );
+  });
+
+  it('refuses answers of no tokens, batches of no pairs, integers and what is no tensor', () => {
+    const empty = (shape: [number, number]) => ({ logps: tf.zeros<tf.Rank.R2>(shape), mask: tf.zeros(shape) });
+    expect(() => sumLogps(empty([2, 0]))).toThrow('sumLogps: logps has shape [2,0]: there are no tokens in it.');
+    expect(() => sumLogps(empty([0, 2]))).toThrow('there are no pairs in it.');
+    expect(() => sumLogps({ ...batch(), logps: tf.ones([2, 2], 'int32') })).toThrow('logps is int32, but float32');
+    expect(() => sumLogps({ ...batch(), mask: [[1, 1]] as unknown as tf.Tensor })).toThrow(
+      'sumLogps: mask is a plain array, but a tfjs tensor was wanted.',
+    );
+  });
+});
