@@ -252,7 +252,7 @@ function messages(value: unknown, name: string, at: Place): readonly Message[] {
 }
 
 function turnText(turn: Fields, key: 'role' | 'content', name: string, i: number, at: Place): string {
-  const value = field(turn, key);
+  const value = own(turn, key);
   const path = `${name}[${i}].${key}`;
   if (typeof value !== 'string') {
     fail(at, {
@@ -318,9 +318,13 @@ function optionalName(row: Fields, name: string, at: Place): string | undefined 
   });
 }
 
-/** An own field; null counts as absent. */
+/** An optional field; null counts as absent. */
 function field(row: Fields, name: string): unknown {
-  return Object.hasOwn(row, name) ? (row[name] ?? undefined) : undefined;
+  return own(row, name) ?? undefined;
+}
+
+function own(row: Fields, name: string): unknown {
+  return Object.hasOwn(row, name) ? row[name] : undefined;
 }
 
 function isFields(value: unknown): value is Fields {

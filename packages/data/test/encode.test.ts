@@ -1,0 +1,218 @@
+import { fc, test } from '@fast-check/vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  type EncodedPair,
+  encodePair,
+  encodePrompt,
+  encodeRows,
+  formatPair,
+  type PreferenceRow,
+  RowError,
+  type TextOptions,
+  type Tokenizer,
+  truncatePair,
+} from '../src/index';
+import { loadTokenizerFolder } from '../src/node';
+import { collect, fixture, reference, thrown } from './fixtures';
+
+const python = reference();
+let text: TextOptions;
+beforeAll(async () => {
+  text = await loadTokenizerFolder(fixture('tiny'));
+});
+
+const row = (more: Partial<PreferenceRow> = {}): PreferenceRow => ({
+  id: 'r1',
+  context: [{ role: 'user', content: 'hi' }],
+  chosen: 'yes',
+  rejected: 'no',
+  at: { file: 'pairs.jsonl', line: 3 },
+  ...more,
+});
+
+describe('formatPair', () => {
+  it('puts the turn’s header into the prompt or the answer, and ends the answer, as the format says', () => {
+    const decoded = (completion: 'paper' | 'trl' | 'turn') => {
+      const { prompt, chosen } = formatPair(row({ chosen: ' yes\n' }), { ...text, completion });
+      return [text.tokenizer.decode([...prompt]), text.tokenizer.decode([...chosen])];
+    };
+    const user = '<bos><start_of_turn>user\nhi<end_of_turn>\n';
+    const header = '<start_of_turn>model\n';
+    expect(decoded('paper')).toEqual([user, `${header}yes<end_of_turn>\n<eos>`]);
+    expect(decoded('trl')).toEqual([user + header, 'yes<end_of_turn>\n']);
+    expect(decoded('turn')).toEqual([user + header, 'yes<end_of_turn>']);
+  });
+
+  it('gives Python’s ids for answers with odd edges and special tokens in them, in all three formats', () => {
+    expect(python.pairs.length).toBe(48);
+    for (const { turns, answers, ...formats } of python.pairs) {
+      const odd = row({ context: turns, chosen: answers[0], rejected: answers[1] });
+      for (const completion of ['paper', 'trl', 'turn'] as const) {
+        expect(formatPair(odd, { ...text, completion })).toEqual(formats[completion]);
+      }
+    }
+  });
+
+  it('ends a paper answer in the eos token that it is given', () => {
+    expect(formatPair(row(), { ...text, eosTokenId: 107 }).chosen.at(-1)).toBe(107);
+  });
+
+  it('reports a row that the chat template refuses with its place and the template’s words', () => {
+    const refused = row({
+      context: [
+        { role: 'system', content: 's' },
+        { role: 'user', content: 'hi' },
+      ],
+    });
+    const error = thrown(() => formatPair(refused, text));
+    expect(error).toBeInstanceOf(RowError);
+    expect((error as Error).message).toBe(
+      'pairs.jsonl:3: "prompt": found turns that the chat template refuses (System role not supported), ' +
+        'wanted turns that it takes. The roles here are system, user: change them, or drop the row.',
+    );
+  });
+
+  it('blames the options, not the row, where no row could be encoded', () => {
+    const without = (...names: string[]): Tokenizer => ({
+      ...text.tokenizer,
+      eosTokenId: undefined,
+      tokenId: (token) => (names.includes(token) ? undefined : text.tokenizer.tokenId(token)),
+    });
+    const cases: [() => unknown, string][] = [
+      [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'found no chat template'],
+      [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not Jinja that can be read'],
+      [() => formatPair(row(), { ...text, tokenizer: without() }), 'found no end-of-text token'],
+      [() => formatPair(row(), { ...text, tokenizer: without('<end_of_turn>') }), 'no token <end_of_turn>'],
+      [() => formatPair(row(), { ...text, completion: 'papr' as 'paper' }), 'found completion "papr"'],
+    ];
+    for (const [run, message] of cases) {
+      const error = thrown(run);
+      expect(error).not.toBeInstanceOf(RowError);
+      expect((error as Error).message).toContain(message);
+    }
+    expect(formatPair(row(), { ...text, completion: 'turn', tokenizer: without() }).chosen.at(-1)).toBe(107);
+  });
+});
+
+describe('truncatePair', () => {
+  const pair = { prompt: [1, 2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] };
+
+  it.each([
+    // it fits: nothing is cut
+    ['paper', 9, 2, { prompt: [1, 2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
+    // one token too many: the prompt loses its front, down to its limit; the answers fit then
+    ['paper', 8, 4, { prompt: [2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
+    ['paper', 8, 2, { prompt: [4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
+    // still too many: both answers are cut to 6 - 3
+    ['paper', 6, 3, { prompt: [3, 4, 5], chosen: [11, 12, 13], rejected: [21, 22] }],
+    // a prompt under its limit stays whole
+    ['paper', 8, 7, { prompt: [1, 2, 3, 4, 5], chosen: [11], rejected: [21] }],
+    ['keep_start', 8, 1, { prompt: [1, 2, 3, 4, 5], chosen: [11, 12, 13], rejected: [21, 22] }],
+    ['keep_start', 6, 1, { prompt: [1, 2, 3, 4, 5], chosen: [11], rejected: [21] }],
+    ['keep_start', 5, 1, { prompt: [1, 2, 3, 4, 5], chosen: [], rejected: [] }],
+    ['keep_start', 3, 1, { prompt: [1, 2, 3], chosen: [], rejected: [] }],
+  ] as const)('%s at %i tokens, prompt at %i', (truncation, maxLength, maxPromptLength, cut) => {
+    expect(truncatePair(pair, { truncation, maxLength, maxPromptLength })).toEqual(cut);
+  });
+
+  it('cuts as Python does at 300 random lengths and limits', () => {
+    expect(python.cuts.length).toBe(300);
+    for (const { pair, max_length: maxLength, max_prompt_length: maxPromptLength, ...cut } of python.cuts) {
+      for (const truncation of ['paper', 'keep_start'] as const) {
+        expect(truncatePair(pair, { truncation, maxLength, maxPromptLength })).toEqual(cut[truncation]);
+      }
+    }
+  });
+
+  const ids = fc.array(fc.nat(), { minLength: 1, maxLength: 40 });
+  const limits = fc.integer({ min: 2, max: 60 }).chain((maxLength) =>
+    fc.record({
+      maxLength: fc.constant(maxLength),
+      maxPromptLength: fc.integer({ min: 1, max: maxLength - 1 }),
+      truncation: fc.constantFrom('paper' as const, 'keep_start' as const),
+    }),
+  );
+  const slices = (whole: readonly number[], part: readonly number[]) =>
+    part.every((id, i) => id === whole[i]) || part.every((id, i) => id === whole[whole.length - part.length + i]);
+
+  test.prop([fc.record({ prompt: ids, chosen: ids, rejected: ids }), limits])(
+    'keeps to the limits, cuts from an end only, leaves what fits alone, and cuts once for all',
+    (pair, limits) => {
+      const cut = truncatePair(pair, limits);
+      const total = (p: typeof cut) => p.prompt.length + Math.max(p.chosen.length, p.rejected.length);
+      expect(total(cut)).toBeLessThanOrEqual(limits.maxLength);
+      for (const part of ['prompt', 'chosen', 'rejected'] as const) expect(slices(pair[part], cut[part])).toBe(true);
+      if (total(pair) <= limits.maxLength) expect(cut).toEqual(pair);
+      if (limits.truncation === 'paper') {
+        expect(Math.min(cut.prompt.length, cut.chosen.length, cut.rejected.length)).toBeGreaterThan(0);
+      }
+      expect(truncatePair(cut, limits)).toEqual(cut);
+    },
+  );
+
+  it.each([
+    [{ maxLength: 1, maxPromptLength: 1 }, 'found max_length 1'],
+    [{ maxLength: 10.5 }, 'found max_length 10.5'],
+    [{ maxLength: Number.NaN }, 'found max_length NaN'],
+    [{ maxLength: 100, maxPromptLength: 100 }, 'found max_prompt_length 100 with max_length 100'],
+    [{ maxLength: 100, maxPromptLength: 0 }, 'found max_prompt_length 0'],
+    [{ maxLength: 100 }, 'found max_prompt_length 1800 with max_length 100'],
+    [{ truncation: 'keep_end' as 'paper' }, 'found truncation "keep_end"'],
+  ])('refuses limits that make no sense: %o', (options, message) => {
+    const run = () => truncatePair(pair, options);
+    expect(run).toThrow(RangeError);
+    expect(run).toThrow(message);
+    expect(() => encodePair(row(), { ...text, ...options })).toThrow(RangeError);
+  });
+});
+
+describe('encodePair', () => {
+  it('gives the row’s id, its weight where it has one, and ids as 32-bit integers', () => {
+    expect(encodePair(row(), text)).not.toHaveProperty('weight');
+    const pair = encodePair(row({ weight: 0 }), text);
+    expect(pair).toMatchObject({ id: 'r1', weight: 0 });
+    const { prompt, chosen, rejected } = formatPair(row(), text);
+    expect(pair.prompt).toEqual(Int32Array.from(prompt));
+    expect(pair.chosen).toEqual(Int32Array.from(chosen));
+    expect(pair.rejected).toEqual(Int32Array.from(rejected));
+  });
+
+  it('reports a row whose prompt leaves no room for an answer', () => {
+    const long = row({ context: [{ role: 'user', content: 'word '.repeat(50) }] });
+    const error = thrown(() => encodePair(long, { ...text, truncation: 'keep_start', maxLength: 20 }));
+    expect(error).toBeInstanceOf(RowError);
+    expect(error).toMatchObject({ field: 'chosen', found: 'no room after a prompt of 20 tokens or more', line: 3 });
+  });
+
+  it('reports a row whose prompt renders to nothing', () => {
+    const error = thrown(() => encodePair(row(), { ...text, chatTemplate: '{# nothing #}' }));
+    expect(error).toMatchObject({ name: 'RowError', field: 'prompt', found: 'no tokens' });
+  });
+});
+
+describe('encodeRows', () => {
+  const refused = row({ id: 'r2', context: [{ role: 'assistant', content: 'hi' }] });
+
+  it('stops at a row that cannot be encoded', async () => {
+    await expect(collect(encodeRows([row(), refused], text))).rejects.toThrow(RowError);
+  });
+
+  it('skips and reports it where told to', async () => {
+    const skipped: RowError[] = [];
+    const options = { ...text, onBadRow: 'skip' as const, onSkip: (error: RowError) => skipped.push(error) };
+    const pairs: EncodedPair[] = await collect(encodeRows([row(), refused, row({ id: 'r3' })], options));
+    expect(pairs.map(({ id }) => id)).toEqual(['r1', 'r3']);
+    expect(skipped.map(({ field }) => field)).toEqual(['prompt']);
+  });
+
+  it('does not skip where the options are at fault', async () => {
+    const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
+    await expect(collect(encodeRows([row()], options))).rejects.toThrow('found no chat template');
+  });
+});
+
+it('encodePrompt ends in the header of the model’s turn', () => {
+  const ids = encodePrompt([{ role: 'user', content: 'hi' }], text);
+  expect(ids).toEqual(formatPair(row(), { ...text, completion: 'turn' }).prompt);
+  expect(() => encodePrompt([{ role: 'system', content: 's' }], text)).toThrow('System role not supported');
+});
