@@ -1,1 +1,5 @@
-export {};
+export { type FileCheckpointsOptions, fileCheckpoints } from './node/file-checkpoints';
+export { hashFiles, hashJson, hashPairs } from './node/hash';
+export { metricsFile } from './node/metrics-file';
+export { referenceFiles } from './node/reference-files';
+export { type SignalStop, stopOnSignals } from './node/stop-on-signals';

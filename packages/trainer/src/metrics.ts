@@ -1,0 +1,147 @@
+import type { PairResult } from './micro-batch';
+import type { StepResult } from './step';
+
+/** A line of metrics: names as TRL logs them. */
+export type MetricsRow = Readonly<Record<string, number>>;
+
+/** Takes metrics as they come. */
+export interface MetricsSink {
+  write(row: MetricsRow): void | Promise<void>;
+  /**
+   * Called once before the first row: keeps the first `rows` of what an earlier part of this run wrote and drops what
+   * comes after, which the run will write again. 0 for a new run.
+   */
+  rewind?(rows: number): void | Promise<void>;
+}
+
+/** Sums over the steps since the last row; plain numbers, so that a checkpoint can hold it. */
+export interface Interval {
+  readonly steps: number;
+  readonly pairs: number;
+  /** Σ over steps of the step's mean loss. */
+  readonly loss: number;
+  /** Σ over pairs. */
+  readonly sums: PairSums;
+  readonly weightMin: number | null;
+  readonly weightMax: number | null;
+  readonly tokens: number;
+  /** Time in steps alone, without evaluation and saving. */
+  readonly seconds: number;
+}
+
+interface PairSums {
+  readonly loss: number;
+  readonly weight: number;
+  readonly chosenReward: number;
+  readonly rejectedReward: number;
+  readonly accuracy: number;
+  readonly margin: number;
+  readonly chosenLogps: number;
+  readonly rejectedLogps: number;
+}
+
+const noSums: PairSums = {
+  loss: 0,
+  weight: 0,
+  chosenReward: 0,
+  rejectedReward: 0,
+  accuracy: 0,
+  margin: 0,
+  chosenLogps: 0,
+  rejectedLogps: 0,
+};
+
+export const emptyInterval: Interval = {
+  steps: 0,
+  pairs: 0,
+  loss: 0,
+  sums: noSums,
+  weightMin: null,
+  weightMax: null,
+  tokens: 0,
+  seconds: 0,
+};
+
+/** The interval with one more step in it. */
+export function addStep(interval: Interval, { pairs }: StepResult, seconds: number): Interval {
+  const weights = pairs.map((pair) => pair.weight);
+  return {
+    steps: interval.steps + 1,
+    pairs: interval.pairs + pairs.length,
+    loss: interval.loss + sumPairs(noSums, pairs).loss / pairs.length,
+    sums: sumPairs(interval.sums, pairs),
+    weightMin: Math.min(interval.weightMin ?? Number.POSITIVE_INFINITY, ...weights),
+    weightMax: Math.max(interval.weightMax ?? Number.NEGATIVE_INFINITY, ...weights),
+    tokens: interval.tokens + pairs.reduce((total, pair) => total + pair.tokens, 0),
+    seconds: interval.seconds + seconds,
+  };
+}
+
+function sumPairs(from: PairSums, pairs: readonly PairResult[]): PairSums {
+  return pairs.reduce(
+    (sums, pair) => ({
+      loss: sums.loss + pair.loss,
+      weight: sums.weight + pair.weight,
+      chosenReward: sums.chosenReward + pair.chosenReward,
+      rejectedReward: sums.rejectedReward + pair.rejectedReward,
+      accuracy: sums.accuracy + (pair.chosenReward > pair.rejectedReward ? 1 : 0),
+      margin: sums.margin + (pair.chosenReward - pair.rejectedReward),
+      chosenLogps: sums.chosenLogps + pair.chosenLogps,
+      rejectedLogps: sums.rejectedLogps + pair.rejectedLogps,
+    }),
+    from,
+  );
+}
+
+/** Means over pairs under TRL's names. */
+function pairMeans(sums: PairSums, pairs: number) {
+  return {
+    'rewards/chosen': sums.chosenReward / pairs,
+    'rewards/rejected': sums.rejectedReward / pairs,
+    'rewards/accuracies': sums.accuracy / pairs,
+    'rewards/margins': sums.margin / pairs,
+    'logps/chosen': sums.chosenLogps / pairs,
+    'logps/rejected': sums.rejectedLogps / pairs,
+    'wpo/weight': sums.weight / pairs,
+  };
+}
+
+/** What a training row says beside the interval's own numbers. */
+export interface RowContext {
+  readonly step: number;
+  readonly epoch: number;
+  /** Of the row's last step, before clipping. */
+  readonly gradNorm: number;
+  /** The rate that the row's last step used. */
+  readonly learningRate: number;
+  /** Tokens seen since the run began. */
+  readonly tokens: number;
+}
+
+/**
+ * One row of training metrics. As Hugging Face's Trainer and TRL log them: `loss` is the mean over the interval's steps,
+ * `grad_norm` and `learning_rate` are the last step's; rewards, log-probs and weights are means over the interval's
+ * pairs, `wpo/weight_min` and `_max` its extremes; `num_tokens` counts from the run's start.
+ */
+export function trainingRow(interval: Interval, context: RowContext): MetricsRow {
+  return {
+    step: context.step,
+    epoch: context.epoch,
+    loss: interval.loss / interval.steps,
+    grad_norm: context.gradNorm,
+    learning_rate: context.learningRate,
+    ...pairMeans(interval.sums, interval.pairs),
+    'wpo/weight_min': interval.weightMin ?? Number.NaN,
+    'wpo/weight_max': interval.weightMax ?? Number.NaN,
+    num_tokens: context.tokens,
+    tokens_per_second: interval.tokens / interval.seconds,
+    step_seconds: interval.seconds / interval.steps,
+  };
+}
+
+/** Means over held-out pairs: `eval_loss`, `eval_rewards/…`, `eval_logps/…`, `eval_wpo/weight`. */
+export function evaluationMetrics(pairs: readonly PairResult[]): MetricsRow {
+  const sums = sumPairs(noSums, pairs);
+  const means = { loss: sums.loss / pairs.length, ...pairMeans(sums, pairs.length) };
+  return Object.fromEntries(Object.entries(means).map(([name, value]) => [`eval_${name}`, value]));
+}

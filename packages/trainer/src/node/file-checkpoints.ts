@@ -1,0 +1,136 @@
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint, TrainerState } from '../checkpoint';
+import { TrainingError } from '../errors';
+import type { NamedTensor } from '../optimizer';
+import { filesBelow, sync } from './durable';
+import { hashFile } from './hash';
+
+export interface FileCheckpointsOptions {
+  /** Writes tensors to a file in full precision; each tensor is read before the next is asked for. */
+  readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
+  /** Reads them back; each tensor becomes the caller's. */
+  readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
+  /** Checkpoints kept, 1 or more; the oldest go once a new one is whole. All are kept where absent. */
+  readonly saveTotalLimit?: number;
+}
+
+const WEIGHTS = 'model.safetensors';
+const OPTIMIZER = 'optimizer.safetensors';
+const STATE = 'trainer_state.json';
+const MANIFEST = 'manifest.json';
+
+/** Sizes and SHA-256 of a checkpoint's other files, by their paths in it. */
+type Manifest = Record<string, { readonly bytes: number; readonly sha256: string }>;
+
+/**
+ * Checkpoints as folders `checkpoint-<step>` of `folder`: weights, optimizer, `trainer_state.json`, and a manifest of
+ * their sizes and hashes. One is written under a temporary name, synced and renamed, so a folder of that name is whole;
+ * opening it checks the manifest, so one that was damaged since is told.
+ */
+export function fileCheckpoints(folder: string, options: FileCheckpointsOptions): CheckpointStore {
+  const { writeTensors, readTensors, saveTotalLimit } = options;
+  if (saveTotalLimit !== undefined && !(Number.isInteger(saveTotalLimit) && saveTotalLimit >= 1)) {
+    throw new RangeError(`save_total_limit must be a whole number, 1 or more, found ${saveTotalLimit}`);
+  }
+
+  async function write(path: string, { state, weights, optimizer }: Checkpoint): Promise<void> {
+    await mkdir(path, { recursive: true });
+    await writeTensors(join(path, WEIGHTS), weights);
+    await writeTensors(join(path, OPTIMIZER), optimizer);
+    await writeFile(join(path, STATE), `${JSON.stringify(state, null, 2)}\n`);
+    await writeFile(join(path, MANIFEST), `${JSON.stringify(await describe(path), null, 2)}\n`);
+    for (const file of await filesBelow(path)) await sync(join(path, file));
+    await sync(path);
+  }
+
+  async function open(path: string): Promise<OpenCheckpoint> {
+    await checkManifest(path);
+    const state = JSON.parse(await readFile(join(path, STATE), 'utf8')) as TrainerState;
+    if (state.version !== 1)
+      throw new TrainingError(`its ${STATE} has version ${state.version}, and 1 is what this reads`);
+    return {
+      state,
+      weights: () => readTensors(join(path, WEIGHTS)),
+      optimizer: () => readTensors(join(path, OPTIMIZER)),
+    };
+  }
+
+  return {
+    async save(checkpoint) {
+      const { step } = checkpoint.state;
+      await mkdir(folder, { recursive: true });
+      await removeLeftovers(folder);
+      const final = join(folder, nameOf(step));
+      const temporary = `${final}.tmp`;
+      try {
+        await write(temporary, checkpoint);
+        // One of this step or a later one is there only if it was passed over as damaged: it must not be taken for newer.
+        for (const later of await stepsIn(folder)) if (later >= step) await setAside(join(folder, nameOf(later)));
+        await rename(temporary, final);
+      } catch (error) {
+        await rm(temporary, { recursive: true, force: true });
+        throw error;
+      }
+      await sync(folder);
+      if (saveTotalLimit === undefined) return;
+      for (const old of (await stepsIn(folder)).slice(saveTotalLimit)) await remove(join(folder, nameOf(old)));
+    },
+    async list(): Promise<StoredCheckpoint[]> {
+      return (await stepsIn(folder)).map((step) => {
+        const path = join(folder, nameOf(step));
+        return { name: path, open: () => open(path) };
+      });
+    },
+  };
+}
+
+const nameOf = (step: number) => `checkpoint-${step}`;
+
+/** Steps of the checkpoints in a folder, newest first. */
+async function stepsIn(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const steps = names.map((name) => /^checkpoint-(\d+)$/.exec(name)).filter((match) => match !== null);
+  return steps.map((match) => Number(match[1])).sort((a, b) => b - a);
+}
+
+/** What a run killed while saving or removing left behind. */
+async function removeLeftovers(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => /^checkpoint-\d+\.tmp$/.test(name));
+  for (const name of names) await rm(join(folder, name), { recursive: true });
+}
+
+async function setAside(path: string): Promise<void> {
+  await rm(`${path}.damaged`, { recursive: true, force: true });
+  await rename(path, `${path}.damaged`);
+}
+
+/** Renames first, so that a kill half-way leaves no half of a checkpoint under a checkpoint's name. */
+async function remove(path: string): Promise<void> {
+  await rename(path, `${path}.tmp`);
+  await rm(`${path}.tmp`, { recursive: true });
+}
+
+async function describe(path: string): Promise<Manifest> {
+  const manifest: Manifest = {};
+  for (const file of await filesBelow(path)) {
+    const { size } = await stat(join(path, file));
+    manifest[file] = { bytes: size, sha256: await hashFile(join(path, file)) };
+  }
+  return manifest;
+}
+
+async function checkManifest(path: string): Promise<void> {
+  const manifest = JSON.parse(await readFile(join(path, MANIFEST), 'utf8')) as Manifest;
+  for (const [file, { bytes, sha256 }] of Object.entries(manifest)) {
+    const { size } = await stat(join(path, file));
+    if (size !== bytes) throw new TrainingError(`its ${file} has ${size} bytes, and ${bytes} were written`);
+    if ((await hashFile(join(path, file))) !== sha256) throw new TrainingError(`its ${file} is not what was written`);
+  }
+  for (const file of [WEIGHTS, OPTIMIZER, STATE]) {
+    if (!manifest[file]) throw new TrainingError(`its ${MANIFEST} names no ${file}`);
+  }
+}

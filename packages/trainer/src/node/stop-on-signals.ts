@@ -1,0 +1,25 @@
+export interface SignalStop {
+  /** Aborted at the first signal. */
+  readonly signal: AbortSignal;
+  /** Stops listening. */
+  dispose(): void;
+}
+
+/**
+ * Turns the first SIGINT or SIGTERM into an aborted signal, for `train` to finish its step, save and return. From then
+ * on signals have their usual effect again, so a second one ends the process at once, in the middle of a native call too.
+ */
+export function stopOnSignals(options: { readonly onSignal?: (name: NodeJS.Signals) => void } = {}): SignalStop {
+  const names = ['SIGINT', 'SIGTERM'] as const;
+  const controller = new AbortController();
+  const dispose = () => {
+    for (const name of names) process.off(name, stop);
+  };
+  const stop = (name: NodeJS.Signals) => {
+    dispose();
+    options.onSignal?.(name);
+    controller.abort(new Error(`stopped by ${name}`));
+  };
+  for (const name of names) process.on(name, stop);
+  return { signal: controller.signal, dispose };
+}

@@ -1,0 +1,105 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { breathe } from './breathe';
+import { TrainingError } from './errors';
+import { checkPair } from './micro-batch';
+import { type PairSource, pairAt } from './pairs';
+import type { Policy, TokenPair } from './policy';
+
+/** log π_ref of a pair's answers: the sums over their tokens. */
+export interface ReferenceLogps {
+  readonly chosen: number;
+  readonly rejected: number;
+}
+
+/**
+ * Where the reference's log-probs come from: a list, entry i for pair i of the data, computed before training; or a
+ * function that is asked for each micro-batch, answering in its order.
+ */
+export type Reference =
+  | readonly ReferenceLogps[]
+  | ((pairs: readonly TokenPair[]) => readonly ReferenceLogps[] | Promise<readonly ReferenceLogps[]>);
+
+/** Keeps reference log-probs between runs. A list may be cut short by a stop: what was kept of it is gone on from. */
+export interface ReferenceCache {
+  /** The first entries kept under this key, in the pairs' order; empty where there are none. */
+  read(key: string): Promise<readonly ReferenceLogps[]>;
+  /** Keeps `values` as the entries from `start` on. */
+  append(key: string, start: number, values: readonly ReferenceLogps[]): Promise<void>;
+}
+
+export interface PrecomputeReferenceOptions {
+  /** The reference: usually the model that training starts from, before its first step. */
+  readonly policy: Policy;
+  readonly pairs: PairSource;
+  /** Pairs run at once; 1. */
+  readonly batchSize?: number;
+  readonly cache?: ReferenceCache;
+  /** Must tell apart all that the values depend on: the model, the pairs' token ids, the encoding. */
+  readonly key?: string;
+  /** Stops between batches, by throwing the signal's reason; a cache keeps what was done. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Runs the reference once over all pairs, so that training holds one model and not two.
+ *
+ * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
+ */
+export async function precomputeReference(options: PrecomputeReferenceOptions): Promise<ReferenceLogps[]> {
+  const { policy, pairs, batchSize = 1, cache, key = '', signal, onProgress } = options;
+  const values = [...((await cache?.read(key)) ?? [])].slice(0, pairs.length);
+  onProgress?.(values.length, pairs.length);
+  while (values.length < pairs.length) {
+    signal?.throwIfAborted();
+    const start = values.length;
+    const batch = Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
+    const found = await referenceLogps(policy, batch);
+    await cache?.append(key, start, found);
+    values.push(...found);
+    onProgress?.(values.length, pairs.length);
+    await breathe();
+  }
+  return values;
+}
+
+/** log π of both answers of each pair under a policy, without gradients. */
+export async function referenceLogps(policy: Policy, pairs: readonly TokenPair[]): Promise<ReferenceLogps[]> {
+  for (const pair of pairs) checkPair(pair);
+  const forward = policy.forward(pairs, { train: false });
+  try {
+    const sums = tf.tidy(() =>
+      tf.stack(forward.pairs.flatMap(({ chosen, rejected }) => [tf.sum(chosen.logps), tf.sum(rejected.logps)])),
+    ); // [2B]
+    const values = await sums.data();
+    sums.dispose();
+    return pairs.map((pair, i) => checked(pair, { chosen: values[2 * i]!, rejected: values[2 * i + 1]! }));
+  } finally {
+    forward.dispose();
+  }
+}
+
+function checked(pair: TokenPair, logps: ReferenceLogps): ReferenceLogps {
+  if (Number.isFinite(logps.chosen) && Number.isFinite(logps.rejected)) return logps;
+  throw new TrainingError(
+    `the reference's log-probs of pair "${pair.id}" are ${logps.chosen} (chosen) and ${logps.rejected} (rejected): ` +
+      'they must be finite. Check the weights of the reference model, and the row.',
+    { pairId: pair.id },
+  );
+}
+
+/** The reference log-probs of the pairs at `indices` of the data. */
+export async function lookUpReference(
+  reference: Reference,
+  indices: readonly number[],
+  pairs: readonly TokenPair[],
+): Promise<readonly ReferenceLogps[]> {
+  const found = typeof reference === 'function' ? await reference(pairs) : indices.map((index) => reference[index]);
+  const missing = pairs.find((_, i) => found[i] === undefined);
+  if (!missing && found.length === pairs.length) return found as readonly ReferenceLogps[];
+  throw new TrainingError(
+    `the reference gave ${found.filter((value) => value !== undefined).length} log-prob entries for ${pairs.length} ` +
+      `pairs${missing ? ` and none for pair "${missing.id}"` : ''}: it must have one for each pair, in their order.`,
+    missing ? { pairId: missing.id } : {},
+  );
+}

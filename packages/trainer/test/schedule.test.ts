@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { type ScheduleType, schedule, warmupStepCount } from '../src';
+import golden from './fixtures/schedules.json';
+
+test.each(golden)('$type over $total_steps steps with $warmup_steps of warm-up is transformers’', (wanted) => {
+  const factor = schedule({
+    type: wanted.type as ScheduleType,
+    totalSteps: wanted.total_steps,
+    warmupSteps: wanted.warmup_steps,
+  });
+  for (const [step, value] of wanted.factors.entries()) expect(factor(step)).toBeCloseTo(value, 15);
+});
+
+test('cosine over 8 steps with one of warm-up, worked out by hand', () => {
+  const factor = schedule({ type: 'cosine', totalSteps: 8, warmupSteps: 1 });
+  expect(factor(0)).toBe(0);
+  expect(factor(1)).toBe(1);
+  expect(factor(4)).toBeCloseTo(0.5 * (1 + Math.cos((3 * Math.PI) / 7)), 15);
+  expect(factor(8)).toBeCloseTo(0, 15);
+});
+
+test.each([
+  [8, { warmupRatio: 0.1 }, 1],
+  [30, { warmupRatio: 0.1 }, 3],
+  [7628, { warmupRatio: 0.1 }, 763],
+  [10, { warmupRatio: 0.1, warmupSteps: 4 }, 4],
+  [10, { warmupRatio: 0, warmupSteps: 0 }, 0],
+  [10, {}, 0],
+])('%d steps with %j warm up for %d', (total, options, wanted) => {
+  expect(warmupStepCount(total, options)).toBe(wanted);
+});
+
+test.each([
+  [{ warmupSteps: 0.1 }, 'warmup_steps must be a whole number, 0 or more, found 0.1; a share is warmup_ratio'],
+  [{ warmupRatio: 5 }, 'warmup_ratio must lie in 0..1, found 5; a count of steps is warmup_steps'],
+])('%j is refused', (options, message) => {
+  expect(() => warmupStepCount(10, options)).toThrow(message);
+});
+
+test('an unknown schedule is refused with the known ones', () => {
+  expect(() => schedule({ type: 'cosin' as ScheduleType, totalSteps: 1 })).toThrow(
+    'unknown lr_scheduler_type "cosin": it is one of cosine, linear, constant, constant_with_warmup',
+  );
+});

@@ -1,0 +1,197 @@
+import { fc, test as property } from '@fast-check/vitest';
+import * as tf from '@tensorflow/tfjs';
+import { expect, test } from 'vitest';
+import {
+  type MicroBatch,
+  type Optimizer,
+  type PairLoss,
+  type Policy,
+  runMicroBatch,
+  type StepOptions,
+  step,
+  wpoPairLoss,
+} from '../src';
+import { spread, toyPairs, toyPolicy } from './toy-policy';
+
+const VOCAB = 7;
+const newPolicy = () => toyPolicy(VOCAB, spread(VOCAB * VOCAB), spread(VOCAB, 0.5));
+
+const references = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ chosen: -5 - (i % 3), rejected: -6 + (i % 2) }));
+
+function cut(count: number, sizes: readonly number[]): MicroBatch[] {
+  const pairs = toyPairs(count, VOCAB);
+  let start = 0;
+  return sizes.map((size) => {
+    const batch = { pairs: pairs.slice(start, start + size), references: references(count).slice(start, start + size) };
+    start += size;
+    return batch;
+  });
+}
+
+/** An optimizer that keeps the gradients it was given and changes nothing. */
+function recorder() {
+  const seen: { gradients: number[][]; learningRate: number; gradientScale: number }[] = [];
+  const optimizer: Optimizer = {
+    step({ parameters, learningRate, gradientScale }) {
+      const gradients = parameters.map((parameter) => [...(parameter.gradient()?.dataSync() ?? [])]);
+      seen.push({ gradients, learningRate, gradientScale });
+    },
+    state: () => ({ step: seen.length, tensors: [] }),
+    load: async () => {},
+    dispose: () => {},
+  };
+  return { optimizer, seen };
+}
+
+const take = (microBatches: readonly MicroBatch[], more: Partial<StepOptions> = {}) =>
+  step({
+    policy: newPolicy(),
+    optimizer: recorder().optimizer,
+    loss: wpoPairLoss({ beta: 0.5 }),
+    learningRate: 0.1,
+    maxGradNorm: 1,
+    microBatches,
+    ...more,
+  });
+
+test('the gradient is that of the mean loss over the pairs, taken straight through model and loss', async () => {
+  const { optimizer, seen } = recorder();
+  const policy = newPolicy();
+  const { pairs } = await take(cut(3, [2, 1]), { policy, optimizer });
+  const [table, bias] = policy.parameters.map((parameter) => parameter.value()) as [tf.Tensor2D, tf.Tensor1D];
+  const weights = pairs.map((pair) => pair.weight);
+  // mean of w · −log σ(β Δ), all in one graph
+  const direct = tf.grads((table, bias) => {
+    const answer = (prompt: number[], ids: number[]) => {
+      const previous = [prompt.at(-1)!, ...ids.slice(0, -1)];
+      const logps = tf.logSoftmax(tf.add(tf.gather(table, tf.tensor1d(previous, 'int32')), bias));
+      return tf.sum(tf.mul(logps, tf.oneHot(tf.tensor1d(ids, 'int32'), VOCAB)));
+    };
+    const losses = toyPairs(3, VOCAB).map((pair, i) => {
+      const [prompt, chosen, rejected] = [pair.prompt, pair.chosen, pair.rejected].map((ids) => Array.from(ids));
+      const reference = references(3)[i]!;
+      const delta = tf.sub(answer(prompt!, chosen!), answer(prompt!, rejected!));
+      const margin = tf.mul(tf.sub(delta, reference.chosen - reference.rejected), 0.5);
+      return tf.mul(tf.neg(tf.log(tf.sigmoid(margin))), weights[i]!);
+    });
+    return tf.mean(tf.stack(losses)) as tf.Scalar;
+  })([table, bias]);
+  for (const [i, gradient] of direct.entries()) {
+    for (const [j, wanted] of [...gradient.dataSync()].entries()) {
+      expect(seen[0]!.gradients[i]![j]).toBeCloseTo(wanted, 6);
+    }
+  }
+});
+
+property.prop([fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 4 })], { numRuns: 10 })(
+  'micro-batches give what one batch of all their pairs gives',
+  async (sizes) => {
+    const count = sizes.reduce((sum, size) => sum + size, 0);
+    const [apart, together] = [recorder(), recorder()];
+    const a = await take(cut(count, sizes), { optimizer: apart.optimizer });
+    const b = await take(cut(count, [count]), { optimizer: together.optimizer });
+    expect(a.gradNorm).toBeCloseTo(b.gradNorm, 6);
+    expect(a.pairs.map((pair) => pair.id)).toEqual(b.pairs.map((pair) => pair.id));
+    for (const [i, pair] of a.pairs.entries()) expect(pair.loss).toBeCloseTo(b.pairs[i]!.loss, 6);
+    for (const [i, gradient] of apart.seen[0]!.gradients.entries()) {
+      for (const [j, value] of gradient.entries()) expect(value).toBeCloseTo(together.seen[0]!.gradients[i]![j]!, 6);
+    }
+  },
+);
+
+test('a pair’s weight from the data multiplies its WPO weight and its loss', async () => {
+  const [batch] = cut(2, [2]);
+  const heavy = { ...batch!, pairs: batch!.pairs.map((pair, i) => (i === 1 ? { ...pair, weight: 3 } : pair)) };
+  const plain = (await take([batch!])).pairs;
+  const weighted = (await take([heavy])).pairs;
+  expect(weighted[0]).toEqual(plain[0]);
+  expect(weighted[1]!.weight).toBeCloseTo(3 * plain[1]!.weight, 6);
+  expect(weighted[1]!.loss).toBeCloseTo(3 * plain[1]!.loss, 6);
+});
+
+test('tokens count the prompt with each answer', async () => {
+  const [batch] = cut(1, [1]);
+  const { prompt, chosen, rejected } = batch!.pairs[0]!;
+  expect((await take([batch!])).pairs[0]!.tokens).toBe(2 * prompt.length + chosen.length + rejected.length);
+});
+
+test('the optimizer is given the rate and the clipping, and gradients are zero afterwards', async () => {
+  const { optimizer, seen } = recorder();
+  const policy = newPolicy();
+  const { gradNorm } = await take(cut(3, [3]), { policy, optimizer, learningRate: 0.125, maxGradNorm: 1e-3 });
+  expect(seen[0]).toMatchObject({ learningRate: 0.125, gradientScale: 1e-3 / (gradNorm + 1e-6) });
+  expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+});
+
+test('an exchange sees whole gradients, and what it makes of them is what is clipped and applied', async () => {
+  const alone = recorder();
+  const doubled = recorder();
+  const a = await take(cut(3, [1, 2]), { optimizer: alone.optimizer });
+  const b = await take(cut(3, [1, 2]), {
+    optimizer: doubled.optimizer,
+    async exchange(parameters) {
+      for (const parameter of parameters) parameter.assignGradient(tf.mul(parameter.gradient()!, 2));
+    },
+  });
+  expect(b.gradNorm).toBeCloseTo(2 * a.gradNorm, 6);
+  expect(doubled.seen[0]!.gradients[0]).toEqual(alone.seen[0]!.gradients[0]!.map((value) => 2 * value));
+});
+
+test('any loss of the same form can take the place of WPO’s', async () => {
+  // a hinge on the chosen answer alone
+  const loss: PairLoss = ({ chosenLogps }) => ({
+    losses: tf.neg(chosenLogps),
+    weights: tf.onesLike(chosenLogps),
+    chosenRewards: tf.zerosLike(chosenLogps),
+    rejectedRewards: tf.zerosLike(chosenLogps),
+  });
+  const { optimizer, seen } = recorder();
+  const { pairs } = await take(cut(2, [2]), { loss, optimizer });
+  expect(pairs[0]!.loss).toBe(-pairs[0]!.chosenLogps);
+  expect(seen[0]!.gradients[0]!.some((value) => value !== 0)).toBe(true);
+});
+
+/** A policy whose gradient, and nothing else, is NaN where the pair of this name is in the pass. */
+function poisoned(name: string): Policy {
+  const policy = newPolicy();
+  return {
+    parameters: policy.parameters,
+    forward(pairs, options) {
+      const forward = policy.forward(pairs, options);
+      const backward = (gradients: Parameters<typeof forward.backward>[0]) => {
+        forward.backward(gradients);
+        if (!pairs.some((pair) => pair.id === name)) return;
+        const bias = policy.parameters[1]!;
+        bias.assignGradient(tf.mul(bias.gradient()!, Number.NaN));
+      };
+      return { pairs: forward.pairs, backward, dispose: forward.dispose };
+    },
+  };
+}
+
+test('a gradient that is not finite stops the step before the optimizer, naming pair and parameter', async () => {
+  const { optimizer, seen } = recorder();
+  const policy = poisoned('pair-2');
+  const run = take(cut(4, [2, 2]), { policy, optimizer, step: 9 });
+  await expect(run).rejects.toMatchObject({ name: 'TrainingError', step: 9, pairId: 'pair-2' });
+  await expect(run).rejects.toThrow('step 9: the gradient of pair "pair-2" is not finite (norm NaN, first in "bias")');
+  await expect(run).rejects.toThrow('lower learning_rate');
+  expect(seen).toEqual([]);
+  expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+});
+
+test('a norm that is not finite though every pair’s is names the step’s pairs', async () => {
+  const run = take(cut(2, [2]), { step: 3, norm: async () => Number.POSITIVE_INFINITY });
+  await expect(run).rejects.toThrow('step 3: the gradient norm is Infinity, though each pair');
+  await expect(run).rejects.toThrow('"pair-0", "pair-1"');
+});
+
+test('a failed step leaves no tensor behind', async () => {
+  const policy = poisoned('pair-2');
+  const before = tf.memory().numTensors;
+  await expect(take(cut(4, [2, 2]), { policy })).rejects.toThrow();
+  const batch = { pairs: toyPairs(1, VOCAB), references: [{ chosen: Number.NaN, rejected: -1 }] };
+  await expect(runMicroBatch({ policy, batch, loss: wpoPairLoss(), lossScale: 1 })).rejects.toThrow();
+  expect(tf.memory().numTensors).toBe(before);
+});

@@ -1,0 +1,124 @@
+// V vocabulary, T tokens of an answer, N tokens of all answers.
+import * as tf from '@tensorflow/tfjs';
+import type { AnswerTerms, Forward, Parameter, Policy, TokenPair } from '../src';
+
+/** The smallest policy that learns: logits = table[previous token] + bias. */
+export interface ToyPolicy extends Policy {
+  values(): Record<string, number[]>;
+  dispose(): void;
+}
+
+export function toyPolicy(vocab: number, table: readonly number[], bias: readonly number[]): ToyPolicy {
+  const parameters = [
+    toyParameter('table.weight', true, tf.tensor2d([...table], [vocab, vocab])),
+    toyParameter('bias', false, tf.tensor1d([...bias])),
+  ];
+  return {
+    parameters,
+    forward: (pairs, { train }) => toyForward(vocab, parameters, pairs, train),
+    values: () =>
+      Object.fromEntries(parameters.map((parameter) => [parameter.name, [...parameter.value().dataSync()]])),
+    dispose() {
+      for (const parameter of parameters) {
+        parameter.zeroGradient();
+        parameter.value().dispose();
+      }
+    },
+  };
+}
+
+/** Values that differ from entry to entry, the same at every call. */
+export const spread = (count: number, scale = 1): number[] =>
+  Array.from({ length: count }, (_, i) => scale * Math.sin(1 + 7.3 * i));
+
+/** Pairs of 1 to 6 tokens an answer, the same at every call. */
+export function toyPairs(count: number, vocab: number): TokenPair[] {
+  const ids = (length: number, seed: number) => Array.from({ length }, (_, i) => (seed * 31 + i * i * 7 + i) % vocab);
+  return Array.from({ length: count }, (_, i) => ({
+    id: `pair-${i}`,
+    prompt: ids(1 + (i % 4), i + 1),
+    chosen: ids(1 + ((i * 5) % 6), i + 40),
+    rejected: ids(1 + ((i * 3) % 5), i + 90),
+  }));
+}
+
+export interface ToyParameter extends Parameter {
+  accumulate(gradient: tf.Tensor): void;
+}
+
+export function toyParameter(name: string, decay: boolean, initial: tf.Tensor): ToyParameter {
+  let value = initial;
+  let gradient: tf.Tensor | null = null;
+  return {
+    name,
+    decay,
+    shape: initial.shape,
+    value: () => value,
+    assign(next) {
+      value.dispose();
+      value = next;
+    },
+    gradient: () => gradient,
+    assignGradient(next) {
+      gradient?.dispose();
+      gradient = next;
+    },
+    accumulate(more) {
+      this.assignGradient(tf.keep(gradient ? tf.add(gradient, more) : tf.clone(more)));
+    },
+    zeroGradient() {
+      gradient?.dispose();
+      gradient = null;
+    },
+  };
+}
+
+function toyForward(
+  vocab: number,
+  parameters: readonly ToyParameter[],
+  pairs: readonly TokenPair[],
+  train: boolean,
+): Forward {
+  const answers = pairs.flatMap((pair) => [
+    { prompt: pair.prompt, answer: pair.chosen },
+    { prompt: pair.prompt, answer: pair.rejected },
+  ]);
+  const labels = answers.flatMap(({ answer }) => Array.from(answer)); // [N]
+  const previous = answers.flatMap(({ prompt, answer }) => [
+    prompt[prompt.length - 1]!,
+    ...Array.from(answer).slice(0, -1),
+  ]);
+  const logProbs = (table: tf.Tensor, bias: tf.Tensor) =>
+    tf.logSoftmax(tf.add(tf.matMul(tf.oneHot(previous, vocab).toFloat() as tf.Tensor2D, table as tf.Tensor2D), bias)); // [N, V]
+  const pick = (logps: tf.Tensor) => tf.sum(tf.mul(logps, tf.oneHot(labels, vocab)), 1); // [N]
+  const values = parameters.map((parameter) => parameter.value()) as [tf.Tensor, tf.Tensor];
+
+  const terms = toyTerms(
+    answers.map(({ answer }) => answer.length),
+    () => logProbs(...values),
+    pick,
+  );
+  return {
+    pairs: pairs.map((_, i) => ({ chosen: terms[2 * i]!, rejected: terms[2 * i + 1]! })),
+    backward(gradients) {
+      if (!train) throw new Error('the pass was made without train');
+      tf.tidy(() => {
+        const dy = tf.concat(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected])); // [N]
+        const found = tf.grads((table, bias) => pick(logProbs(table, bias)))(values, dy);
+        for (const [i, gradient] of found.entries()) parameters[i]!.accumulate(gradient);
+      });
+    },
+    dispose() {
+      for (const answer of terms) tf.dispose([answer.logps, answer.logSumSquares, answer.logMax]);
+    },
+  };
+}
+
+function toyTerms(sizes: number[], logProbs: () => tf.Tensor, pick: (logps: tf.Tensor) => tf.Tensor): AnswerTerms[] {
+  const parts = tf.tidy(() => {
+    const logps = logProbs(); // [N, V]
+    const columns = [pick(logps), tf.logSumExp(tf.mul(logps, 2), 1), tf.max(logps, 1)]; // each [N]
+    return columns.map((column) => tf.split(column, sizes) as tf.Tensor1D[]);
+  });
+  return sizes.map((_, i) => ({ logps: parts[0]![i]!, logSumSquares: parts[1]![i]!, logMax: parts[2]![i]! }));
+}

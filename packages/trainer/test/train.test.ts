@@ -1,0 +1,214 @@
+import * as tf from '@tensorflow/tfjs';
+import { expect, test } from 'vitest';
+import {
+  adamW,
+  evaluate,
+  type MetricsRow,
+  precomputeReference,
+  type StepReport,
+  type TokenPair,
+  TrainingError,
+  type TrainOptions,
+  train,
+  wpoPairLoss,
+} from '../src';
+import golden from './fixtures/trajectory.json';
+import { spread, toyPairs, toyPolicy } from './toy-policy';
+
+const goldenOptions = {
+  pairs: golden.pairs,
+  loss: wpoPairLoss({ beta: golden.beta, labelSmoothing: golden.label_smoothing }),
+  learningRate: golden.learning_rate,
+  epochs: golden.epochs,
+  batchSize: golden.batch_size,
+  gradientAccumulationSteps: golden.gradient_accumulation_steps,
+  schedule: 'cosine',
+  warmupRatio: golden.warmup_ratio,
+  maxGradNorm: golden.max_grad_norm,
+} as const;
+
+/** The greatest difference, relative to the wanted value or to 1 where that is less. */
+const distance = (found: readonly number[], wanted: readonly number[]) =>
+  Math.max(...wanted.map((value, i) => Math.abs(found[i]! - value) / Math.max(1, Math.abs(value))));
+
+function expectRow(row: MetricsRow | undefined, wanted: Record<string, number>): void {
+  for (const [name, value] of Object.entries(wanted))
+    expect([name, row?.[name]]).toEqual([name, expect.closeTo(value, 5)]);
+}
+
+async function goldenRun(more: Partial<TrainOptions> = {}) {
+  const policy = toyPolicy(golden.vocab, golden.table, golden.bias);
+  const optimizer = adamW({ weightDecay: golden.weight_decay });
+  const rows: MetricsRow[] = [];
+  const metrics = { write: (row: MetricsRow) => void rows.push(row) };
+  // by the policy itself, so that a policy which has not moved ties with it to the last bit, as in the golden run
+  const reference = await precomputeReference({ policy, pairs: golden.pairs });
+  const result = await train({ ...goldenOptions, policy, optimizer, reference, metrics, loggingSteps: 1, ...more });
+  return { policy, rows, result, reference };
+}
+
+const small = (more: Partial<TrainOptions> = {}): TrainOptions => {
+  const pairs = toyPairs(6, 5);
+  return {
+    policy: toyPolicy(5, spread(25), spread(5)),
+    optimizer: adamW(),
+    pairs,
+    reference: pairs.map(() => ({ chosen: -3, rejected: -4 })),
+    learningRate: 0.01,
+    ...more,
+  };
+};
+
+test('eight steps of training are those of PyTorch: metrics, clipping, schedule, weights and evaluation', async () => {
+  const { policy, rows, result, reference } = await goldenRun();
+  expect(rows).toHaveLength(8);
+  for (const [i, wanted] of golden.log.entries()) expectRow(rows[i], wanted);
+  expect(result).toEqual({ step: 8, totalSteps: 8, epoch: 2.8, tokens: 412, stopped: false });
+  expect(distance(policy.values()['table.weight']!, golden.final.table)).toBeLessThan(1e-5);
+  expect(distance(policy.values().bias!, golden.final.bias)).toBeLessThan(1e-5);
+  expectRow((await evaluate({ ...goldenOptions, policy, reference, batchSize: 3 }))!, golden.evaluation);
+});
+
+test('a row over several steps holds the mean loss of its steps, the means of its pairs, and the last step’s rate', async () => {
+  const { rows } = await goldenRun({ loggingSteps: 3 });
+  expect(rows.map((row) => row.step)).toEqual([3, 6, 8]);
+  const [a, b, c] = golden.log.slice(0, 3);
+  // steps of 4, 4 and 2 pairs
+  const mean = (name: 'rewards/margins' | 'rewards/accuracies' | 'logps/chosen' | 'wpo/weight') =>
+    (4 * a![name] + 4 * b![name] + 2 * c![name]) / 10;
+  expectRow(rows[0], {
+    loss: (a!.loss + b!.loss + c!.loss) / 3,
+    grad_norm: c!.grad_norm,
+    learning_rate: c!.learning_rate,
+    num_tokens: c!.num_tokens,
+    epoch: 1,
+    'rewards/margins': mean('rewards/margins'),
+    'rewards/accuracies': mean('rewards/accuracies'),
+    'logps/chosen': mean('logps/chosen'),
+    'wpo/weight': mean('wpo/weight'),
+    'wpo/weight_min': Math.min(a!['wpo/weight_min'], b!['wpo/weight_min'], c!['wpo/weight_min']),
+    'wpo/weight_max': Math.max(a!['wpo/weight_max'], b!['wpo/weight_max'], c!['wpo/weight_max']),
+  });
+});
+
+test('rows have exactly the names that TRL logs, and ours', async () => {
+  const { rows } = await goldenRun({ maxSteps: 1 });
+  const names =
+    'epoch grad_norm learning_rate logps/chosen logps/rejected loss num_tokens rewards/accuracies rewards/chosen ' +
+    'rewards/margins rewards/rejected step step_seconds tokens_per_second wpo/weight wpo/weight_max wpo/weight_min';
+  expect(Object.keys(rows[0]!).sort()).toEqual(names.split(' '));
+});
+
+test('pairs are drawn in the order given for each epoch', async () => {
+  const seen: string[] = [];
+  const pairs = toyPairs(3, 5);
+  await train(
+    small({
+      pairs: { length: 3, get: (index: number) => pairs[index]! },
+      order: (epoch) => (epoch === 0 ? [2, 0, 1] : [1, 2, 0]),
+      reference: (batch) => {
+        seen.push(batch.map((pair) => pair.id).join('+'));
+        return batch.map(() => ({ chosen: -3, rejected: -4 }));
+      },
+      batchSize: 2,
+      epochs: 2,
+    }),
+  );
+  expect(seen).toEqual(['pair-2+pair-0', 'pair-1', 'pair-1+pair-2', 'pair-0']);
+});
+
+test('an order that leaves pairs out is refused', async () => {
+  await expect(train(small({ order: () => [0, 1] }))).rejects.toThrow('the order of epoch 0 has 2 entries for 6 pairs');
+});
+
+test('held-out pairs are evaluated before the first step, at each interval and at the end', async () => {
+  const rows: MetricsRow[] = [];
+  const held = toyPairs(2, 5);
+  const reference = held.map(() => ({ chosen: -3, rejected: -4 }));
+  await train(
+    small({
+      evaluation: { pairs: held, reference },
+      evalOnStart: true,
+      evalSteps: 4,
+      loggingSteps: 100,
+      metrics: { write: (row) => void rows.push(row) },
+    }),
+  );
+  expect(rows.map((row) => [row.step, 'eval_loss' in row])).toEqual([
+    [0, true],
+    [4, true],
+    [6, false],
+    [6, true],
+  ]);
+  expect(Object.keys(rows[0]!).sort()).toEqual(
+    (
+      'epoch eval_logps/chosen eval_logps/rejected eval_loss eval_rewards/accuracies eval_rewards/chosen ' +
+      'eval_rewards/margins eval_rewards/rejected eval_wpo/weight step'
+    ).split(' '),
+  );
+});
+
+test('each step is reported with its own numbers', async () => {
+  const reports: StepReport[] = [];
+  await goldenRun({ loggingSteps: 4, onStep: (report) => void reports.push(report) });
+  expect(reports.map(({ step, totalSteps }) => [step, totalSteps])).toEqual(golden.log.map(({ step }) => [step, 8]));
+  for (const [i, wanted] of golden.log.entries()) expectRow(reports[i]!.metrics, wanted);
+});
+
+test('a signal lets the step finish and stops the run', async () => {
+  const controller = new AbortController();
+  const result = await train(
+    small({ signal: controller.signal, onStep: ({ step }) => (step === 2 ? controller.abort() : undefined) }),
+  );
+  expect(result).toMatchObject({ step: 2, totalSteps: 6, stopped: true });
+});
+
+test('a loss that is not finite stops the run with the step and the pair, before any weight changes', async () => {
+  const options = small();
+  const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+  let before = values();
+  const run = train({
+    ...options,
+    // the reference rules out what the policy does not: an infinite reward
+    reference: (pairs) => pairs.map((pair) => ({ chosen: pair.id === 'pair-3' ? Number.NaN : -3, rejected: -4 })),
+    gradientAccumulationSteps: 2,
+    onStep: () => {
+      before = values();
+    },
+  });
+  await expect(run).rejects.toThrow(TrainingError);
+  await expect(run).rejects.toMatchObject({ step: 2, pairId: 'pair-3' });
+  await expect(run).rejects.toThrow('step 2: the loss of pair "pair-3" is NaN (weight 0.');
+  await expect(run).rejects.toThrow(
+    'reference NaN and -4). No weight was changed. The reference log-probs are not finite',
+  );
+  expect(values()).toEqual(before);
+  expect(options.policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+});
+
+test('an answer without tokens is refused by its pair’s id', async () => {
+  const pairs: TokenPair[] = toyPairs(2, 5).map((pair, i) => (i === 1 ? { ...pair, rejected: [] } : pair));
+  await expect(train(small({ pairs }))).rejects.toThrow('step 2: pair "pair-1" has a rejected answer of no tokens');
+});
+
+test('a hundred steps leave no tensor behind', async () => {
+  const counts: number[] = [];
+  const pairs = toyPairs(4, 5);
+  const reference = pairs.map(() => ({ chosen: -3, rejected: -4 }));
+  const before = tf.memory().numTensors;
+  const options = small({
+    pairs,
+    reference,
+    batchSize: 2,
+    maxSteps: 100,
+    evaluation: { pairs, reference },
+    evalSteps: 10,
+    onStep: () => void counts.push(tf.memory().numTensors),
+  });
+  await train(options);
+  expect(counts).toHaveLength(100);
+  expect(new Set(counts)).toEqual(new Set([counts[0]]));
+  options.optimizer.dispose();
+  for (const parameter of options.policy.parameters) parameter.value().dispose();
+  expect(tf.memory().numTensors).toBe(before);
+});
