@@ -85,8 +85,8 @@ function checkpointOf(files: readonly OpenFile[], where: string): Checkpoint {
       const { dtype, shape } = find(name).entry;
       return { dtype, shape };
     },
-    read: (name) => readValues(name, find(name)),
-    readRaw: (name) => readBytes(name, find(name)),
+    read: async (name) => readValues(name, find(name)),
+    readRaw: async (name) => readBytes(name, find(name)),
     close: () => closeAll(files),
   };
 }

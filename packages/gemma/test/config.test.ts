@@ -1,0 +1,286 @@
+import { readFileSync } from 'node:fs';
+import { fc, test as prop } from '@fast-check/vitest';
+import { describe, expect, test } from 'vitest';
+import { type Gemma2Config, gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from '../src/config';
+
+const fixture = (variant: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(new URL(`./fixtures/golden/${variant}/config.json`, import.meta.url), 'utf8'));
+
+const tiny: Gemma2Config = {
+  vocabSize: 1722,
+  hiddenSize: 64,
+  intermediateSize: 160,
+  layers: 4,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 32,
+  queryPreAttnScalar: 32,
+  slidingWindow: 48,
+  attnLogitSoftcapping: 50,
+  finalLogitSoftcapping: 30,
+  rmsNormEps: 1e-6,
+  ropeTheta: 10000,
+  maxPositionEmbeddings: 512,
+  layerTypes: ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'],
+  bosTokenId: 2,
+  eosTokenIds: [1, 107],
+  padTokenId: 0,
+};
+
+describe('parseConfig', () => {
+  test("reads today's layout", () => {
+    expect(parseConfig(fixture('tiny'), 'config.json')).toEqual(tiny);
+  });
+
+  test('reads the layout of 2024: flat rope_theta, no layer_types, sliding first', () => {
+    expect(parseConfig(fixture('odd'), 'config.json')).toEqual({
+      ...tiny,
+      hiddenSize: 96,
+      intermediateSize: 200,
+      layers: 3,
+      heads: 6,
+      kvHeads: 3,
+      headDim: 16,
+      queryPreAttnScalar: 24,
+      slidingWindow: 32,
+      layerTypes: ['sliding_attention', 'full_attention', 'sliding_attention'],
+      eosTokenIds: [1],
+    });
+  });
+
+  test('reads a 2024 file of the 9B model as the preset', () => {
+    const file = {
+      ...{ architectures: ['Gemma2ForCausalLM'], attention_bias: false, attention_dropout: 0, model_type: 'gemma2' },
+      ...{ attn_logit_softcapping: 50, final_logit_softcapping: 30, cache_implementation: 'hybrid', use_cache: true },
+      ...{
+        bos_token_id: 2,
+        eos_token_id: 1,
+        pad_token_id: 0,
+        hidden_act: 'gelu',
+        hidden_activation: 'gelu_pytorch_tanh',
+      },
+      ...{ head_dim: 256, hidden_size: 3584, intermediate_size: 14336, max_position_embeddings: 8192 },
+      ...{ num_attention_heads: 16, num_hidden_layers: 42, num_key_value_heads: 8, query_pre_attn_scalar: 256 },
+      ...{ rms_norm_eps: 1e-6, rope_theta: 10000, sliding_window: 4096, sliding_window_size: 4096, vocab_size: 256000 },
+      ...{ torch_dtype: 'bfloat16', transformers_version: '4.42.0.dev0' },
+    };
+    expect(parseConfig(file, 'config.json')).toEqual(gemma2_9b);
+  });
+
+  test("takes transformers' defaults, the 2B model's values, for keys that are absent", () => {
+    expect(parseConfig({ model_type: 'gemma2' }, 'config.json')).toEqual(gemma2_2b);
+  });
+
+  test('reads null caps as none, and null ids as none', () => {
+    const file = {
+      ...fixture('tiny'),
+      attn_logit_softcapping: null,
+      final_logit_softcapping: null,
+      ...{ bos_token_id: null, eos_token_id: null, pad_token_id: null },
+    };
+    expect(parseConfig(file, 'config.json')).toEqual({
+      ...tiny,
+      ...{ attnLogitSoftcapping: null, finalLogitSoftcapping: null },
+      ...{ bosTokenId: null, eosTokenIds: [], padTokenId: null },
+    });
+  });
+
+  test.each([
+    ['rope_parameters first', { rope_parameters: { rope_theta: 5e5, rope_type: 'default' }, rope_theta: 1 }, 5e5],
+    [
+      'the flat key where rope_parameters has none',
+      { rope_parameters: { rope_type: 'default' }, rope_theta: 5e5 },
+      5e5,
+    ],
+    ['the flat key beside a null rope_scaling', { rope_parameters: undefined, rope_scaling: null, rope_theta: 7 }, 7],
+    ['10000 where neither is there', { rope_parameters: undefined }, 10000],
+  ])('takes the rotary base from %s', (_, keys, theta) => {
+    expect(parseConfig({ ...fixture('tiny'), ...keys }, 'config.json').ropeTheta).toBe(theta);
+  });
+
+  test('takes gelu in hidden_act for the tanh form, as Gemma files mean it', () => {
+    const { hidden_activation: _, ...file } = fixture('tiny');
+    expect(parseConfig({ ...file, hidden_act: 'gelu' }, 'config.json')).toEqual(tiny);
+    expect(parseConfig({ ...file, hidden_activation: 'gelu_pytorch_tanh', hidden_act: 'silu' }, 'x')).toEqual(tiny);
+  });
+
+  test('needs no sliding window where no block slides', () => {
+    const file = { ...fixture('tiny'), sliding_window: null, layer_types: Array(4).fill('full_attention') };
+    expect(parseConfig(file, 'config.json').layerTypes).not.toContain('sliding_attention');
+  });
+
+  const refusals: [what: string, keys: Record<string, unknown>, message: string][] = [
+    ['another model', { model_type: 'gemma3_text' }, 'model_type is "gemma3_text"; wanted "gemma2"'],
+    ['no model_type', { model_type: undefined }, 'model_type is missing; wanted "gemma2"'],
+    ['a size with a fraction', { hidden_size: 64.5 }, 'hidden_size is 64.5; wanted a whole number above 0'],
+    ['a size of 0', { num_hidden_layers: 0 }, 'num_hidden_layers is 0; wanted a whole number above 0'],
+    ['a negative size', { vocab_size: -1 }, 'vocab_size is -1; wanted a whole number above 0'],
+    ['a size as text', { intermediate_size: '160' }, 'intermediate_size is "160"; wanted a whole number above 0'],
+    ['a null size', { head_dim: null }, 'head_dim is null; wanted a whole number above 0'],
+    [
+      'query heads that key heads do not divide',
+      { num_key_value_heads: 3 },
+      'num_attention_heads is 4; wanted a multiple of num_key_value_heads, which is 3',
+    ],
+    ['an odd head', { head_dim: 31 }, 'head_dim is 31; wanted an even number'],
+    [
+      'a hidden size that heads do not divide',
+      { hidden_size: 66 },
+      'hidden_size is 66; wanted a multiple of num_attention_heads, which is 4',
+    ],
+    ['an untied head', { tie_word_embeddings: false }, 'tie_word_embeddings is false; wanted true'],
+    ['biases', { attention_bias: true }, 'attention_bias is true; wanted false'],
+    ['attention both ways', { use_bidirectional_attention: true }, 'use_bidirectional_attention is true; wanted false'],
+    ['quantised weights', { quantization_config: { bits: 4 } }, 'quantization_config is {"bits":4}; wanted none'],
+    ['another activation', { hidden_activation: 'silu' }, 'hidden_activation is "silu"; wanted "gelu_pytorch_tanh"'],
+    [
+      'another activation in the old key',
+      { hidden_activation: undefined, hidden_act: 'relu' },
+      'hidden_act is "relu"; wanted "gelu_pytorch_tanh"',
+    ],
+    [
+      'scaled rotary embeddings',
+      { rope_parameters: { rope_type: 'yarn', factor: 4 } },
+      'rope_parameters.rope_type is "yarn"; wanted "default"',
+    ],
+    [
+      'scaled rotary embeddings in the old key',
+      { rope_scaling: { type: 'linear', factor: 2 } },
+      'rope_scaling.rope_type is "linear"; wanted "default"',
+    ],
+    [
+      'rotary embeddings by layer type',
+      { rope_parameters: { full_attention: { rope_theta: 1e6 } } },
+      'wanted an object with rope_theta and rope_type, one for all layers',
+    ],
+    [
+      'a rotary base that is no number',
+      { rope_parameters: { rope_theta: '1e4' } },
+      'rope_theta is "1e4"; wanted a number above 0',
+    ],
+    ['a cap of 0', { attn_logit_softcapping: 0 }, 'attn_logit_softcapping is 0; wanted a number above 0, or null'],
+    ['an epsilon of 0', { rms_norm_eps: 0 }, 'rms_norm_eps is 0; wanted a number above 0'],
+    [
+      'layer types of another length',
+      { layer_types: ['full_attention'] },
+      'layer_types is ["full_attention"]; wanted 4 entries, as num_hidden_layers says, not 1',
+    ],
+    [
+      'an unknown layer type',
+      { layer_types: Array(4).fill('chunked') },
+      'wanted a list of sliding_attention and full_attention',
+    ],
+    [
+      'sliding blocks without a window',
+      { sliding_window: null },
+      'sliding_window is null; wanted a whole number above 0',
+    ],
+    [
+      'an end token that is none',
+      { eos_token_id: [1, -1] },
+      'eos_token_id is [1,-1]; wanted a token id, a list of them, or null',
+    ],
+  ];
+  test.each(refusals)('refuses %s', (_, keys, message) => {
+    const run = () => parseConfig({ ...fixture('tiny'), ...keys }, 'dir/config.json');
+    expect(run).toThrow(message);
+    expect(run).toThrow('dir/config.json: ');
+  });
+
+  test('refuses a file that holds no object', () => {
+    expect(() => parseConfig([1], 'config.json')).toThrow('config.json: holds [1]; wanted an object');
+    expect(() => parseConfig(null, 'config.json')).toThrow('config.json: holds null; wanted an object');
+  });
+});
+
+describe('presets', () => {
+  test('have the published parameter counts', () => {
+    // Gemma 2 report (arXiv 2408.00118), table 2, "non-embedding parameters": all blocks and the last norm
+    const parameters = (c: Gemma2Config) => {
+      const attention = 2 * c.hiddenSize * c.headDim * (c.heads + c.kvHeads);
+      return c.layers * (attention + 3 * c.hiddenSize * c.intermediateSize + 4 * c.hiddenSize) + c.hiddenSize;
+    };
+    expect(parameters(gemma2_2b)).toBe(2_024_517_888);
+    expect(parameters(gemma2_9b)).toBe(8_324_201_984);
+    expect(parameters(gemma2_27b)).toBe(26_047_480_320);
+  });
+
+  test('are read back from what is written of them', () => {
+    for (const preset of [gemma2_2b, gemma2_9b, gemma2_27b]) {
+      expect(parseConfig(JSON.parse(writeConfig(preset, { dtype: 'BF16' })), 'x')).toEqual(preset);
+    }
+  });
+});
+
+describe('writeConfig', () => {
+  test("gives back the file of today's layout that it came from, number for number", () => {
+    const json = fixture('tiny');
+    const text = writeConfig(parseConfig(json, 'x'), { dtype: 'F32', extra: json });
+    expect(JSON.parse(text)).toEqual(json);
+    expect(Object.keys(JSON.parse(text))).toEqual(Object.keys(json));
+  });
+
+  test('writes floats as floats, which transformers 5 insists on', () => {
+    const text = writeConfig({ ...tiny, rmsNormEps: 1 }, { dtype: 'F32', extra: { initializer_range: 1, mine: 3 } });
+    const line = (key: string) =>
+      text
+        .split('\n')
+        .find((l) => l.includes(`"${key}"`))
+        ?.trim();
+    expect(line('attn_logit_softcapping')).toBe('"attn_logit_softcapping": 50.0,');
+    expect(line('final_logit_softcapping')).toBe('"final_logit_softcapping": 30.0,');
+    expect(line('rope_theta')).toBe('"rope_theta": 10000.0,');
+    expect(line('rms_norm_eps')).toBe('"rms_norm_eps": 1.0,');
+    expect(line('initializer_range')).toBe('"initializer_range": 1.0,');
+    expect(line('query_pre_attn_scalar')).toBe('"query_pre_attn_scalar": 32,');
+    expect(line('mine')).toBe('"mine": 3,');
+  });
+
+  test("turns the layout of 2024 into today's and keeps keys that it does not know", () => {
+    const extra = { ...fixture('odd'), note: { by: 'us' }, rope_scaling: null };
+    const json = JSON.parse(writeConfig(parseConfig(extra, 'x'), { dtype: 'BF16', extra }));
+    expect(json).toMatchObject({
+      dtype: 'bfloat16',
+      eos_token_id: 1,
+      layer_types: ['sliding_attention', 'full_attention', 'sliding_attention'],
+      note: { by: 'us' },
+      rope_parameters: { rope_theta: 10000, rope_type: 'default' },
+      tie_word_embeddings: true,
+    });
+    for (const key of ['rope_theta', 'rope_scaling', 'torch_dtype', 'hidden_act']) expect(json).not.toHaveProperty(key);
+  });
+
+  const size = fc.integer({ min: 1, max: 1e6 });
+  const positive = fc.double({ min: 0, minExcluded: true, max: 1e30, noNaN: true });
+  const id = fc.option(fc.nat(1e6));
+  const config: fc.Arbitrary<Gemma2Config> = fc
+    .record({
+      vocabSize: size,
+      intermediateSize: size,
+      kvHeads: fc.integer({ min: 1, max: 8 }),
+      group: fc.integer({ min: 1, max: 4 }),
+      headDim: fc.integer({ min: 1, max: 128 }).map((n) => 2 * n),
+      widthPerHead: fc.integer({ min: 1, max: 128 }),
+      queryPreAttnScalar: size,
+      slidingWindow: size,
+      attnLogitSoftcapping: fc.option(positive),
+      finalLogitSoftcapping: fc.option(positive),
+      rmsNormEps: positive,
+      ropeTheta: positive,
+      maxPositionEmbeddings: size,
+      layerTypes: fc.array(fc.constantFrom('sliding_attention' as const, 'full_attention' as const), { minLength: 1 }),
+      bosTokenId: id,
+      eosTokenIds: fc.array(fc.nat(1e6), { maxLength: 3 }),
+      padTokenId: id,
+    })
+    .map(({ group, widthPerHead, ...rest }) => {
+      const heads = group * rest.kvHeads;
+      return { ...rest, heads, hiddenSize: widthPerHead * heads, layers: rest.layerTypes.length };
+    });
+  prop.prop([config, fc.dictionary(fc.string(), fc.jsonValue())])(
+    'is read back as it was given, whatever else the file carries',
+    (given, extra) => {
+      expect(parseConfig(JSON.parse(writeConfig(given, { dtype: 'F32', extra })), 'x')).toEqual(given);
+    },
+  );
+});
