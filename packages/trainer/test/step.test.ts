@@ -46,7 +46,7 @@ function recorder() {
 
 const take = (microBatches: readonly MicroBatch[], more: Partial<StepOptions> = {}) =>
   step({
-    policy: newPolicy(),
+    policy: more.policy ?? newPolicy(),
     optimizer: recorder().optimizer,
     loss: wpoPairLoss({ beta: 0.5 }),
     learningRate: 0.1,

@@ -1,0 +1,252 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { toyRun } from './toy-run';
+
+type Run = Awaited<ReturnType<typeof toyRun>>;
+
+const folders: string[] = [];
+const newFolder = async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'wpo-trainer-'));
+  folders.push(folder);
+  return folder;
+};
+const checkpointsIn = async (folder: string) =>
+  (await readdir(folder)).filter((name) => name !== 'metrics.jsonl').sort();
+
+let whole: Run;
+beforeAll(async () => {
+  whole = await toyRun(await newFolder());
+  expect(whole.rows.map((row) => row.step)).toEqual([2, 3, 4, 6, 6, 8, 8]);
+});
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
+});
+
+/** Weights, optimizer and metrics, to the last bit. */
+function expectSame(run: Run): void {
+  expect(run.values).toEqual(whole.values);
+  expect(run.state).toEqual(whole.state);
+  expect(run.rows).toEqual(whole.rows);
+  expect(run.result).toEqual(whole.result);
+}
+
+/** Stops after the step, as a signal does. */
+async function stopAfter(folder: string, last: number, more: Parameters<typeof toyRun>[1] = {}) {
+  const controller = new AbortController();
+  return toyRun(folder, {
+    signal: controller.signal,
+    onStep: ({ step }) => (step === last ? controller.abort() : undefined),
+    ...more,
+  });
+}
+
+test.each([1, 2, 3, 5, 7])('stopped after step %d and resumed, a run ends as one never stopped', async (last) => {
+  const folder = await newFolder();
+  const { result } = await stopAfter(folder, last);
+  expect(result).toMatchObject({ step: last, stopped: true });
+  expectSame(await toyRun(folder, { resume: true }));
+});
+
+test('stopped and resumed after every single step, it still does', async () => {
+  const folder = await newFolder();
+  for (let step = 1; step < 8; step++) await stopAfter(folder, step, { resume: step > 1 });
+  expectSame(await toyRun(folder, { resume: true }));
+});
+
+test('a stop saves at once where no checkpoint was due', async () => {
+  const folder = await newFolder();
+  await stopAfter(folder, 3, { saveSteps: 0 });
+  expect(await checkpointsIn(folder)).toEqual(['checkpoint-3']);
+  expectSame(await toyRun(folder, { resume: true, saveSteps: 0 }));
+  expect(await checkpointsIn(folder)).toEqual(['checkpoint-3', 'checkpoint-8']);
+});
+
+test('an evaluation that a stop cut short is made after the resume', async () => {
+  const folder = await newFolder();
+  let reads = 0;
+  // true from the second look of step 3's evaluation on
+  const signal = {
+    get aborted() {
+      reads += 1;
+      return reads >= 5;
+    },
+  };
+  const { result, rows } = await toyRun(folder, { signal });
+  expect(result).toMatchObject({ step: 3, stopped: true });
+  expect(rows.map((row) => row.step)).toEqual([2]);
+  expectSame(await toyRun(folder, { resume: true }));
+});
+
+test('resuming a finished run changes nothing', async () => {
+  const folder = await newFolder();
+  await toyRun(folder);
+  expectSame(await toyRun(folder, { resume: true }));
+});
+
+test('resuming where nothing was saved starts from the beginning, and says so', async () => {
+  const warnings: string[] = [];
+  expectSame(await toyRun(await newFolder(), { resume: true, warn: (message) => warnings.push(message) }));
+  expect(warnings).toEqual(['there is no checkpoint to resume from: starting from the beginning']);
+});
+
+test('a new run does not write among the checkpoints of another', async () => {
+  const folder = await newFolder();
+  await stopAfter(folder, 2);
+  const rows = await readFile(join(folder, 'metrics.jsonl'), 'utf8');
+  await expect(toyRun(folder)).rejects.toThrow(`there is ${join(folder, 'checkpoint-2')} of an earlier run`);
+  expect(await readFile(join(folder, 'metrics.jsonl'), 'utf8')).toBe(rows);
+});
+
+test('a run with other settings is not resumed, and each difference is named', async () => {
+  const folder = await newFolder();
+  await stopAfter(folder, 2, { fingerprint: { beta: 0.5, seed: 1 } });
+  const other = toyRun(folder, { resume: true, learningRate: 0.01, fingerprint: { beta: 0.1, seed: 1 } });
+  await expect(other).rejects.toThrow('learning_rate was 0.05 and is now 0.01; beta was 0.5 and is now 0.1.');
+});
+
+test('random numbers drawn while training go on where they were', async () => {
+  const drawing = () => {
+    let drawn = 0;
+    const seen: number[] = [];
+    const load = (state: unknown) => {
+      drawn = state as number;
+    };
+    const random = { state: () => drawn, load };
+    const onStep = () => {
+      drawn += 1;
+      seen.push(drawn);
+    };
+    return { random, seen, onStep };
+  };
+  const folder = await newFolder();
+  const first = drawing();
+  await stopAfter(folder, 8, { random: first.random, onStep: first.onStep, maxSteps: 8, saveSteps: 3 });
+  await rm(join(folder, 'checkpoint-8'), { recursive: true });
+  const second = drawing();
+  await toyRun(folder, { resume: true, random: second.random, onStep: second.onStep, saveSteps: 3 });
+  // saved at step 6, before the sixth draw: drawn 5 times
+  expect(second.seen).toEqual([6, 7]);
+});
+
+describe('a damaged checkpoint is passed over with a warning, and the one before it resumed', () => {
+  const damages: [string, (checkpoint: string) => Promise<void>, string][] = [
+    [
+      'weights cut short',
+      (path) => truncate(join(path, 'model.safetensors'), 100),
+      'model.safetensors has 100 bytes, and',
+    ],
+    ['optimizer missing', (path) => rm(join(path, 'optimizer.safetensors')), 'no such file'],
+    ['no manifest', (path) => rm(join(path, 'manifest.json')), 'no such file'],
+    ['an empty manifest', (path) => writeFile(join(path, 'manifest.json'), '{}'), 'its manifest.json names no model'],
+    [
+      'a changed digit in the weights',
+      async (path) => {
+        const file = join(path, 'model.safetensors');
+        const text = await readFile(file, 'utf8');
+        await writeFile(
+          file,
+          text.replace(/\d(?=\D*$)/, (digit) => String((Number(digit) + 1) % 10)),
+        );
+      },
+      'its model.safetensors is not what was written',
+    ],
+  ];
+  test.each(damages)('%s', async (_, damage, message) => {
+    const folder = await newFolder();
+    await stopAfter(folder, 4);
+    await damage(join(folder, 'checkpoint-4'));
+    const warnings: string[] = [];
+    expectSame(await toyRun(folder, { resume: true, warn: (warning) => warnings.push(warning) }));
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain(`cannot resume from ${join(folder, 'checkpoint-4')}`);
+    expect(warnings[0]).toContain(message);
+  });
+
+  test('where none is whole, the run does not start', async () => {
+    const folder = await newFolder();
+    await stopAfter(folder, 1);
+    await rm(join(folder, 'checkpoint-1', 'trainer_state.json'));
+    const run = toyRun(folder, { resume: true, warn: () => {} });
+    await expect(run).rejects.toThrow('none of the 1 checkpoints can be read');
+  });
+});
+
+describe('in a process of its own', () => {
+  const script = fileURLToPath(new URL('./toy-child.mjs', import.meta.url));
+
+  /** A run that says where it is, and waits once it has said `waitFor`. */
+  function start(folder: string, waitFor: string, until = '') {
+    const child = spawn(process.execPath, [script, folder, waitFor, until], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    let errors = '';
+    child.stderr.on('data', (piece) => {
+      errors += piece;
+    });
+    return {
+      ended,
+      kill: (signal: NodeJS.Signals) => child.kill(signal),
+      async heard(wanted: string) {
+        for (let line = await lines.next(); !line.done; line = await lines.next()) if (line.value === wanted) return;
+        throw new Error(`the run ended before it said "${wanted}":\n${errors}`);
+      },
+    };
+  }
+
+  async function killAt(folder: string, line: string): Promise<void> {
+    const run = start(folder, line);
+    await run.heard(line);
+    run.kill('SIGKILL');
+    expect(await run.ended).toEqual([null, 'SIGKILL']);
+  }
+
+  test('killed after step 3 of 8 and resumed, it ends as a run never stopped', async () => {
+    const folder = await newFolder();
+    await killAt(folder, 'step 3');
+    expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
+    expectSame(await toyRun(folder, { resume: true }));
+  });
+
+  test('killed with a checkpoint half written, and again with a later one, it does so too', async () => {
+    const folder = await newFolder();
+    await killAt(folder, 'wrote checkpoint-4.tmp model.safetensors');
+    expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3', 'checkpoint-4.tmp']);
+    await killAt(folder, 'wrote checkpoint-6.tmp optimizer.safetensors');
+    expect(await checkpointsIn(folder)).toEqual(['checkpoint-4', 'checkpoint-5', 'checkpoint-6.tmp']);
+    expectSame(await toyRun(folder, { resume: true }));
+    expect(await checkpointsIn(folder)).toEqual(['checkpoint-7', 'checkpoint-8']);
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'at %s it finishes and saves the step it is in, and returns',
+    async (name) => {
+      const folder = await newFolder();
+      const place = 'wrote checkpoint-3.tmp model.safetensors';
+      const run = start(folder, place, 'signal');
+      await run.heard(place);
+      run.kill(name);
+      await run.heard(`got ${name}`);
+      await run.heard('{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true}');
+      expect(await run.ended).toEqual([0, null]);
+      expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
+      expectSame(await toyRun(folder, { resume: true }));
+    },
+  );
+
+  test('a second signal ends it at once', async () => {
+    const folder = await newFolder();
+    const run = start(folder, 'step 2');
+    await run.heard('step 2');
+    run.kill('SIGTERM');
+    await run.heard('got SIGTERM');
+    run.kill('SIGTERM');
+    expect(await run.ended).toEqual([null, 'SIGTERM']);
+    expectSame(await toyRun(folder, { resume: true }));
+  });
+});

@@ -1,0 +1,96 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import { adamW, type NamedTensor, precomputeReference, type TrainOptions, train, wpoPairLoss } from '../../src';
+import { fileCheckpoints, metricsFile, stopOnSignals } from '../../src/node';
+import { spread, toyPairs, toyPolicy } from '../toy-policy';
+
+type Stored = Record<string, { shape: number[]; values: number[] }>;
+
+/** Tensors as JSON: every float32 is a float64, and JSON gives a float64 back as it was. */
+export async function writeTensors(path: string, tensors: Iterable<NamedTensor>): Promise<void> {
+  const stored: Stored = {};
+  for (const { name, tensor } of tensors) stored[name] = { shape: tensor.shape, values: [...tensor.dataSync()] };
+  await writeFile(path, JSON.stringify(stored));
+}
+
+export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
+  const stored = JSON.parse(await readFile(path, 'utf8')) as Stored;
+  for (const [name, { shape, values }] of Object.entries(stored)) yield { name, tensor: tf.tensor(values, shape) };
+}
+
+/** Eight steps on ten pairs, shuffled by epoch, with rows, evaluations and checkpoints at different intervals. */
+export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
+  const policy = toyPolicy(11, spread(121), spread(11, 0.5));
+  const optimizer = adamW({ weightDecay: 0.1 });
+  const pairs = toyPairs(10, 11);
+  const reference = await precomputeReference({ policy, pairs, batchSize: 5 });
+  const result = await train({
+    policy,
+    optimizer,
+    pairs,
+    reference,
+    order: (epoch) => pairs.map((_, i) => (i * 3 + epoch * 7) % 10),
+    loss: wpoPairLoss({ beta: 0.5 }),
+    learningRate: 0.05,
+    schedule: 'cosine',
+    warmupRatio: 0.2,
+    maxGradNorm: 0.1,
+    batchSize: 2,
+    gradientAccumulationSteps: 2,
+    maxSteps: 8,
+    loggingSteps: 2,
+    evaluation: { pairs: pairs.slice(0, 3), reference: reference.slice(0, 3) },
+    evalSteps: 3,
+    saveSteps: 1,
+    metrics: metricsFile(join(folder, 'metrics.jsonl')),
+    checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 2 }),
+    ...more,
+  });
+  const state = Object.fromEntries(
+    [...optimizer.state().tensors].map(({ name, tensor }) => [name, [...tensor.dataSync()]]),
+  );
+  const values = policy.values();
+  policy.dispose();
+  optimizer.dispose();
+  return { result, values, state, rows: await readRows(folder) };
+}
+
+/** Metrics without times. */
+async function readRows(folder: string): Promise<Record<string, number>[]> {
+  const text = await readFile(join(folder, 'metrics.jsonl'), 'utf8');
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => {
+      const { tokens_per_second, step_seconds, ...row } = JSON.parse(line) as Record<string, number>;
+      return row;
+    });
+}
+
+/**
+ * The run in a process of its own, which says on stdout where it is and, once it has said `waitFor`, waits there: for a
+ * signal where `until` is `signal`, else to be ended.
+ */
+export async function toyChild(folder: string, waitFor: string, until: string): Promise<void> {
+  const stop = stopOnSignals({ onSignal: (name) => void process.stdout.write(`got ${name}\n`) });
+  const say = async (line: string) => {
+    process.stdout.write(`${line}\n`);
+    // a promise alone would not keep the process alive
+    while (line === waitFor && !(until === 'signal' && stop.signal.aborted))
+      await new Promise((done) => setTimeout(done, 10));
+  };
+  const sayingWrite: typeof writeTensors = async (path, tensors) => {
+    await writeTensors(path, tensors);
+    await say(`wrote ${path.split('/').slice(-2).join(' ')}`);
+  };
+  const { result } = await toyRun(folder, {
+    resume: true,
+    signal: stop.signal,
+    checkpoints: fileCheckpoints(folder, { writeTensors: sayingWrite, readTensors, saveTotalLimit: 2 }),
+    onStep: ({ step }) => say(`step ${step}`),
+    warn: () => {},
+  });
+  stop.dispose();
+  await say(JSON.stringify(result));
+}
