@@ -1,0 +1,92 @@
+import { encodePrompt } from '@wpo/data';
+import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
+import { type Gemma2, generateTokens } from '@wpo/gemma';
+import { loadBackend } from '../backend';
+import { fromInput, UserError } from '../errors';
+import { loadModel } from '../model';
+import { type Prompt, readPrompts } from '../prompts';
+import type { Terminal } from '../terminal';
+
+export interface GenerateArguments {
+  /** Folder of the model. */
+  readonly model: string;
+  /** One prompt, or a file of them: one of the two. */
+  readonly prompt?: string;
+  readonly prompts?: string;
+  readonly maxNewTokens: number;
+  /** 0: the likeliest token at each step. */
+  readonly temperature: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  /** Prompt i, from 0, draws by seed + i. */
+  readonly seed: number;
+  /** Continue the text as it is, without the chat template. */
+  readonly raw?: boolean;
+  readonly json?: boolean;
+}
+
+/** What `--json` prints, one line a prompt. */
+export interface Generated {
+  readonly prompt_ids: readonly number[];
+  /** The id that ended the answer included, where one did. */
+  readonly completion_ids: readonly number[];
+  /** Special tokens left out. */
+  readonly text: string;
+}
+
+/** `wpo generate`: answers prompts, streaming text, or as JSON lines. Returns the exit status. */
+export async function generate(given: GenerateArguments, terminal: Terminal = process): Promise<number> {
+  const prompts = await promptsOf(given);
+  const text = await fromInput(() => loadTokenizerFolder(given.model));
+  const encoded = prompts.map((prompt) => encode(prompt, text, given));
+  await loadBackend();
+  const { policy, stopIds, dispose } = await loadModel(given.model);
+  const endOfTurn = given.raw ? undefined : text.tokenizer.tokenId('<end_of_turn>');
+  const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
+  const write = (part: string) => void terminal.stdout.write(part);
+  for (const [i, promptIds] of encoded.entries()) {
+    const options = { ...given, seed: given.seed + i, stopIds: stops };
+    const answer = await answerTo(promptIds, policy.model, text, options, given.json ? () => {} : write);
+    write(given.json ? `${JSON.stringify(answer)}\n` : '\n');
+  }
+  dispose();
+  return 0;
+}
+
+async function promptsOf({ prompt, prompts }: GenerateArguments): Promise<Prompt[]> {
+  if ((prompt === undefined) === (prompts === undefined)) {
+    throw new UserError('wanted one of --prompt TEXT and --prompts FILE.jsonl.');
+  }
+  return prompt === undefined ? readPrompts(prompts!) : [prompt];
+}
+
+function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateArguments): number[] {
+  if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, text);
+  if (typeof prompt === 'string') return text.tokenizer.encode(prompt);
+  throw new UserError(
+    'found a list of messages, wanted text: --raw takes prompts as they are, without the chat template.',
+  );
+}
+
+/** Answers one prompt, giving `show` the text as far as it is certain. */
+async function answerTo(
+  promptIds: readonly number[],
+  model: Gemma2,
+  { tokenizer }: TokenizerFolder,
+  options: GenerateArguments & { readonly stopIds: readonly number[] },
+  show: (part: string) => void,
+): Promise<Generated> {
+  const ids: number[] = [];
+  const textOf = () => tokenizer.decode(ids, { skipSpecialTokens: true });
+  let shown = '';
+  for await (const id of generateTokens(model, promptIds, options)) {
+    ids.push(id);
+    const text = textOf();
+    if (text.endsWith('\ufffd')) continue; // a character whose bytes are not all there yet
+    show(text.slice(shown.length));
+    shown = text;
+  }
+  const text = textOf();
+  show(text.slice(shown.length));
+  return { prompt_ids: promptIds, completion_ids: ids, text };
+}

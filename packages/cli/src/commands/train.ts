@@ -1,0 +1,168 @@
+import { epochOrder } from '@wpo/data';
+import { adamW, type MetricsRow, train as runTraining, type TrainOptions, wpoPairLoss } from '@wpo/trainer';
+import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
+import { loadBackend } from '../backend';
+import { hashModel, readTensors, saveModel, writeTensors } from '../model';
+import { type RunPairs, readRunPairs } from '../pairs';
+import { type Progress, progress } from '../progress';
+import { loadWithReferences, type References } from '../references';
+import { decidingKeys, type RunConfig, readRunConfig } from '../run-config';
+import { type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../run-folder';
+import { listenForStop } from '../stop';
+import { formatSummary, summarise } from '../summary';
+import type { Terminal } from '../terminal';
+
+export interface TrainArguments {
+  /** The run's YAML file. */
+  readonly config: string;
+  /** `key=value` each, over the file's. */
+  readonly set?: readonly string[];
+  readonly resume?: boolean;
+}
+
+/**
+ * `wpo train`: trains a model on preference pairs as a YAML file says, and sums up what came of it.
+ *
+ * @returns the exit status: 0, or 130 or 143 where SIGINT or SIGTERM stopped it
+ */
+export async function train(given: TrainArguments, terminal: Terminal = process): Promise<number> {
+  const say = (line: string) => void terminal.stdout.write(`${line}\n`);
+  const { resume = false } = given;
+  const config = await readRunConfig(given.config, given.set);
+  const folder = runFolder(config.output_dir);
+  if ((await stateOf(folder, config, resume)) === 'done') {
+    say(`This run is finished. Its model lies in ${folder.model}`);
+    return 0;
+  }
+  const pairs = await readRunPairs(config, terminal);
+  await loadBackend();
+  await writeConfig(folder, config);
+  say(
+    `Training on ${pairs.train.length} pairs${pairs.held.length > 0 ? `, ${pairs.held.length} held out` : ''}. Run directory: ${folder.path}`,
+  );
+
+  const stop = listenForStop(terminal);
+  const goOn = `Go on with: wpo train ${folder.config} --resume`;
+  try {
+    const cacheFolder = folder.reference;
+    const { model, references } = await loadWithReferences({
+      config,
+      pairs,
+      cacheFolder,
+      terminal,
+      signal: stop.signal,
+    });
+    const optimizer = adamW({
+      beta1: config.adam_beta1,
+      beta2: config.adam_beta2,
+      epsilon: config.adam_epsilon,
+      weightDecay: config.weight_decay,
+    });
+    const result = await runTraining({
+      policy: model.policy,
+      optimizer,
+      loss: wpoPairLoss({
+        beta: config.beta,
+        alignment: config.alignment,
+        clamp: config.clamp,
+        labelSmoothing: config.label_smoothing,
+      }),
+      ...stepsOf(config),
+      ...pairsOf(config, pairs, references),
+      ...filesOf(config, folder),
+      ...reports(config, terminal),
+      fingerprint: await fingerprintOf(config, pairs),
+      resume,
+      signal: stop.signal,
+    });
+    optimizer.dispose();
+    if (result.stopped) {
+      say(
+        `Stopped after step ${result.step} of ${result.totalSteps}; it is saved in ${folder.path}/checkpoint-${result.step}. ${goOn}`,
+      );
+      return stop.status();
+    }
+    await saveModel(folder.model, model, config.dtype ?? model.dtype);
+    model.dispose();
+  } catch (error) {
+    if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
+    say(`Stopped before the first step; the reference's log-probs so far are kept. ${goOn}`);
+    return stop.status();
+  } finally {
+    stop.dispose();
+  }
+  say(await sumUp(folder, pairs));
+  return 0;
+}
+
+/** How many steps there are, what one is made of, and when something is due. */
+const stepsOf = (config: RunConfig) => ({
+  epochs: config.num_train_epochs,
+  maxSteps: config.max_steps,
+  batchSize: config.per_device_train_batch_size,
+  gradientAccumulationSteps: config.gradient_accumulation_steps,
+  learningRate: config.learning_rate,
+  schedule: config.lr_scheduler_type,
+  warmupRatio: config.warmup_ratio,
+  warmupSteps: config.warmup_steps,
+  maxGradNorm: config.max_grad_norm,
+  loggingSteps: config.logging_steps,
+  saveSteps: config.save_steps,
+  evalSteps: config.eval_steps ?? Number.MAX_SAFE_INTEGER, // never reached: after the last step only
+  evalOnStart: true,
+});
+
+const pairsOf = (config: RunConfig, { train, held }: RunPairs, references: References) => ({
+  pairs: train,
+  reference: references.train,
+  order: (epoch: number) => epochOrder(train.length, config.seed, epoch, config.shuffle),
+  ...(held.length === 0
+    ? {}
+    : { evaluation: { pairs: held, reference: references.held, batchSize: config.per_device_eval_batch_size } }),
+});
+
+const filesOf = (config: RunConfig, folder: RunFolder) => ({
+  metrics: metricsFile(folder.metrics),
+  checkpoints: fileCheckpoints(folder.path, { writeTensors, readTensors, saveTotalLimit: config.save_total_limit }),
+});
+
+/** What a checkpoint must have in common with a run that goes on from it. */
+async function fingerprintOf(config: RunConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
+  const { model_name_or_path: model, ref_model_name_or_path: reference = model } = config;
+  return {
+    ...Object.fromEntries(decidingKeys.map((key) => [key, config[key] ?? null])),
+    model_sha256: await hashModel(model),
+    reference_sha256: await hashModel(reference),
+    train_pairs_sha256: hashPairs(pairs.train),
+    held_out_pairs_sha256: hashPairs(pairs.held),
+  };
+}
+
+/** Shows steps and evaluations as they come. */
+function reports(config: RunConfig, terminal: Terminal): Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> {
+  let shown: Progress | undefined;
+  const fixed = (row: MetricsRow, name: string) => (row[name] ?? Number.NaN).toFixed(4);
+  const note = (line: string) => (shown ? shown.note(line) : void terminal.stderr.write(`${line}\n`));
+  return {
+    onStep({ step, totalSteps, metrics }) {
+      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.logging_steps });
+      const [loss, weight, margin] = ['loss', 'wpo/weight', 'rewards/margins'].map((name) => fixed(metrics, name));
+      shown.update(step, `loss ${loss}  weight ${weight}  margin ${margin}`);
+      if (step === totalSteps) shown.stop();
+    },
+    onEvaluation(row) {
+      const [loss, accuracy, margin] = ['loss', 'rewards/accuracies', 'rewards/margins'].map((name) =>
+        fixed(row, `eval_${name}`),
+      );
+      note(`held out, after step ${row.step}: loss ${loss}  reward accuracy ${accuracy}  margin ${margin}`);
+    },
+    warn: note,
+  };
+}
+
+async function sumUp(folder: RunFolder, pairs: RunPairs): Promise<string> {
+  const summary = summarise(await readMetrics(folder));
+  const { path, model } = folder;
+  const run = { folder: path, model, pairs: pairs.train.length, skipped: pairs.skipped, evalPairs: pairs.held.length };
+  return `\nTrained.\n${formatSummary(summary, run)}`;
+}

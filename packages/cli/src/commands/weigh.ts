@@ -1,0 +1,155 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { EncodedPair } from '@wpo/data';
+import type { GemmaPolicy } from '@wpo/gemma';
+import { type Alignment, answerScores, sumLogps, wpoLoss, wpoWeights } from '@wpo/loss';
+import { padAnswers, precomputeReference, type ReferenceLogps } from '@wpo/trainer';
+import { loadBackend } from '../backend';
+import { UserError } from '../errors';
+import { formatHistogram, histogram } from '../histogram';
+import { loadModel } from '../model';
+import { pairReader } from '../pairs';
+import { progress } from '../progress';
+import type { Terminal } from '../terminal';
+import { writeWholeFile } from '../whole-file';
+
+export interface WeighArguments {
+  /** Folder of the model whose weights are asked for. */
+  readonly model: string;
+  /** Folder of the reference; the model itself where absent. */
+  readonly ref?: string;
+  /** File of preference pairs. */
+  readonly pairs: string;
+  /** File to write, one JSON line a pair. */
+  readonly out: string;
+  readonly beta: number;
+  readonly labelSmoothing: number;
+  readonly alignment: Alignment;
+  readonly clamp: boolean;
+  readonly completion: 'paper' | 'trl' | 'turn';
+  readonly truncation: 'paper' | 'keep_start';
+  readonly maxLength: number;
+  readonly maxPromptLength: number;
+  readonly onBadRow: 'error' | 'skip';
+}
+
+/** A line of the file that is written. */
+export interface WeighedPair {
+  readonly prompt_tokens: number;
+  readonly chosen_tokens: number;
+  readonly rejected_tokens: number;
+  /** log π(y): sums over the answer's tokens. */
+  readonly chosen_logps: number;
+  readonly rejected_logps: number;
+  readonly ref_chosen_logps: number;
+  readonly ref_rejected_logps: number;
+  /** s(y) of each answer, the mean over its tokens of log p less the alignment term. */
+  readonly alignment: { readonly chosen: Scores; readonly rejected: Scores };
+  /** What training would count the pair, a weight in the row multiplied in. */
+  readonly weight: number;
+  readonly dpo_loss: number;
+  /** `weight` times `dpo_loss`. */
+  readonly wpo_loss: number;
+}
+
+type Scores = Readonly<Record<Alignment, number>>;
+
+/** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
+export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
+  const read = await pairReader(given.model, terminal, given);
+  const { pairs } = await read(given.pairs);
+  await loadBackend();
+  const weights: number[] = [];
+  await writeWholeFile(given.out, async (append) => {
+    const references = given.ref === undefined ? undefined : await referencesBy(given.ref, pairs, terminal);
+    const model = await loadModel(given.model);
+    const shown = progress(terminal, { label: 'weigh', total: pairs.length });
+    for (const [i, pair] of pairs.entries()) {
+      const weighed = await weighPair(model.policy, pair, given, references?.[i]);
+      await append(`${JSON.stringify(weighed)}\n`);
+      weights.push(weighed.weight);
+      shown.update(i + 1);
+    }
+    shown.stop();
+    model.dispose();
+  });
+  terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${given.out}\n`);
+  return 0;
+}
+
+/** The reference is run first and freed, so that one model is in memory at a time. */
+async function referencesBy(folder: string, pairs: readonly EncodedPair[], terminal: Terminal) {
+  const { policy, dispose } = await loadModel(folder);
+  const shown = progress(terminal, { label: 'reference', total: pairs.length });
+  const values = await precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) });
+  shown.stop();
+  dispose();
+  return values;
+}
+
+/** Weighs one pair; without reference values, by the policy as its own reference. */
+export async function weighPair(
+  policy: GemmaPolicy,
+  pair: EncodedPair,
+  options: Pick<WeighArguments, 'beta' | 'labelSmoothing' | 'alignment' | 'clamp'>,
+  reference?: ReferenceLogps,
+): Promise<WeighedPair> {
+  const forward = policy.forward([pair], { train: false });
+  const numbers = tf.tidy(() => {
+    const [{ chosen: c, rejected: r }] = forward.pairs as [(typeof forward.pairs)[number]];
+    const [chosen, rejected] = [padAnswers([c]), padAnswers([r])]; // each [1, T]
+    const [chosenLogps, rejectedLogps] = [sumLogps(chosen), sumLogps(rejected)]; // [1]
+    const weights = tf.mul(wpoWeights({ chosen, rejected }, options), pair.weight ?? 1) as tf.Tensor1D;
+    const logps = {
+      chosenLogps,
+      rejectedLogps,
+      refChosenLogps: reference ? tf.tensor1d([reference.chosen]) : chosenLogps,
+      refRejectedLogps: reference ? tf.tensor1d([reference.rejected]) : rejectedLogps,
+    };
+    const { losses, dpoLosses } = wpoLoss({ ...logps, weights }, options);
+    const scores = [chosen, rejected].flatMap((side) => ALIGNMENTS.map((kind) => answerScores(side, kind)));
+    return tf.concat([...Object.values(logps), weights, dpoLosses, losses, ...scores]);
+  });
+  const values = [...(await numbers.data())];
+  numbers.dispose();
+  forward.dispose();
+  if (!values.every(Number.isFinite)) {
+    throw new UserError(
+      `pair "${pair.id}": its log-probs are not finite (${values.slice(0, 4).join(', ')}). Check the models' weights.`,
+    );
+  }
+  const [chosenLogps, rejectedLogps, refChosen, refRejected, weight, dpoLoss, loss, ...scores] = values as number[];
+  return {
+    prompt_tokens: pair.prompt.length,
+    chosen_tokens: pair.chosen.length,
+    rejected_tokens: pair.rejected.length,
+    chosen_logps: chosenLogps!,
+    rejected_logps: rejectedLogps!,
+    ref_chosen_logps: refChosen!,
+    ref_rejected_logps: refRejected!,
+    alignment: { chosen: scoresOf(scores.slice(0, 3)), rejected: scoresOf(scores.slice(3)) },
+    weight: weight!,
+    dpo_loss: dpoLoss!,
+    wpo_loss: loss!,
+  };
+}
+
+const ALIGNMENTS = ['sampled', 'greedy', 'none'] as const;
+
+const scoresOf = ([sampled, greedy, none]: readonly number[]): Scores => ({
+  sampled: sampled!,
+  greedy: greedy!,
+  none: none!,
+});
+
+function describeWeights(weights: readonly number[]): string {
+  const mean = weights.reduce((sum, weight) => sum + weight, 0) / weights.length;
+  const [least, most] = weights.reduce(
+    ([low, high], w) => [Math.min(low, w), Math.max(high, w)],
+    [Infinity, -Infinity],
+  );
+  const numbers = [mean, least, most].map((n) => n.toFixed(4));
+  return (
+    `weights of ${weights.length} pairs: mean ${numbers[0]}, least ${numbers[1]}, most ${numbers[2]}\n` +
+    formatHistogram(histogram(weights))
+  );
+}

@@ -1,0 +1,88 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { type GemmaPolicy, gemmaPolicy, loadWeights } from '@wpo/gemma';
+import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
+import type { NamedTensor } from '@wpo/trainer';
+import { hashFiles } from '@wpo/trainer/node';
+import { fromInput } from './errors';
+
+/** A model in memory and what its folder said of it. */
+export interface LoadedModel {
+  readonly folder: string;
+  readonly policy: GemmaPolicy;
+  /** `config.json` as it is. */
+  readonly configJson: Readonly<Record<string, unknown>>;
+  /** The type that its weights have on disk; float32 for F16, which is not written. */
+  readonly dtype: 'float32' | 'bfloat16';
+  /** Ids that end an answer: the generation config's, else the config's. */
+  readonly stopIds: readonly number[];
+  dispose(): void;
+}
+
+/** @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2 */
+export const loadModel = (folder: string): Promise<LoadedModel> =>
+  fromInput(async () => {
+    const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
+    try {
+      const policy = gemmaPolicy(await loadWeights(config, checkpoint));
+      const [embedding] = policy.parameters;
+      return {
+        folder,
+        policy,
+        configJson,
+        dtype: checkpoint.info(embedding!.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
+        stopIds: stopIdsOf(generationConfig) ?? config.eosTokenIds,
+        dispose: () => policy.parameters.forEach((parameter) => void parameter.dispose()),
+      };
+    } finally {
+      await checkpoint.close();
+    }
+  });
+
+function stopIdsOf(generationConfig: Readonly<Record<string, unknown>> | undefined): number[] | undefined {
+  const ids = [generationConfig?.eos_token_id ?? []].flat().filter((id) => typeof id === 'number');
+  return ids.length === 0 ? undefined : ids;
+}
+
+/** Writes a model's folder with the tokenizer of the one that it came from. */
+export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' | 'bfloat16'): Promise<void> =>
+  writeModelFolder(folder, {
+    config: model.policy.model.config,
+    configJson: model.configJson,
+    tensors: model.policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => valuesOf(value()) })),
+    dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
+    copyFrom: model.folder,
+  });
+
+/** SHA-256 of all that decides what a model computes. */
+export async function hashModel(folder: string): Promise<string> {
+  const names = (await readdir(folder)).filter((name) => /^(config\.json|model.*\.safetensors)$/.test(name));
+  return hashFiles(names.sort().map((name) => join(folder, name)));
+}
+
+/** Writes tensors in full precision, for a checkpoint. */
+export const writeTensors = (path: string, tensors: Iterable<NamedTensor>): Promise<void> =>
+  writeSafetensors(
+    path,
+    Array.from(tensors, ({ name, tensor }) => ({
+      name,
+      shape: tensor.shape,
+      dtype: 'F32',
+      data: () => valuesOf(tensor),
+    })),
+  );
+
+/** Reads what `writeTensors` wrote; each tensor is the caller's. */
+export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
+  const file = await openSafetensors(path);
+  try {
+    for (const name of file.names()) {
+      yield { name, tensor: tf.tensor(await file.read(name), [...file.info(name).shape], 'float32') };
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+const valuesOf = async (tensor: tf.Tensor) => (await tensor.data()) as Float32Array;

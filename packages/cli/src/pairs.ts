@@ -1,0 +1,67 @@
+import { type EncodedPair, type EncodeOptions, epochOrder, type RowError } from '@wpo/data';
+import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
+import { fromInput, UserError } from './errors';
+import type { RunConfig } from './run-config';
+import type { Terminal } from './terminal';
+
+/** The pairs of a run. */
+export interface RunPairs {
+  readonly train: readonly EncodedPair[];
+  /** Held-out pairs; none where the config names none. */
+  readonly held: readonly EncodedPair[];
+  /** Rows left out, of both files. */
+  readonly skipped: number;
+}
+
+/** Reads and encodes a run's pairs, and says which rows were skipped. */
+export async function readRunPairs(config: RunConfig, terminal: Terminal): Promise<RunPairs> {
+  const read = await pairReader(config.model_name_or_path, terminal, {
+    completion: config.completion,
+    truncation: config.truncation,
+    maxLength: config.max_length,
+    maxPromptLength: config.max_prompt_length,
+    onBadRow: config.on_bad_row,
+  });
+  const train = await read(config.train_file);
+  if (config.eval_file !== undefined) {
+    const held = await read(config.eval_file);
+    return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
+  }
+  return { ...holdOut(train.pairs, config), skipped: train.skipped };
+}
+
+type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & { readonly onBadRow: 'error' | 'skip' };
+
+/** Reads pair files by a model's tokenizer and chat template; says on the terminal which rows were skipped. */
+export async function pairReader(model: string, terminal: Terminal, options: ReaderOptions) {
+  const text = await fromInput(() => loadTokenizerFolder(model));
+  return async (file: string): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
+    const { pairs, skipped } = await fromInput(() => loadPairs(file, { ...text, ...options }));
+    warnOfSkipped(file, skipped, terminal);
+    return { pairs, skipped: skipped.length };
+  };
+}
+
+const NAMED = 3;
+
+function warnOfSkipped(file: string, skipped: readonly RowError[], { stderr }: Terminal): void {
+  if (skipped.length === 0) return;
+  stderr.write(`${file}: skipped ${skipped.length} rows that cannot be used:\n`);
+  for (const { message } of skipped.slice(0, NAMED)) stderr.write(`  ${message}\n`);
+  if (skipped.length > NAMED) stderr.write(`  and ${skipped.length - NAMED} more\n`);
+}
+
+/** Takes the held-out pairs from among the others: which, the seed decides; both parts keep the file's order. */
+function holdOut(pairs: readonly EncodedPair[], { eval_split = 0, seed, train_file }: RunConfig) {
+  const size = eval_split < 1 ? Math.ceil(eval_split * pairs.length) : eval_split;
+  if (size >= pairs.length) {
+    throw new UserError(
+      `eval_split: holds out ${size} pairs of the ${pairs.length} in ${train_file}, wanted some left to train on.`,
+    );
+  }
+  const chosen = new Set(epochOrder(pairs.length, seed, 0).slice(0, size));
+  return {
+    train: pairs.filter((_, i) => !chosen.has(i)),
+    held: pairs.filter((_, i) => chosen.has(i)),
+  };
+}

@@ -1,0 +1,69 @@
+import { precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
+import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
+import { hashModel, type LoadedModel, loadModel } from './model';
+import type { RunPairs } from './pairs';
+import { progress } from './progress';
+import type { RunConfig } from './run-config';
+import type { Terminal } from './terminal';
+
+/** The reference's log-probs of both sets of pairs. */
+export interface References {
+  readonly train: Reference;
+  readonly held: Reference;
+}
+
+export interface ReferenceOptions {
+  readonly config: RunConfig;
+  readonly pairs: RunPairs;
+  /** Where log-probs are kept between runs. */
+  readonly cacheFolder: string;
+  readonly terminal: Terminal;
+  /** Stops by throwing its reason; what was computed is kept. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Loads the model to train and gets its reference's log-probs: computed once, by the model itself before its first step
+ * or by another that is freed again, so that one model is in memory at a time; or, where the config says so, asked of a
+ * second model in memory at each step.
+ */
+export async function loadWithReferences(
+  options: ReferenceOptions,
+): Promise<{ readonly model: LoadedModel; readonly references: References }> {
+  const { config } = options;
+  const referenceFolder = config.ref_model_name_or_path;
+  if (!config.precompute_ref_log_probs) {
+    const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path);
+    const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs);
+    return { model: await loadModel(config.model_name_or_path), references: { train: ask, held: ask } };
+  }
+  if (referenceFolder === undefined) {
+    const model = await loadModel(config.model_name_or_path);
+    return { model, references: await precompute(model, options) };
+  }
+  const reference = await loadModel(referenceFolder);
+  const references = await precompute(reference, options);
+  reference.dispose();
+  return { model: await loadModel(config.model_name_or_path), references };
+}
+
+async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
+  const { pairs, cacheFolder, terminal, signal } = options;
+  const hash = await hashModel(model.folder);
+  const cache = referenceFiles(cacheFolder);
+  const compute = async (label: string, set: readonly TokenPair[]) => {
+    if (set.length === 0) return [];
+    const shown = progress(terminal, { label, total: set.length });
+    const onProgress = (done: number) => shown.update(done);
+    const key = hashJson({ model: hash, pairs: hashPairs(set) });
+    try {
+      return await precomputeReference({ policy: model.policy, pairs: set, cache, key, signal, onProgress });
+    } finally {
+      shown.stop();
+    }
+  };
+  return {
+    train: await compute('reference', pairs.train),
+    held: await compute('reference, held out', pairs.held),
+  };
+}
