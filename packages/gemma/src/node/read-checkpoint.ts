@@ -15,8 +15,8 @@ export interface Checkpoint {
   info(name: string): TensorSpec;
   /** The values in row-major order, as float32: F32 as it is, BF16 and F16 widened. Throws for any other type. */
   read(name: string): Promise<Float32Array>;
-  /** The bytes as they lie in the file, little-endian. */
-  readRaw(name: string): Promise<Uint8Array>;
+  /** The bytes as they lie in the file, little-endian, whatever the type. */
+  readRaw(name: string): Promise<ArrayBuffer>;
   /** Closes the files; safe to call twice. */
   close(): Promise<void>;
 }
@@ -99,7 +99,7 @@ interface FoundTensor {
 async function readValues(name: string, { file, entry }: FoundTensor): Promise<Float32Array> {
   const where = `${file.path}: tensor "${name}"`;
   const { dtype, offset, byteLength } = entry;
-  if (dtype === 'F32') return new Float32Array((await readBytes(name, { file, entry })).buffer);
+  if (dtype === 'F32') return new Float32Array(await readBytes(name, { file, entry }));
   if (dtype !== 'BF16' && dtype !== 'F16') {
     throw new Error(
       `${where} is ${dtype}; wanted F32, BF16 or F16. Quantised checkpoints are not read: use the original weights.`,
@@ -115,11 +115,13 @@ async function readValues(name: string, { file, entry }: FoundTensor): Promise<F
   return values;
 }
 
-async function readBytes(name: string, { file, entry }: FoundTensor): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(entry.byteLength);
-  await inPieces(entry.byteLength, (start, end) =>
-    readFully(file.handle, bytes.subarray(start, end), entry.offset + start, `${file.path}: tensor "${name}"`),
-  );
+/** An ArrayBuffer, since it may be larger than Node 20 lets a Uint8Array be. */
+async function readBytes(name: string, { file, entry }: FoundTensor): Promise<ArrayBuffer> {
+  const bytes = new ArrayBuffer(entry.byteLength);
+  await inPieces(entry.byteLength, (start, end) => {
+    const piece = new Uint8Array(bytes, start, end - start);
+    return readFully(file.handle, piece, entry.offset + start, `${file.path}: tensor "${name}"`);
+  });
   return bytes;
 }
 
