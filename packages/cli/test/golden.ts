@@ -1,0 +1,67 @@
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { MetricsRow } from '@wpo/trainer';
+import type { WeighedPair } from '../src/index';
+
+/** PyTorch's values for a fixture model of @wpo/gemma; scripts/make-golden.py made them. */
+interface Golden {
+  readonly truncation: { readonly limits: { readonly max_length: number; readonly max_prompt_length: number } };
+  readonly pairs: readonly WeighedPair[];
+  readonly greedy: readonly { readonly prompt: number[]; readonly completion: number[] }[];
+  readonly formats: { readonly turn: readonly { readonly prompt: number[] }[] };
+  readonly training: {
+    readonly log: readonly { step: number; loss: number; grad_norm: number; learning_rate: number; weight: number }[];
+  };
+}
+
+const fixtures = fileURLToPath(new URL('../../gemma/test/fixtures/golden', import.meta.url));
+
+export const pairsFile = join(fixtures, 'pairs.jsonl');
+export const modelFolder = join(fixtures, 'tiny');
+export const golden = JSON.parse(readFileSync(join(modelFolder, 'expected.json'), 'utf8')) as Golden;
+
+export const temporaryFolder = () => mkdtempSync(join(tmpdir(), 'wpo-cli-'));
+
+/** The fixture's model, moved away from its reference, as a folder of its own. */
+export function policyFolder(): string {
+  const folder = join(temporaryFolder(), 'policy');
+  cpSync(modelFolder, folder, { recursive: true });
+  copyFileSync(join(modelFolder, 'policy.safetensors'), join(folder, 'model.safetensors'));
+  return folder;
+}
+
+/** A config of the fixture's training run: 8 steps of 4 pairs in file order. */
+export function goldenConfig(folder: string): string {
+  const path = join(folder, 'run.yaml');
+  writeFileSync(
+    path,
+    `model_name_or_path: ${modelFolder}
+train_file: ${pairsFile}
+output_dir: run
+beta: 0.1
+learning_rate: 1e-3
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+gradient_accumulation_steps: 4
+num_train_epochs: 2
+max_grad_norm: 1
+max_length: 160
+max_prompt_length: 96
+shuffle: false
+logging_steps: 1
+`,
+  );
+  return path;
+}
+
+export const readMetrics = (run: string): MetricsRow[] =>
+  readFileSync(join(run, 'metrics.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as MetricsRow);
+
+/** Metrics without what a clock decides. */
+export const timeless = (rows: readonly MetricsRow[]) =>
+  rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !/second/.test(name))));

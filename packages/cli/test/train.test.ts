@@ -1,0 +1,112 @@
+import '@wpo/tensorflow';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { train } from '../src/commands/train';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless } from './golden';
+
+test('eight steps follow PyTorch’s, and the folder holds the whole run', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  expect(await train({ config: goldenConfig(folder) }, terminal)).toBe(0);
+
+  const run = join(folder, 'run');
+  const rows = readMetrics(run);
+  expect(rows).toHaveLength(8);
+  for (const [i, expected] of golden.training.log.entries()) {
+    const row = rows[i]!;
+    expect(row.step).toBe(expected.step);
+    expect(Math.abs(row.loss! - expected.loss)).toBeLessThan(1e-3);
+    expect(Math.abs(row.grad_norm! / expected.grad_norm - 1)).toBeLessThan(5e-3);
+    expect(row.learning_rate).toBeCloseTo(expected.learning_rate, 12);
+    expect(Math.abs(row['wpo/weight']! - expected.weight)).toBeLessThan(1e-3);
+  }
+  expect(readdirSync(run).sort()).toEqual(['checkpoint-8', 'config.yaml', 'metrics.jsonl', 'model', 'reference']);
+  for (const name of ['config.json', 'generation_config.json', 'tokenizer.json', 'chat_template.jinja']) {
+    expect(existsSync(join(run, 'model', name)), name).toBe(true);
+  }
+  expect(terminal.err()).toContain('train 8/8  loss 0.59');
+  expect(terminal.out()).toMatch(/pairs +16\n +steps +8\n/);
+  expect(terminal.out()).toContain('mean weight      0.884 → 0.959');
+  expect(terminal.out()).toContain(run);
+});
+
+test('a run with held-out pairs is evaluated before and after, and says so', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  const set = ['eval_split=0.25', 'max_steps=3', 'dtype=bfloat16'];
+  expect(await train({ config: goldenConfig(folder), set }, terminal)).toBe(0);
+  const evaluations = readMetrics(join(folder, 'run')).filter((row) => row.eval_loss !== undefined);
+  expect(evaluations.map((row) => row.step)).toEqual([0, 3]);
+  expect(evaluations[0]!['eval_rewards/margins']).toBe(0);
+  expect(evaluations[0]!.eval_loss).toBeCloseTo(Math.LN2 * evaluations[0]!['eval_wpo/weight']!, 6);
+  expect(terminal.out()).toContain('Training on 12 pairs, 4 held out');
+  expect(terminal.out()).toMatch(/reward accuracy +0\.000 → \d\.\d{3} {2}\(held out, before → after\)/);
+  const saved = JSON.parse(readFileSync(join(folder, 'run', 'model', 'config.json'), 'utf8'));
+  expect(saved.dtype).toBe('bfloat16');
+});
+
+test('a reference asked at each step gives what a precomputed one gives', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  await train({ config, set: ['max_steps=2', `output_dir=${join(folder, 'a')}`] }, capture());
+  const set = ['max_steps=2', `output_dir=${join(folder, 'b')}`, 'precompute_ref_log_probs=false'];
+  await train({ config, set }, capture());
+  expect(timeless(readMetrics(join(folder, 'b')))).toEqual(timeless(readMetrics(join(folder, 'a'))));
+});
+
+test('another model can be the reference, and is freed before training', async () => {
+  const folder = temporaryFolder();
+  const set = ['max_steps=1', `ref_model_name_or_path=${modelFolder}`];
+  expect(await train({ config: goldenConfig(folder), set }, capture())).toBe(0);
+  expect(readMetrics(join(folder, 'run'))[0]!.loss).toBeCloseTo(golden.training.log[0]!.loss, 3);
+});
+
+test('a folder that holds a run is left alone without --resume; a finished one is told with it', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const set = ['max_steps=1'];
+  await train({ config, set }, capture());
+  const before = readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8');
+
+  await expect(train({ config, set }, capture())).rejects.toThrow(
+    `${join(folder, 'run')}: holds a run already. Add --resume to go on with it, or set output_dir to another folder.`,
+  );
+  const terminal = capture();
+  expect(await train({ config, set, resume: true }, terminal)).toBe(0);
+  expect(terminal.out()).toBe(`This run is finished. Its model lies in ${join(folder, 'run', 'model')}\n`);
+  expect(readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8')).toBe(before);
+});
+
+test('a config that would give other numbers is not resumed, and the keys are named', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  await train({ config, set: ['max_steps=1'] }, capture());
+  const resumed = train({ config, set: ['max_steps=2', 'beta=0.2', 'logging_steps=3'], resume: true }, capture());
+  await expect(resumed).rejects.toThrow('max_steps was 1 and is now 2');
+  await expect(resumed).rejects.toThrow('beta was 0.1 and is now 0.2');
+  await expect(resumed).rejects.not.toThrow('logging_steps');
+});
+
+test('rows that cannot be used are skipped and counted where the config says so', async () => {
+  const folder = temporaryFolder();
+  const file = join(folder, 'pairs.jsonl');
+  const good = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
+  writeFileSync(
+    file,
+    [good, { ...good, chosen: '' }, good, { prompt: 'x' }].map((row) => JSON.stringify(row)).join('\n'),
+  );
+  const config = goldenConfig(folder);
+  const set = ['max_steps=1', `train_file=${file}`];
+  const terminal = capture();
+  expect(await main(['train', config, ...set.flatMap((pair) => ['--set', pair])], terminal)).toBe(1);
+  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: "chosen": found an empty answer, wanted .*\n$`));
+  expect(existsSync(join(folder, 'run'))).toBe(false);
+
+  const skipping = capture();
+  expect(await train({ config, set: [...set, 'on_bad_row=skip'] }, skipping)).toBe(0);
+  expect(skipping.err()).toContain(`${file}: skipped 2 rows that cannot be used:\n  ${file}:2: "chosen"`);
+  expect(skipping.out()).toMatch(/pairs +2 \(2 rows skipped\)/);
+});

@@ -1,0 +1,101 @@
+import '@wpo/tensorflow';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { WeighedPair } from '../src/index';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { golden, modelFolder, pairsFile, policyFolder, temporaryFolder } from './golden';
+
+const { max_length, max_prompt_length } = golden.truncation.limits;
+const limits = ['--max-length', String(max_length), '--max-prompt-length', String(max_prompt_length)];
+
+async function weighed(args: string[]): Promise<{ pairs: WeighedPair[]; out: string }> {
+  const file = join(temporaryFolder(), 'weights.jsonl');
+  const terminal = capture();
+  expect(await main(['weigh', '--out', file, ...limits, ...args], terminal), terminal.err()).toBe(0);
+  expect(readdirSync(dirname(file))).toEqual(['weights.jsonl']);
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+  return { pairs: lines.map((line) => JSON.parse(line) as WeighedPair), out: terminal.out() };
+}
+
+test('a policy against its reference is weighed as PyTorch weighs it', async () => {
+  const { pairs, out } = await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile]);
+  expect(pairs).toHaveLength(golden.pairs.length);
+  for (const [i, expected] of golden.pairs.entries()) {
+    const found = pairs[i]!;
+    expect(Object.keys(found)).toEqual([
+      'prompt_tokens',
+      'chosen_tokens',
+      'rejected_tokens',
+      'chosen_logps',
+      'rejected_logps',
+      'ref_chosen_logps',
+      'ref_rejected_logps',
+      'alignment',
+      'weight',
+      'dpo_loss',
+      'wpo_loss',
+    ]);
+    for (const name of ['prompt_tokens', 'chosen_tokens', 'rejected_tokens'] as const) {
+      expect(found[name]).toBe(expected[name]);
+    }
+    for (const name of ['chosen_logps', 'rejected_logps', 'ref_chosen_logps', 'ref_rejected_logps'] as const) {
+      expect(Math.abs(found[name] - expected[name]), `${name} of ${i}`).toBeLessThan(1e-3);
+    }
+    for (const name of ['weight', 'dpo_loss', 'wpo_loss'] as const) {
+      expect(Math.abs(found[name] - expected[name]), `${name} of ${i}`).toBeLessThan(1e-4);
+    }
+    for (const side of ['chosen', 'rejected'] as const) {
+      for (const kind of ['sampled', 'greedy', 'none'] as const) {
+        expect(Math.abs(found.alignment[side][kind] - expected.alignment[side][kind])).toBeLessThan(1e-4);
+      }
+    }
+  }
+  const mean = golden.pairs.reduce((sum, { weight }) => sum + weight, 0) / golden.pairs.length;
+  expect(out).toContain(`weights of 16 pairs: mean ${mean.toFixed(4)}`);
+  expect(out.match(/^\d\.\d\d–\d\.\d\d {2}/gm)).toHaveLength(10);
+});
+
+test('a model without a reference is its own: every DPO loss is ln 2', async () => {
+  const { pairs } = await weighed(['--model', modelFolder, '--pairs', pairsFile]);
+  for (const pair of pairs) {
+    expect(pair.ref_chosen_logps).toBe(pair.chosen_logps);
+    expect(pair.dpo_loss).toBeCloseTo(Math.LN2, 6);
+    expect(pair.wpo_loss).toBeCloseTo(pair.weight * Math.LN2, 6);
+  }
+});
+
+test('options change what they name: beta and smoothing the loss, the clamp and alignment the weight', async () => {
+  const [plain] = (await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile])).pairs;
+  const args = ['--beta', '0.5', '--label-smoothing', '0.2', '--alignment', 'none', '--no-clamp'];
+  const [other] = (await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile, ...args]))
+    .pairs;
+  const { chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment } = plain!;
+  const delta = chosen_logps - rejected_logps - (ref_chosen_logps - ref_rejected_logps);
+  const minusLogSigmoid = (x: number) => Math.log1p(Math.exp(-x));
+  expect(plain!.dpo_loss).toBeCloseTo(minusLogSigmoid(0.1 * delta), 5);
+  expect(other!.dpo_loss).toBeCloseTo(0.8 * minusLogSigmoid(0.5 * delta) + 0.2 * minusLogSigmoid(-0.5 * delta), 5);
+  expect(other!.weight).toBeCloseTo(Math.exp(alignment.chosen.none + alignment.rejected.none), 5);
+  expect(plain!.weight).toBeCloseTo(Math.exp(alignment.chosen.sampled + alignment.rejected.sampled), 5);
+});
+
+test('a weight in the row is multiplied in, as in training', async () => {
+  const file = join(temporaryFolder(), 'pairs.jsonl');
+  const row = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
+  writeFileSync(file, [row, { ...row, weight: 0.25 }].map((pair) => JSON.stringify(pair)).join('\n'));
+  const [plain, quarter] = (await weighed(['--model', modelFolder, '--pairs', file])).pairs;
+  expect(quarter!.weight).toBeCloseTo(0.25 * plain!.weight, 7);
+  expect(quarter!.wpo_loss).toBeCloseTo(0.25 * plain!.wpo_loss, 7);
+});
+
+test('a bad row stops before anything is written, and is told by file and line', async () => {
+  const folder = temporaryFolder();
+  const [file, out] = [join(folder, 'pairs.jsonl'), join(folder, 'weights.jsonl')];
+  writeFileSync(file, '{"prompt": "x", "chosen": "y", "rejected": "z"}\n{"prompt": "x"}\n');
+  const terminal = capture();
+  expect(await main(['weigh', '--model', modelFolder, '--pairs', file, '--out', out], terminal)).toBe(1);
+  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: "chosen": found nothing`));
+  expect(terminal.err()).not.toContain('    at ');
+  expect(existsSync(out)).toBe(false);
+});
