@@ -1,21 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
 import { Problem } from './problem.mjs';
 import { makePartial, moveInPlace } from './runtime.mjs';
 
-const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
-const HEADERS = [
-  'napi_auto_ref.h',
-  'tf_auto_status.h',
-  'tf_auto_tensor.h',
-  'tfe_auto_op.h',
-  'tfjs_backend.h',
-  'utils.h',
-];
 const FLAGS = ['-std=c++17', '-O2', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8'];
+const QUIET = fileURLToPath(new URL('quiet.cc', import.meta.url));
 
 /** What to do where there is no C++ compiler. */
 export const COMPILER_MENDS = [
@@ -39,12 +32,13 @@ export function findCompiler(runner = run, env = process.env) {
 }
 
 /**
- * Builds tfjs-node's addon against a runtime, unless the runtime has it already. The addon speaks Node-API, so one build
- * serves every version of Node; and its headers come from the npm package `node-api-headers`, so Node's own are not needed.
+ * Builds tfjs-node's addon against a runtime, and beside it one that quiets TensorFlow, unless the runtime has them already.
+ * They speak Node-API, so one build serves every version of Node; and its headers come from the npm package
+ * `node-api-headers`, so Node's own are not needed.
  * @param {string} sources tfjs-node-gpu's package folder
  * @param {string} runtime
  * @param {{log: (line: string) => void}} options
- * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`
+ * @returns {string} the folder that holds `napi-v8/tfjs_binding.node` and `napi-v8/quiet.node`
  * @throws {Problem} where there is no compiler, or it fails
  */
 export function ensureAddon(sources, runtime, { log }) {
@@ -55,24 +49,19 @@ export function ensureAddon(sources, runtime, { log }) {
   if (!compiler) throw new Problem("There is no C++ compiler here to build tfjs-node's addon with.", COMPILER_MENDS);
 
   log(`Building tfjs-node's addon with ${compiler}`);
-  const lib = join(runtime, 'deps', 'lib');
   const partial = makePartial(runtime, target);
   try {
-    mkdirSync(join(partial, 'napi-v8'));
-    const args = [
-      ...FLAGS,
-      ...['-I', nodeHeaders(), '-I', join(runtime, 'deps', 'include')],
-      ...SOURCES.map((name) => join(binding, name)),
-      ...['-o', join(partial, 'napi-v8', 'tfjs_binding.node')],
-      ...['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'].map((name) => join(lib, name)),
-      '-Wl,-rpath,$ORIGIN/../../deps/lib',
-    ];
-    const done = run(compiler, args);
-    if (!done.ok) {
-      throw new Problem(`${compiler} could not build tfjs-node's addon:\n${tail(done.output)}`, [
-        'g++ 9 or clang 10 and later are known to build it; set the variable CXX to choose another',
-      ]);
-    }
+    const folder = join(partial, 'napi-v8');
+    mkdirSync(folder);
+    const tfjs = ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => join(binding, name));
+    build(
+      compiler,
+      tfjs,
+      runtime,
+      ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'],
+      join(folder, 'tfjs_binding.node'),
+    );
+    build(compiler, [QUIET], runtime, [], join(folder, 'quiet.node'));
     moveInPlace(partial, target);
   } finally {
     rmSync(partial, { recursive: true, force: true });
@@ -80,14 +69,40 @@ export function ensureAddon(sources, runtime, { log }) {
   return target;
 }
 
+/**
+ * @param {string} compiler
+ * @param {string[]} sources
+ * @param {string} runtime
+ * @param {string[]} libraries names in the runtime's `deps/lib`
+ * @param {string} addon the path to write
+ */
+function build(compiler, sources, runtime, libraries, addon) {
+  const deps = join(runtime, 'deps');
+  const done = run(compiler, [
+    ...FLAGS,
+    ...['-I', nodeHeaders(), '-I', join(deps, 'include')],
+    ...sources,
+    ...['-o', addon],
+    ...libraries.map((name) => join(deps, 'lib', name)),
+    ...['-Wl,-rpath,$ORIGIN/../../deps/lib', '-ldl'],
+  ]);
+  if (done.ok) return;
+  throw new Problem(`${compiler} could not build ${basename(addon)}:\n${tail(done.output)}`, [
+    'g++ 9, clang 10 and later are known to build it: set the variable CXX to choose another compiler',
+  ]);
+}
+
 function nodeHeaders() {
   const require = createRequire(import.meta.url);
   return join(dirname(require.resolve('node-api-headers/package.json')), 'include');
 }
 
-/** @param {string} binding */
+/**
+ * What the addons are made of, so that a change makes new ones.
+ * @param {string} binding
+ */
 function fingerprint(binding) {
-  const hash = createHash('sha256').update(JSON.stringify(FLAGS));
-  for (const name of [...SOURCES, ...HEADERS]) hash.update(readFileSync(join(binding, name)));
+  const hash = createHash('sha256').update(JSON.stringify(FLAGS)).update(readFileSync(QUIET));
+  for (const name of readdirSync(binding).sort()) hash.update(name).update(readFileSync(join(binding, name)));
   return hash.digest('hex').slice(0, 12);
 }

@@ -23,7 +23,8 @@ export const defaultCache = (env = process.env, home = homedir()) =>
  * @param {string} cache
  * @param {Variant} variant
  */
-export const runtimePath = (cache, variant) => join(cache, `tensorflow-${TENSORFLOW}-${variant}`);
+export const runtimePath = (cache, variant) =>
+  join(cache, `tensorflow-${TENSORFLOW}-${variant}${process.arch === 'x64' ? '' : `-${process.arch}`}`);
 
 /**
  * Unpacks TensorFlow's library and headers out of its Python wheel, once for all projects of this user.
