@@ -108,6 +108,11 @@ describe('wpoLoss', () => {
     const own = tf.grad(loss((x) => tf.squeeze(tf.neg(x), [1])))(logps);
     const held = tf.squeeze<tf.Tensor1D>(tf.neg(logps), [1]);
     expect(values(own)).toEqual(values(tf.grad(loss(() => held))(logps)));
+    const { weights: given, ...others } = tensors([
+      { chosen: -1, rejected: -1, refChosen: -1, refRejected: -1, weight: 2 },
+    ]);
+    const returned = tf.grad((weights) => wpoLoss({ ...others, weights: weights as tf.Tensor1D }).weights);
+    expect(values(returned(given))).toEqual([0]);
   });
 
   it('counts a pair of weight 0 as loss 0 and gradient 0, even where DPO’s loss is infinite', () => {
