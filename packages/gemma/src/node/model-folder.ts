@@ -94,8 +94,7 @@ export async function writeModelFolder(
     const write = (name: string, content: string | Uint8Array) =>
       writeDurably(join(partial, name), (file) => file.writeFile(content));
     await write('config.json', writeConfig(config, { dtype, extra: configJson }));
-    if (!companions.includes('generation_config.json'))
-      await write('generation_config.json', generationConfigOf(config));
+    await write('generation_config.json', generationConfigOf(config));
     for (const name of companions) await write(name, await readFile(join(copyFrom!, name)));
     const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
     await writeCheckpoint(partial, typed, { maxShardBytes });
@@ -124,7 +123,7 @@ async function replaceFolder(target: string, partial: string): Promise<void> {
   await finishReplacing(target);
 }
 
-/** Ends a replacement, this call's or one that was cut off: no model's file is lost, nor any other in its folder. */
+/** Ends a replacement, this call's or one that was cut off: what lay beside the old model moves to the new, the old goes. */
 async function finishReplacing(target: string): Promise<void> {
   const replaced = replacedPath(target);
   if (!(await exists(replaced))) return;
