@@ -47,9 +47,9 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .command('train')
     .summary('train a model as a YAML file says')
     .description(
-      'Trains a model on preference pairs as a YAML file says. OUTPUT_DIR then holds model/ (for transformers and for\n' +
-        'wpo generate), metrics.jsonl, checkpoint-STEP/ and config.yaml. Relative paths in the file start from its folder,\n' +
-        'those of --set from where you are.',
+      'Trains a model on preference pairs as a YAML file says. output_dir then holds model/ (for transformers and for ' +
+        'wpo generate), metrics.jsonl, checkpoint-STEP/ and config.yaml. Relative paths in the file start from its ' +
+        'folder, those of --set from where you are.',
     )
     .argument('<config>', 'the run’s YAML file')
     .option('--set <key=value>', 'a key of the config, over the file’s; may be repeated', collect)
@@ -64,9 +64,9 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .command('weigh')
     .summary('show which pairs a model would learn from')
     .description(
-      'Writes what each pair would weigh in training, one JSON line a pair in file order: prompt_tokens, chosen_tokens,\n' +
-        'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, dpo_loss,\n' +
-        'wpo_loss; and prints a histogram of the weights.',
+      'Writes what each pair would weigh in training, one JSON line a pair in file order: prompt_tokens, chosen_tokens, ' +
+        'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, ' +
+        'dpo_loss, wpo_loss; and prints a histogram of the weights.',
     )
     .requiredOption('--model <dir>', 'the model')
     .option('--ref <dir>', 'the reference; without it, the model itself')

@@ -179,10 +179,14 @@ export const describeKeys = (): KeyDescription[] =>
     const needs = entry.type !== 'optional';
     return {
       key,
-      default: needs ? 'required' : value === undefined ? '' : String(value),
+      default: needs ? 'required' : value === undefined ? '' : show(value),
       meaning: v.getDescription(entry) ?? '',
     };
   });
+
+/** A value as people write it: small numbers by their exponent. */
+const show = (value: unknown) =>
+  typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);
 
 /**
  * Reads a run's YAML file. Relative paths in it are taken from the file's own folder, those of `set` from the working

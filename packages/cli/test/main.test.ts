@@ -1,0 +1,82 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { version } from '../package.json';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { goldenConfig, temporaryFolder } from './golden';
+
+async function wpo(...args: string[]) {
+  const terminal = capture();
+  const status = await main(args, terminal);
+  return { status, out: terminal.out(), err: terminal.err() };
+}
+
+test('--version and --help are told on stdout', async () => {
+  expect(await wpo('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
+  const { status, out } = await wpo('--help');
+  expect(status).toBe(0);
+  for (const command of ['train', 'weigh', 'generate', 'doctor']) expect(out).toContain(`\n  ${command} `);
+});
+
+test.each(['train', 'weigh', 'generate', 'doctor'])('wpo %s --help ends in examples', async (command) => {
+  const { status, out } = await wpo(command, '--help');
+  expect(status).toBe(0);
+  expect(out).toContain(`Examples:\n  wpo ${command}`);
+});
+
+test('the help of train lists every key with its default', async () => {
+  const { out } = await wpo('train', '--help');
+  expect(out).toMatch(/^ {2}learning_rate +peak learning rate \(default 1e-6\)$/m);
+  expect(out).toMatch(/^ {2}train_file +.* \(required\)$/m);
+});
+
+test.each([
+  [['tarin'], /unknown command 'tarin'\n\(Did you mean train\?\)/],
+  [['train'], /missing required argument 'config'/],
+  [['weigh', '--model', 'm', '--out', 'o'], /required option '--pairs <file>' not specified/],
+  [['weigh', '--model', 'm', '--out', 'o', '--pairs', 'p', '--beta', '0'], /'0' is invalid. Wanted a number, above 0./],
+  [
+    ['weigh', '--model', 'm', '--out', 'o', '--pairs', 'p', '--completion', 'x'],
+    /Allowed choices are paper, trl, turn/,
+  ],
+  [['generate', '--model', 'm', '--prompt', 'p', '--max-new-tokens', '1.5'], /Wanted a number, whole, 1 or more./],
+  [['generate', '--model', 'm', '--prompt', 'p', '--prompts', 'f'], /cannot be used with option '--prompts <file>'/],
+])('%j is refused with what was wanted', async (args, message) => {
+  const { status, out, err } = await wpo(...args);
+  expect({ status, out }).toEqual({ status: 1, out: '' });
+  expect(err).toMatch(message);
+});
+
+test('mistakes in a config are told by its lines, without a stack', async () => {
+  const config = join(temporaryFolder(), 'run.yaml');
+  writeFileSync(config, 'model_name_or_path: m\ntrain_file: t\noutput_dir: o\nlearning_rte: 1\nbeta: no\n');
+  expect(await wpo('train', config)).toEqual({
+    status: 1,
+    out: '',
+    err:
+      `${config}:4: learning_rte: there is no such key. The nearest is "learning_rate"; \`wpo train --help\` lists all.\n` +
+      `${config}:5: beta: found the text "no", wanted a number above 0.\n`,
+  });
+});
+
+test('a model that is not there is told in one line', async () => {
+  const config = goldenConfig(temporaryFolder());
+  const { status, err } = await wpo('train', config, '--set', 'model_name_or_path=/nowhere');
+  expect(status).toBe(1);
+  expect(err).toMatch(/^\/nowhere\/tokenizer.json: found no such file, wanted a tokenizer file\. .*\n$/);
+});
+
+test('what is no mistake of the user’s is told with its stack', async () => {
+  const terminal = capture();
+  const broken = {
+    ...terminal,
+    stdout: Object.assign(Object.create(terminal.stdout), {
+      write() {
+        throw new TypeError('no such thing');
+      },
+    }),
+  };
+  expect(await main(['--version'], broken)).toBe(1);
+  expect(terminal.err()).toMatch(/^TypeError: no such thing\n {4}at /);
+});

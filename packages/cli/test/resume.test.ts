@@ -1,0 +1,61 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { startWpo } from './child';
+import { goldenConfig, readMetrics, temporaryFolder, timeless } from './golden';
+
+const folder = temporaryFolder();
+const config = goldenConfig(folder);
+const whole = join(folder, 'whole');
+
+const start = (output: string, ...more: string[]) =>
+  startWpo(['train', config, '--set', 'save_steps=1', '--set', `output_dir=${output}`, ...more]);
+
+beforeAll(async () => {
+  const { status, err } = await start(whole).ended;
+  expect(status, err).toBe(0);
+});
+
+/** Goes on with a run and holds its end to that of the run that never stopped. */
+async function expectSameEnd(output: string) {
+  const { status, err } = await start(output, '--resume').ended;
+  expect(status, err).toBe(0);
+  expect(timeless(readMetrics(output))).toEqual(timeless(readMetrics(whole)));
+  for (const file of [
+    'model/model.safetensors',
+    'checkpoint-8/model.safetensors',
+    'checkpoint-8/optimizer.safetensors',
+  ]) {
+    expect(readFileSync(join(output, file)).equals(readFileSync(join(whole, file))), file).toBe(true);
+  }
+}
+
+test('a run killed after step 3 of 8 and resumed ends with the same metrics and weights, bit for bit', async () => {
+  const output = join(folder, 'killed');
+  const run = start(output);
+  await run.wrote('train 3/8');
+  run.kill('SIGKILL');
+  expect((await run.ended).signal).toBe('SIGKILL');
+  expect(existsSync(join(output, 'checkpoint-3'))).toBe(true);
+  expect(existsSync(join(output, 'model'))).toBe(false);
+  await expectSameEnd(output);
+});
+
+test.each([
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+] as const)('%s lets the step end, saves it, says where, and exits with %i', async (signal, status) => {
+  const output = join(folder, signal);
+  const run = start(output, '--set', 'save_steps=0');
+  await run.wrote('train 2/8');
+  run.kill(signal);
+  const ended = await run.ended;
+  expect(ended.status).toBe(status);
+  expect(ended.err).toContain(`${signal}: finishing what is being computed, then saving.`);
+  const checkpoints = readdirSync(output).filter((name) => name.startsWith('checkpoint-'));
+  expect(checkpoints).toHaveLength(1);
+  const step = checkpoints[0]!.split('-')[1];
+  expect(ended.out).toContain(`Stopped after step ${step} of 8; it is saved in ${join(output, checkpoints[0]!)}.`);
+  expect(ended.out).toContain(`wpo train ${join(output, 'config.yaml')} --resume`);
+  await expectSameEnd(output);
+});

@@ -1,0 +1,42 @@
+// npm run demo: sets up what is missing, trains the demo's model with WPO, and lets it answer before and after.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const wpo = 'packages/cli/bin/wpo.mjs';
+
+/** Runs a script of the repository; ends this one with its status where it fails. */
+function run(script, args = [], stdio = 'inherit') {
+  const { status, signal, stdout } = spawnSync(process.execPath, [script, ...args], { cwd: root, stdio });
+  if (status !== 0) process.exit(status ?? (signal === 'SIGINT' ? 130 : 1));
+  return stdout?.toString();
+}
+
+run('scripts/setup.mjs');
+
+const started = new Date().toISOString().slice(0, 19).replaceAll(':', '-'); // a new folder each time
+const output = `runs/demo-${started}`;
+run(wpo, ['train', 'recipes/demo.yaml', '--set', `output_dir=${output}`]);
+
+const { prompt } = JSON.parse(readFileSync(`${root}/demo/data/eval.jsonl`, 'utf8').split('\n')[0]);
+const answer = (model) => {
+  const sampling = ['--temperature', '0.7', '--top-p', '0.9', '--seed', '1', '--max-new-tokens', '64'];
+  return run(
+    wpo,
+    ['generate', '--model', model, '--prompt', prompt, ...sampling],
+    ['inherit', 'pipe', 'inherit'],
+  ).trim();
+};
+console.log(`
+A held-out prompt, answered by sampling with the same seed:
+
+  ${prompt.replaceAll('\n', '\n  ')}
+
+before: ${answer('demo/model')}
+
+after:  ${answer(`${output}/model`)}
+
+This run lies in ${output}; its metrics in ${output}/metrics.jsonl.
+See which pairs the trained model would learn from:
+  npm run -s wpo -- weigh --model ${output}/model --ref demo/model --pairs demo/data/eval.jsonl --out runs/weights.jsonl`);
