@@ -1,7 +1,7 @@
-import { type Cache, createCache } from './cache';
-import { block, embedding, type Gemma2, readout } from './model';
+import { createCache } from './cache';
+import { block, embedding, type Gemma2, type KeyValues, readout } from './model';
 import { composed, type Kernels, type Value } from './ops/kernels';
-import { continueSequence, layOut } from './pack';
+import { continueSequence, layOut, type Sequence } from './pack';
 import { checkSampling, type SamplingOptions, sampleToken, seededRandom } from './sample';
 import { Tape } from './tape';
 
@@ -34,7 +34,7 @@ export async function* generateTokens(
   try {
     let next = Int32Array.from(prompt);
     for (let written = 0, seen = 0; written < maxNewTokens; written++) {
-      const logits = await lastLogits(model, kernels, next, seen, cache);
+      const logits = await readLogits(model, kernels, continueSequence(seen, next), cache);
       seen += next.length;
       const token = sampleToken(logits, sampling, random);
       yield token;
@@ -59,35 +59,29 @@ export async function sequenceLogits(
   ids: ArrayLike<number>,
   kernels: Kernels = composed,
 ): Promise<Float32Array> {
-  const every = Int32Array.from({ length: ids.length }, (_, i) => i);
-  return readLogits(model, kernels, Int32Array.from(ids), 0, every);
+  return readLogits(model, kernels, continueSequence(0, Int32Array.from(ids), ids.length));
 }
 
-/** Logits `[V]` after the last of `ids`, which follow `seen` cached tokens. */
-const lastLogits = (model: Gemma2, kernels: Kernels, ids: Int32Array, seen: number, cache: Cache) =>
-  readLogits(model, kernels, ids, seen, Int32Array.of(ids.length - 1), cache);
-
+/** Logits `[rows, V]` of the rows that a sequence reads. */
 async function readLogits(
   model: Gemma2,
   kernels: Kernels,
-  ids: Int32Array,
-  seen: number,
-  rows: Int32Array,
-  cache?: Cache,
+  sequence: Sequence,
+  cache?: KeyValues,
 ): Promise<Float32Array> {
-  const layout = layOut(continueSequence(seen, ids.length), model.config, kernels);
+  const layouts = layOut(sequence, model.config, kernels);
   const tape = new Tape(kernels, false);
-  let x: Value = embedding(tape, model, ids).value;
+  let x: Value = embedding(kernels, model, sequence.ids).value;
   for (let layer = 0; layer < model.blocks.length; layer++) {
-    const output = tape.release(block(tape, model, layer, x, { ...layout, cache }));
+    const output = tape.release(block(tape, model, layer, x, { ...layouts.layer(layer), cache }));
     tape.dispose();
     x.dispose();
     x = output;
   }
-  const logits = kernels.logits(readout(tape, model, x, rows), model.embedding, model.config.finalLogitSoftcapping);
+  const logits = kernels.logits(readout(tape, model, x), model.embedding, model.config.finalLogitSoftcapping);
   tape.dispose();
   x.dispose();
-  layout.dispose();
+  layouts.dispose();
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
   return values;

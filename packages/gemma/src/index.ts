@@ -13,6 +13,14 @@ export {
 } from './ops/kernels';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
-export { type AnswerTerms, type Forward, type GemmaPolicy, gemmaPolicy, type PairGradient } from './policy';
+export {
+  type ActivationCheckpointing,
+  type AnswerTerms,
+  type Forward,
+  type GemmaPolicy,
+  gemmaPolicy,
+  type PairGradient,
+  type PolicyOptions,
+} from './policy';
 export { type SamplingOptions, seededRandom } from './sample';
 export { loadWeights, parametersOf, type TensorSource, tensorShapes } from './weights';

@@ -1,5 +1,5 @@
 import type { Gemma2Config } from './config';
-import type { AttentionSpan, Rotation, Value, Weight } from './ops/kernels';
+import type { AttentionSpan, Kernels, Rotation, Value, Weight } from './ops/kernels';
 import type { Tape } from './tape';
 
 // Gemma-2, top to bottom. Sources: arXiv 2408.00118; google/gemma_pytorch gemma/model.py; transformers modeling_gemma2.py.
@@ -34,6 +34,11 @@ export interface Layout {
   readonly spans: Readonly<Record<'sliding_attention' | 'full_attention', readonly AttentionSpan[]>>;
   /** Keys and values of earlier tokens, put before a block's own. */
   readonly cache?: KeyValues;
+  /**
+   * For the last block, of which only some rows are read: those rows, and where they stand. Keys and values are still
+   * made of all rows; spans count queries in `rows`.
+   */
+  readonly queries?: { readonly rows: Int32Array; readonly rotation: Rotation };
 }
 
 /** What attention looks at beyond the tokens at hand. */
@@ -43,16 +48,18 @@ export interface KeyValues {
 }
 
 /** Token ids to the first block's input: `[T, H]`, scaled by √H. */
-export const embedding = (tape: Tape, model: Gemma2, ids: Int32Array) =>
-  tape.kernels.embed(model.embedding, ids, Math.sqrt(model.config.hiddenSize));
+export const embedding = (kernels: Kernels, model: Gemma2, ids: Int32Array) =>
+  kernels.embed(model.embedding, ids, Math.sqrt(model.config.hiddenSize));
 
-/** One block: `[T, H]` → `[T, H]`. */
+/** One block: `[T, H]` → `[T, H]`, or `[rows, H]` where the layout's `queries` say so. */
 export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout: Layout): Value {
   const { heads, kvHeads, queryPreAttnScalar, attnLogitSoftcapping, rmsNormEps, layerTypes } = model.config;
   const w = model.blocks[layer]!;
 
   const h = tape.rmsNorm(x, w.inputNorm, rmsNormEps); // [T, H]
-  const q = tape.rope(tape.linearToHeads(h, w.q, heads), layout.rotation); // [N, D, T]
+  const { rows, rotation } = layout.queries ?? { rows: null, rotation: layout.rotation };
+  const read = (value: Value) => (rows ? tape.rows(value, rows) : value);
+  const q = tape.rope(tape.linearToHeads(read(h), w.q, heads), rotation); // [N, D, T]
   const k = tape.rope(tape.linearToHeads(h, w.k, kvHeads), layout.rotation); // [K, D, T]
   const v = tape.linearToHeads(h, w.v, kvHeads); // [K, D, T]
   const seen = layout.cache ? layout.cache.extend(layer, k, v) : { k, v }; // [K, D, S]
@@ -60,13 +67,13 @@ export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout
     scale: 1 / Math.sqrt(queryPreAttnScalar),
     cap: attnLogitSoftcapping,
   }); // [N, D, T]
-  const mixed = tape.rmsNorm(tape.linearFromHeads(attended, w.o), w.postAttentionNorm, rmsNormEps, x); // [T, H]
+  const mixed = tape.rmsNorm(tape.linearFromHeads(attended, w.o), w.postAttentionNorm, rmsNormEps, read(x)); // [T, H]
 
   const m = tape.rmsNorm(mixed, w.preFeedforwardNorm, rmsNormEps); // [T, H]
   const activated = tape.geglu(tape.linear(m, w.gate), tape.linear(m, w.up)); // [T, F]
   return tape.rmsNorm(tape.linear(activated, w.down), w.postFeedforwardNorm, rmsNormEps, mixed); // [T, H]
 }
 
-/** The last norm at the rows that are read out: `[T, H]` → `[A, H]`. */
-export const readout = (tape: Tape, model: Gemma2, x: Value, rows: Int32Array): Value =>
-  tape.rmsNorm(tape.rows(x, rows), model.norm, model.config.rmsNormEps);
+/** The last norm, of the rows that are read: `[A, H]` → `[A, H]`. */
+export const readout = (tape: Tape, model: Gemma2, x: Value): Value =>
+  tape.rmsNorm(x, model.norm, model.config.rmsNormEps);

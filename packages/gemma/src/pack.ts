@@ -22,14 +22,20 @@ export interface Segment {
   readonly keys: readonly { readonly start: number; readonly length: number }[];
 }
 
-/** Pairs as one sequence: each prompt once, then its two answers, neither of which sees the other. */
-export interface Packed {
+/** Tokens laid out for a forward pass, and the rows of the last block that are read. */
+export interface Sequence {
   readonly ids: Int32Array; // [T]
-  /** Restart after the prompt for each answer, and for each pair. */
   readonly positions: Int32Array; // [T]
   readonly segments: readonly Segment[];
-  /** The row that predicts each answer token, and that token: chosen then rejected, pair after pair. */
+  /** Rows of which the last block's output is wanted, in order of `readSegments`. */
   readonly rows: Int32Array; // [A]
+  /** The same rows as queries: their own columns in `row`, keys as everywhere. */
+  readonly readSegments: readonly Segment[];
+}
+
+/** Pairs as one sequence: each prompt once, then its two answers, neither of which sees the other. */
+export interface Packed extends Sequence {
+  /** The token that each of `rows` predicts: chosen then rejected, pair after pair. */
   readonly targets: Int32Array; // [A]
   /** How many answer tokens each pair has. */
   readonly answers: readonly { readonly chosen: number; readonly rejected: number }[];
@@ -41,6 +47,7 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
   const positions: number[] = [];
   const segments: Segment[] = [];
   const rows: number[] = [];
+  const readSegments: Segment[] = [];
   const targets: number[] = [];
   const append = (tokens: ArrayLike<number>, before: Segment | null): Segment => {
     const row = ids.length;
@@ -56,6 +63,9 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
   };
   const answer = (tokens: ArrayLike<number>, prompt: Segment) => {
     const { row } = append(tokens, prompt);
+    // The prompt's last row predicts the first token, each answer row the next; the last one predicts nothing.
+    const seen = { start: row, length: tokens.length - 1 };
+    readSegments.push({ row: rows.length, rows: tokens.length, keys: [...prompt.keys, seen] });
     for (let i = 0; i < tokens.length; i++) {
       rows.push(i === 0 ? prompt.row + prompt.rows - 1 : row + i - 1);
       targets.push(tokens[i]!);
@@ -72,35 +82,48 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
     positions: Int32Array.from(positions),
     segments,
     rows: Int32Array.from(rows),
+    readSegments,
     targets: Int32Array.from(targets),
     answers,
   };
 }
 
-/** `count` tokens of one sequence after `before` cached ones. */
-export function continueSequence(before: number, count: number): { positions: Int32Array; segments: Segment[] } {
+/** `ids` of one sequence after `before` cached tokens, of which the last `read` rows are read. */
+export function continueSequence(before: number, ids: Int32Array, read = 1): Sequence {
+  const count = ids.length;
+  const keys = [{ start: 0, length: before + count }];
   return {
-    positions: Int32Array.from({ length: count }, (_, i) => before + i),
-    segments: [{ row: 0, rows: count, keys: [{ start: 0, length: before + count }] }],
+    ids,
+    positions: Int32Array.from(ids, (_, i) => before + i),
+    segments: [{ row: 0, rows: count, keys }],
+    rows: Int32Array.from({ length: read }, (_, i) => count - read + i),
+    readSegments: [{ row: 0, rows: read, keys }],
   };
 }
 
-/** Rotary tables and spans for positions and segments; `dispose` frees the tables. */
-export function layOut(
-  { positions, segments }: { readonly positions: Int32Array; readonly segments: readonly Segment[] },
-  config: Gemma2Config,
-  kernels: Kernels,
-): Layout & { dispose(): void } {
-  const rotation = kernels.rotation(positions, config.headDim, config.ropeTheta);
+/** A layout for all blocks but the last, and one for the last, whose queries are the rows that are read. */
+export interface Layouts {
+  layer(index: number): Layout;
+  dispose(): void;
+}
+
+export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernels): Layouts {
+  const { positions, segments, rows, readSegments } = sequence;
+  const rotate = (at: Int32Array) => kernels.rotation(at, config.headDim, config.ropeTheta);
+  const spans = (of: readonly Segment[]) => ({
+    full_attention: of.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY)),
+    sliding_attention: of.flatMap((segment) => spansOf(segment, config.slidingWindow)),
+  });
+  const inner: Layout = { rotation: rotate(positions), spans: spans(segments) };
+  const readRotation = rotate(rows.map((row) => positions[row]!));
+  const last: Layout = { ...inner, spans: spans(readSegments), queries: { rows, rotation: readRotation } };
   return {
-    rotation,
-    spans: {
-      full_attention: segments.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY)),
-      sliding_attention: segments.flatMap((segment) => spansOf(segment, config.slidingWindow)),
-    },
+    layer: (index) => (index === config.layers - 1 ? last : inner),
     dispose() {
-      rotation.cos.dispose();
-      rotation.sin.dispose();
+      for (const { cos, sin } of [inner.rotation, readRotation]) {
+        cos.dispose();
+        sin.dispose();
+      }
     },
   };
 }

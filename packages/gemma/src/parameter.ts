@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Weight } from './ops/kernels';
+import { composed, type Kernels, type Weight } from './ops/kernels';
 
 /** A trainable tensor in float32, held as a tfjs tensor, with the sum of its gradients. */
 export interface Parameter extends Weight {
@@ -7,6 +7,7 @@ export interface Parameter extends Weight {
   readonly decay: boolean;
   value(): tf.Tensor;
   accumulate(gradient: tf.Tensor): void;
+  accumulateRows(indices: Int32Array, rows: tf.Tensor): void;
   /** Replaces the value; takes ownership. */
   assign(value: tf.Tensor): void;
   /** Sum of the gradients since `zeroGradient`, owned by the parameter; null where there was none. */
@@ -17,8 +18,16 @@ export interface Parameter extends Weight {
   dispose(): void;
 }
 
+export interface ParameterOptions {
+  /** Default true. */
+  readonly decay?: boolean;
+  /** How gradients add up; default composed from tfjs. */
+  readonly kernels?: Pick<Kernels, 'sum' | 'addRows'>;
+}
+
 /** Holds `initial` (ownership passes) under the checkpoint's `name`. */
-export function parameter(name: string, initial: tf.Tensor, { decay = true } = {}): Parameter {
+export function parameter(name: string, initial: tf.Tensor, options: ParameterOptions = {}): Parameter {
+  const { decay = true, kernels = composed } = options;
   const shape = initial.shape;
   let current = tf.keep(initial);
   let sum: tf.Tensor | null = null;
@@ -42,9 +51,11 @@ export function parameter(name: string, initial: tf.Tensor, { decay = true } = {
     },
     gradient: () => sum,
     accumulate(gradient) {
-      const before = sum;
-      sum = before ? tf.keep(tf.add(before, checked(gradient, 'gradient'))) : checked(gradient, 'gradient');
-      if (before) tf.dispose([before, gradient]);
+      const next = checked(gradient, 'gradient');
+      sum = sum ? tf.keep(kernels.sum(sum, next) as tf.Tensor) : next;
+    },
+    accumulateRows(indices, rows) {
+      sum = tf.keep(kernels.addRows(sum, indices, rows, shape[0]!) as tf.Tensor);
     },
     assignGradient(gradient) {
       const next = checked(gradient, 'gradient');

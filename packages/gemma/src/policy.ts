@@ -33,72 +33,120 @@ export interface GemmaPolicy {
   forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
 }
 
+export interface PolicyOptions {
+  /** What the operations run on; default composed from tfjs-core. */
+  readonly kernels?: Kernels;
+  /**
+   * `always` keeps each block's input alone and runs the block again on the way back: least memory. `never` keeps what
+   * the way back reads: fastest. `auto` keeps blocks as long as they fit in `activationBytes`. Default `auto`.
+   */
+  readonly activationCheckpointing?: ActivationCheckpointing;
+  /** Memory for kept blocks under `auto`, in bytes; default 1 GiB. */
+  readonly activationBytes?: number;
+}
+
+export type ActivationCheckpointing = 'auto' | 'always' | 'never';
+
 /**
- * Runs pairs as one sequence: every prompt once, logits at answer rows only. With `train`, each block's input is kept;
- * `backward` runs one block again at a time and walks back over it, so one block's activations are alive at once.
+ * Runs pairs as one sequence: every prompt once, the last block and the logits at answer rows only. On the way back a block
+ * is walked over as it was kept, or run again where it was not.
  */
-export function gemmaPolicy(model: Gemma2<Parameter>, kernels: Kernels = composed): GemmaPolicy {
+export function gemmaPolicy(model: Gemma2<Parameter>, options: PolicyOptions = {}): GemmaPolicy {
+  const { kernels = composed, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
+  const budget = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY }[activationCheckpointing];
   return {
     model,
     parameters: parametersOf(model),
-    forward: (pairs, { train }) => forward(model, kernels, pairs, train),
+    forward: (pairs, { train }) => forward(model, kernels, pairs, train ? budget : null),
   };
 }
 
-function forward(model: Gemma2<Parameter>, kernels: Kernels, pairs: readonly TokenPair[], train: boolean): Forward {
-  const packed = packPairs(pairs, model.config.vocabSize);
-  const layout = layOut(packed, model.config, kernels);
-  const quiet = new Tape(kernels, false);
-  const embedded = embedding(quiet, model, packed.ids);
+/** A block on the way there: its input, and its tape where it was kept. */
+interface Passed {
+  readonly input: Value;
+  readonly output: Value;
+  readonly tape: Tape | null;
+}
 
-  const inputs: Value[] = []; // each block's, [T, H]
+/** `budget`: bytes for kept blocks; null for a pass that will not go back. */
+function forward(
+  model: Gemma2<Parameter>,
+  kernels: Kernels,
+  pairs: readonly TokenPair[],
+  budget: number | null,
+): Forward {
+  const packed = packPairs(pairs, model.config.vocabSize);
+  const layouts = layOut(packed, model.config, kernels);
+  const run = (layer: number, input: Value, record: boolean) => {
+    const tape = new Tape(kernels, record);
+    const output = tape.release(block(tape, model, layer, input, layouts.layer(layer)));
+    if (record) tape.prune();
+    else tape.dispose();
+    return { tape, output };
+  };
+
+  const embedded = embedding(kernels, model, packed.ids);
+  const passed: Passed[] = [];
   let x = embedded.value;
-  for (let layer = 0; layer < model.blocks.length; layer++) {
-    const output = quiet.release(block(quiet, model, layer, x, layout));
-    quiet.dispose();
-    if (train) inputs.push(x);
+  let left = budget ?? 0;
+  for (let layer = 0, cost = 0; layer < model.blocks.length; layer++) {
+    const keep = cost < left; // the first block is kept to learn what one costs
+    const { tape, output } = run(layer, x, keep);
+    if (keep) {
+      cost = tape.bytes();
+      left -= cost;
+    }
+    if (budget !== null) passed.push({ input: x, output, tape: keep ? tape : null });
     else x.dispose();
     x = output;
   }
-  const last = x;
-  const head = new Tape(kernels, train);
-  const hidden = readout(head, model, last, packed.rows); // [A, H]
-  const answers = kernels.answerLogps(hidden, model.embedding, packed.targets, model.config.finalLogitSoftcapping);
+  const last = x; // [A, H]
+  const head = new Tape(kernels, budget !== null);
+  const hidden = readout(head, model, last); // [A, H]
+  const cap = model.config.finalLogitSoftcapping;
+  const answers = kernels.answerLogps(hidden, model.embedding, packed.targets, cap, budget !== null);
   const terms = splitAnswers(answers, packed.answers);
-  if (!train) {
-    head.dispose();
-    last.dispose();
-    layout.dispose();
-  }
 
-  let open = train;
+  const release = () => {
+    for (const { input, tape } of passed.splice(0)) {
+      input.dispose();
+      tape?.dispose();
+    }
+    last.dispose();
+    head.dispose();
+    answers.dispose();
+    layouts.dispose();
+  };
+  let open = budget !== null;
+  if (!open) release();
   return {
     pairs: terms,
     backward(gradients) {
       if (!open) throw new Error('backward: this pass was made with `train: false`, or has gone back already');
       open = false;
       const dLogps = tf.concat(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected]));
-      let dx = head.backward(hidden, answers.backward(dLogps), last);
-      tf.dispose(dLogps);
-      last.dispose();
+      const dHidden = answers.backward(dLogps);
+      answers.dispose();
+      dLogps.dispose();
+      let dx = head.backward(hidden, dHidden, last);
       for (let layer = model.blocks.length - 1; layer >= 0; layer--) {
-        const input = inputs.pop()!;
-        const tape = new Tape(kernels, true);
-        dx = tape.backward(block(tape, model, layer, input, layout), dx, input);
-        tape.dispose();
+        const { input, output, tape } = passed.pop()!;
+        if (tape) {
+          dx = tape.backward(output, dx, input);
+        } else {
+          const again = run(layer, input, true);
+          again.output.dispose();
+          dx = again.tape.backward(again.output, dx, input);
+        }
         input.dispose();
       }
       embedded.backward(dx);
       dx.dispose();
-      layout.dispose();
+      release();
     },
     dispose() {
-      if (open) {
-        for (const value of [...inputs, last]) value.dispose();
-        head.dispose();
-        layout.dispose();
-        open = false;
-      }
+      if (open) release();
+      open = false;
       for (const { chosen, rejected } of terms) tf.dispose([{ ...chosen }, { ...rejected }]);
     },
   };

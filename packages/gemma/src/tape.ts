@@ -37,7 +37,7 @@ export class Tape {
     return this.run([x], this.kernels.rope(x, rotation));
   }
   attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Value {
-    return this.run([q, k, v], this.kernels.attention(q, k, v, spans, scale, this.record));
+    return this.run([q, k, v], this.kernels.attention(q, k, v, spans, scale));
   }
   geglu(gate: Value, up: Value): Value {
     return this.run([gate, up], this.kernels.geglu(gate, up));
@@ -67,6 +67,23 @@ export class Tape {
     for (const unused of gradients.values()) unused.dispose();
     if (!result) throw new Error('the output does not depend on the input that a gradient was asked for');
     return result;
+  }
+
+  /** Frees what no backward pass will read; what is left is the memory that a recorded block costs. */
+  prune(): void {
+    const read = new Set(this.steps.flatMap((step) => step.result.reads));
+    const { value: output } = this.steps.at(-1)!.result;
+    for (const value of this.owned) {
+      if (value === output || read.has(value)) continue;
+      this.owned.delete(value);
+      value.dispose();
+    }
+  }
+
+  /** Bytes held: values that the tape owns and what its steps saved. */
+  bytes(): number {
+    const values = [...this.owned, ...this.steps.flatMap((step) => step.result.saved)];
+    return values.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
   }
 
   /** Hands `value` to the caller, who frees it. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Gemma2Config } from './config';
 import type { Block, Gemma2 } from './model';
-import { type Parameter, parameter } from './parameter';
+import { type Parameter, type ParameterOptions, parameter } from './parameter';
 
 /** Where tensors come from: an open checkpoint, or anything that answers as one does. */
 export interface TensorSource {
@@ -45,13 +45,17 @@ export function tensorShapes(config: Gemma2Config): Map<string, readonly number[
  * Reads a model's weights, one tensor in memory beside those already placed. All names and shapes are checked before the
  * first is read; the error names every tensor that is missing, unexpected or of another shape.
  */
-export async function loadWeights(config: Gemma2Config, source: TensorSource): Promise<Gemma2<Parameter>> {
+export async function loadWeights(
+  config: Gemma2Config,
+  source: TensorSource,
+  { kernels }: { readonly kernels?: ParameterOptions['kernels'] } = {},
+): Promise<Gemma2<Parameter>> {
   checkTensors(config, source);
   const placed = new Map<string, Parameter>();
   try {
     for (const [name, shape] of tensorShapes(config)) {
       const value = tf.tensor(await source.read(name), [...shape], 'float32');
-      placed.set(name, parameter(name, value, { decay: !name.includes('norm') }));
+      placed.set(name, parameter(name, value, { decay: !name.includes('norm'), kernels }));
     }
     if (source.names().includes(HEAD)) await checkTiedHead(source);
   } catch (error) {

@@ -2,7 +2,7 @@ import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { gemmaPolicy } from '../src/policy';
+import { gemmaPolicy, type PolicyOptions } from '../src/policy';
 import { parametersOf } from '../src/weights';
 import { randomModel, smallConfig, smallPair } from './models';
 import { plainLogps, type Weights } from './plain';
@@ -14,6 +14,11 @@ const modelAndPairs = smallConfig.chain((config) =>
     pairs: fc.array(smallPair(config.vocabSize), { minLength: 1, maxLength: 2 }),
   }),
 );
+
+const modes: fc.Arbitrary<PolicyOptions> = fc.record({
+  activationCheckpointing: fc.constantFrom('auto' as const, 'always' as const, 'never' as const),
+  activationBytes: fc.integer({ min: 0, max: 20_000 }),
+});
 
 const norm = (tensors: tf.Tensor[]) =>
   Math.sqrt(tensors.reduce((all, x) => all + (tf.sum(tf.square(x)).arraySync() as number), 0));
@@ -44,7 +49,7 @@ describe('a pair packed as one sequence', () => {
 
   test("has the gradients that tfjs's tape finds in a plain composition", async () => {
     await fc.assert(
-      fc.asyncProperty(modelAndPairs, fc.nat(), async ({ config, seed, pairs }, slopes) => {
+      fc.asyncProperty(modelAndPairs, modes, fc.nat(), async ({ config, seed, pairs }, mode, slopes) => {
         const model = await randomModel(config, seed);
         const parameters = parametersOf(model);
         // any loss is, to first order, a weighted sum of the answers' log-probs
@@ -54,7 +59,7 @@ describe('a pair packed as one sequence', () => {
           chosen: slopeOf(pair.chosen.length, 2 * i),
           rejected: slopeOf(pair.rejected.length, 2 * i + 1),
         }));
-        const pass = gemmaPolicy(model).forward(named(pairs), { train: true });
+        const pass = gemmaPolicy(model, mode).forward(named(pairs), { train: true });
         pass.backward(gradients);
         pass.dispose();
         const wanted = tf.grads((...values) => {

@@ -19,7 +19,13 @@ export function logits(hidden: tf.Tensor2D, table: Weight, cap: number | null): 
  * With l the capped logits: log p = l_target − lse(l), log Σ p² = lse(2l) − 2 lse(l), log max p = max l − lse(l), and
  * d log p / d raw = (onehot − p) (1 − (l / cap)²).
  */
-export function answerLogps(hidden: tf.Tensor2D, table: Weight, targets: Int32Array, cap: number | null): AnswerLogps {
+export function answerLogps(
+  hidden: tf.Tensor2D,
+  table: Weight,
+  targets: Int32Array,
+  cap: number | null,
+  _train: boolean,
+): AnswerLogps {
   const answers = hidden.shape[0];
   const vocabulary = table.shape[0]!;
   const perChunk = Math.max(1, Math.floor(CHUNK_VALUES / vocabulary));
@@ -64,7 +70,7 @@ export function answerLogps(hidden: tf.Tensor2D, table: Weight, targets: Int32Ar
     tf.dispose(gradients);
     return whole;
   };
-  return { logps, logSumSquares, logMax, backward };
+  return { logps, logSumSquares, logMax, backward, dispose() {} };
 }
 
 /** x[i, columns[i]]: `[a, V]`, `[a]` → `[a]`. */

@@ -1,85 +1,104 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionScale, AttentionSpan, Result } from './kernels';
 
+/** The middle of attention, worth fusing: scores `[K, G n, s]` to probabilities, and back. */
+export interface ScoreSoftmax {
+  /** p = softmax(cap · tanh(scores)) where the span lets a query look, 0 elsewhere; without a cap, softmax(scores). */
+  forward(scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
+  /** d loss / d scores, given dp = d loss / d p. */
+  backward(dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
+}
+
 /**
- * Soft-capped grouped attention, span by span, so that no score is computed that a mask would hide wholesale.
+ * Soft-capped grouped attention, span by span, so that no score is computed that a mask would hide wholesale, and none is
+ * kept: the backward pass computes a span's scores again.
  *
  * q `[N, D, T]`, k and v `[K, D, S]`, G = N / K query heads a key head; in a span of n queries and s keys:
- *   t = tanh(scale · qᵀk / cap), p = softmax(cap · t + mask), o = v · pᵀ
- * and backwards, with dp = doᵀ · v: dscore = p · (dp − Σ_s dp · p) · (1 − t²) · scale (the cap cancels), dq = k · dscoreᵀ,
- * dk = q · dscore, dv = do · p.
+ *   p = softmax(cap · tanh(qᵀk · scale / cap) + mask), o = v · pᵀ
+ * and backwards: dv = do · p, dp = doᵀ · v, dq = k · dscoreᵀ, dk = q · dscore.
  *
  * The G heads that share a key head lie side by side as G · n columns: one product serves them all, and sums their dk and
  * dv. (Broadcasting keys over G instead goes wrong on tfjs's CPU backend, which wraps batch indices around.)
  */
-export function attention(
-  q: tf.Tensor3D,
-  k: tf.Tensor3D,
-  v: tf.Tensor3D,
-  spans: readonly AttentionSpan[],
-  { scale, cap }: AttentionScale,
-  keep: boolean,
-): Result {
-  const [heads, width, tokens] = q.shape;
-  const keyHeads = k.shape[0];
-  const group = heads / keyHeads;
-  const saved: tf.Tensor[] = [];
+export const attentionWith =
+  (softmax: ScoreSoftmax) =>
+  (
+    q: tf.Tensor3D,
+    k: tf.Tensor3D,
+    v: tf.Tensor3D,
+    spans: readonly AttentionSpan[],
+    { scale, cap }: AttentionScale,
+  ): Result => {
+    const [heads, width] = q.shape;
+    const keyHeads = k.shape[0];
+    const group = heads / keyHeads;
+    const factor = scale / (cap ?? 1);
 
-  const queriesOf = (x: tf.Tensor3D, { row, rows }: AttentionSpan) => {
-    const apart = tf.reshape(columns(x, row, rows), [keyHeads, group, width, rows]);
-    const beside = group === 1 ? apart : tf.transpose(apart, [0, 2, 1, 3]);
-    return tf.reshape(beside, [keyHeads, width, group * rows]) as tf.Tensor3D; // [K, D, G n]
-  };
-  const asHeads = (x: tf.Tensor, { rows }: AttentionSpan) => {
-    const beside = tf.reshape(x, [keyHeads, width, group, rows]);
-    const apart = group === 1 ? beside : tf.transpose(beside, [0, 2, 1, 3]);
-    return tf.reshape(apart, [heads, width, rows]) as tf.Tensor3D; // [N, D, n]
-  };
-  const keysOf = (x: tf.Tensor3D, { keys }: AttentionSpan) =>
-    inOrder(keys.map((run) => columns(x, run.start, run.length))); // [K, D, s]
+    const queriesOf = (x: tf.Tensor3D, { row, rows }: AttentionSpan) => {
+      const apart = tf.reshape(columns(x, row, rows), [keyHeads, group, width, rows]);
+      const beside = group === 1 ? apart : tf.transpose(apart, [0, 2, 1, 3]);
+      return tf.reshape(beside, [keyHeads, width, group * rows]) as tf.Tensor3D; // [K, D, G n]
+    };
+    const asHeads = (x: tf.Tensor, { rows }: AttentionSpan) => {
+      const beside = tf.reshape(x, [keyHeads, width, group, rows]);
+      const apart = group === 1 ? beside : tf.transpose(beside, [0, 2, 1, 3]);
+      return tf.reshape(apart, [heads, width, rows]) as tf.Tensor3D; // [N, D, n]
+    };
+    const keysOf = (x: tf.Tensor3D, { keys }: AttentionSpan) =>
+      inOrder(keys.map((run) => columns(x, run.start, run.length))); // [K, D, s]
 
-  const outputs = spans.map((span) =>
+    const outputs = spans.map((span) =>
+      tf.tidy(() => {
+        const queries = tf.mul(queriesOf(q, span), factor);
+        const scores: tf.Tensor3D = tf.matMul(queries, keysOf(k, span), true, false); // [K, G n, s]
+        return asHeads(tf.matMul(keysOf(v, span), softmax.forward(scores, span, cap), false, true), span); // [N, D, n]
+      }),
+    );
+    const value = inOrder(outputs);
+    if (outputs.length > 1) tf.dispose(outputs);
+
+    const backward = (dy: tf.Tensor3D) =>
+      tf.tidy(() => {
+        const dk = new KeyGradient(keyHeads, width, k.shape[2]);
+        const dv = new KeyGradient(keyHeads, width, k.shape[2]);
+        const dqs = spans.map((span) =>
+          tf.tidy(() => {
+            const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
+            const keys = keysOf(k, span);
+            const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
+            const p = softmax.forward(scores, span, cap);
+            const dO = queriesOf(dy, span); // [K, D, G n]
+            dv.add(span, tf.matMul(dO, p)); // [K, D, s]
+            const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
+            const ds = softmax.backward(dp, p, scores, span, cap);
+            dk.add(span, tf.matMul(queries, ds));
+            return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
+          }),
+        );
+        return [inOrder(dqs).clone(), dk.total(), dv.total()];
+      });
+    return { value, reads: [q, k, v], saved: [], backward };
+  };
+
+/** Composed: dscores = p · (dp − Σ_s dp · p), times cap · (1 − tanh²) through a cap. */
+const composedSoftmax: ScoreSoftmax = {
+  forward: (scores, span, cap) =>
     tf.tidy(() => {
-      const scores = tf.matMul(tf.mul(queriesOf(q, span), scale / (cap ?? 1)), keysOf(k, span), true, false);
-      const t = cap === null ? scores : tf.tanh(scores); // [K, G n, s]
-      const p = tf.softmax(masked(cap === null ? t : tf.mul(t, cap), span)) as tf.Tensor3D;
-      if (keep) saved.push(...(cap === null ? [tf.keep(p)] : [tf.keep(p), tf.keep(t)]));
-      return asHeads(tf.matMul(keysOf(v, span), p, false, true), span); // [N, D, n]
+      const raised = cap === null ? scores : tf.mul(tf.tanh(scores), cap);
+      const mask = spanMask(span);
+      if (!mask) return tf.softmax(raised) as tf.Tensor3D;
+      const byHead = tf.reshape(raised, [-1, ...mask.shape]); // [N, n, s]
+      return tf.reshape(tf.softmax(tf.add(byHead, mask)), scores.shape) as tf.Tensor3D;
     }),
-  );
-  const value = inOrder(outputs);
-  if (outputs.length > 1) tf.dispose(outputs);
-
-  const backward = (dy: tf.Tensor3D) =>
+  backward: (dp, p, scores, _span, cap) =>
     tf.tidy(() => {
-      const dk = new KeyGradient(keyHeads, width, k.shape[2]);
-      const dv = new KeyGradient(keyHeads, width, k.shape[2]);
-      const each = cap === null ? 1 : 2;
-      const dqs = spans.map((span, i) =>
-        tf.tidy(() => {
-          const p = saved[i * each] as tf.Tensor3D;
-          const dO = queriesOf(dy, span); // [K, D, G n]
-          dv.add(span, tf.matMul(dO, p)); // [K, D, s]
-          const through = tf.mul(tf.matMul(dO, keysOf(v, span), true, false), p); // [K, G n, s]
-          let ds: tf.Tensor3D = tf.sub(through, tf.mul(p, tf.sum(through, 2, true)));
-          if (cap !== null) ds = tf.mul(ds, tf.sub(1, tf.square(saved[i * each + 1]!)));
-          dk.add(span, tf.mul(tf.matMul(queriesOf(q, span), ds), scale));
-          return asHeads(tf.mul(tf.matMul(keysOf(k, span), ds, false, true), scale), span); // [N, D, n]
-        }),
-      );
-      return [tf.reshape(inOrder(dqs), [heads, width, tokens]), dk.total(), dv.total()];
-    });
-  return { value, saved, backward };
+      const through = tf.mul(dp, p);
+      const ds: tf.Tensor3D = tf.sub(through, tf.mul(p, tf.sum(through, 2, true)));
+      return cap === null ? ds : tf.mul(ds, tf.mul(tf.sub(1, tf.square(tf.tanh(scores))), cap));
+    }),
+};
 
-  /** Scores `[K, G n, s]` with −1e9 added where a query may not look. */
-  function masked(scores: tf.Tensor3D, span: AttentionSpan): tf.Tensor3D {
-    const mask = spanMask(span);
-    if (!mask) return scores;
-    const [, , count] = scores.shape;
-    const byHead = tf.reshape(scores, [heads, span.rows, count]);
-    return tf.reshape(tf.add(byHead, mask), scores.shape);
-  }
-}
+export const attention = attentionWith(composedSoftmax);
 
 const columns = (x: tf.Tensor3D, start: number, length: number) =>
   start === 0 && length === x.shape[2] ? x : tf.slice(x, [0, 0, start], [-1, -1, length]);

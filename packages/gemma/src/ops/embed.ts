@@ -6,11 +6,12 @@ export function embed(table: Weight, ids: Int32Array, scale: number): Result {
   const factor = Math.fround(scale);
   return {
     value: tf.tidy(() => tf.mul(tf.gather(table.value() as tf.Tensor2D, tf.tensor1d(ids, 'int32')), factor)),
+    reads: [],
     saved: [],
     backward(dy: tf.Tensor2D) {
-      table.accumulate(
-        tf.tidy(() => tf.unsortedSegmentSum(tf.mul(dy, factor), tf.tensor1d(ids, 'int32'), table.shape[0]!)),
-      );
+      const rows = tf.mul(dy, factor);
+      table.accumulateRows(ids, rows);
+      rows.dispose();
       return [];
     },
   };

@@ -14,6 +14,7 @@ export function geglu(gate: tf.Tensor2D, up: tf.Tensor2D): Result {
   const gated = tf.tidy(() => tf.sigmoid(tf.mul(gate, tf.add(tf.mul(tf.square(gate), CUBIC), LINEAR)))); // σ(z) [T, F]
   return {
     value: tf.tidy(() => tf.mul(tf.mul(gate, gated), up)),
+    reads: [gate, up],
     saved: [gated],
     backward: (dy: tf.Tensor2D) =>
       tf.tidy(() => {

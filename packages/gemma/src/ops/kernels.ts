@@ -6,7 +6,7 @@ import { geglu } from './geglu';
 import { linear, linearFromHeads, linearToHeads } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
-import { join, rows, sum } from './shape';
+import { addRows, join, rows, sum } from './shape';
 
 /** What flows between operations. Only the kernels that made a value know what it holds; the model sees its shape. */
 export interface Value {
@@ -24,12 +24,16 @@ export interface Weight {
   value(): Value;
   /** Adds to the weight's gradient; takes ownership. */
   accumulate(gradient: Value): void;
+  /** Adds rows `[n, H]` to the gradient's rows at `indices`, which may repeat. */
+  accumulateRows(indices: Int32Array, rows: Value): void;
 }
 
 /** An operation that has run: its result, and how a gradient goes back to its inputs. */
 export interface Result {
   readonly value: Value;
-  /** What `backward` needs beyond inputs and result; whoever keeps the result frees it. */
+  /** Which of the inputs `backward` reads: the others may be freed before. It never reads the result. */
+  readonly reads: readonly Value[];
+  /** What `backward` needs beyond that; whoever keeps the result frees it. */
   readonly saved: readonly Value[];
   /** d loss / d input for each input, from `dy` = d loss / d value; adds the weights' gradients. Frees neither. */
   backward(dy: Value): Value[];
@@ -37,6 +41,8 @@ export interface Result {
 
 /** The answers' log-probs under the model, and how their gradient goes back; all `[A]`, float32. */
 export interface AnswerLogps {
+  /** Frees what `backward` would have needed; safe to call twice, and after it. */
+  dispose(): void;
   readonly logps: Tensor1D;
   readonly logSumSquares: Tensor1D;
   readonly logMax: Tensor1D;
@@ -92,28 +98,26 @@ export interface Kernels {
   rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Result;
   /** Rotates each head's halves by position: `[heads, D, T]` → the same. */
   rope(x: Value, rotation: Rotation): Result;
-  /**
-   * softmax(cap(q·k)) · v within spans: `[N, D, T]`, `[K, D, S]`, `[K, D, S]` → `[N, D, T]`. Where `backward` will not be
-   * called, `keep: false` spares holding the probabilities.
-   */
-  attention(
-    q: Value,
-    k: Value,
-    v: Value,
-    spans: readonly AttentionSpan[],
-    scale: AttentionScale,
-    keep: boolean,
-  ): Result;
+  /** softmax(cap(q·k)) · v within spans: `[N, D, T]`, `[K, D, S]`, `[K, D, S]` → `[N, D, T]`. */
+  attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Result;
   /** gelu_tanh(gate) · up: `[T, F]` → `[T, F]`. */
   geglu(gate: Value, up: Value): Result;
   /** Rows of x at `indices`, which may repeat: `[T, H]` → `[A, H]`. */
   rows(x: Value, indices: Int32Array): Result;
-  /** Log-probs and alignment terms of `targets` from hidden rows `[A, H]`, in bounded memory. */
-  answerLogps(hidden: Value, table: Weight, targets: Int32Array, cap: number | null): AnswerLogps;
+  /**
+   * Log-probs and alignment terms of `targets` from hidden rows `[A, H]`, in bounded memory; `backward` only where
+   * `train` said so.
+   */
+  answerLogps(hidden: Value, table: Weight, targets: Int32Array, cap: number | null, train: boolean): AnswerLogps;
   /** All logits of hidden rows `[A, H]`: `[A, V]`. */
   logits(hidden: Value, table: Weight, cap: number | null): Tensor2D;
-  /** a + b, for gradients that meet: takes ownership of both. */
+  /** a + b, for gradients that meet: takes ownership of both, and may write into a. */
   sum(a: Value, b: Value): Value;
+  /**
+   * `total` `[V, H]`, zeros where null, with `rows` `[n, H]` added at `indices`: takes ownership of `total`, and may write
+   * into it.
+   */
+  addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value;
   /** Columns of b after those of a: `[K, D, S]` and `[K, D, T]` → `[K, D, S + T]`. */
   join(a: Value, b: Value): Value;
   /** Rotary tables for `positions`. */
@@ -134,6 +138,7 @@ export const composed: Kernels = {
   answerLogps,
   logits,
   sum,
+  addRows,
   join,
   rotation,
 };

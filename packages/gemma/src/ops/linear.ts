@@ -4,11 +4,12 @@ import type { Result, Weight } from './kernels';
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
 export function linear(x: tf.Tensor2D, w: Weight): Result {
   return {
-    value: tf.matMul(x, valueOf(w), false, true),
+    value: tf.matMul(x, matrixOf(w), false, true),
+    reads: [x],
     saved: [],
     backward(dy: tf.Tensor2D) {
       w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
-      return [tf.matMul(dy, valueOf(w))]; // [T, in]
+      return [tf.matMul(dy, matrixOf(w))]; // [T, in]
     },
   };
 }
@@ -19,11 +20,12 @@ export function linearToHeads(x: tf.Tensor2D, w: Weight, heads: number): Result 
   const tokens = x.shape[0];
   const flat = (dy: tf.Tensor) => tf.reshape(dy, [features, tokens]) as tf.Tensor2D; // [heads · D, T]
   return {
-    value: tf.tidy(() => tf.reshape(tf.matMul(valueOf(w), x, false, true), [heads, features / heads, tokens])),
+    value: tf.tidy(() => tf.reshape(tf.matMul(matrixOf(w), x, false, true), [heads, features / heads, tokens])),
+    reads: [x],
     saved: [],
     backward(dy: tf.Tensor) {
       w.accumulate(tf.tidy(() => tf.matMul(flat(dy), x))); // [heads · D, H]
-      return [tf.tidy(() => tf.matMul(flat(dy), valueOf(w), true, false))]; // [T, H]
+      return [tf.tidy(() => tf.matMul(flat(dy), matrixOf(w), true, false))]; // [T, H]
     },
   };
 }
@@ -33,13 +35,14 @@ export function linearFromHeads(x: tf.Tensor3D, w: Weight): Result {
   const [heads, width, tokens] = x.shape;
   const flat = () => tf.reshape(x, [heads * width, tokens]) as tf.Tensor2D; // [N · D, T]
   return {
-    value: tf.tidy(() => tf.matMul(flat(), valueOf(w), true, true)),
+    value: tf.tidy(() => tf.matMul(flat(), matrixOf(w), true, true)),
+    reads: [x],
     saved: [],
     backward(dy: tf.Tensor2D) {
       w.accumulate(tf.tidy(() => tf.matMul(dy, flat(), true, true))); // [out, N · D]
-      return [tf.tidy(() => tf.reshape(tf.matMul(valueOf(w), dy, true, true), x.shape))]; // [N, D, T]
+      return [tf.tidy(() => tf.reshape(tf.matMul(matrixOf(w), dy, true, true), x.shape))]; // [N, D, T]
     },
   };
 }
 
-const valueOf = (w: Weight) => w.value() as tf.Tensor2D;
+const matrixOf = (w: Weight) => w.value() as tf.Tensor2D;

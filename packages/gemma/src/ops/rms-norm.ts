@@ -15,6 +15,7 @@ export function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: t
   });
   return {
     value,
+    reads: [x],
     saved: [inverse],
     backward(dy: tf.Tensor2D) {
       const [dx, dw] = tf.tidy(() => {

@@ -8,6 +8,7 @@ export function rope(x: tf.Tensor3D, rotation: Rotation): Result {
   const sin = rotation.sin as tf.Tensor2D;
   return {
     value: tf.tidy(() => tf.add(tf.mul(x, cos), tf.mul(swapHalves(x, half), sin))),
+    reads: [],
     saved: [],
     backward: (dy: tf.Tensor3D) => [tf.tidy(() => tf.add(tf.mul(dy, cos), swapHalves(tf.mul(dy, sin), half)))],
   };
