@@ -1,12 +1,11 @@
 export { type AdamWOptions, adamW } from './adamw';
-export {
-  type Checkpoint,
-  type CheckpointStore,
-  type Json,
-  loadWeights,
-  type OpenCheckpoint,
-  type StoredCheckpoint,
-  type TrainerState,
+export type {
+  Checkpoint,
+  CheckpointStore,
+  Json,
+  OpenCheckpoint,
+  StoredCheckpoint,
+  TrainerState,
 } from './checkpoint';
 export { clipScale, gradientNorm } from './clip';
 export { TrainingError, type TrainingErrorPlace } from './errors';
@@ -33,6 +32,7 @@ export {
   type ReferenceLogps,
   referenceLogps,
 } from './reference';
+export { loadWeights } from './resume';
 export {
   type Schedule,
   type ScheduleOptions,

@@ -150,13 +150,14 @@ function backward(
 
 const at = (step: number | undefined) => (step === undefined ? '' : `step ${step}: `);
 
-/** @throws TrainingError where the pair has an answer of no tokens, of which no mean log-prob can be taken. */
+/** @throws TrainingError where the prompt or an answer has no tokens: nothing to predict from, or no mean to take. */
 export function checkPair(pair: TokenPair, step?: number): void {
-  for (const side of ['chosen', 'rejected'] as const) {
-    if (pair[side].length > 0) continue;
+  for (const part of ['prompt', 'chosen', 'rejected'] as const) {
+    if (pair[part].length > 0) continue;
     throw new TrainingError(
-      `${at(step)}pair "${pair.id}" has a ${side} answer of no tokens (prompt ${pair.prompt.length} tokens): an answer ` +
-        'needs at least one. Give it a longer max_length or a shorter max_prompt_length, or leave the row out.',
+      `${at(step)}pair "${pair.id}" has no ${part} tokens (prompt ${pair.prompt.length}, chosen ${pair.chosen.length}, ` +
+        `rejected ${pair.rejected.length}): each needs at least one. Change max_length or max_prompt_length, or leave ` +
+        'the row out.',
       { step, pairId: pair.id },
     );
   }

@@ -18,7 +18,7 @@ export interface OptimizerStep {
 export interface OptimizerState {
   /** Steps made so far. */
   readonly step: number;
-  /** Still the optimizer's: each tensor is good until the next one is asked for, and not to be disposed. */
+  /** Still the optimizer's: not to be disposed, and good until its next step. */
   readonly tensors: Iterable<NamedTensor>;
 }
 

@@ -4,7 +4,9 @@ import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
 export interface TokenPair {
   /** Names the pair in metrics and errors. */
   readonly id: string;
+  /** At least one token: an answer's first token is predicted from the prompt's last. */
   readonly prompt: ArrayLike<number>;
+  /** Answers: at least one token each, all of which count in the loss. */
   readonly chosen: ArrayLike<number>;
   readonly rejected: ArrayLike<number>;
   /** Multiplies the pair's WPO weight; 1 where absent. */
@@ -34,7 +36,7 @@ export interface PairGradient {
 
 /** One forward pass, held until `dispose`. */
 export interface Forward {
-  /** One entry a pair, in the order given; owned by this pass. */
+  /** One entry a pair, in the order given; owned by this pass and good until its `dispose`. */
   readonly pairs: readonly PairTerms[];
   /**
    * Adds d loss / d weight to every parameter's gradient, given d loss / d logps (not disposed here). Once a pass, and
@@ -63,7 +65,10 @@ export interface Parameter {
   zeroGradient(): void;
 }
 
-/** A model that can be trained on pairs: the loop asks nothing more of it. */
+/**
+ * A model that can be trained on pairs: the loop asks nothing more of it. A pair's terms must depend on that pair alone,
+ * and a pass computed twice must give the same, or a resumed run cannot equal one that never stopped.
+ */
 export interface Policy {
   readonly parameters: readonly Parameter[];
   forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;

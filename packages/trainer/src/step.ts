@@ -1,3 +1,4 @@
+import { breathe } from './breathe';
 import { clipScale, gradientNorm } from './clip';
 import { TrainingError } from './errors';
 import { type MicroBatch, type PairResult, runMicroBatch } from './micro-batch';
@@ -43,6 +44,7 @@ export async function step(options: StepOptions): Promise<StepResult> {
     const pairs: PairResult[] = [];
     for (const batch of microBatches) {
       pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale })));
+      await breathe();
     }
     await exchange?.(parameters);
     const gradNorm = await norm(parameters);

@@ -1,15 +1,14 @@
-import { breathe } from './breathe';
-import { type CheckpointStore, type Json, restore, type TrainerState } from './checkpoint';
-import { TrainingError } from './errors';
+import type { CheckpointStore, Json } from './checkpoint';
+import { pairDrawer } from './draw';
 import { evaluate } from './evaluate';
 import { addStep, emptyInterval, type MetricsRow, type MetricsSink, trainingRow } from './metrics';
-import type { MicroBatch } from './micro-batch';
-import type { NamedTensor, Optimizer } from './optimizer';
+import type { Optimizer } from './optimizer';
 import { type PairLoss, wpoPairLoss } from './pair-loss';
-import { type PairSource, pairAt } from './pairs';
-import { type Cursor, epochAt, nextStep, type Plan, planSteps } from './plan';
+import type { PairSource } from './pairs';
+import { epochAt, planSteps } from './plan';
 import type { Policy } from './policy';
-import { lookUpReference, type Reference } from './reference';
+import type { Reference } from './reference';
+import { findState, runFacts, weightsOf } from './resume';
 import { type ScheduleType, schedule, warmupStepCount } from './schedule';
 import { type StepOptions, step as takeStep } from './step';
 import type { StopSignal } from './stop-signal';
@@ -34,7 +33,7 @@ export interface TrainingOptions {
   readonly warmupSteps?: number;
   /** 1; 0 does not clip. */
   readonly maxGradNorm?: number;
-  /** A metrics row each so many steps, and one at the end for what is left; 10. */
+  /** A metrics row each so many steps, and one at the end for what is left; 10; 0 for none. */
   readonly loggingSteps?: number;
   /** An evaluation each so many steps and at the end; 0 for none. */
   readonly evalSteps?: number;
@@ -108,6 +107,7 @@ export interface TrainResult {
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { policy, optimizer, evaluation, metrics, checkpoints, signal, loss = wpoPairLoss() } = options;
   const { evalSteps = 0, loggingSteps = 10, saveSteps = 0, maxGradNorm = 1 } = options;
+  checkOptions({ learningRate: options.learningRate, maxGradNorm, loggingSteps, evalSteps, saveSteps });
   const plan = planSteps({ ...options, pairs: options.pairs.length });
   const { totalSteps } = plan;
   const warmupSteps = warmupStepCount(totalSteps, options);
@@ -144,7 +144,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     savedAt = step;
   };
 
-  for (let report: StepReport | undefined; ; ) {
+  let report: StepReport | undefined;
+  while (true) {
     if (evaluationDue && evaluation) {
       const found = await evaluate({ policy, loss, signal, ...evaluation });
       evaluationDue = found === null;
@@ -181,73 +182,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       interval = emptyInterval;
     }
     evaluationDue = evaluation !== undefined && due(evalSteps);
-    await breathe();
   }
   const stopped = step < totalSteps || (evaluationDue && evaluation !== undefined);
   return { step, totalSteps, epoch: epochAt(plan, cursor), tokens, stopped };
 }
 
+function checkOptions(
+  options: { [name in 'learningRate' | 'maxGradNorm' | 'loggingSteps' | 'evalSteps' | 'saveSteps']: number },
+) {
+  for (const [name, value] of Object.entries(options)) {
+    if (!(value >= 0)) throw new RangeError(`${name} must be a number, 0 or more, found ${value}`);
+    if (name.endsWith('Steps') && !Number.isInteger(value)) {
+      throw new RangeError(`${name} must be a whole number of steps, found ${value}`);
+    }
+  }
+}
+
 const freshState = { step: 0, cursor: { epoch: 0, pair: 0 }, tokens: 0, rows: 0, interval: emptyInterval };
-
-/** What decides a run's weights, beside data, model and what the caller's fingerprint says. */
-function runFacts(options: TrainOptions, plan: Plan, warmupSteps: number): TrainerState['run'] {
-  return {
-    pairs: plan.pairs,
-    per_device_train_batch_size: plan.batchSize,
-    gradient_accumulation_steps: plan.gradientAccumulationSteps,
-    total_steps: plan.totalSteps,
-    learning_rate: options.learningRate,
-    lr_scheduler_type: options.schedule ?? 'linear',
-    warmup_steps: warmupSteps,
-    max_grad_norm: options.maxGradNorm ?? 1,
-    ...options.fingerprint,
-  };
-}
-
-/** The state to go on from, with policy and optimizer put there; null for a new run. */
-async function findState(options: TrainOptions, run: TrainerState['run']): Promise<TrainerState | null> {
-  const { policy, optimizer, checkpoints, resume = false, random, warn = console.warn } = options;
-  if (resume && !checkpoints) throw new TrainingError('resume needs a place to resume from: give `checkpoints`');
-  const found = (await checkpoints?.list()) ?? [];
-  if (!resume && found.length > 0) {
-    throw new TrainingError(
-      `there is ${found[0]!.name} of an earlier run where this one would save: resume it, remove its checkpoints, or ` +
-        'choose another output_dir.',
-    );
-  }
-  if (found.length === 0) {
-    if (resume) warn('there is no checkpoint to resume from: starting from the beginning');
-    return null;
-  }
-  const state = await restore(found, policy, optimizer, run, warn);
-  random?.load(state.random);
-  return state;
-}
-
-function* weightsOf(policy: Policy): Generator<NamedTensor> {
-  for (const parameter of policy.parameters) yield { name: parameter.name, tensor: parameter.value() };
-}
-
-/** Fetches the pairs of the step at a cursor, with their reference's log-probs. */
-function pairDrawer({ pairs, order, reference }: TrainOptions, plan: Plan) {
-  let epoch = -1;
-  let indices: ArrayLike<number> = [];
-  const at = (position: number) => (order ? indices[position]! : position);
-  return async (cursor: Cursor): Promise<{ microBatches: MicroBatch[]; after: Cursor }> => {
-    if (order && cursor.epoch !== epoch) {
-      epoch = cursor.epoch;
-      indices = order(epoch);
-      if (indices.length !== plan.pairs) {
-        throw new TrainingError(`the order of epoch ${epoch} has ${indices.length} entries for ${plan.pairs} pairs`);
-      }
-    }
-    const { microBatches, after } = nextStep(plan, cursor);
-    const batches: MicroBatch[] = [];
-    for (const positions of microBatches) {
-      const batch = positions.map(at);
-      const drawn = batch.map((index) => pairAt(pairs, index));
-      batches.push({ pairs: drawn, references: await lookUpReference(reference, batch, drawn) });
-    }
-    return { microBatches: batches, after };
-  };
-}

@@ -186,9 +186,22 @@ test('a loss that is not finite stops the run with the step and the pair, before
   expect(options.policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
 });
 
+test.each([
+  [{ learningRate: Number.NaN }, 'learningRate must be a number, 0 or more, found NaN'],
+  [{ maxGradNorm: -1 }, 'maxGradNorm must be a number, 0 or more, found -1'],
+  [{ saveSteps: 0.5 }, 'saveSteps must be a whole number of steps, found 0.5'],
+])('%j is refused before anything is run', async (more, message) => {
+  const reference = () => {
+    throw new Error('ran');
+  };
+  await expect(train(small({ ...more, reference }))).rejects.toThrow(message);
+});
+
 test('an answer without tokens is refused by its pair’s id', async () => {
   const pairs: TokenPair[] = toyPairs(2, 5).map((pair, i) => (i === 1 ? { ...pair, rejected: [] } : pair));
-  await expect(train(small({ pairs }))).rejects.toThrow('step 2: pair "pair-1" has a rejected answer of no tokens');
+  await expect(train(small({ pairs }))).rejects.toThrow(
+    'step 2: pair "pair-1" has no rejected tokens (prompt 2, chosen 6, rejected 0)',
+  );
 });
 
 test('a hundred steps leave no tensor behind', async () => {

@@ -7,7 +7,7 @@ import { filesBelow, sync } from './durable';
 import { hashFile } from './hash';
 
 export interface FileCheckpointsOptions {
-  /** Writes tensors to a file in full precision; each tensor is read before the next is asked for. */
+  /** Writes tensors to a file, in float32. */
   readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
   /** Reads them back; each tensor becomes the caller's. */
   readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import type { Json } from '../checkpoint';
 import { type PairSource, pairAt } from '../pairs';
 
-/** SHA-256, in hex, of files' contents one after the other, each preceded by its size. */
+/** SHA-256, in hex, of the list of the files' own: of contents in their order, whatever the names. */
 export async function hashFiles(paths: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
   for (const path of paths) hash.update(await hashFile(path));
