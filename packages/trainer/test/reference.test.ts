@@ -89,3 +89,8 @@ test('evaluation stops between batches at a signal', async () => {
     await evaluate({ policy, pairs: golden.pairs, reference: golden.reference, loss: wpoPairLoss(), signal }),
   ).toBeNull();
 });
+
+test('an evaluation of no pairs is refused', async () => {
+  const none = evaluate({ policy, pairs: [], reference: [], loss: wpoPairLoss() });
+  await expect(none).rejects.toThrow('there are no pairs to evaluate');
+});
