@@ -18,9 +18,23 @@ export interface ProgressOptions {
   readonly every?: number;
 }
 
-/** A bar on a terminal; plain lines where stderr goes to a file or a pipe. */
+/** A bar on a terminal; plain lines where stderr goes to a file or a pipe. To be stopped, come what may. */
 export const progress = (terminal: Terminal, options: ProgressOptions): Progress =>
   terminal.stderr.isTTY ? bar(terminal, options) : lines(terminal, options);
+
+/** Runs some work under a progress that is stopped at its end, success or not. */
+export async function withProgress<T>(
+  terminal: Terminal,
+  options: ProgressOptions,
+  work: (shown: Progress) => Promise<T>,
+): Promise<T> {
+  const shown = progress(terminal, options);
+  try {
+    return await work(shown);
+  } finally {
+    shown.stop();
+  }
+}
 
 function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress {
   const shown = new SingleBar({
@@ -28,9 +42,8 @@ function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress 
     barsize: 24,
     barCompleteChar: '█',
     barIncompleteChar: '░',
-    hideCursor: true,
-    stopOnComplete: true,
     etaBuffer: 20,
+    gracefulExit: false, // signals are the command's, which may have something to save
     stream: stderr,
   });
   let started = false;
@@ -42,7 +55,10 @@ function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress 
       started = true;
     },
     note: (line) => void stderr.write(`\r\x1b[K${line}\n`),
-    stop: () => shown.stop(),
+    stop() {
+      if (started) shown.stop();
+      started = false;
+    },
   };
 }
 

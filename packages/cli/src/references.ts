@@ -2,8 +2,9 @@ import { precomputeReference, type Reference, referenceLogps, type TokenPair } f
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import { hashModel, type LoadedModel, loadModel } from './model';
 import type { RunPairs } from './pairs';
-import { progress } from './progress';
+import { withProgress } from './progress';
 import type { RunConfig } from './run-config';
+import type { RunFolder } from './run-folder';
 import type { Terminal } from './terminal';
 
 /** The reference's log-probs of both sets of pairs. */
@@ -15,8 +16,8 @@ export interface References {
 export interface ReferenceOptions {
   readonly config: RunConfig;
   readonly pairs: RunPairs;
-  /** Where log-probs are kept between runs. */
-  readonly cacheFolder: string;
+  /** Keeps log-probs between runs. */
+  readonly folder: RunFolder;
   readonly terminal: Terminal;
   /** Stops by throwing its reason; what was computed is kept. */
   readonly signal: AbortSignal;
@@ -48,19 +49,16 @@ export async function loadWithReferences(
 }
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
-  const { pairs, cacheFolder, terminal, signal } = options;
+  const { pairs, folder, terminal, signal } = options;
   const hash = await hashModel(model.folder);
-  const cache = referenceFiles(cacheFolder);
+  const cache = referenceFiles(folder.reference);
   const compute = async (label: string, set: readonly TokenPair[]) => {
     if (set.length === 0) return [];
-    const shown = progress(terminal, { label, total: set.length });
-    const onProgress = (done: number) => shown.update(done);
     const key = hashJson({ model: hash, pairs: hashPairs(set) });
-    try {
-      return await precomputeReference({ policy: model.policy, pairs: set, cache, key, signal, onProgress });
-    } finally {
-      shown.stop();
-    }
+    return withProgress(terminal, { label, total: set.length }, (shown) => {
+      const onProgress = (done: number) => shown.update(done);
+      return precomputeReference({ policy: model.policy, pairs: set, cache, key, signal, onProgress });
+    });
   };
   return {
     train: await compute('reference', pairs.train),

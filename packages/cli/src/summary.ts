@@ -61,8 +61,8 @@ export function formatSummary(summary: Summary, run: SummarisedRun): string {
   if (evaluation) {
     rows.push(
       ['held-out pairs', count(run.evalPairs)],
-      ['reward accuracy', `${fromTo(evaluation.accuracy)}  (held out, before → after)`],
-      ['reward margin', `${fromTo(evaluation.margin)}  (held out, before → after)`],
+      ['reward accuracy', `${fromTo(evaluation.accuracy)}  (before → after; a tie counts as wrong)`],
+      ['reward margin', `${fromTo(evaluation.margin)}  (before → after)`],
     );
   }
   rows.push(['model', run.model], ['run directory', run.folder]);

@@ -22,7 +22,7 @@ test('a run is summed up from its metrics: tokens over the time in steps, weight
 test('a run without held-out pairs has no accuracy to tell of', () => {
   const summary = summarise(rows.slice(1, 3));
   expect(summary.evaluation).toBeUndefined();
-  expect(formatSummary(summary, run)).not.toContain('held out');
+  expect(formatSummary(summary, run)).not.toContain('held-out');
 });
 
 test('a summary says what was trained on, how fast, what changed, and where it lies', () => {
@@ -33,8 +33,8 @@ test('a summary says what was trained on, how fast, what changed, and where it l
       '  tokens           1,000, 200 a second',
       '  mean weight      0.900 → 0.800  (start → end)',
       '  held-out pairs   64',
-      '  reward accuracy  0.000 → 0.750  (held out, before → after)',
-      '  reward margin    0.000 → 0.125  (held out, before → after)',
+      '  reward accuracy  0.000 → 0.750  (before → after; a tie counts as wrong)',
+      '  reward margin    0.000 → 0.125  (before → after)',
       '  model            runs/a/model',
       '  run directory    runs/a',
     ].join('\n'),

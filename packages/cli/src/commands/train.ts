@@ -37,28 +37,24 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   const pairs = await readRunPairs(config, terminal);
   await loadBackend();
   await writeConfig(folder, config);
-  say(
-    `Training on ${pairs.train.length} pairs${pairs.held.length > 0 ? `, ${pairs.held.length} held out` : ''}. Run directory: ${folder.path}`,
-  );
+  const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
+  say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
 
   const stop = listenForStop(terminal);
-  const goOn = `Go on with: wpo train ${folder.config} --resume`;
+  const shown = stepReports(config, terminal);
+  const stopped = (where: string) => {
+    say(`Stopped ${where}. Go on with: wpo train ${folder.config} --resume`);
+    return stop.status();
+  };
   try {
-    const cacheFolder = folder.reference;
-    const { model, references } = await loadWithReferences({
-      config,
-      pairs,
-      cacheFolder,
-      terminal,
-      signal: stop.signal,
-    });
+    const { model, references } = await loadWithReferences({ config, pairs, folder, terminal, signal: stop.signal });
     const optimizer = adamW({
       beta1: config.adam_beta1,
       beta2: config.adam_beta2,
       epsilon: config.adam_epsilon,
       weightDecay: config.weight_decay,
     });
-    const result = await runTraining({
+    const { step, totalSteps, ...result } = await runTraining({
       policy: model.policy,
       optimizer,
       loss: wpoPairLoss({
@@ -70,25 +66,22 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
       ...stepsOf(config),
       ...pairsOf(config, pairs, references),
       ...filesOf(config, folder),
-      ...reports(config, terminal),
+      ...shown.callbacks,
       fingerprint: await fingerprintOf(config, pairs),
       resume,
       signal: stop.signal,
     });
     optimizer.dispose();
-    if (result.stopped) {
-      say(
-        `Stopped after step ${result.step} of ${result.totalSteps}; it is saved in ${folder.path}/checkpoint-${result.step}. ${goOn}`,
-      );
-      return stop.status();
-    }
+    if (result.stopped && step === 0) return stopped('before the first step');
+    if (result.stopped)
+      return stopped(`after step ${step} of ${totalSteps}, saved in ${folder.path}/checkpoint-${step}`);
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
     model.dispose();
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
-    say(`Stopped before the first step; the reference's log-probs so far are kept. ${goOn}`);
-    return stop.status();
+    return stopped('before the first step, the reference’s log-probs so far kept');
   } finally {
+    shown.stop();
     stop.dispose();
   }
   say(await sumUp(folder, pairs));
@@ -139,25 +132,25 @@ async function fingerprintOf(config: RunConfig, pairs: RunPairs): Promise<NonNul
 }
 
 /** Shows steps and evaluations as they come. */
-function reports(config: RunConfig, terminal: Terminal): Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> {
+function stepReports(config: RunConfig, terminal: Terminal) {
   let shown: Progress | undefined;
-  const fixed = (row: MetricsRow, name: string) => (row[name] ?? Number.NaN).toFixed(4);
   const note = (line: string) => (shown ? shown.note(line) : void terminal.stderr.write(`${line}\n`));
-  return {
+  const told = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
+    Object.entries(names)
+      .map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`)
+      .join('  ');
+  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> = {
     onStep({ step, totalSteps, metrics }) {
       shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.logging_steps });
-      const [loss, weight, margin] = ['loss', 'wpo/weight', 'rewards/margins'].map((name) => fixed(metrics, name));
-      shown.update(step, `loss ${loss}  weight ${weight}  margin ${margin}`);
-      if (step === totalSteps) shown.stop();
+      shown.update(step, told(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
     },
     onEvaluation(row) {
-      const [loss, accuracy, margin] = ['loss', 'rewards/accuracies', 'rewards/margins'].map((name) =>
-        fixed(row, `eval_${name}`),
-      );
-      note(`held out, after step ${row.step}: loss ${loss}  reward accuracy ${accuracy}  margin ${margin}`);
+      const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', margin: 'eval_rewards/margins' };
+      note(`held out, after step ${row.step}: ${told(row, names)}`);
     },
     warn: note,
   };
+  return { callbacks, stop: () => shown?.stop() };
 }
 
 async function sumUp(folder: RunFolder, pairs: RunPairs): Promise<string> {

@@ -8,7 +8,7 @@ import { UserError } from '../errors';
 import { formatHistogram, histogram } from '../histogram';
 import { loadModel } from '../model';
 import { pairReader } from '../pairs';
-import { progress } from '../progress';
+import { withProgress } from '../progress';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
@@ -62,14 +62,14 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
   await writeWholeFile(given.out, async (append) => {
     const references = given.ref === undefined ? undefined : await referencesBy(given.ref, pairs, terminal);
     const model = await loadModel(given.model);
-    const shown = progress(terminal, { label: 'weigh', total: pairs.length });
-    for (const [i, pair] of pairs.entries()) {
-      const weighed = await weighPair(model.policy, pair, given, references?.[i]);
-      await append(`${JSON.stringify(weighed)}\n`);
-      weights.push(weighed.weight);
-      shown.update(i + 1);
-    }
-    shown.stop();
+    await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
+      for (const [i, pair] of pairs.entries()) {
+        const weighed = await weighPair(model.policy, pair, given, references?.[i]);
+        await append(`${JSON.stringify(weighed)}\n`);
+        weights.push(weighed.weight);
+        shown.update(i + 1);
+      }
+    });
     model.dispose();
   });
   terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${given.out}\n`);
@@ -79,9 +79,9 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
 /** The reference is run first and freed, so that one model is in memory at a time. */
 async function referencesBy(folder: string, pairs: readonly EncodedPair[], terminal: Terminal) {
   const { policy, dispose } = await loadModel(folder);
-  const shown = progress(terminal, { label: 'reference', total: pairs.length });
-  const values = await precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) });
-  shown.stop();
+  const values = await withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
+    precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
+  );
   dispose();
   return values;
 }
