@@ -1,3 +1,3 @@
 import { library } from '../../tsup.shared';
 
-export default library(['src/index.ts'], { platform: 'node', shims: true });
+export default library(['src/index.ts', 'src/doctor.ts'], { platform: 'node', shims: true });

@@ -1,3 +1,4 @@
+// @ts-check
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +9,8 @@ import { Problem } from './problem.mjs';
 import { makePartial, moveInPlace } from './runtime.mjs';
 
 const FLAGS = ['-std=c++17', '-O2', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8'];
-const QUIET = fileURLToPath(new URL('quiet.cc', import.meta.url));
+// by way of the package's folder, so that it is found from a bundle in dist too
+const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
 
 /** What to do where there is no C++ compiler. */
 export const COMPILER_MENDS = [
@@ -30,6 +32,12 @@ export function findCompiler(runner = run, env = process.env) {
     runner,
   )?.[0];
 }
+
+/**
+ * Where the addon lies in the folder that {@link ensureAddon} makes.
+ * @param {string} folder
+ */
+export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node');
 
 /**
  * Builds tfjs-node's addon against a runtime, and beside it one that quiets TensorFlow, unless the runtime has them already.

@@ -1,3 +1,4 @@
+// @ts-check
 import { lstatSync, readlinkSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
@@ -18,24 +19,27 @@ export function readLayout(folder) {
 }
 
 /**
+ * Whether a runtime and its addon are what a package folder leads to.
+ * @param {string} folder the package's folder
+ * @param {string} runtime
+ * @param {string} addon
+ */
+export function isLaidOut(folder, runtime, addon) {
+  const { deps, lib } = readLayout(folder);
+  return deps === join(runtime, 'deps') && lib === addon;
+}
+
+/**
  * Links a runtime and its addon into tfjs-node-gpu's package folder, where its loader looks: `deps` and `lib`. Each link is
  * made aside and renamed, so the package is never without one; a folder of that name, laid by another installer, gives way.
  * No file of the package is written to: a package manager may share it between projects.
  * @param {string} folder the package's folder
  * @param {string} runtime holds `deps/lib` and `deps/include`
  * @param {string} addon holds `napi-v8/tfjs_binding.node`
- * @returns {boolean} whether anything had to change
  */
 export function layOut(folder, runtime, addon) {
-  const wanted = { deps: join(runtime, 'deps'), lib: addon };
-  const found = readLayout(folder);
-  let changed = false;
-  for (const name of /** @type {const} */ (['deps', 'lib'])) {
-    if (found[name] === wanted[name]) continue;
-    replaceByLink(join(folder, name), wanted[name]);
-    changed = true;
-  }
-  return changed;
+  replaceByLink(join(folder, 'deps'), join(runtime, 'deps'));
+  replaceByLink(join(folder, 'lib'), addon);
 }
 
 /**

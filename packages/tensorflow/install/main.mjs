@@ -1,3 +1,4 @@
+// @ts-check
 import { resolve } from 'node:path';
 import { parseArguments, USAGE } from './arguments.mjs';
 import { install } from './install.mjs';

@@ -1,3 +1,4 @@
+// @ts-check
 /** What stops an installation, and what would mend it: printed without a stack trace. */
 export class Problem extends Error {
   /**

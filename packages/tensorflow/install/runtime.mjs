@@ -1,6 +1,7 @@
+// @ts-check
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Problem } from './problem.mjs';
 import { downloadWheel, findPip, TENSORFLOW } from './wheels.mjs';
 import { unzip } from './zip.mjs';
@@ -25,6 +26,14 @@ export const defaultCache = (env = process.env, home = homedir()) =>
  */
 export const runtimePath = (cache, variant) =>
   join(cache, `tensorflow-${TENSORFLOW}-${variant}${process.arch === 'x64' ? '' : `-${process.arch}`}`);
+
+/**
+ * Which build a runtime's folder holds.
+ * @param {string} runtime
+ * @returns {Variant | undefined} undefined where the folder is none of {@link runtimePath}'s, such as another version's
+ */
+export const variantOf = (runtime) =>
+  /** @type {const} */ (['cpu', 'gpu']).find((variant) => runtimePath(dirname(runtime), variant) === runtime);
 
 /**
  * Unpacks TensorFlow's library and headers out of its Python wheel, once for all projects of this user.

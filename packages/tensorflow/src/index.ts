@@ -1,5 +1,7 @@
 import { loadTensorflow } from './load';
 
+export { type DoctorCheck, type DoctorReport, doctor, formatDoctor } from './doctor';
+
 const tfjs = loadTensorflow();
 
 /** The version of the TensorFlow library underneath, e.g. `2.21.0`. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { repairNode } from './repair-node';
+import { repairNode } from '../install/repair-node.mjs';
 
 type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 

@@ -1,0 +1,38 @@
+// @ts-check
+// Run in a process of its own, so that a library that crashes takes nothing with it: loads TensorFlow under tfjs-node,
+// computes with it, and prints what it found as one line of JSON.
+import { createRequire } from 'node:module';
+import { repairNode } from './repair-node.mjs';
+
+const SIZE = 1024;
+
+repairNode();
+const require = createRequire(import.meta.url);
+const tf = require('@tensorflow/tfjs-node-gpu');
+
+/** @returns {number} seconds of one product of two SIZE x SIZE matrices of ones, whose every value must be SIZE */
+function multiply() {
+  return tf.tidy(() => {
+    const ones = tf.ones([SIZE, SIZE]);
+    const start = performance.now();
+    const values = tf.matMul(ones, ones).dataSync();
+    const seconds = (performance.now() - start) / 1000;
+    if (values.length !== SIZE * SIZE || values.some((/** @type {number} */ value) => value !== SIZE)) {
+      throw new Error(`a product of ${SIZE} x ${SIZE} ones gave other values than ${SIZE}`);
+    }
+    return seconds;
+  });
+}
+
+multiply();
+const seconds = Math.min(...Array.from({ length: 5 }, multiply));
+const { binding } = /** @type {{binding: {TF_Version: string, isUsingGpuDevice(): boolean}}} */ (
+  /** @type {unknown} */ (tf.backend())
+);
+console.log(
+  JSON.stringify({
+    version: binding.TF_Version,
+    usesGpu: binding.isUsingGpuDevice(),
+    gflops: Math.round((2 * SIZE ** 3) / seconds / 1e9),
+  }),
+);

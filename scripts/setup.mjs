@@ -1,0 +1,198 @@
+// Makes a clone ready to use: dependencies, TensorFlow, built packages. Does only what is not done yet.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export const root = resolve(fileURLToPath(import.meta.url), '../..');
+const stamps = join(root, 'node_modules/.cache/wpo');
+const PNPM = 'pnpm@12.21.0';
+
+/** A stage that failed, with what to do about it. */
+class SetupError extends Error {}
+
+/**
+ * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: a line on stderr for what is being done, none for what
+ *   was done before; declarations: build the packages' types too, which takes most of a build and nothing but packing needs
+ * @throws {SetupError | Error} with the text to show
+ */
+export async function setUp({ quiet = false, declarations = false } = {}) {
+  checkNode();
+  const say = quiet ? (line) => console.error(`wpo: ${line}`) : (line) => console.log(line);
+  const done = quiet ? () => {} : say;
+  await alone(async () => {
+    await dependencies(say, done);
+    await tensorflow(say, done);
+    await packages(declarations, say, done);
+  });
+}
+
+function checkNode() {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < 20) throw new SetupError(`Node ${process.versions.node} is too old: install Node 20, 22 or 24.`);
+}
+
+async function dependencies(say, done) {
+  const manifests = ['packages', 'examples'].flatMap((folder) => glob(folder, /^[^/]+\/package\.json$/));
+  const hash = hashFiles(['package.json', 'pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]);
+  if (isStamped('dependencies', hash)) return done('Dependencies: in place');
+  say(`Dependencies: installing with ${PNPM}`);
+  // without a terminal pnpm would ask, and stop, before it replaces a node_modules of another layout
+  const args = ['-y', PNPM, 'install', '--frozen-lockfile', '--config.confirmModulesPurge=false'];
+  await run(
+    'npx',
+    args,
+    `Dependencies could not be installed. Is the npm registry reached? Try: npx ${args.join(' ')}`,
+  );
+  stamp('dependencies', hash);
+}
+
+async function tensorflow(say, done) {
+  const { install } = await import('../packages/tensorflow/install/install.mjs');
+  const { describe } = await import('../packages/tensorflow/install/problem.mjs');
+  try {
+    const log = (line) => say(`TensorFlow: ${line[0].toLowerCase()}${line.slice(1)}`);
+    const { variant, runtime, folder } = await install({ log, show: !quietOutput() });
+    done(`TensorFlow: in place (${variant}, ${runtime ?? folder})`);
+  } catch (error) {
+    throw new SetupError(`TensorFlow could not be set up. ${describe(error)}`);
+  }
+}
+
+const quietOutput = () => !process.stderr.isTTY;
+
+async function packages(declarations, say, done) {
+  const stale = stalePackages(declarations);
+  if (stale.length === 0) return done('Packages: built');
+  say(`Packages: building ${stale.map(({ name }) => name).join(', ')}`);
+  const queue = [...stale];
+  const worker = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const { name, hash } = next;
+      const tsup = join(root, 'node_modules/tsup/dist/cli-default.js');
+      const folder = join(root, 'packages', name);
+      const mend = `packages/${name} could not be built. Mend what the lines above name, then run this again.`;
+      await run(process.execPath, [tsup, ...(declarations ? [] : ['--no-dts'])], mend, folder);
+      stamp(`build-${name}`, hash, declarations ? 'types' : '');
+    }
+  };
+  // a build of declarations holds about half a gigabyte
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, worker));
+}
+
+/** The packages whose sources, or those of a sibling they use, are not the ones last built. */
+function stalePackages(declarations) {
+  const names = readdirSync(join(root, 'packages')).filter((name) =>
+    existsSync(join(root, 'packages', name, 'package.json')),
+  );
+  const hashes = new Map();
+  const hashOf = (name) => {
+    if (hashes.has(name)) return hashes.get(name);
+    const { dependencies: needs = {} } = JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
+    const siblings = names.filter((sibling) => `@wpo/${sibling}` in needs).map(hashOf);
+    const own = glob(`packages/${name}`, /^(src|install)\/|^(package\.json|tsup\.config\.ts)$/);
+    const hash = hashFiles(['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml', ...own], siblings.join());
+    hashes.set(name, hash);
+    return hash;
+  };
+  const isBuilt = (name, hash) =>
+    existsSync(join(root, 'packages', name, 'dist/index.js')) &&
+    (isStamped(`build-${name}`, hash, 'types') || (!declarations && isStamped(`build-${name}`, hash)));
+  return names.map((name) => ({ name, hash: hashOf(name) })).filter(({ name, hash }) => !isBuilt(name, hash));
+}
+
+/** Files below a folder whose path in it matches, as paths from the root. */
+function glob(folder, pattern) {
+  const at = join(root, folder);
+  if (!existsSync(at)) return [];
+  const found = [];
+  const visit = (path) => {
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      const child = join(path, entry.name);
+      if (entry.isDirectory() && !['node_modules', 'dist'].includes(entry.name)) visit(child);
+      else if (entry.isFile() && pattern.test(relative(at, child))) found.push(relative(root, child));
+    }
+  };
+  visit(at);
+  return found.sort();
+}
+
+function hashFiles(paths, more = '') {
+  const hash = createHash('sha256').update(more);
+  for (const path of paths) hash.update(`\0${path}\0`).update(readFileSync(join(root, path)));
+  return hash.digest('hex');
+}
+
+function isStamped(name, hash, more = '') {
+  const path = join(stamps, name);
+  return existsSync(path) && readFileSync(path, 'utf8') === `${hash} ${more}`;
+}
+
+function stamp(name, hash, more = '') {
+  mkdirSync(stamps, { recursive: true });
+  writeFileSync(join(stamps, name), `${hash} ${more}`);
+}
+
+/** Runs a program, holding its output back unless it fails. */
+function run(program, args, mend, cwd = root) {
+  return new Promise((done, fail) => {
+    const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', (error) => fail(new SetupError(`${program}: ${error.message}\n${mend}`)));
+    child.on('close', (code) =>
+      code === 0 ? done() : fail(new SetupError(`${output.trim().split('\n').slice(-30).join('\n')}\n${mend}`)),
+    );
+  });
+}
+
+/** Runs a task while no other process sets up this clone. */
+async function alone(task) {
+  const lock = join(tmpdir(), `wpo-setup-${createHash('sha256').update(root).digest('hex').slice(0, 16)}`);
+  while (!take(lock)) await sleep(200);
+  try {
+    await task();
+  } finally {
+    rmSync(lock, { recursive: true, force: true });
+  }
+}
+
+function take(lock) {
+  try {
+    mkdirSync(lock);
+    writeFileSync(join(lock, 'pid'), String(process.pid));
+    return true;
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+    if (isLeft(lock)) rmSync(lock, { recursive: true, force: true });
+    return false;
+  }
+}
+
+/** Whether a lock's process is gone. */
+function isLeft(lock) {
+  try {
+    process.kill(Number(readFileSync(join(lock, 'pid'), 'utf8')), 0);
+    return false;
+  } catch (error) {
+    if (error.code === 'ESRCH') return true;
+    // no pid yet: its process is about to write it, or died in between
+    return error.code === 'ENOENT' && Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 5000;
+  }
+}
+
+/** Sets up, or says what to do and ends the process. */
+export async function setUpOrExit(options) {
+  try {
+    await setUp(options);
+  } catch (error) {
+    console.error(error instanceof SetupError ? error.message : error);
+    process.exit(1);
+  }
+}
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) await setUpOrExit();

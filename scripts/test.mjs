@@ -1,0 +1,75 @@
+// `npm test [-- VITEST ARGS]`: sets up, checks types and style, runs the tests, and closes on `N passed, N failed`.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ensureComponents } from './components.mjs';
+import { root, setUpOrExit } from './setup.mjs';
+
+await setUpOrExit({ declarations: true });
+await ensureComponents();
+
+const counts = [check('Types', 'typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json'])];
+counts.push(check('Style', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
+counts.push(vitest(process.argv.slice(2)));
+
+const sum = (key) => counts.reduce((total, count) => total + (count[key] ?? 0), 0);
+const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map(sum);
+process.exitCode = failed > 0 ? 1 : 0;
+console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+
+/** Runs a tool from node_modules; its failure counts as one, its success is nothing to count. */
+function check(name, tool, args) {
+  const { status } = node(tool, args);
+  console.log(`${name}: ${status === 0 ? 'right' : 'wrong, see above'}`);
+  return { failed: status === 0 ? 0 : 1 };
+}
+
+function vitest(args) {
+  const folder = mkdtempSync(join(tmpdir(), 'wpo-test-'));
+  const report = join(folder, 'report.json');
+  try {
+    const { status } = node('vitest/vitest.mjs', [
+      'run',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+      ...args,
+    ]);
+    return count(readReport(report), status);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Nothing is taken for success that is not: a file that did not load, an error outside all tests, a run of no tests. */
+function count(report, status) {
+  const tests = (report?.testResults ?? []).flatMap((file) => {
+    const failures = file.assertionResults.filter((test) => test.status === 'failed').length;
+    if (file.status === 'failed' && failures === 0)
+      console.log(`${file.name} failed outside its tests: ${file.message ?? ''}`);
+    return file.status === 'failed' && failures === 0
+      ? [...file.assertionResults, { status: 'failed' }]
+      : file.assertionResults;
+  });
+  const passed = tests.filter((test) => test.status === 'passed').length;
+  const failed = tests.filter((test) => test.status === 'failed').length;
+  const skipped = tests.length - passed - failed;
+  if (failed > 0) return { passed, failed, skipped };
+  if (passed === 0) console.log('No test ran.');
+  else if (status !== 0) console.log(`vitest ended with ${status ?? 'a signal'}, though no test failed.`);
+  return { passed, failed: passed === 0 || status !== 0 ? 1 : 0, skipped };
+}
+
+function readReport(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    console.log('vitest left no report.');
+    return undefined;
+  }
+}
+
+function node(tool, args) {
+  return spawnSync(process.execPath, [join(root, 'node_modules', tool), ...args], { cwd: root, stdio: 'inherit' });
+}
