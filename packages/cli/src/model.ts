@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { type GemmaPolicy, gemmaPolicy, loadWeights } from '@wpo/gemma';
+import { type GemmaPolicy, gemmaPolicy, loadWeights, type PolicyOptions } from '@wpo/gemma';
 import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
 import type { NamedTensor } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
@@ -20,12 +20,15 @@ export interface LoadedModel {
   dispose(): void;
 }
 
-/** @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2 */
-export const loadModel = (folder: string): Promise<LoadedModel> =>
+/**
+ * @param options how the policy keeps activations
+ * @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2
+ */
+export const loadModel = (folder: string, options: PolicyOptions = {}): Promise<LoadedModel> =>
   fromInput(async () => {
     const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
     try {
-      const policy = gemmaPolicy(await loadWeights(config, checkpoint));
+      const policy = gemmaPolicy(await loadWeights(config, checkpoint), options);
       const [embedding] = policy.parameters;
       return {
         folder,

@@ -36,17 +36,22 @@ export async function loadWithReferences(
   if (!config.precompute_ref_log_probs) {
     const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path);
     const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs);
-    return { model: await loadModel(config.model_name_or_path), references: { train: ask, held: ask } };
+    return { model: await loadPolicy(config), references: { train: ask, held: ask } };
   }
   if (referenceFolder === undefined) {
-    const model = await loadModel(config.model_name_or_path);
+    const model = await loadPolicy(config);
     return { model, references: await precompute(model, options) };
   }
   const reference = await loadModel(referenceFolder);
   const references = await precompute(reference, options);
   reference.dispose();
-  return { model: await loadModel(config.model_name_or_path), references };
+  return { model: await loadPolicy(config), references };
 }
+
+const loadPolicy = ({ model_name_or_path, gradient_checkpointing: again }: RunConfig) =>
+  loadModel(model_name_or_path, {
+    activationCheckpointing: again === 'auto' ? 'auto' : again ? 'always' : 'never',
+  });
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
   const { pairs, folder, terminal, signal } = options;

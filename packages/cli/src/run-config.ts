@@ -105,6 +105,11 @@ const schema = v.object({
   per_device_train_batch_size: defaultsTo(whole(1), 1, 'pairs run at once'),
   gradient_accumulation_steps: defaultsTo(whole(1), 1, 'batches whose mean gradient makes one step'),
   per_device_eval_batch_size: defaultsTo(whole(1), 1, 'held-out pairs run at once'),
+  gradient_checkpointing: defaultsTo(
+    v.union([v.boolean(), v.literal('auto')], 'true, false or auto'),
+    'auto',
+    'true keeps a block’s input alone and runs the block again on the way back, false keeps all, auto what fits in 1 GiB',
+  ),
   max_grad_norm: defaultsTo(
     atLeast(0),
     1,

@@ -43,6 +43,7 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   const stop = listenForStop(terminal);
   const shown = stepReports(config, terminal);
   const stopped = (where: string) => {
+    shown.stop();
     say(`Stopped ${where}. Go on with: wpo train ${folder.config} --resume`);
     return stop.status();
   };
