@@ -1,0 +1,93 @@
+// A Python with transformers, for the tests that hold our models to it.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+const IMPORTS = 'import torch, transformers'; // takes seconds
+const FINDS = "from importlib.util import find_spec as f; exit(not (f('torch') and f('transformers')))";
+const TORCH = 'torch==2.13.0';
+const PACKAGES = ['transformers==5.23.0', 'tokenizers', 'safetensors', 'numpy', 'jinja2'];
+const GIGABYTES = 6;
+
+/**
+ * A Python that imports torch and transformers: `WPO_PYTHON`, else `python3`, else one made here by pip under the user's
+ * cache folder (`$XDG_CACHE_HOME/wpo/python`). One that could not be made is not tried again until that folder is deleted.
+ *
+ * Only a build of PyTorch without CUDA is downloaded unasked: some 250 MB, where pip's configured sources offer one. The
+ * build for Linux on x86 that is on PyPI brings over 2 GB of CUDA packages, and does not load without them:
+ * `WPO_PYTHON_CUDA=1` allows it.
+ *
+ * @param {(line: string) => void} [say] is told what is being done, and why there is none
+ * @returns {string | null} what to run, or null, the reason said
+ */
+export function ensurePython(say = console.log) {
+  const named = process.env.WPO_PYTHON;
+  if (named) {
+    const { status, ...failure } = run(named, ['-c', IMPORTS]);
+    if (status === 0) return named;
+    return none(say, `WPO_PYTHON is ${named}, which cannot import torch and transformers (${lastLine(failure)})`);
+  }
+  if (finds('python3')) return 'python3';
+  const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wpo/python');
+  const python = join(folder, 'bin/python');
+  if (existsSync(join(folder, 'ready')) && finds(python)) return python;
+  if (existsSync(join(folder, 'failed'))) {
+    return none(
+      say,
+      `making one failed before (${readFileSync(join(folder, 'failed'), 'utf8')}); delete ${folder} to try again`,
+    );
+  }
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const missing = whatIsMissing(folder);
+  if (missing) return none(say, missing);
+  say(`Python: making one with transformers in ${folder}`);
+  const problem = build(folder, python);
+  writeFileSync(join(folder, problem ? 'failed' : 'ready'), problem ?? '');
+  return problem ? none(say, problem) : python;
+}
+
+function whatIsMissing(folder) {
+  if (run('python3', ['--version']).error) return 'there is no python3';
+  if (run('python3', ['-m', 'pip', '--version']).status !== 0) return 'python3 has no pip';
+  const { bavail, bsize } = statfsSync(folder);
+  const free = (bavail * bsize) / 1e9;
+  if (free < GIGABYTES) return `${folder} has ${free.toFixed(1)} GB free, and it may take ${GIGABYTES}`;
+  return null;
+}
+
+/** Fills a virtual environment; what went wrong, or null. */
+function build(folder, python) {
+  // without a pip of its own, for Debian's python3 has none to give; python3's serves it from outside
+  const venv = run('python3', ['-m', 'venv', '--without-pip', folder]);
+  if (venv.status !== 0) return `python3 -m venv failed: ${lastLine(venv)}`;
+  const install = (...packages) =>
+    run('python3', ['-m', 'pip', '--python', python, 'install', '--quiet', '--disable-pip-version-check', ...packages]);
+  const cpuOnly = process.platform !== 'linux' || process.arch !== 'x64';
+  const torch = cpuOnly ? install(TORCH) : install(`${TORCH}+cpu`);
+  if (torch.status !== 0) {
+    if (cpuOnly) return `pip could not install ${TORCH}: ${lastLine(torch)}`;
+    if (!process.env.WPO_PYTHON_CUDA) {
+      return (
+        `pip finds no ${TORCH} without CUDA (${lastLine(torch)}); ` +
+        'WPO_PYTHON_CUDA=1 lets it download the build with CUDA, over 2 GB'
+      );
+    }
+    const withCuda = install(TORCH);
+    if (withCuda.status !== 0) return `pip could not install ${TORCH}: ${lastLine(withCuda)}`;
+  }
+  const rest = install(...PACKAGES);
+  if (rest.status !== 0) return `pip could not install ${PACKAGES.join(', ')}: ${lastLine(rest)}`;
+  const loaded = run(python, ['-c', IMPORTS]);
+  return loaded.status === 0 ? null : `what pip installed does not load: ${lastLine(loaded)}`;
+}
+
+const run = (program, args) => spawnSync(program, args, { encoding: 'utf8' });
+const finds = (python) => run(python, ['-c', FINDS]).status === 0;
+const lastLine = ({ error, stderr }) => error?.message ?? stderr.trim().split('\n').at(-1);
+
+function none(say, reason) {
+  say(`Python: none with transformers, so the tests against it are skipped: ${reason}.`);
+  return null;
+}
