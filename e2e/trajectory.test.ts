@@ -1,0 +1,52 @@
+import '@wpo/tensorflow';
+import { gemmaPolicy } from '@wpo/gemma';
+import { adamW, type MetricsRow, precomputeReference, train, wpoPairLoss } from '@wpo/trainer';
+import { expect, test } from 'vitest';
+import { type Golden, golden, goldenModel, goldenPairs } from '../packages/gemma/test/golden';
+import { parity } from '../packages/gemma/test/parity';
+
+/** PyTorch's run over the fixture's pairs; scripts/make-golden.py made it. */
+interface Trajectory {
+  readonly training: {
+    readonly steps: number;
+    readonly gradient_accumulation_steps: number;
+    readonly learning_rate: number;
+    readonly beta: number;
+    readonly warmup_ratio: number;
+    readonly max_grad_norm: number;
+    readonly log: readonly { loss: number; grad_norm: number; learning_rate: number; weight: number }[];
+  };
+}
+
+// WPO_PARITY=1 prints how close each comparison came; docs/parity.md holds the figures.
+test.each(['tiny', 'odd'])("eight steps of training the %s model are PyTorch's", async (variant) => {
+  const { training, truncation } = golden(variant) as Golden & Trajectory;
+  const policy = gemmaPolicy(await goldenModel(variant));
+  const pairs = goldenPairs(truncation.paper);
+  const rows: MetricsRow[] = [];
+  await train({
+    policy,
+    pairs,
+    reference: await precomputeReference({ policy, pairs }),
+    optimizer: adamW(),
+    loss: wpoPairLoss({ beta: training.beta }),
+    learningRate: training.learning_rate,
+    maxSteps: training.steps,
+    gradientAccumulationSteps: training.gradient_accumulation_steps,
+    schedule: 'cosine',
+    warmupRatio: training.warmup_ratio,
+    maxGradNorm: training.max_grad_norm,
+    loggingSteps: 1,
+    metrics: { write: (row) => void rows.push(row) },
+  });
+  const { within, report } = parity(variant);
+  expect(rows).toHaveLength(training.log.length);
+  for (const [i, wanted] of training.log.entries()) {
+    const row = rows[i]!;
+    within('trajectory, learning rate', row.learning_rate! - wanted.learning_rate, 1e-12);
+    within('trajectory, loss', row.loss! - wanted.loss, 1e-3);
+    within('trajectory, gradient norm, relative', row.grad_norm! / wanted.grad_norm - 1, 5e-3);
+    within('trajectory, weight', row['wpo/weight']! - wanted.weight, 1e-4);
+  }
+  report();
+});
