@@ -17,7 +17,7 @@ class SetupError extends Error {}
 /**
  * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: a line on stderr for what is being done, none for what
  *   was done before; declarations: build the packages' types too, which takes most of a build and nothing but packing needs
- * @throws {SetupError | Error} with the text to show
+ * @throws what {@link describe} turns into the text to show
  */
 export async function setUp({ quiet = false, declarations = false } = {}) {
   checkNode();
@@ -52,13 +52,13 @@ async function dependencies(say, done) {
 
 async function tensorflow(say, done) {
   const { install } = await import('../packages/tensorflow/install/install.mjs');
-  const { describe } = await import('../packages/tensorflow/install/problem.mjs');
+  const problem = await import('../packages/tensorflow/install/problem.mjs');
   try {
     const log = (line) => say(`TensorFlow: ${line[0].toLowerCase()}${line.slice(1)}`);
     const { variant, runtime, folder } = await install({ log, show: !quietOutput() });
     done(`TensorFlow: in place (${variant}, ${runtime ?? folder})`);
   } catch (error) {
-    throw new SetupError(`TensorFlow could not be set up. ${describe(error)}`);
+    throw new SetupError(`TensorFlow could not be set up. ${problem.describe(error)}`);
   }
 }
 
@@ -68,40 +68,50 @@ async function packages(declarations, say, done) {
   const stale = stalePackages(declarations);
   if (stale.length === 0) return done('Packages: built');
   say(`Packages: building ${stale.map(({ name }) => name).join(', ')}`);
-  const queue = [...stale];
+  // a package's declarations are made from those of its siblings, so these come first
+  for (let left = stale; left.length > 0; ) {
+    const wave = left.filter(({ siblings }) => !left.some(({ name }) => siblings.includes(name)));
+    left = left.filter((one) => !wave.includes(one));
+    await eachAtOnce(wave, ({ name, hash }) => build(name, hash, declarations));
+  }
+}
+
+async function build(name, hash, declarations) {
+  const tsup = join(root, 'node_modules/tsup/dist/cli-default.js');
+  const mend = `packages/${name} could not be built. Mend what the lines above name, then run this again.`;
+  const args = [tsup, ...(declarations ? [] : ['--no-dts'])];
+  await run(process.execPath, args, mend, join(root, 'packages', name));
+  stamp(`build-${name}`, hash, declarations ? 'types' : '');
+}
+
+/** Runs a task on each item, as many at a time as there are cores; four at most, for a build holds half a gigabyte. */
+async function eachAtOnce(items, task) {
+  const queue = [...items];
   const worker = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const { name, hash } = next;
-      const tsup = join(root, 'node_modules/tsup/dist/cli-default.js');
-      const folder = join(root, 'packages', name);
-      const mend = `packages/${name} could not be built. Mend what the lines above name, then run this again.`;
-      await run(process.execPath, [tsup, ...(declarations ? [] : ['--no-dts'])], mend, folder);
-      stamp(`build-${name}`, hash, declarations ? 'types' : '');
-    }
+    for (let item = queue.shift(); item; item = queue.shift()) await task(item);
   };
-  // a build of declarations holds about half a gigabyte
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, worker));
 }
 
 /** The packages whose sources, or those of a sibling they use, are not the ones last built. */
 function stalePackages(declarations) {
-  const names = readdirSync(join(root, 'packages')).filter((name) =>
-    existsSync(join(root, 'packages', name, 'package.json')),
-  );
-  const hashes = new Map();
+  const isPackage = (name) => existsSync(join(root, 'packages', name, 'package.json'));
+  const names = readdirSync(join(root, 'packages')).filter(isPackage);
+  const siblingsOf = (name) => {
+    const manifest = JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
+    return names.filter((sibling) => `@wpo/${sibling}` in (manifest.dependencies ?? {}));
+  };
   const hashOf = (name) => {
-    if (hashes.has(name)) return hashes.get(name);
-    const { dependencies: needs = {} } = JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'));
-    const siblings = names.filter((sibling) => `@wpo/${sibling}` in needs).map(hashOf);
     const own = glob(`packages/${name}`, /^(src|install)\/|^(package\.json|tsup\.config\.ts)$/);
-    const hash = hashFiles(['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml', ...own], siblings.join());
-    hashes.set(name, hash);
-    return hash;
+    const shared = ['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml'];
+    return hashFiles([...shared, ...own], siblingsOf(name).map(hashOf).join());
   };
   const isBuilt = (name, hash) =>
     existsSync(join(root, 'packages', name, 'dist/index.js')) &&
     (isStamped(`build-${name}`, hash, 'types') || (!declarations && isStamped(`build-${name}`, hash)));
-  return names.map((name) => ({ name, hash: hashOf(name) })).filter(({ name, hash }) => !isBuilt(name, hash));
+  return names
+    .map((name) => ({ name, siblings: siblingsOf(name), hash: hashOf(name) }))
+    .filter(({ name, hash }) => !isBuilt(name, hash));
 }
 
 /** Files below a folder whose path in it matches, as paths from the root. */
@@ -185,12 +195,15 @@ function isLeft(lock) {
   }
 }
 
+/** What to show of an error: what to do about it, or else where it came from. */
+export const describe = (error) => (error instanceof SetupError ? error.message : error);
+
 /** Sets up, or says what to do and ends the process. */
 export async function setUpOrExit(options) {
   try {
     await setUp(options);
   } catch (error) {
-    console.error(error instanceof SetupError ? error.message : error);
+    console.error(describe(error));
     process.exit(1);
   }
 }

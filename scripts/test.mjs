@@ -3,20 +3,31 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureComponents } from './components.mjs';
-import { root, setUpOrExit } from './setup.mjs';
+import { ensurePython } from './ensure-python.mjs';
+import { describe, root, setUp } from './setup.mjs';
 
-await setUpOrExit({ declarations: true });
-await ensureComponents();
-
-const counts = [check('Types', 'typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json'])];
-counts.push(check('Style', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
-counts.push(vitest(process.argv.slice(2)));
+const counts = [];
+try {
+  await setUp({ declarations: true });
+  ensureOptional();
+  counts.push(check('Types', 'typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json']));
+  counts.push(check('Style', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
+  counts.push(vitest(process.argv.slice(2)));
+} catch (error) {
+  console.error(describe(error));
+  counts.push({ failed: 1 });
+}
 
 const sum = (key) => counts.reduce((total, count) => total + (count[key] ?? 0), 0);
 const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map(sum);
 process.exitCode = failed > 0 ? 1 : 0;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+
+/** What some tests use where it can be had, each put in place by its own script; they are skipped aloud without it. */
+function ensureOptional() {
+  const python = ensurePython();
+  if (python) process.env.WPO_PYTHON = python;
+}
 
 /** Runs a tool from node_modules; its failure counts as one, its success is nothing to count. */
 function check(name, tool, args) {

@@ -1,0 +1,3 @@
+export { tensorflowKernels } from './kernels';
+export { nativeOperations } from './native';
+export { tensorflowAdamW, tensorflowGradientNorm } from './optimizer';

@@ -1,0 +1,192 @@
+import * as tf from '@tensorflow/tfjs-core';
+import {
+  type AnswerLogps,
+  type AttentionSpan,
+  attentionWith,
+  composed,
+  type Kernels,
+  type Result,
+  type Rotation,
+  type Weight,
+} from '@wpo/gemma';
+import { change, nativeOperations, run, withNumbers } from './native';
+
+// T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
+
+/** Logits held at once by the forward pass, in values: 64 MB. */
+const CHUNK_VALUES = 1 << 24;
+/** Logit gradients kept for the way back, in values: 512 MB; beyond that they are computed again. */
+const KEPT_VALUES = 1 << 27;
+
+/**
+ * Gemma's operations for TensorFlow in this process: fused ones in C++ where `wpo-tensorflow install` built them, those
+ * composed from tfjs elsewhere (on a GPU, or with WPO_NATIVE=0). Same values and gradients either way.
+ */
+export const tensorflowKernels = (): Kernels => (nativeOperations() ? fused : composed);
+
+const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
+const nothing = () => tf.zeros([0]);
+
+function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
+  const gain = () => w.value() as tf.Tensor1D; // [H]
+  const [value, inverse] = withNumbers([epsilon], (e) => {
+    const added = residual ?? nothing();
+    const results = pair(run('WpoRmsNorm', [x, gain(), e, added], 2)); // [T, H], [T, 1]
+    if (!residual) added.dispose();
+    return results;
+  });
+  return {
+    value,
+    reads: [x],
+    saved: [inverse],
+    backward(dy: tf.Tensor2D) {
+      const [dx, dw] = run('WpoRmsNormGrad', [dy, x, inverse, gain()], 2);
+      w.accumulate(dw!);
+      return residual ? [dx!, dy.clone()] : [dx!];
+    },
+  };
+}
+
+function rope(x: tf.Tensor3D, rotation: Rotation): Result {
+  const turn = (value: tf.Tensor, direction: 1 | -1) =>
+    withNumbers(
+      [direction],
+      (d) => run('WpoRope', [value, rotation.cos as tf.Tensor, rotation.sin as tf.Tensor, d], 1)[0]!,
+    );
+  return { value: turn(x, 1), reads: [], saved: [], backward: (dy: tf.Tensor3D) => [turn(dy, -1)] };
+}
+
+/** What the softmax of a span is told: queries, lead, window (2³⁰ where there is none), cap (0 where there is none). */
+const spanNumbers = ({ rows, lead, window }: AttentionSpan, cap: number | null) => [
+  rows,
+  lead,
+  Math.min(window, 2 ** 30),
+  cap ?? 0,
+];
+
+const attention = attentionWith({
+  forward: (scores, span, cap) =>
+    withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmax', [scores, n], 1)[0] as tf.Tensor3D),
+  backward: (dp, p, scores, span, cap) =>
+    withNumbers(
+      spanNumbers(span, cap),
+      (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D,
+    ),
+});
+
+function geglu(gate: tf.Tensor2D, up: tf.Tensor2D): Result {
+  return {
+    value: run('WpoGeglu', [gate, up], 1)[0]!,
+    reads: [gate, up],
+    saved: [],
+    backward: (dy: tf.Tensor2D) => run('WpoGegluGrad', [dy, gate, up], 2),
+  };
+}
+
+function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  change('WpoAdd', [a, b]);
+  b.dispose();
+  return a;
+}
+
+function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor2D, count: number): tf.Tensor {
+  const into = total ?? tf.zeros([count, rows.shape[1]]);
+  const at = tf.tensor1d(indices, 'int32');
+  change('WpoAddRows', [into, at, rows]);
+  at.dispose();
+  return into;
+}
+
+/** A chunk of answer rows: where it starts, and −d log p / d raw without the target's part, `[a, V]`, where kept. */
+interface Chunk {
+  readonly start: number;
+  readonly rows: number;
+  readonly dense: tf.Tensor2D | null;
+}
+
+/**
+ * One pass over each row of logits gives log p, both alignment terms and the logits' gradient, which lies where the logits
+ * did. Chunks of it are kept for the way back as long as they fit, and computed again beyond that.
+ *
+ * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
+ * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
+ */
+function answerLogps(
+  hidden: tf.Tensor2D,
+  table: Weight,
+  targets: Int32Array,
+  cap: number | null,
+  train: boolean,
+): AnswerLogps {
+  const answers = hidden.shape[0];
+  const vocabulary = table.shape[0]!;
+  const embedding = () => table.value() as tf.Tensor2D;
+  const perChunk = Math.max(1, Math.floor(CHUNK_VALUES / vocabulary));
+  const slice = (x: tf.Tensor2D, { start, rows }: { start: number; rows: number }) =>
+    rows === answers ? x.clone() : tf.slice(x, [start, 0], [rows, x.shape[1]]);
+
+  /** Terms `[a, 4]` and D `[a, V]` of a chunk. */
+  const compute = (start: number, rows: number) =>
+    tf.tidy(() => {
+      const raw = tf.matMul(slice(hidden, { start, rows }), embedding(), false, true) as tf.Tensor2D; // [a, V]
+      const at = tf.tensor1d(targets.subarray(start, start + rows), 'int32');
+      const [terms] = withNumbers([cap ?? 0], (c) => run('WpoAnswerTerms', [raw, at, c], 1)); // raw becomes D
+      return { terms: terms as tf.Tensor2D, dense: raw };
+    });
+
+  const chunks: Chunk[] = [];
+  const parts: tf.Tensor2D[] = [];
+  for (let start = 0; start < answers; start += perChunk) {
+    const rows = Math.min(perChunk, answers - start);
+    const { terms, dense } = compute(start, rows);
+    const keep = train && (start + rows) * vocabulary <= KEPT_VALUES;
+    if (!keep) dense.dispose();
+    chunks.push({ start, rows, dense: keep ? dense : null });
+    parts.push(terms);
+  }
+  const terms = tf.concat(parts); // [A, 4]
+  tf.dispose(parts);
+  const column = (i: number) => tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answers, 1]), [answers]) as tf.Tensor1D);
+  const [logps, logSumSquares, logMax] = [column(0), column(1), column(2)];
+  const targetSlope = tf.slice(terms, [0, 3], [answers, 1]); // c [A, 1]
+  terms.dispose();
+
+  return {
+    logps,
+    logSumSquares,
+    logMax,
+    backward(dLogps: tf.Tensor1D) {
+      const d = tf.reshape(dLogps, [answers, 1]); // [A, 1]
+      const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h [A, H]
+      const dHidden = chunks.map(({ start, rows, dense }) => {
+        const D = dense ?? denseAgain(start, rows);
+        const dE = tf.tidy(() => tf.matMul(D, tf.neg(slice(scaled, { start, rows })), true, false)); // [V, H]
+        table.accumulate(dE);
+        const through = tf.matMul(D, embedding()); // [a, H]
+        if (!dense) D.dispose();
+        return through;
+      });
+      const at = tf.tensor1d(targets, 'int32');
+      const atTargets = tf.mul(scaled, targetSlope); // [A, H]
+      table.accumulateRows(targets, atTargets);
+      const result = tf.tidy(() => {
+        const own = tf.mul(tf.gather(embedding(), at), targetSlope);
+        return tf.mul(tf.sub(own, tf.concat(dHidden)), d) as tf.Tensor2D;
+      });
+      tf.dispose([d, scaled, at, atTargets, ...dHidden]);
+      return result;
+    },
+    dispose() {
+      tf.dispose(chunks.splice(0).flatMap(({ dense }) => (dense ? [dense] : [])));
+      targetSlope.dispose();
+    },
+  };
+
+  function denseAgain(start: number, rows: number): tf.Tensor2D {
+    const { terms: again, dense } = compute(start, rows);
+    again.dispose();
+    return dense;
+  }
+}
+
+const fused: Kernels = { ...composed, rmsNorm, rope, attention, geglu, sum, addRows, answerLogps };

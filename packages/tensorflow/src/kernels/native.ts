@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+
+/** What tfjs-node's backend offers beyond tfjs: any TensorFlow operation, by name. */
+interface NodeBackend {
+  readonly isUsingGpuDevice: boolean;
+  executeMultipleOutputs(name: string, attributes: readonly [], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
+}
+
+let loaded: boolean | undefined;
+
+/**
+ * Loads the operations in C++ once, and says whether they are there: built by `wpo-tensorflow install`, not turned off by
+ * WPO_NATIVE=0, and on a processor (they are not for GPUs).
+ */
+export function nativeOperations(): boolean {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): boolean {
+  if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow' || backend().isUsingGpuDevice) return false;
+  const require = createRequire(import.meta.url);
+  const folder = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
+  const addon = join(folder, 'lib', 'napi-v8', 'kernels.node');
+  if (!existsSync(addon)) return false; // tfjs-node's own installer leaves none
+  require(addon);
+  return true;
+}
+
+const backend = () => tf.backend() as unknown as NodeBackend;
+
+/** Runs an operation. The results are the caller's, in a `tf.tidy` or not. */
+export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tensor[] {
+  return backend().executeMultipleOutputs(name, [], inputs, outputs);
+}
+
+/** Runs an operation that changes its first input in place. */
+export function change(name: string, inputs: tf.Tensor[]): void {
+  tf.dispose(run(name, inputs, 1));
+}
+
+/** Calls `use` with numbers as a tensor `[n]`, float32, and frees it. */
+export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {
+  const numbers = tf.tensor1d(values as number[], 'float32');
+  try {
+    return use(numbers);
+  } finally {
+    numbers.dispose();
+  }
+}

@@ -1,0 +1,31 @@
+import type * as tf from '@tensorflow/tfjs-core';
+import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
+import { change, nativeOperations, run, withNumbers } from './native';
+
+/** AdamW's update in one pass and in place: no copy of a parameter or of its moments. */
+const fusedUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
+  const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
+  withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, correction, keep], (numbers) =>
+    change('WpoAdamW', [parameter.value(), moments.mean, moments.square, gradient, numbers]),
+  );
+  return moments;
+};
+
+/** For `adamW({ kernel })`: the fused update where there is one, undefined (composed from tfjs) elsewhere. */
+export const tensorflowAdamW = (): AdamWKernel | undefined => (nativeOperations() ? fusedUpdate : undefined);
+
+/** For `train({ norm })`: the L2 norm of all gradients without squaring a copy of any; summed in float64. */
+export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) => Promise<number>) =>
+  nativeOperations() ? fusedNorm : gradientNorm;
+
+async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
+  let total = 0;
+  for (const parameter of parameters) {
+    const gradient = parameter.gradient();
+    if (!gradient) continue;
+    const [sum] = run('WpoSquareSum', [gradient], 1) as [tf.Tensor];
+    total += (sum.dataSync() as Float32Array)[0]!;
+    sum.dispose();
+  }
+  return Math.sqrt(total);
+}
