@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const wpo = 'packages/cli/bin/wpo.mjs';
 
+process.on('SIGINT', () => {}); // the command being run gets it too: it saves and ends, and so does this
+
 /** Runs a script of the repository; ends this one with its status where it fails. */
 function run(script, args = [], stdio = 'inherit') {
   const { status, signal, stdout } = spawnSync(process.execPath, [script, ...args], { cwd: root, stdio });

@@ -1,8 +1,9 @@
-import { copyFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MetricsRow } from '@wpo/trainer';
+import { afterAll } from 'vitest';
 import type { WeighedPair } from '../src/index';
 
 /** PyTorch's values for a fixture model of @wpo/gemma; scripts/make-golden.py made them. */
@@ -22,7 +23,17 @@ export const pairsFile = join(fixtures, 'pairs.jsonl');
 export const modelFolder = join(fixtures, 'tiny');
 export const golden = JSON.parse(readFileSync(join(modelFolder, 'expected.json'), 'utf8')) as Golden;
 
-export const temporaryFolder = () => mkdtempSync(join(tmpdir(), 'wpo-cli-'));
+const temporaryFolders: string[] = [];
+afterAll(() => {
+  for (const folder of temporaryFolders) rmSync(folder, { recursive: true });
+});
+
+/** A new folder, removed after the file's last test. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'wpo-cli-'));
+  temporaryFolders.push(folder);
+  return folder;
+}
 
 /** The fixture's model, moved away from its reference, as a folder of its own. */
 export function policyFolder(): string {
