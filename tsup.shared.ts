@@ -1,7 +1,7 @@
 import { defineConfig, type Options } from 'tsup';
 
 /** ESM and CJS side by side, each with its own declarations. */
-export const library = (entry: string[], more: Options = {}) =>
+export const library = (entry: string[] | Record<string, string>, more: Options = {}) =>
   defineConfig({
     entry,
     format: ['esm', 'cjs'],

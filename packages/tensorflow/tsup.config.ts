@@ -1,3 +1,3 @@
 import { library } from '../../tsup.shared';
 
-export default library(['src/index.ts', 'src/doctor.ts'], { platform: 'node', shims: true });
+export default library({ index: 'src/index.ts', doctor: 'src/doctor.ts', kernels: 'src/kernels/index.ts' }, { platform: 'node', shims: true });

@@ -12,12 +12,36 @@ export interface AdamWOptions {
   readonly epsilon?: number;
   /** Decoupled decay, on the parameters that say `decay`; 0. */
   readonly weightDecay?: number;
+  /** What updates a parameter; composed from tfjs. */
+  readonly kernel?: AdamWKernel;
 }
 
-interface Moments {
+/** Both means of a parameter's gradients, of its shape. */
+export interface Moments {
   mean: tf.Tensor;
   square: tf.Tensor;
 }
+
+/** What an update of any parameter needs to know at a step. */
+export interface AdamWNumbers {
+  /** Every gradient counts times this. */
+  readonly gradientScale: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** lr / (1 − β₁ᵗ). */
+  readonly stepSize: number;
+  /** √(1 − β₂ᵗ). */
+  readonly correction: number;
+  /** 1 − lr·λ, or 1 where the parameter does not decay. */
+  readonly keep: number;
+}
+
+/**
+ * Updates one parameter and its moments, and returns the moments: new ones, the old freed, or the same changed in place,
+ * as a backend's fused kernel does.
+ */
+export type AdamWKernel = (parameter: Parameter, gradient: tf.Tensor, moments: Moments, how: AdamWNumbers) => Moments;
 
 const MEAN = '.exp_avg';
 const SQUARE = '.exp_avg_sq';
@@ -34,31 +58,10 @@ const SQUARE = '.exp_avg_sq';
  * tensors are named `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`.
  */
 export function adamW(options: AdamWOptions = {}): Optimizer {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = options;
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, kernel = composedUpdate } = options;
   checkOptions({ beta1, beta2, epsilon, weightDecay });
   const moments = new Map<string, Moments>();
   let steps = 0;
-
-  function update(parameter: Parameter, gradient: tf.Tensor, learningRate: number, gradientScale: number): void {
-    const state = momentsOf(parameter);
-    const scaled = gradientScale === 1 ? tf.clone(gradient) : tf.mul(gradient, gradientScale);
-    replace(state, 'mean', (m) => tf.add(m, tf.mul(tf.sub(scaled, m), 1 - beta1)));
-    replace(state, 'square', (v) => tf.add(tf.mul(v, beta2), tf.mul(tf.mul(scaled, 1 - beta2), scaled)));
-    scaled.dispose();
-    const stepSize = learningRate / (1 - beta1 ** steps);
-    const correction = Math.sqrt(1 - beta2 ** steps);
-    const change = tf.tidy(() => {
-      const denominator = tf.tidy(() => tf.add(tf.div(tf.sqrt(state.square), correction), epsilon));
-      return tf.div(tf.mul(state.mean, stepSize), denominator);
-    });
-    const keep = parameter.decay ? 1 - learningRate * weightDecay : 1;
-    const next = tf.tidy(() => {
-      const value = parameter.value();
-      return tf.sub(keep === 1 ? value : tf.mul(value, keep), change);
-    });
-    change.dispose();
-    parameter.assign(next);
-  }
 
   function momentsOf(parameter: Parameter): Moments {
     const { name, shape } = parameter;
@@ -83,9 +86,14 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   return {
     step({ parameters, learningRate, gradientScale }: OptimizerStep) {
       steps += 1;
+      const stepSize = learningRate / (1 - beta1 ** steps);
+      const correction = Math.sqrt(1 - beta2 ** steps);
       for (const parameter of parameters) {
         const gradient = parameter.gradient();
-        if (gradient) update(parameter, gradient, learningRate, gradientScale);
+        if (!gradient) continue;
+        const keep = parameter.decay ? 1 - learningRate * weightDecay : 1;
+        const how = { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep };
+        moments.set(parameter.name, kernel(parameter, gradient, momentsOf(parameter), how));
       }
     },
     state: () => ({ step: steps, tensors: namedMoments(moments) }),
@@ -103,10 +111,33 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   };
 }
 
-function replace(state: Moments, key: keyof Moments, next: (old: tf.Tensor) => tf.Tensor): void {
-  const old = state[key];
-  state[key] = tf.tidy(() => next(old));
+function composedUpdate(
+  parameter: Parameter,
+  gradient: tf.Tensor,
+  moments: Moments,
+  { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep }: AdamWNumbers,
+): Moments {
+  const scaled = gradientScale === 1 ? tf.clone(gradient) : tf.mul(gradient, gradientScale);
+  const mean = replace(moments.mean, (m) => tf.add(m, tf.mul(tf.sub(scaled, m), 1 - beta1)));
+  const square = replace(moments.square, (v) => tf.add(tf.mul(v, beta2), tf.mul(tf.mul(scaled, 1 - beta2), scaled)));
+  scaled.dispose();
+  const change = tf.tidy(() => {
+    const denominator = tf.tidy(() => tf.add(tf.div(tf.sqrt(square), correction), epsilon));
+    return tf.div(tf.mul(mean, stepSize), denominator);
+  });
+  const next = tf.tidy(() => {
+    const value = parameter.value();
+    return tf.sub(keep === 1 ? value : tf.mul(value, keep), change);
+  });
+  change.dispose();
+  parameter.assign(next);
+  return { mean, square };
+}
+
+function replace(old: tf.Tensor, next: (old: tf.Tensor) => tf.Tensor): tf.Tensor {
+  const value = tf.tidy(() => next(old));
   old.dispose();
+  return value;
 }
 
 function* namedMoments(moments: ReadonlyMap<string, Moments>): Generator<NamedTensor> {
@@ -144,8 +175,8 @@ async function readMoments(
   for (const [name, { mean, square }] of halves) into.set(name, { mean: mean!, square: square! });
 }
 
-function checkOptions(options: Required<AdamWOptions>): void {
-  const within = (name: keyof AdamWOptions, low: number, high: number) => {
+function checkOptions(options: Required<Omit<AdamWOptions, 'kernel'>>): void {
+  const within = (name: keyof typeof options, low: number, high: number) => {
     const value = options[name];
     if (value >= low && value < high) return;
     throw new RangeError(`AdamW's ${name} must be at least ${low} and below ${high}, found ${value}`);

@@ -1,4 +1,4 @@
-export { type AdamWOptions, adamW } from './adamw';
+export { type AdamWKernel, type AdamWNumbers, type AdamWOptions, adamW, type Moments } from './adamw';
 export type {
   Checkpoint,
   CheckpointStore,

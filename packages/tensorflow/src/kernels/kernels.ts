@@ -68,10 +68,7 @@ const attention = attentionWith({
   forward: (scores, span, cap) =>
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmax', [scores, n], 1)[0] as tf.Tensor3D),
   backward: (dp, p, scores, span, cap) =>
-    withNumbers(
-      spanNumbers(span, cap),
-      (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D,
-    ),
+    withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
 });
 
 function geglu(gate: tf.Tensor2D, up: tf.Tensor2D): Result {
@@ -146,7 +143,8 @@ function answerLogps(
   }
   const terms = tf.concat(parts); // [A, 4]
   tf.dispose(parts);
-  const column = (i: number) => tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answers, 1]), [answers]) as tf.Tensor1D);
+  const column = (i: number) =>
+    tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answers, 1]), [answers]) as tf.Tensor1D);
   const [logps, logSumSquares, logMax] = [column(0), column(1), column(2)];
   const targetSlope = tf.slice(terms, [0, 3], [answers, 1]); // c [A, 1]
   terms.dispose();

@@ -1,0 +1,21 @@
+// Loaded by Node: registers the operations with the TensorFlow that is in the process.
+#include <node_api.h>
+
+namespace wpo {
+void define_norm();
+void define_rope();
+void define_attention();
+void define_geglu();
+void define_head();
+void define_update();
+}  // namespace wpo
+
+extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
+  wpo::define_norm();
+  wpo::define_rope();
+  wpo::define_attention();
+  wpo::define_geglu();
+  wpo::define_head();
+  wpo::define_update();
+  return exports;
+}

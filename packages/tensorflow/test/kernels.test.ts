@@ -1,0 +1,211 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { composed, type Kernels, parameter, type Result } from '@wpo/gemma';
+import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
+import { adamW, gradientNorm } from '@wpo/trainer';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+
+const size = (max: number) => fc.integer({ min: 1, max });
+const seeds = fc.nat(2 ** 30);
+
+/** Normal values from a seed. */
+const normal = (shape: number[], seed: number, spread = 1) => tf.randomNormal(shape, 0, spread, 'float32', seed + 1);
+
+const values = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+
+/** Differences within 2e-5 of the largest value, or of 1, the size of what went in: a few float32 roundings. */
+function expectClose(found: unknown, wanted: unknown, what: string): void {
+  const [a, b] = [values(found), values(wanted)];
+  expect((found as tf.Tensor).shape, what).toEqual((wanted as tf.Tensor).shape);
+  const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+  a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
+}
+
+/** Runs an operation with both kernels, forwards and backwards, and compares all that comes out. */
+function compare(
+  operation: (kernels: Kernels, weight: (shape: number[], seed: number) => ReturnType<typeof parameter>) => Result,
+  seed: number,
+): void {
+  const outcome = (kernels: Kernels) => {
+    const weights: ReturnType<typeof parameter>[] = [];
+    const result = operation(kernels, (shape, at) => {
+      const made = parameter(`w${weights.length}`, normal(shape, seed + at, 0.3), { kernels });
+      weights.push(made);
+      return made;
+    });
+    const dy = normal([...result.value.shape], seed + 99);
+    return { result, inputs: result.backward(dy), gradients: weights.map((w) => w.gradient()) };
+  };
+  const [found, wanted] = [outcome(tensorflowKernels()), outcome(composed)];
+  expectClose(found.result.value, wanted.result.value, 'value');
+  found.inputs.forEach((dx, i) => expectClose(dx, wanted.inputs[i], `gradient of input ${i}`));
+  found.gradients.forEach((dw, i) => expectClose(dw, wanted.gradients[i], `gradient of weight ${i}`));
+}
+
+const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number) => void) =>
+  fc.assert(
+    fc.property(arbitrary, seeds, (value, seed) => {
+      tf.engine().startScope();
+      try {
+        check(value, seed);
+      } finally {
+        tf.engine().endScope();
+      }
+    }),
+    { numRuns: 40 },
+  );
+
+describe('fused operations give what composed ones give, values and gradients', () => {
+  test('they are there: this machine has a compiler and no GPU', () => {
+    expect(nativeOperations()).toBe(true);
+    expect(tensorflowKernels()).not.toBe(composed);
+  });
+
+  test('RMSNorm, with and without a residual', () => {
+    property(fc.record({ rows: size(70), width: size(70), added: fc.boolean() }), ({ rows, width, added }, seed) => {
+      compare((kernels, weight) => {
+        const residual = added ? normal([rows, width], seed + 2) : undefined;
+        return kernels.rmsNorm(normal([rows, width], seed), weight([width], 3), 1e-6, residual);
+      }, seed);
+    });
+  });
+
+  test('rotary embedding', () => {
+    property(fc.record({ heads: size(5), half: size(20), tokens: size(40) }), ({ heads, half, tokens }, seed) => {
+      const positions = Int32Array.from({ length: tokens }, (_, i) => (i * 37) % 8192);
+      compare(
+        (kernels) =>
+          kernels.rope(normal([heads, 2 * half, tokens], seed), kernels.rotation(positions, 2 * half, 10000)),
+        seed,
+      );
+    });
+  });
+
+  test('GeGLU', () => {
+    property(fc.record({ rows: size(70), width: size(90) }), ({ rows, width }, seed) => {
+      compare((kernels) => kernels.geglu(normal([rows, width], seed, 4), normal([rows, width], seed + 1)), seed);
+    });
+  });
+
+  test('attention: groups, windows, caps, keys in two runs', () => {
+    const shapes = fc.record({
+      keyHeads: size(3),
+      group: size(3),
+      width: size(12),
+      prompt: size(40),
+      answer: size(40),
+      window: fc.constantFrom(1, 3, 17, Number.POSITIVE_INFINITY),
+      cap: fc.constantFrom(null, 1, 50),
+    });
+    property(shapes, ({ keyHeads, group, width, prompt, answer, window, cap }, seed) => {
+      const tokens = prompt + 2 * answer; // prompt, an answer of which nothing is asked, and one that does not see it
+      const spans = [
+        { row: 0, rows: prompt, keys: [{ start: 0, length: prompt }], lead: 0, window },
+        { row: prompt, rows: answer, keys: [{ start: prompt, length: answer }], lead: 0, window },
+        {
+          row: prompt + answer,
+          rows: answer,
+          keys: [
+            { start: 0, length: prompt },
+            { start: prompt + answer, length: answer },
+          ],
+          lead: prompt,
+          window,
+        },
+      ];
+      compare(
+        (kernels) =>
+          kernels.attention(
+            normal([keyHeads * group, width, tokens], seed, 2),
+            normal([keyHeads, width, tokens], seed + 1, 2),
+            normal([keyHeads, width, tokens], seed + 2),
+            spans,
+            { scale: 1 / Math.sqrt(width), cap },
+          ),
+        seed,
+      );
+    });
+  });
+
+  test('answer log-probs and alignment terms', () => {
+    const shapes = fc.record({
+      answers: size(30),
+      width: size(20),
+      vocabulary: fc.integer({ min: 2, max: 300 }),
+      cap: fc.constantFrom(null, 3, 30),
+    });
+    property(shapes, ({ answers, width, vocabulary, cap }, seed) => {
+      const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
+      const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
+      const outcome = (kernels: Kernels) => {
+        const table = parameter('table', normal([vocabulary, width], seed), { kernels });
+        const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, cap, true);
+        return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
+      };
+      const [found, wanted] = [outcome(tensorflowKernels()), outcome(composed)];
+      for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
+        expectClose(found[part], wanted[part], part);
+      }
+    });
+  });
+
+  test('sums of gradients, whole and by rows', () => {
+    property(fc.record({ rows: size(60), width: size(60), count: size(30) }), ({ rows, width, count }, seed) => {
+      const indices = Int32Array.from({ length: count }, (_, i) => (seed + i * i) % rows);
+      const outcome = (kernels: Kernels) =>
+        kernels.addRows(
+          kernels.sum(normal([rows, width], seed), normal([rows, width], seed + 1)),
+          indices,
+          normal([count, width], seed + 2),
+          rows,
+        );
+      expectClose(outcome(tensorflowKernels()), outcome(composed), 'sum');
+      const fresh = (kernels: Kernels) => kernels.addRows(null, indices, normal([count, width], seed + 2), rows);
+      expectClose(fresh(tensorflowKernels()), fresh(composed), 'fresh sum');
+    });
+  });
+
+  test('AdamW over several steps, and the gradient norm', async () => {
+    const run = async (fused: boolean) => {
+      const optimizer = adamW({ weightDecay: 0.1, kernel: fused ? tensorflowAdamW() : undefined });
+      const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
+      const norms: number[] = [];
+      for (let step = 0; step < 5; step++) {
+        weights.forEach((w, i) => w.accumulate(normal([...w.shape], 10 * step + i)));
+        norms.push(await (fused ? tensorflowGradientNorm() : gradientNorm)(weights));
+        await optimizer.step({ parameters: weights, learningRate: 1e-2, gradientScale: 0.7 });
+        for (const w of weights) w.zeroGradient();
+      }
+      return { norms, weights, moments: [...optimizer.state().tensors] };
+    };
+    const [found, wanted] = [await run(true), await run(false)];
+    found.norms.forEach((norm, i) => expect(Math.abs(norm / wanted.norms[i]! - 1)).toBeLessThan(1e-6));
+    found.weights.forEach((w, i) => expectClose(w.value(), wanted.weights[i]!.value(), w.name));
+    found.moments.forEach(({ name, tensor }, i) => expectClose(tensor, wanted.moments[i]!.tensor, name));
+  });
+});
+
+describe('NaN passes through, and hostile sizes are refused', () => {
+  const { geglu, rmsNorm, answerLogps } = tensorflowKernels();
+  test('a NaN that goes in comes out', () => {
+    const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
+    expect(values(geglu(x, tf.ones([1, 4])).value)[0]).toBeNaN();
+    expect(values(rmsNorm(x, parameter('w', tf.zeros([4])), 1e-6).value)[1]).toBeNaN();
+    const head = answerLogps(
+      tf.tensor2d([[Number.NaN]]),
+      parameter('e', tf.ones([20, 1])),
+      Int32Array.of(0),
+      30,
+      false,
+    );
+    expect(values(head.logps)[0]).toBeNaN();
+  });
+
+  test('sizes that do not fit are an error, not a read beyond the end', () => {
+    expect(() => geglu(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow('gate and up differ in size');
+    expect(() => rmsNorm(tf.ones([2, 3]), parameter('w', tf.zeros([4])), 1e-6)).toThrow('w or residual does not fit x');
+    const table = parameter('e', tf.ones([20, 1]));
+    expect(() => answerLogps(tf.ones([1, 1]), table, Int32Array.of(20), 30, false)).toThrow('wanted a target below');
+  });
+});
