@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { progress } from '../src/progress';
+import { progress, withProgress } from '../src/progress';
 import { capture } from './capture';
 
 test('without a terminal a line comes each so many counts, and one at the end', () => {
@@ -16,4 +16,31 @@ test('without a terminal and a rhythm, about twenty lines come', () => {
   const shown = progress(terminal, { label: 'weigh', total: 1000 });
   for (let pair = 1; pair <= 1000; pair++) shown.update(pair);
   expect(terminal.err().trimEnd().split('\n')).toHaveLength(20);
+});
+
+test('on a terminal a bar shows count and detail, notes stand above it, and signals are left alone', () => {
+  const terminal = capture();
+  const stderr = Object.assign(terminal.stderr, { isTTY: true, columns: 100 });
+  const listeners = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
+  const shown = progress({ ...terminal, stderr }, { label: 'train', total: 4 });
+  shown.update(1, 'loss 0.6931');
+  expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(listeners);
+  shown.note('held out: loss 0.5');
+  shown.update(4, 'loss 0.5000');
+  shown.stop();
+  shown.stop();
+  expect(terminal.err()).toContain('train ██████░░░░░░░░░░░░░░░░░░ 1/4  loss 0.6931');
+  expect(terminal.err()).toContain('\r\x1b[Kheld out: loss 0.5\n');
+  expect(terminal.err()).toContain(`train ${'█'.repeat(24)} 4/4  loss 0.5000`);
+});
+
+test('a progress is stopped where its work fails', async () => {
+  const terminal = capture();
+  const stderr = Object.assign(terminal.stderr, { isTTY: true });
+  const failing = withProgress({ ...terminal, stderr }, { label: 'weigh', total: 2 }, async (shown) => {
+    shown.update(1);
+    throw new Error('no');
+  });
+  await expect(failing).rejects.toThrow('no');
+  expect(terminal.err().endsWith('\n')).toBe(true); // the bar's line is closed, its timer with it
 });
