@@ -17,14 +17,15 @@ import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
  * @param {object} [options]
  * @param {Variant} [options.variant] left out: the one in place, or else CUDA's where an NVIDIA GPU is
  * @param {string} [options.cache] where the runtime is kept; left out: where the one in place is, or the user's cache folder
+ * @param {string} [options.folder] tfjs-node-gpu's package folder; left out: the one this package sees
  * @param {(line: string) => void} [options.log] a line for each thing that takes time
  * @param {boolean} [options.show] let pip draw its progress on stderr
  * @returns {Promise<{changed: boolean, variant: Variant, runtime: string | undefined, folder: string}>} `runtime` is
  *   undefined where tfjs-node-gpu's own installer had to do
  * @throws {Problem} saying what is missing and how to mend it; what was in place before still is
  */
-export async function install({ variant, cache, log = console.error, show = false } = {}) {
-  const folder = ensurePackage({ log });
+export async function install({ variant, cache, folder: given, log = console.error, show = false } = {}) {
+  const folder = given ?? ensurePackage({ log });
   const placed = linkedRuntime(folder);
   const placedVariant = placed === undefined ? undefined : variantOf(placed);
   const chosen = variant ?? placedVariant ?? (hasNvidia() ? 'gpu' : 'cpu');

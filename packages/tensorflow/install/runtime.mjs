@@ -58,6 +58,7 @@ export async function ensureRuntime(cache, variant, { log, show = false }) {
     log('Unpacking its library and headers');
     await unzip(wheel, placeTensorflow, join(partial, 'deps'));
     nameLibraries(join(partial, 'deps', 'lib'), wheel);
+    rmSync(wheel);
     if (variant === 'gpu') await addCuda(pip, partial, { log, show });
     rmSync(join(partial, 'wheel'), { recursive: true });
     moveInPlace(partial, runtime);
@@ -179,9 +180,7 @@ async function addCuda(pip, partial, { log, show }) {
   const metadata = readFileSync(join(partial, 'deps', 'METADATA'), 'utf8');
   for (const requirement of cudaRequirements(metadata)) {
     log(`Downloading ${requirement} with pip`);
-    const folder = join(partial, 'wheel', requirement.replace(/\W.*/, ''));
-    mkdirSync(folder);
-    const wheel = downloadWheel(pip, requirement, folder, { show });
+    const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
     await unzip(
       wheel,
       (member) => (/^nvidia\/.*\.so[.\d]*$|^nvidia\/.*\/bin\//.test(member) ? member : undefined),

@@ -1,7 +1,7 @@
 // @ts-check
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createInflateRaw } from 'node:zlib';
@@ -29,7 +29,7 @@ export async function unzip(archive, place, folder) {
     for (const entry of await readDirectory(file, archive)) {
       const path = entry.name.endsWith('/') ? undefined : place(entry.name);
       if (path === undefined) continue;
-      if (join('/', path) !== join('/', '.', path) || path.split(/[\\/]/).includes('..')) {
+      if (isAbsolute(path) || path.split('/').includes('..')) {
         throw new Problem(`${archive}: the member ${entry.name} would be written outside ${folder}.`);
       }
       await writeMember(file, archive, entry, join(folder, path));

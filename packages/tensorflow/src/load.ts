@@ -9,12 +9,11 @@ type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
  * Loads tfjs-node-gpu, which registers every kernel and gradient, and makes `tensorflow` the backend of tfjs. TensorFlow's
  * log is kept to errors, unless the variable TF_CPP_MIN_LOG_LEVEL is set.
  *
+ * @param require resolves tfjs-node-gpu; not an import, for those run before anything here could repair or explain
  * @returns tfjs-node-gpu's exports
  * @throws Error naming `npx wpo-tensorflow install` where the native part is missing or broken
  */
-export function loadTensorflow(): TfjsNode {
-  // not an import: those run before anything here could repair or explain
-  const require = createRequire(import.meta.url);
+export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNode {
   repairNode();
   try {
     quietTensorflow(require);

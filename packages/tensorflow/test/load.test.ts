@@ -1,23 +1,22 @@
-import '@wpo/tensorflow';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { tensorflowVersion } from '@wpo/tensorflow';
 import { expect, it } from 'vitest';
+import { loadTensorflow } from '../src/load';
+import { scratch } from './install/scratch';
 
 it('sets the native backend for whoever imports tfjs-core', () => {
   expect(tf.getBackend()).toBe('tensorflow');
+  expect(tensorflowVersion).toMatch(/^2\.\d+\.\d+$/);
 });
 
 it('multiplies matrices and reads the result', () => {
-  const product = tf.matMul(
-    [
-      [1, 2],
-      [3, 4],
-    ],
-    [
-      [5, 6],
-      [7, 8],
-    ],
-  );
-  expect([...product.dataSync()]).toEqual([19, 22, 43, 50]);
+  const a = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+  const b = tf.tensor2d([5, 6, 7, 8], [2, 2]);
+  expect([...tf.matMul(a, b).dataSync()]).toEqual([19, 22, 43, 50]);
 });
 
 it('reads what topk picks, whose kernel calls a function that Node 23 removed', () => {
@@ -31,4 +30,52 @@ it('has gradients registered', () => {
   // d/dx x tanh(x) = tanh(x) + x (1 - tanh(x)^2)
   const t = Math.tanh(1);
   expect([...gradient.dataSync()]).toEqual([0, expect.closeTo(t + 1 - t * t, 6)]);
+});
+
+/** A folder from which tfjs-node-gpu resolves to the given code. */
+function withTfjsNode(code: string): NodeJS.Require {
+  const folder = scratch();
+  const at = join(folder, 'node_modules/@tensorflow/tfjs-node-gpu');
+  mkdirSync(at, { recursive: true });
+  writeFileSync(join(at, 'package.json'), '{"main": "index.js"}');
+  writeFileSync(join(at, 'index.js'), code);
+  return createRequire(join(folder, 'file.js'));
+}
+
+const ADVICE = 'Run `npx wpo-tensorflow install`; `npx wpo-tensorflow doctor` says what is wrong.';
+
+it('names the command that installs what is missing', () => {
+  const finds = () => {
+    throw new Error("Cannot find module '@tensorflow/tfjs-node-gpu/package.json'");
+  };
+  expect(() =>
+    loadTensorflow(Object.assign(finds, { ...createRequire(import.meta.url), resolve: finds as never })),
+  ).toThrow(`@tensorflow/tfjs-node-gpu is not installed. ${ADVICE}`);
+  // tfjs-node's own words, of some lines
+  const missing =
+    "throw new Error('The Node.js native addon module (tfjs_binding.node) can not be found at path: x. \\nPlease')";
+  expect(() => loadTensorflow(withTfjsNode(missing))).toThrow(
+    `TensorFlow is not installed under @tensorflow/tfjs-node-gpu. ${ADVICE}`,
+  );
+  const broken = "throw new Error('libtensorflow_cc.so.2: cannot open shared object file')";
+  expect(() => loadTensorflow(withTfjsNode(broken))).toThrow(
+    `TensorFlow could not be loaded: libtensorflow_cc.so.2: cannot open shared object file. ${ADVICE}`,
+  );
+});
+
+/** Loads the addons as `loadTensorflow` does, in a process of their own. */
+function loadWith(level: string): string {
+  const lib = createRequire(import.meta.url)
+    .resolve('@tensorflow/tfjs-node-gpu/package.json')
+    .replace(/package\.json$/, 'lib/napi-v8/');
+  const code = `for (const name of ['quiet', 'tfjs_binding']) require(${JSON.stringify(lib)} + name + '.node')`;
+  return spawnSync(process.execPath, ['-e', code], {
+    encoding: 'utf8',
+    env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: level },
+  }).stderr;
+}
+
+it('keeps TensorFlow quiet while it loads, and lets it speak where that is asked for', () => {
+  expect(loadWith('2')).toBe('');
+  expect(loadWith('0')).toContain('oneDNN custom operations are on');
 });

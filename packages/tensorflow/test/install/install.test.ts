@@ -1,0 +1,194 @@
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { expect, it, vi } from 'vitest';
+import { install } from '../../install/install.mjs';
+import { describe as explain } from '../../install/problem.mjs';
+import { runtimePath } from '../../install/runtime.mjs';
+import { makeZip } from './make-zip';
+import { scratch } from './scratch';
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+/** A small addon that Node can load, for the compiler below to give out. */
+const real = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json'));
+const loadable = join(real, 'lib/napi-v8/quiet.node');
+
+const METADATA = `Name: tensorflow
+Requires-Dist: nvidia-cublas-cu12<13.0,>=12.5.3.2; extra == "and-cuda"
+Requires-Dist: nvidia-cuda-nvcc-cu12<13.0,>=12.5.82; extra == "and-cuda"
+`;
+
+/**
+ * A package of tfjs-node's shape, an empty cache, and a PATH on which pip and a compiler are as said: each writes a line to
+ * `calls` and does its work by copying.
+ */
+function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails' }) {
+  const root = realpathSync(scratch());
+  const at = (path: string) => join(root, path);
+  for (const path of ['bin', 'package/binding', 'package/scripts']) mkdirSync(at(path), { recursive: true });
+  writeFileSync(at('package/binding/tfjs_backend.cc'), '');
+  writeFileSync(at('package/package.json'), '{"version": "4.22.0"}');
+  writeFileSync(at('calls'), '');
+  writeFileSync(
+    at('wheel'),
+    makeZip([
+      { name: 'tensorflow/libtensorflow_cc.so.2', content: bytes('cc') },
+      { name: 'tensorflow/libtensorflow_framework.so.2', content: bytes('framework') },
+      { name: 'tensorflow/include/tensorflow/c/c_api.h', content: bytes('header') },
+      { name: 'tensorflow/python/tf.py', content: bytes('python') },
+      { name: 'tensorflow-2.21.0.dist-info/METADATA', content: bytes(METADATA) },
+      // as in CUDA's own wheels, of which the one here takes the place too
+      { name: 'nvidia/cublas/lib/libcublas.so.12', content: bytes('cublas') },
+      { name: 'nvidia/cublas/include/cublas.h', content: bytes('cublas header') },
+    ]),
+  );
+  const tool = (name: string, does: string) => {
+    writeFileSync(
+      at(`bin/${name}`),
+      `#!/bin/sh\n[ "$1" = --version ] && exit 0\ncase "$*" in *"pip --version") exit 0;; esac\n` +
+        `echo "${name} $*" >> ${at('calls')}\n${does}\n`,
+    );
+    chmodSync(at(`bin/${name}`), 0o755);
+  };
+  const after = (flag: string) => `while [ "$1" != ${flag} ]; do shift; done`;
+  if (tools.pip === 'works') tool('python3', `${after('--dest')}; /bin/cp ${at('wheel')} "$2/tensorflow-2.21.0.whl"`);
+  if (tools.pip === 'fails') tool('python3', 'echo "ERROR: no index" >&2; exit 1');
+  if (tools.compiler === 'works') tool('g++', `${after('-o')}; /bin/cp ${loadable} "$2"`);
+  if (tools.compiler === 'fails') tool('g++', 'echo "tfjs_backend.cc:1: error: no" >&2; exit 1');
+  vi.stubEnv('PATH', at('bin'));
+  vi.stubEnv('CXX', '');
+  return {
+    folder: at('package'),
+    cache: at('cache'),
+    at,
+    calls: () => readFileSync(at('calls'), 'utf8').split('\n').slice(0, -1),
+    install: (variant: 'cpu' | 'gpu' = 'cpu') =>
+      install({ folder: at('package'), cache: at('cache'), variant, log: () => {} }),
+  };
+}
+
+const problem = (run: Promise<unknown>) => run.then(() => 'no problem', explain);
+
+it('unpacks what is needed of the wheel, builds the addon and leads the package to both', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'works' });
+  const done = await bench.install();
+  const runtime = runtimePath(bench.cache, 'cpu');
+  expect(done).toEqual({ changed: true, variant: 'cpu', runtime, folder: bench.folder });
+  expect(readFileSync(join(bench.folder, 'deps/lib/libtensorflow.so'), 'utf8')).toBe('cc');
+  expect(readFileSync(join(bench.folder, 'deps/lib/libtensorflow_framework.so'), 'utf8')).toBe('framework');
+  expect(readFileSync(join(bench.folder, 'deps/include/tensorflow/c/c_api.h'), 'utf8')).toBe('header');
+  expect(existsSync(join(bench.folder, 'lib/napi-v8/tfjs_binding.node'))).toBe(true);
+  expect(readdirSync(runtime).filter((name) => !name.startsWith('addon-'))).toEqual(['deps']);
+  expect(bench.calls()[0]).toContain('--only-binary=:all:');
+  expect(bench.calls()[0]).toMatch(/ tensorflow-cpu==2\.21\.0$/);
+});
+
+it('puts CUDA’s libraries where the CUDA build looks for them, at the versions that it names', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'works' });
+  const { runtime } = await bench.install('gpu');
+  expect(readFileSync(join(runtime!, 'deps/nvidia/cublas/lib/libcublas.so.12'), 'utf8')).toBe('cublas');
+  expect(existsSync(join(runtime!, 'deps/nvidia/cublas/include'))).toBe(false);
+  const asked = bench.calls().filter((call) => call.startsWith('python3'));
+  expect(asked.map((call) => call.split(' ').at(-1))).toEqual([
+    'tensorflow==2.21.0',
+    'nvidia-cublas-cu12<13.0,>=12.5.3.2',
+    'nvidia-cuda-nvcc-cu12<13.0,>=12.5.82',
+  ]);
+});
+
+it('calls no tool again once all is in place, for this project or another of the same user', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'works' });
+  await bench.install();
+  const before = bench.calls();
+  expect((await bench.install()).changed).toBe(false);
+  mkdirSync(bench.at('second/binding'), { recursive: true });
+  writeFileSync(bench.at('second/binding/tfjs_backend.cc'), '');
+  const second = await install({ folder: bench.at('second'), cache: bench.cache, variant: 'cpu', log: () => {} });
+  expect(second.changed).toBe(true);
+  expect(existsSync(bench.at('second/lib/napi-v8/tfjs_binding.node'))).toBe(true);
+  expect(bench.calls()).toEqual(before);
+});
+
+it('keeps to the build and the cache that are in place unless told otherwise', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'works' });
+  await bench.install('gpu');
+  expect(await install({ folder: bench.folder, log: () => {} })).toEqual({
+    changed: false,
+    variant: 'gpu',
+    runtime: runtimePath(bench.cache, 'gpu'),
+    folder: bench.folder,
+  });
+});
+
+it('says what pip said, and leaves neither half a runtime nor a changed package', async () => {
+  const bench = workbench({ pip: 'fails', compiler: 'works' });
+  const text = await problem(bench.install());
+  expect(text).toContain('pip could not download tensorflow-cpu==2.21.0.\nERROR: no index');
+  expect(text).toContain('  - see that `python3 -m pip download');
+  expect(readdirSync(bench.cache)).toEqual([]);
+  expect(readdirSync(bench.folder).sort()).toEqual(['binding', 'package.json', 'scripts']);
+});
+
+it('names the compiler to install before it downloads anything', async () => {
+  const bench = workbench({ pip: 'works' });
+  const text = await problem(bench.install());
+  expect(text).toContain('There is no C++ compiler here');
+  expect(text).toContain('  - Debian, Ubuntu: `apt-get install g++`');
+  expect(bench.calls()).toEqual([]);
+});
+
+it('says what the compiler said, keeps the runtime, and needs no second download', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'fails' });
+  expect(await problem(bench.install())).toContain(
+    'g++ could not build tfjs_binding.node:\ntfjs_backend.cc:1: error: no',
+  );
+  expect(readdirSync(runtimePath(bench.cache, 'cpu'))).toEqual(['deps']);
+  expect(existsSync(join(bench.folder, 'lib'))).toBe(false);
+  await problem(bench.install());
+  expect(bench.calls().filter((call) => call.startsWith('python3'))).toHaveLength(1);
+});
+
+it('falls back on the package’s own installer without pip, and spares the file it shares with a store', async () => {
+  const bench = workbench({ compiler: 'works' });
+  const store = bench.at('store.json');
+  linkSync(join(bench.folder, 'package.json'), store);
+  // as tfjs-node's does, this one rewrites package.json in place
+  writeFileSync(
+    join(bench.folder, 'scripts/install.js'),
+    `const fs = require('fs');
+     fs.writeFileSync('package.json', JSON.stringify(process.argv.slice(2)));
+     fs.mkdirSync('lib/napi-v8', { recursive: true });
+     fs.writeFileSync('lib/napi-v8/tfjs_binding.node', '');`,
+  );
+  const said: string[] = [];
+  const options = {
+    folder: bench.folder,
+    cache: bench.cache,
+    variant: 'cpu',
+    log: (line: string) => said.push(line),
+  } as const;
+  expect(await install(options)).toEqual({ changed: true, variant: 'cpu', runtime: undefined, folder: bench.folder });
+  expect(said).toEqual([expect.stringMatching(/^Warning: There is no pip here .* TensorFlow is 2\.9\.1 of 2022\.$/)]);
+  expect(readFileSync(join(bench.folder, 'package.json'), 'utf8')).toBe('["cpu","download"]');
+  expect(readFileSync(store, 'utf8')).toBe('{"version": "4.22.0"}');
+  expect((await install(options)).changed).toBe(false);
+});
+
+it('names pip where the package’s own installer fails too', async () => {
+  const bench = workbench({ compiler: 'works' });
+  writeFileSync(join(bench.folder, 'scripts/install.js'), "console.error('no host'); process.exit(1);");
+  const text = await problem(bench.install());
+  expect(text).toContain('There is no pip here to download TensorFlow 2.21.0 with.');
+  expect(text).toContain('own installer failed:\nno host');
+  expect(text).toContain('`apt-get install python3-pip`');
+});
