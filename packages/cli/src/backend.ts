@@ -1,8 +1,23 @@
+import type { Kernels } from '@wpo/gemma';
+import type { AdamWKernel, TrainOptions } from '@wpo/trainer';
 import { fromInput } from './errors';
+
+/** What a command computes with. */
+export interface Backend {
+  readonly kernels: Kernels;
+  /** Undefined where the composed update is the one to use. */
+  readonly adamW: AdamWKernel | undefined;
+  readonly norm: TrainOptions['norm'];
+}
 
 /**
  * Puts TensorFlow under tfjs. Not a plain import, since `wpo --help` and a wrong config need no TensorFlow.
  *
  * @throws {UserError} saying how to install it, where it is not there
  */
-export const loadBackend = (): Promise<unknown> => fromInput(() => import('@wpo/tensorflow'));
+export const loadBackend = (): Promise<Backend> =>
+  fromInput(async () => {
+    await import('@wpo/tensorflow'); // first: the kernels are made for the backend that it sets
+    const { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } = await import('@wpo/tensorflow/kernels');
+    return { kernels: tensorflowKernels(), adamW: tensorflowAdamW(), norm: tensorflowGradientNorm() };
+  });

@@ -21,14 +21,14 @@ export interface LoadedModel {
 }
 
 /**
- * @param options how the policy keeps activations
+ * @param options the kernels to compute with, and which activations the policy keeps
  * @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2
  */
-export const loadModel = (folder: string, options: PolicyOptions = {}): Promise<LoadedModel> =>
+export const loadModel = (folder: string, options: PolicyOptions): Promise<LoadedModel> =>
   fromInput(async () => {
     const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
     try {
-      const policy = gemmaPolicy(await loadWeights(config, checkpoint), options);
+      const policy = gemmaPolicy(await loadWeights(config, checkpoint, options), options);
       const [embedding] = policy.parameters;
       return {
         folder,

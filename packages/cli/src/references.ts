@@ -1,5 +1,6 @@
 import { precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
+import type { Backend } from './backend';
 import { hashModel, type LoadedModel, loadModel } from './model';
 import type { RunPairs } from './pairs';
 import { withProgress } from './progress';
@@ -16,6 +17,7 @@ export interface References {
 export interface ReferenceOptions {
   readonly config: RunConfig;
   readonly pairs: RunPairs;
+  readonly backend: Backend;
   /** Keeps log-probs between runs. */
   readonly folder: RunFolder;
   readonly terminal: Terminal;
@@ -31,27 +33,28 @@ export interface ReferenceOptions {
 export async function loadWithReferences(
   options: ReferenceOptions,
 ): Promise<{ readonly model: LoadedModel; readonly references: References }> {
-  const { config } = options;
+  const { config, backend } = options;
   const referenceFolder = config.ref_model_name_or_path;
   if (!config.precompute_ref_log_probs) {
-    const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path);
+    const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path, backend);
     const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs);
-    return { model: await loadPolicy(config), references: { train: ask, held: ask } };
+    return { model: await loadPolicy(options), references: { train: ask, held: ask } };
   }
   if (referenceFolder === undefined) {
-    const model = await loadPolicy(config);
+    const model = await loadPolicy(options);
     return { model, references: await precompute(model, options) };
   }
-  const reference = await loadModel(referenceFolder);
+  const reference = await loadModel(referenceFolder, backend);
   const references = await precompute(reference, options);
   reference.dispose();
-  return { model: await loadPolicy(config), references };
+  return { model: await loadPolicy(options), references };
 }
 
-const loadPolicy = ({ model_name_or_path, gradient_checkpointing: again }: RunConfig) =>
-  loadModel(model_name_or_path, {
-    activationCheckpointing: again === 'auto' ? 'auto' : again ? 'always' : 'never',
-  });
+function loadPolicy({ config, backend }: ReferenceOptions): Promise<LoadedModel> {
+  const again = config.gradient_checkpointing;
+  const activationCheckpointing = again === 'auto' ? 'auto' : again ? 'always' : 'never';
+  return loadModel(config.model_name_or_path, { ...backend, activationCheckpointing });
+}
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
   const { pairs, folder, terminal, signal } = options;

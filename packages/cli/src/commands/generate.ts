@@ -1,6 +1,6 @@
 import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
-import { type Gemma2, generateTokens } from '@wpo/gemma';
+import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { loadBackend } from '../backend';
 import { fromInput, UserError } from '../errors';
 import { loadModel } from '../model';
@@ -39,13 +39,13 @@ export async function generate(given: GenerateArguments, terminal: Terminal = pr
   const prompts = await promptsOf(given);
   const text = await fromInput(() => loadTokenizerFolder(given.model));
   const encoded = prompts.map((prompt) => encode(prompt, text, given));
-  await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(given.model);
+  const backend = await loadBackend();
+  const { policy, stopIds, dispose } = await loadModel(given.model, backend);
   const endOfTurn = given.raw ? undefined : text.tokenizer.tokenId('<end_of_turn>');
   const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
   const write = (part: string) => void terminal.stdout.write(part);
   for (const [i, promptIds] of encoded.entries()) {
-    const options = { ...given, seed: given.seed + i, stopIds: stops };
+    const options = { ...given, seed: given.seed + i, stopIds: stops, kernels: backend.kernels };
     const answer = await answerTo(promptIds, policy.model, text, options, given.json ? () => {} : write);
     write(given.json ? `${JSON.stringify(answer)}\n` : '\n');
   }
@@ -73,7 +73,7 @@ async function answerTo(
   promptIds: readonly number[],
   model: Gemma2,
   { tokenizer }: TokenizerFolder,
-  options: GenerateArguments & { readonly stopIds: readonly number[] },
+  options: GenerateOptions,
   show: (part: string) => void,
 ): Promise<Generated> {
   const ids: number[] = [];

@@ -35,7 +35,7 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     return 0;
   }
   const pairs = await readRunPairs(config, terminal);
-  await loadBackend();
+  const backend = await loadBackend();
   await writeConfig(folder, config);
   const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
   say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
@@ -48,12 +48,20 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     return stop.status();
   };
   try {
-    const { model, references } = await loadWithReferences({ config, pairs, folder, terminal, signal: stop.signal });
+    const { model, references } = await loadWithReferences({
+      config,
+      pairs,
+      backend,
+      folder,
+      terminal,
+      signal: stop.signal,
+    });
     const optimizer = adamW({
       beta1: config.adam_beta1,
       beta2: config.adam_beta2,
       epsilon: config.adam_epsilon,
       weightDecay: config.weight_decay,
+      kernel: backend.adamW,
     });
     const { step, totalSteps, ...result } = await runTraining({
       policy: model.policy,
@@ -68,6 +76,7 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
       ...pairsOf(config, pairs, references),
       ...filesOf(config, folder),
       ...shown.callbacks,
+      norm: backend.norm,
       fingerprint: await fingerprintOf(config, pairs),
       resume,
       signal: stop.signal,

@@ -3,7 +3,7 @@ import type { EncodedPair } from '@wpo/data';
 import type { GemmaPolicy } from '@wpo/gemma';
 import { type Alignment, answerScores, sumLogps, wpoLoss, wpoWeights } from '@wpo/loss';
 import { padAnswers, precomputeReference, type ReferenceLogps } from '@wpo/trainer';
-import { loadBackend } from '../backend';
+import { type Backend, loadBackend } from '../backend';
 import { UserError } from '../errors';
 import { formatHistogram, histogram } from '../histogram';
 import { loadModel } from '../model';
@@ -57,11 +57,11 @@ type Scores = Readonly<Record<Alignment, number>>;
 export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
   const read = await pairReader(given.model, terminal, given);
   const { pairs } = await read(given.pairs);
-  await loadBackend();
+  const backend = await loadBackend();
   const weights: number[] = [];
   await writeWholeFile(given.out, async (append) => {
-    const references = given.ref === undefined ? undefined : await referencesBy(given.ref, pairs, terminal);
-    const model = await loadModel(given.model);
+    const references = given.ref === undefined ? undefined : await referencesBy(given.ref, pairs, backend, terminal);
+    const model = await loadModel(given.model, backend);
     await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
       for (const [i, pair] of pairs.entries()) {
         const weighed = await weighPair(model.policy, pair, given, references?.[i]);
@@ -77,8 +77,8 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
 }
 
 /** The reference is run first and freed, so that one model is in memory at a time. */
-async function referencesBy(folder: string, pairs: readonly EncodedPair[], terminal: Terminal) {
-  const { policy, dispose } = await loadModel(folder);
+async function referencesBy(folder: string, pairs: readonly EncodedPair[], backend: Backend, terminal: Terminal) {
+  const { policy, dispose } = await loadModel(folder, backend);
   const values = await withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
     precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
   );
