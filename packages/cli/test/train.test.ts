@@ -43,7 +43,7 @@ test('a run with held-out pairs is evaluated before and after, and says so', asy
   expect(evaluations[0]!['eval_rewards/margins']).toBeCloseTo(0, 6); // the policy is its own reference still
   expect(evaluations[0]!.eval_loss).toBeCloseTo(Math.LN2 * evaluations[0]!['eval_wpo/weight']!, 6);
   expect(terminal.out()).toContain('Training on 12 pairs, 4 held out');
-  expect(terminal.out()).toMatch(/reward accuracy +0\.000 → \d\.\d{3} {2}\(before → after/);
+  expect(terminal.out()).toMatch(/reward accuracy +\d\.\d{3} → \d\.\d{3} {2}\(before → after/);
   const saved = JSON.parse(readFileSync(join(folder, 'run', 'model', 'config.json'), 'utf8'));
   expect(saved.dtype).toBe('bfloat16');
 });
