@@ -1,0 +1,184 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { setUp } from '../scripts/setup.mjs';
+import { programs } from './code-blocks';
+
+// What a user gets: tarballs as they would be published, installed by npm into empty projects outside this repository.
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const NAMES = ['loss', 'data', 'gemma', 'trainer', 'tensorflow', 'cli'];
+const LONG = 300_000; // a first download may be slow
+
+const folder = mkdtempSync(join(tmpdir(), 'wpo-packed-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const tarball = (name: string) => {
+  const file = readdirSync(join(folder, 'tarballs')).find((found) => found.startsWith(`wpo-${name}-`));
+  return join(folder, 'tarballs', file!);
+};
+
+beforeAll(async () => {
+  await setUp({ quiet: true, declarations: true });
+  const { packageManager } = readJson(join(root, 'package.json')) as { packageManager: string };
+  // pnpm puts versions where the workspace has `workspace:^`; npm's own pack would leave them as they are
+  const packing = ['-r', '--filter', './packages/*', 'pack', '--pack-destination', join(folder, 'tarballs')];
+  run('npx', ['-y', packageManager, ...packing], root);
+  expect(readdirSync(join(folder, 'tarballs'))).toHaveLength(NAMES.length);
+}, LONG);
+
+describe.each(NAMES)('@wpo/%s as packed', (name) => {
+  test('passes publint and attw', () => {
+    const bin = (tool: string, ...args: string[]) => run(join(root, 'node_modules/.bin', tool), args, folder);
+    bin('publint', '--strict', tarball(name));
+    // TypeScript's node10 resolution, which TypeScript 6 deprecates, knows no `exports` and so no entry but the first
+    bin('attw', '--profile', 'node16', tarball(name));
+  });
+});
+
+describe('@wpo/loss alone, in an empty project', () => {
+  let project: string;
+  beforeAll(() => {
+    const { version } = readJson(join(root, 'node_modules/@tensorflow/tfjs/package.json')) as { version: string };
+    project = emptyProject('alone');
+    npmInstall(project, tarball('loss'), `@tensorflow/tfjs@${version}`);
+  }, LONG);
+
+  test('pulls no native module', () => {
+    const files = readdirSync(join(project, 'node_modules'), { recursive: true, encoding: 'utf8' });
+    expect(files).toContain(join('@wpo', 'loss', 'dist', 'index.js'));
+    expect(files.filter((path) => path.endsWith('.node') || path.endsWith('.gyp'))).toEqual([]);
+    expect(readdirSync(join(project, 'node_modules/@tensorflow')).filter((name) => name.includes('node'))).toEqual([]);
+    expect(readdirSync(join(project, 'node_modules/@wpo'))).toEqual(['loss']);
+  });
+
+  test("runs its README's example on TensorFlow.js's own CPU backend", () => {
+    const [example] = programs(join(project, 'node_modules/@wpo/loss/README.md'));
+    writeFileSync(join(project, 'example.mjs'), `${example!.code}\nconsole.log('backend', tf.getBackend());\n`);
+    const output = run(process.execPath, ['--no-addons', 'example.mjs'], project);
+    const value = (metric: string) =>
+      [...output.matchAll(new RegExp(`'${metric}': (\\S+?),?\\s`, 'g'))].map(([, number]) => Number(number));
+    expect(value('rewards/margins')).toHaveLength(2);
+    expect(value('rewards/margins')[0]).toBe(0);
+    expect(value('rewards/margins')[1]).toBeGreaterThan(0);
+    expect(value('rewards/accuracies')[1]).toBe(1);
+    expect(output).toContain('backend cpu');
+  });
+
+  test('is the same by import and by require', () => {
+    const names = 'console.log(JSON.stringify(Object.keys(loss).sort()))';
+    const imported = script(project, 'names.mjs', `import * as loss from '@wpo/loss'; ${names}`);
+    const required = script(project, 'names.cjs', `const loss = require('@wpo/loss'); ${names}`);
+    expect(JSON.parse(imported)).toContain('wpoLoss');
+    expect(required).toBe(imported);
+  });
+});
+
+describe('all packages, in an empty project', () => {
+  let project: string;
+  const manifest = (name: string) =>
+    readJson(join(project, 'node_modules/@wpo', name, 'package.json')) as {
+      readonly version: string;
+      readonly dependencies?: Readonly<Record<string, string>>;
+      readonly exports: Readonly<Record<string, string | Record<'import' | 'require', { types: string }>>>;
+    };
+  /** Every entry, as `@wpo/gemma/node`; package.json apart. */
+  const entries = () =>
+    NAMES.flatMap((name) =>
+      Object.keys(manifest(name).exports)
+        .filter((path) => path !== './package.json')
+        .map((path) => `@wpo/${name}${path.slice(1)}`),
+    );
+  beforeAll(() => {
+    project = emptyProject('all');
+    npmInstall(project, ...NAMES.map(tarball));
+  }, LONG);
+
+  test('are one of each, which depend on each other by version', () => {
+    for (const name of NAMES) {
+      expect(existsSync(join(project, 'node_modules/@wpo', name, 'node_modules/@wpo'))).toBe(false);
+      for (const [dependency, range] of Object.entries(manifest(name).dependencies ?? {})) {
+        if (dependency.startsWith('@wpo/')) expect(range).toBe(`^${manifest(dependency.slice(5)).version}`);
+      }
+    }
+  });
+
+  test('say how to put TensorFlow in place, and do it by that command', () => {
+    const load =
+      "import('@wpo/tensorflow').then((m) => console.log(m.tensorflowVersion), (e) => console.log(e.message))";
+    expect(script(project, 'load.mjs', load)).toContain('npx wpo-tensorflow install');
+    run('npx', ['wpo-tensorflow', 'install'], project);
+    expect(script(project, 'load.mjs', load)).toMatch(/^\d+\.\d+\.\d+$/);
+  });
+
+  test('load every entry, the same by import and by require', () => {
+    const wanted = JSON.stringify(entries());
+    const imported = script(
+      project,
+      'names.mjs',
+      `const all = {}; for (const entry of ${wanted}) all[entry] = Object.keys(await import(entry)).sort();
+       console.log(JSON.stringify(all));`,
+    );
+    const required = script(
+      project,
+      'names.cjs',
+      `const all = {}; for (const entry of ${wanted}) all[entry] = Object.keys(require(entry)).sort();
+       console.log(JSON.stringify(all));`,
+    );
+    expect(JSON.parse(required)).toEqual(JSON.parse(imported));
+    for (const names of Object.values(JSON.parse(imported) as Record<string, string[]>)) {
+      expect(names.length).toBeGreaterThan(0);
+    }
+  });
+
+  test('give TypeScript the types of every entry, for modules of both kinds', () => {
+    const imports = entries().map((entry, i) => `import * as m${i} from '${entry}';`);
+    // an entry without types would be an error under `strict`
+    const uses = entries().map((_, i) => `export const keys${i} = Object.keys(m${i});`);
+    for (const file of ['user.mts', 'user.cts']) writeFileSync(join(project, file), [...imports, ...uses].join('\n'));
+    const options = ['--noEmit', '--strict', '--skipLibCheck', '--module', 'node20', '--target', 'es2022'];
+    run(join(root, 'node_modules/.bin/tsc'), [...options, 'user.mts', 'user.cts'], project);
+  });
+
+  test('answer a prompt from the command line', () => {
+    const model = join(root, 'packages/gemma/test/fixtures/golden/tiny');
+    const answer = run('npx', ['wpo', 'generate', '--model', model, '--prompt', 'Hi', '--json'], project);
+    expect((JSON.parse(answer) as { completion_ids: number[] }).completion_ids.length).toBeGreaterThan(0);
+  });
+});
+
+function emptyProject(name: string): string {
+  const project = join(folder, name);
+  mkdirSync(project);
+  writeFileSync(join(project, 'package.json'), '{ "private": true }');
+  return project;
+}
+
+function npmInstall(project: string, ...what: string[]): void {
+  // tfjs-node-gpu's own installer finds no host, as on a closed network: nothing is fetched that is not from npm
+  const env = { TFJS_NODE_BASE_URI: 'http://127.0.0.1:9/' };
+  run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...what], project, env);
+}
+
+function script(project: string, file: string, code: string): string {
+  writeFileSync(join(project, file), code);
+  return run(process.execPath, [file], project).trim();
+}
+
+/** Runs a program as from a shell of its own: without what npm, pnpm and vitest tell the programs that they run. */
+function run(program: string, args: readonly string[], cwd: string, more: NodeJS.ProcessEnv = {}): string {
+  const own =
+    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD|NODE_ENV|NODE_PATH|VITEST)/i;
+  const env = { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name))), ...more };
+  const { status, error, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8' });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} exited with ${status}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+function readJson(path: string): unknown {
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
