@@ -2,15 +2,44 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
 import { Problem } from './problem.mjs';
 import { makePartial, moveInPlace } from './runtime.mjs';
 
-const FLAGS = ['-std=c++17', '-O2', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8'];
-// by way of the package's folder, so that it is found from a bundle in dist too
+const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
+// by way of the package's folder, so that they are found from a bundle in dist too
 const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
+const KERNELS = fileURLToPath(new URL('../native', import.meta.url));
+
+const CC = 'libtensorflow_cc.so.2';
+const FRAMEWORK = 'libtensorflow_framework.so.2';
+
+/** @typedef {{name: string, sources: string[], flags: string[], libraries: string[]}} Addon */
+
+/**
+ * @param {string} binding tfjs-node-gpu's folder of sources
+ * @returns {Record<'tfjs' | 'quiet' | 'kernels', Addon>}
+ */
+const addons = (binding) => ({
+  tfjs: { name: 'tfjs_binding.node', sources: sourcesIn(binding), flags: ['-O2'], libraries: [CC, FRAMEWORK] },
+  quiet: { name: 'quiet.node', sources: [QUIET], flags: ['-O2', '-ldl'], libraries: [] },
+  kernels: {
+    name: 'kernels.node',
+    sources: sourcesIn(KERNELS),
+    // loops over exp and tanh become vector code only where none of them may set errno or trap
+    flags: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden'],
+    libraries: [FRAMEWORK],
+  },
+});
+
+/** @param {string} folder */
+const sourcesIn = (folder) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.cc'))
+    .sort()
+    .map((name) => join(folder, name));
 
 /** What to do where there is no C++ compiler. */
 export const COMPILER_MENDS = [
@@ -40,13 +69,14 @@ export function findCompiler(runner = run, env = process.env) {
 export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node');
 
 /**
- * Builds tfjs-node's addon against a runtime, and beside it one that quiets TensorFlow, unless the runtime has them already.
- * They speak Node-API, so one build serves every version of Node; and its headers come from the npm package
- * `node-api-headers`, so Node's own are not needed.
+ * Builds tfjs-node's addon against a runtime, and beside it the one that quiets TensorFlow and the one with its fused
+ * operations, unless the runtime has them already. They speak Node-API, so one build serves every version of Node; and its
+ * headers come from the npm package `node-api-headers`, so Node's own are not needed.
  * @param {string} sources tfjs-node-gpu's package folder
  * @param {string} runtime
  * @param {{log: (line: string) => void}} options
- * @returns {string} the folder that holds `napi-v8/tfjs_binding.node` and `napi-v8/quiet.node`
+ * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`, `quiet.node` and, where it could be built,
+ *   `kernels.node`
  * @throws {Problem} where there is no compiler, or it fails
  */
 export function ensureAddon(sources, runtime, { log }) {
@@ -61,15 +91,14 @@ export function ensureAddon(sources, runtime, { log }) {
   try {
     const folder = join(partial, 'napi-v8');
     mkdirSync(folder);
-    const tfjs = ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => join(binding, name));
-    build(
-      compiler,
-      tfjs,
-      runtime,
-      ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'],
-      join(folder, 'tfjs_binding.node'),
-    );
-    build(compiler, [QUIET], runtime, [], join(folder, 'quiet.node'));
+    const { tfjs, quiet, kernels } = addons(binding);
+    build(compiler, tfjs, runtime, folder);
+    build(compiler, quiet, runtime, folder);
+    try {
+      build(compiler, kernels, runtime, folder);
+    } catch (error) {
+      log(`Warning: training will be slower: ${/** @type {Error} */ (error).message}`);
+    }
     moveInPlace(partial, target);
   } finally {
     rmSync(partial, { recursive: true, force: true });
@@ -79,24 +108,23 @@ export function ensureAddon(sources, runtime, { log }) {
 
 /**
  * @param {string} compiler
- * @param {string[]} sources
+ * @param {Addon} addon
  * @param {string} runtime
- * @param {string[]} libraries names in the runtime's `deps/lib`
- * @param {string} addon the path to write
+ * @param {string} folder where it goes
  */
-function build(compiler, sources, runtime, libraries, addon) {
+function build(compiler, { name, sources, flags, libraries }, runtime, folder) {
   const deps = join(runtime, 'deps');
   const done = run(compiler, [
     ...FLAGS,
     ...['-I', nodeHeaders(), '-I', join(deps, 'include')],
     ...sources,
-    ...['-o', addon],
-    ...libraries.map((name) => join(deps, 'lib', name)),
-    ...['-Wl,-rpath,$ORIGIN/../../deps/lib', '-ldl'],
+    ...['-o', join(folder, name)],
+    ...libraries.map((library) => join(deps, 'lib', library)),
+    ...flags,
   ]);
   if (done.ok) return;
-  throw new Problem(`${compiler} could not build ${basename(addon)}:\n${tail(done.output)}`, [
-    'g++ 9, clang 10 and later are known to build it: set the variable CXX to choose another compiler',
+  throw new Problem(`${compiler} could not build ${name}:\n${tail(done.output)}`, [
+    'g++ 12 and clang 14 and later are known to build it: set the variable CXX to choose another compiler',
   ]);
 }
 
@@ -110,7 +138,12 @@ function nodeHeaders() {
  * @param {string} binding
  */
 function fingerprint(binding) {
-  const hash = createHash('sha256').update(JSON.stringify(FLAGS)).update(readFileSync(QUIET));
-  for (const name of readdirSync(binding).sort()) hash.update(name).update(readFileSync(join(binding, name)));
+  const hash = createHash('sha256').update(
+    JSON.stringify([FLAGS, Object.values(addons(binding)).map(({ flags }) => flags)]),
+  );
+  hash.update(readFileSync(QUIET));
+  for (const folder of [binding, KERNELS]) {
+    for (const name of readdirSync(folder).sort()) hash.update(name).update(readFileSync(join(folder, name)));
+  }
   return hash.digest('hex').slice(0, 12);
 }

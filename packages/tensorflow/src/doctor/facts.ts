@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { findCompiler } from '../../install/addon.mjs';
 import { run } from '../../install/command.mjs';
 import { linkedRuntime } from '../../install/layout.mjs';
@@ -23,6 +23,8 @@ export interface Facts {
         /** Which build; undefined where tfjs-node's own installer chose. */
         variant: 'cpu' | 'gpu' | undefined;
         usesGpu: boolean;
+        /** Whether the fused operations in C++ were built. */
+        fused: boolean;
         /** Speed of a float32 matrix product. */
         gflops: number;
         path: string;
@@ -53,6 +55,8 @@ export function gatherFacts(): Facts {
   };
 }
 
+const FUSED = 'lib/napi-v8/kernels.node';
+
 function tensorflow(): Facts['tensorflow'] {
   const folder = findPackage();
   if (folder === undefined) return { state: 'no package' };
@@ -61,7 +65,7 @@ function tensorflow(): Facts['tensorflow'] {
   const found = probe();
   return 'error' in found
     ? { state: 'broken', error: found.error, path }
-    : { state: 'works', ...found, variant: variantOf(path), path };
+    : { state: 'works', ...found, variant: variantOf(path), fused: existsSync(join(folder, FUSED)), path };
 }
 
 function gpus(): string[] {

@@ -58,9 +58,9 @@ function tensorflow({ tensorflow: found, tools }: Facts): DoctorCheck {
       return check(name, false, `in ${found.path}, and does not work: ${found.error}`, repairing(found.path));
     case 'works': {
       const build = found.variant === undefined ? '' : `, ${found.variant === 'gpu' ? 'CUDA' : 'CPU'} build`;
+      const fused = found.fused ? ', fused operations' : '';
       const speed = `matrix products at ${found.gflops} GFLOP/s`;
-      const mend = found.version === TENSORFLOW ? undefined : `${INSTALL} puts ${TENSORFLOW} in its place`;
-      return check(name, true, `${found.version}${build}, ${speed}, in ${found.path}`, mend);
+      return check(name, true, `${found.version}${build}${fused}, ${speed}, in ${found.path}`, improving(found));
     }
   }
 }
@@ -71,6 +71,12 @@ function installing({ pip, compiler }: Facts['tools']): string {
     ...(compiler === undefined ? [`install a C++ compiler (${COMPILER_MENDS.join('; ')})`] : []),
   ];
   return [...first, `run ${INSTALL}`].join(', then ');
+}
+
+function improving({ version, fused, path }: Extract<Facts['tensorflow'], { state: 'works' }>): string | undefined {
+  if (version !== TENSORFLOW) return `${INSTALL} puts ${TENSORFLOW} in its place`;
+  if (fused) return undefined;
+  return `for faster training: install g++ 12 or later, then rm -r '${path}'/addon-* and run ${INSTALL}`;
 }
 
 const repairing = (path: string) =>

@@ -4,7 +4,15 @@ import { formatDoctor, judge } from '../../src/doctor/report';
 
 const healthy: Facts = {
   node: { version: '22.11.0', platform: 'linux-x64' },
-  tensorflow: { state: 'works', version: '2.21.0', variant: 'cpu', usesGpu: false, gflops: 210, path: '/c/tf' },
+  tensorflow: {
+    state: 'works',
+    version: '2.21.0',
+    variant: 'cpu',
+    usesGpu: false,
+    fused: true,
+    gflops: 210,
+    path: '/c/tf',
+  },
   tools: { pip: 'python3 -m pip', compiler: 'g++' },
   gpus: [],
   processor: { model: 'Xeon', cores: 8, instructions: ['avx2', 'avx512f'] },
@@ -23,7 +31,11 @@ it('finds nothing wrong with a machine that has all', () => {
     ok: true,
     checks: [
       { name: 'Node', ok: true, found: '22.11.0 on linux-x64' },
-      { name: 'TensorFlow', ok: true, found: '2.21.0, CPU build, matrix products at 210 GFLOP/s, in /c/tf' },
+      {
+        name: 'TensorFlow',
+        ok: true,
+        found: '2.21.0, CPU build, fused operations, matrix products at 210 GFLOP/s, in /c/tf',
+      },
       { name: 'Devices', ok: true, found: 'CPU (no NVIDIA GPU here)' },
       { name: 'Processor', ok: true, found: '8 x Xeon (avx2 avx512f)' },
       { name: 'Threads', ok: true, found: '8 of 8 cores' },
@@ -65,6 +77,15 @@ it('takes tfjs-node’s old TensorFlow for sound, and says what would be better'
   expect(find({ tensorflow }, 'TensorFlow')).toMatchObject({
     ok: true,
     mend: 'npx wpo-tensorflow install puts 2.21.0 in its place',
+  });
+});
+
+it('says what compiler the fused operations need where they were not built', () => {
+  const tensorflow = { ...healthy.tensorflow, fused: false } as Facts['tensorflow'];
+  expect(find({ tensorflow }, 'TensorFlow')).toMatchObject({
+    ok: true,
+    found: '2.21.0, CPU build, matrix products at 210 GFLOP/s, in /c/tf',
+    mend: expect.stringContaining('install g++ 12 or later'),
   });
 });
 

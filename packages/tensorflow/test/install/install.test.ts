@@ -32,7 +32,7 @@ Requires-Dist: nvidia-cuda-nvcc-cu12<13.0,>=12.5.82; extra == "and-cuda"
  * A package of tfjs-node's shape, an empty cache, and a PATH on which pip and a compiler are as said: each writes a line to
  * `calls` and does its work by copying.
  */
-function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails' }) {
+function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails' | 'is old' }) {
   const root = realpathSync(scratch());
   const at = (path: string) => join(root, path);
   for (const path of ['bin', 'package/binding', 'package/scripts']) mkdirSync(at(path), { recursive: true });
@@ -65,6 +65,12 @@ function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails
   if (tools.pip === 'fails') tool('python3', 'echo "ERROR: no index" >&2; exit 1');
   if (tools.compiler === 'works') tool('g++', `${after('-o')}; /bin/cp ${loadable} "$2"`);
   if (tools.compiler === 'fails') tool('g++', 'echo "tfjs_backend.cc:1: error: no" >&2; exit 1');
+  if (tools.compiler === 'is old') {
+    tool(
+      'g++',
+      `case "$*" in *kernels.node*) echo "head.cc:27:1: error: bad target" >&2; exit 1;; esac; ${after('-o')}; /bin/cp ${loadable} "$2"`,
+    );
+  }
   vi.stubEnv('PATH', at('bin'));
   vi.stubEnv('CXX', '');
   return {
@@ -156,6 +162,16 @@ it('says what the compiler said, keeps the runtime, and needs no second download
   expect(existsSync(join(bench.folder, 'lib'))).toBe(false);
   await problem(bench.install());
   expect(bench.calls().filter((call) => call.startsWith('python3'))).toHaveLength(1);
+});
+
+it('does without the fused operations where the compiler cannot build them, and says so', async () => {
+  const bench = workbench({ pip: 'works', compiler: 'is old' });
+  const said: string[] = [];
+  await install({ folder: bench.folder, cache: bench.cache, variant: 'cpu', log: (line) => said.push(line) });
+  expect(said.at(-1)).toMatch(
+    /^Warning: training will be slower: g\+\+ could not build kernels\.node:\nhead\.cc:27:1: error/,
+  );
+  expect(readdirSync(join(bench.folder, 'lib/napi-v8')).sort()).toEqual(['quiet.node', 'tfjs_binding.node']);
 });
 
 it('falls back on the package’s own installer without pip, and spares the file it shares with a store', async () => {
