@@ -28,7 +28,7 @@ export async function install({ variant, cache, folder: given, log = console.err
   const folder = given ?? ensurePackage({ log });
   const placed = linkedRuntime(folder);
   const placedVariant = placed === undefined ? undefined : variantOf(placed);
-  const chosen = variant ?? placedVariant ?? (hasNvidia() ? 'gpu' : 'cpu');
+  const chosen = variant ?? placedVariant ?? (hasGpu() ? 'gpu' : 'cpu');
   const home = cache ?? (placed && placedVariant ? dirname(placed) : defaultCache());
 
   if (!existsSync(runtimePath(home, chosen))) {
@@ -48,12 +48,9 @@ export async function install({ variant, cache, folder: given, log = console.err
   return { changed, variant: chosen, runtime, folder };
 }
 
-/**
- * Whether an NVIDIA GPU is here.
- * @param {typeof run} [runner]
- */
-export function hasNvidia(runner = run) {
-  return existsSync('/dev/nvidia0') || runner('nvidia-smi', ['-L']).ok;
+/** Whether a GPU is here that a build of TensorFlow can use. */
+function hasGpu() {
+  return process.arch === 'x64' && (existsSync('/dev/nvidia0') || run('nvidia-smi', ['-L']).ok);
 }
 
 function whyNoWheel() {

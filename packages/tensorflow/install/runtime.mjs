@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Problem } from './problem.mjs';
-import { downloadWheel, findPip, TENSORFLOW } from './wheels.mjs';
+import { downloadWheel, findPip, TENSORFLOW, tensorflowRequirement } from './wheels.mjs';
 import { unzip } from './zip.mjs';
 
 /** @typedef {'cpu' | 'gpu'} Variant */
@@ -46,13 +46,13 @@ export const variantOf = (runtime) =>
 export async function ensureRuntime(cache, variant, { log, show = false }) {
   const runtime = runtimePath(cache, variant);
   if (existsSync(runtime)) return runtime;
+  const requirement = tensorflowRequirement(variant);
   const pip = findPip();
   if (!pip) throw new Problem('There is no pip here to download TensorFlow with.', PIP_MENDS);
 
   const partial = makePartial(cache, runtime);
   try {
     checkDisk(cache, variant);
-    const requirement = `tensorflow${variant === 'cpu' ? '-cpu' : ''}==${TENSORFLOW}`;
     log(`Downloading ${requirement} with pip`);
     const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
     log('Unpacking its library and headers');

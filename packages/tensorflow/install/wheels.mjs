@@ -10,25 +10,35 @@ export const TENSORFLOW = '2.21.0';
 /** The wheel of any CPython serves, since none of its Python code runs; this one is asked for whatever Python is here. */
 const PYTHON = '3.11';
 
-/** pip's name of the platforms TensorFlow's wheels are made for, by Node's. */
-const PLATFORMS = { 'linux-x64': ['manylinux_2_27_x86_64'], 'linux-arm64': ['manylinux_2_27_aarch64'] };
+/** pip's name of the processors that TensorFlow's wheels are made for, by Node's of platform and processor. */
+const PLATFORMS = { 'linux-x64': 'x86_64', 'linux-arm64': 'aarch64' };
 
 /**
- * pip's platform names for a machine, or undefined where there is no wheel to take a library from.
+ * pip's platform names for a machine, TensorFlow's own first and then older ones that CUDA's wheels carry; undefined where
+ * there is no wheel to take a library from.
  * @param {string} [machine] Node's platform and architecture, e.g. `linux-x64`
  * @returns {string[] | undefined}
  */
 export function wheelPlatforms(machine = `${process.platform}-${process.arch}`) {
   const found = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (machine)];
-  // CUDA's own wheels carry older manylinux names
-  return (
-    found && [
-      ...found,
-      ...found.flatMap((name) =>
-        ['2_17', '2014'].map((glibc) => name.replace('_2_27', glibc === '2014' ? glibc : `_${glibc}`)),
-      ),
-    ]
-  );
+  return found === undefined ? undefined : ['_2_27', '_2_17', '2014'].map((glibc) => `manylinux${glibc}_${found}`);
+}
+
+/**
+ * What pip is asked for.
+ * @param {'cpu' | 'gpu'} variant
+ * @param {string} [architecture] Node's name of it
+ * @returns {string}
+ * @throws {Problem} where there is no such build
+ */
+export function tensorflowRequirement(variant, architecture = process.arch) {
+  // for ARM there is one build, and that without CUDA
+  if (architecture !== 'x64' && variant === 'gpu') {
+    throw new Problem(`There is no CUDA build of TensorFlow ${TENSORFLOW} for ${architecture}.`, [
+      'take the CPU build: `--variant cpu`',
+    ]);
+  }
+  return `${architecture === 'x64' && variant === 'cpu' ? 'tensorflow-cpu' : 'tensorflow'}==${TENSORFLOW}`;
 }
 
 /**
