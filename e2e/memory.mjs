@@ -1,0 +1,67 @@
+// node e2e/memory.mjs MODEL PAIRS STEPS EVERY
+//
+// Trains as `wpo train` does, evaluating and saving on the way, and prints what memory holds, a JSON line each EVERY steps:
+// `tensors` and `tensor_bytes` as TensorFlow.js counts them, `resident_bytes` of the whole process. On the built packages.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { epochOrder } from '../packages/data/dist/index.js';
+import { loadPairs, loadTokenizerFolder } from '../packages/data/dist/node.js';
+import { gemmaPolicy, loadWeights } from '../packages/gemma/dist/index.js';
+import { openSafetensors, readModelFolder, writeSafetensors } from '../packages/gemma/dist/node.js';
+import '../packages/tensorflow/dist/index.js';
+import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '../packages/tensorflow/dist/kernels.js';
+import { adamW, precomputeReference, train } from '../packages/trainer/dist/index.js';
+import { fileCheckpoints, metricsFile } from '../packages/trainer/dist/node.js';
+
+const [model, file, steps, every] = process.argv.slice(2);
+
+const encoding = { ...(await loadTokenizerFolder(model)), maxLength: 384, maxPromptLength: 256 };
+const { pairs } = await loadPairs(file, encoding);
+const { config, checkpoint } = await readModelFolder(model);
+const kernels = tensorflowKernels();
+const policy = gemmaPolicy(await loadWeights(config, checkpoint, { kernels }), { kernels });
+await checkpoint.close();
+const reference = await precomputeReference({ policy, pairs });
+
+const folder = mkdtempSync(join(tmpdir(), 'wpo-memory-'));
+try {
+  await train({
+    policy,
+    pairs,
+    reference,
+    optimizer: adamW({ kernel: tensorflowAdamW() }),
+    norm: tensorflowGradientNorm(),
+    order: (epoch) => epochOrder(pairs.length, 0, epoch),
+    learningRate: 1e-4,
+    maxSteps: Number(steps),
+    gradientAccumulationSteps: 2,
+    evaluation: { pairs: pairs.slice(0, 4), reference: reference.slice(0, 4) },
+    evalSteps: Number(every),
+    saveSteps: Number(every),
+    metrics: metricsFile(join(folder, 'metrics.jsonl')),
+    checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 1 }),
+    onStep({ step }) {
+      if (step % Number(every) !== 0) return;
+      const { numTensors: tensors, numBytes } = tf.memory();
+      const line = { step, tensors, tensor_bytes: numBytes, resident_bytes: process.memoryUsage.rss() };
+      console.log(JSON.stringify(line));
+    },
+  });
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+function writeTensors(path, tensors) {
+  const toWrite = ({ name, tensor }) => ({ name, shape: tensor.shape, dtype: 'F32', data: () => tensor.data() });
+  return writeSafetensors(path, Array.from(tensors, toWrite));
+}
+
+async function* readTensors(path) {
+  const stored = await openSafetensors(path);
+  for (const name of stored.names()) {
+    yield { name, tensor: tf.tensor(await stored.read(name), stored.info(name).shape) };
+  }
+  await stored.close();
+}

@@ -1,0 +1,24 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, expect, test } from 'vitest';
+import { setUp } from '../scripts/setup.mjs';
+
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const fixtures = at('../packages/gemma/test/fixtures/golden');
+
+beforeAll(() => setUp({ quiet: true })); // memory.mjs runs the built packages
+
+// 500 steps of the demo's model, and resident memory: docs/parity.md says how, and what came of it.
+test('sixty steps, evaluations and checkpoints leave no tensor behind', () => {
+  const args = [at('memory.mjs'), `${fixtures}/tiny`, `${fixtures}/pairs.jsonl`, '60', '10'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { step: number; tensors: number; tensor_bytes: number });
+  expect(lines.map(({ step }) => step)).toEqual([10, 20, 30, 40, 50, 60]);
+  // 46 parameters and AdamW's two moments of each
+  expect(lines.map(({ tensors }) => tensors)).toEqual(Array(6).fill(3 * 46));
+  expect(new Set(lines.map((line) => line.tensor_bytes)).size).toBe(1);
+});
