@@ -101,14 +101,18 @@ export function parseRowText(text: string, at: Place): PreferenceRow {
       {
         found: `text that is not JSON (${error instanceof Error ? error.message : String(error)})`,
         wanted: 'one JSON object',
-        mend: /\b(NaN|Infinity)\b/.test(text)
-          ? 'JSON has no NaN or Infinity: write null, or leave the field out.'
-          : 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.',
+        mend: jsonMend(text),
       },
       { cause: error },
     );
   }
   return parseRow(value, at);
+}
+
+function jsonMend(text: string): string {
+  if (text.startsWith('\ufeff')) return 'A byte-order mark stands in front, as where files were joined: remove it.';
+  if (/\b(NaN|Infinity)\b/.test(text)) return 'JSON has no NaN or Infinity: write null, or leave the field out.';
+  return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
 }
 
 function promptTurns(row: Fields, at: Place): readonly Message[] | undefined {

@@ -108,7 +108,13 @@ describe('lines', () => {
     }
   });
 
-  it('skip a row over the size limit without keeping its bytes', async () => {
+  it('name a byte-order mark that joined files left in the middle', async () => {
+    const error = await failure(`${row('a')}\n\ufeff${row('b')}\n`);
+    expect(error.line).toBe(2);
+    expect(error.mend).toContain('A byte-order mark stands in front');
+  });
+
+  it('skip a row over the size limit and go on after it', async () => {
     const text = `${row('a')}\n${row('x'.repeat(100_000))}\n${row('b')}\n`;
     const { found, skipped } = await read(text, { onBadRow: 'skip', maxRowBytes: 100 }, 1000);
     expect(found).toEqual([
@@ -220,6 +226,12 @@ describe('a JSON array', () => {
   ])('%s cannot be trusted, skipping or not', async (_, text, line, found) => {
     for (const onBadRow of ['error', 'skip'] as const)
       expect(await failure(text, { onBadRow })).toMatchObject({ line, found });
+  });
+
+  it('counts line ends inside a text, wrong as they are there', async () => {
+    const { found, skipped } = await read(`[{"prompt": "q\n\nq"},\n${row('a')}]`, { onBadRow: 'skip' });
+    expect(skipped.map(({ line }) => line)).toEqual([1]);
+    expect(found).toEqual([['a', 4]]);
   });
 
   it('that a format asks for must be one', async () => {

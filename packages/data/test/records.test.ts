@@ -218,7 +218,7 @@ describe('bad rows', () => {
   it.each([
     ['{"prompt": "a", "chosen": "b"', 'Write each row as one complete JSON object'],
     ['{"prompt": "a", "weight": NaN}', 'JSON has no NaN or Infinity'],
-    ['\ufeff{}', 'Write each row as one complete JSON object'],
+    ['\ufeff{}', 'A byte-order mark stands in front'],
   ])('that are not JSON: %s', (text, mend) => {
     const error = thrown(() => parseRowText(text, at));
     expect(error).toBeInstanceOf(RowError);
