@@ -9,7 +9,7 @@ import { unzip } from './zip.mjs';
 /** @typedef {'cpu' | 'gpu'} Variant */
 
 /** Disk space an installation needs at its peak, in bytes: the wheels, and what is unpacked from them. */
-export const DISK_NEEDED = { cpu: 1.6e9, gpu: 9e9 };
+export const DISK_NEEDED = { cpu: 1.6e9, gpu: 7e9 };
 
 /**
  * The folder shared by all of a user's projects.
@@ -183,7 +183,7 @@ async function addCuda(pip, partial, { log, show }) {
     const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
     await unzip(
       wheel,
-      (member) => (/^nvidia\/.*\.so[.\d]*$|^nvidia\/.*\/bin\//.test(member) ? member : undefined),
+      (member) => (/^nvidia\/.*(\.so[.\d]*$|\/bin\/|\/nvvm\/)/.test(member) ? member : undefined),
       join(partial, 'deps'),
     );
     rmSync(wheel);

@@ -85,6 +85,7 @@ async function readDirectory(file, archive) {
       method: directory.readUInt16LE(p + 10),
       packed: directory.readUInt32LE(p + 20),
       size: directory.readUInt32LE(p + 24),
+      executable: ((directory.readUInt32LE(p + 38) >>> 16) & 0o100) !== 0,
       offset: directory.readUInt32LE(p + 42),
     });
     p += 46 + nameLength + directory.readUInt16LE(p + 30) + directory.readUInt16LE(p + 32);
@@ -95,7 +96,7 @@ async function readDirectory(file, archive) {
 /**
  * @param {import('node:fs/promises').FileHandle} file
  * @param {string} archive
- * @param {{name: string, method: number, packed: number, size: number, offset: number}} entry
+ * @param {{name: string, method: number, packed: number, size: number, executable: boolean, offset: number}} entry
  * @param {string} path
  */
 async function writeMember(file, archive, entry, path) {
@@ -112,7 +113,7 @@ async function writeMember(file, archive, entry, path) {
     entry.packed === 0
       ? Readable.from([])
       : createReadStream(archive, { start, end: start + entry.packed - 1, highWaterMark: 1 << 20 });
-  const out = createWriteStream(path);
+  const out = createWriteStream(path, { mode: entry.executable ? 0o777 : 0o666 });
   await (entry.method === DEFLATED ? pipeline(packed, createInflateRaw(), out) : pipeline(packed, out));
   if (out.bytesWritten !== entry.size) {
     throw new Problem(`${archive}: ${entry.name} gave ${out.bytesWritten} bytes where ${entry.size} were promised.`);

@@ -6,6 +6,7 @@ export interface Member {
   content: Uint8Array;
   /** Deflated unless said so. */
   stored?: boolean;
+  executable?: boolean;
 }
 
 /** A zip archive by PKWARE's APPNOTE.TXT 4.3, checksums left at zero. */
@@ -13,7 +14,7 @@ export function makeZip(members: Member[], comment = ''): Buffer {
   const local: Buffer[] = [];
   const directory: Buffer[] = [];
   let offset = 0;
-  for (const { name, content, stored = false } of members) {
+  for (const { name, content, stored = false, executable = false } of members) {
     const packed = stored ? Buffer.from(content) : deflateRawSync(content);
     const encoded = Buffer.from(name);
     const common = Buffer.alloc(26);
@@ -24,6 +25,7 @@ export function makeZip(members: Member[], comment = ''): Buffer {
     common.writeUInt16LE(encoded.length, 22);
     const head = Buffer.concat([Buffer.from('PK\x03\x04'), common, encoded, packed]);
     const tail = Buffer.alloc(14);
+    tail.writeUInt32LE((executable ? 0o100755 : 0o100644) * 2 ** 16, 6);
     tail.writeUInt32LE(offset, 10);
     directory.push(Buffer.concat([Buffer.from('PK\x01\x02\x14\0', 'latin1'), common, tail, encoded]));
     local.push(head);

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fc, test as prop } from '@fast-check/vitest';
@@ -46,6 +46,17 @@ prop.prop([
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+it('keeps a program a program', async () => {
+  const folder = scratch();
+  const members = [
+    { name: 'bin/ptxas', content: bytes('program'), executable: true },
+    { name: 'lib.so', content: bytes('library') },
+  ];
+  await unzip(archive(folder, makeZip(members)), (name) => name, folder);
+  expect(statSync(join(folder, 'bin/ptxas')).mode & 0o100).toBe(0o100);
+  expect(statSync(join(folder, 'lib.so')).mode & 0o100).toBe(0);
 });
 
 it('refuses an archive that was cut short, and says so', async () => {
