@@ -2,12 +2,15 @@ import { TrainingError } from './errors';
 import type { MicroBatch } from './micro-batch';
 import { type PairSource, pairAt } from './pairs';
 import { type Cursor, nextStep, type Plan } from './plan';
+import type { TokenPair } from './policy';
 import { lookUpReference, type Reference } from './reference';
 
 export interface DrawOptions {
   readonly pairs: PairSource;
   readonly order?: (epoch: number) => ArrayLike<number>;
   readonly reference: Reference;
+  /** Runs a step's pairs in packs of at most so many tokens instead of micro-batches. */
+  readonly maxTokensPerPack?: number;
 }
 
 /** The micro-batches of a step, and where the step after it starts. */
@@ -17,7 +20,10 @@ export interface Drawn {
 }
 
 /** Fetches the pairs of the step at a cursor, with their reference's log-probs. */
-export function pairDrawer({ pairs, order, reference }: DrawOptions, plan: Plan): (cursor: Cursor) => Promise<Drawn> {
+export function pairDrawer(
+  { pairs, order, reference, maxTokensPerPack }: DrawOptions,
+  plan: Plan,
+): (cursor: Cursor) => Promise<Drawn> {
   let epoch = -1;
   let indices: ArrayLike<number> = [];
   const at = (position: number) => (order ? indices[position]! : position);
@@ -30,12 +36,32 @@ export function pairDrawer({ pairs, order, reference }: DrawOptions, plan: Plan)
       }
     }
     const { microBatches, after } = nextStep(plan, cursor);
+    const named = microBatches.map((positions) =>
+      positions.map(at).map((index) => ({ index, pair: pairAt(pairs, index) })),
+    );
     const batches: MicroBatch[] = [];
-    for (const positions of microBatches) {
-      const batch = positions.map(at);
-      const drawn = batch.map((index) => pairAt(pairs, index));
-      batches.push({ pairs: drawn, references: await lookUpReference(reference, batch, drawn) });
+    for (const batch of maxTokensPerPack ? packsOf(named.flat(), maxTokensPerPack) : named) {
+      const drawn = batch.map(({ pair }) => pair);
+      const indices = batch.map(({ index }) => index);
+      batches.push({ pairs: drawn, references: await lookUpReference(reference, indices, drawn) });
     }
     return { microBatches: batches, after };
   };
+}
+
+/** Cuts a step's pairs, in order, into runs of at most `most` tokens; a longer pair goes by itself. */
+function packsOf<P extends { readonly pair: TokenPair }>(drawn: readonly P[], most: number): P[][] {
+  const packs: P[][] = [];
+  let left = 0;
+  for (const one of drawn) {
+    const { prompt, chosen, rejected } = one.pair;
+    const tokens = prompt.length + chosen.length + rejected.length;
+    if (tokens > left) {
+      packs.push([]);
+      left = most;
+    }
+    packs.at(-1)!.push(one);
+    left -= tokens;
+  }
+  return packs;
 }

@@ -25,6 +25,11 @@ export interface TrainingOptions {
   readonly batchSize?: number;
   /** 1. */
   readonly gradientAccumulationSteps?: number;
+  /**
+   * Runs a step's pairs in packs of at most so many tokens, prompts counted once, whatever its micro-batches: fuller
+   * products where pairs are short, the same gradient but for rounding. A longer pair goes by itself.
+   */
+  readonly maxTokensPerPack?: number;
   /** `lr_scheduler_type`; linear. */
   readonly schedule?: ScheduleType;
   /** Share of all steps, rounded up; 0. */

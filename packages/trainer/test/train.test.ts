@@ -69,6 +69,26 @@ test('eight steps of training are those of PyTorch: metrics, clipping, schedule,
   expectRow((await evaluate({ ...goldenOptions, policy, reference, batchSize: 3 }))!, golden.evaluation);
 });
 
+test.each([1, 20, 30, 1000])('packs of at most %i tokens train as micro-batches do', async (maxTokensPerPack) => {
+  const plain = await goldenRun();
+  const sizes: number[] = [];
+  const policy = toyPolicy(golden.vocab, golden.table, golden.bias);
+  const { forward } = policy;
+  const tokensOf = ({ prompt, chosen, rejected }: TokenPair) => prompt.length + chosen.length + rejected.length;
+  const watched = {
+    ...policy,
+    forward(pairs: readonly TokenPair[], options: { readonly train: boolean }) {
+      const tokens = pairs.reduce((total, pair) => total + tokensOf(pair), 0);
+      if (options.train && pairs.length > 1) expect(tokens).toBeLessThanOrEqual(maxTokensPerPack);
+      if (options.train) sizes.push(pairs.length);
+      return forward(pairs, options);
+    },
+  };
+  await goldenRun({ policy: watched, maxTokensPerPack });
+  expect(distance(policy.values()['table.weight']!, plain.policy.values()['table.weight']!)).toBeLessThan(1e-5);
+  expect(Math.max(...sizes)).toBe({ 1: 1, 20: 2, 30: 3, 1000: 4 }[maxTokensPerPack]);
+});
+
 test('a row over several steps holds the mean loss of its steps, the means of its pairs, and the last step’s rate', async () => {
   const { rows } = await goldenRun({ loggingSteps: 3 });
   expect(rows.map((row) => row.step)).toEqual([3, 6, 8]);
