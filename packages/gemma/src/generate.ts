@@ -1,56 +1,86 @@
 import { createCache } from './cache';
 import { block, embedding, type Gemma2, type KeyValues, readout } from './model';
 import { composed, type Kernels, type Value } from './ops/kernels';
-import { continueSequence, layOut, type Sequence } from './pack';
+import { layOut, type Sequence, wholeSequence } from './pack';
 import { checkSampling, type SamplingOptions, sampleToken, seededRandom } from './sample';
 import { Tape } from './tape';
 
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens to write at most. Default 256. */
   readonly maxNewTokens?: number;
-  /** Seeds the draws; the same seed writes the same answer. Default 0. */
+  /** Seeds the draws; the same seed writes the same answer, beside whatever other prompts. Default 0. */
   readonly seed?: number;
   /** Ids that end the answer; default the config's eos ids. The one met is part of the answer, as in transformers. */
   readonly stopIds?: readonly number[];
   readonly kernels?: Kernels;
 }
 
-/** Continues `prompt` (ids `[T]`, T ≥ 1) token by token, keeping keys and values of what is behind. */
-export async function* generateTokens(
+/** A token of an answer as it is written. */
+export interface WrittenToken {
+  /** Which prompt it answers. */
+  readonly prompt: number;
+  readonly token: number;
+}
+
+/**
+ * Continues prompts (ids `[T]` each, T ≥ 1) side by side, a token of each at a time, keeping keys and values of what is
+ * behind. A finished answer leaves the others to go on. Each prompt draws from a generator of its own, seeded alike.
+ */
+export async function* generateBatchTokens(
   model: Gemma2,
-  prompt: ArrayLike<number>,
-  {
-    maxNewTokens = 256,
-    seed = 0,
-    stopIds = model.config.eosTokenIds,
-    kernels = composed,
-    ...sampling
-  }: GenerateOptions = {},
-): AsyncGenerator<number, void> {
+  prompts: readonly ArrayLike<number>[],
+  options: GenerateOptions = {},
+): AsyncGenerator<WrittenToken, void> {
+  const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenIds, kernels = composed, ...sampling } = options;
   checkSampling(sampling);
-  if (prompt.length === 0) throw new Error('generate: the prompt has no tokens; start it with the <bos> token');
-  const random = seededRandom(seed);
-  const cache = createCache(kernels);
+  for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
+  const randoms = prompts.map(() => seededRandom(seed));
+  const cache = createCache(
+    kernels,
+    prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)),
+  );
   try {
-    let next = Int32Array.from(prompt);
-    for (let written = 0, seen = 0; written < maxNewTokens; written++) {
-      const logits = await readLogits(model, kernels, continueSequence(seen, next), cache);
-      seen += next.length;
-      const token = sampleToken(logits, sampling, random);
-      yield token;
-      if (stopIds.includes(token)) return;
-      next = Int32Array.of(token);
+    let open = prompts.map((ids, sequence) => ({ sequence, ids }));
+    for (let written = 0; written < maxNewTokens && open.length > 0; written++) {
+      const logits = await readLogits(model, kernels, cache.next(open), cache);
+      const { vocabSize } = model.config;
+      const next: typeof open = [];
+      for (const [row, { sequence }] of open.entries()) {
+        const own = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+        const token = sampleToken(own, sampling, randoms[sequence]!);
+        yield { prompt: sequence, token };
+        if (!stopIds.includes(token)) next.push({ sequence, ids: [token] });
+      }
+      open = next;
     }
   } finally {
     cache.dispose();
   }
 }
 
+/** Continues one prompt, token by token. */
+export async function* generateTokens(
+  model: Gemma2,
+  prompt: ArrayLike<number>,
+  options?: GenerateOptions,
+): AsyncGenerator<number, void> {
+  for await (const { token } of generateBatchTokens(model, [prompt], options)) yield token;
+}
+
+/** The whole answers' ids, in order of the prompts; a stop id is included where one ended an answer. */
+export async function generateBatch(
+  model: Gemma2,
+  prompts: readonly ArrayLike<number>[],
+  options?: GenerateOptions,
+): Promise<number[][]> {
+  const answers: number[][] = prompts.map(() => []);
+  for await (const { prompt, token } of generateBatchTokens(model, prompts, options)) answers[prompt]!.push(token);
+  return answers;
+}
+
 /** The whole answer's ids, a stop id included where one ended it. */
 export async function generate(model: Gemma2, prompt: ArrayLike<number>, options?: GenerateOptions): Promise<number[]> {
-  const ids: number[] = [];
-  for await (const id of generateTokens(model, prompt, options)) ids.push(id);
-  return ids;
+  return (await generateBatch(model, [prompt], options))[0]!;
 }
 
 /** Logits `[T, V]` of every position of one sequence, row-major: for comparing models, not for long text. */
@@ -59,7 +89,7 @@ export async function sequenceLogits(
   ids: ArrayLike<number>,
   kernels: Kernels = composed,
 ): Promise<Float32Array> {
-  return readLogits(model, kernels, continueSequence(0, Int32Array.from(ids), ids.length));
+  return readLogits(model, kernels, wholeSequence(Int32Array.from(ids)));
 }
 
 /** Logits `[rows, V]` of the rows that a sequence reads. */
@@ -85,4 +115,18 @@ async function readLogits(
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
   return values;
+}
+
+function checkPrompt(prompt: ArrayLike<number>, index: number, vocabSize: number): void {
+  if (prompt.length === 0) {
+    throw new Error(`generate: prompt ${index} has no tokens; start it with the <bos> token`);
+  }
+  for (let i = 0; i < prompt.length; i++) {
+    const id = prompt[i]!;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new Error(
+      `generate: token ${i} of prompt ${index} is ${id}, but the model's vocabulary is 0 … ${vocabSize - 1}; encode the ` +
+        "text with the model's own tokenizer",
+    );
+  }
 }

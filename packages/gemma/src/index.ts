@@ -1,5 +1,13 @@
 export { type Gemma2Config, gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
-export { type GenerateOptions, generate, generateTokens, sequenceLogits } from './generate';
+export {
+  type GenerateOptions,
+  generate,
+  generateBatch,
+  generateBatchTokens,
+  generateTokens,
+  sequenceLogits,
+  type WrittenToken,
+} from './generate';
 export type { Block, Gemma2 } from './model';
 export { attentionWith, type ScoreSoftmax } from './ops/attention';
 export {

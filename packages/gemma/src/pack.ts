@@ -88,17 +88,11 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
   };
 }
 
-/** `ids` of one sequence after `before` cached tokens, of which the last `read` rows are read. */
-export function continueSequence(before: number, ids: Int32Array, read = 1): Sequence {
-  const count = ids.length;
-  const keys = [{ start: 0, length: before + count }];
-  return {
-    ids,
-    positions: Int32Array.from(ids, (_, i) => before + i),
-    segments: [{ row: 0, rows: count, keys }],
-    rows: Int32Array.from({ length: read }, (_, i) => count - read + i),
-    readSegments: [{ row: 0, rows: read, keys }],
-  };
+/** One sequence by itself, of which every row is read. */
+export function wholeSequence(ids: Int32Array): Sequence {
+  const every = Int32Array.from(ids, (_, i) => i);
+  const segments = [{ row: 0, rows: ids.length, keys: [{ start: 0, length: ids.length }] }];
+  return { ids, positions: every, segments, rows: every, readSegments: segments };
 }
 
 /** A layout for all blocks but the last, and one for the last, whose queries are the rows that are read. */

@@ -6,7 +6,7 @@ import { geglu } from './geglu';
 import { linear, linearFromHeads, linearToHeads } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
-import { addRows, join, rows, sum } from './shape';
+import { addRows, rows, setColumns, sum } from './shape';
 
 /** What flows between operations. Only the kernels that made a value know what it holds; the model sees its shape. */
 export interface Value {
@@ -118,8 +118,11 @@ export interface Kernels {
    * into it.
    */
   addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value;
-  /** Columns of b after those of a: `[K, D, S]` and `[K, D, T]` → `[K, D, S + T]`. */
-  join(a: Value, b: Value): Value;
+  /**
+   * `total` `[K, D, count]`, zeros where null, with the columns `values` `[K, D, n]` at `columns`, ascending and distinct:
+   * takes ownership of `total`, and may write into it.
+   */
+  setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
   /** Rotary tables for `positions`. */
   rotation(positions: Int32Array, headDim: number, theta: number): Rotation;
 }
@@ -139,6 +142,6 @@ export const composed: Kernels = {
   logits,
   sum,
   addRows,
-  join,
+  setColumns,
   rotation,
 };

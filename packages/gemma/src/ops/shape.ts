@@ -25,5 +25,32 @@ export function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.T
   return total ? sum(total, spread) : spread;
 }
 
-/** Columns of b after those of a. */
-export const join = (a: tf.Tensor3D, b: tf.Tensor3D): tf.Tensor3D => tf.concat([a, b], 2) as tf.Tensor3D;
+/** `total` `[K, D, count]` (zeros where null, freed here) with `values` at `columns`, ascending and distinct. */
+export function setColumns(
+  total: tf.Tensor3D | null,
+  columns: Int32Array,
+  values: tf.Tensor3D,
+  count: number,
+): tf.Tensor3D {
+  const [heads, width] = values.shape;
+  const next = tf.tidy(() => {
+    const old = total ?? tf.zeros<tf.Rank.R3>([heads, width, count]);
+    const part = (x: tf.Tensor3D, start: number, end: number) =>
+      tf.slice(x, [0, 0, start], [heads, width, end - start]);
+    const parts: tf.Tensor3D[] = [];
+    let at = 0; // columns up to here are in `parts`
+    for (let i = 0; i < columns.length; ) {
+      let end = i + 1;
+      while (end < columns.length && columns[end] === columns[end - 1]! + 1) end++; // a run that follows on
+      const start = columns[i]!;
+      if (start > at) parts.push(part(old, at, start));
+      parts.push(part(values, i, end));
+      at = start + end - i;
+      i = end;
+    }
+    if (at < count) parts.push(part(old, at, count));
+    return tf.concat(parts, 2);
+  });
+  total?.dispose();
+  return next;
+}

@@ -1,0 +1,95 @@
+import '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { generate, generateBatch, sequenceLogits } from '../src/generate';
+import { argMax, sampleToken, seededRandom } from '../src/sample';
+import { parametersOf } from '../src/weights';
+import { randomModel, smallConfig } from './models';
+
+const tokens = fc.array(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 15 });
+
+describe('generation with kept keys and values', () => {
+  test('writes the tokens that whole forward passes would, prompts side by side or alone', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        smallConfig,
+        fc.nat(),
+        fc.array(tokens, { minLength: 1, maxLength: 3 }),
+        async (config, seed, prompts) => {
+          const model = await randomModel(config, seed);
+          const before = tf.memory().numTensors;
+          const options = { maxNewTokens: 6, stopIds: [1] };
+          const wanted: number[][] = [];
+          for (const prompt of prompts) {
+            const ids = [...prompt];
+            do {
+              const logits = await sequenceLogits(model, ids);
+              ids.push(argMax(logits.subarray(-config.vocabSize)));
+            } while (ids.length < prompt.length + 6 && ids.at(-1) !== 1);
+            wanted.push(ids.slice(prompt.length));
+          }
+          expect(await generateBatch(model, prompts, options)).toEqual(wanted);
+          expect(await generate(model, prompts[0]!, options)).toEqual(wanted[0]);
+          expect(tf.memory().numTensors).toBe(before);
+          for (const parameter of parametersOf(model)) parameter.dispose();
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  test('the same seed writes the same answer beside other prompts, another seed another', async () => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
+    const model = await randomModel(config!, 5);
+    const options = { maxNewTokens: 12, temperature: 2, stopIds: [], seed: 4 };
+    const alone = await generate(model, [2, 3], options);
+    expect(
+      (
+        await generateBatch(
+          model,
+          [
+            [5, 1, 4],
+            [2, 3],
+          ],
+          options,
+        )
+      )[1],
+    ).toEqual(alone);
+    expect(await generate(model, [2, 3], { ...options, seed: 5 })).not.toEqual(alone);
+  });
+
+  test.each([
+    ['no tokens', [[2], []], {}, 'prompt 1 has no tokens'],
+    ['an id beyond the vocabulary', [[2, 900]], {}, 'token 1 of prompt 0 is 900'],
+    ['a temperature below 0', [[2]], { temperature: -1 }, 'temperature is -1, wanted 0'],
+    ['top-p of 0', [[2]], { topP: 0 }, 'top-p is 0, wanted above 0'],
+    ['top-k of a half', [[2]], { topK: 0.5 }, 'top-k is 0.5, wanted a whole number'],
+  ])('%s is refused', async (_, prompts, options, message) => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
+    await expect(generateBatch(await randomModel(config!, 5), prompts, options)).rejects.toThrow(message);
+  });
+});
+
+describe('sampling', () => {
+  const logits = Float32Array.of(0, 2, 1, -1); // probabilities 0.087, 0.644, 0.237, 0.032
+  const draws = (options: object, count = 4000) => {
+    const random = seededRandom(1);
+    const counts = [0, 0, 0, 0];
+    for (let i = 0; i < count; i++) counts[sampleToken(logits, options, random)]!++;
+    return counts.map((n) => n / count);
+  };
+
+  test('draws each token as often as its probability says', () => {
+    const wanted = [0.0871, 0.6439, 0.2369, 0.0321];
+    draws({ temperature: 1 }).forEach((share, i) => expect(Math.abs(share - wanted[i]!)).toBeLessThan(0.03));
+  });
+
+  test('top-k keeps the k likeliest, top-p the fewest that reach p, a cold temperature the likeliest', () => {
+    expect(draws({ temperature: 1, topK: 2 }).map((share) => share > 0)).toEqual([false, true, true, false]);
+    expect(draws({ temperature: 1, topP: 0.9 }).map((share) => share > 0)).toEqual([true, true, true, false]);
+    expect(draws({ temperature: 1, topP: 0.6 })).toEqual([0, 1, 0, 0]);
+    expect(draws({ temperature: 0.01 })).toEqual([0, 1, 0, 0]);
+    expect(draws({})).toEqual([0, 1, 0, 0]);
+  });
+});
