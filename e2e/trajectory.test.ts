@@ -1,11 +1,8 @@
-import '@wpo/tensorflow';
-import { composed, gemmaPolicy, loadWeights } from '@wpo/gemma';
-import { readModelFolder } from '@wpo/gemma/node';
-import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
-import { adamW, type MetricsRow, precomputeReference, train, wpoPairLoss } from '@wpo/trainer';
-import { describe, expect, test } from 'vitest';
-import { type Golden, golden, goldenFolder, goldenPairs } from '../packages/gemma/test/golden';
+import { type MetricsRow, precomputeReference, train, wpoPairLoss } from '@wpo/trainer';
+import { expect, test } from 'vitest';
+import { type Golden, golden, goldenPairs } from '../packages/gemma/test/golden';
 import { parity } from '../packages/gemma/test/parity';
+import { backends, everyWay, goldenPolicies } from './backends';
 
 /** PyTorch's run over the fixture's pairs; scripts/make-golden.py made it. */
 interface Trajectory {
@@ -20,51 +17,37 @@ interface Trajectory {
   };
 }
 
-/** What training computes with: operations composed from tfjs, and what the command line takes, fused where they are built. */
-const backends = {
-  composed: () => ({ kernels: composed, optimizer: adamW(), norm: undefined }),
-  fused: () => ({
-    kernels: tensorflowKernels(),
-    optimizer: adamW({ kernel: tensorflowAdamW() }),
-    norm: tensorflowGradientNorm(),
-  }),
-};
-
 // WPO_PARITY=1 prints how close each comparison came; docs/parity.md holds the figures.
-describe.each(['tiny', 'odd'])("PyTorch's run of eight steps on the %s model", (variant) => {
-  test.each(['composed', 'fused'] as const)('is followed by %s operations', async (kind) => {
-    const { training, truncation } = golden(variant) as Golden & Trajectory;
-    const { kernels, optimizer, norm } = backends[kind]();
-    const { config, checkpoint } = await readModelFolder(goldenFolder(variant));
-    const policy = gemmaPolicy(await loadWeights(config, checkpoint, { kernels }), { kernels });
-    await checkpoint.close();
-    const pairs = goldenPairs(truncation.paper);
-    const rows: MetricsRow[] = [];
-    await train({
-      policy,
-      pairs,
-      reference: await precomputeReference({ policy, pairs }),
-      optimizer,
-      norm,
-      loss: wpoPairLoss({ beta: training.beta }),
-      learningRate: training.learning_rate,
-      maxSteps: training.steps,
-      gradientAccumulationSteps: training.gradient_accumulation_steps,
-      schedule: 'cosine',
-      warmupRatio: training.warmup_ratio,
-      maxGradNorm: training.max_grad_norm,
-      loggingSteps: 1,
-      metrics: { write: (row) => void rows.push(row) },
-    });
-    const { within, report } = parity(`${variant}, ${kind}`);
-    expect(rows).toHaveLength(training.log.length);
-    for (const [i, wanted] of training.log.entries()) {
-      const row = rows[i]!;
-      within('trajectory, learning rate', row.learning_rate! - wanted.learning_rate, 1e-12);
-      within('trajectory, loss', row.loss! - wanted.loss, 1e-3);
-      within('trajectory, gradient norm, relative', row.grad_norm! / wanted.grad_norm - 1, 5e-3);
-      within('trajectory, weight', row['wpo/weight']! - wanted.weight, 1e-4);
-    }
-    report();
+test.each(everyWay)("eight steps of training are PyTorch's on %s by %s operations", async (variant, kind) => {
+  const { training, truncation } = golden(variant) as Golden & Trajectory;
+  const { optimizer, norm } = backends[kind]();
+  const { reference: policy } = await goldenPolicies(variant, kind); // training starts from the reference
+  const pairs = goldenPairs(truncation.paper);
+  const rows: MetricsRow[] = [];
+  await train({
+    policy,
+    pairs,
+    reference: await precomputeReference({ policy, pairs }),
+    optimizer,
+    norm,
+    loss: wpoPairLoss({ beta: training.beta }),
+    learningRate: training.learning_rate,
+    maxSteps: training.steps,
+    gradientAccumulationSteps: training.gradient_accumulation_steps,
+    schedule: 'cosine',
+    warmupRatio: training.warmup_ratio,
+    maxGradNorm: training.max_grad_norm,
+    loggingSteps: 1,
+    metrics: { write: (row) => void rows.push(row) },
   });
+  const { within, report } = parity(`${variant}, ${kind}`);
+  expect(rows).toHaveLength(training.log.length);
+  for (const [i, wanted] of training.log.entries()) {
+    const row = rows[i]!;
+    within('trajectory, learning rate', row.learning_rate! - wanted.learning_rate, 1e-12);
+    within('trajectory, loss', row.loss! - wanted.loss, 1e-3);
+    within('trajectory, gradient norm, relative', row.grad_norm! / wanted.grad_norm - 1, 5e-3);
+    within('trajectory, weight', row['wpo/weight']! - wanted.weight, 1e-4);
+  }
+  report();
 });
