@@ -1,0 +1,80 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { setUp } from '../scripts/setup.mjs';
+import { type CodeBlock, programs } from './code-blocks';
+
+// What READMEs show works: programs run on the built packages, in a folder that holds what they name, and their types are
+// right. Of a package's README that is the first program, since those after it are excerpts.
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const fixtures = join(root, 'packages/gemma/test/fixtures/golden');
+const packages = readdirSync(join(root, 'packages'));
+
+const shown: [where: string, program: CodeBlock][] = [
+  ...programs(join(root, 'README.md')).map((program, i): [string, CodeBlock] => [
+    `README.md, program ${i + 1}`,
+    program,
+  ]),
+  ...packages.flatMap((name) =>
+    programs(join(root, 'packages', name, 'README.md'))
+      .slice(0, 1)
+      .map((program): [string, CodeBlock] => [`packages/${name}/README.md`, program]),
+  ),
+];
+
+const folder = mkdtempSync(join(tmpdir(), 'wpo-readme-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+beforeAll(async () => {
+  await setUp({ quiet: true, declarations: true });
+  const link = (target: string, path: string) => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    symlinkSync(target, join(folder, path));
+  };
+  for (const name of packages) link(join(root, 'packages', name), `node_modules/@wpo/${name}`);
+  for (const name of ['tfjs', 'tfjs-core']) {
+    link(join(root, 'node_modules/@tensorflow', name), `node_modules/@tensorflow/${name}`);
+  }
+  for (const model of ['gemma-2-2b-it', 'path/to/gemma-2-2b-it', 'models/gemma-2-2b-it']) {
+    link(join(fixtures, 'tiny'), model);
+  }
+  cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'pairs.jsonl'));
+  cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'train.jsonl'));
+});
+
+test('every package and the repository have a README, and the repository shows each library at work', () => {
+  for (const name of packages) expect(existsSync(join(root, 'packages', name, 'README.md')), name).toBe(true);
+  const code = programs(join(root, 'README.md'))
+    .map((program) => program.code)
+    .join('\n');
+  for (const name of packages) expect(code).toContain(`from '@wpo/${name}`);
+});
+
+const fileOf = (where: string) => join(folder, where.replaceAll(/\W+/g, '-'));
+
+test.each(shown)('%s runs', (where, { language, code }) => {
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true };
+  const script = language === 'ts' ? ts.transpileModule(code, { compilerOptions }).outputText : code;
+  writeFileSync(`${fileOf(where)}.mjs`, script);
+  const { status, stderr } = spawnSync(process.execPath, [`${fileOf(where)}.mjs`], { cwd: folder, encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+});
+
+test('programs in TypeScript have their types right', () => {
+  const files = shown.flatMap(([where, { language, code }]) => {
+    if (language !== 'ts') return [];
+    writeFileSync(`${fileOf(where)}.ts`, `export {};\n${code}`); // a module, imports or not
+    return [`${fileOf(where)}.ts`];
+  });
+  expect(files.length).toBeGreaterThan(0);
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [], files: [] }, ts.sys, root);
+  const program = ts.createProgram(files, { ...options, typeRoots: [join(root, 'node_modules/@types')] });
+  const problems = files.flatMap((file) => ts.getPreEmitDiagnostics(program, program.getSourceFile(file)));
+  expect(ts.formatDiagnostics(problems, ts.createCompilerHost(options))).toBe('');
+});
