@@ -8,6 +8,7 @@ void define_attention();
 void define_geglu();
 void define_head();
 void define_update();
+void define_cache();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
@@ -17,5 +18,6 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_geglu();
   wpo::define_head();
   wpo::define_update();
+  wpo::define_cache();
   return exports;
 }

@@ -128,6 +128,35 @@ describe('fused operations give what composed ones give, values and gradients', 
     });
   });
 
+  test('attention of one query a sequence over a cache, and columns set in it', () => {
+    const shapes = fc.record({
+      keyHeads: size(3),
+      group: size(3),
+      width: size(20),
+      lengths: fc.array(size(40), { minLength: 1, maxLength: 4 }),
+      window: fc.constantFrom(1, 9, Number.POSITIVE_INFINITY),
+      cap: fc.constantFrom(null, 1, 50),
+    });
+    property(shapes, ({ keyHeads, group, width, lengths, window, cap }, seed) => {
+      const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, n) => sum + n, 0) + i); // one column spare
+      const count = starts.at(-1)! + lengths.at(-1)! + 1;
+      const spans = lengths.map((length, row) => {
+        const keys = Math.min(length, window);
+        return { row, rows: 1, keys: [{ start: starts[row]! + length - keys, length: keys }], lead: keys - 1, window };
+      });
+      const columns = Int32Array.from(lengths, (length, i) => starts[i]! + length - 1);
+      compare((kernels) => {
+        const cached = (at: number) => {
+          const before = kernels.setColumns(null, Int32Array.of(0), normal([keyHeads, width, 1], at), count);
+          const filled = kernels.sum(before, normal([keyHeads, width, count], at + 1));
+          return kernels.setColumns(filled, columns, normal([keyHeads, width, columns.length], at + 2), count);
+        };
+        const q = normal([keyHeads * group, width, lengths.length], seed, 2);
+        return kernels.attention(q, cached(seed + 3), cached(seed + 6), spans, { scale: 1 / Math.sqrt(width), cap });
+      }, seed);
+    });
+  });
+
   test('answer log-probs and alignment terms', () => {
     const shapes = fc.record({
       answers: size(30),

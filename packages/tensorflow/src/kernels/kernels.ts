@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
   type AnswerLogps,
+  type AttentionScale,
   type AttentionSpan,
   attentionWith,
   composed,
@@ -64,12 +65,37 @@ const spanNumbers = ({ rows, lead, window }: AttentionSpan, cap: number | null) 
   cap ?? 0,
 ];
 
-const attention = attentionWith({
+const spannedAttention = attentionWith({
   forward: (scores, span, cap) =>
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmax', [scores, n], 1)[0] as tf.Tensor3D),
   backward: (dp, p, scores, span, cap) =>
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
 });
+
+/** A query a sequence, as generation has them, in one operation; anything else span by span. */
+function attention(
+  q: tf.Tensor3D,
+  k: tf.Tensor3D,
+  v: tf.Tensor3D,
+  spans: readonly AttentionSpan[],
+  scale: AttentionScale,
+): Result {
+  const one = spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
+  if (!one || spans.length !== q.shape[2]) return spannedAttention(q, k, v, spans, scale);
+  const runs = tf.tensor1d(
+    spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1]),
+    'int32',
+  );
+  const how = [scale.scale / (scale.cap ?? 1), scale.cap ?? 0];
+  const [value] = withNumbers(how, (numbers) => run('WpoAttendOne', [q, k, v, runs, numbers], 1));
+  runs.dispose();
+  const backward = (dy: tf.Tensor3D) => {
+    const spanned = spannedAttention(q, k, v, spans, scale);
+    spanned.value.dispose();
+    return spanned.backward(dy);
+  };
+  return { value: value!, reads: [q, k, v], saved: [], backward };
+}
 
 function geglu(gate: tf.Tensor2D, up: tf.Tensor2D): Result {
   return {
@@ -90,6 +116,14 @@ function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor2D
   const into = total ?? tf.zeros([count, rows.shape[1]]);
   const at = tf.tensor1d(indices, 'int32');
   change('WpoAddRows', [into, at, rows]);
+  at.dispose();
+  return into;
+}
+
+function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.Tensor3D, count: number): tf.Tensor3D {
+  const into = total ?? tf.zeros<tf.Rank.R3>([values.shape[0], values.shape[1], count]);
+  const at = tf.tensor1d(columns, 'int32');
+  change('WpoSetColumns', [into, at, values]);
   at.dispose();
   return into;
 }
@@ -187,4 +221,4 @@ function answerLogps(
   }
 }
 
-const fused: Kernels = { ...composed, rmsNorm, rope, attention, geglu, sum, addRows, answerLogps };
+const fused: Kernels = { ...composed, rmsNorm, rope, attention, geglu, sum, addRows, setColumns, answerLogps };
