@@ -10,6 +10,7 @@ export {
 } from './generate';
 export type { Block, Gemma2 } from './model';
 export { attentionWith, type ScoreSoftmax } from './ops/attention';
+export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
   type AnswerLogps,
   type AttentionScale,

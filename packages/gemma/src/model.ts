@@ -70,8 +70,8 @@ export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout
   const mixed = tape.rmsNorm(tape.linearFromHeads(attended, w.o), w.postAttentionNorm, rmsNormEps, read(x)); // [T, H]
 
   const m = tape.rmsNorm(mixed, w.preFeedforwardNorm, rmsNormEps); // [T, H]
-  const activated = tape.geglu(tape.linear(m, w.gate), tape.linear(m, w.up)); // [T, F]
-  return tape.rmsNorm(tape.linear(activated, w.down), w.postFeedforwardNorm, rmsNormEps, mixed); // [T, H]
+  const fed = tape.gatedLinear(tape.linear(m, w.gate), tape.linear(m, w.up), w.down); // [T, F] twice → [T, H]
+  return tape.rmsNorm(fed, w.postFeedforwardNorm, rmsNormEps, mixed); // [T, H]
 }
 
 /** The last norm, of the rows that are read: `[A, H]` → `[A, H]`. */

@@ -39,8 +39,8 @@ export class Tape {
   attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Value {
     return this.run([q, k, v], this.kernels.attention(q, k, v, spans, scale));
   }
-  geglu(gate: Value, up: Value): Value {
-    return this.run([gate, up], this.kernels.geglu(gate, up));
+  gatedLinear(gate: Value, up: Value, w: Weight): Value {
+    return this.run([gate, up], this.kernels.gatedLinear(gate, up, w));
   }
   rows(x: Value, indices: Int32Array): Value {
     return this.run([x], this.kernels.rows(x, indices));

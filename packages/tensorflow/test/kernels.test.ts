@@ -82,9 +82,12 @@ describe('fused operations give what composed ones give, values and gradients', 
     });
   });
 
-  test('GeGLU', () => {
-    property(fc.record({ rows: size(70), width: size(90) }), ({ rows, width }, seed) => {
-      compare((kernels) => kernels.geglu(normal([rows, width], seed, 4), normal([rows, width], seed + 1)), seed);
+  test('GeGLU and the product after it', () => {
+    property(fc.record({ rows: size(50), width: size(60), out: size(30) }), ({ rows, width, out }, seed) => {
+      compare((kernels, weight) => {
+        const [gate, up] = [normal([rows, width], seed, 4), normal([rows, width], seed + 1)];
+        return kernels.gatedLinear(gate, up, weight([out, width], 2));
+      }, seed);
     });
   });
 
@@ -216,7 +219,8 @@ describe('fused operations give what composed ones give, values and gradients', 
 });
 
 describe('NaN passes through, and hostile sizes are refused', () => {
-  const { geglu, rmsNorm, answerLogps } = tensorflowKernels();
+  const { gatedLinear, rmsNorm, answerLogps } = tensorflowKernels();
+  const geglu = (gate: tf.Tensor, up: tf.Tensor) => gatedLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
   test('a NaN that goes in comes out', () => {
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
     expect(values(geglu(x, tf.ones([1, 4])).value)[0]).toBeNaN();

@@ -2,7 +2,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import { embed } from './embed';
-import { geglu } from './geglu';
+import { gatedLinear } from './gated-linear';
 import { linear, linearFromHeads, linearToHeads } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
@@ -100,8 +100,8 @@ export interface Kernels {
   rope(x: Value, rotation: Rotation): Result;
   /** softmax(cap(q·k)) · v within spans: `[N, D, T]`, `[K, D, S]`, `[K, D, S]` → `[N, D, T]`. */
   attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Result;
-  /** gelu_tanh(gate) · up: `[T, F]` → `[T, F]`. */
-  geglu(gate: Value, up: Value): Result;
+  /** (gelu_tanh(gate) · up) · wᵀ: `[T, F]`, `[T, F]` → `[T, H]`. */
+  gatedLinear(gate: Value, up: Value, w: Weight): Result;
   /** Rows of x at `indices`, which may repeat: `[T, H]` → `[A, H]`. */
   rows(x: Value, indices: Int32Array): Result;
   /**
@@ -136,7 +136,7 @@ export const composed: Kernels = {
   rmsNorm,
   rope,
   attention,
-  geglu,
+  gatedLinear,
   rows,
   answerLogps,
   logits,

@@ -2,16 +2,19 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Result, Weight } from './kernels';
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
-export function linear(x: tf.Tensor2D, w: Weight): Result {
-  return {
-    value: tf.matMul(x, matrixOf(w), false, true),
-    reads: [x],
-    saved: [],
-    backward(dy: tf.Tensor2D) {
-      w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
-      return [tf.matMul(dy, matrixOf(w))]; // [T, in]
-    },
-  };
+export const linear = (x: tf.Tensor2D, w: Weight): Result => ({
+  value: linearForward(x, w),
+  reads: [x],
+  saved: [],
+  backward: (dy: tf.Tensor2D) => [linearBackward(dy, x, w)],
+});
+
+export const linearForward = (x: tf.Tensor2D, w: Weight): tf.Tensor2D => tf.matMul(x, matrixOf(w), false, true);
+
+/** d loss / d x `[T, in]`; adds the weight's gradient. */
+export function linearBackward(dy: tf.Tensor2D, x: tf.Tensor2D, w: Weight): tf.Tensor2D {
+  w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
+  return tf.matMul(dy, matrixOf(w));
 }
 
 /** (w · xᵀ) as heads: `[T, H]`, `[heads · D, H]` → `[heads, D, T]`. */

@@ -5,6 +5,7 @@ import {
   type AttentionSpan,
   attentionWith,
   composed,
+  gatedLinearWith,
   type Kernels,
   type Result,
   type Rotation,
@@ -97,14 +98,10 @@ function attention(
   return { value: value!, reads: [q, k, v], saved: [], backward };
 }
 
-function geglu(gate: tf.Tensor2D, up: tf.Tensor2D): Result {
-  return {
-    value: run('WpoGeglu', [gate, up], 1)[0]!,
-    reads: [gate, up],
-    saved: [],
-    backward: (dy: tf.Tensor2D) => run('WpoGegluGrad', [dy, gate, up], 2),
-  };
-}
+const gatedLinear = gatedLinearWith({
+  forward: (gate, up) => run('WpoGeglu', [gate, up], 1)[0] as tf.Tensor2D,
+  backward: (dy, gate, up) => run('WpoGegluGrad', [dy, gate, up], 2) as [tf.Tensor, tf.Tensor],
+});
 
 function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   change('WpoAdd', [a, b]);
@@ -221,4 +218,4 @@ function answerLogps(
   }
 }
 
-const fused: Kernels = { ...composed, rmsNorm, rope, attention, geglu, sum, addRows, setColumns, answerLogps };
+const fused: Kernels = { ...composed, rmsNorm, rope, attention, gatedLinear, sum, addRows, setColumns, answerLogps };
