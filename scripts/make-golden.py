@@ -36,17 +36,21 @@ VARIANTS = {
 }
 
 
-def build_tokenizer(texts, vocab, out):
-    """A small BPE with Gemma's shape: byte fallback, spaces as U+2581, no dummy prefix, Gemma's special ids."""
+def build_tokenizer(texts, vocab, out, split=None):
+    """A small BPE with Gemma's shape: byte fallback, spaces as U+2581, no dummy prefix, Gemma's special ids. `split` is a
+    pre-tokenizer whose pieces no merge crosses; it serves the training alone."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<2mass>", "[@BOS@]"] + [f"<unused{i}>" for i in range(99)]
     special += ["<start_of_turn>", "<end_of_turn>"]  # 106, 107
     tok = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tok.normalizer = normalizers.Replace(" ", "\u2581")
+    if split:
+        tok.pre_tokenizer = split
     tok.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     byte_tokens = [f"<0x{b:02X}>" for b in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special + ["\n"] + byte_tokens, max_token_length=16)
     tok.train_from_iterator(texts, trainer)
     state = json.loads(tok.to_str())
+    state["pre_tokenizer"] = None
     plain = set(byte_tokens) | {"\n"}  # in the vocabulary, but not special
     state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in plain]
     tok = Tokenizer.from_str(json.dumps(state))
