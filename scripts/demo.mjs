@@ -1,6 +1,5 @@
 // npm run demo: sets up what is missing, trains the demo's model with WPO, and lets it answer before and after.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -21,7 +20,7 @@ const started = new Date().toISOString().slice(0, 19).replaceAll(':', '-'); // a
 const output = `runs/demo-${started}`;
 run(wpo, ['train', 'recipes/demo.yaml', '--set', `output_dir=${output}`]);
 
-const { prompt } = JSON.parse(readFileSync(`${root}/demo/data/eval.jsonl`, 'utf8').split('\n')[0]);
+const prompt = 'Suggest a snack that you can make in under 5 minutes.'; // one of the held-out pairs'
 const answer = (model) => {
   const sampling = ['--temperature', '0.7', '--top-p', '0.9', '--seed', '1', '--max-new-tokens', '64'];
   return run(
@@ -33,7 +32,7 @@ const answer = (model) => {
 console.log(`
 A held-out prompt, answered by sampling with the same seed:
 
-  ${prompt.replaceAll('\n', '\n  ')}
+  ${prompt}
 
 before: ${answer('demo/model')}
 
