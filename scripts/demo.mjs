@@ -20,7 +20,7 @@ const started = new Date().toISOString().slice(0, 19).replaceAll(':', '-'); // a
 const output = `runs/demo-${started}`;
 run(wpo, ['train', 'recipes/demo.yaml', '--set', `output_dir=${output}`]);
 
-const prompt = 'Suggest a snack that you can make in under 5 minutes.'; // one of the held-out pairs'
+const prompt = 'Suggest a snack that you can make in under 5 minutes.'; // of the held-out pairs
 const answer = (model) => {
   const sampling = ['--temperature', '0.7', '--top-p', '0.9', '--seed', '1', '--max-new-tokens', '64'];
   return run(
