@@ -1,7 +1,16 @@
 import { readdir } from 'node:fs/promises';
+import { freemem } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { type GemmaPolicy, gemmaPolicy, loadWeights, type PolicyOptions } from '@wpo/gemma';
+import {
+  type Gemma2,
+  type GemmaPolicy,
+  gemmaPolicy,
+  loadWeights,
+  type Parameter,
+  type PolicyOptions,
+  parametersOf,
+} from '@wpo/gemma';
 import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
 import type { NamedTensor } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
@@ -20,15 +29,22 @@ export interface LoadedModel {
   dispose(): void;
 }
 
+export interface LoadOptions extends PolicyOptions {
+  /** Leaves room for a gradient and two moments of each weight before activations are kept. Default false. */
+  readonly trainable?: boolean;
+}
+
 /**
  * @param options the kernels to compute with, and which activations the policy keeps
  * @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2
  */
-export const loadModel = (folder: string, options: PolicyOptions): Promise<LoadedModel> =>
+export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
     const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
     try {
-      const policy = gemmaPolicy(await loadWeights(config, checkpoint, options), options);
+      const model = await loadWeights(config, checkpoint, options);
+      const activationBytes = options.trainable ? roomFor(model) : undefined;
+      const policy = gemmaPolicy(model, { activationBytes, ...options });
       const [embedding] = policy.parameters;
       return {
         folder,
@@ -42,6 +58,12 @@ export const loadModel = (folder: string, options: PolicyOptions): Promise<Loade
       await checkpoint.close();
     }
   });
+
+/** Bytes for kept activations: half of what is left once gradients and both of AdamW's moments have their place. */
+function roomFor(model: Gemma2<Parameter>): number {
+  const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
+  return Math.max(0, (freemem() - 3 * weights) / 2);
+}
 
 function stopIdsOf(generationConfig: Readonly<Record<string, unknown>> | undefined): number[] | undefined {
   const ids = [generationConfig?.eos_token_id ?? []].flat().filter((id) => typeof id === 'number');

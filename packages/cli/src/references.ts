@@ -50,11 +50,12 @@ export async function loadWithReferences(
   return { model: await loadPolicy(options), references };
 }
 
-function loadPolicy({ config, backend }: ReferenceOptions): Promise<LoadedModel> {
-  const again = config.gradient_checkpointing;
-  const activationCheckpointing = again === 'auto' ? 'auto' : again ? 'always' : 'never';
-  return loadModel(config.model_name_or_path, { ...backend, activationCheckpointing });
-}
+const loadPolicy = ({ config, backend }: ReferenceOptions): Promise<LoadedModel> =>
+  loadModel(config.model_name_or_path, {
+    ...backend,
+    activationCheckpointing: config.activation_checkpointing,
+    trainable: true,
+  });
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
   const { pairs, folder, terminal, signal } = options;

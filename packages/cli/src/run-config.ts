@@ -105,10 +105,14 @@ const schema = v.object({
   per_device_train_batch_size: defaultsTo(whole(1), 1, 'pairs run at once'),
   gradient_accumulation_steps: defaultsTo(whole(1), 1, 'batches whose mean gradient makes one step'),
   per_device_eval_batch_size: defaultsTo(whole(1), 1, 'held-out pairs run at once'),
-  gradient_checkpointing: defaultsTo(
-    v.union([v.boolean(), v.literal('auto')], 'true, false or auto'),
+  max_tokens_per_pack: maybe(
+    whole(1),
+    'runs a step’s pairs in packs of at most so many tokens, prompts counted once: faster where pairs are short, the same gradient but for rounding',
+  ),
+  activation_checkpointing: defaultsTo(
+    oneOf(['auto', 'always', 'never']),
     'auto',
-    'true keeps a block’s input alone and runs the block again on the way back, false keeps all, auto what fits in 1 GiB',
+    'always keeps a block’s input alone and runs the block again on the way back, never keeps all that the way back reads, auto as much as fits in memory',
   ),
   max_grad_norm: defaultsTo(
     atLeast(0),
@@ -159,6 +163,7 @@ export const decidingKeys = [
   'max_steps',
   'per_device_train_batch_size',
   'gradient_accumulation_steps',
+  'max_tokens_per_pack',
   'max_grad_norm',
   'weight_decay',
   'adam_beta1',

@@ -39,7 +39,7 @@ test('three keys are enough; the others have the documented defaults', () => {
     per_device_train_batch_size: 1,
     gradient_accumulation_steps: 1,
     per_device_eval_batch_size: 1,
-    gradient_checkpointing: 'auto',
+    activation_checkpointing: 'auto',
     max_grad_norm: 1,
     weight_decay: 0,
     adam_beta1: 0.9,

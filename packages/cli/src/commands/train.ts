@@ -104,6 +104,7 @@ const stepsOf = (config: RunConfig) => ({
   maxSteps: config.max_steps,
   batchSize: config.per_device_train_batch_size,
   gradientAccumulationSteps: config.gradient_accumulation_steps,
+  maxTokensPerPack: config.max_tokens_per_pack,
   learningRate: config.learning_rate,
   schedule: config.lr_scheduler_type,
   warmupRatio: config.warmup_ratio,
