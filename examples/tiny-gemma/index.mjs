@@ -25,7 +25,7 @@ async function answer(prompt) {
   return text.tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
 }
 
-const prompt = 'Give three tips for staying healthy.';
+const prompt = 'Suggest a snack that you can make in under 5 minutes.';
 console.log('before:', await answer(prompt));
 
 const { pairs: all } = await loadPairs(file, { ...text, maxLength: 384, maxPromptLength: 256 });
@@ -37,7 +37,7 @@ await train({
   reference,
   optimizer: adamW(),
   loss: wpoPairLoss({ beta: 0.1 }),
-  learningRate: 1e-4,
+  learningRate: 5e-4,
   epochs: 2,
   gradientAccumulationSteps: 4,
   onStep({ step, totalSteps, metrics }) {
