@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { setUp } from '../scripts/setup.mjs';
+import { built, LONG } from './built';
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'wpo-examples-'));
 
-beforeAll(() => setUp({ quiet: true })); // examples run on the built packages
+beforeAll(built, LONG); // examples run on the built packages
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function run(example: string, ...args: string[]): string {

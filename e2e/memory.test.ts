@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
-import { setUp } from '../scripts/setup.mjs';
+import { built, LONG } from './built';
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const fixtures = at('../packages/gemma/test/fixtures/golden');
 
-beforeAll(() => setUp({ quiet: true })); // memory.mjs runs the built packages
+beforeAll(built, LONG); // memory.mjs runs the built packages
 
 // 500 steps of the demo's model, and resident memory: docs/parity.md says how, and what came of it.
 test('sixty steps, evaluations and checkpoints leave no tensor behind', () => {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { setUp } from '../scripts/setup.mjs';
+import { built, LONG } from './built';
 import { type CodeBlock, programs } from './code-blocks';
 
 // What READMEs show works: programs run on the built packages, in a folder that holds what they name, and their types are
@@ -31,7 +31,7 @@ const folder = mkdtempSync(join(tmpdir(), 'wpo-readme-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 beforeAll(async () => {
-  await setUp({ quiet: true, declarations: true });
+  await built();
   const link = (target: string, path: string) => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     symlinkSync(target, join(folder, path));
@@ -45,7 +45,7 @@ beforeAll(async () => {
   }
   cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'pairs.jsonl'));
   cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'train.jsonl'));
-});
+}, LONG);
 
 test('every package and the repository have a README, and the repository shows each library at work', () => {
   for (const name of packages) expect(existsSync(join(root, 'packages', name, 'README.md')), name).toBe(true);
