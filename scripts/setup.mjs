@@ -148,8 +148,10 @@ function stamp(name, hash, more = '') {
 
 /** Runs a program, holding its output back unless it fails. */
 function run(program, args, mend, cwd = root) {
+  // what an npx around this one was told to call is not for the npx in here
+  const { npm_config_call, npm_config_package, ...env } = process.env;
   return new Promise((done, fail) => {
-    const child = spawn(program, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => (output += text));

@@ -1,5 +1,5 @@
 // `npm test [-- VITEST ARGS]`: sets up, checks types and style, runs the tests, and closes on `N passed, N failed`.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,9 +10,9 @@ const counts = [];
 try {
   await setUp({ declarations: true });
   ensureOptional();
-  counts.push(check('Types', 'typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json']));
-  counts.push(check('Style', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
-  counts.push(vitest(process.argv.slice(2)));
+  counts.push(await check('Types', 'typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json']));
+  counts.push(await check('Style', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
+  counts.push(await vitest(process.argv.slice(2)));
 } catch (error) {
   console.error(describe(error));
   counts.push({ failed: 1 });
@@ -30,17 +30,17 @@ function ensureOptional() {
 }
 
 /** Runs a tool from node_modules; its failure counts as one, its success is nothing to count. */
-function check(name, tool, args) {
-  const { status } = node(tool, args);
+async function check(name, tool, args) {
+  const { status } = await node(tool, args);
   console.log(`${name}: ${status === 0 ? 'right' : 'wrong, see above'}`);
   return { failed: status === 0 ? 0 : 1 };
 }
 
-function vitest(args) {
+async function vitest(args) {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-test-'));
   const report = join(folder, 'report.json');
   try {
-    const { status } = node('vitest/vitest.mjs', [
+    const { status } = await node('vitest/vitest.mjs', [
       'run',
       '--reporter=default',
       '--reporter=json',
@@ -81,6 +81,16 @@ function readReport(path) {
   }
 }
 
+/** Runs a tool of node_modules to its end, and passes signals on to it: none is left running where this run is stopped. */
 function node(tool, args) {
-  return spawnSync(process.execPath, [join(root, 'node_modules', tool), ...args], { cwd: root, stdio: 'inherit' });
+  const child = spawn(process.execPath, [join(root, 'node_modules', tool), ...args], { cwd: root, stdio: 'inherit' });
+  const passOn = (signal) => child.kill(signal);
+  process.on('SIGINT', passOn).on('SIGTERM', passOn);
+  return new Promise((done, fail) => {
+    child.on('error', fail);
+    child.on('close', (status) => {
+      process.off('SIGINT', passOn).off('SIGTERM', passOn);
+      done({ status });
+    });
+  });
 }
