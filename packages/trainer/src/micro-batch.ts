@@ -1,7 +1,7 @@
 // B pairs, T the longest answer's tokens.
 import * as tf from '@tensorflow/tfjs-core';
 import { TrainingError } from './errors';
-import { type PaddedAnswers, padAnswers } from './pad';
+import { type PaddedAnswers, splitSides, stackPairs } from './pad';
 import type { PairLoss } from './pair-loss';
 import type { PairGradient, Policy, TokenPair } from './policy';
 import type { ReferenceLogps } from './reference';
@@ -50,10 +50,7 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
   const train = lossScale !== undefined;
   const forward = policy.forward(batch.pairs, { train });
   try {
-    const answers = padAnswers([
-      ...forward.pairs.map((pair) => pair.chosen),
-      ...forward.pairs.map((pair) => pair.rejected),
-    ]); // [2B, T]
+    const answers = stackPairs(forward.pairs); // [2B, T]
     const { gradient, numbers } = differentiate(loss, answers, batch, lossScale);
     tf.dispose(Object.values(answers));
     try {
@@ -83,28 +80,17 @@ function differentiate(loss: PairLoss, answers: PaddedAnswers, batch: MicroBatch
 }
 
 function lossTable(loss: PairLoss, answers: PaddedAnswers, batch: MicroBatch) {
-  const count = batch.pairs.length;
-  const half = (x: tf.Tensor2D, at: number) => tf.slice(x, [at, 0], [count, x.shape[1]]); // [B, T]
-  const side = (at: number): PaddedAnswers => ({
-    logps: half(answers.logps, at),
-    logSumSquares: half(answers.logSumSquares, at),
-    logMax: half(answers.logMax, at),
-    mask: half(answers.mask, at),
-  });
-  const [chosen, rejected] = [side(0), side(count)];
-  // padding is zeros, so the sum over T is the sum over the answer's tokens
-  const chosenLogps = tf.sum(chosen.logps, 1) as tf.Tensor1D; // [B]
-  const rejectedLogps = tf.sum(rejected.logps, 1) as tf.Tensor1D; // [B]
+  const { chosen, rejected } = splitSides(answers);
   const { losses, weights, chosenRewards, rejectedRewards } = loss({
-    chosen,
-    rejected,
-    chosenLogps,
-    rejectedLogps,
+    chosen: chosen.tokens,
+    rejected: rejected.tokens,
+    chosenLogps: chosen.logps,
+    rejectedLogps: rejected.logps,
     refChosenLogps: tf.tensor1d(batch.references.map((reference) => reference.chosen)),
     refRejectedLogps: tf.tensor1d(batch.references.map((reference) => reference.rejected)),
     pairWeights: tf.tensor1d(batch.pairs.map((pair) => pair.weight ?? 1)),
   });
-  const table = tf.stack([losses, weights, chosenRewards, rejectedRewards, chosenLogps, rejectedLogps]); // [6, B]
+  const table = tf.stack([losses, weights, chosenRewards, rejectedRewards, chosen.logps, rejected.logps]); // [6, B]
   return { losses, table };
 }
 

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { breathe } from './breathe';
 import { TrainingError } from './errors';
 import { checkPair } from './micro-batch';
+import { splitSides, stackPairs } from './pad';
 import { type PairSource, pairAt } from './pairs';
 import type { Policy, TokenPair } from './policy';
 
@@ -68,12 +69,14 @@ export async function referenceLogps(policy: Policy, pairs: readonly TokenPair[]
   for (const pair of pairs) checkPair(pair);
   const forward = policy.forward(pairs, { train: false });
   try {
-    const sums = tf.tidy(() =>
-      tf.stack(forward.pairs.flatMap(({ chosen, rejected }) => [tf.sum(chosen.logps), tf.sum(rejected.logps)])),
-    ); // [2B]
-    const values = await sums.data();
+    // summed as a loss sums the policy's, so that a policy which has not moved ties with its reference to the last bit
+    const sums = tf.tidy(() => {
+      const { chosen, rejected } = splitSides(stackPairs(forward.pairs));
+      return tf.stack([chosen.logps, rejected.logps]); // [2, B]
+    });
+    const [chosen, rejected] = (await sums.array()) as [number[], number[]];
     sums.dispose();
-    return pairs.map((pair, i) => checked(pair, { chosen: values[2 * i]!, rejected: values[2 * i + 1]! }));
+    return pairs.map((pair, i) => checked(pair, { chosen: chosen[i]!, rejected: rejected[i]! }));
   } finally {
     forward.dispose();
   }
