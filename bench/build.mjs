@@ -1,0 +1,38 @@
+// Bundles the benchmark's sources, which use the built packages as a project would.
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { build } from 'tsup';
+
+/** `@wpo/x` and `@wpo/x/y` stay outside, as the files that their packages were built to. */
+const builtPackages = (root) => ({
+  name: 'built-packages',
+  setup({ onResolve }) {
+    onResolve({ filter: /^@wpo\// }, ({ path }) => {
+      const [, name, entry = 'index'] = path.split('/');
+      return { path: pathToFileURL(join(root, 'packages', name, 'dist', `${entry}.js`)).href, external: true };
+    });
+  },
+});
+
+/**
+ * @param {string} root the repository
+ * @returns {Promise<string>} the folder of `main.mjs` and `worker.mjs`
+ */
+export async function buildBench(root) {
+  const folder = join(root, 'node_modules/.cache/wpo/bench');
+  await build({
+    config: false,
+    silent: true,
+    entry: { main: join(root, 'bench/main.ts'), worker: join(root, 'bench/ours/worker.ts') },
+    outDir: folder,
+    outExtension: () => ({ js: '.mjs' }),
+    format: 'esm',
+    target: 'node20',
+    platform: 'node',
+    splitting: false,
+    sourcemap: 'inline',
+    external: [/^@tensorflow\//],
+    esbuildPlugins: [builtPackages(root)],
+  });
+  return folder;
+}

@@ -1,0 +1,43 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DataAnswer } from '../ours/data';
+import { watchTree } from '../process-memory';
+import { row } from '../report';
+import { BEST, ours, peerSide } from '../sides';
+import { type Answer, open } from '../turns';
+import { writeRows } from '../write-rows';
+import type { Bench, Measured } from './measure';
+
+/** Rows of text to token ids, once: longer than any warming up. */
+export async function measureData({ model, flags, texts, peer, say }: Bench): Promise<Measured> {
+  const rows = join(tmpdir(), 'rows.jsonl');
+  say(`data: writing ${flags.rows} rows`);
+  await writeRows(rows, texts, flags.rows);
+  const options = { model, rows, count: flags.rows };
+  const found: Record<string, { answer: DataAnswer & Answer; bytes: number | null }> = {};
+  for (const side of [ours('data', options), ...(peer ? [peerSide(peer, 'data', options)] : [])]) {
+    say(`data: ${side.name}`);
+    const worker = await open(side);
+    try {
+      const { result, bytes } = await watchTree(worker.pid, () => worker.ask<DataAnswer>({}));
+      found[side.name] = { answer: result, bytes };
+    } finally {
+      await worker.close();
+    }
+  }
+  const { answer, bytes } = found.ours!;
+  const theirs = found[BEST];
+  const gb = (value: number | null | undefined) => (value == null ? null : value / 1e9);
+  return {
+    rows: [
+      row('data', 'rows/s', 'more', answer.rows / answer.seconds, {
+        [BEST]: theirs && theirs.answer.rows / theirs.answer.seconds,
+      }),
+      row('data', 'tokens', 'given', answer.tokens, { [BEST]: theirs?.answer.tokens }),
+      row('data', 'peak GB, all its processes', 'less', gb(bytes), { [BEST]: gb(theirs?.bytes) }),
+      row('data', 'growth of resident memory after a tenth of the rows, MB', 'given', answer.growthBytes! / 1e6),
+      row('data', 'cores used', 'given', answer.cores!),
+    ],
+    turns: Object.entries(found).map(([side, one]) => ({ measure: 'data', side, ...one })),
+  };
+}

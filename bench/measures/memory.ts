@@ -1,0 +1,40 @@
+import type { MemoryAnswer } from '../ours/memory';
+import { readPairs } from '../pairs';
+import { row } from '../report';
+import { ours } from '../sides';
+import { open } from '../turns';
+import type { Bench, Measured } from './measure';
+
+/** Steps after which memory must not grow. */
+const SETTLED = 50;
+/** Points at which it is looked at after that. */
+const POINTS = 19;
+
+/** Many steps of a small model: what they leave in memory. */
+export async function measureMemory({ small, flags, say }: Bench): Promise<Measured> {
+  const settled = Math.min(SETTLED, Math.ceil(flags.steps / 2));
+  const count = (await readPairs(small, flags.pairs)).length;
+  const worker = await open(ours('memory', { model: small, pairs: flags.pairs, count }));
+  const turns: { measure: string; steps: number; residentBytes: number }[] = [];
+  try {
+    for (let steps = 0; steps < flags.steps; ) {
+      const next =
+        steps < settled ? settled : Math.min(flags.steps, steps + Math.ceil((flags.steps - settled) / POINTS));
+      say(`memory: step ${steps} of ${flags.steps}`);
+      const { residentBytes } = await worker.ask<MemoryAnswer>({ steps: next - steps });
+      turns.push({ measure: 'memory', steps: next, residentBytes });
+      steps = next;
+    }
+  } finally {
+    await worker.close();
+  }
+  const [first, last] = [turns[0]!.residentBytes, turns.at(-1)!.residentBytes];
+  const of = `memory, ${flags.steps} steps`;
+  return {
+    rows: [
+      row(of, `resident after ${settled}, GB`, 'given', first / 1e9),
+      row(of, `growth after ${settled}, %`, 'less', 100 * (last / first - 1)),
+    ],
+    turns,
+  };
+}

@@ -1,0 +1,16 @@
+import { residentBytes } from '../process-memory';
+import { openStep } from './step';
+
+export interface MemoryAnswer {
+  readonly residentBytes: number;
+}
+
+/** Many steps, pair after pair. */
+export async function openMemory(options: { readonly model: string; readonly pairs: string; readonly count: number }) {
+  const takeStep = await openStep({ ...options, checkpointing: 'auto' });
+  let done = 0;
+  return async ({ steps }: { steps: number }) => {
+    for (let i = 0; i < steps; i++) await takeStep({ pair: done++ % options.count, products: false });
+    return async (): Promise<MemoryAnswer> => ({ residentBytes: residentBytes() });
+  };
+}

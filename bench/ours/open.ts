@@ -1,0 +1,35 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import {
+  type ActivationCheckpointing,
+  type Gemma2Config,
+  type GemmaPolicy,
+  gemmaPolicy,
+  loadWeights,
+} from '@wpo/gemma';
+import { readModelFolder } from '@wpo/gemma/node';
+import { tensorflowKernels } from '@wpo/tensorflow/kernels';
+
+export const kernels = tensorflowKernels();
+
+/** Loads a model as `wpo train` does. */
+export async function openPolicy(
+  folder: string,
+  activationCheckpointing: ActivationCheckpointing = 'auto',
+): Promise<{ readonly policy: GemmaPolicy; readonly config: Gemma2Config }> {
+  const { config, checkpoint } = await readModelFolder(folder);
+  const model = await loadWeights(config, checkpoint, { kernels });
+  await checkpoint.close();
+  return { policy: gemmaPolicy(model, { kernels, activationCheckpointing }), config };
+}
+
+/** Waits until a device has done all that it was given. */
+export async function settle(policy: GemmaPolicy): Promise<void> {
+  const { parameters } = policy;
+  const value = parameters[parameters.length - 1]!.value();
+  const one = tf.tidy(() => tf.slice(tf.reshape(value, [value.size]), 0, 1));
+  await one.data();
+  one.dispose();
+}
+
+export const secondsSince = (start: number) => (performance.now() - start) / 1000;

@@ -1,0 +1,192 @@
+"""TRL's and transformers' side of the benchmark: does one turn for each line on stdin, as the other side does.
+
+    python peer.py KIND '{"model": DIR, ...}'        KIND: versions step reference generate load data
+
+A turn's answer is a line on stdout that starts with @; the first such line says that the side is ready. All else on stdout
+and stderr is the libraries' own. See ours/ for the same kinds and requests.
+"""
+import copy, json, os, sys, tempfile, time
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1", TQDM_DISABLE="1",
+                  HF_DATASETS_CACHE=tempfile.mkdtemp())  # in TMPDIR, which is emptied by who set it
+KIND, OPTIONS = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+MAX_LENGTH = 2048
+
+
+def say(**answer):
+    print("@" + json.dumps(answer), flush=True)
+
+
+def peak_bytes():
+    try:
+        for line in open("/proc/self/status"):
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def request():
+    """The next turn's request; ends the process where there is none."""
+    line = sys.stdin.readline()
+    if line:
+        return json.loads(line)
+    sys.stdout.flush()
+    os._exit(0)  # out of the middle of a trainer
+
+
+def settle():
+    import torch
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def device():
+    import torch
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model():
+    import torch
+    from transformers import Gemma2ForCausalLM
+    # eager: the other attentions leave out Gemma-2's soft cap of the scores, or do not run here
+    return Gemma2ForCausalLM.from_pretrained(OPTIONS["model"], dtype=torch.float32, attn_implementation="eager")
+
+
+def trainer_of(trainer_class, model, **more):
+    import torch
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import DPOConfig
+    rows = [json.loads(line) for line in open(OPTIONS["pairs"])]
+    data = Dataset.from_list([dict(prompt=r["chosen"][:-1], chosen=r["chosen"][-1:], rejected=r["rejected"][-1:]) for r in rows])
+    config = DPOConfig(output_dir=os.environ["HF_DATASETS_CACHE"], per_device_train_batch_size=1, max_steps=10**6, learning_rate=1e-6,
+                       lr_scheduler_type="constant", beta=0.01, use_weighting=True, bf16=False, report_to=[], logging_steps=1,
+                       save_strategy="no", use_cpu=not torch.cuda.is_available(), precompute_ref_log_probs=True,
+                       max_length=MAX_LENGTH, disable_tqdm=True, train_sampling_strategy="sequential",
+                       gradient_checkpointing=OPTIONS.get("checkpointing") == "always")
+    return trainer_class(model=model, args=config, train_dataset=data,
+                         processing_class=AutoTokenizer.from_pretrained(OPTIONS["model"]), **more)
+
+
+def lengths(row):
+    return {part: len(row[part + "_ids"]) for part in ("prompt", "chosen", "rejected")}
+
+
+def check_turn(asked, pair):
+    if asked["pair"] != pair:
+        raise SystemExit(f"asked for pair {asked['pair']}, but the trainer is at pair {pair}")
+
+
+def step():
+    from transformers import TrainerCallback
+    from trl import DPOTrainer
+
+    class Turns(TrainerCallback):
+        """Each optimizer step waits for its turn, and answers once its loss is logged."""
+        done = 0
+
+        def on_step_begin(self, *_, **__):
+            if self.done == 0:
+                say()
+            self.pair = self.done % len(trainer.train_dataset)
+            check_turn(request(), self.pair)
+            self.start = time.perf_counter()
+
+        def on_step_end(self, *_, **__):
+            settle()
+            self.seconds = time.perf_counter() - self.start
+            self.peak = peak_bytes()
+            self.done += 1
+
+        def on_log(self, _args, _state, _control, logs=None, **__):
+            if logs and "loss" in logs:
+                say(seconds=self.seconds, loss=float(logs["loss"]), lengths=lengths(trainer.train_dataset[self.pair]), peakBytes=self.peak)
+
+    trainer = trainer_of(DPOTrainer, load_model(), callbacks=[Turns()])
+    trainer.train()
+
+
+def reference():
+    import itertools
+    from torch.utils.data import DataLoader
+    from trl import DPOTrainer
+
+    class Turns(DPOTrainer):
+        def _precompute_ref_logps(self, dataset, name, batch_size):
+            """As TRL's own, one batch a turn, and without end."""
+            batches = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator, shuffle=False))
+            batches = list(batches)
+            say()
+            for pair in itertools.cycle(range(len(batches))):
+                check_turn(request(), pair)
+                start = time.perf_counter()
+                chosen, rejected = self.compute_ref_log_probs(self.model, batches[pair])
+                chosen, rejected = chosen.cpu().item(), rejected.cpu().item()
+                seconds = time.perf_counter() - start
+                say(seconds=seconds, chosen=chosen, rejected=rejected, lengths=lengths(dataset[pair]), peakBytes=peak_bytes())
+
+    trainer_of(Turns, load_model())
+
+
+def generate():
+    import torch
+    model = load_model().to(device()).eval()
+    model.generation_config.eos_token_id = None  # nothing ends an answer early
+    say()
+    while True:
+        asked = request()
+        prompts, longest = asked["prompts"], max(map(len, asked["prompts"]))
+        ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device())
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device())
+        start = time.perf_counter()
+        with torch.inference_mode():
+            out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=asked["tokens"], do_sample=False, use_cache=True)
+        settle()
+        say(seconds=time.perf_counter() - start, ids=out[:, longest:].tolist(), peakBytes=peak_bytes())
+
+
+def load():
+    import torch
+    from transformers import Gemma2ForCausalLM
+    say()
+    request()
+    start = time.perf_counter()
+    model = load_model().to(device()).eval()
+    settle()
+    seconds = time.perf_counter() - start
+    with torch.inference_mode():
+        model(torch.arange(4, 22, device=device())[None])
+    settle()
+    say(seconds=seconds, firstPassSeconds=time.perf_counter() - start, peakBytes=peak_bytes())
+    request()
+
+
+def data():
+    from datasets import load_dataset
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+    from trl import DPOConfig, DPOTrainer
+    tokenizer = AutoTokenizer.from_pretrained(OPTIONS["model"])
+    model = Gemma2ForCausalLM(Gemma2Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                                           num_attention_heads=1, num_key_value_heads=1, head_dim=16))
+    config = DPOConfig(output_dir=os.environ["HF_DATASETS_CACHE"], max_length=MAX_LENGTH, report_to=[], use_cpu=True, bf16=False,
+                       dataset_num_proc=os.cpu_count(), disable_tqdm=True)
+    say()
+    request()
+    start = time.perf_counter()
+    rows = load_dataset("json", data_files=OPTIONS["rows"], split="train").select_columns(["chosen", "rejected"])
+    encoded = DPOTrainer(model=model, ref_model=copy.deepcopy(model), args=config, train_dataset=rows, processing_class=tokenizer).train_dataset
+    seconds = time.perf_counter() - start
+    tokens = sum(sum(map(len, encoded[part + "_ids"])) for part in ("prompt", "chosen", "rejected"))
+    say(seconds=seconds, rows=len(encoded), tokens=tokens, peakBytes=peak_bytes())
+    request()
+
+
+def versions():
+    import datasets, torch, transformers, trl
+    found = {module.__name__: module.__version__ for module in (torch, transformers, trl, datasets)}
+    say(**found, python=sys.version.split()[0], device=torch.cuda.get_device_name() if torch.cuda.is_available() else "processor")
+
+
+{kind.__name__: kind for kind in (versions, step, reference, generate, load, data)}[KIND]()

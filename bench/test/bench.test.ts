@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, test } from 'vitest';
+import type { Report } from '../report';
+
+const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const fixtures = at('packages/gemma/test/fixtures/golden');
+const folder = mkdtempSync(join(tmpdir(), 'wpo-bench-test-'));
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function bench(...flags: string[]) {
+  const { INIT_CWD: _, ...env } = process.env;
+  return spawnSync(process.execPath, [at('scripts/bench.mjs'), ...flags], { encoding: 'utf8', env });
+}
+
+// a small model and short pairs: that every measure runs and says what it found, not how fast anything is
+test('measures a small model by itself and tells all of it as JSON', () => {
+  const pairs = join(folder, 'pairs.jsonl');
+  writeFileSync(pairs, readFileSync(`${fixtures}/pairs.jsonl`, 'utf8').split('\n').slice(0, 2).join('\n'));
+  const small = ['--rounds', '1', '--tokens', '2', '--rows', '40', '--steps', '4'];
+  const { stdout, stderr, status } = bench(
+    '--model',
+    `${fixtures}/tiny`,
+    '--pairs',
+    pairs,
+    '--long',
+    pairs,
+    ...small,
+    '--json',
+  );
+  expect(status, stderr).toBe(0);
+  const { machine, peer, rows, turns } = JSON.parse(stdout) as Report;
+  expect(machine.tensorflow).toMatch(/^\d+\.\d+/);
+  expect(peer).toBeUndefined();
+  const found = new Map(rows.map(({ of, what, ours }) => [`${of}: ${what}`, ours]));
+  for (const name of [
+    'step, pairs.jsonl: s a pair',
+    'step, pairs.jsonl: step over its matrix products alone',
+    'step, pairs.jsonl: matrix products alone, GFLOP/s',
+    'step, pairs.jsonl, all computed again: time over that of auto',
+    'reference, pairs.jsonl: s a pair',
+    'generate, batch 1: tokens/s',
+    'generate, batch 8: tokens/s',
+    'load: weights in memory, s',
+    'data: rows/s',
+    'memory, 4 steps: resident after 2, GB',
+  ]) {
+    expect(found.get(name), name).toBeGreaterThan(0);
+  }
+  expect(found.get('load: checkpoint, GB')).toBeCloseTo(2 * 0.001335, 5); // both files of the fixture
+  expect(rows.every((row) => row.peers.length === 0)).toBe(true);
+  expect(new Set(turns.map((turn) => (turn as { measure: string }).measure.split(',')[0]))).toEqual(
+    new Set(['step', 'reference', 'generate', 'load', 'data', 'memory']),
+  );
+});
+
+test('a peer that is not there is said to be missing before anything is measured', () => {
+  const { stderr, status } = bench('--model', `${fixtures}/tiny`, '--peer', process.execPath);
+  expect(status).toBe(1);
+  expect(stderr).toContain('wanted a Python with torch, transformers, trl and datasets');
+});

@@ -1,0 +1,18 @@
+// `pnpm bench [FLAGS]`: what training costs on this machine; see bench/README.md.
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { setUpOrExit } from './setup.mjs';
+
+const root = resolve(fileURLToPath(import.meta.url), '../..');
+await setUpOrExit({ quiet: true });
+const { buildBench } = await import('../bench/build.mjs');
+const folder = await buildBench(root);
+// npm runs scripts at the root, and says here where it was called
+if (process.env.INIT_CWD) process.chdir(process.env.INIT_CWD);
+const { main } = await import(pathToFileURL(join(folder, 'main.mjs')).href);
+try {
+  await main(process.argv.slice(2), root);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+}
