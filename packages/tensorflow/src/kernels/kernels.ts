@@ -15,16 +15,21 @@ import { change, nativeOperations, run, withNumbers } from './native';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
-/** Logits held at once by the forward pass, in values: 64 MB. */
-const CHUNK_VALUES = 1 << 24;
-/** Logit gradients kept for the way back, in values: 512 MB; beyond that they are computed again. */
-const KEPT_VALUES = 1 << 27;
+/** How many logits are made at once, in values. */
+export interface LogitLimits {
+  /** In training, where their gradient stays for the way back. */
+  readonly train: number;
+  readonly forward: number;
+}
+
+/** 512 MB and 64 MB. */
+const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24 };
 
 /**
  * Gemma's operations for TensorFlow in this process: fused ones in C++ where `wpo-tensorflow install` built them, those
  * composed from tfjs elsewhere (on a GPU, or with WPO_NATIVE=0). Same values and gradients either way.
  */
-export const tensorflowKernels = (): Kernels => (nativeOperations() ? fused : composed);
+export const tensorflowKernels = (): Kernels => (nativeOperations() ? fused() : composed);
 
 const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
 const nothing = () => tf.zeros([0]);
@@ -134,12 +139,13 @@ interface Chunk {
 
 /**
  * One pass over each row of logits gives log p, both alignment terms and the logits' gradient, which lies where the logits
- * did. Chunks of it are kept for the way back as long as they fit, and computed again beyond that.
+ * did. The first chunk of it is kept for the way back, those beyond are computed again.
  *
  * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
  * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
  */
 function answerLogps(
+  limits: LogitLimits,
   hidden: tf.Tensor2D,
   table: Weight,
   targets: Int32Array,
@@ -149,7 +155,7 @@ function answerLogps(
   const answers = hidden.shape[0];
   const vocabulary = table.shape[0]!;
   const embedding = () => table.value() as tf.Tensor2D;
-  const perChunk = Math.max(1, Math.floor(CHUNK_VALUES / vocabulary));
+  const perChunk = Math.max(1, Math.floor(limits[train ? 'train' : 'forward'] / vocabulary));
   const slice = (x: tf.Tensor2D, { start, rows }: { start: number; rows: number }) =>
     rows === answers ? x.clone() : tf.slice(x, [start, 0], [rows, x.shape[1]]);
 
@@ -167,7 +173,7 @@ function answerLogps(
   for (let start = 0; start < answers; start += perChunk) {
     const rows = Math.min(perChunk, answers - start);
     const { terms, dense } = compute(start, rows);
-    const keep = train && (start + rows) * vocabulary <= KEPT_VALUES;
+    const keep = train && start === 0; // what is beyond one chunk is computed again
     if (!keep) dense.dispose();
     chunks.push({ start, rows, dense: keep ? dense : null });
     parts.push(terms);
@@ -218,4 +224,16 @@ function answerLogps(
   }
 }
 
-const fused: Kernels = { ...composed, rmsNorm, rope, attention, gatedLinear, sum, addRows, setColumns, answerLogps };
+/** The fused operations; only tests give limits of their own. */
+export const fused = (limits = LIMITS): Kernels => ({
+  ...composed,
+  rmsNorm,
+  rope,
+  attention,
+  gatedLinear,
+  sum,
+  addRows,
+  setColumns,
+  answerLogps: (hidden: tf.Tensor2D, table, targets, cap, train) =>
+    answerLogps(limits, hidden, table, targets, cap, train),
+});
