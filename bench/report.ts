@@ -53,8 +53,9 @@ export function row(
 /** The report as text: a table, a row each figure. */
 export function formatReport({ machine, peer, rows }: Report): string {
   const names = [...new Set(rows.flatMap(({ peers }) => peers.map(({ name }) => name)))];
+  const filled = rows.filter(({ ours, peers }) => ours !== null || peers.length > 0);
   const header = ['', 'ours', ...names.flatMap((name) => [name, 'ratio'])];
-  const lines = rows.map(({ of, what, better, ours, peers }) => [
+  const lines = filled.map(({ of, what, better, ours, peers }) => [
     `${of}: ${what}`,
     number(ours),
     ...names.flatMap((name) => {
@@ -79,7 +80,8 @@ export function formatReport({ machine, peer, rows }: Report): string {
 
 /** Three digits, or all before the point. */
 function number(value: number | null): string {
-  if (value === null || !Number.isFinite(value)) return '-';
+  if (value === null) return '';
+  if (!Number.isFinite(value)) return '-';
   if (Math.abs(value) >= 100) return value.toFixed(0);
   return value.toPrecision(3);
 }

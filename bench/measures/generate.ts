@@ -34,7 +34,7 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
       rows: [
         row(of, 'tokens/s', 'more', rate('ours')!, { [BEST]: rate(BEST) }),
         row(of, 'peak GB', 'less', peakGb(turns, 'ours'), { [BEST]: peakGb(turns, BEST) }),
-        ...(peer ? [row(of, "tokens that are the peer's, %", 'given', 100 * same)] : []),
+        row(of, 'tokens that are ours, %', 'given', null, { [BEST]: peer && 100 * same }),
       ],
       turns: turns.map(({ answer: { seconds, peakBytes }, ...turn }) => ({
         measure: of,
