@@ -1,4 +1,4 @@
-import { generate } from '@wpo/gemma';
+import { generateBatch } from '@wpo/gemma';
 import { kernels, openPolicy, secondsSince } from './open';
 
 export interface GenerateAnswer {
@@ -6,14 +6,13 @@ export interface GenerateAnswer {
   readonly ids: readonly (readonly number[])[];
 }
 
-/** The likeliest tokens after each prompt, none of which ends it. */
+/** The likeliest tokens after each prompt, side by side; none of them ends it. */
 export async function openGenerate(options: { readonly model: string }) {
   const { policy } = await openPolicy(options.model);
   return async ({ prompts, tokens }: { prompts: number[][]; tokens: number }) => {
     const how = { temperature: 0, maxNewTokens: tokens, stopIds: [], kernels };
     const start = performance.now();
-    const ids: number[][] = [];
-    for (const prompt of prompts) ids.push(await generate(policy.model, prompt, how));
+    const ids = await generateBatch(policy.model, prompts, how);
     const seconds = secondsSince(start);
     return async (): Promise<GenerateAnswer> => ({ seconds, ids });
   };
