@@ -55,6 +55,7 @@ export async function loadWeights(
   try {
     for (const [name, shape] of tensorShapes(config)) {
       const value = tf.tensor(await source.read(name), [...shape], 'float32');
+      upload(value);
       placed.set(name, parameter(name, value, { decay: !name.includes('norm'), kernels }));
     }
     if (source.names().includes(HEAD)) await checkTiedHead(source);
@@ -108,6 +109,16 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
       `${problems.join('; ')}. Check that config.json and the safetensors files belong together`,
   );
 }
+
+/** Moves values to the backend now, not at first use: until then the array that was read stays in memory beside them. */
+const upload = (tensor: tf.Tensor) =>
+  tf.dispose(
+    tf.slice(
+      tensor,
+      tensor.shape.map(() => 0),
+      tensor.shape.map(() => 1),
+    ),
+  );
 
 /** Some files carry the output head although it is the embedding: only an equal one can be left out. */
 async function checkTiedHead(source: TensorSource): Promise<void> {
