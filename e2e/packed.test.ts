@@ -170,7 +170,7 @@ function script(project: string, file: string, code: string): string {
 /** Runs a program as from a shell of its own: without what npm, pnpm and vitest tell the programs that they run. */
 function run(program: string, args: readonly string[], cwd: string, more: NodeJS.ProcessEnv = {}): string {
   const own =
-    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD|NODE_ENV|NODE_PATH|VITEST)/i;
+    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_(call|package|local_prefix))|INIT_CWD|NODE_(ENV|PATH)|VITEST)/i;
   const env = { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name))), ...more };
   const { status, error, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8' });
   if (error) throw error;
