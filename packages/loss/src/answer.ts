@@ -1,18 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { type Alignment, TERMS } from './alignment';
 import { checkFloats, checkShape } from './checks';
 import { differentiable } from './gradient';
-import { nearest } from './nearest';
+import { checkName } from './nearest';
+import { over, sub } from './ops';
 
 // B: pairs, T: tokens of the longest answer.
-
-/**
- * What a token's log-probability is measured against, so that what the policy itself would write weighs about 1 however
- * sure the policy is: `sampled`, log Σ_v p_v², the log of a sampled token's expected probability (the paper's choice);
- * `greedy`, log max_v p_v, the likeliest token's; `none`, 0.
- */
-export type Alignment = 'sampled' | 'greedy' | 'none';
-
-const ALIGNMENTS: readonly Alignment[] = ['sampled', 'greedy', 'none'];
 
 /**
  * One answer a row, token by token, under the policy. What lies at padding is never looked at: NaN and infinities there
@@ -29,6 +22,12 @@ export interface AnswerTokens {
   mask: tf.Tensor;
 }
 
+/** Both answers of each pair; their lengths may differ, the number of pairs may not. */
+export interface PairTokens {
+  chosen: AnswerTokens;
+  rejected: AnswerTokens;
+}
+
 /**
  * log π(y): the sum of an answer's token log-probs.
  *
@@ -37,16 +36,7 @@ export interface AnswerTokens {
  */
 export function sumLogps(tokens: AnswerTokens): tf.Tensor1D {
   checkAnswer('sumLogps', '', tokens, 'none');
-  const { logps } = tokens;
-  return differentiable(
-    [logps],
-    (save) => {
-      const mask = tf.cast(tokens.mask, 'bool');
-      save([mask]);
-      return tf.sum<tf.Tensor1D>(tf.where(mask, logps, 0), 1);
-    },
-    (dy, [mask]) => [tf.where(mask!, tf.expandDims(dy, 1), 0)],
-  );
+  return sumOverAnswer(tokens.logps, tokens.mask);
 }
 
 /**
@@ -58,46 +48,50 @@ export function sumLogps(tokens: AnswerTokens): tf.Tensor1D {
  */
 export function answerScores(tokens: AnswerTokens, alignment: Alignment = 'sampled'): tf.Tensor1D {
   const term = checkAnswer('answerScores', '', tokens, alignment);
-  const { logps } = tokens;
+  return tf.tidy(() => {
+    const { logps, mask } = tokens;
+    const aligned = term ? sub(logps, term) : logps; // [B, T]
+    return over(sumOverAnswer(aligned, mask), lengths(tokens));
+  });
+}
+
+/** |y| of each answer, `[B]`. */
+export const lengths = ({ mask }: AnswerTokens): tf.Tensor1D => tf.sum(tf.cast(tf.cast(mask, 'bool'), 'float32'), 1);
+
+/** The sum of `x` over each answer's tokens, `[B]`, deaf to padding. */
+function sumOverAnswer(x: tf.Tensor2D, mask: tf.Tensor): tf.Tensor1D {
   return differentiable(
-    term ? [logps, term] : [logps],
+    [x],
     (save) => {
-      const mask = tf.cast(tokens.mask, 'bool');
-      const lengths = tf.sum(tf.cast(mask, 'float32'), 1, true); // [B, 1]
-      save([mask, lengths]);
-      const aligned = tf.where(mask, term ? tf.sub(logps, term) : logps, 0); // [B, T]
-      return tf.squeeze<tf.Tensor1D>(tf.div(tf.sum(aligned, 1, true), lengths), [1]);
+      const answer = tf.cast(mask, 'bool');
+      save([answer]);
+      return tf.sum<tf.Tensor1D>(tf.where(answer, x, 0), 1);
     },
-    (dy, [mask, lengths]) => {
-      const gradient = tf.where(mask!, tf.div(tf.expandDims(dy, 1), lengths!), 0); // [B, T]
-      return term ? [gradient, tf.neg(gradient)] : [gradient];
-    },
+    (dy, [answer]) => [tf.where(answer!, tf.expandDims(dy, 1), 0)],
   );
 }
 
 /** Refuses an answer that cannot be scored; returns the alignment's term, if it has one. */
-export function checkAnswer(
-  where: string,
-  path: string,
-  tokens: AnswerTokens,
-  alignment: Alignment,
-): tf.Tensor2D | undefined {
-  const known: readonly string[] = ALIGNMENTS;
-  if (!known.includes(alignment)) {
-    const meant = nearest(String(alignment), ALIGNMENTS);
-    throw new Error(`${where}: unknown alignment '${alignment}'. Did you mean '${meant}'? Known: ${known.join(', ')}.`);
-  }
+function checkAnswer(where: string, path: string, tokens: AnswerTokens, alignment: Alignment): tf.Tensor2D | undefined {
+  checkName(where, 'alignment', alignment, Object.keys(TERMS));
   checkFloats(where, `${path}logps`, tokens.logps, 'pairs, tokens');
   checkShape(where, `${path}mask`, tokens.mask, tokens.logps.shape);
-  if (alignment === 'none') return undefined;
-  const name = alignment === 'sampled' ? 'logSumSquares' : 'logMax';
-  const term = tokens[name];
-  if (term === undefined) {
-    throw new Error(
-      `${where}: ${path}${name} is missing, and alignment '${alignment}' needs it. ` +
-        `Compute it with tokenTerms(logits, labels, mask), or choose alignment 'none'.`,
-    );
+  const name = TERMS[alignment];
+  if (!name) return undefined;
+  if (!tokens[name]) throw new Error(`${where}: ${path}${name} is missing, and alignment '${alignment}' needs it.`);
+  checkFloats(where, path + name, tokens[name], tokens.logps.shape);
+  return tokens[name];
+}
+
+/** Refuses pairs that cannot be scored; returns the alignment's terms, if it has any. */
+export function checkPair(where: string, { chosen, rejected }: PairTokens, alignment: Alignment): tf.Tensor2D[] {
+  const terms = [
+    checkAnswer(where, 'chosen.', chosen, alignment),
+    checkAnswer(where, 'rejected.', rejected, alignment),
+  ];
+  const [c, r] = [chosen.logps.shape[0], rejected.logps.shape[0]];
+  if (c !== r) {
+    throw new Error(`${where}: chosen has ${c} answers and rejected has ${r}, but a pair is one of each.`);
   }
-  checkFloats(where, `${path}${name}`, term, tokens.logps.shape);
-  return term;
+  return terms.filter((term) => term !== undefined);
 }

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { checkFloats, checkShape } from './checks';
+import { checkLogp } from './logp';
 
 export interface CheckLogpsOptions {
   /** What the log-probs are called in an error. Default `logps`. */
@@ -7,9 +8,6 @@ export interface CheckLogpsOptions {
   /** Of `logps`' shape: only where it is not 0 is looked at, and a row of `[B, T]` without any is an error. */
   mask?: tf.Tensor;
 }
-
-/** log p ≤ 0, but logits of ±1e4 in float32 round by about this much. */
-const ROUNDING = 1e-3;
 
 /**
  * Refuses log-probabilities that are none: NaN, or above 0 by more than rounding; and, with a mask, answers of no tokens.
@@ -32,13 +30,8 @@ export function checkLogps(logps: tf.Tensor, options: CheckLogpsOptions = {}): v
     for (let column = 0; column < columns; column++) {
       if (counted && !counted[start + column]) continue;
       tokens++;
-      const value = values[start + column]!;
-      if (value <= ROUNDING) continue;
-      const place = `${name}[${row}${logps.rank === 1 ? '' : `, ${column}`}]`;
-      const mend = Number.isNaN(value)
-        ? 'Look for NaN or ∞ in the logits, or a label outside the vocabulary.'
-        : 'Take log_softmax of the logits first, and give log-probabilities, not their negatives.';
-      throw new Error(`checkLogps: ${place} is ${value}, but a log-probability is a number of at most 0. ${mend}`);
+      const place = logps.rank === 1 ? row : `${row}, ${column}`;
+      checkLogp('checkLogps', `${name}[${place}]`, values[start + column]!);
     }
     if (tokens === 0) {
       throw new Error(`checkLogps: ${name}[${row}] has no tokens: its mask is 0 throughout. Leave this pair out.`);

@@ -16,18 +16,6 @@ export function differentiable<T extends tf.Tensor>(
   return run(...inputs);
 }
 
-/** y = f(x), element by element, given f and its derivative. */
-export function pointwise<T extends tf.Tensor>(x: T, f: (x: T) => T, derivative: (x: T) => T): T {
-  return differentiable(
-    [x],
-    (save) => {
-      save([x]);
-      return f(x);
-    },
-    (dy, [saved]) => [tf.mul(dy, derivative(saved as T))],
-  );
-}
-
 /** The value of `compute`, a constant to its `inputs`: a gradient of zeros flows back to each of them. */
 export function detached<T extends tf.Tensor>(inputs: readonly tf.Tensor[], compute: () => T): T {
   const shapes = inputs.map((input) => input.shape);
@@ -42,3 +30,6 @@ export function detached<T extends tf.Tensor>(inputs: readonly tf.Tensor[], comp
 export function stopGradient<T extends tf.Tensor>(x: T): T {
   return detached([x], () => tf.clone(x));
 }
+
+/** What `compute` gives, off the tape. */
+export const constant = <T extends tf.Tensor>(compute: () => T): T => detached([], compute);

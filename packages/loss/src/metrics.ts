@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 
 /** Means over a batch's pairs, in TRL's names, and what the weights came to. */
 export type LossMetrics = {
@@ -20,23 +20,15 @@ export interface Rewarded {
   weights: tf.Tensor1D;
 }
 
-/** Plain numbers to log. Reads the tensors once, so it waits for the device. */
-export function lossMetrics(result: Rewarded): LossMetrics {
-  const { chosenRewards, rejectedRewards, margins, weights } = result;
-  const all = tf.tidy(() => tf.concat([chosenRewards, rejectedRewards, margins, weights]));
-  const values = all.dataSync();
-  all.dispose();
-  const pairs = chosenRewards.size;
-  const [chosen, rejected, margin, weight] = [0, 1, 2, 3].map((i) => values.subarray(i * pairs, (i + 1) * pairs)) as [
-    Float32Array,
-    Float32Array,
-    Float32Array,
-    Float32Array,
-  ];
+/** Plain numbers to log. Reads the tensors, so it waits for the device. */
+export function lossMetrics({ chosenRewards, rejectedRewards, margins, weights }: Rewarded): LossMetrics {
+  const [chosen, rejected, margin, weight] = [chosenRewards, rejectedRewards, margins, weights].map((x) =>
+    Array.from(x.dataSync()),
+  ) as [number[], number[], number[], number[]];
   return {
     'rewards/chosen': mean(chosen),
     'rewards/rejected': mean(rejected),
-    'rewards/accuracies': chosen.filter((reward, i) => reward > rejected[i]!).length / pairs,
+    'rewards/accuracies': chosen.filter((reward, i) => reward > rejected[i]!).length / chosen.length,
     'rewards/margins': mean(margin),
     'wpo/weight': mean(weight),
     'wpo/weight_min': Math.min(...weight),
@@ -44,6 +36,6 @@ export function lossMetrics(result: Rewarded): LossMetrics {
   };
 }
 
-function mean(values: Float32Array): number {
+function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -1,18 +1,13 @@
-/** The known name that the fewest insertions, deletions and replacements of one letter make of `name`. */
-export function nearest(name: string, known: readonly string[]): string {
-  const ranked = [...known].sort((a, b) => edits(name, a) - edits(name, b));
-  return ranked[0]!;
+/** @throws where `name` is none of those known, with the likest of them. `what` says what it names. */
+export function checkName(where: string, what: string, name: unknown, known: readonly string[]): void {
+  const given = String(name);
+  if (known.includes(given)) return;
+  const [meant] = [...known].sort((a, b) => likeness(given, b) - likeness(given, a));
+  throw new Error(`${where}: unknown ${what} '${given}'. Did you mean '${meant}'? Known: ${known.join(', ')}.`);
 }
 
-function edits(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(replaced, previous[j]! + 1, row[j - 1]! + 1));
-    }
-    previous = row;
-  }
-  return previous[b.length]!;
+/** The share of letters, each taken with the one before it, that two names have in common (Dice's coefficient). */
+function likeness(a: string, b: string): number {
+  const pieces = (name: string) => [...name].map((letter, i) => (name[i - 1] ?? '') + letter);
+  return pieces(a).filter((piece) => pieces(b).includes(piece)).length / (a.length + b.length);
 }

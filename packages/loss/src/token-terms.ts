@@ -21,13 +21,8 @@ import { detached, differentiable } from './gradient';
 export function tokenTerms(logits: tf.Tensor3D, labels: tf.Tensor2D, mask: tf.Tensor): Required<AnswerTokens> {
   checkFloats('tokenTerms', 'logits', logits, 'answers, tokens, vocabulary');
   const [, , vocabulary] = logits.shape;
-  checkShape('tokenTerms', 'labels', labels, logits.shape.slice(0, 2));
+  checkShape('tokenTerms', 'labels', labels, logits.shape.slice(0, 2), 'int32');
   checkShape('tokenTerms', 'mask', mask, logits.shape.slice(0, 2));
-  if (labels.dtype !== 'int32') {
-    throw new Error(
-      `tokenTerms: labels are ${labels.dtype}, but int32 was wanted. Cast them with tf.cast(x, 'int32').`,
-    );
-  }
   return tf.tidy(() => {
     const answer = tf.cast(mask, 'bool'); // [B, T]
     const [top, logSum, logSumSquares] = tf.split(
@@ -42,9 +37,8 @@ export function tokenTerms(logits: tf.Tensor3D, labels: tf.Tensor2D, mask: tf.Te
         const known = tf.logicalAnd(tf.greaterEqual(labels, 0), tf.less(labels, vocabulary));
         const label = tf.where(tf.logicalAnd(answer, known), labels, tf.zerosLike(labels)); // [B, T]
         save([logits, top, logSum, label, answer]);
-        const logit = pick(logits, label); // [B, T]
-        const logp: tf.Tensor2D = tf.sub(tf.sub(logit, tf.squeeze(top, [2])), tf.squeeze(logSum, [2]));
-        return tf.where<tf.Tensor2D>(answer, tf.where(known, logp, Number.NaN), 0);
+        const logp = tf.sub<tf.Tensor3D>(tf.sub(pick(logits, label), top), logSum); // [B, T, 1]
+        return atAnswer(tf.where(tf.expandDims(known, 2), logp, Number.NaN));
       },
       (dy, [x, top, logSum, label, answer]) => {
         // d log p_label / d logits = onehot(label) − p; [B, T, V]
@@ -66,10 +60,10 @@ function logitStatistics(logits: tf.Tensor3D): tf.Tensor3D {
   return tf.concat<tf.Tensor3D>([top, logSum, logSumSquares] as tf.Tensor3D[], 2);
 }
 
-/** x[b, t, index[b, t]]. Not tf.gather with batchDims: the WebAssembly backend (4.22) reads the wrong memory there. */
-function pick(x: tf.Tensor3D, index: tf.Tensor2D): tf.Tensor2D {
+/** x[b, t, index[b, t]], `[B, T, 1]`. Not tf.gather with batchDims: the WebAssembly backend (4.22) reads the wrong memory there. */
+function pick(x: tf.Tensor3D, index: tf.Tensor2D): tf.Tensor3D {
   const [batch, length, width] = x.shape;
   const rows = tf.range(0, batch * length, 1, 'int32');
   const places = tf.stack([rows, tf.reshape(index, [batch * length])], 1); // [B·T, 2]
-  return tf.reshape(tf.gatherND(tf.reshape(x, [batch * length, width]), places), [batch, length]);
+  return tf.reshape(tf.gatherND(tf.reshape(x, [batch * length, width]), places), [batch, length, 1]);
 }

@@ -220,7 +220,7 @@ describe('tokenTerms', () => {
   it('says what is wrong with its input', () => {
     const { logits, labels, mask } = hard();
     expect(() => tokenTerms(logits, tf.cast(labels, 'float32'), mask)).toThrow(
-      'tokenTerms: labels are float32, but int32 was wanted.',
+      'tokenTerms: labels is float32, but int32 was wanted.',
     );
     expect(() => tokenTerms(logits, tf.ones([2, 1], 'int32'), mask)).toThrow(
       'tokenTerms: labels has shape [2,1], but [2,2] was wanted.',

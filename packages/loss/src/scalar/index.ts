@@ -1,0 +1,11 @@
+export type { Alignment } from '../alignment';
+export type { Numbers } from '../column';
+export type { LossType, MixtureOptions } from '../loss-types';
+export type { FDivergenceType, LossOptions } from '../settings';
+export type { WeightNumbers as WeightOptions } from '../weight-options';
+export { type AnswerTokens, answerScores, ldLogps, type PairTokens, sumLogps } from './answer';
+export { type DpoOptions, dpoLoss, type WpoLossInput, type WpoLossResult, wpoLoss } from './dpo';
+export { klEstimate } from './kl-estimate';
+export type { LossResult } from './pair-loss';
+export { preferenceLoss } from './preference';
+export { wpoWeights } from './weight';
