@@ -3,7 +3,7 @@ import type { Settings } from './settings';
 import type { Curve } from './term';
 
 /**
- * f′(e^x), x the log-ratio of policy to reference (f-DPO, arXiv 2309.16240, table 1 and theorem 1); undefined where it is
+ * f′(e^x), x the log-ratio of policy to reference (f-DPO, arXiv 2309.16240); undefined where it is
  * x itself.
  */
 export const divergenceScore = ({ fDivergenceType, a }: Settings): Curve | undefined =>

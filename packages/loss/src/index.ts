@@ -29,7 +29,7 @@ export {
 } from './losses';
 export { type LossMetrics, lossMetrics, type Rewarded } from './metrics';
 export type { LossResult } from './pair-loss';
-export { lossTypes, preferenceLoss } from './preference';
+export { type LossNeeds, lossNeeds, lossTypes, preferenceLoss } from './preference';
 export type { AttachedOptions, FDivergenceType, LossOptions } from './settings';
 export { tokenTerms } from './token-terms';
 export { type WeightOptions, wpoWeights } from './weight';

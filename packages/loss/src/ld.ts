@@ -10,7 +10,7 @@ export interface PairLogps {
 }
 
 /**
- * LD-DPO's log-probs (arXiv 2409.06411, equation 12): of the longer answer, tokens past the shorter one's length count α
+ * LD-DPO's log-probs (arXiv 2409.06411): of the longer answer, tokens past the shorter one's length count α
  * times. To be taken of the policy and of the reference alike, in place of `sumLogps`.
  *
  * @param alpha 0 (tokens past the shared length count nothing) to 1 (`sumLogps`).

@@ -15,6 +15,7 @@ import { sft } from './losses/sft';
 import { aot, aotUnpaired, sigmoid, sigmoidNorm } from './losses/sigmoid';
 import { simpo } from './losses/simpo';
 import { sppo } from './losses/sppo';
+import { columns, type Needs } from './needs';
 import { type LossResult, pairLoss } from './pair-loss';
 import type { AttachedOptions } from './settings';
 import { type LossSettings, lossSettings, type Term } from './term';
@@ -45,6 +46,37 @@ const LOSSES: Record<LossType, (settings: LossSettings) => Term[]> = {
 /** All names of losses. */
 export const lossTypes = (): LossType[] => Object.keys(LOSSES) as LossType[];
 
+/** What losses need beside the policy's log-probs. */
+export interface LossNeeds {
+  /** The reference's log-probs. */
+  reference: boolean;
+  /** The answers' lengths. */
+  lengths: boolean;
+  /** KTO's reference point. */
+  kl: boolean;
+  /** The whole batch at once, and no weights: its pairs are ranked. */
+  batch: boolean;
+}
+
+/**
+ * What `preferenceLoss` will need under these options.
+ *
+ * @param where what errors begin with.
+ * @throws what `preferenceLoss` would throw of the options, before there are any tensors.
+ */
+export function lossNeeds(options: MixtureOptions & AttachedOptions = {}, where = 'lossNeeds'): LossNeeds {
+  const { settings, terms } = define(where, options);
+  const measures = terms.map(({ measure }) => measure);
+  const names = columns(settings, { kl: 0 }, measures);
+  const any = (what: keyof Needs) => measures.some((measure) => measure[what]);
+  return {
+    reference: names.includes('refChosenLogps'),
+    lengths: names.includes('chosenLengths'),
+    kl: any('kl'),
+    batch: any('sort'),
+  };
+}
+
 /**
  * Any loss by its name in TRL, or a weighted sum of several: MPO is `['sigmoid', 'bco_pair', 'sft']` with `lossWeights`
  * [0.8, 0.2, 1], RPO `['sigmoid', 'sft']`. docs/losses.md has the equation of each.
@@ -58,9 +90,14 @@ export function preferenceLoss<const L extends LossType = 'sigmoid', const Free 
   input: PreferenceInput<tf.Tensor1D, tf.Tensor | number, L, Free>,
   options: MixtureOptions<L> & AttachedOptions & { refFree?: Free } = {},
 ): LossResult {
-  const settings = lossSettings('preferenceLoss', options);
-  const terms = mixture('preferenceLoss', options, LOSSES).flatMap(([define, weight]) =>
+  const { settings, terms } = define('preferenceLoss', options);
+  return pairLoss(input, terms, settings);
+}
+
+function define(where: string, options: MixtureOptions & AttachedOptions) {
+  const settings = lossSettings(where, options);
+  const terms = mixture(where, options, LOSSES).flatMap(([define, weight]) =>
     define(settings).map((term) => ({ ...term, coefficient: term.coefficient * weight })),
   );
-  return pairLoss(input, terms, settings);
+  return { settings, terms };
 }

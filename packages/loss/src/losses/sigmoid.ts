@@ -4,7 +4,7 @@ import { type LossSettings, type Measure, type Term, term } from '../term';
 /** DPO (arXiv 2305.18290, equation 7), label-smoothed: −(1−ε) log σ(βΔ) − ε log σ(−βΔ). */
 export const sigmoid = (settings: LossSettings): Term[] => smoothed(settings.scored, settings);
 
-/** DPO with each score over its answer's length (Tülu 3, arXiv 2411.15124, equation 6). */
+/** DPO with each score over its answer's length (Tülu 3, arXiv 2411.15124). */
 export const sigmoidNorm = (settings: LossSettings): Term[] =>
   smoothed({ ...settings.scored, perToken: true }, settings);
 
