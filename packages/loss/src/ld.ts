@@ -4,10 +4,10 @@ import { mul } from './ops';
 import { checkRange } from './range';
 
 /** log π of both answers of each pair, each `[B]`. */
-export interface PairLogps {
+export type PairLogps = {
   chosen: tf.Tensor1D;
   rejected: tf.Tensor1D;
-}
+};
 
 /**
  * LD-DPO's log-probs (arXiv 2409.06411): of the longer answer, tokens past the shorter one's length count α

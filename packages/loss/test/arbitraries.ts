@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { lossTypes } from '../src/index';
 import type { Answer } from './tensors';
 
 /** A row of logits, and the token that was written there. */
@@ -59,3 +60,64 @@ export const scoredPairs = fc.array(
 
 export const beta = fc.double({ min: 0.001, max: 5, noNaN: true });
 export const labelSmoothing = fc.double({ min: 0, max: 0.5, noNaN: true });
+
+/** Log-probs that float32 holds exactly, in columns, with all that any loss may need. */
+export const batch = fc
+  .array(
+    fc.record({
+      chosen: logpOf(),
+      rejected: logpOf(),
+      ratioW: ratio(),
+      ratioL: ratio(),
+      chosenLength: fc.integer({ min: 1, max: 20 }),
+      rejectedLength: fc.integer({ min: 1, max: 20 }),
+      weight: fc.integer({ min: 0, max: 128 }).map((x) => x / 64),
+    }),
+    { minLength: 1, maxLength: 5 },
+  )
+  .chain((rows) =>
+    fc.integer({ min: 0, max: 128 }).map((kl) => ({
+      chosenLogps: rows.map((row) => row.chosen),
+      rejectedLogps: rows.map((row) => row.rejected),
+      refChosenLogps: rows.map((row) => Math.min(row.chosen - row.ratioW, 0)),
+      refRejectedLogps: rows.map((row) => Math.min(row.rejected - row.ratioL, 0)),
+      chosenLengths: rows.map((row) => row.chosenLength),
+      rejectedLengths: rows.map((row) => row.rejectedLength),
+      weights: rows.map((row) => row.weight),
+      kl: kl / 64,
+    })),
+  );
+
+function logpOf() {
+  return fc.integer({ min: 1, max: 60 * 64 }).map((x) => -x / 64);
+}
+
+function ratio() {
+  return fc.integer({ min: -4 * 64, max: 4 * 64 }).map((x) => x / 64);
+}
+
+/** Options within every loss's range. */
+export const lossOptions = fc.record({
+  beta: fc.double({ min: 0.05, max: 2, noNaN: true }),
+  labelSmoothing: fc.double({ min: 0.01, max: 0.45, noNaN: true }),
+  discopopTau: fc.double({ min: 0.05, max: 0.9, noNaN: true }),
+  simpoGamma: fc.double({ min: 0, max: 2, noNaN: true }),
+  cpoAlpha: fc.double({ min: 0, max: 2, noNaN: true }),
+  desirableWeight: fc.double({ min: 0, max: 2, noNaN: true }),
+  undesirableWeight: fc.double({ min: 0, max: 2, noNaN: true }),
+  bcoDelta: fc.double({ min: -2, max: 2, noNaN: true }),
+});
+
+/** One to three losses, each with a weight. */
+export const mixture = fc
+  .array(
+    fc.record({
+      lossType: fc.constantFrom(...lossTypes()),
+      lossWeight: fc.double({ min: -1, max: 2, noNaN: true }),
+    }),
+    { minLength: 1, maxLength: 3 },
+  )
+  .map((parts) => ({
+    lossType: parts.map(({ lossType }) => lossType),
+    lossWeights: parts.map(({ lossWeight }) => lossWeight),
+  }));

@@ -2,7 +2,7 @@ import type { LossType } from '../loss-types';
 import type { Needs } from '../needs';
 import { ABOVE_0, BELOW_HALF } from '../range';
 import type { Settings } from '../settings';
-import { product, sigmoid, softplus } from './numbers';
+import { difference, product, sigmoid, softplus } from './numbers';
 
 /**
  * A loss of one pair, in numbers: docs/losses.md has its equation.
@@ -63,7 +63,7 @@ export const LOSSES: Readonly<Record<LossType, Loss>> = {
   sft: [MEAN, (_u, _s, _w, _l, nll) => nll],
   sigmoid_norm: [{ ...SCORE, perToken: true }, sigmoidOf],
   simpo: [MEAN, (u, { labelSmoothing, simpoGamma }) => smoothed(u - simpoGamma, labelSmoothing)],
-  orpo: [MEAN, (_u, { beta }, w, l, nll) => nll + beta * softplus(logOdds(l / beta) - logOdds(w / beta))],
+  orpo: [MEAN, (_u, { beta }, w, l, nll) => nll + beta * softplus(difference(logOdds(l / beta), logOdds(w / beta)))],
   cpo: [
     { nll: true },
     (u, { labelSmoothing, cpoAlpha }, _w, _l, nll) => smoothed(u, labelSmoothing) + product(cpoAlpha, nll),
