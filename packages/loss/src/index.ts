@@ -27,7 +27,7 @@ export {
   simpoLoss,
   sppoLoss,
 } from './losses';
-export { type LossMetrics, lossMetrics, type Rewarded } from './metrics';
+export { type LossMetrics, lossMetrics, type Rewarded, readLossMetrics } from './metrics';
 export type { LossResult } from './pair-loss';
 export { type LossNeeds, lossNeeds, lossTypes, preferenceLoss } from './preference';
 export type { AttachedOptions, FDivergenceType, LossOptions } from './settings';

@@ -20,11 +20,27 @@ export interface Rewarded {
   weights: tf.Tensor1D;
 }
 
-/** Plain numbers to log. Reads the tensors, so it waits for the device. */
-export function lossMetrics({ chosenRewards, rejectedRewards, margins, weights }: Rewarded): LossMetrics {
-  const [chosen, rejected, margin, weight] = [chosenRewards, rejectedRewards, margins, weights].map((x) =>
-    Array.from(x.dataSync()),
-  ) as [number[], number[], number[], number[]];
+/** Plain numbers to log. Reads the tensors, so it waits for the device: on WebGPU take `readLossMetrics`. */
+export const lossMetrics = (result: Rewarded): LossMetrics => metricsOf(tensorsOf(result).map((x) => x.dataSync()));
+
+/** The same without blocking, as WebGPU asks of reads. */
+export const readLossMetrics = async (result: Rewarded): Promise<LossMetrics> =>
+  metricsOf(await Promise.all(tensorsOf(result).map((x) => x.data())));
+
+const tensorsOf = ({ chosenRewards, rejectedRewards, margins, weights }: Rewarded) => [
+  chosenRewards,
+  rejectedRewards,
+  margins,
+  weights,
+];
+
+function metricsOf(columns: readonly ArrayLike<number>[]): LossMetrics {
+  const [chosen, rejected, margin, weight] = columns.map((column) => Array.from(column)) as [
+    number[],
+    number[],
+    number[],
+    number[],
+  ];
   return {
     'rewards/chosen': mean(chosen),
     'rewards/rejected': mean(rejected),

@@ -52,12 +52,15 @@ export const sigmoid = <T extends tf.Tensor>(x: T): T =>
 
 /** log(1 + e^x) = −log σ(−x): no overflow on either side, and as exact as the backend's log1p. */
 export const softplus = <T extends tf.Tensor>(x: T): T =>
-  unary(x, (x) => tf.add(tf.relu(x), tf.log1p(tf.exp(tf.neg(tf.abs(x))))), tf.sigmoid);
+  unary(x, (x) => tf.add(positive(x), tf.log1p(tf.exp(tf.neg(tf.abs(x))))), tf.sigmoid);
 
 export const square = <T extends tf.Tensor>(x: T): T => mul(x, x);
 
-/** max(0, x). NaN stays NaN, here and in `atMost`, which some backends' relu and minimum do not grant. */
-export const relu = <T extends tf.Tensor>(x: T): T => unary(x, (x) => tf.where(tf.less(x, 0), 0, x), tf.step);
+/** max(0, x). */
+export const relu = <T extends tf.Tensor>(x: T): T => unary(x, positive, tf.step);
+
+/** Not tf.relu nor, below, tf.minimum: NaN stays NaN, and −∞ makes none, on every backend. */
+const positive = <T extends tf.Tensor>(x: T): T => tf.where(tf.less(x, 0), 0, x);
 
 /** min(x, most). */
 export const atMost = <T extends tf.Tensor>(x: T, most: number): T =>

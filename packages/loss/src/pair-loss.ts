@@ -40,7 +40,7 @@ export function pairLoss(input: TensorInput, terms: readonly Term[], settings: S
       kl: kl === undefined ? kl : constant(() => tf.add<tf.Tensor1D>(tf.zerosLike(chosenLogps), kl)),
     };
     const unweightedLosses = sumOfTerms(pairs, terms);
-    const weights = input.weights ?? tf.onesLike(chosenLogps);
+    const weights = input.weights ?? tf.ones<tf.Rank.R1>(chosenLogps.shape);
     const held = stopGradient(weights);
     const { chosen, rejected, margin } = measured(pairs, rewardNeeds(measures) as Measure);
     const reward = (x: tf.Tensor1D) => tf.mul<tf.Tensor1D>(stopGradient(x), beta);

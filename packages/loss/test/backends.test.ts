@@ -3,7 +3,8 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkLogps, lossMetrics, sumLogps, tokenTerms, wpoLoss, wpoWeights } from '../src/index';
+import { checkLogps, ldLogps, lossMetrics, sumLogps, tokenTerms, wpoLoss, wpoWeights } from '../src/index';
+import { differentiate, EVERY_LOSS } from './browser/differentiate';
 import { maxDifference, values } from './tensors';
 
 const out = Number.NEGATIVE_INFINITY;
@@ -80,6 +81,32 @@ describe('tfjs-core and a backend, and nothing else', () => {
     const wasm = train();
     for (const name of ['losses', 'weights', 'metrics', 'gradients'] as const) {
       expect(maxDifference(wasm[name], cpu[name])).toBeLessThan(1e-6);
+    }
+  });
+
+  it.each(EVERY_LOSS)('gives the same losses and gradients of %j on the WebAssembly backend', async (options) => {
+    await tf.setBackend('cpu');
+    const cpu = await differentiate(options);
+    await tf.setBackend('wasm');
+    const wasm = await differentiate(options);
+    for (const [i, wanted] of cpu.entries()) {
+      for (const [j, x] of wasm[i]!.entries()) {
+        expect(x === wanted[j] || Math.abs(x - wanted[j]!) <= 1e-5 * Math.max(1, Math.abs(wanted[j]!))).toBe(true);
+      }
+    }
+    expect(cpu[0]!.slice(0, 2).every(Number.isFinite)).toBe(true);
+  });
+
+  it('gives the same length-desensitised log-probs on the WebAssembly backend', async () => {
+    const run = () => {
+      const chosen = { logps: tf.tensor2d([[-1, -2, -4]]), mask: tf.ones([1, 3]) };
+      const rejected = { logps: tf.tensor2d([[-8, junk]]), mask: tf.tensor2d([[1, 0]]) };
+      const { chosen: c, rejected: r } = ldLogps({ chosen, rejected }, 0.5);
+      return [...values(c), ...values(r)];
+    };
+    for (const backend of ['cpu', 'wasm']) {
+      await tf.setBackend(backend);
+      expect(run()).toEqual([-4, -8]);
     }
   });
 });

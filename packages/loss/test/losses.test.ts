@@ -128,6 +128,13 @@ describe.each(FACES)('a loss worked by hand, over %s', (_, face) => {
     expect([result.chosenRewards, result.rejectedRewards, result.margins]).toEqual([[chosen], [rejected], [margin]]);
   });
 
+  it('an f-divergence’s score is level past e^80, which float32 still holds', () => {
+    // ρ_w = −1000: 1 − e^80 instead of 1 − e^1000; ρ_l = 0; the loss is β (e^80 − 1)
+    const far = { chosenLogps: [-1000], rejectedLogps: [-1], refChosenLogps: [0], refRejectedLogps: [-1] };
+    const { losses } = face(far, { fDivergenceType: 'forward_kl', beta });
+    expect(losses[0]! / (beta * Math.exp(80))).toBeCloseTo(1, 5);
+  });
+
   it('rewards of a mixture are of the log-ratio where any loss uses the reference', () => {
     expect(face(moved, { lossType: ['sft', 'sigmoid'], beta }).chosenRewards).toEqual([0.5]);
   });

@@ -1,9 +1,9 @@
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
-import { lossMetrics, wpoLoss } from '../src/index';
+import { lossMetrics, readLossMetrics, wpoLoss } from '../src/index';
 
-it('averages rewards, margins and weights over pairs, in TRL’s names', () => {
+it('averages rewards, margins and weights over pairs, in TRL’s names, read at once or waited for', async () => {
   const result = wpoLoss(
     {
       chosenLogps: tf.tensor1d([-1, -4, -2, -2]),
@@ -15,6 +15,7 @@ it('averages rewards, margins and weights over pairs, in TRL’s names', () => {
     { beta: 0.5 },
   );
   // chosen rewards 0.5, -1, 0, 1; rejected -0.5, 0.5, 0, -1; margins 1, -1.5, 0, 2: two of four are right, one is a tie
+  expect(await readLossMetrics(result)).toEqual(lossMetrics(result));
   expect(lossMetrics(result)).toEqual({
     'rewards/chosen': 0.125,
     'rewards/rejected': -0.25,

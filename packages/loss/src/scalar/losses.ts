@@ -16,8 +16,10 @@ type Formula = (u: number, settings: Settings & { readonly kl?: number }, w: num
 
 export type Loss = readonly [needs: Needs, formula: Formula];
 
+// written out, for a spread is a side effect to a bundler
 const RATIO = { reference: true };
-const SCORE = { ...RATIO, score: true };
+const SCORE = { reference: true, score: true };
+const MEAN_SCORE = { reference: true, score: true, perToken: true };
 const MEAN = { perToken: true };
 
 /** −(1−ε) log σ(u) − ε log σ(−u). */
@@ -37,9 +39,9 @@ export const LOSSES: Readonly<Record<LossType, Loss>> = {
   dpo: sigmoidLoss,
   sigmoid: sigmoidLoss,
   hinge: [SCORE, (u) => Math.max(0, 1 - u)],
-  ipo: [{ ...SCORE, perToken: true }, (u, { beta }) => ((u - 0.5) / beta) ** 2],
+  ipo: [MEAN_SCORE, (u, { beta }) => ((u - 0.5) / beta) ** 2],
   exo_pair: [
-    { ...SCORE, smoothing: ABOVE_0 },
+    { reference: true, score: true, smoothing: ABOVE_0 },
     (u, { labelSmoothing: e }) => {
       const half = (x: number, target: number) => product(sigmoid(x), -softplus(-x) - Math.log(target));
       return half(u, 1 - e) + half(-u, e);
@@ -47,13 +49,13 @@ export const LOSSES: Readonly<Record<LossType, Loss>> = {
   ],
   nca_pair: [RATIO, (_u, _s, w, l) => softplus(-w) + softplus(w) / 2 + softplus(l) / 2],
   robust: [
-    { ...SCORE, smoothing: BELOW_HALF },
+    { reference: true, score: true, smoothing: BELOW_HALF },
     (u, { labelSmoothing: e }) => ((1 - e) * softplus(-u) - product(e, softplus(u))) / (1 - 2 * e),
   ],
   bco_pair: [RATIO, (_u, { bcoDelta }, w, l) => softplus(bcoDelta - w) + softplus(l - bcoDelta)],
   sppo_hard: [RATIO, (_u, { beta }, w, l) => ((w - 0.5) / beta) ** 2 + ((l + 0.5) / beta) ** 2],
-  aot: [{ ...RATIO, sort: ['rejectedLogps', 'refChosenLogps'] }, sigmoidOf],
-  aot_unpaired: [{ ...RATIO, sort: ['refChosenLogps', 'rejectedLogps'] }, sigmoidOf],
+  aot: [{ reference: true, sort: ['rejectedLogps', 'refChosenLogps'] }, sigmoidOf],
+  aot_unpaired: [{ reference: true, sort: ['refChosenLogps', 'rejectedLogps'] }, sigmoidOf],
   apo_zero: [RATIO, (_u, _s, w, l) => sigmoid(-w) + sigmoid(l)],
   apo_down: [RATIO, (u, _s, w) => sigmoid(w) + sigmoid(-u)],
   discopop: [
@@ -61,7 +63,7 @@ export const LOSSES: Readonly<Record<LossType, Loss>> = {
     (u, { discopopTau: tau }) => product(sigmoid(-u / tau), softplus(-u)) + product(sigmoid(u / tau), Math.exp(-u)),
   ],
   sft: [MEAN, (_u, _s, _w, _l, nll) => nll],
-  sigmoid_norm: [{ ...SCORE, perToken: true }, sigmoidOf],
+  sigmoid_norm: [MEAN_SCORE, sigmoidOf],
   simpo: [MEAN, (u, { labelSmoothing, simpoGamma }) => smoothed(u - simpoGamma, labelSmoothing)],
   orpo: [MEAN, (_u, { beta }, w, l, nll) => nll + beta * softplus(difference(logOdds(l / beta), logOdds(w / beta)))],
   cpo: [
@@ -69,7 +71,7 @@ export const LOSSES: Readonly<Record<LossType, Loss>> = {
     (u, { labelSmoothing, cpoAlpha }, _w, _l, nll) => smoothed(u, labelSmoothing) + product(cpoAlpha, nll),
   ],
   kto: [
-    { ...RATIO, kl: true },
+    { reference: true, kl: true },
     (_u, { beta, kl = 0, desirableWeight, undesirableWeight }, w, l) =>
       desirableWeight * sigmoid(beta * kl - w) + undesirableWeight * sigmoid(l - beta * kl),
   ],
