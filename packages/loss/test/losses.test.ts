@@ -1,6 +1,8 @@
 import '@tensorflow/tfjs';
+import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import * as tensor from '../src/index';
 import {
   aotLoss,
   aotUnpairedLoss,
@@ -216,5 +218,19 @@ describe('KTO’s reference point', () => {
         .losses;
     const held = (x: tf.Tensor) => ktoLoss({ ...input, chosenLogps: x as tf.Tensor1D, kl: 1 }).losses;
     expect(values(tf.grad(through)(input.chosenLogps))).toEqual(values(tf.grad(held)(input.chosenLogps)));
+  });
+});
+
+describe('docs/losses.md', () => {
+  const page = readFileSync(new URL('../../../docs/losses.md', import.meta.url), 'utf8');
+
+  it.each(lossTypes())('has %s', (lossType) => {
+    expect(page).toContain(`\`${lossType}\``);
+  });
+
+  it('names every function', () => {
+    const functions = Object.keys(tensor).filter((name) => name.endsWith('Loss') && name !== 'preferenceLoss');
+    for (const name of functions.filter((name) => name !== 'wpoLoss')) expect(page).toContain(`\`${name}\``);
+    expect(functions).toHaveLength(20);
   });
 });
