@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { describeKeys, parseRunConfig, readRunConfig, runConfigYaml } from '../src/run-config';
 
 const least = 'model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n';
-const parse = (yaml: string, set: string[] = []) => parseRunConfig(yaml, { file: '/work/run.yaml', set });
+const parse = (yaml: string, set: string[] = []) => parseRunConfig(yaml, { file: '/runs/run.yaml', set });
 const problems = (yaml: string, set: string[] = []) => {
   try {
     parse(yaml, set);
@@ -17,9 +17,9 @@ const problems = (yaml: string, set: string[] = []) => {
 
 test('three keys are enough; the others have the documented defaults', () => {
   expect(parse(least)).toEqual({
-    model_name_or_path: '/work/m',
-    train_file: '/work/t.jsonl',
-    output_dir: '/work/out',
+    model_name_or_path: '/runs/m',
+    train_file: '/runs/t.jsonl',
+    output_dir: '/runs/out',
     beta: 0.1,
     alignment: 'sampled',
     clamp: true,
@@ -54,7 +54,7 @@ test('three keys are enough; the others have the documented defaults', () => {
 
 test('an unknown key is refused by its line, naming the nearest key', () => {
   expect(problems(`${least}# a comment\nlearning_rte: 1e-6\n`)).toEqual([
-    '/work/run.yaml:5: learning_rte: there is no such key. The nearest is "learning_rate"; `wpo train --help` lists all.',
+    '/runs/run.yaml:5: learning_rte: there is no such key. The nearest is "learning_rate"; `wpo train --help` lists all.',
   ]);
 });
 
@@ -82,14 +82,14 @@ test.each([
   ['learning_rate: .inf', 'learning_rate: found Infinity, wanted a number above 0.'],
   ['adam_beta2: 1', 'adam_beta2: found 1, wanted a number from 0 to below 1.'],
 ])('%j is refused: line, key, what was found, what was wanted', (line, message) => {
-  expect(problems(least + line)).toEqual([`/work/run.yaml:4: ${message}`]);
+  expect(problems(least + line)).toEqual([`/runs/run.yaml:4: ${message}`]);
 });
 
 test('all problems are told at once, with a missing key by what it is for', () => {
   expect(problems('train_file: t\noutput_dir: o\nbeta: -1\nseeds: 3\n')).toEqual([
-    '/work/run.yaml:4: seeds: there is no such key. The nearest is "seed"; `wpo train --help` lists all.',
-    '/work/run.yaml: model_name_or_path is missing; wanted the folder of the Gemma-2 model to train, as Hugging Face lays it out.',
-    '/work/run.yaml:3: beta: found -1, wanted a number above 0.',
+    '/runs/run.yaml:4: seeds: there is no such key. The nearest is "seed"; `wpo train --help` lists all.',
+    '/runs/run.yaml: model_name_or_path is missing; wanted the folder of the Gemma-2 model to train, as Hugging Face lays it out.',
+    '/runs/run.yaml:3: beta: found -1, wanted a number above 0.',
   ]);
 });
 
@@ -139,7 +139,7 @@ test('paths in the file start from its folder, those of --set from the working d
 test('broken YAML is refused by its line', () => {
   expect(problems('beta: 1\nbeta: 2\n')[0]).toMatch(/^\/work\/run.yaml:2: is not YAML: /);
   expect(problems('a: [1,\nb: 2')[0]).toMatch(/^\/work\/run.yaml:\d: is not YAML: /);
-  expect(problems('- beta\n')).toEqual(['/work/run.yaml: found no keys, wanted lines of the form "key: value".']);
+  expect(problems('- beta\n')).toEqual(['/runs/run.yaml: found no keys, wanted lines of the form "key: value".']);
 });
 
 test('a file that is not there is told with what was wanted', async () => {
