@@ -9,6 +9,7 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
+export { logitsWith } from './ops/answer-logps';
 export { attentionWith, type ScoreSoftmax } from './ops/attention';
 export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
@@ -22,6 +23,7 @@ export {
   type Value,
   type Weight,
 } from './ops/kernels';
+export { linearsWith, matrixProducts, type Products } from './ops/linear';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {

@@ -9,6 +9,7 @@ void define_geglu();
 void define_head();
 void define_update();
 void define_cache();
+void define_linear();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
@@ -19,5 +20,6 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_head();
   wpo::define_update();
   wpo::define_cache();
+  wpo::define_linear();
   return exports;
 }
