@@ -8,6 +8,7 @@ import {
   gemmaPolicy,
   loadWeights,
   type Parameter,
+  type Place,
   type PolicyOptions,
   parametersOf,
 } from '@wpo/gemma';
@@ -30,6 +31,8 @@ export interface LoadedModel {
 }
 
 export interface LoadOptions extends PolicyOptions {
+  /** Default `readAndPlace`. */
+  readonly place?: Place;
   /** Leaves room for a gradient and two moments of each weight before activations are kept. Default false. */
   readonly trainable?: boolean;
 }

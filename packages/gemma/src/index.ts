@@ -36,4 +36,13 @@ export {
   type PolicyOptions,
 } from './policy';
 export { type SamplingOptions, seededRandom } from './sample';
-export { loadWeights, parametersOf, type TensorSource, tensorShapes } from './weights';
+export {
+  type LoadOptions,
+  loadWeights,
+  type Place,
+  parametersOf,
+  readAndPlace,
+  type TensorLocation,
+  type TensorSource,
+  tensorShapes,
+} from './weights';
