@@ -37,7 +37,10 @@ export function pairDrawer(
     }
     const { microBatches, after } = nextStep(plan, cursor);
     const named = microBatches.map((positions) =>
-      positions.map(at).map((index) => ({ index, pair: pairAt(pairs, index) })),
+      positions.map(at).map((index) => {
+        const pair = pairAt(pairs, index);
+        return { index, pair, tokens: tokensOf(pair) };
+      }),
     );
     const batches: MicroBatch[] = [];
     for (const batch of maxTokensPerPack ? packsOf(named.flat(), maxTokensPerPack) : named) {
@@ -49,19 +52,21 @@ export function pairDrawer(
   };
 }
 
-/** Cuts a step's pairs, in order, into runs of at most `most` tokens; a longer pair goes by itself. */
-function packsOf<P extends { readonly pair: TokenPair }>(drawn: readonly P[], most: number): P[][] {
+/** Tokens that a pair has run: the prompt once, and both answers. */
+export const tokensOf = ({ prompt, chosen, rejected }: TokenPair): number =>
+  prompt.length + chosen.length + rejected.length;
+
+/** Cuts pairs, in order, into runs of at most `most` tokens; a longer pair goes by itself. */
+export function packsOf<P extends { readonly tokens: number }>(drawn: readonly P[], most: number): P[][] {
   const packs: P[][] = [];
   let left = 0;
   for (const one of drawn) {
-    const { prompt, chosen, rejected } = one.pair;
-    const tokens = prompt.length + chosen.length + rejected.length;
-    if (tokens > left) {
+    if (one.tokens > left) {
       packs.push([]);
       left = most;
     }
     packs.at(-1)!.push(one);
-    left -= tokens;
+    left -= one.tokens;
   }
   return packs;
 }

@@ -8,6 +8,7 @@ import type { PairSource } from './pairs';
 import { epochAt, planSteps } from './plan';
 import type { Policy } from './policy';
 import type { Reference } from './reference';
+import { rehearse } from './rehearse';
 import { findState, runFacts, weightsOf } from './resume';
 import { type ScheduleType, schedule, warmupStepCount } from './schedule';
 import { type StepOptions, step as takeStep } from './step';
@@ -72,6 +73,8 @@ export interface TrainOptions extends TrainingOptions {
   /** Whatever else must be as it was for a resumed run to be the same run: the seed, the data's hash, beta, … */
   readonly fingerprint?: { readonly [key: string]: Json };
   readonly random?: RandomState;
+  /** Runs the longest pairs there and back before the first step: memory that is not enough is found out then. False. */
+  readonly rehearse?: boolean;
   /** Once aborted, the step being made is finished and saved, and the run returns. */
   readonly signal?: StopSignal;
   /** Called after each step, once its metrics and checkpoint are written. */
@@ -123,6 +126,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const from = (await findState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
   let { step, cursor, tokens, rows, interval, evaluationDue } = from;
   let savedAt = step;
+  if (options.rehearse && step < totalSteps) await rehearse({ ...options, loss });
   await metrics?.rewind?.(rows);
 
   const due = (every: number) => every > 0 && (step % every === 0 || step === totalSteps);

@@ -77,6 +77,7 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
       ...filesOf(config, folder),
       ...shown.callbacks,
       norm: backend.norm,
+      rehearse: true,
       fingerprint: await fingerprintOf(config, pairs),
       resume,
       signal: stop.signal,
