@@ -8,7 +8,8 @@ import { lookUpReference, type Reference } from './reference';
 export interface DrawOptions {
   readonly pairs: PairSource;
   readonly order?: (epoch: number) => ArrayLike<number>;
-  readonly reference: Reference;
+  /** Absent where the loss looks at none. */
+  readonly reference?: Reference;
   /** Runs a step's pairs in packs of at most so many tokens instead of micro-batches. */
   readonly maxTokensPerPack?: number;
 }
@@ -46,7 +47,7 @@ export function pairDrawer(
     for (const batch of maxTokensPerPack ? packsOf(named.flat(), maxTokensPerPack) : named) {
       const drawn = batch.map(({ pair }) => pair);
       const indices = batch.map(({ index }) => index);
-      batches.push({ pairs: drawn, references: await lookUpReference(reference, indices, drawn) });
+      batches.push({ pairs: drawn, references: reference && (await lookUpReference(reference, indices, drawn)) });
     }
     return { microBatches: batches, after };
   };

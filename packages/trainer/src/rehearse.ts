@@ -10,7 +10,8 @@ export interface RehearsalOptions {
   readonly policy: Policy;
   readonly loss: PairLoss;
   readonly pairs: PairSource;
-  readonly reference: Reference;
+  /** Absent where the loss looks at none. */
+  readonly reference?: Reference;
   readonly batchSize?: number;
   readonly maxTokensPerPack?: number;
 }
@@ -29,7 +30,7 @@ export async function rehearse({ policy, loss, pairs, reference, ...cut }: Rehea
   const indices = longest.map(({ index }) => index);
   const drawn = indices.map((index) => pairAt(pairs, index));
   try {
-    const references = await lookUpReference(reference, indices, drawn);
+    const references = reference && (await lookUpReference(reference, indices, drawn));
     await runMicroBatch({ policy, loss, batch: { pairs: drawn, references }, lossScale: 1 / drawn.length });
   } catch (error) {
     if (error instanceof TrainingError) throw error;
