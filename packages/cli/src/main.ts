@@ -1,6 +1,9 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
+import { sample } from './flags/sample';
+import { score } from './flags/score';
+import { choice, collect, examples, number, whole } from './flags/values';
 import { describeKeys } from './run-config';
 import type { Terminal } from './terminal';
 
@@ -34,7 +37,7 @@ function tell(error: unknown): string {
 /** All commands; each loads its own code, so that help and mistakes are told at once. */
 function wpo(terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('wpo')
-    .description('Train Gemma-2 on weighted preferences (WPO), weigh preference pairs, and generate.')
+    .description('Train Gemma-2 on weighted preferences (WPO), weigh preference pairs, generate, and make pairs.')
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -126,6 +129,9 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       finish(await generate(options, terminal));
     });
 
+  program.addCommand(sample(terminal, finish));
+  program.addCommand(score(terminal, finish));
+
   program
     .command('doctor')
     .summary('say what this machine lacks')
@@ -136,6 +142,8 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       finish(await doctor(terminal));
     });
 
+  // commands that were made elsewhere have none of the settings above yet
+  for (const command of program.commands) command.copyInheritedSettings(program);
   return program;
 }
 
@@ -153,8 +161,6 @@ const GENERATE_EXAMPLES = [
   'wpo generate --model demo/model --prompts prompts.jsonl --temperature 0.8 --top-p 0.95 --json',
 ];
 
-const examples = (lines: readonly string[]) => `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;
-
 function configKeys(): string {
   const width = Math.max(...describeKeys().map(({ key }) => key.length));
   const rows = describeKeys().map(({ key, default: value, meaning }) => {
@@ -163,17 +169,3 @@ function configKeys(): string {
   });
   return `\nKeys of the config:\n${rows.join('')}`;
 }
-
-/** An option of a few words, the first of them its default. */
-const choice = (flags: string, description: string, words: readonly [string, ...string[]]) =>
-  new Option(flags, description).choices(words).default(words[0]);
-
-const collect = (value: string, before: readonly string[] = []) => [...before, value];
-
-const number = (wanted: string, accepts: (n: number) => boolean) => (text: string) => {
-  const found = Number(text);
-  if (text.trim() !== '' && Number.isFinite(found) && accepts(found)) return found;
-  throw new InvalidArgumentError(`Wanted a number, ${wanted}.`);
-};
-
-const whole = (least: number) => number(`whole, ${least} or more`, (n) => Number.isSafeInteger(n) && n >= least);
