@@ -44,9 +44,9 @@ export function parseJudgePrompt(text: string): Message[] {
       throw new Error(`found no ${place} in the judge’s prompt, wanted {instruction}, {output_1} and {output_2}.`);
     }
   }
-  const turns = [...text.matchAll(/<\|im_start\|>(\w+)\r?\n([\s\S]*?)\r?\n?<\|im_end\|>/g)];
+  const turns = [...text.matchAll(/<\|im_start\|>(\w+)\s*\n([\s\S]*?)<\|im_end\|>/g)];
   if (turns.length === 0) return [{ role: 'user', content: text.trim() }];
-  return turns.map(([, role, content]) => ({ role: role!, content: content! }));
+  return turns.map(([, role, content]) => ({ role: role!, content: content!.trim() }));
 }
 
 /** The conversation in which a judge is asked about two answers, in the order in which they are given. */
