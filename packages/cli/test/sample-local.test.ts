@@ -62,7 +62,7 @@ test('an answer is what wpo generate writes by that seed', async () => {
 
 test('a killed process and one that went on write what one that was never stopped does', async () => {
   const [whole, killed] = [files(), files()];
-  const more = ['--temperature', '2', '--batch-size', '2', '--max-new-tokens', '200'];
+  const more = ['--temperature', '2', '--batch-size', '2', '--max-new-tokens', '60'];
   const run = startWpo(flags(killed, ...more));
   await run.wrote('sample 2/20');
   run.kill('SIGKILL');
@@ -78,7 +78,7 @@ test('a killed process and one that went on write what one that was never stoppe
 
 test('SIGTERM gives up answers that are not whole, and keeps those that are', async () => {
   const at = files();
-  const run = startWpo(flags(at, '--temperature', '2', '--batch-size', '2', '--max-new-tokens', '200'));
+  const run = startWpo(flags(at, '--temperature', '2', '--batch-size', '2', '--max-new-tokens', '60'));
   await run.wrote('sample 2/20');
   run.kill('SIGTERM');
   const { status, err } = await run.ended;

@@ -1,3 +1,4 @@
+import { setImmediate as breathe } from 'node:timers/promises';
 import { encodePrompt, type NamedPrompt, promptMessages, type SampleRequest } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import { generateBatchTokens } from '@wpo/gemma';
@@ -35,6 +36,7 @@ export async function localSampler({ model: folder, batchSize, signal, ...drawin
         const completion = text.tokenizer.decode(ids, { skipSpecialTokens: true });
         yield { request: batch[prompt]!, completion, finish_reason: stopped ? ('stop' as const) : ('length' as const) };
       }
+      await breathe(); // TensorFlow never leaves the microtask queue: signals would not be heard
       if (signal.aborted) return;
     }
   }
