@@ -73,7 +73,7 @@ test('scores by prompt alone serve where each prompt has one answer, and are ref
   expect(scores(one.out)).toEqual({ 'a 13': 1, 'b 13': 2 });
   const several = await fromFile(files(), rewards);
   expect(several.status).toBe(1);
-  expect(several.err).toContain('names answers by prompt_id, which ["a","gemma",21] and ["a","gemma",13] share.');
+  expect(several.err).toContain('names answers by prompt_id, which ["a","gemma",13] and ["a","gemma",21] share.');
 });
 
 test.each([

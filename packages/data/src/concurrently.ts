@@ -9,7 +9,8 @@ export interface ConcurrencyOptions<T> {
 }
 
 /**
- * Runs tasks side by side, and gives each result as soon as it is there, whatever the order.
+ * Runs tasks side by side, and gives each result as soon as it is there, whatever the order; no more results wait to be
+ * taken than tasks are under way.
  *
  * @throws what the first failed task threw, after the others' results, where no `onError` is given
  */
@@ -19,19 +20,23 @@ export async function* concurrently<T, R>(
   { concurrency = 1, signal, onError }: ConcurrencyOptions<T> = {},
 ): AsyncGenerator<R, void, undefined> {
   const waiting = iterate(tasks);
-  const results: R[] = [];
+  const results: { readonly value: R; readonly taken: () => void }[] = [];
   const failures: unknown[] = [];
-  let [ended, finished] = [false, false];
+  let [ended, finished, left] = [false, false, false];
   let wake = () => {};
 
   async function work() {
-    while (!ended && !signal?.aborted) {
+    for (;;) {
       const { done, value: task } = await waiting.next();
-      if (done) return;
+      if (done || ended || signal?.aborted) return;
       try {
-        for await (const result of run(task)) {
-          results.push(result);
-          wake();
+        for await (const value of run(task)) {
+          if (left) return;
+          // waits until its result is taken, so that results do not pile up before a slow consumer
+          await new Promise<void>((taken) => {
+            results.push({ value, taken });
+            wake();
+          });
         }
       } catch (error) {
         if (onError === undefined) throw error;
@@ -52,7 +57,10 @@ export async function* concurrently<T, R>(
 
   try {
     for (;;) {
-      while (results.length > 0) yield results.shift()!;
+      for (let result = results.shift(); result !== undefined; result = results.shift()) {
+        result.taken();
+        yield result.value;
+      }
       if (finished) break;
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -60,7 +68,8 @@ export async function* concurrently<T, R>(
     }
     if (failures.length > 0) throw failures[0];
   } finally {
-    ended = true;
+    [ended, left] = [true, true];
+    for (const { taken } of results) taken();
     await all;
     await waiting.return(undefined);
   }

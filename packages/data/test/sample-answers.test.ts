@@ -120,8 +120,11 @@ it('a consumer that leaves early leaves nothing running', async () => {
   let running = 0;
   async function* sample(batch: readonly SampleRequest[]) {
     running += 1;
-    yield* echo(batch, () => 3);
-    running -= 1;
+    try {
+      yield* echo(batch, () => 3);
+    } finally {
+      running -= 1;
+    }
   }
   for await (const _ of sampleAnswers({ prompts, seeds: [1, 2], source: 'm', sample, concurrency: 3 })) break;
   expect(running).toBe(0);

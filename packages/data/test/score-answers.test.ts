@@ -31,7 +31,7 @@ test('answers that have their score are not asked for again', async () => {
   expect(asked).toEqual([1, 3, 5]);
 });
 
-test('answers are read as they are needed', async () => {
+test('answers are read as they are needed, however slowly the scores are taken', async () => {
   let read = 0;
   let scored = 0;
   const answers = many(100, () => {
@@ -39,6 +39,7 @@ test('answers are read as they are needed', async () => {
   });
   for await (const _ of scoreAnswers({ answers, score: async () => 1, concurrency: 3 })) {
     scored += 1;
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate); // as a slow disk would
     expect(read - scored).toBeLessThanOrEqual(6); // those under way, and results that wait to be taken
   }
   expect(scored).toBe(100);
