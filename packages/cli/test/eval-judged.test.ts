@@ -199,6 +199,22 @@ test('a judge that goes away ends in a message; the same command goes on, past a
   expect(written<Annotation[]>(folder, 'annotations.json')).toHaveLength(12);
 });
 
+test('a signal lets the questions under way end, keeps them and tells so by the status', async () => {
+  let asked = 0;
+  const chat = (body: ScriptedBody) => {
+    if (++asked === 7) process.emit('SIGTERM', 'SIGTERM');
+    return byLogprobs(body);
+  };
+  const [server, folder] = [await judging({ chat }), temporaryFolder()];
+  const args = ['--outputs', jsonFile(answers), '--concurrency', '2'];
+  const { status, err } = await evaluated(server, folder, ...args);
+  expect(status).toBe(143);
+  expect(err).toContain('the same command goes on with the rest');
+  expect(asked).toBeLessThan(12);
+  expect((await evaluated(server, folder, ...args)).status).toBe(0);
+  expect(asked).toBe(24);
+});
+
 test('a pair that the judge’s server refuses, or of which it names neither answer, is left out alone', async () => {
   const fault: Script['fault'] = (_, { body }) =>
     goodness({ messages: [{ role: 'user', content: '' }], ...body }).includes(9) ? { status: 400 } : undefined;
