@@ -41,7 +41,8 @@ export async function answerSet(
       await answer(prompts, options, memo.set, stop, terminal);
     }
     if (stop.signal.aborted) return null;
-    return instructions.map((row) => ({ ...row, output: memo.get(keyOf(row.instruction))!, generator }));
+    // white space around an answer is no length of it: alpaca_eval strips what it samples, too
+    return instructions.map((row) => ({ ...row, output: memo.get(keyOf(row.instruction))!.trim(), generator }));
   } finally {
     await memo.close();
   }
