@@ -1,4 +1,5 @@
 export { doctor } from './commands/doctor';
+export { type EvalArguments, evaluate } from './commands/eval';
 export { type GenerateArguments, type Generated, generate } from './commands/generate';
 export { type SampleArguments, type SampleRow, sample } from './commands/sample';
 export { type ScoreArguments, type ScoredRow, score } from './commands/score';

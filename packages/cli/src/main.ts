@@ -1,6 +1,7 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
+import { evaluation } from './flags/eval';
 import { sample } from './flags/sample';
 import { score } from './flags/score';
 import { choice, collect, examples, number, whole } from './flags/values';
@@ -138,6 +139,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
 
   program.addCommand(sample(terminal, finish));
   program.addCommand(score(terminal, finish));
+  program.addCommand(evaluation(terminal, finish));
 
   program
     .command('doctor')
