@@ -16,7 +16,17 @@ export {
   truncatePair,
 } from './encode';
 export type { RowFormat } from './json-stream';
-export { type BadRows, type ReadOptions, readRowsFrom } from './read-rows';
+export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './layouts';
+export {
+  type BadRows,
+  type DataRecord,
+  preferenceRows,
+  type ReadOptions,
+  type RecordOptions,
+  readRecordsFrom,
+  readRowsFrom,
+} from './read-rows';
 export { type Message, type PreferenceRow, parseRow, parseRowText } from './records';
 export { type Place, RowError, type RowFault } from './row-error';
 export { loadTokenizer, type Tokenizer } from './tokenizer';
+export { type Answer, answersOf, bestAgainstWorst } from './ultrafeedback';

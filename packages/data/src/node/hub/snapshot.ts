@@ -1,0 +1,164 @@
+import { copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { glob } from 'tinyglobby';
+import { fetchBlob, type HubFile, sizeOf } from './download';
+import { HubError, request } from './request';
+import type { Hub } from './settings';
+
+/** Files of a repository at one commit, in the cache. */
+export interface Snapshot {
+  /** `snapshots/<commit>`, as Python's huggingface_hub has it. */
+  readonly folder: string;
+  /** Their paths in the repository. */
+  readonly files: readonly string[];
+}
+
+type Choose = (paths: readonly string[]) => readonly string[];
+
+const COMMIT = /^[0-9a-f]{40}$/;
+const AT_ONCE = 4;
+
+/**
+ * Brings files of a repository into the cache, those that are not there yet.
+ *
+ * @param choose which of the repository's files
+ * @throws {HubError} where the hub, or offline the cache, does not give them
+ */
+export async function fetchSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
+  if (hub.offline) return cachedSnapshot(hub, choose);
+  const commit = await commitOf(hub);
+  const folder = snapshotFolder(hub, commit);
+  const listing = (await readListing(hub, commit)) ?? (await listFiles(hub, commit));
+  const wanted = new Set(choose(listing.map(({ path }) => path)));
+  await fetchFiles(
+    hub,
+    commit,
+    listing.filter(({ path }) => wanted.has(path)),
+  );
+  return { folder, files: [...wanted] };
+}
+
+/** What the cache holds of a repository; where its list of files is there too, all of the chosen ones must be. */
+async function cachedSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
+  const { revision } = hub.name;
+  const commit = (await readFile(join(hub.folder, 'refs', revision), 'utf8').catch(() => revision)).trim();
+  const folder = snapshotFolder(hub, commit);
+  const cached = COMMIT.test(commit) ? await glob('**/*', { cwd: folder }).catch(() => []) : [];
+  if (cached.length === 0) throw notCached(hub, 'it');
+  const listing = await readListing(hub, commit);
+  const files = choose(listing?.map(({ path }) => path) ?? cached);
+  const missing = files.find((path) => !cached.includes(path));
+  if (missing !== undefined) throw notCached(hub, missing);
+  return { folder, files };
+}
+
+const notCached = (hub: Hub, what: string) =>
+  new HubError(
+    `${hub.text}: HF_HUB_OFFLINE is set, and the cache does not hold ${what}. Fetch it once with HF_HUB_OFFLINE unset.`,
+  );
+
+const snapshotFolder = (hub: Hub, commit: string) => join(hub.folder, 'snapshots', commit);
+
+/** The commit that the revision names now; noted in `refs/`, for going on offline. */
+async function commitOf(hub: Hub): Promise<string> {
+  const { type, repo, revision } = hub.name;
+  if (COMMIT.test(revision)) return revision;
+  const { datasetInfo, modelInfo } = await import('@huggingface/hub');
+  const params = { name: repo, revision, additionalFields: ['sha' as const], ...access(hub) };
+  const { sha } = await understood(hub, () => (type === 'dataset' ? datasetInfo(params) : modelInfo(params)));
+  if (!COMMIT.test(sha)) throw new HubError(`${hub.text}: the hub named no commit for ${JSON.stringify(revision)}.`);
+  await writeWhole(join(hub.folder, 'refs', ...revision.split('/')), sha);
+  return sha;
+}
+
+/** Lists a commit's files; kept, as no commit changes: offline it tells what is missing. */
+async function listFiles(hub: Hub, commit: string): Promise<HubFile[]> {
+  const hubModule = await import('@huggingface/hub');
+  const repo = { type: hub.name.type, name: hub.name.repo };
+  const files = await understood(hub, async () => {
+    const found: HubFile[] = [];
+    for await (const entry of hubModule.listFiles({ repo, revision: commit, recursive: true, ...access(hub) })) {
+      if (entry.type === 'file') found.push(fileOf(entry.path, entry.size, entry.lfs?.oid ?? entry.oid));
+    }
+    return found;
+  });
+  await writeWhole(listingPath(hub, commit), JSON.stringify(files));
+  return files;
+}
+
+function fileOf(path: string, size: number, oid: string | undefined): HubFile {
+  const within = path.split('/').every((part) => part !== '' && part !== '.' && part !== '..') && !path.includes('\\');
+  if (!within || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(oid ?? '') || !Number.isSafeInteger(size)) {
+    throw new Error(`a file ${JSON.stringify(path)} without a path, size or checksum that can be used`);
+  }
+  return { path, size, oid: oid! };
+}
+
+const listingPath = (hub: Hub, commit: string) => join(hub.folder, 'listings', `${commit}.json`);
+
+async function readListing(hub: Hub, commit: string): Promise<HubFile[] | undefined> {
+  const text = await readFile(listingPath(hub, commit), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as HubFile[]);
+}
+
+/** What the library is to ask by: our own requests, which hold the token and try again. */
+const access = (hub: Hub) => ({
+  hubUrl: hub.endpoint,
+  fetch: ((input: string | URL) => request(hub, String(input))) as typeof fetch,
+});
+
+/** Tells an answer that cannot be read as such. */
+async function understood<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof HubError) throw error;
+    throw new HubError(
+      `${hub.text}: ${hub.endpoint} gave an answer that is not the hub’s (${(error as Error).message}). Check HF_ENDPOINT.`,
+    );
+  }
+}
+
+async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  const here = new Map<string, number>();
+  const fetchOne = async (file: HubFile) => {
+    const tell = (bytes: number) => {
+      here.set(file.path, bytes);
+      hub.onDownload?.({ file: file.path, done: [...here.values()].reduce((sum, n) => sum + n, 0), total });
+    };
+    const pointer = join(snapshotFolder(hub, commit), file.path);
+    if ((await sizeOf(pointer)) !== file.size) {
+      await point(pointer, await fetchBlob(hub, resolveUrl(hub, commit, file.path), file, tell));
+    }
+    tell(file.size);
+  };
+  const left = [...files];
+  const work = async () => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) await fetchOne(file);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+}
+
+function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): string {
+  const repo = `${name.type === 'dataset' ? 'datasets/' : ''}${name.repo}`;
+  return `${endpoint}/${repo}/resolve/${commit}/${path.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+/** Lets a snapshot's file be its blob; where links may not be made, a copy of it. */
+async function point(pointer: string, blob: string): Promise<void> {
+  await mkdir(dirname(pointer), { recursive: true });
+  const fresh = `${pointer}.${process.pid}`;
+  await symlink(relative(dirname(pointer), blob), fresh).catch(() => copyFile(blob, fresh));
+  await rename(fresh, pointer);
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const fresh = `${path}.${process.pid}`;
+  await writeFile(fresh, text);
+  await rename(fresh, path).catch(async (error) => {
+    await rm(fresh, { force: true });
+    throw error;
+  });
+}
