@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
+import { lossNames, unknownLosses } from './loss-config';
 import { describeKeys } from './run-config';
 import type { Terminal } from './terminal';
 
@@ -66,7 +67,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .description(
       'Writes what each pair would weigh in training, one JSON line a pair in file order: prompt_tokens, chosen_tokens, ' +
         'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, ' +
-        'dpo_loss, wpo_loss; and prints a histogram of the weights.',
+        'dpo_loss, wpo_loss, and with --loss-type also loss, weighted_loss; and prints a histogram of the weights.',
     )
     .requiredOption('--model <dir>', 'the model')
     .option('--ref <dir>', 'the reference; without it, the model itself')
@@ -83,6 +84,12 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       'pairs labelled the wrong way',
       number('0 to 0.5', (n) => n >= 0 && n <= 0.5),
       0,
+    )
+    .option('--loss-type <name>', `a loss to write too: ${lossNames.join(', ')}`, lossType)
+    .option(
+      '--kl <number>',
+      'reference point of kto',
+      number('0 or more', (n) => n >= 0),
     )
     .addOption(choice('--alignment <kind>', 'what token log-probs are measured against', ['sampled', 'greedy', 'none']))
     .option('--no-clamp', 'let weights go above 1, as TRL does')
@@ -147,6 +154,7 @@ const TRAIN_EXAMPLES = [
 const WEIGH_EXAMPLES = [
   'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl',
   'wpo weigh --model runs/a/model --ref demo/model --pairs pairs.jsonl --out weights.jsonl --beta 0.01',
+  'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl --loss-type simpo --beta 2',
 ];
 const GENERATE_EXAMPLES = [
   'wpo generate --model demo/model --prompt "What does a compiler do?"',
@@ -167,6 +175,13 @@ function configKeys(): string {
 /** An option of a few words, the first of them its default. */
 const choice = (flags: string, description: string, words: readonly [string, ...string[]]) =>
   new Option(flags, description).choices(words).default(words[0]);
+
+const lossType = (name: string): string => {
+  const [unknown] = unknownLosses({ loss_type: [name] });
+  if (!unknown) return name;
+  const [, problem] = unknown;
+  throw new InvalidArgumentError(`${problem[0]!.toUpperCase()}${problem.slice(1)}`);
+};
 
 const collect = (value: string, before: readonly string[] = []) => [...before, value];
 
