@@ -56,6 +56,11 @@ describe('chooseSplit', () => {
     expect(chooseSplit(['test.json'])).toEqual({ files: ['test.json'] });
   });
 
+  it('takes the first of several that is there', () => {
+    expect(chooseSplit(binarized, ['validation', 'test', 'test_prefs'])).toEqual({ files: [binarized[2]] });
+    expect(chooseSplit(['train.json'], ['test', 'validation'])).toEqual({ files: ['train.json'] });
+  });
+
   it('misses a part of a split', () => {
     expect(chooseSplit(['train-00000-of-00003.parquet', 'train-00002-of-00003.parquet'])).toEqual({
       fault: 'found train-00000-of-00003.parquet without all of its fellow parts, wanted them beside it',

@@ -118,7 +118,7 @@ async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): 
     if ((await sizeOf(pointer)) !== file.size) {
       await point(pointer, await fetchBlob(hub, resolveUrl(hub, commit, file.path), file, tell));
     }
-    tell(file.size);
+    here.set(file.path, file.size);
   };
   const left = [...files];
   const work = async () => {
