@@ -72,7 +72,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     )
     .requiredOption('--model <dir>', 'the model: a folder, or org/name on the hub')
     .option('--ref <dir>', 'the reference, likewise; without it, the model itself')
-    .requiredOption('--pairs <source>', 'preference pairs: a file, folder, glob, or org/name on the hub')
+    .requiredOption('--pairs <file>', 'preference pairs: a file, folder, glob, or org/name on the hub')
     .option('--split <name>', 'split of a folder or a data set; without it, train_prefs or train')
     .option('--columns <field=column>', 'a field’s column; may be repeated', columnsFlag)
     .requiredOption('--out <file>', 'file to write')
