@@ -293,6 +293,15 @@ describe('a download', () => {
     expect(server.requests.filter(({ host }) => host === 'cdn')).toHaveLength(1);
   });
 
+  it('ends with the others where one of them cannot be had', async () => {
+    server.faults.push(
+      { on: large, cutAfter: 1000, cutWhen: new Promise(() => {}) }, // hangs
+      { on: /resolve.*train_prefs-00000/, status: 404 },
+    );
+    await expect(chosenIn('org/pairs')).rejects.toThrow('the hub answered 404');
+    expect(readdirSync(join(partial(), '..')).filter((name) => name.endsWith('.lock'))).toEqual([]);
+  });
+
   it('tells how far it is', async () => {
     const seen: DownloadProgress[] = [];
     await chosenIn('org/pairs', { onDownload: (progress) => seen.push(progress) });

@@ -27,9 +27,10 @@ export async function request(hub: Hub, url: string, options: RequestOptions = {
   const own = new URL(url).origin === new URL(hub.endpoint).origin;
   const authorization: Record<string, string> = own && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
   for (let attempt = 1; ; attempt++) {
-    const answer = await fetch(url, { headers: { ...options.headers, ...authorization } })
+    const answer = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
       .then((answer) => (options.whole && answer.ok ? received(answer) : answer))
       .catch((error: unknown) => why(error));
+    hub.signal?.throwIfAborted();
     if (typeof answer !== 'string' && answer.ok) return answer;
     const again = typeof answer === 'string' || answer.status === 408 || answer.status === 429 || answer.status >= 500;
     if (!again || attempt === ATTEMPTS) throw await failure(hub, answer);
@@ -44,10 +45,10 @@ async function received(answer: Response): Promise<Response> {
 }
 
 /** Waits before a further attempt: as long as the hub asked for, else twice as long each time. */
-export async function wait({ retryDelay = 500 }: Hub, attempt: number, retryAfter: string | null = null) {
+export async function wait({ retryDelay = 500, signal }: Hub, attempt: number, retryAfter: string | null = null) {
   const asked = retryAfter === null ? Number.NaN : Number(retryAfter) * 1000;
   const time = Number.isFinite(asked) ? asked : retryDelay * 2 ** (attempt - 1);
-  await sleep(Math.min(Math.max(time, 0), LONGEST_WAIT));
+  await sleep(Math.min(Math.max(time, 0), LONGEST_WAIT), undefined, { signal });
 }
 
 /** Why no answer came. */

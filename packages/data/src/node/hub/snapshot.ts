@@ -106,7 +106,10 @@ async function understood<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
   }
 }
 
-async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+/** Fetches files, several at once; where one cannot be had, the others are stopped. */
+async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+  const stop = new AbortController();
+  const hub = { ...given, signal: stop.signal };
   const total = files.reduce((sum, { size }) => sum + size, 0);
   const here = new Map<string, number>();
   const fetchOne = async (file: HubFile) => {
@@ -122,9 +125,10 @@ async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): 
   };
   const left = [...files];
   const work = async () => {
-    for (let file = left.shift(); file !== undefined; file = left.shift()) await fetchOne(file);
+    for (let file = left.shift(); file !== undefined && !stop.signal.aborted; file = left.shift()) await fetchOne(file);
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => work().catch((error) => stop.abort(error))));
+  stop.signal.throwIfAborted(); // the first fault
 }
 
 function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): string {
