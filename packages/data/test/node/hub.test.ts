@@ -6,6 +6,7 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -257,6 +258,17 @@ describe('a download', () => {
     server.requests.length = 0;
     expect(await chosenIn('org/pairs')).toHaveLength(4003);
     expect(asked(large).map(({ range }) => range)).toEqual([`bytes=${left.length}-`]);
+  });
+
+  it('goes on with what a killed process left, its lock included', async () => {
+    const blob = partial().replace('.incomplete', '');
+    mkdirSync(`${blob}.lock`, { recursive: true });
+    const minuteAgo = Date.now() / 1000 - 60;
+    utimesSync(`${blob}.lock`, minuteAgo, minuteAgo);
+    writeFileSync(partial(), content.subarray(0, 1234));
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+    expect(asked(large).map(({ range }) => range)).toEqual(['bytes=1234-']);
+    expect(readdirSync(join(blob, '..'))).toHaveLength(2);
   });
 
   it('begins again where the server sends the whole file', async () => {
