@@ -7,6 +7,7 @@ import { score } from './flags/score';
 import { choice, collect, examples, number, whole } from './flags/values';
 import { lossNames, unknownLosses } from './loss-config';
 import { describeKeys } from './run-config';
+import { columnsFlag } from './sources';
 import type { Terminal } from './terminal';
 
 /**
@@ -73,9 +74,11 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
         'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, ' +
         'dpo_loss, wpo_loss, and with --loss-type also loss, weighted_loss; and prints a histogram of the weights.',
     )
-    .requiredOption('--model <dir>', 'the model')
-    .option('--ref <dir>', 'the reference; without it, the model itself')
-    .requiredOption('--pairs <file>', 'preference pairs: JSONL, or a JSON array')
+    .requiredOption('--model <dir>', 'the model: a folder, or org/name on the hub')
+    .option('--ref <dir>', 'the reference, likewise; without it, the model itself')
+    .requiredOption('--pairs <file>', 'preference pairs: a file, folder, glob, or org/name on the hub')
+    .option('--split <name>', 'split of a folder or a data set; without it, train_prefs or train')
+    .option('--columns <field=column>', 'a field’s column; may be repeated', columnsFlag)
     .requiredOption('--out <file>', 'file to write')
     .option(
       '--beta <number>',
@@ -112,7 +115,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .command('generate')
     .summary('answer prompts')
     .description('Answers prompts by a model, as text while it is written, or as JSON lines.')
-    .requiredOption('--model <dir>', 'the model')
+    .requiredOption('--model <dir>', 'the model: a folder, or org/name on the hub')
     .addOption(new Option('--prompt <text>', 'the prompt').conflicts('prompts'))
     .option('--prompts <file>', 'JSONL file of {"prompt": text or messages}')
     .option('--max-new-tokens <tokens>', 'most tokens of an answer', whole(1), 256)

@@ -53,7 +53,16 @@ export { type LengthJudged, lengthControlledWinRate } from './evaluation/length-
 export { readAlpacaFrom } from './evaluation/read-alpaca';
 export { type Preference, type WinRate, winRate } from './evaluation/win-rate';
 export type { RowFormat } from './json-stream';
-export { type BadRows, type ReadOptions, readRowsFrom } from './read-rows';
+export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './layouts';
+export {
+  type BadRows,
+  type DataRecord,
+  preferenceRows,
+  type ReadOptions,
+  type RecordOptions,
+  readRecordsFrom,
+  readRowsFrom,
+} from './read-rows';
 export { type Message, type PreferenceRow, parseRow, parseRowText } from './records';
 export { type Place, RowError, type RowFault } from './row-error';
 export {
@@ -65,3 +74,4 @@ export {
 } from './sample-answers';
 export { type ScoreAnswersOptions, scoreAnswers } from './score-answers';
 export { loadTokenizer, type Tokenizer } from './tokenizer';
+export { type Answer, answersOf, bestAgainstWorst } from './ultrafeedback';

@@ -1,6 +1,7 @@
 import { type RawRow, type RowFormat, splitRows } from './json-stream';
-import { type PreferenceRow, parseRowText } from './records';
-import { RowError } from './row-error';
+import { type Columns, rowParser } from './layouts';
+import { type PreferenceRow, parseJson } from './records';
+import { type Place, RowError } from './row-error';
 
 /** What to do with a row that cannot be used: throw its `RowError`, or leave the row out and report it. */
 export interface BadRows {
@@ -10,11 +11,23 @@ export interface BadRows {
   readonly onSkip?: (error: RowError) => void;
 }
 
-export interface ReadOptions extends BadRows {
+export interface RecordOptions extends BadRows {
   /** Default `auto`: `json` where the text begins with `[`, else `jsonl`. */
   readonly format?: RowFormat | 'auto';
   /** The longest row that is read, in bytes of UTF-8. Default 64 MiB. */
   readonly maxRowBytes?: number;
+}
+
+export interface ReadOptions extends RecordOptions {
+  /** Where fields lie in columns of other names; without it, the columns tell the layout. */
+  readonly columns?: Columns;
+}
+
+/** One row of a file as it was read, whatever its columns. */
+export interface DataRecord {
+  /** A JSON value; of a file of rows, an object. */
+  readonly value: unknown;
+  readonly at: Place;
 }
 
 /**
@@ -25,14 +38,39 @@ export interface ReadOptions extends BadRows {
  * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; always where the source is no JSON text at all, or is a
  * JSON array that is cut off or broken between rows
  */
-export async function* readRowsFrom(
+export function readRowsFrom(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
   options: ReadOptions = {},
 ): AsyncGenerator<PreferenceRow, void, undefined> {
+  return preferenceRows(readRecordsFrom(chunks, file, options), options);
+}
+
+/** As `readRowsFrom`, giving each row's JSON as it is. */
+export async function* readRecordsFrom(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  file: string,
+  options: RecordOptions = {},
+): AsyncGenerator<DataRecord, void, undefined> {
   const { format = 'auto', maxRowBytes = 64 * 2 ** 20 } = options;
   for await (const raw of splitRows(chunks, { file, format, maxRowBytes })) {
-    const row = keepGood(() => parseRowText(decode(raw, file, maxRowBytes), { file, line: raw.line }), options);
+    const at = { file, line: raw.line };
+    const record = keepGood(() => ({ value: parseJson(decode(raw, file, maxRowBytes), at), at }), options);
+    if (record !== undefined) yield record;
+  }
+}
+
+/** Reads records as preferences; each file's first row decides how its rows are laid out (see `layoutOf`). */
+export async function* preferenceRows(
+  records: AsyncIterable<DataRecord> | Iterable<DataRecord>,
+  options: BadRows & { readonly columns?: Columns } = {},
+): AsyncGenerator<PreferenceRow, void, undefined> {
+  let file: string | undefined;
+  let parse = rowParser(options.columns);
+  for await (const { value, at } of records) {
+    if (file !== undefined && at.file !== file) parse = rowParser(options.columns);
+    file = at.file;
+    const row = keepGood(() => parse(value, at), options);
     if (row !== undefined) yield row;
   }
 }

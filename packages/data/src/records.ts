@@ -26,7 +26,8 @@ export interface PreferenceRow {
   readonly at: Place;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+/** A row's columns by name. */
+export type Fields = Readonly<Record<string, unknown>>;
 
 /** One side of a row: the turns before the answer, and the answer. */
 interface Side {
@@ -92,9 +93,17 @@ export function parseRow(value: unknown, at: Place): PreferenceRow {
  * @throws {RowError} where the text is not JSON, or as `parseRow` does
  */
 export function parseRowText(text: string, at: Place): PreferenceRow {
-  let value: unknown;
+  return parseRow(parseJson(text, at), at);
+}
+
+/**
+ * Reads the JSON text of one row.
+ *
+ * @throws {RowError} where the text is not JSON
+ */
+export function parseJson(text: string, at: Place): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new RowError(
       at,
@@ -106,7 +115,6 @@ export function parseRowText(text: string, at: Place): PreferenceRow {
       { cause: error },
     );
   }
-  return parseRow(value, at);
 }
 
 function jsonMend(text: string): string {
@@ -309,7 +317,7 @@ function optionalNumber(row: Fields, name: string, at: Place): number | undefine
   return value;
 }
 
-function optionalName(row: Fields, name: string, at: Place): string | undefined {
+export function optionalName(row: Fields, name: string, at: Place): string | undefined {
   const value = field(row, name);
   if (value === undefined || value === '') return undefined;
   if (typeof value === 'string') return wellFormed(value, name, at);
@@ -323,19 +331,19 @@ function optionalName(row: Fields, name: string, at: Place): string | undefined 
 }
 
 /** An optional field; null counts as absent. */
-function field(row: Fields, name: string): unknown {
+export function field(row: Fields, name: string): unknown {
   return own(row, name) ?? undefined;
 }
 
-function own(row: Fields, name: string): unknown {
+export function own(row: Fields, name: string): unknown {
   return Object.hasOwn(row, name) ? row[name] : undefined;
 }
 
-function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';
@@ -353,6 +361,6 @@ function describe(value: unknown): string {
   }
 }
 
-function fail(at: Place, fault: RowFault): never {
+export function fail(at: Place, fault: RowFault): never {
   throw new RowError(at, fault);
 }

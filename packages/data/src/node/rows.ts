@@ -1,11 +1,9 @@
-import { createReadStream } from 'node:fs';
-import { extname } from 'node:path';
 import { type EncodedPair, type EncodeOptions, encodeRows } from '../encode';
-import type { RowFormat } from '../json-stream';
-import { type ReadOptions, readRowsFrom } from '../read-rows';
+import { preferenceRows, type ReadOptions } from '../read-rows';
 import type { PreferenceRow } from '../records';
 import type { RowError } from '../row-error';
-import { fileError } from './file-error';
+import type { DataFileOptions } from './data-files';
+import { readRecords } from './records';
 
 /** The pairs of a file, and the rows that were left out. */
 export interface LoadedPairs {
@@ -13,19 +11,21 @@ export interface LoadedPairs {
   readonly skipped: RowError[];
 }
 
+/** How preference rows are found and read. */
+export type ReadRowsOptions = ReadOptions & DataFileOptions;
+
 /**
- * Reads preference rows from a JSONL file or a JSON array, one row in memory at a time; closes the file when stopped
- * early. A file named `.jsonl` or `.ndjson` is read as lines; of any other, the first character tells.
+ * Reads preference rows from a file, folder, glob or data set of the hub (see `dataFiles`): JSONL, JSON or Parquet,
+ * packed or not, one row in memory at a time (of Parquet one row group); closes the file when stopped early. A file named
+ * `.jsonl` or `.ndjson` is read as lines; of any other text, the first character tells.
  *
  * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; see `readRowsFrom`
- * @throws {Error} where the file cannot be read
+ * @throws {Error} where a file cannot be read, or is damaged or cut off
  */
-export async function* readRows(
-  path: string,
-  options: ReadOptions = {},
-): AsyncGenerator<PreferenceRow, void, undefined> {
-  yield* readRowsFrom(bytesOf(path), path, { ...options, format: options.format ?? formatByName(path) });
-}
+export const readRows = (
+  source: string,
+  options: ReadRowsOptions = {},
+): AsyncGenerator<PreferenceRow, void, undefined> => preferenceRows(readRecords(source, options), options);
 
 /**
  * Reads and encodes a whole file: what training holds in memory, four bytes a token.
@@ -33,7 +33,7 @@ export async function* readRows(
  * @throws {RowError} on a row that cannot be read or encoded, unless `onBadRow` is `skip`
  * @throws {Error} where the file cannot be read, or no pair is left
  */
-export async function loadPairs(path: string, options: EncodeOptions & ReadOptions): Promise<LoadedPairs> {
+export async function loadPairs(path: string, options: EncodeOptions & ReadRowsOptions): Promise<LoadedPairs> {
   const pairs: EncodedPair[] = [];
   const skipped: RowError[] = [];
   const skipping = {
@@ -50,16 +50,4 @@ export async function loadPairs(path: string, options: EncodeOptions & ReadOptio
     throw new Error(`${path}: found no preference pairs, wanted at least one.${why}`);
   }
   return { pairs, skipped };
-}
-
-function formatByName(path: string): RowFormat | 'auto' {
-  return ['.jsonl', '.ndjson'].includes(extname(path).toLowerCase()) ? 'jsonl' : 'auto';
-}
-
-async function* bytesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) yield chunk as Uint8Array;
-  } catch (error) {
-    throw fileError(path, error, 'a JSONL or JSON file of preference pairs', 'Check the path.');
-  }
 }

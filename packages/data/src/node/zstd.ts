@@ -1,0 +1,105 @@
+import { Decompress } from 'fzstd';
+import xxhash from 'xxhash-wasm';
+
+const FRAME = 0xfd2fb528;
+const SKIPPABLE = 0x184d2a5; // the upper 28 bits
+const MOST_WINDOW = 2 ** 27; // zstd's own limit unless it is given --long
+
+/**
+ * Unpacks a zstd stream of any number of frames, each held to its checksum where it carries one. Frames and blocks as
+ * RFC 8878 has them.
+ *
+ * @throws {Error} saying what is broken, or that the stream was cut off
+ */
+export async function* unzstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const { create64 } = await xxhash();
+  const input = byteReader(chunks);
+  for (let frames = 0; ; frames++) {
+    const magic = await input.takeUpTo(4);
+    if (magic.length === 0 && frames > 0) return;
+    if (magic.length === 0) throw new Error('an empty file where zstd data should be');
+    if (magic.length < 4) throw new Error('bytes after the last zstd frame');
+    if (number(magic) >>> 4 === SKIPPABLE) {
+      await input.skip(number(await input.take(4)));
+      continue;
+    }
+    if (number(magic) !== FRAME) throw new Error('bytes after a zstd frame that are no frame');
+    const header = await frameHeader(input);
+    const hash = create64();
+    for await (const part of blocks(input, joined([magic, header.bytes]))) {
+      hash.update(part);
+      yield part;
+    }
+    if (header.checksum && number(await input.take(4)) !== Number(hash.digest() & 0xffffffffn)) {
+      throw new Error('zstd data whose checksum is wrong');
+    }
+  }
+}
+
+async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; checksum: boolean }> {
+  const descriptor = await input.take(1);
+  const flags = descriptor[0]!;
+  const single = (flags >> 5) & 1;
+  const sizeBytes = [single, 2, 4, 8][flags >> 6]!;
+  const dictionaryBytes = [0, 1, 2, 4][flags & 3]!;
+  const rest = await input.take(1 - single + dictionaryBytes + sizeBytes);
+  const size = rest
+    .slice(rest.length - sizeBytes)
+    .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes === 2 ? 256 : 0);
+  const window = single ? size : 2 ** (10 + (rest[0]! >> 3)) * (1 + (rest[0]! & 7) / 8);
+  if (window > MOST_WINDOW) throw new Error(`a zstd window of ${window} bytes, more than ${MOST_WINDOW}`);
+  // without its checksum, which is compared above, the frame ends with its last block
+  return { bytes: joined([Uint8Array.of(flags & ~4), rest]), checksum: (flags & 4) !== 0 };
+}
+
+/** Unpacks a frame's blocks, one at a time. */
+async function* blocks(input: ByteReader, header: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  const parts: Uint8Array[] = [];
+  const frame = new Decompress((part) => void parts.push(part.slice())); // its window is written over
+  frame.push(header);
+  for (let last = false; !last; ) {
+    const head = await input.take(3);
+    const bits = head[0]! | (head[1]! << 8) | (head[2]! << 16);
+    last = (bits & 1) === 1;
+    const repeated = ((bits >> 1) & 3) === 1; // one byte, to be repeated
+    frame.push(joined([head, await input.take(repeated ? 1 : bits >> 3)]), last);
+    yield* parts.splice(0).filter((part) => part.length > 0);
+  }
+}
+
+type ByteReader = ReturnType<typeof byteReader>;
+
+/** Hands out a stream's bytes in the lengths asked for. */
+function byteReader(chunks: AsyncIterable<Uint8Array>) {
+  const source = chunks[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array(0);
+  const takeUpTo = async (length: number): Promise<Uint8Array> => {
+    const parts = [rest];
+    let held = rest.length;
+    while (held < length) {
+      const { value, done } = await source.next();
+      if (done) break;
+      parts.push(value);
+      held += value.length;
+    }
+    const all = joined(parts);
+    rest = all.subarray(length);
+    return all.subarray(0, length);
+  };
+  const take = async (length: number): Promise<Uint8Array> => {
+    const bytes = await takeUpTo(length);
+    if (bytes.length < length) throw new Error('zstd data that was cut off');
+    return bytes;
+  };
+  const skip = async (length: number): Promise<void> => {
+    for (let left = length; left > 0; ) left -= (await take(Math.min(left, 2 ** 16))).length;
+  };
+  return { take, takeUpTo, skip };
+}
+
+const number = (bytes: Uint8Array) => (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0; // little-endian
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const filled = parts.filter((part) => part.length > 0);
+  return filled.length === 1 ? filled[0]! : Buffer.concat(filled);
+}
