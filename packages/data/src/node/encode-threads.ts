@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { type EncodedPair, type EncodeOptions, encodePair } from '../encode';
 import { type BadRows, keepGood } from '../read-rows';
@@ -16,15 +15,16 @@ export interface RowBatch {
 /** Batches on their way to each thread: one that it encodes, others so that it never waits for the next. */
 const AHEAD = 3;
 
-// beside this file where the package was built; not in its sources, nor in a bundle made of it
-const workerFile = new URL('./encode-worker.js', import.meta.url);
-
-/** Whether threads can be started from where this code lies. */
-export const haveThreads = () => existsSync(workerFile);
+/** Who encodes: so many threads, which run the file of `encode-worker.ts` and read the tokenizer of a folder. */
+export interface Threads {
+  readonly count: number;
+  readonly worker: URL;
+  readonly folder: string;
+}
 
 /**
  * Encodes batches of rows in threads: the same pairs in the same order, and the same calls and errors, as `encodeRows`
- * gives in one. So many batches are in memory at a time as `AHEAD` says; the threads end with the generator.
+ * gives in one. A few batches a thread are in memory at a time; the threads end with the generator.
  *
  * @throws {RowError} on a row that cannot be encoded, unless `onBadRow` is `skip`
  * @throws {Error} where a thread dies
@@ -32,9 +32,9 @@ export const haveThreads = () => existsSync(workerFile);
 export async function* encodeInThreads(
   batches: AsyncIterable<RowBatch> | Iterable<RowBatch>,
   options: EncodeOptions & BadRows,
-  { folder, count }: { readonly folder: string; readonly count: number },
+  { count, worker, folder }: Threads,
 ): AsyncGenerator<EncodedPair, void, undefined> {
-  const threads = Array.from({ length: count }, () => startThread(folder, options));
+  const threads = Array.from({ length: count }, () => startThread(worker, folder, options));
   const underway: { readonly batch: RowBatch; readonly encoded: () => Promise<EncodedRows> }[] = [];
   const deliver = async function* () {
     const { batch, encoded } = underway.shift()!;
@@ -94,11 +94,18 @@ interface Thread {
   end(): Promise<unknown>;
 }
 
-function startThread(folder: string, options: EncodeOptions): Thread {
+function startThread(file: URL, folder: string, options: EncodeOptions): Thread {
   const { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength } = options;
   const encoding = { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength };
-  const worker = new Worker(workerFile, { workerData: { folder, ...encoding } satisfies ThreadOptions });
-  worker.unref(); // a generator that is dropped unfinished keeps no process alive
+  const worker = new Worker(file, { workerData: { folder, ...encoding } satisfies ThreadOptions });
+  // a generator that is dropped unfinished keeps no process alive; a thread takes this in only once it runs
+  let awaited = 0;
+  const hold = (by: number) => {
+    awaited += by;
+    if (awaited > 0) worker.ref();
+    else worker.unref();
+  };
+  worker.on('online', () => hold(0));
   const waiting: { readonly resolve: (rows: EncodedRows) => void; readonly reject: (error: Error) => void }[] = [];
   let death: Error | undefined;
   const die = (error: Error) => {
@@ -118,11 +125,11 @@ function startThread(folder: string, options: EncodeOptions): Thread {
       });
       answer.catch(() => {}); // it may fail before it is waited for
       return async () => {
-        worker.ref();
+        hold(1);
         try {
           return await answer;
         } finally {
-          worker.unref();
+          hold(-1);
         }
       };
     },

@@ -1,9 +1,10 @@
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { EncodedPair, EncodeOptions } from '../encode';
 import type { ReadOptions } from '../read-rows';
 import type { PreferenceRow } from '../records';
 import { RowError } from '../row-error';
-import { encodeInThreads, haveThreads, pairsOf, type RowBatch } from './encode-threads';
+import { encodeInThreads, pairsOf, type RowBatch, type Threads } from './encode-threads';
 import { readRows } from './rows';
 import { folderOf } from './tokenizer-folder';
 
@@ -72,15 +73,18 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
 const BATCH = 2 ** 17;
 const WORTH_THREADS = 24;
 
-/** What threads encode by and from how many batches on; null where they cannot, or are not to. */
-function threadsFor({ workers, tokenizer }: ReadPairsOptions) {
+/** Beside this file in the built package; neither in its sources nor in a bundle made of it. */
+const worker = new URL('./encode-worker.js', import.meta.url);
+
+/** Which threads encode, and from how many batches on; null where they cannot, or are not to. */
+function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { readonly from: number }) | null {
   if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 0)) {
     throw new RangeError(`found workers ${workers}, wanted how many threads encode: an integer of at least 0.`);
   }
   const count = workers ?? availableParallelism();
   const folder = folderOf(tokenizer);
-  if (count < 2 || folder === undefined || !haveThreads()) return null;
-  return { folder, count, from: workers === undefined ? WORTH_THREADS : 0 };
+  if (count < 2 || folder === undefined || !existsSync(worker)) return null;
+  return { count, worker, folder, from: workers === undefined ? WORTH_THREADS : 0 };
 }
 
 /** A file's rows in batches, those left out among them. What ends the reading comes after the rows before it. */
