@@ -10,8 +10,9 @@ import { folderOf } from './tokenizer-folder';
 
 export interface ReadPairsOptions extends EncodeOptions, ReadOptions {
   /**
-   * Threads that encode; 0 or 1: none but the caller's. Default: as many as there are cores, for a file that is worth
-   * starting them, a tokenizer that `loadTokenizerFolder` gave, and a package that was not bundled.
+   * Threads that encode, each with a tokenizer of its own; 0 or 1: none but the caller's. Default: as many as there are
+   * cores, 16 at most, for a file long enough to be worth their start. A tokenizer that `loadTokenizerFolder` did not
+   * give, and a package that was bundled into another file, have but the caller's.
    */
   readonly workers?: number;
 }
@@ -69,9 +70,14 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
   return { pairs, skipped };
 }
 
-/** Characters in a batch, and batches from which on threads are worth their start: about a second of encoding. */
+/** Characters in a batch. */
 const BATCH = 2 ** 17;
-const WORTH_THREADS = 24;
+
+/** Batches from which on threads are worth their start: a few seconds of encoding, as reading Gemma's tokenizer takes two. */
+const WORTH_THREADS = 64;
+
+/** Threads that one reader can feed: it takes a twentieth of the time. Each holds Gemma's tokenizer, some 400 MB. */
+const MOST_THREADS = 16;
 
 /** Beside this file in the built package; neither in its sources nor in a bundle made of it. */
 const worker = new URL('./encode-worker.js', import.meta.url);
@@ -81,7 +87,7 @@ function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { read
   if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 0)) {
     throw new RangeError(`found workers ${workers}, wanted how many threads encode: an integer of at least 0.`);
   }
-  const count = workers ?? availableParallelism();
+  const count = workers ?? Math.min(availableParallelism(), MOST_THREADS);
   const folder = folderOf(tokenizer);
   if (count < 2 || folder === undefined || !existsSync(worker)) return null;
   return { count, worker, folder, from: workers === undefined ? WORTH_THREADS : 0 };
