@@ -142,6 +142,38 @@ describe('all packages, in an empty project', () => {
     run(join(root, 'node_modules/.bin/tsc'), [...options, 'user.mts', 'user.cts'], project);
   });
 
+  test('encode a file in threads, the same by import and by require, and end when done, stopped or dropped', () => {
+    const tiny = join(root, 'packages/data/test/fixtures/tiny');
+    const code = `
+      setTimeout(() => process.exit(9), 60_000).unref(); // fires where something keeps the process alive
+      (async () => {
+        const { tokenizer, chatTemplate } = await loadTokenizerFolder('${tiny}');
+        const own = tokenizer.encode.bind(tokenizer);
+        let here = 0;
+        tokenizer.encode = (text) => (here++, own(text));
+        const read = (workers) => readPairs('${tiny}/pairs.jsonl', { tokenizer, chatTemplate, workers });
+        const all = async (pairs) => { const list = []; for await (const pair of pairs) list.push(pair); return list; };
+        const threaded = await all(read(2));
+        const calls = here;
+        const same = JSON.stringify(threaded) === JSON.stringify(await all(read(1)));
+        for await (const _ of read(2)) break;
+        await read(2).next();
+        console.log(threaded.length, calls, same);
+      })();`;
+    const imported = script(
+      project,
+      'a.mjs',
+      `import { loadTokenizerFolder, readPairs } from '@wpo/data/node';${code}`,
+    );
+    const required = script(
+      project,
+      'a.cjs',
+      `const { loadTokenizerFolder, readPairs } = require('@wpo/data/node');${code}`,
+    );
+    const { length } = readFileSync(join(tiny, 'pairs.jsonl'), 'utf8').trim().split('\n');
+    expect([imported, required]).toEqual(Array(2).fill(`${length} 0 true`));
+  });
+
   test('answer a prompt from the command line', () => {
     const model = join(root, 'packages/gemma/test/fixtures/golden/tiny');
     const answer = run('npx', ['wpo', 'generate', '--model', model, '--prompt', 'Hi', '--json'], project);

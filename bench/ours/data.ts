@@ -1,5 +1,5 @@
-import { type EncodedPair, encodeRows } from '@wpo/data';
-import { loadTokenizerFolder, readRows } from '@wpo/data/node';
+import type { EncodedPair } from '@wpo/data';
+import { loadTokenizerFolder, readPairs } from '@wpo/data/node';
 import { ENCODING } from '../pairs';
 import { residentBytes } from '../process-memory';
 
@@ -20,7 +20,7 @@ export async function openData(options: { readonly model: string; readonly rows:
     const cpu = process.cpuUsage();
     const start = performance.now();
     let [rows, tokens, early] = [0, 0, 0];
-    for await (const pair of encodeRows(readRows(options.rows), { ...text, ...ENCODING })) {
+    for await (const pair of readPairs(options.rows, { ...text, ...ENCODING })) {
       rows += 1;
       tokens += size(pair);
       if (rows === Math.ceil(options.count / 10)) early = residentBytes();

@@ -1,4 +1,10 @@
 import { library } from '../../tsup.shared';
 
-// split in CommonJS too: both entries must throw the same RowError class
-export default library(['src/index.ts', 'src/node.ts'], { platform: 'node', splitting: true });
+export default library(
+  { index: 'src/index.ts', node: 'src/node.ts', 'encode-worker': 'src/node/encode-worker.ts' },
+  {
+    platform: 'node',
+    splitting: true, // in CommonJS too: both entries must throw the same RowError class
+    shims: true, // gives CommonJS the URL by which the worker is found
+  },
+);

@@ -4,6 +4,7 @@ export { modelFolder } from './node/hub/model-folder';
 export { dataSetName, type HubName, hubNameText, modelName } from './node/hub/name';
 export { HubError } from './node/hub/request';
 export type { DownloadProgress, HubOptions } from './node/hub/settings';
+export { type LoadedPairs, loadPairs, type ReadPairsOptions, readPairs } from './node/pairs';
 export { readRecords } from './node/records';
-export { type LoadedPairs, loadPairs, type ReadRowsOptions, readRows } from './node/rows';
+export { type ReadRowsOptions, readRows } from './node/rows';
 export { loadTokenizerFolder, type TokenizerFolder } from './node/tokenizer-folder';

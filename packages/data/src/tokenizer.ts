@@ -1,4 +1,5 @@
 import { ByteFallbackDecoder, type Decoder, Tokenizer as HubTokenizer, SequenceDecoder } from '@huggingface/tokenizers';
+import { encodeByPieces } from './bpe-pieces';
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -36,6 +37,7 @@ export function loadTokenizer(files: {
   const config = object(files.tokenizerConfig, 'tokenizer_config.json');
   const hub = build(json, config);
   mendByteFallback(hub.decoder);
+  encodeByPieces(hub);
 
   const special = specialTokenIds(json, config, hub);
   let vocabSize = 0;

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../tokenizer';
 import { fileError } from './file-error';
 
@@ -29,8 +29,14 @@ export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder>
   } catch (error) {
     throw new Error(`${dir}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
+  folders.set(tokenizer, resolve(dir));
   return { tokenizer, chatTemplate: ownTemplate ?? templateIn(tokenizerConfig, join(dir, 'tokenizer_config.json')) };
 }
+
+const folders = new WeakMap<Tokenizer, string>();
+
+/** The folder that a tokenizer was read from, so that another thread can read it too; undefined where there is none. */
+export const folderOf = (tokenizer: Tokenizer): string | undefined => folders.get(tokenizer);
 
 const MEND = 'Point to a model’s folder with its tokenizer, as Hugging Face lays it out.';
 

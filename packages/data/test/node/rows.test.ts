@@ -2,9 +2,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { RowError } from '../../src/index';
-import { loadPairs, loadTokenizerFolder, readRows } from '../../src/node';
-import { collect, fixture } from '../fixtures';
+import { readRows } from '../../src/node';
+import { collect } from '../fixtures';
 
 const dir = mkdtempSync(join(tmpdir(), 'wpo-data-'));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -55,34 +54,6 @@ describe('readRows', () => {
   it('says what a path is that cannot be read', async () => {
     await expect(collect(readRows(join(dir, 'none.jsonl')))).rejects.toThrow(
       'none.jsonl: found no such file, wanted a file of rows: JSONL, JSON or Parquet. Check the path.',
-    );
-  });
-});
-
-describe('loadPairs', () => {
-  it('reads and encodes a file, counting rows that cannot be read or encoded', async () => {
-    const text = await loadTokenizerFolder(fixture('tiny'));
-    const refused = row('c').replace('"q"', '[{"role": "system", "content": "s"}]');
-    const path = write('f.jsonl', [row('a'), 'nonsense', row('b'), refused].join('\n'));
-    const seen: RowError[] = [];
-    const { pairs, skipped } = await loadPairs(path, {
-      ...text,
-      onBadRow: 'skip',
-      onSkip: (error) => seen.push(error),
-    });
-    expect(pairs.map(({ id }) => id)).toEqual([`${path}:1`, `${path}:3`]);
-    expect(skipped.map(({ line }) => line)).toEqual([2, 4]);
-    expect(seen).toEqual(skipped);
-    await expect(loadPairs(path, text)).rejects.toThrow(RowError);
-  });
-
-  it('says so where no pair is left', async () => {
-    const text = await loadTokenizerFolder(fixture('tiny'));
-    await expect(loadPairs(write('g.jsonl', '\n'), text)).rejects.toThrow(
-      'found no preference pairs, wanted at least one.',
-    );
-    await expect(loadPairs(write('h.jsonl', '{}\n{}'), { ...text, onBadRow: 'skip' })).rejects.toThrow(
-      'All 2 rows were skipped; the first: ',
     );
   });
 });
