@@ -1,0 +1,106 @@
+import * as tf from '@tensorflow/tfjs-core';
+import {
+  attentionWith,
+  composed,
+  composedSoftmax,
+  type Geglu,
+  gatedLinearWith,
+  type Kernels,
+  matrixProducts,
+  type Result,
+  type Rotation,
+  type Weight,
+} from '@wpo/gemma';
+import { answerLogpsWith, type LogitLimits } from '../answer-logps';
+import { termsOfLogits } from './answer-terms';
+import { operate } from './operation';
+import { addRows, sum } from './sums';
+
+// TensorFlow's own operations where tfjs has none that does the same in one: only such as TensorFlow has for GPUs too.
+//
+// T tokens, H hidden width, F feed-forward width, K key heads, G query heads a key head, D head width, s keys.
+
+/** As the composed one, whose sums over rows become products with a vector: dw = rᵀ · (dy x), r = 1 / rms(x). */
+function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
+  const { value, saved } = composed.rmsNorm(x, w, epsilon, residual);
+  const inverse = saved[0] as tf.Tensor2D; // r [T, 1]
+  return {
+    value,
+    reads: [x],
+    saved,
+    backward(dy: tf.Tensor2D) {
+      const [dx, dw] = tf.tidy(() => {
+        const gain = tf.add(w.value() as tf.Tensor1D, 1) as tf.Tensor1D; // [H]
+        const through = tf.mul(dy, x) as tf.Tensor2D; // [T, H]
+        const along = tf.matMul(through, tf.reshape(gain, [-1, 1])); // Σ dy (1 + w) x [T, 1]
+        const back = tf.mul(along, tf.div(tf.pow(inverse, 3), x.shape[1])); // [T, 1]
+        const dx = tf.sub(tf.mul(tf.mul(dy, gain), inverse), tf.mul(x, back));
+        return [dx, tf.reshape(tf.matMul(inverse, through, true, false), [-1])];
+      });
+      w.accumulate(dw!);
+      return residual ? [dx!, dy.clone()] : [dx!];
+    },
+  };
+}
+
+/** x cos ± swapped x sin: the sine of one half is that of the other negated, so the way back is the other sign. */
+function rope(x: tf.Tensor3D, { half, ...tables }: Rotation): Result {
+  const [cos, sin] = [tables.cos as tf.Tensor2D, tables.sin as tf.Tensor2D];
+  const turn = (value: tf.Tensor, add: typeof tf.add) =>
+    tf.tidy(() => add(tf.mul(value, cos), tf.mul(swapHalves(value, half), sin)));
+  return { value: turn(x, tf.add), reads: [], saved: [], backward: (dy: tf.Tensor3D) => [turn(dy, tf.sub)] };
+}
+
+const swapHalves = (x: tf.Tensor, half: number) =>
+  operate('Roll', [x, tf.tensor1d([half], 'int32'), tf.tensor1d([1], 'int32')], {
+    T: 'float32',
+    Tshift: 'int32',
+    Taxis: 'int32',
+  });
+
+/** dscores = p (dp − Σ_s dp p), times cap (1 − tanh²) through a cap: TanhGrad(t, a) is a (1 − t²). */
+const attention = attentionWith({
+  forward: composedSoftmax.forward,
+  backward: (dp, p, scores, _span, cap) =>
+    tf.tidy(() => {
+      const ds = tf.mul(tf.sub(dp, tf.sum(tf.mul(dp, p), 2, true)), p) as tf.Tensor3D;
+      return cap === null ? ds : (tf.mul(operate('TanhGrad', [tf.tanh(scores), ds]), cap) as tf.Tensor3D);
+    }),
+});
+
+const LINEAR = 2 * Math.sqrt(2 / Math.PI);
+const CUBIC = LINEAR * 0.044715;
+
+/**
+ * g σ(z) u, z = g (LINEAR + CUBIC g²). With z′ = dz/dg: dg = dy u (σ + g z′ σ (1 − σ)), and g z′ = 3 z − 2 LINEAR g.
+ * SoftplusGrad(a, z) is a σ(z), and SigmoidGrad(σ, a) is a σ (1 − σ).
+ */
+const geglu: Geglu = {
+  forward: (gate, up) => tf.tidy(() => tf.mul(operate('SoftplusGrad', [gate, insideOf(gate)]), up)),
+  backward: (dy, gate, up) =>
+    tf.tidy(() => {
+      const z = insideOf(gate);
+      const gated = tf.sigmoid(z);
+      const slope = tf.sub(tf.mul(z, 3), tf.mul(gate, 2 * LINEAR)); // g z′
+      const dGelu = tf.add(gated, operate('SigmoidGrad', [gated, slope]));
+      return [tf.mul(tf.mul(dy, up), dGelu), tf.mul(dy, tf.mul(gate, gated))];
+    }),
+};
+
+/** z. */
+const insideOf = (gate: tf.Tensor2D) => tf.mul(gate, tf.add(tf.mul(tf.square(gate), CUBIC), LINEAR));
+
+/** Three temporaries of up to 256 MB each; 512 MB kept. */
+const LIMITS: LogitLimits = { train: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
+
+/** The operations over TensorFlow's own; only tests give limits of their own. */
+export const raw = (limits = LIMITS): Kernels => ({
+  ...composed,
+  rmsNorm,
+  rope,
+  attention,
+  gatedLinear: gatedLinearWith(geglu, matrixProducts),
+  sum,
+  addRows,
+  answerLogps: answerLogpsWith(termsOfLogits, limits),
+});
