@@ -10,7 +10,7 @@ export {
 } from './generate';
 export type { Block, Gemma2 } from './model';
 export { logitsWith } from './ops/answer-logps';
-export { attentionWith, composedSoftmax, type ScoreSoftmax } from './ops/attention';
+export { attentionWith, type ScoreSoftmax } from './ops/attention';
 export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
   type AnswerLogps,

@@ -38,7 +38,7 @@ const references = [
 /** Losses and gradient norms of four steps, and the weights that came of them. */
 async function train({ kernels, update, norm }: Way) {
   const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
-  const policy = gemmaPolicy(await randomModel(config!, 11), { kernels });
+  const policy = gemmaPolicy(await randomModel(config!, 11, kernels), { kernels });
   const optimizer = adamW({ kernel: update, weightDecay: 0.1 });
   const how = { policy, optimizer, norm, loss: wpoPairLoss({ beta: 0.1 }), learningRate: 1e-2, maxGradNorm: 0.1 };
   const numbers: number[] = [];

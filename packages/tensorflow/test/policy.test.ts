@@ -56,13 +56,15 @@ describe.each(['fused', 'raw'] as const)('a whole policy by %s operations', (nam
   test('has the log-probs, terms and gradients of one composed from tfjs', async () => {
     await fc.assert(
       fc.asyncProperty(cases, async (given) => {
-        const model = await randomModel(given.config, given.seed);
-        const wanted = pass(model, composed, given);
-        for (const parameter of parametersOf(model)) parameter.zeroGradient();
-        const found = pass(model, tiers[name].kernels(), given);
+        const outcome = async (kernels: Kernels) => {
+          const model = await randomModel(given.config, given.seed, kernels);
+          const values = pass(model, kernels, given);
+          for (const parameter of parametersOf(model)) parameter.dispose();
+          return values;
+        };
+        const [found, wanted] = [await outcome(tiers[name].kernels()), await outcome(composed)];
         found.terms.forEach((term, i) => expectClose(term, wanted.terms[i]!, `term ${i}`));
         found.gradients.forEach(([at, dw], i) => expectClose(dw, wanted.gradients[i]![1], at));
-        for (const parameter of parametersOf(model)) parameter.dispose();
       }),
       { numRuns: 30 },
     );
@@ -70,14 +72,15 @@ describe.each(['fused', 'raw'] as const)('a whole policy by %s operations', (nam
 
   test('leaves no tensor behind, step after step', async () => {
     const [given] = fc.sample(cases, { numRuns: 1, seed: 7 }) as [Case];
-    const model = await randomModel(given.config, given.seed);
+    const { update, norm } = tiers[name];
+    const kernels = tiers[name].kernels();
+    const model = await randomModel(given.config, given.seed, kernels);
     const parameters = parametersOf(model);
-    const { kernels, update, norm } = tiers[name];
     const optimizer = adamW({ kernel: update });
     const counts: number[] = [];
     for (let step = 0; step < 3; step++) {
-      pass(model, kernels(), given);
-      pass(model, kernels(), given); // gradients that add up
+      pass(model, kernels, given);
+      pass(model, kernels, given); // gradients that add up
       await norm(parameters);
       await optimizer.step({ parameters, learningRate: 1e-3, gradientScale: 0.5 });
       for (const parameter of parameters) parameter.zeroGradient();

@@ -81,7 +81,7 @@ export const attentionWith =
   };
 
 /** Composed: dscores = p · (dp − Σ_s dp · p), times cap · (1 − tanh²) through a cap. */
-export const composedSoftmax: ScoreSoftmax = {
+const composedSoftmax: ScoreSoftmax = {
   forward: (scores, span, cap) =>
     tf.tidy(() => {
       const raised = cap === null ? scores : tf.mul(tf.tanh(scores), cap);

@@ -1,47 +1,19 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  attentionWith,
   composed,
-  composedSoftmax,
   type Geglu,
   gatedLinearWith,
   type Kernels,
   matrixProducts,
   type Result,
   type Rotation,
-  type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits } from '../answer-logps';
 import { termsOfLogits } from './answer-terms';
 import { operate } from './operation';
 import { addRows, sum } from './sums';
 
-// TensorFlow's own operations where tfjs has none that does the same in one: only such as TensorFlow has for GPUs too.
-//
-// T tokens, H hidden width, F feed-forward width, K key heads, G query heads a key head, D head width, s keys.
-
-/** As the composed one, whose sums over rows become products with a vector: dw = rᵀ · (dy x), r = 1 / rms(x). */
-function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
-  const { value, saved } = composed.rmsNorm(x, w, epsilon, residual);
-  const inverse = saved[0] as tf.Tensor2D; // r [T, 1]
-  return {
-    value,
-    reads: [x],
-    saved,
-    backward(dy: tf.Tensor2D) {
-      const [dx, dw] = tf.tidy(() => {
-        const gain = tf.add(w.value() as tf.Tensor1D, 1) as tf.Tensor1D; // [H]
-        const through = tf.mul(dy, x) as tf.Tensor2D; // [T, H]
-        const along = tf.matMul(through, tf.reshape(gain, [-1, 1])); // Σ dy (1 + w) x [T, 1]
-        const back = tf.mul(along, tf.div(tf.pow(inverse, 3), x.shape[1])); // [T, 1]
-        const dx = tf.sub(tf.mul(tf.mul(dy, gain), inverse), tf.mul(x, back));
-        return [dx, tf.reshape(tf.matMul(inverse, through, true, false), [-1])];
-      });
-      w.accumulate(dw!);
-      return residual ? [dx!, dy.clone()] : [dx!];
-    },
-  };
-}
+// TensorFlow's own operations where they do at once, or in place, what tfjs does in several: only such as it has for GPUs too.
 
 /** x cos ± swapped x sin: the sine of one half is that of the other negated, so the way back is the other sign. */
 function rope(x: tf.Tensor3D, { half, ...tables }: Rotation): Result {
@@ -57,16 +29,6 @@ const swapHalves = (x: tf.Tensor, half: number) =>
     Tshift: 'int32',
     Taxis: 'int32',
   });
-
-/** dscores = p (dp − Σ_s dp p), times cap (1 − tanh²) through a cap: TanhGrad(t, a) is a (1 − t²). */
-const attention = attentionWith({
-  forward: composedSoftmax.forward,
-  backward: (dp, p, scores, _span, cap) =>
-    tf.tidy(() => {
-      const ds = tf.mul(tf.sub(dp, tf.sum(tf.mul(dp, p), 2, true)), p) as tf.Tensor3D;
-      return cap === null ? ds : (tf.mul(operate('TanhGrad', [tf.tanh(scores), ds]), cap) as tf.Tensor3D);
-    }),
-});
 
 const LINEAR = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = LINEAR * 0.044715;
@@ -96,9 +58,7 @@ const LIMITS: LogitLimits = { train: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
 /** The operations over TensorFlow's own; only tests give limits of their own. */
 export const raw = (limits = LIMITS): Kernels => ({
   ...composed,
-  rmsNorm,
   rope,
-  attention,
   gatedLinear: gatedLinearWith(geglu, matrixProducts),
   sum,
   addRows,

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdamWKernel, Parameter } from '@wpo/trainer';
 import { effect, operate } from './operation';
+import { tensorOf, variableOf } from './variable';
 
 /**
  * AdamW by TensorFlow's own update, in the moments' place. It adds epsilon to √v, where PyTorch adds it to √v / c with
@@ -24,28 +25,6 @@ export const rawUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
   parameter.assign(value);
   return { mean, square };
 };
-
-/** TensorFlow's name for a variable that lives as long as something holds it (core/framework/resource_handle.h). */
-const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
-
-/** A variable in the memory of `tensor`, which is freed: operations change it in place, for nothing else holds it. */
-function variableOf(tensor: tf.Tensor): tf.Tensor {
-  const variable = operate('VarHandleOp', [], {
-    dtype: 'float32',
-    shape: { shape: tensor.shape },
-    shared_name: { text: ANONYMOUS },
-  });
-  effect('AssignVariableOp', [variable, tensor], { dtype: 'float32' });
-  tensor.dispose();
-  return variable;
-}
-
-/** What a variable holds, where it lies; frees the variable. */
-function tensorOf(variable: tf.Tensor): tf.Tensor {
-  const tensor = operate('ReadVariableOp', [variable], { dtype: 'float32' });
-  variable.dispose();
-  return tensor;
-}
 
 /** The L2 norm of all gradients, without a square of any: L2Loss is Σ x² / 2. */
 export async function rawNorm(parameters: readonly Parameter[]): Promise<number> {

@@ -1,36 +1,35 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { composed } from '@wpo/gemma';
-import { operate } from './operation';
+import { effect, operate } from './operation';
+import { tensorOf, variableOf } from './variable';
 
-/** Tensors from 32 MB on lie in memory that is mapped afresh for each: to write into one that is there is faster. */
-const LARGE = 1 << 23;
+/** Values from which on adding in place is faster than making a sum: 4 MB. */
+const LARGE = 1 << 20;
 
 /** a + b, in a's place where they are large; takes ownership of both. */
 export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   if (a.size < LARGE) return composed.sum(a, b) as tf.Tensor;
-  const total = tf.tidy(() => {
-    const asRow = (x: tf.Tensor) => tf.reshape(x, [1, x.size]);
-    return tf.reshape(addInPlace(asRow(a), Int32Array.of(0), asRow(b)), a.shape);
-  });
-  tf.dispose([a, b]);
-  return total;
+  const total = variableOf(a);
+  effect('AssignAddVariableOp', [total, b], { dtype: 'float32' });
+  b.dispose();
+  return tensorOf(total);
 }
 
-/** `total` `[V, H]`, zeros where null, with `rows` `[n, H]` added at `indices`, in its place; takes ownership of it. */
+/**
+ * `total` `[V, H]`, zeros where null, with `rows` `[n, H]` added at `indices`, in its place; takes ownership of it. On GPUs
+ * TensorFlow adds all rows at once, so those of one index are summed before.
+ */
 export function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor2D, count: number): tf.Tensor {
   if (!total) return composed.addRows(null, indices, rows, count) as tf.Tensor;
   const { distinct, group } = grouped(indices, count);
   const next = tf.tidy(() => {
-    const sums = distinct.length === indices.length ? rows : tf.unsortedSegmentSum(rows, group, distinct.length);
-    return addInPlace(total, distinct, sums);
+    const apart = distinct.length === indices.length;
+    const sums = apart ? rows : tf.unsortedSegmentSum(rows, tf.tensor1d(group, 'int32'), distinct.length);
+    return operate('InplaceAdd', [total, tf.tensor1d(distinct, 'int32'), sums]); // another handle on total's memory
   });
   total.dispose();
   return next;
 }
-
-/** Writes into `into` and returns another handle on it. On GPUs rows are added at once, so an index must not repeat. */
-const addInPlace = (into: tf.Tensor, distinct: Int32Array, rows: tf.Tensor) =>
-  operate('InplaceAdd', [into, tf.tensor1d(distinct, 'int32'), rows]);
 
 /** The distinct indices in order of appearance, and which of them each index is. */
 function grouped(indices: Int32Array, count: number) {
@@ -41,5 +40,5 @@ function grouped(indices: Int32Array, count: number) {
     places.set(index, place);
     return place;
   });
-  return { distinct: Int32Array.from(places.keys()), group: tf.tensor1d(group, 'int32') };
+  return { distinct: Int32Array.from(places.keys()), group };
 }
