@@ -4,10 +4,19 @@ import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
 import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import { goldenFolder } from '../packages/gemma/test/golden';
+import { tiers } from '../packages/tensorflow/test/tiers';
 
-/** What training computes with: operations composed from tfjs, or what the command line takes, fused where they are built. */
+/**
+ * What training computes with: operations composed from tfjs, TensorFlow's own, or what the command line takes, fused where
+ * they are built.
+ */
 export const backends = {
   composed: () => ({ kernels: composed, optimizer: adamW(), norm: undefined }),
+  raw: () => ({
+    kernels: tiers.raw.kernels(),
+    optimizer: adamW({ kernel: tiers.raw.update }),
+    norm: tiers.raw.norm,
+  }),
   fused: () => ({
     kernels: tensorflowKernels(),
     optimizer: adamW({ kernel: tensorflowAdamW() }),
@@ -19,7 +28,7 @@ export type Kind = keyof typeof backends;
 
 /** Each fixture model by each way to compute. */
 export const everyWay = (['tiny', 'odd'] as const).flatMap((variant) =>
-  (['composed', 'fused'] as const).map((kind) => [variant, kind] as const),
+  (['composed', 'raw', 'fused'] as const).map((kind) => [variant, kind] as const),
 );
 
 /** A fixture's reference and the policy moved away from it, for one way to compute. */

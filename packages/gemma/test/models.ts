@@ -2,9 +2,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import type { Gemma2Config } from '../src/config';
 import type { Gemma2 } from '../src/model';
+import type { Kernels } from '../src/ops/kernels';
 import type { Parameter } from '../src/parameter';
 import { seededRandom } from '../src/sample';
-import { loadWeights, tensorShapes } from '../src/weights';
+import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
 
 /** Small Gemma-2 shapes: heads and key heads, window, soft caps or none, layer kinds. */
 export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
@@ -37,12 +38,12 @@ export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
     padTokenId: 0,
   }));
 
-/** A model of random weights, spread enough that caps and norms matter. */
-export function randomModel(config: Gemma2Config, seed: number): Promise<Gemma2<Parameter>> {
+/** A model of random weights, spread enough that caps and norms matter; `kernels` add its gradients up. */
+export function randomModel(config: Gemma2Config, seed: number, kernels?: Kernels): Promise<Gemma2<Parameter>> {
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const shapes = tensorShapes(config);
-  return loadWeights(config, {
+  const source: TensorSource = {
     names: () => [...shapes.keys()],
     info: (name) => ({ shape: shapes.get(name)! }),
     async read(name) {
@@ -50,7 +51,8 @@ export function randomModel(config: Gemma2Config, seed: number): Promise<Gemma2<
       const spread = name.includes('norm') ? 0.2 : name.includes('embed') ? 0.7 : 1.5 / Math.sqrt(shape[1]!);
       return Float32Array.from({ length: tf.util.sizeFromShape([...shape]) }, () => spread * normal());
     },
-  });
+  };
+  return loadWeights(config, source, { kernels });
 }
 
 export const smallPair = (vocabSize: number, longest = 20) => {

@@ -5,7 +5,7 @@ import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKe
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { fused } from '../src/kernels/kernels';
+import { type Tier, tiers } from './tiers';
 
 const size = (max: number) => fc.integer({ min: 1, max });
 const seeds = fc.nat(2 ** 30);
@@ -23,11 +23,10 @@ function expectClose(found: unknown, wanted: unknown, what: string): void {
   a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
 }
 
-/** Runs an operation with both kernels, forwards and backwards, and compares all that comes out. */
-function compare(
-  operation: (kernels: Kernels, weight: (shape: number[], seed: number) => ReturnType<typeof parameter>) => Result,
-  seed: number,
-): void {
+type Operation = (kernels: Kernels, weight: (shape: number[], seed: number) => ReturnType<typeof parameter>) => Result;
+
+/** Runs an operation by these and by composed kernels, forwards and backwards, and compares all that comes out. */
+const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => {
   const outcome = (kernels: Kernels) => {
     const weights: ReturnType<typeof parameter>[] = [];
     const result = operation(kernels, (shape, at) => {
@@ -38,11 +37,11 @@ function compare(
     const dy = normal([...result.value.shape], seed + 99);
     return { result, inputs: result.backward(dy), gradients: weights.map((w) => w.gradient()) };
   };
-  const [found, wanted] = [outcome(tensorflowKernels()), outcome(composed)];
+  const [found, wanted] = [outcome(kernels), outcome(composed)];
   expectClose(found.result.value, wanted.result.value, 'value');
   found.inputs.forEach((dx, i) => expectClose(dx, wanted.inputs[i], `gradient of input ${i}`));
   found.gradients.forEach((dw, i) => expectClose(dw, wanted.gradients[i], `gradient of weight ${i}`));
-}
+};
 
 const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number) => void) =>
   fc.assert(
@@ -57,11 +56,17 @@ const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number)
     { numRuns: 40 },
   );
 
-describe('fused operations give what composed ones give, values and gradients', () => {
-  test('they are there: this machine has a compiler and no GPU', () => {
-    expect(nativeOperations()).toBe(true);
-    expect(tensorflowKernels()).not.toBe(composed);
-  });
+test('fused operations are there, and taken: this machine has a compiler and no GPU', () => {
+  expect(nativeOperations()).toBe(true);
+  expect(tensorflowAdamW()).toBe(tiers.fused.update);
+  expect(tensorflowGradientNorm()).toBe(tiers.fused.norm);
+  expect(tensorflowKernels().rope).toBe(tiers.fused.kernels().rope);
+});
+
+describe.each(['fused', 'raw'] as const)('%s operations give what composed ones give, values and gradients', (name) => {
+  const tier = tiers[name];
+  const kernels = tier.kernels();
+  const compare = comparing(kernels);
 
   test('RMSNorm, with and without a residual', () => {
     property(fc.record({ rows: size(70), width: size(70), added: fc.boolean() }), ({ rows, width, added }, seed) => {
@@ -96,20 +101,6 @@ describe('fused operations give what composed ones give, values and gradients', 
         (kernels, weight) => kernels.linearFromHeads(normal([heads, head, rows], seed), weight([width, out], 3)),
         seed,
       );
-    });
-  });
-
-  test('a row of few is the same to the last bit, whatever rows are beside it', () => {
-    property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {
-      const { rows, width, out } = shape;
-      const kernels = tensorflowKernels();
-      const w = parameter('w', normal([out, width], seed), { kernels });
-      const x = normal([rows, width], seed + 1);
-      const together = values(kernels.linear(x, w).value);
-      for (let row = 0; row < rows; row++) {
-        const alone = values(kernels.linear(tf.slice(x, [row, 0], [1, width]), w).value);
-        expect(together.subarray(row * out, (row + 1) * out)).toEqual(alone);
-      }
     });
   });
 
@@ -201,13 +192,14 @@ describe('fused operations give what composed ones give, values and gradients', 
     });
     property(shapes, ({ answers, width, vocabulary, cap, chunk }, seed) => {
       const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
+      const limits = { train: chunk, forward: chunk, kept: 2 * chunk };
       const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
       const outcome = (kernels: Kernels) => {
         const table = parameter('table', normal([vocabulary, width], seed), { kernels });
         const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, cap, true);
         return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
       };
-      const [found, wanted] = [outcome(fused({ train: chunk, forward: chunk })), outcome(composed)];
+      const [found, wanted] = [outcome(tier.kernels(limits)), outcome(composed)];
       for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
         expectClose(found[part], wanted[part], part);
       }
@@ -224,38 +216,73 @@ describe('fused operations give what composed ones give, values and gradients', 
           normal([count, width], seed + 2),
           rows,
         );
-      expectClose(outcome(tensorflowKernels()), outcome(composed), 'sum');
+      expectClose(outcome(kernels), outcome(composed), 'sum');
       const fresh = (kernels: Kernels) => kernels.addRows(null, indices, normal([count, width], seed + 2), rows);
-      expectClose(fresh(tensorflowKernels()), fresh(composed), 'fresh sum');
+      expectClose(fresh(kernels), fresh(composed), 'fresh sum');
     });
   });
 
   test('AdamW over several steps, and the gradient norm', async () => {
-    const run = async (fused: boolean) => {
-      const optimizer = adamW({ weightDecay: 0.1, kernel: fused ? tensorflowAdamW() : undefined });
+    const run = async (by: Partial<Tier>) => {
+      const optimizer = adamW({ weightDecay: 0.1, kernel: by.update });
       const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
       const norms: number[] = [];
       for (let step = 0; step < 5; step++) {
         weights.forEach((w, i) => w.accumulate(normal([...w.shape], 10 * step + i)));
-        norms.push(await (fused ? tensorflowGradientNorm() : gradientNorm)(weights));
+        norms.push(await (by.norm ?? gradientNorm)(weights));
         await optimizer.step({ parameters: weights, learningRate: 1e-2, gradientScale: 0.7 });
         for (const w of weights) w.zeroGradient();
       }
       return { norms, weights, moments: [...optimizer.state().tensors] };
     };
-    const [found, wanted] = [await run(true), await run(false)];
+    const [found, wanted] = [await run(tier), await run({})];
     found.norms.forEach((norm, i) => expect(Math.abs(norm / wanted.norms[i]! - 1)).toBeLessThan(1e-6));
     found.weights.forEach((w, i) => expectClose(w.value(), wanted.weights[i]!.value(), w.name));
     found.moments.forEach(({ name, tensor }, i) => expectClose(tensor, wanted.moments[i]!.tensor, name));
   });
 });
 
+test('a row of few is the same to the last bit, whatever rows are beside it, fused', () => {
+  property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {
+    const { rows, width, out } = shape;
+    const kernels = tensorflowKernels();
+    const w = parameter('w', normal([out, width], seed), { kernels });
+    const x = normal([rows, width], seed + 1);
+    const together = values(kernels.linear(x, w).value);
+    for (let row = 0; row < rows; row++) {
+      const alone = values(kernels.linear(tf.slice(x, [row, 0], [1, width]), w).value);
+      expect(together.subarray(row * out, (row + 1) * out)).toEqual(alone);
+    }
+  });
+});
+
+test('large gradients add up, and nothing else that holds the first is changed, raw', () => {
+  tf.tidy(() => {
+    const [a, b] = [normal([1 << 10, 1 << 10], 1), normal([1 << 10, 1 << 10], 2)];
+    const [before, wanted] = [tf.mul(a, 1), tf.add(a, b)];
+    const held = a.clone();
+    const differ = (x: unknown, y: tf.Tensor) => tf.max(tf.abs(tf.sub(x as tf.Tensor, y))).dataSync()[0];
+    expect(differ(tiers.raw.kernels().sum(a, b), wanted)).toBe(0);
+    expect(differ(held, before)).toBe(0);
+  });
+});
+
+test('an index beyond the end is refused, raw', () => {
+  const add = () => tiers.raw.kernels().addRows(tf.ones([4, 2]), Int32Array.of(4), tf.ones([1, 2]), 4);
+  expect(add).toThrow('wanted an index below 4, found 4');
+});
+
+const geglu =
+  ({ gatedLinear }: Kernels) =>
+  (gate: tf.Tensor, up: tf.Tensor) =>
+    gatedLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
+
 describe('NaN passes through, and hostile sizes are refused', () => {
-  const { gatedLinear, linear, rmsNorm, answerLogps } = tensorflowKernels();
-  const geglu = (gate: tf.Tensor, up: tf.Tensor) => gatedLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
-  test('a NaN that goes in comes out', () => {
+  test.each(['fused', 'raw'] as const)('a NaN that goes in comes out, %s', (name) => {
+    const kernels = tiers[name].kernels();
+    const { rmsNorm, answerLogps } = kernels;
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
-    expect(values(geglu(x, tf.ones([1, 4])).value)[0]).toBeNaN();
+    expect(values(geglu(kernels)(x, tf.ones([1, 4])).value)[0]).toBeNaN();
     expect(values(rmsNorm(x, parameter('w', tf.zeros([4])), 1e-6).value)[1]).toBeNaN();
     const head = answerLogps(
       tf.tensor2d([[Number.NaN]]),
@@ -268,7 +295,8 @@ describe('NaN passes through, and hostile sizes are refused', () => {
   });
 
   test('sizes that do not fit are an error, not a read beyond the end', () => {
-    expect(() => geglu(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow('gate and up differ in size');
+    const { linear, rmsNorm, answerLogps } = tiers.fused.kernels();
+    expect(() => geglu(tiers.fused.kernels())(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow('gate and up differ in size');
     expect(() => rmsNorm(tf.ones([2, 3]), parameter('w', tf.zeros([4])), 1e-6)).toThrow('w or residual does not fit x');
     expect(() => linear(tf.ones([2, 3]), parameter('w', tf.zeros([4, 5])))).toThrow('x and w differ in width');
     const table = parameter('e', tf.ones([20, 1]));

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  type AnswerLogps,
   type AttentionScale,
   type AttentionSpan,
   attentionWith,
@@ -16,25 +15,25 @@ import {
   type Rotation,
   type Weight,
 } from '@wpo/gemma';
+import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
 import { change, nativeOperations, run, withNumbers } from './native';
+import { raw } from './raw/kernels';
+import { rawOperations } from './raw/operation';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
-/** How many logits are made at once, in values. */
-export interface LogitLimits {
-  /** In training, where their gradient stays for the way back. */
-  readonly train: number;
-  readonly forward: number;
-}
-
 /** 512 MB and 64 MB. */
-const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24 };
+const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
 
 /**
- * Gemma's operations for TensorFlow in this process: fused ones in C++ where `wpo-tensorflow install` built them, those
- * composed from tfjs elsewhere (on a GPU, or with WPO_NATIVE=0). Same values and gradients either way.
+ * Gemma's operations for TensorFlow in this process: fused ones in C++ where `wpo-tensorflow install` built them;
+ * TensorFlow's own, called by name, elsewhere (on a GPU, or with WPO_NATIVE=0); those composed from tfjs on any other
+ * backend. Same values and gradients each way.
  */
-export const tensorflowKernels = (): Kernels => (nativeOperations() ? fused() : composed);
+export function tensorflowKernels(): Kernels {
+  if (nativeOperations()) return fused();
+  return rawOperations() ? raw() : composed;
+}
 
 const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
 const nothing = () => tf.zeros([0]);
@@ -151,99 +150,14 @@ function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.T
   return into;
 }
 
-/** A chunk of answer rows: where it starts, and −d log p / d raw without the target's part, `[a, V]`, where kept. */
-interface Chunk {
-  readonly start: number;
-  readonly rows: number;
-  readonly dense: tf.Tensor2D | null;
-}
-
-/**
- * One pass over each row of logits gives log p, both alignment terms and the logits' gradient, which lies where the logits
- * did. The first chunk of it is kept for the way back, those beyond are computed again.
- *
- * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
- * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
- */
-function answerLogps(
-  limits: LogitLimits,
-  hidden: tf.Tensor2D,
-  table: Weight,
-  targets: Int32Array,
-  cap: number | null,
-  train: boolean,
-): AnswerLogps {
-  const answers = hidden.shape[0];
-  const vocabulary = table.shape[0]!;
-  const embedding = () => table.value() as tf.Tensor2D;
-  const perChunk = Math.max(1, Math.floor(limits[train ? 'train' : 'forward'] / vocabulary));
-  const slice = (x: tf.Tensor2D, { start, rows }: { start: number; rows: number }) =>
-    rows === answers ? x.clone() : tf.slice(x, [start, 0], [rows, x.shape[1]]);
-
-  /** Terms `[a, 4]` and D `[a, V]` of a chunk. */
-  const compute = (start: number, rows: number) =>
-    tf.tidy(() => {
-      const raw = tf.matMul(slice(hidden, { start, rows }), embedding(), false, true) as tf.Tensor2D; // [a, V]
-      const at = tf.tensor1d(targets.subarray(start, start + rows), 'int32');
-      const [terms] = withNumbers([cap ?? 0], (c) => run('WpoAnswerTerms', [raw, at, c], 1)); // raw becomes D
-      return { terms: terms as tf.Tensor2D, dense: raw };
-    });
-
-  const chunks: Chunk[] = [];
-  const parts: tf.Tensor2D[] = [];
-  for (let start = 0; start < answers; start += perChunk) {
-    const rows = Math.min(perChunk, answers - start);
-    const { terms, dense } = compute(start, rows);
-    const keep = train && start === 0; // what is beyond one chunk is computed again
-    if (!keep) dense.dispose();
-    chunks.push({ start, rows, dense: keep ? dense : null });
-    parts.push(terms);
-  }
-  const terms = tf.concat(parts); // [A, 4]
-  tf.dispose(parts);
-  const column = (i: number) =>
-    tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answers, 1]), [answers]) as tf.Tensor1D);
-  const [logps, logSumSquares, logMax] = [column(0), column(1), column(2)];
-  const targetSlope = tf.slice(terms, [0, 3], [answers, 1]); // c [A, 1]
-  terms.dispose();
-
-  return {
-    logps,
-    logSumSquares,
-    logMax,
-    backward(dLogps: tf.Tensor1D) {
-      const d = tf.reshape(dLogps, [answers, 1]); // [A, 1]
-      const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h [A, H]
-      const dHidden = chunks.map(({ start, rows, dense }) => {
-        const D = dense ?? denseAgain(start, rows);
-        const dE = tf.tidy(() => tf.matMul(D, tf.neg(slice(scaled, { start, rows })), true, false)); // [V, H]
-        table.accumulate(dE);
-        const through = tf.matMul(D, embedding()); // [a, H]
-        if (!dense) D.dispose();
-        return through;
-      });
-      const at = tf.tensor1d(targets, 'int32');
-      const atTargets = tf.mul(scaled, targetSlope); // [A, H]
-      table.accumulateRows(targets, atTargets);
-      const result = tf.tidy(() => {
-        const own = tf.mul(tf.gather(embedding(), at), targetSlope);
-        return tf.mul(tf.sub(own, tf.concat(dHidden)), d) as tf.Tensor2D;
-      });
-      tf.dispose([d, scaled, at, atTargets, ...dHidden]);
-      return result;
-    },
-    dispose() {
-      tf.dispose(chunks.splice(0).flatMap(({ dense }) => (dense ? [dense] : [])));
-      targetSlope.dispose();
-    },
-  };
-
-  function denseAgain(start: number, rows: number): tf.Tensor2D {
-    const { terms: again, dense } = compute(start, rows);
-    again.dispose();
-    return dense;
-  }
-}
+/** One pass over each row of logits: its terms, and D where the logits lay. */
+const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap) => {
+  const raw = tf.matMul(hidden, table, false, true) as tf.Tensor2D; // [a, V]
+  const at = tf.tensor1d(targets, 'int32');
+  const [terms] = withNumbers([cap ?? 0], (c) => run('WpoAnswerTerms', [raw, at, c], 1)); // raw becomes D
+  at.dispose();
+  return { terms: terms as tf.Tensor2D, dense: raw };
+};
 
 /** The fused operations; only tests give limits of their own. */
 export const fused = (limits = LIMITS): Kernels => ({
@@ -257,6 +171,5 @@ export const fused = (limits = LIMITS): Kernels => ({
   sum,
   addRows,
   setColumns,
-  answerLogps: (hidden: tf.Tensor2D, table, targets, cap, train) =>
-    answerLogps(limits, hidden, table, targets, cap, train),
+  answerLogps: answerLogpsWith(termsOfLogits, limits),
 });

@@ -1,9 +1,11 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
 import { change, nativeOperations, run, withNumbers } from './native';
+import { rawOperations } from './raw/operation';
+import { rawNorm, rawUpdate } from './raw/optimizer';
 
 /** AdamW's update in one pass and in place: no copy of a parameter or of its moments. */
-const fusedUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
+export const fusedUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
   const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
   withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, correction, keep], (numbers) =>
     change('WpoAdamW', [parameter.value(), moments.mean, moments.square, gradient, numbers]),
@@ -11,14 +13,25 @@ const fusedUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
   return moments;
 };
 
-/** For `adamW({ kernel })`: the fused update where there is one, undefined (composed from tfjs) elsewhere. */
-export const tensorflowAdamW = (): AdamWKernel | undefined => (nativeOperations() ? fusedUpdate : undefined);
+/**
+ * For `adamW({ kernel })`: the fused update where there is one, else TensorFlow's own; undefined, which is composed from
+ * tfjs, on another backend.
+ */
+export function tensorflowAdamW(): AdamWKernel | undefined {
+  if (nativeOperations()) return fusedUpdate;
+  return rawOperations() ? rawUpdate : undefined;
+}
 
-/** For `train({ norm })`: the L2 norm of all gradients without squaring a copy of any; summed in float64. */
-export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) => Promise<number>) =>
-  nativeOperations() ? fusedNorm : gradientNorm;
+/**
+ * For `train({ norm })`: the L2 norm of all gradients without squaring a copy of any. The fused one sums in float64,
+ * TensorFlow's own in float32 within a parameter.
+ */
+export function tensorflowGradientNorm(): (parameters: readonly Parameter[]) => Promise<number> {
+  if (nativeOperations()) return fusedNorm;
+  return rawOperations() ? rawNorm : gradientNorm;
+}
 
-async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
+export async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
   let total = 0;
   for (const parameter of parameters) {
     const gradient = parameter.gradient();

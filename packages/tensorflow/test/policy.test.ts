@@ -1,0 +1,95 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { composed, gemmaPolicy, type Kernels, parametersOf } from '@wpo/gemma';
+import { adamW } from '@wpo/trainer';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { randomModel, smallConfig, smallPair } from '../../gemma/test/models';
+import { tiers } from './tiers';
+
+const cases = smallConfig.chain((config) =>
+  fc.record({
+    config: fc.constant(config),
+    seed: fc.nat(),
+    pairs: fc.array(smallPair(config.vocabSize), { minLength: 1, maxLength: 2 }),
+    activationCheckpointing: fc.constantFrom('always' as const, 'never' as const),
+  }),
+);
+type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
+
+/** d loss / d logps: any, of either sign. */
+const slopes = (length: number, seed: number) =>
+  tf.tensor1d(Float32Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i)));
+
+/** Log-probs and terms of every answer, and every parameter's gradient, by the parameter's name. */
+function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Kernels, { pairs, seed, ...how }: Case) {
+  const forward = gemmaPolicy(model, { kernels, ...how }).forward(
+    pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair })),
+    { train: true },
+  );
+  const terms = forward.pairs.flatMap(({ chosen, rejected }) =>
+    [chosen, rejected].flatMap(({ logps, logSumSquares, logMax }) =>
+      [logps, logSumSquares, logMax].map((term) => term.dataSync() as Float32Array),
+    ),
+  );
+  const gradients = pairs.map(({ chosen, rejected }, i) => ({
+    chosen: slopes(chosen.length, seed + i),
+    rejected: slopes(rejected.length, seed - i),
+  }));
+  forward.backward(gradients);
+  tf.dispose(gradients.map((gradient) => ({ ...gradient })));
+  forward.dispose();
+  return {
+    terms,
+    gradients: parametersOf(model).map((p) => [p.name, p.gradient()!.dataSync() as Float32Array] as const),
+  };
+}
+
+/** Differences within 1e-4 of the largest value, or of 1. */
+function expectClose(found: Float32Array, wanted: Float32Array, what: string): void {
+  expect(found.length).toBe(wanted.length);
+  const largest = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+  found.forEach((value, i) => expect(Math.abs(value - wanted[i]!) / largest, `${what}[${i}]`).toBeLessThan(1e-4));
+}
+
+describe.each(['fused', 'raw'] as const)('a whole policy by %s operations', (name) => {
+  test('has the log-probs, terms and gradients of one composed from tfjs', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (given) => {
+        const outcome = async (kernels: Kernels) => {
+          const model = await randomModel(given.config, given.seed, kernels);
+          const values = pass(model, kernels, given);
+          for (const parameter of parametersOf(model)) parameter.dispose();
+          return values;
+        };
+        const [found, wanted] = [await outcome(tiers[name].kernels()), await outcome(composed)];
+        found.terms.forEach((term, i) => expectClose(term, wanted.terms[i]!, `term ${i}`));
+        found.gradients.forEach(([at, dw], i) => expectClose(dw, wanted.gradients[i]![1], at));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('leaves no tensor behind, step after step', async () => {
+    const [given] = fc.sample(cases, { numRuns: 1, seed: 7 }) as [Case];
+    const { update, norm } = tiers[name];
+    const kernels = tiers[name].kernels();
+    const model = await randomModel(given.config, given.seed, kernels);
+    const parameters = parametersOf(model);
+    const optimizer = adamW({ kernel: update });
+    const counts: number[] = [];
+    for (let step = 0; step < 3; step++) {
+      pass(model, kernels, given);
+      pass(model, kernels, given); // gradients that add up
+      await norm(parameters);
+      await optimizer.step({ parameters, learningRate: 1e-3, gradientScale: 0.5 });
+      for (const parameter of parameters) parameter.zeroGradient();
+      counts.push(tf.memory().numTensors);
+    }
+    expect(counts).toEqual(Array(3).fill(counts[0]));
+    const held = parameters.length * 3; // values and both moments
+    optimizer.dispose();
+    for (const parameter of parameters) parameter.dispose();
+    expect(tf.memory().numTensors).toBe(counts[0]! - held);
+  });
+});

@@ -1,0 +1,22 @@
+import type { Kernels } from '@wpo/gemma';
+import type { AdamWKernel, Parameter } from '@wpo/trainer';
+import type { LogitLimits } from '../src/kernels/answer-logps';
+import { fused } from '../src/kernels/kernels';
+import { nativeOperations } from '../src/kernels/native';
+import { fusedNorm, fusedUpdate } from '../src/kernels/optimizer';
+import { raw } from '../src/kernels/raw/kernels';
+import { rawNorm, rawUpdate } from '../src/kernels/raw/optimizer';
+
+/** One of the ways to compute on TensorFlow that must give what operations composed from tfjs give. */
+export interface Tier {
+  readonly kernels: (limits?: LogitLimits) => Kernels;
+  readonly update: AdamWKernel;
+  readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
+}
+
+nativeOperations(); // loads the fused ones
+
+export const tiers: Readonly<Record<'fused' | 'raw', Tier>> = {
+  fused: { kernels: fused, update: fusedUpdate, norm: fusedNorm },
+  raw: { kernels: raw, update: rawUpdate, norm: rawNorm },
+};
