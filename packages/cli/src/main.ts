@@ -1,6 +1,8 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
+import { inspect } from './flags/inspect';
+import { pair } from './flags/pair';
 import { describeKeys } from './run-config';
 import type { Terminal } from './terminal';
 
@@ -125,6 +127,9 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       const { generate } = await import('./commands/generate');
       finish(await generate(options, terminal));
     });
+
+  program.addCommand(pair(terminal, finish));
+  program.addCommand(inspect(terminal, finish));
 
   program
     .command('doctor')

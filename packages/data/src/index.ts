@@ -1,5 +1,6 @@
 export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './batches';
 export { type ChatOptions, ChatTemplateError, renderChat } from './chat-template';
+export { type Distribution, distribution } from './distribution';
 export {
   type Completion,
   type EncodedPair,
@@ -15,11 +16,39 @@ export {
   type Truncation,
   truncatePair,
 } from './encode';
+export type { CutCounts } from './inspect/cuts';
+export { type Inspected, inspectPairs, PairInspector, type PairReport, type WorstKind } from './inspect/inspector';
+export { type Measured, measureTokens, measureWords } from './inspect/measure';
+export type { Repeats } from './inspect/repeats';
+export type { SourceReport } from './inspect/sources';
+export type { WorstRow } from './inspect/worst';
 export type { RowFormat } from './json-stream';
 export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './layouts';
 export {
+  type AnswerDrops,
+  AnswerPool,
+  type ChosenAnswers,
+  type PairOptions,
+  type PoolPairs,
+} from './pairing/answer-pool';
+export { type Candidate, type ChooseOptions, choosePair, type NoPair, type PairStrategy } from './pairing/choose-pair';
+export { evaluationText } from './pairing/evaluation-text';
+export { OverlapIndex } from './pairing/overlap';
+export {
+  type Overlaps,
+  type PairAnswersOptions,
+  type Pairing,
+  type PairSummary,
+  pairAnswers,
+  pairPool,
+  type SourceCounts,
+} from './pairing/pair-answers';
+export { pairRow } from './pairing/pair-row';
+export { parseScoredAnswer, type ScoredAnswer } from './pairing/scored-answer';
+export {
   type BadRows,
   type DataRecord,
+  keepGood,
   preferenceRows,
   type ReadOptions,
   type RecordOptions,

@@ -1,3 +1,4 @@
+export { pairAnswerFiles } from './node/answer-files';
 export { type DataFile, type DataFileOptions, dataFiles } from './node/data-files';
 export { modelFolder } from './node/hub/model-folder';
 export { dataSetName, type HubName, hubNameText, modelName } from './node/hub/name';
