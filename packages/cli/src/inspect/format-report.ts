@@ -70,13 +70,15 @@ function lengthBias({ unit, pairs, lengthBias }: Inspection): string {
 
 function margins({ margins, zeroMargins, negativeMargins }: Inspection): string {
   if (margins === undefined) return 'No row has score_chosen and score_rejected.';
-  return [
-    table([
-      ['score margin', ...HEAD],
-      [`${count(margins.count)} pairs`, ...cells(margins, 3)],
-    ]),
-    `  ${count(zeroMargins)} margins are 0, ${count(negativeMargins)} below 0: the rejected answer scores higher.`,
-  ].join('\n');
+  const rows = table([
+    ['score margin', ...HEAD],
+    [`${count(margins.count)} pairs`, ...cells(margins, 3)],
+  ]);
+  if (zeroMargins + negativeMargins === 0) return rows;
+  return (
+    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are below 0, ` +
+    'where the rejected answer scores higher.'
+  );
 }
 
 function sources({ sources, pairs, unit }: Inspection): string | undefined {
