@@ -100,20 +100,19 @@ function weights({ pairs, mean, sources, bySources }: SourceWeights): string {
   return [
     table([
       ['WPO by source', 'answers', 'log p a token', 'weight factor'],
-      ...Object.entries(sources).map(([source, { answers, logp, factor }]) => [
-        source,
-        count(answers),
-        logp.toFixed(3),
-        factor.toFixed(3),
-      ]),
+      ...Object.entries(sources)
+        .sort(([, a], [, b]) => b.factor - a.factor)
+        .map(([source, { answers, logp, factor }]) => [source, count(answers), logp.toFixed(3), factor.toFixed(3)]),
     ]),
     table([
       ['chosen against rejected', 'pairs', 'mean weight'],
-      ...bySources.map(({ chosen, rejected, pairs, weight }) => [
-        `${chosen} against ${rejected}`,
-        count(pairs),
-        weight.toFixed(3),
-      ]),
+      ...bySources
+        .toSorted((a, b) => b.weight - a.weight)
+        .map(({ chosen, rejected, pairs, weight }) => [
+          `${chosen} against ${rejected}`,
+          count(pairs),
+          weight.toFixed(3),
+        ]),
       ['all that were weighed', count(pairs), mean.toFixed(3)],
     ]),
   ].join('\n\n');

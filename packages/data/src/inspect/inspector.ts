@@ -46,7 +46,7 @@ export interface PairReport {
  */
 export type WorstKind = 'longest' | 'lengthDifference' | 'margin' | 'equalAnswers' | 'repeated';
 
-/** Takes rows in one by one; keeps numbers only, some 150 bytes a row. */
+/** Takes rows in one by one, and keeps numbers only. */
 export class PairInspector {
   private readonly lengths = { prompt: new Numbers(), chosen: new Numbers(), rejected: new Numbers() };
   private readonly longest = new Numbers();

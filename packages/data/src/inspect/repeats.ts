@@ -13,7 +13,7 @@ export interface Repeats {
   readonly equalAnswers: number;
 }
 
-/** Counts repeated rows by fingerprints: some 40 bytes each. */
+/** Counts repeated rows by fingerprints. */
 export class RepeatCounts {
   private readonly prompts = new Set<number>();
   private readonly pairs = new Set<number>();

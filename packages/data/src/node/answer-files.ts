@@ -20,8 +20,8 @@ interface Where {
 }
 
 /**
- * As `pairAnswers`, from JSONL files of scored answers that need not fit memory: all are read once, some 90 bytes kept an
- * answer, and the rows of chosen and rejected answers are read again as they are written. The answers to a prompt may lie
+ * As `pairAnswers`, from JSONL files of scored answers that need not fit memory: all are read once, some 100 bytes kept
+ * an answer, and the rows of chosen and rejected answers are read again as they are written. The answers to a prompt may lie
  * in several files, in any order. Files that are packed are refused, since rows are read from their middle.
  *
  * @throws {RowError} on a row that is no scored answer, unless `onBadRow` is `skip`

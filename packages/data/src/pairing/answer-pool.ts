@@ -52,8 +52,8 @@ interface PoolCandidate extends Candidate {
 type Tally = { -readonly [K in keyof AnswerDrops]: number } & { -readonly [K in NoPair]: number };
 
 /**
- * Scored answers to be paired, in any order, without their texts: about 60 bytes an answer, so that the answers
- * themselves may stay on disk.
+ * Scored answers to be paired, in any order, without their texts: 48 bytes an answer, up to twice that as it grows, so that
+ * the answers themselves may stay on disk.
  */
 export class AnswerPool {
   private readonly prompts = new Map<string, number>();

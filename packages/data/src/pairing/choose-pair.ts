@@ -11,8 +11,9 @@ export interface Candidate {
 }
 
 /**
- * Which answer is rejected, of those that score below the chosen one: `max-min` the lowest, as in the second version of
- * the WPO paper's data; `max-random` any of them, as in the first; `margin` the highest.
+ * Which answer is rejected, of those that score below the chosen one: `max-min` the lowest, as in the WPO authors' v2 data
+ * and that of their Gemma-2 models; `max-random` any of them, as in the paper, their v1 (https://github.com/wzhouad/WPO);
+ * `margin` the highest.
  */
 export type PairStrategy = 'max-min' | 'max-random' | 'margin';
 
