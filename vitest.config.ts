@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^@wpo\/(data|gemma|trainer)\/node$/, replacement: source('$1/src/node.ts') },
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
       { find: '@wpo/tensorflow/kernels', replacement: source('tensorflow/src/kernels/index.ts') },
+      { find: '@wpo/loss/scalar', replacement: source('loss/src/scalar/index.ts') },
       { find: /^@wpo\/(loss|data|gemma|trainer|tensorflow)$/, replacement: source('$1/src/index.ts') },
     ],
   },

@@ -1,3 +1,4 @@
+import { median } from '../numbers';
 import type { MemoryAnswer } from '../ours/memory';
 import { readPairs } from '../pairs';
 import { row } from '../report';
@@ -9,6 +10,8 @@ import type { Bench, Measured } from './measure';
 const SETTLED = 50;
 /** Points at which it is looked at after that. */
 const POINTS = 19;
+/** Points whose median counts as the beginning, and as the end: garbage comes and goes by a few per cent. */
+const AVERAGED = 5;
 
 /** Many steps of a small model: what they leave in memory. */
 export async function measureMemory({ small, flags, say }: Bench): Promise<Measured> {
@@ -28,11 +31,12 @@ export async function measureMemory({ small, flags, say }: Bench): Promise<Measu
   } finally {
     await worker.close();
   }
-  const [first, last] = [turns[0]!.residentBytes, turns.at(-1)!.residentBytes];
+  const over = (some: typeof turns) => median(some.map(({ residentBytes }) => residentBytes));
+  const [first, last] = [over(turns.slice(0, AVERAGED)), over(turns.slice(-AVERAGED))];
   const of = `memory, ${flags.steps} steps`;
   return {
     rows: [
-      row(of, `resident after ${settled}, GB`, 'given', first / 1e9),
+      row(of, `resident after ${settled}, GB`, 'given', turns[0]!.residentBytes / 1e9),
       row(of, `growth after ${settled}, %`, 'less', 100 * (last / first - 1)),
     ],
     turns,

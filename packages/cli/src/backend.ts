@@ -1,10 +1,12 @@
-import type { Kernels } from '@wpo/gemma';
+import type { Kernels, Place } from '@wpo/gemma';
 import type { AdamWKernel, TrainOptions } from '@wpo/trainer';
 import { fromInput } from './errors';
 
 /** What a command computes with. */
 export interface Backend {
   readonly kernels: Kernels;
+  /** How weights get from a checkpoint to where they are computed with. */
+  readonly place: Place;
   /** Undefined where the composed update is the one to use. */
   readonly adamW: AdamWKernel | undefined;
   readonly norm: TrainOptions['norm'];
@@ -18,6 +20,11 @@ export interface Backend {
 export const loadBackend = (): Promise<Backend> =>
   fromInput(async () => {
     await import('@wpo/tensorflow'); // first: the kernels are made for the backend that it sets
-    const { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } = await import('@wpo/tensorflow/kernels');
-    return { kernels: tensorflowKernels(), adamW: tensorflowAdamW(), norm: tensorflowGradientNorm() };
+    const on = await import('@wpo/tensorflow/kernels');
+    return {
+      kernels: on.tensorflowKernels(),
+      place: on.tensorflowPlace(),
+      adamW: on.tensorflowAdamW(),
+      norm: on.tensorflowGradientNorm(),
+    };
   });

@@ -3,6 +3,10 @@ import { version } from '../package.json';
 import { isUserError } from './errors';
 import { inspect } from './flags/inspect';
 import { pair } from './flags/pair';
+import { sample } from './flags/sample';
+import { score } from './flags/score';
+import { choice, collect, examples, number, whole } from './flags/values';
+import { lossNames, unknownLosses } from './loss-config';
 import { describeKeys } from './run-config';
 import type { Terminal } from './terminal';
 
@@ -36,7 +40,7 @@ function tell(error: unknown): string {
 /** All commands; each loads its own code, so that help and mistakes are told at once. */
 function wpo(terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('wpo')
-    .description('Train Gemma-2 on weighted preferences (WPO), weigh preference pairs, and generate.')
+    .description('Train Gemma-2 on weighted preferences (WPO), weigh preference pairs, generate, and make pairs.')
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -68,7 +72,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .description(
       'Writes what each pair would weigh in training, one JSON line a pair in file order: prompt_tokens, chosen_tokens, ' +
         'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, ' +
-        'dpo_loss, wpo_loss; and prints a histogram of the weights.',
+        'dpo_loss, wpo_loss, and with --loss-type also loss, weighted_loss; and prints a histogram of the weights.',
     )
     .requiredOption('--model <dir>', 'the model')
     .option('--ref <dir>', 'the reference; without it, the model itself')
@@ -85,6 +89,12 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       'pairs labelled the wrong way',
       number('0 to 0.5', (n) => n >= 0 && n <= 0.5),
       0,
+    )
+    .option('--loss-type <name>', `a loss to write too: ${lossNames.join(', ')}`, lossType)
+    .option(
+      '--kl <number>',
+      'reference point of kto',
+      number('0 or more', (n) => n >= 0),
     )
     .addOption(choice('--alignment <kind>', 'what token log-probs are measured against', ['sampled', 'greedy', 'none']))
     .option('--no-clamp', 'let weights go above 1, as TRL does')
@@ -128,6 +138,8 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       finish(await generate(options, terminal));
     });
 
+  program.addCommand(sample(terminal, finish));
+  program.addCommand(score(terminal, finish));
   program.addCommand(pair(terminal, finish));
   program.addCommand(inspect(terminal, finish));
 
@@ -141,6 +153,8 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
       finish(await doctor(terminal));
     });
 
+  // commands that were made elsewhere have none of the settings above yet
+  for (const command of program.commands) command.copyInheritedSettings(program);
   return program;
 }
 
@@ -152,13 +166,12 @@ const TRAIN_EXAMPLES = [
 const WEIGH_EXAMPLES = [
   'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl',
   'wpo weigh --model runs/a/model --ref demo/model --pairs pairs.jsonl --out weights.jsonl --beta 0.01',
+  'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl --loss-type simpo --beta 2',
 ];
 const GENERATE_EXAMPLES = [
   'wpo generate --model demo/model --prompt "What does a compiler do?"',
   'wpo generate --model demo/model --prompts prompts.jsonl --temperature 0.8 --top-p 0.95 --json',
 ];
-
-const examples = (lines: readonly string[]) => `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;
 
 function configKeys(): string {
   const width = Math.max(...describeKeys().map(({ key }) => key.length));
@@ -169,16 +182,9 @@ function configKeys(): string {
   return `\nKeys of the config:\n${rows.join('')}`;
 }
 
-/** An option of a few words, the first of them its default. */
-const choice = (flags: string, description: string, words: readonly [string, ...string[]]) =>
-  new Option(flags, description).choices(words).default(words[0]);
-
-const collect = (value: string, before: readonly string[] = []) => [...before, value];
-
-const number = (wanted: string, accepts: (n: number) => boolean) => (text: string) => {
-  const found = Number(text);
-  if (text.trim() !== '' && Number.isFinite(found) && accepts(found)) return found;
-  throw new InvalidArgumentError(`Wanted a number, ${wanted}.`);
+const lossType = (name: string): string => {
+  const [unknown] = unknownLosses({ loss_type: [name] });
+  if (!unknown) return name;
+  const [, problem] = unknown;
+  throw new InvalidArgumentError(`${problem[0]!.toUpperCase()}${problem.slice(1)}`);
 };
-
-const whole = (least: number) => number(`whole, ${least} or more`, (n) => Number.isSafeInteger(n) && n >= least);

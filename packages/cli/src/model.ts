@@ -8,6 +8,7 @@ import {
   gemmaPolicy,
   loadWeights,
   type Parameter,
+  type Place,
   type PolicyOptions,
   parametersOf,
 } from '@wpo/gemma';
@@ -30,6 +31,8 @@ export interface LoadedModel {
 }
 
 export interface LoadOptions extends PolicyOptions {
+  /** Default `readAndPlace`. */
+  readonly place?: Place;
   /** Leaves room for a gradient and two moments of each weight before activations are kept. Default false. */
   readonly trainable?: boolean;
 }
@@ -62,7 +65,9 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
 /** Bytes for kept activations: half of what is left once gradients and both of AdamW's moments have their place. */
 function roomFor(model: Gemma2<Parameter>): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
-  return Math.max(0, (freemem() - 3 * weights) / 2);
+  // a container may be given less than the machine has
+  const left = Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
+  return Math.max(0, (left - 3 * weights) / 2);
 }
 
 function stopIdsOf(generationConfig: Readonly<Record<string, unknown>> | undefined): number[] | undefined {

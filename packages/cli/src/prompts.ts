@@ -1,10 +1,10 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
-import type { Message } from '@wpo/data';
+import { createHash } from 'node:crypto';
+import type { Message, NamedPrompt } from '@wpo/data';
 import { UserError } from './errors';
+import { type FileRow, readRowsFile } from './rows-file';
 
 /** What a model is to continue: text, or the turns of a conversation. */
-export type Prompt = string | readonly Message[];
+export type Prompt = NamedPrompt['prompt'];
 
 /**
  * Reads prompts from a JSONL file of `{"prompt": text}` or `{"prompt": [{role, content}, …]}`; other fields are passed
@@ -12,37 +12,36 @@ export type Prompt = string | readonly Message[];
  *
  * @throws {UserError} naming file and line
  */
-export async function readPrompts(path: string): Promise<Prompt[]> {
-  const prompts: Prompt[] = [];
-  let line = 0;
-  try {
-    for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
-      line += 1;
-      if (text.trim() !== '') prompts.push(parsePrompt(text, `${path}:${line}`));
-    }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    throw new UserError(
-      `${path}: found ${code === 'ENOENT' ? 'no such file' : message}, wanted a JSONL file of prompts.`,
-    );
-  }
+export const readPrompts = async (path: string): Promise<Prompt[]> =>
+  (await readNamedPrompts(path)).map(({ prompt }) => prompt);
+
+/**
+ * Reads prompts with their names: `prompt_id`, else `id`, else one made of the prompt's SHA-256, so that the same prompt
+ * has the same name in any file.
+ *
+ * @throws {UserError} naming file and line
+ */
+export async function readNamedPrompts(path: string): Promise<NamedPrompt[]> {
+  const prompts: NamedPrompt[] = [];
+  for await (const row of readRowsFile(path, 'prompts')) prompts.push(namedPrompt(row));
   if (prompts.length === 0) throw new UserError(`${path}: found no prompts, wanted at least one line.`);
   return prompts;
 }
 
-function parsePrompt(text: string, at: string): Prompt {
-  let row: unknown;
-  try {
-    row = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${at}: found text that is not JSON (${(error as Error).message}), wanted {"prompt": …}.`);
+function namedPrompt({ row, at }: FileRow): NamedPrompt {
+  const { prompt, prompt_id, id } = (typeof row === 'object' && row !== null ? row : {}) as Record<string, unknown>;
+  if (!isPrompt(prompt)) {
+    throw new UserError(`${at}: "prompt": wanted text, or a list of {"role": …, "content": …}, not empty.`);
   }
-  const prompt = typeof row === 'object' && row !== null && 'prompt' in row ? row.prompt : undefined;
-  if (typeof prompt === 'string' && prompt !== '') return prompt;
-  if (Array.isArray(prompt) && prompt.length > 0 && prompt.every(isMessage)) return prompt;
-  throw new UserError(`${at}: "prompt": wanted text, or a list of {"role": …, "content": …}, not empty.`);
+  const name = prompt_id ?? id ?? hashOf(prompt);
+  if (typeof name === 'string' || typeof name === 'number') return { prompt_id: String(name), prompt };
+  throw new UserError(`${at}: "prompt_id": found ${JSON.stringify(name)}, wanted text or a number.`);
 }
+
+const hashOf = (prompt: Prompt) => createHash('sha256').update(JSON.stringify(prompt)).digest('hex').slice(0, 16);
+
+const isPrompt = (prompt: unknown): prompt is Prompt =>
+  Array.isArray(prompt) ? prompt.length > 0 && prompt.every(isMessage) : typeof prompt === 'string' && prompt !== '';
 
 const isMessage = (turn: unknown): turn is Message => {
   const { role, content } = (turn ?? {}) as Partial<Message>;

@@ -1,4 +1,4 @@
-import { precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
+import { type PairLoss, precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import type { Backend } from './backend';
 import { hashModel, type LoadedModel, loadModel } from './model';
@@ -8,14 +8,15 @@ import type { RunConfig } from './run-config';
 import type { RunFolder } from './run-folder';
 import type { Terminal } from './terminal';
 
-/** The reference's log-probs of both sets of pairs. */
+/** The reference's log-probs of both sets of pairs; none where the loss looks at none. */
 export interface References {
-  readonly train: Reference;
-  readonly held: Reference;
+  readonly train?: Reference;
+  readonly held?: Reference;
 }
 
 export interface ReferenceOptions {
   readonly config: RunConfig;
+  readonly loss: PairLoss;
   readonly pairs: RunPairs;
   readonly backend: Backend;
   /** Keeps log-probs between runs. */
@@ -28,16 +29,17 @@ export interface ReferenceOptions {
 /**
  * Loads the model to train and gets its reference's log-probs: computed once, by the model itself before its first step
  * or by another that is freed again, so that one model is in memory at a time; or, where the config says so, asked of a
- * second model in memory at each step.
+ * second model in memory at each step. A loss that looks at no reference is given none, and none is run.
  */
 export async function loadWithReferences(
   options: ReferenceOptions,
 ): Promise<{ readonly model: LoadedModel; readonly references: References }> {
-  const { config, backend } = options;
+  const { config, loss, backend } = options;
+  if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.ref_model_name_or_path;
   if (!config.precompute_ref_log_probs) {
     const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path, backend);
-    const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs);
+    const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
     return { model: await loadPolicy(options), references: { train: ask, held: ask } };
   }
   if (referenceFolder === undefined) {
@@ -58,15 +60,16 @@ const loadPolicy = ({ config, backend }: ReferenceOptions): Promise<LoadedModel>
   });
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
-  const { pairs, folder, terminal, signal } = options;
+  const { pairs, loss, folder, terminal, signal } = options;
+  const { ldAlpha } = loss;
   const hash = await hashModel(model.folder);
   const cache = referenceFiles(folder.reference);
   const compute = async (label: string, set: readonly TokenPair[]) => {
     if (set.length === 0) return [];
-    const key = hashJson({ model: hash, pairs: hashPairs(set) });
+    const key = hashJson({ model: hash, pairs: hashPairs(set), ...(ldAlpha === undefined ? {} : { ldAlpha }) });
     return withProgress(terminal, { label, total: set.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);
-      return precomputeReference({ policy: model.policy, pairs: set, cache, key, signal, onProgress });
+      return precomputeReference({ policy: model.policy, pairs: set, ldAlpha, cache, key, signal, onProgress });
     });
   };
   return {

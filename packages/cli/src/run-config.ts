@@ -3,48 +3,25 @@ import { dirname, resolve } from 'node:path';
 import type { ScheduleType } from '@wpo/trainer';
 import * as v from 'valibot';
 import { isMap, isScalar, LineCounter, parse, parseDocument, stringify } from 'yaml';
+import {
+  above,
+  atLeast,
+  below1,
+  defaultsTo,
+  flag,
+  maybe,
+  needed,
+  oneOf,
+  shareOrCount,
+  text,
+  whole,
+  within,
+} from './config-values';
 import { fromInput, UserError } from './errors';
+import { type Contradiction, lossContradictions, lossKeys } from './loss-config';
 import { nearest } from './nearest';
 
-const text = (wanted: string) => v.pipe(v.string(wanted), v.nonEmpty(wanted));
-const flag = v.boolean('true or false');
-const oneOf = <const T extends readonly string[]>(names: T) => v.picklist(names, names.join(', '));
-
-const whole = (least: number) => {
-  const wanted = `a whole number, ${least} or more`;
-  return v.pipe(v.number(wanted), v.safeInteger(wanted), v.minValue(least, wanted));
-};
-const above = (low: number) => {
-  const wanted = `a number above ${low}`;
-  return v.pipe(v.number(wanted), v.finite(wanted), v.gtValue(low, wanted));
-};
-const within = (low: number, high: number) => {
-  const wanted = `a number from ${low} to ${high}`;
-  return v.pipe(v.number(wanted), v.minValue(low, wanted), v.maxValue(high, wanted));
-};
-const atLeast = (low: number) => {
-  const wanted = `a number, ${low} or more`;
-  return v.pipe(v.number(wanted), v.finite(wanted), v.minValue(low, wanted));
-};
-const below1 = () => {
-  const wanted = 'a number from 0 to below 1';
-  return v.pipe(v.number(wanted), v.minValue(0, wanted), v.ltValue(1, wanted));
-};
-const shareOrCount = () => {
-  const wanted = 'a share between 0 and 1, or a whole number of pairs';
-  return v.pipe(
-    v.number(wanted),
-    v.check((found) => found > 0 && (found < 1 || Number.isSafeInteger(found)), wanted),
-  );
-};
-
 const scheduleTypes = ['cosine', 'linear', 'constant', 'constant_with_warmup'] as const satisfies ScheduleType[];
-
-const needed = <S extends v.GenericSchema>(schema: S, meaning: string) => v.pipe(schema, v.description(meaning));
-const defaultsTo = <S extends v.GenericSchema, const D extends v.InferInput<S>>(schema: S, value: D, meaning: string) =>
-  v.pipe(v.optional(schema, value), v.description(meaning));
-const maybe = <S extends v.GenericSchema>(schema: S, meaning: string) =>
-  v.pipe(v.optional(schema), v.description(meaning));
 
 const schema = v.object({
   model_name_or_path: needed(
@@ -60,14 +37,7 @@ const schema = v.object({
   eval_split: maybe(shareOrCount(), 'held-out pairs taken from train_file instead: a share below 1, or a count'),
   output_dir: needed(text('the path of a folder'), 'the run’s folder: model, metrics, checkpoints'),
 
-  beta: defaultsTo(above(0), 0.1, 'how hard the policy is held to its reference'),
-  alignment: defaultsTo(
-    oneOf(['sampled', 'greedy', 'none']),
-    'sampled',
-    'what token log-probs are measured against in a pair’s weight: sampled, greedy, none',
-  ),
-  clamp: defaultsTo(flag, true, 'hold weights to at most 1; false is TRL’s form'),
-  label_smoothing: defaultsTo(within(0, 0.5), 0, 'share of pairs taken to be labelled the wrong way round'),
+  ...lossKeys,
   precompute_ref_log_probs: defaultsTo(
     flag,
     true,
@@ -146,10 +116,7 @@ const paths = ['model_name_or_path', 'ref_model_name_or_path', 'train_file', 'ev
 /** Keys that decide a run's weights or its evaluations: the same for a run and its resumption. */
 export const decidingKeys = [
   'eval_split',
-  'beta',
-  'alignment',
-  'clamp',
-  'label_smoothing',
+  ...(Object.keys(lossKeys) as (keyof typeof lossKeys)[]),
   'precompute_ref_log_probs',
   'completion',
   'truncation',
@@ -301,8 +268,8 @@ function* unknownKeys(given: ReadonlyMap<string, Given>): Generator<string> {
 }
 
 /** Keys that are right by themselves and wrong together. */
-function contradictions(config: RunConfig): [key: string, what: string][] {
-  const found: [string, string][] = [];
+function contradictions(config: RunConfig): Contradiction[] {
+  const found = lossContradictions(config);
   const { max_length, max_prompt_length, truncation, eval_file, eval_split, eval_steps } = config;
   if (truncation === 'paper' && max_prompt_length >= max_length) {
     found.push([

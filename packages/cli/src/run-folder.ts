@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { MetricsRow } from '@wpo/trainer';
 import { UserError } from './errors';
 import { decidingKeys, parseRunConfig, type RunConfig, runConfigYaml } from './run-config';
@@ -47,9 +48,10 @@ export async function stateOf(
 }
 
 function refuseChanges(before: RunConfig, now: RunConfig, { path, config }: RunFolder): void {
-  const changed = decidingKeys.filter((key) => before[key] !== now[key]);
+  const changed = decidingKeys.filter((key) => !isDeepStrictEqual(before[key], now[key]));
   if (changed.length === 0) return;
-  const changes = changed.map((key) => `${key} was ${before[key] ?? 'not set'} and is now ${now[key] ?? 'not set'}`);
+  const show = (value: RunConfig[keyof RunConfig]) => (Array.isArray(value) ? value.join(', ') : (value ?? 'not set'));
+  const changes = changed.map((key) => `${key} was ${show(before[key])} and is now ${show(now[key])}`);
   throw new UserError(
     `${path}: holds a run of another config: ${changes.join('; ')}. To resume it use ${config}; for a new run set ` +
       'output_dir to another folder.',

@@ -21,3 +21,13 @@ export function listenForStop({ stderr }: Terminal): Stop {
   });
   return { signal, status: () => status, dispose };
 }
+
+/** Runs some work that heeds SIGINT and SIGTERM, and stops listening at its end. */
+export async function withStop<T>(terminal: Terminal, work: (stop: Stop) => Promise<T>): Promise<T> {
+  const stop = listenForStop(terminal);
+  try {
+    return await work(stop);
+  } finally {
+    stop.dispose();
+  }
+}

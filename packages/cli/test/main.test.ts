@@ -16,14 +16,18 @@ test('--version and --help are told on stdout', async () => {
   expect(await wpo('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
   const { status, out } = await wpo('--help');
   expect(status).toBe(0);
-  for (const command of ['train', 'weigh', 'generate', 'doctor']) expect(out).toContain(`\n  ${command} `);
+  for (const command of ['train', 'weigh', 'generate', 'sample', 'score', 'doctor'])
+    expect(out).toContain(`\n  ${command} `);
 });
 
-test.each(['train', 'weigh', 'generate', 'doctor'])('wpo %s --help ends in examples', async (command) => {
-  const { status, out } = await wpo(command, '--help');
-  expect(status).toBe(0);
-  expect(out).toContain(`Examples:\n  wpo ${command}`);
-});
+test.each(['train', 'weigh', 'generate', 'sample', 'score', 'doctor'])(
+  'wpo %s --help ends in examples',
+  async (command) => {
+    const { status, out } = await wpo(command, '--help');
+    expect(status).toBe(0);
+    expect(out).toContain(`Examples:\n  wpo ${command}`);
+  },
+);
 
 test('the help of train lists every key with its default', async () => {
   const { out } = await wpo('train', '--help');

@@ -21,9 +21,22 @@ test('three keys are enough; the others have the documented defaults', () => {
     train_file: '/runs/t.jsonl',
     output_dir: '/runs/out',
     beta: 0.1,
+    loss_type: ['sigmoid'],
+    label_smoothing: 0,
+    f_divergence_type: 'reverse_kl',
+    f_alpha_divergence_coef: 0.5,
+    reference_free: false,
+    discopop_tau: 0.05,
+    simpo_gamma: 0.5,
+    cpo_alpha: 1,
+    desirable_weight: 1,
+    undesirable_weight: 1,
+    bco_delta: 0,
+    use_weighting: true,
     alignment: 'sampled',
     clamp: true,
-    label_smoothing: 0,
+    temperature: 1,
+    attached: false,
     precompute_ref_log_probs: true,
     completion: 'paper',
     truncation: 'paper',
@@ -59,7 +72,7 @@ test('an unknown key is refused by its line, naming the nearest key', () => {
 });
 
 test.each([
-  ['lr: 1', 'beta'],
+  ['lr: 1', 'kl'],
   ['per_device_batch_size: 1', 'per_device_eval_batch_size'],
   ['warmup_step: 1', 'warmup_steps'],
   ['max_seq_length: 1', 'max_length'],
@@ -137,8 +150,8 @@ test('paths in the file start from its folder, those of --set from the working d
 });
 
 test('broken YAML is refused by its line', () => {
-  expect(problems('beta: 1\nbeta: 2\n')[0]).toMatch(/^\/work\/run.yaml:2: is not YAML: /);
-  expect(problems('a: [1,\nb: 2')[0]).toMatch(/^\/work\/run.yaml:\d: is not YAML: /);
+  expect(problems('beta: 1\nbeta: 2\n')[0]).toMatch(/^\/runs\/run.yaml:2: is not YAML: /);
+  expect(problems('a: [1,\nb: 2')[0]).toMatch(/^\/runs\/run.yaml:\d: is not YAML: /);
   expect(problems('- beta\n')).toEqual(['/runs/run.yaml: found no keys, wanted lines of the form "key: value".']);
 });
 
@@ -153,6 +166,7 @@ property.prop([
     beta: fc.double({ min: 1e-300, max: 1e300, noNaN: true }),
     learning_rate: fc.double({ min: 1e-12, max: 1, noNaN: true }),
     seed: fc.nat(),
+    loss_type: fc.subarray(['sigmoid', 'sft', 'hinge'], { minLength: 1 }),
     clamp: fc.boolean(),
     output_dir: fc.string({ minLength: 1, unit: 'grapheme' }).map((name) => `/${name.replaceAll('/', '')}`),
   }),

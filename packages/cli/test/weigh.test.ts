@@ -1,6 +1,8 @@
 import '@wpo/tensorflow';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { MixtureOptions } from '@wpo/loss';
+import { preferenceLoss } from '@wpo/loss/scalar';
 import { expect, test } from 'vitest';
 import type { WeighedPair } from '../src/index';
 import { main } from '../src/main';
@@ -87,6 +89,60 @@ test('a weight in the row is multiplied in, as in training', async () => {
   const [plain, quarter] = (await weighed(['--model', modelFolder, '--pairs', file])).pairs;
   expect(quarter!.weight).toBeCloseTo(0.25 * plain!.weight, 7);
   expect(quarter!.wpo_loss).toBeCloseTo(0.25 * plain!.wpo_loss, 7);
+});
+
+test.each([
+  ['sigmoid', {}],
+  ['ipo', {}],
+  ['simpo', { beta: 2 }],
+  ['robust', { labelSmoothing: 0.2 }],
+  ['exo_pair', { labelSmoothing: 0.1 }],
+  ['kto', { kl: 0.5 }],
+  ['orpo', {}],
+] as const)(
+  '--loss-type %s writes loss and weighted_loss, as PyTorch’s log-probs have them',
+  async (lossType, options) => {
+    const flags = { beta: '--beta', labelSmoothing: '--label-smoothing', kl: '--kl' };
+    const args = Object.entries(options).flatMap(([name, value]) => [flags[name as keyof typeof flags], String(value)]);
+    const { pairs } = await weighed([
+      ...['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile],
+      ...['--loss-type', lossType, ...args],
+    ]);
+    const column = (name: keyof WeighedPair) => golden.pairs.map((pair) => pair[name] as number);
+    const input = {
+      chosenLogps: column('chosen_logps'),
+      rejectedLogps: column('rejected_logps'),
+      refChosenLogps: column('ref_chosen_logps'),
+      refRejectedLogps: column('ref_rejected_logps'),
+      chosenLengths: column('chosen_tokens'),
+      rejectedLengths: column('rejected_tokens'),
+      weights: column('weight'),
+      ...options,
+    };
+    const wanted = preferenceLoss(input, { ...options, lossType } as MixtureOptions<'kto'>);
+    for (const [i, pair] of pairs.entries()) {
+      expect(Math.abs(pair.loss! / wanted.unweightedLosses[i]! - 1)).toBeLessThan(1e-3);
+      expect(Math.abs(pair.weighted_loss! / wanted.losses[i]! - 1)).toBeLessThan(1e-3);
+      if (lossType === 'sigmoid') expect([pair.loss, pair.weighted_loss]).toEqual([pair.dpo_loss, pair.wpo_loss]);
+    }
+  },
+);
+
+test('a loss that cannot be written is refused before anything is read, in the words of the flags', async () => {
+  const refused = async (...args: string[]) => {
+    const terminal = capture();
+    expect(await main(['weigh', '--model', 'm', '--pairs', 'p', '--out', 'o', ...args], terminal)).toBe(1);
+    return terminal.err();
+  };
+  expect(await refused('--loss-type', 'sigmod')).toContain(
+    'There is no loss "sigmod". The nearest is "sigmoid"; all: dpo,',
+  );
+  expect(await refused('--loss-type', 'exo_pair')).toBe(
+    '--loss-type exo_pair: found --label-smoothing 0, wanted a number above 0; its paper takes 1e-3.\n',
+  );
+  expect(await refused('--loss-type', 'robust', '--label-smoothing', '0.5')).toMatch(/0.5, wanted at most 0.4999/);
+  expect(await refused('--loss-type', 'kto')).toMatch(/^--loss-type kto: wanted --kl beside it/);
+  expect(await refused('--loss-type', 'aot')).toMatch(/^--loss-type aot: it ranks the pairs that are run at once/);
 });
 
 test('a bad row stops before anything is written, and is told by file and line', async () => {

@@ -1,5 +1,15 @@
+export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, type Scored } from './answers';
 export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './batches';
 export { type ChatOptions, ChatTemplateError, renderChat } from './chat-template';
+export {
+  type CompareAnswersOptions,
+  type Comparison,
+  compareAnswers,
+  comparisons,
+  scoresFromVerdicts,
+  type Verdict,
+} from './compare-answers';
+export type { ConcurrencyOptions } from './concurrently';
 export { type Distribution, distribution } from './distribution';
 export {
   type Completion,
@@ -57,5 +67,13 @@ export {
 } from './read-rows';
 export { type Message, type PreferenceRow, parseRow, parseRowText } from './records';
 export { type Place, RowError, type RowFault } from './row-error';
+export {
+  type SampleAnswersOptions,
+  type Sampled,
+  type SampledRow,
+  type SampleRequest,
+  sampleAnswers,
+} from './sample-answers';
+export { type ScoreAnswersOptions, scoreAnswers } from './score-answers';
 export { loadTokenizer, type Tokenizer } from './tokenizer';
 export { type Answer, answersOf, bestAgainstWorst } from './ultrafeedback';

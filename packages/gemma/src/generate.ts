@@ -8,8 +8,8 @@ import { Tape } from './tape';
 export interface GenerateOptions extends SamplingOptions {
   /** Tokens to write at most. Default 256. */
   readonly maxNewTokens?: number;
-  /** Seeds the draws; the same seed writes the same answer, beside whatever other prompts. Default 0. */
-  readonly seed?: number;
+  /** Seeds the draws, of all prompts or of each; the same seed writes the same answer, beside whatever others. Default 0. */
+  readonly seed?: number | readonly number[];
   /** Ids that end the answer; default the config's eos ids. The one met is part of the answer, as in transformers. */
   readonly stopIds?: readonly number[];
   readonly kernels?: Kernels;
@@ -24,7 +24,7 @@ export interface WrittenToken {
 
 /**
  * Continues prompts (ids `[T]` each, T ≥ 1) side by side, a token of each at a time, keeping keys and values of what is
- * behind. A finished answer leaves the others to go on. Each prompt draws from a generator of its own, seeded alike.
+ * behind. A finished answer leaves the others to go on. Each prompt draws from a generator of its own.
  */
 export async function* generateBatchTokens(
   model: Gemma2,
@@ -34,7 +34,7 @@ export async function* generateBatchTokens(
   const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenIds, kernels = composed, ...sampling } = options;
   checkSampling(sampling);
   for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
-  const randoms = prompts.map(() => seededRandom(seed));
+  const randoms = seedsOf(seed, prompts.length).map(seededRandom);
   const cache = createCache(
     kernels,
     prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)),
@@ -115,6 +115,12 @@ async function readLogits(
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
   return values;
+}
+
+function seedsOf(seed: number | readonly number[], prompts: number): readonly number[] {
+  if (typeof seed === 'number') return new Array<number>(prompts).fill(seed);
+  if (seed.length === prompts) return seed;
+  throw new RangeError(`generate: found ${seed.length} seeds for ${prompts} prompts, wanted one for each, or a number`);
 }
 
 function checkPrompt(prompt: ArrayLike<number>, index: number, vocabSize: number): void {

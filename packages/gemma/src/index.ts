@@ -9,6 +9,7 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
+export { logitsWith } from './ops/answer-logps';
 export { attentionWith, type ScoreSoftmax } from './ops/attention';
 export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
@@ -22,6 +23,7 @@ export {
   type Value,
   type Weight,
 } from './ops/kernels';
+export { linearsWith, matrixProducts, type Products } from './ops/linear';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {
@@ -34,4 +36,13 @@ export {
   type PolicyOptions,
 } from './policy';
 export { type SamplingOptions, seededRandom } from './sample';
-export { loadWeights, parametersOf, type TensorSource, tensorShapes } from './weights';
+export {
+  type LoadOptions,
+  loadWeights,
+  type Place,
+  parametersOf,
+  readAndPlace,
+  type TensorLocation,
+  type TensorSource,
+  tensorShapes,
+} from './weights';

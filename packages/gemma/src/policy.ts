@@ -90,12 +90,12 @@ function forward(
   let x = embedded.value;
   let left = budget ?? 0;
   for (let layer = 0, cost = 0; layer < model.blocks.length; layer++) {
-    const keep = cost < left; // the first block is kept to learn what one costs
-    const { tape, output } = run(layer, x, keep);
-    if (keep) {
-      cost = tape.bytes();
-      left -= cost;
-    }
+    const record = left > 0 && cost <= left; // a block costs about what the one before did
+    const { tape, output } = run(layer, x, record);
+    if (record) cost = tape.bytes();
+    const keep = record && cost <= left;
+    if (keep) left -= cost;
+    else tape.dispose();
     if (budget !== null) passed.push({ input: x, output, tape: keep ? tape : null });
     else x.dispose();
     x = output;

@@ -9,6 +9,34 @@ export interface TensorSource {
   info(name: string): { readonly shape: readonly number[] };
   /** The values in float32, row-major. */
   read(name: string): Promise<Float32Array>;
+  /** Where the bytes lie, little-endian, for those who read them by themselves; absent where they lie in no file. */
+  locate?(name: string): TensorLocation;
+}
+
+export interface TensorLocation {
+  readonly path: string;
+  /** Descriptor of the open file. */
+  readonly file: number;
+  /** Of the first byte in the file. */
+  readonly offset: number;
+  /** As safetensors has it: `F32`, `BF16`, … */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+/** Brings a tensor to where it is computed with; the result is the caller's. */
+export type Place = (source: TensorSource, name: string) => Promise<tf.Tensor>;
+
+/** Reads a tensor and hands it to tfjs's backend. */
+export const readAndPlace: Place = async (source, name) => {
+  const value = tf.tensor(await source.read(name), [...source.info(name).shape], 'float32');
+  upload(value);
+  return value;
+};
+
+export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
+  /** Default `readAndPlace`, on any backend. */
+  readonly place?: Place;
 }
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -48,14 +76,13 @@ export function tensorShapes(config: Gemma2Config): Map<string, readonly number[
 export async function loadWeights(
   config: Gemma2Config,
   source: TensorSource,
-  { kernels }: { readonly kernels?: ParameterOptions['kernels'] } = {},
+  { kernels, place = readAndPlace }: LoadOptions = {},
 ): Promise<Gemma2<Parameter>> {
   checkTensors(config, source);
   const placed = new Map<string, Parameter>();
   try {
-    for (const [name, shape] of tensorShapes(config)) {
-      const value = tf.tensor(await source.read(name), [...shape], 'float32');
-      upload(value);
+    for (const name of tensorShapes(config).keys()) {
+      const value = await place(source, name);
       placed.set(name, parameter(name, value, { decay: !name.includes('norm'), kernels }));
     }
     if (source.names().includes(HEAD)) await checkTiedHead(source);

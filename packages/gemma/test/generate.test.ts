@@ -59,10 +59,22 @@ describe('generation with kept keys and values', () => {
     expect(await generate(model, [2, 3], { ...options, seed: 5 })).not.toEqual(alone);
   });
 
+  test('prompts side by side may each have a seed of their own', async () => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
+    const model = await randomModel(config!, 5);
+    const prompt = [2, 3];
+    const options = { maxNewTokens: 12, temperature: 2, stopIds: [] };
+    const alone = [];
+    for (const seed of [13, 21]) alone.push(await generate(model, prompt, { ...options, seed }));
+    expect(alone[0]).not.toEqual(alone[1]);
+    expect(await generateBatch(model, [prompt, prompt], { ...options, seed: [13, 21] })).toEqual(alone);
+  });
+
   test.each([
     ['no tokens', [[2], []], {}, 'prompt 1 has no tokens'],
     ['an id beyond the vocabulary', [[2, 900]], {}, 'token 1 of prompt 0 is 900'],
     ['a temperature below 0', [[2]], { temperature: -1 }, 'temperature is -1, wanted 0'],
+    ['a seed too few', [[2], [3]], { seed: [1] }, 'found 1 seeds for 2 prompts, wanted one for each, or a number'],
     ['top-p of 0', [[2]], { topP: 0 }, 'top-p is 0, wanted above 0'],
     ['top-k of a half', [[2]], { topK: 0.5 }, 'top-k is 0.5, wanted a whole number'],
   ])('%s is refused', async (_, prompts, options, message) => {

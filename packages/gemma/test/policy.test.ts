@@ -84,6 +84,30 @@ describe('a pair packed as one sequence', () => {
     );
   });
 
+  test('keeps no more for the way back than it was given, and all where that is plenty', async () => {
+    await fc.assert(
+      fc.asyncProperty(modelAndPairs, fc.double({ min: 0, max: 3, noNaN: true }), async (given, share) => {
+        const model = await randomModel(given.config, given.seed);
+        const heldBy = (options: PolicyOptions) => {
+          const before = tf.memory().numBytes;
+          const pass = gemmaPolicy(model, options).forward(named(given.pairs), { train: true });
+          const held = tf.memory().numBytes - before;
+          pass.dispose();
+          expect(tf.memory().numBytes).toBe(before);
+          return held;
+        };
+        const inputs = heldBy({ activationCheckpointing: 'always' });
+        const all = heldBy({ activationCheckpointing: 'never' }) - inputs;
+        const activationBytes = Math.floor(share * all);
+        const kept = heldBy({ activationCheckpointing: 'auto', activationBytes }) - inputs;
+        expect(kept).toBeLessThanOrEqual(activationBytes);
+        if (share >= 2) expect(kept).toBe(all); // the last block may be taken for as large as those before
+        for (const parameter of parametersOf(model)) parameter.dispose();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test('has gradients that finite differences confirm', async () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, async ({ config, seed, pairs }) => {

@@ -57,3 +57,10 @@ export const optionsFor = (lossType: LossType): MixtureOptions =>
   lossType === 'exo_pair' ? { lossType, labelSmoothing: 0.1 } : { lossType };
 
 export const isRanked = (lossType: LossType) => lossType.startsWith('aot');
+
+/** A batch without weights. */
+export const plain = ({ weights: _, ...columns }: Columns): Columns => columns;
+
+export const ones = (columns: Columns) => repeated(columns, 1);
+
+export const repeated = (columns: Columns, value: number) => columns.chosenLogps.map(() => value);

@@ -9,6 +9,8 @@ void define_geglu();
 void define_head();
 void define_update();
 void define_cache();
+void define_linear();
+void define_read();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
@@ -19,5 +21,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_head();
   wpo::define_update();
   wpo::define_cache();
+  wpo::define_linear();
+  wpo::define_read();
   return exports;
 }

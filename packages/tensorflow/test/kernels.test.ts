@@ -83,6 +83,36 @@ describe('fused operations give what composed ones give, values and gradients', 
     });
   });
 
+  test('products with a weight, of few rows and of many', () => {
+    const shapes = fc.record({ rows: size(24), width: size(70), heads: size(4), head: size(20) });
+    property(shapes, ({ rows, width, heads, head }, seed) => {
+      const out = heads * head;
+      compare((kernels, weight) => kernels.linear(normal([rows, width], seed), weight([out, width], 3)), seed);
+      compare(
+        (kernels, weight) => kernels.linearToHeads(normal([rows, width], seed), weight([out, width], 3), heads),
+        seed,
+      );
+      compare(
+        (kernels, weight) => kernels.linearFromHeads(normal([heads, head, rows], seed), weight([width, out], 3)),
+        seed,
+      );
+    });
+  });
+
+  test('a row of few is the same to the last bit, whatever rows are beside it', () => {
+    property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {
+      const { rows, width, out } = shape;
+      const kernels = tensorflowKernels();
+      const w = parameter('w', normal([out, width], seed), { kernels });
+      const x = normal([rows, width], seed + 1);
+      const together = values(kernels.linear(x, w).value);
+      for (let row = 0; row < rows; row++) {
+        const alone = values(kernels.linear(tf.slice(x, [row, 0], [1, width]), w).value);
+        expect(together.subarray(row * out, (row + 1) * out)).toEqual(alone);
+      }
+    });
+  });
+
   test('GeGLU and the product after it', () => {
     property(fc.record({ rows: size(50), width: size(60), out: size(30) }), ({ rows, width, out }, seed) => {
       compare((kernels, weight) => {
@@ -221,7 +251,7 @@ describe('fused operations give what composed ones give, values and gradients', 
 });
 
 describe('NaN passes through, and hostile sizes are refused', () => {
-  const { gatedLinear, rmsNorm, answerLogps } = tensorflowKernels();
+  const { gatedLinear, linear, rmsNorm, answerLogps } = tensorflowKernels();
   const geglu = (gate: tf.Tensor, up: tf.Tensor) => gatedLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
   test('a NaN that goes in comes out', () => {
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
@@ -240,6 +270,7 @@ describe('NaN passes through, and hostile sizes are refused', () => {
   test('sizes that do not fit are an error, not a read beyond the end', () => {
     expect(() => geglu(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow('gate and up differ in size');
     expect(() => rmsNorm(tf.ones([2, 3]), parameter('w', tf.zeros([4])), 1e-6)).toThrow('w or residual does not fit x');
+    expect(() => linear(tf.ones([2, 3]), parameter('w', tf.zeros([4, 5])))).toThrow('x and w differ in width');
     const table = parameter('e', tf.ones([20, 1]));
     expect(() => answerLogps(tf.ones([1, 1]), table, Int32Array.of(20), 30, false)).toThrow('wanted a target below');
   });

@@ -8,7 +8,8 @@ import { lookUpReference, type Reference } from './reference';
 export interface DrawOptions {
   readonly pairs: PairSource;
   readonly order?: (epoch: number) => ArrayLike<number>;
-  readonly reference: Reference;
+  /** Absent where the loss looks at none. */
+  readonly reference?: Reference;
   /** Runs a step's pairs in packs of at most so many tokens instead of micro-batches. */
   readonly maxTokensPerPack?: number;
 }
@@ -37,31 +38,36 @@ export function pairDrawer(
     }
     const { microBatches, after } = nextStep(plan, cursor);
     const named = microBatches.map((positions) =>
-      positions.map(at).map((index) => ({ index, pair: pairAt(pairs, index) })),
+      positions.map(at).map((index) => {
+        const pair = pairAt(pairs, index);
+        return { index, pair, tokens: tokensOf(pair) };
+      }),
     );
     const batches: MicroBatch[] = [];
     for (const batch of maxTokensPerPack ? packsOf(named.flat(), maxTokensPerPack) : named) {
       const drawn = batch.map(({ pair }) => pair);
       const indices = batch.map(({ index }) => index);
-      batches.push({ pairs: drawn, references: await lookUpReference(reference, indices, drawn) });
+      batches.push({ pairs: drawn, references: reference && (await lookUpReference(reference, indices, drawn)) });
     }
     return { microBatches: batches, after };
   };
 }
 
-/** Cuts a step's pairs, in order, into runs of at most `most` tokens; a longer pair goes by itself. */
-function packsOf<P extends { readonly pair: TokenPair }>(drawn: readonly P[], most: number): P[][] {
+/** Tokens that a pair has run: the prompt once, and both answers. */
+export const tokensOf = ({ prompt, chosen, rejected }: TokenPair): number =>
+  prompt.length + chosen.length + rejected.length;
+
+/** Cuts pairs, in order, into runs of at most `most` tokens; a longer pair goes by itself. */
+export function packsOf<P extends { readonly tokens: number }>(drawn: readonly P[], most: number): P[][] {
   const packs: P[][] = [];
   let left = 0;
   for (const one of drawn) {
-    const { prompt, chosen, rejected } = one.pair;
-    const tokens = prompt.length + chosen.length + rejected.length;
-    if (tokens > left) {
+    if (one.tokens > left) {
       packs.push([]);
       left = most;
     }
     packs.at(-1)!.push(one);
-    left -= tokens;
+    left -= one.tokens;
   }
   return packs;
 }

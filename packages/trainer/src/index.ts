@@ -18,6 +18,8 @@ export {
   type PairLoss,
   type PairLossInput,
   type PairLossOutput,
+  type PreferencePairLossOptions,
+  preferencePairLoss,
   type WpoPairLossOptions,
   wpoPairLoss,
 } from './pair-loss';

@@ -1,15 +1,16 @@
 // B pairs, T the longest answer's tokens.
 import * as tf from '@tensorflow/tfjs-core';
-import { TrainingError } from './errors';
+import { checkPair, checkReference, checkResult } from './check-pair';
 import { type PaddedAnswers, splitSides, stackPairs } from './pad';
 import type { PairLoss } from './pair-loss';
 import type { PairGradient, Policy, TokenPair } from './policy';
 import type { ReferenceLogps } from './reference';
 
-/** Pairs that are run at once, and the reference's log-probs of each, in the same order. */
+/** Pairs that are run at once. */
 export interface MicroBatch {
   readonly pairs: readonly TokenPair[];
-  readonly references: readonly ReferenceLogps[];
+  /** The reference's log-probs of each, in the same order; may be absent where the loss looks at none. */
+  readonly references?: readonly ReferenceLogps[];
 }
 
 /** The numbers of one pair. */
@@ -41,12 +42,16 @@ export interface RunMicroBatchOptions {
 /**
  * Runs pairs through the policy and the loss, and, given a scale, back.
  *
- * @throws TrainingError naming the pair, where an answer has no tokens or a loss is not finite; in the latter case
- * before anything of this micro-batch has been added to a gradient.
+ * @throws TrainingError naming the pair, where an answer has no tokens, the reference's log-probs are missing, no log-probs
+ * or summed otherwise than the loss sums, the policy's are no log-probs, or a loss is not finite: before anything of this
+ * micro-batch has been added to a gradient.
  */
 export async function runMicroBatch(options: RunMicroBatchOptions): Promise<PairResult[]> {
   const { policy, batch, loss, step, lossScale } = options;
-  for (const pair of batch.pairs) checkPair(pair, step);
+  for (const [i, pair] of batch.pairs.entries()) {
+    checkPair(pair, step);
+    if (loss.needsReference !== false) checkReference(pair, batch.references?.[i], loss.ldAlpha, step);
+  }
   const train = lossScale !== undefined;
   const forward = policy.forward(batch.pairs, { train });
   try {
@@ -55,7 +60,7 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
     tf.dispose(Object.values(answers));
     try {
       const results = pairResults(batch.pairs, (await numbers.array()) as number[][]);
-      for (const [i, result] of results.entries()) checkFinite(result, batch.references[i], step);
+      for (const [i, pair] of batch.pairs.entries()) checkResult(pair, results[i]!, batch.references?.[i], step);
       if (gradient) backward(gradient, batch.pairs, (gradients) => forward.backward(gradients));
       return results;
     } finally {
@@ -86,8 +91,9 @@ function lossTable(loss: PairLoss, answers: PaddedAnswers, batch: MicroBatch) {
     rejected: rejected.tokens,
     chosenLogps: chosen.logps,
     rejectedLogps: rejected.logps,
-    refChosenLogps: tf.tensor1d(batch.references.map((reference) => reference.chosen)),
-    refRejectedLogps: tf.tensor1d(batch.references.map((reference) => reference.rejected)),
+    // NaN shows up in the loss if one looks at a reference after all
+    refChosenLogps: tf.tensor1d(batch.pairs.map((_, i) => batch.references?.[i]?.chosen ?? Number.NaN)),
+    refRejectedLogps: tf.tensor1d(batch.pairs.map((_, i) => batch.references?.[i]?.rejected ?? Number.NaN)),
     pairWeights: tf.tensor1d(batch.pairs.map((pair) => pair.weight ?? 1)),
   });
   const table = tf.stack([losses, weights, chosenRewards, rejectedRewards, chosen.logps, rejected.logps]); // [6, B]
@@ -132,35 +138,4 @@ function backward(
   } finally {
     tf.dispose(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected]));
   }
-}
-
-const at = (step: number | undefined) => (step === undefined ? '' : `step ${step}: `);
-
-/** @throws TrainingError where the prompt or an answer has no tokens: nothing to predict from, or no mean to take. */
-export function checkPair(pair: TokenPair, step?: number): void {
-  for (const part of ['prompt', 'chosen', 'rejected'] as const) {
-    if (pair[part].length > 0) continue;
-    throw new TrainingError(
-      `${at(step)}pair "${pair.id}" has no ${part} tokens (prompt ${pair.prompt.length}, chosen ${pair.chosen.length}, ` +
-        `rejected ${pair.rejected.length}): each needs at least one. Change max_length or max_prompt_length, or leave ` +
-        'the row out.',
-      { step, pairId: pair.id },
-    );
-  }
-}
-
-function checkFinite(result: PairResult, reference: ReferenceLogps | undefined, step: number | undefined): void {
-  if (Number.isFinite(result.loss)) return;
-  const cause = !(Number.isFinite(reference?.chosen) && Number.isFinite(reference?.rejected))
-    ? 'The reference log-probs are not finite: check the reference model, and clear the reference cache.'
-    : step === undefined || step <= 1
-      ? 'No step has been made yet: check the row itself, and the weights of the model that training starts from.'
-      : 'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm; if it ' +
-        'comes back at the same pair, look at the row and leave it out.';
-  throw new TrainingError(
-    `${at(step)}the loss of pair "${result.id}" is ${result.loss} (weight ${result.weight}, chosen log-prob ` +
-      `${result.chosenLogps}, rejected ${result.rejectedLogps}; reference ${reference?.chosen} and ` +
-      `${reference?.rejected}). No weight was changed. ${cause}`,
-    { step, pairId: result.id },
-  );
 }

@@ -21,13 +21,11 @@ export interface PairLossInput {
   /** log π(y): the sum over an answer's tokens, `[B]`. */
   readonly chosenLogps: tf.Tensor1D;
   readonly rejectedLogps: tf.Tensor1D;
-  /** log π_ref(y), `[B]`. */
+  /** log π_ref(y), `[B]`, summed with the loss's `ldAlpha`; NaN where it looks at no reference and none was given. */
   readonly refChosenLogps: tf.Tensor1D;
   readonly refRejectedLogps: tf.Tensor1D;
   /** The pairs' own weights from the data, `[B]`; 1 where a pair has none. */
   readonly pairWeights: tf.Tensor1D;
-  /** LD-DPO's α that the reference's sums were taken with, by `ldLogps`; absent, they are plain. */
-  readonly refLdAlpha?: number;
 }
 
 /** What a loss says of a micro-batch; each `[B]`, unreduced. */
@@ -47,9 +45,9 @@ export interface PairLossOutput {
  */
 export interface PairLoss {
   (input: PairLossInput): PairLossOutput;
-  /** False where the reference is not looked at, so that it need not be run; its log-probs may then be anything. */
+  /** False where the reference is not looked at, so that it is not run. */
   readonly needsReference?: boolean;
-  /** True where pairs are ranked against each other: then the pairs run at once are what the loss is of. */
+  /** True where pairs are ranked against each other: then the loss is of the pairs run at once, a micro-batch. */
   readonly needsBatch?: boolean;
   /** LD-DPO's α: what the reference's sums must be taken with. */
   readonly ldAlpha?: number;
@@ -83,7 +81,7 @@ export interface PreferencePairLossOptions extends LossOptions, WeightOptions {
  * Any loss of @wpo/loss, or several mixed, each pair's times its WPO weight and its weight from the data.
  *
  * @throws where a name is unknown, an option out of range, or options do not go together: before any pair is run. What it
- * returns throws where the reference's sums were taken with another `ldAlpha`, or a ranked pair has a weight of its own.
+ * returns throws where a ranked pair has a weight of its own.
  */
 export function preferencePairLoss(options: PreferencePairLossOptions = {}): PairLoss {
   const { useWeighting = true, ldAlpha, kl, lossType, ...others } = options;
@@ -93,13 +91,7 @@ export function preferencePairLoss(options: PreferencePairLossOptions = {}): Pai
   const parts = ldAlpha === undefined ? [{ part: mixture, ofRatio: true }] : splitByReference(mixture);
 
   const loss = (input: PairLossInput): PairLossOutput => {
-    const { chosen, rejected, pairWeights, refLdAlpha, ...plain } = input;
-    if (needs.reference && (refLdAlpha ?? 1) !== (ldAlpha ?? 1)) {
-      throw new Error(
-        `the reference's log-probs were summed with ldAlpha ${refLdAlpha ?? 1}, but the loss has ldAlpha ${ldAlpha ?? 1}. ` +
-          'Take both by ldLogps with one ldAlpha; clear a cache of reference log-probs that was made with another.',
-      );
-    }
+    const { chosen, rejected, pairWeights, ...plain } = input;
     const weights = needs.batch
       ? onesOf(pairWeights)
       : useWeighting

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { ldLogps } from '@wpo/loss';
 import { breathe } from './breathe';
+import { checkPair } from './check-pair';
 import { TrainingError } from './errors';
-import { checkPair } from './micro-batch';
 import { splitSides, stackPairs } from './pad';
+import type { PairLoss } from './pair-loss';
 import { type PairSource, pairAt } from './pairs';
 import type { Policy, TokenPair } from './policy';
 
@@ -10,6 +12,8 @@ import type { Policy, TokenPair } from './policy';
 export interface ReferenceLogps {
   readonly chosen: number;
   readonly rejected: number;
+  /** LD-DPO's α that the sums were taken with, by `ldLogps`; absent, all tokens count in full. */
+  readonly ldAlpha?: number;
 }
 
 /**
@@ -32,10 +36,12 @@ export interface PrecomputeReferenceOptions {
   /** The reference: usually the model that training starts from, before its first step. */
   readonly policy: Policy;
   readonly pairs: PairSource;
+  /** The `ldAlpha` of the loss that the values are for. */
+  readonly ldAlpha?: number;
   /** Pairs run at once; 1. */
   readonly batchSize?: number;
   readonly cache?: ReferenceCache;
-  /** Must tell apart all that the values depend on: the model, the pairs' token ids, the encoding. */
+  /** Must tell apart all that the values depend on: the model, the pairs' token ids, the encoding, `ldAlpha`. */
   readonly key?: string;
   /** Stops between batches, by throwing the signal's reason; a cache keeps what was done. */
   readonly signal?: AbortSignal;
@@ -48,14 +54,14 @@ export interface PrecomputeReferenceOptions {
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
  */
 export async function precomputeReference(options: PrecomputeReferenceOptions): Promise<ReferenceLogps[]> {
-  const { policy, pairs, batchSize = 1, cache, key = '', signal, onProgress } = options;
+  const { policy, pairs, ldAlpha, batchSize = 1, cache, key = '', signal, onProgress } = options;
   const values = [...((await cache?.read(key)) ?? [])].slice(0, pairs.length);
   onProgress?.(values.length, pairs.length);
   while (values.length < pairs.length) {
     signal?.throwIfAborted();
     const start = values.length;
     const batch = Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
-    const found = await referenceLogps(policy, batch);
+    const found = await referenceLogps(policy, batch, { ldAlpha });
     await cache?.append(key, start, found);
     values.push(...found);
     onProgress?.(values.length, pairs.length);
@@ -64,19 +70,30 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
   return values;
 }
 
-/** log π of both answers of each pair under a policy, without gradients. */
-export async function referenceLogps(policy: Policy, pairs: readonly TokenPair[]): Promise<ReferenceLogps[]> {
+/**
+ * log π of both answers of each pair under a policy, without gradients.
+ *
+ * @param options.ldAlpha of the loss that they are for.
+ */
+export async function referenceLogps(
+  policy: Policy,
+  pairs: readonly TokenPair[],
+  { ldAlpha }: { readonly ldAlpha?: number } = {},
+): Promise<ReferenceLogps[]> {
   for (const pair of pairs) checkPair(pair);
   const forward = policy.forward(pairs, { train: false });
   try {
     // summed as a loss sums the policy's, so that a policy which has not moved ties with its reference to the last bit
     const sums = tf.tidy(() => {
       const { chosen, rejected } = splitSides(stackPairs(forward.pairs));
-      return tf.stack([chosen.logps, rejected.logps]); // [2, B]
+      if (ldAlpha === undefined) return tf.stack([chosen.logps, rejected.logps]); // [2, B]
+      const sums = ldLogps({ chosen: chosen.tokens, rejected: rejected.tokens }, ldAlpha);
+      return tf.stack([sums.chosen, sums.rejected]); // [2, B]
     });
     const [chosen, rejected] = (await sums.array()) as [number[], number[]];
     sums.dispose();
-    return pairs.map((pair, i) => checked(pair, { chosen: chosen[i]!, rejected: rejected[i]! }));
+    const how = ldAlpha === undefined ? {} : { ldAlpha };
+    return pairs.map((pair, i) => checked(pair, { chosen: chosen[i]!, rejected: rejected[i]!, ...how }));
   } finally {
     forward.dispose();
   }
@@ -88,6 +105,19 @@ function checked(pair: TokenPair, logps: ReferenceLogps): ReferenceLogps {
     `the reference's log-probs of pair "${pair.id}" are ${logps.chosen} (chosen) and ${logps.rejected} (rejected): ` +
       'they must be finite. Check the weights of the reference model, and the row.',
     { pairId: pair.id },
+  );
+}
+
+/**
+ * The reference to ask for a loss: none where the loss looks at none, though there be one.
+ *
+ * @throws TrainingError where it looks at one and there is none.
+ */
+export function referenceOf(loss: PairLoss, reference: Reference | undefined): Reference | undefined {
+  if (loss.needsReference === false) return undefined;
+  if (reference) return reference;
+  throw new TrainingError(
+    'there is no reference, and the loss looks at one: give `reference`, as precomputeReference or referenceLogps make it.',
   );
 }
 

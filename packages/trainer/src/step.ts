@@ -10,7 +10,10 @@ export interface StepOptions {
   readonly policy: Policy;
   readonly optimizer: Optimizer;
   readonly loss: PairLoss;
-  /** The pairs of this step, cut as memory allows: the cut changes nothing but rounding. */
+  /**
+   * The pairs of this step, cut as memory allows: the cut changes nothing but rounding, unless the loss ranks pairs
+   * (`needsBatch`), which it does within a micro-batch.
+   */
   readonly microBatches: readonly MicroBatch[];
   readonly learningRate: number;
   /** Clips the global gradient norm; 0 or Infinity does not. */
@@ -70,7 +73,13 @@ async function gradientError(options: StepOptions, gradNorm: number): Promise<Tr
   for (const { pairs, references } of microBatches) {
     for (const [i, pair] of pairs.entries()) {
       zeroGradients(policy.parameters);
-      await runMicroBatch({ policy, batch: { pairs: [pair], references: [references[i]!] }, loss, step, lossScale: 1 });
+      await runMicroBatch({
+        policy,
+        batch: { pairs: [pair], references: references && [references[i]!] },
+        loss,
+        step,
+        lossScale: 1,
+      });
       const alone = await gradientNorm(policy.parameters);
       if (Number.isFinite(alone)) continue;
       const bad = await firstBad(policy.parameters);

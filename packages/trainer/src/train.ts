@@ -1,5 +1,6 @@
 import type { CheckpointStore, Json } from './checkpoint';
 import { pairDrawer } from './draw';
+import { TrainingError } from './errors';
 import { evaluate } from './evaluate';
 import { addStep, emptyInterval, type MetricsRow, type MetricsSink, trainingRow } from './metrics';
 import type { Optimizer } from './optimizer';
@@ -7,7 +8,8 @@ import { type PairLoss, wpoPairLoss } from './pair-loss';
 import type { PairSource } from './pairs';
 import { epochAt, planSteps } from './plan';
 import type { Policy } from './policy';
-import type { Reference } from './reference';
+import { type Reference, referenceOf } from './reference';
+import { rehearse } from './rehearse';
 import { findState, runFacts, weightsOf } from './resume';
 import { type ScheduleType, schedule, warmupStepCount } from './schedule';
 import { type StepOptions, step as takeStep } from './step';
@@ -21,13 +23,14 @@ export interface TrainingOptions {
   readonly epochs?: number;
   /** Above 0, wins over `epochs`. */
   readonly maxSteps?: number;
-  /** Pairs of a micro-batch (`per_device_train_batch_size`); 1. */
+  /** Pairs of a micro-batch (`per_device_train_batch_size`), which a loss that ranks pairs ranks; 1. */
   readonly batchSize?: number;
   /** 1. */
   readonly gradientAccumulationSteps?: number;
   /**
    * Runs a step's pairs in packs of at most so many tokens, prompts counted once, whatever its micro-batches: fuller
-   * products where pairs are short, the same gradient but for rounding. A longer pair goes by itself.
+   * products where pairs are short, the same gradient but for rounding. A longer pair goes by itself. Refused with a loss
+   * that ranks the pairs run at once (`needsBatch`).
    */
   readonly maxTokensPerPack?: number;
   /** `lr_scheduler_type`; linear. */
@@ -60,11 +63,12 @@ export interface TrainOptions extends TrainingOptions {
   readonly pairs: PairSource;
   /** Each epoch's order of the pairs' indices, the same at every call for an epoch; as they come. */
   readonly order?: (epoch: number) => ArrayLike<number>;
-  readonly reference: Reference;
+  /** May be absent where the loss looks at none (`needsReference` is false). */
+  readonly reference?: Reference;
   /** `wpoPairLoss()`. */
   readonly loss?: PairLoss;
   /** Held-out pairs, run as `evalSteps` and `evalOnStart` say. */
-  readonly evaluation?: { readonly pairs: PairSource; readonly reference: Reference; readonly batchSize?: number };
+  readonly evaluation?: { readonly pairs: PairSource; readonly reference?: Reference; readonly batchSize?: number };
   readonly metrics?: MetricsSink;
   readonly checkpoints?: CheckpointStore;
   /** Goes on from the newest checkpoint, or from the beginning where there is none. */
@@ -72,6 +76,8 @@ export interface TrainOptions extends TrainingOptions {
   /** Whatever else must be as it was for a resumed run to be the same run: the seed, the data's hash, beta, … */
   readonly fingerprint?: { readonly [key: string]: Json };
   readonly random?: RandomState;
+  /** Runs the longest pairs there and back before the first step: memory that is not enough is found out then. False. */
+  readonly rehearse?: boolean;
   /** Once aborted, the step being made is finished and saved, and the run returns. */
   readonly signal?: StopSignal;
   /** Called after each step, once its metrics and checkpoint are written. */
@@ -106,23 +112,26 @@ export interface TrainResult {
  * it. A run that was stopped or killed and is resumed has the same weights and the same metrics, times apart, bit for
  * bit, as one that never was, given a backend that computes the same twice.
  *
- * @throws TrainingError where a loss or gradient is not finite, a checkpoint belongs to another run, or checkpoints lie
- *   where a new run would write; RangeError for an option out of range.
+ * @throws TrainingError where the loss does not go with other options, a loss or gradient is not finite, a checkpoint
+ *   belongs to another run, or checkpoints lie where a new run would write; RangeError for an option out of range.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { policy, optimizer, evaluation, metrics, checkpoints, signal, loss = wpoPairLoss() } = options;
   const { evalSteps = 0, loggingSteps = 10, saveSteps = 0, maxGradNorm = 1 } = options;
   checkOptions({ learningRate: options.learningRate, maxGradNorm, loggingSteps, evalSteps, saveSteps });
+  checkLoss(loss, options);
   const plan = planSteps({ ...options, pairs: options.pairs.length });
   const { totalSteps } = plan;
   const warmupSteps = warmupStepCount(totalSteps, options);
   const rate = schedule({ type: options.schedule ?? 'linear', totalSteps, warmupSteps });
-  const draw = pairDrawer(options, plan);
+  const reference = referenceOf(loss, options.reference);
+  const draw = pairDrawer({ ...options, reference }, plan);
   const run = runFacts(options, plan, warmupSteps);
 
   const from = (await findState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
   let { step, cursor, tokens, rows, interval, evaluationDue } = from;
   let savedAt = step;
+  if (options.rehearse && step < totalSteps) await rehearse({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
 
   const due = (every: number) => every > 0 && (step % every === 0 || step === totalSteps);
@@ -190,6 +199,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
   const stopped = step < totalSteps || (evaluationDue && evaluation !== undefined);
   return { step, totalSteps, epoch: epochAt(plan, cursor), tokens, stopped };
+}
+
+/** @throws TrainingError where the loss looks at what there is not, or packs would cut the batch that it ranks. */
+function checkLoss(loss: PairLoss, { maxTokensPerPack, evaluation }: TrainOptions): void {
+  if (evaluation) referenceOf(loss, evaluation.reference);
+  if (!loss.needsBatch || !maxTokensPerPack) return;
+  throw new TrainingError(
+    `maxTokensPerPack is ${maxTokensPerPack}, but the loss ranks the pairs of a micro-batch among each other: cut into packs, ` +
+      'others would meet, and the loss would be another. Leave maxTokensPerPack out.',
+  );
 }
 
 function checkOptions(

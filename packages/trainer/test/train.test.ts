@@ -5,6 +5,7 @@ import {
   evaluate,
   type MetricsRow,
   precomputeReference,
+  preferencePairLoss,
   type StepReport,
   type TokenPair,
   TrainingError,
@@ -244,4 +245,62 @@ test('a hundred steps leave no tensor behind', async () => {
   options.optimizer.dispose();
   for (const parameter of options.policy.parameters) parameter.value().dispose();
   expect(tf.memory().numTensors).toBe(before);
+});
+
+test('a loss of the policy alone trains without a reference, held-out pairs included', async () => {
+  const pairs = toyPairs(4, 5);
+  const rows: MetricsRow[] = [];
+  const loss = preferencePairLoss({ lossType: 'simpo', beta: 2, simpoGamma: 1, useWeighting: false });
+  await train(
+    small({
+      pairs,
+      reference: undefined,
+      loss,
+      evaluation: { pairs },
+      evalOnStart: true,
+      evalSteps: 20,
+      maxSteps: 20,
+      metrics: { write: (row) => void rows.push(row) },
+    }),
+  );
+  const evaluated = rows.filter((row) => row.eval_loss !== undefined).map((row) => row.eval_loss!);
+  expect(evaluated).toHaveLength(2);
+  expect(evaluated[1]).toBeLessThan(evaluated[0]!);
+});
+
+test('a loss that looks at a reference is refused without one before anything is run', async () => {
+  await expect(train(small({ reference: undefined }))).rejects.toThrow('there is no reference');
+  const evaluation = { pairs: toyPairs(2, 5) };
+  await expect(train(small({ evaluation, evalSteps: 4 }))).rejects.toThrow('there is no reference');
+});
+
+test('AOT ranks the pairs of a micro-batch: accumulation changes it, and packs are refused', async () => {
+  const loss = preferencePairLoss({ lossType: 'aot', beta: 1, useWeighting: false });
+  const pairs = toyPairs(4, 5);
+  const reference = pairs.map((_, i) => ({ chosen: -9 + 3 * i, rejected: -4 }));
+  const first = async (batchSize: number, of = loss) => {
+    const rows: MetricsRow[] = [];
+    const metrics = { write: (row: MetricsRow) => void rows.push(row) };
+    const gradientAccumulationSteps = 4 / batchSize;
+    await train(
+      small({
+        pairs,
+        reference,
+        loss: of,
+        batchSize,
+        gradientAccumulationSteps,
+        maxSteps: 1,
+        loggingSteps: 1,
+        metrics,
+      }),
+    );
+    return rows[0]!.loss!;
+  };
+  const dpo = preferencePairLoss({ beta: 1, useWeighting: false });
+  expect(await first(1)).toBeCloseTo(await first(4, dpo), 6); // one pair alone is DPO
+  expect(await first(4, dpo)).toBeCloseTo(await first(2, dpo), 6);
+  expect(Math.abs((await first(4)) - (await first(2)))).toBeGreaterThan(1e-3);
+  await expect(train(small({ loss, maxTokensPerPack: 100 }))).rejects.toThrow(
+    'maxTokensPerPack is 100, but the loss ranks the pairs of a micro-batch among each other',
+  );
 });

@@ -1,7 +1,16 @@
 import { epochOrder } from '@wpo/data';
-import { adamW, type MetricsRow, train as runTraining, type TrainOptions, wpoPairLoss } from '@wpo/trainer';
+import {
+  adamW,
+  type MetricsRow,
+  type PairLoss,
+  preferencePairLoss,
+  train as runTraining,
+  type TrainOptions,
+} from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { loadBackend } from '../backend';
+import { UserError } from '../errors';
+import { lossOptions } from '../loss-config';
 import { hashModel, readTensors, saveModel, writeTensors } from '../model';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { type Progress, progress } from '../progress';
@@ -35,6 +44,8 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     return 0;
   }
   const pairs = await readRunPairs(config, terminal);
+  const loss = preferencePairLoss(lossOptions(config));
+  refuseWeights(loss, config, pairs);
   const backend = await loadBackend();
   await writeConfig(folder, config);
   const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
@@ -50,6 +61,7 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   try {
     const { model, references } = await loadWithReferences({
       config,
+      loss,
       pairs,
       backend,
       folder,
@@ -66,17 +78,13 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     const { step, totalSteps, ...result } = await runTraining({
       policy: model.policy,
       optimizer,
-      loss: wpoPairLoss({
-        beta: config.beta,
-        alignment: config.alignment,
-        clamp: config.clamp,
-        labelSmoothing: config.label_smoothing,
-      }),
+      loss,
       ...stepsOf(config),
       ...pairsOf(config, pairs, references),
       ...filesOf(config, folder),
       ...shown.callbacks,
       norm: backend.norm,
+      rehearse: true,
       fingerprint: await fingerprintOf(config, pairs),
       resume,
       signal: stop.signal,
@@ -96,6 +104,17 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   }
   say(await sumUp(folder, pairs));
   return 0;
+}
+
+/** @throws {UserError} where a row has a weight and the loss ranks pairs, which takes none. */
+function refuseWeights(loss: PairLoss, { loss_type }: RunConfig, { train, held }: RunPairs): void {
+  if (!loss.needsBatch) return;
+  const weighted = [...train, ...held].find(({ weight = 1 }) => weight !== 1);
+  if (!weighted) return;
+  throw new UserError(
+    `pair "${weighted.id}": "weight": found ${weighted.weight} with loss_type ${loss_type.join(', ')}, wanted none: aot ` +
+      'compares quantiles of a batch, which weights on its pairs would not move. Leave the column out, or take another loss.',
+  );
 }
 
 /** How many steps there are, what one is made of, and when something is due. */

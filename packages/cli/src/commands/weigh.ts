@@ -1,7 +1,17 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { EncodedPair } from '@wpo/data';
 import type { GemmaPolicy } from '@wpo/gemma';
-import { type Alignment, answerScores, sumLogps, wpoLoss, wpoWeights } from '@wpo/loss';
+import {
+  type Alignment,
+  answerScores,
+  type LossType,
+  lossNeeds,
+  type MixtureOptions,
+  preferenceLoss,
+  sumLogps,
+  wpoLoss,
+  wpoWeights,
+} from '@wpo/loss';
 import { padAnswers, precomputeReference, type ReferenceLogps } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
 import { UserError } from '../errors';
@@ -23,6 +33,10 @@ export interface WeighArguments {
   readonly out: string;
   readonly beta: number;
   readonly labelSmoothing: number;
+  /** A loss to write beside DPO's. */
+  readonly lossType?: LossType;
+  /** KTO's reference point. */
+  readonly kl?: number;
   readonly alignment: Alignment;
   readonly clamp: boolean;
   readonly completion: 'paper' | 'trl' | 'turn';
@@ -49,12 +63,16 @@ export interface WeighedPair {
   readonly dpo_loss: number;
   /** `weight` times `dpo_loss`. */
   readonly wpo_loss: number;
+  /** The loss that was asked for, without the weight and with it. */
+  readonly loss?: number;
+  readonly weighted_loss?: number;
 }
 
 type Scores = Readonly<Record<Alignment, number>>;
 
 /** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
 export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
+  if (given.lossType !== undefined) checkLoss(given.lossType, given);
   const read = await pairReader(given.model, terminal, given);
   const { pairs } = await read(given.pairs);
   const backend = await loadBackend();
@@ -76,6 +94,28 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
   return 0;
 }
 
+/** @throws {UserError} where a loss does not go with the other options, or is of more than one pair. */
+function checkLoss(lossType: LossType, { labelSmoothing, kl }: WeighArguments): void {
+  const refuse: (problem: string) => never = (problem) => {
+    throw new UserError(`--loss-type ${lossType}: ${problem}`);
+  };
+  if (lossType === 'exo_pair' && labelSmoothing === 0) {
+    refuse('found --label-smoothing 0, wanted a number above 0; its paper takes 1e-3.');
+  }
+  if (lossType === 'robust' && labelSmoothing > 0.4999) {
+    refuse(`found --label-smoothing ${labelSmoothing}, wanted at most 0.4999.`);
+  }
+  const needs = lossNeeds({ lossType, labelSmoothing });
+  if (needs.kl && kl === undefined) {
+    refuse('wanted --kl beside it, its reference point; apo_zero is kto with kl 0.');
+  }
+  if (needs.batch) {
+    refuse(
+      'it ranks the pairs that are run at once, and here each is run alone, of which it is sigmoid. Take another.',
+    );
+  }
+}
+
 /** The reference is run first and freed, so that one model is in memory at a time. */
 async function referencesBy(folder: string, pairs: readonly EncodedPair[], backend: Backend, terminal: Terminal) {
   const { policy, dispose } = await loadModel(folder, backend);
@@ -90,7 +130,7 @@ async function referencesBy(folder: string, pairs: readonly EncodedPair[], backe
 export async function weighPair(
   policy: GemmaPolicy,
   pair: EncodedPair,
-  options: Pick<WeighArguments, 'beta' | 'labelSmoothing' | 'alignment' | 'clamp'>,
+  options: Pick<WeighArguments, 'beta' | 'labelSmoothing' | 'lossType' | 'kl' | 'alignment' | 'clamp'>,
   reference?: ReferenceLogps,
 ): Promise<WeighedPair> {
   const forward = policy.forward([pair], { train: false });
@@ -106,8 +146,21 @@ export async function weighPair(
       refRejectedLogps: reference ? tf.tensor1d([reference.rejected]) : rejectedLogps,
     };
     const { losses, dpoLosses } = wpoLoss({ ...logps, weights }, options);
+    const lengths = { chosenLengths: tf.sum(chosen.mask, 1), rejectedLengths: tf.sum(rejected.mask, 1) };
+    const asked = preferenceLoss(
+      { ...logps, ...(lengths as Record<keyof typeof lengths, tf.Tensor1D>), weights, kl: options.kl },
+      options as MixtureOptions<'kto'>,
+    );
     const scores = [chosen, rejected].flatMap((side) => ALIGNMENTS.map((kind) => answerScores(side, kind)));
-    return tf.concat([...Object.values(logps), weights, dpoLosses, losses, ...scores]);
+    return tf.concat([
+      ...Object.values(logps),
+      weights,
+      dpoLosses,
+      losses,
+      asked.unweightedLosses,
+      asked.losses,
+      ...scores,
+    ]);
   });
   const values = [...(await numbers.data())];
   numbers.dispose();
@@ -117,7 +170,8 @@ export async function weighPair(
       `pair "${pair.id}": its log-probs are not finite (${values.slice(0, 4).join(', ')}). Check the models' weights.`,
     );
   }
-  const [chosenLogps, rejectedLogps, refChosen, refRejected, weight, dpoLoss, loss, ...scores] = values as number[];
+  const [chosenLogps, rejectedLogps, refChosen, refRejected, weight, dpoLoss, wpoLossOf, loss, weighted, ...scores] =
+    values as number[];
   return {
     prompt_tokens: pair.prompt.length,
     chosen_tokens: pair.chosen.length,
@@ -129,7 +183,8 @@ export async function weighPair(
     alignment: { chosen: scoresOf(scores.slice(0, 3)), rejected: scoresOf(scores.slice(3)) },
     weight: weight!,
     dpo_loss: dpoLoss!,
-    wpo_loss: loss!,
+    wpo_loss: wpoLossOf!,
+    ...(options.lossType === undefined ? {} : { loss: loss!, weighted_loss: weighted! }),
   };
 }
 

@@ -2,6 +2,7 @@ import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { bf16ToF32, f16ToF32, littleEndianHost } from '../dtype';
 import { headerByteLength, parseHeader, SafetensorsError, type TensorEntry, type TensorSpec } from '../safetensors';
+import type { TensorLocation } from '../weights';
 import { inPieces, readFully } from './pieces';
 
 /** Named tensors on disk, read one at a time, in any order and as often as wanted, until closed. */
@@ -15,6 +16,8 @@ export interface Checkpoint {
   info(name: string): TensorSpec;
   /** The values in row-major order, as float32: F32 as it is, BF16 and F16 widened. Throws for any other type. */
   read(name: string): Promise<Float32Array>;
+  /** Where it lies: which bytes of which open file. */
+  locate(name: string): TensorLocation;
   /** The bytes as they lie in the file, little-endian, whatever the type. */
   readRaw(name: string): Promise<ArrayBuffer>;
   /** Closes the files; safe to call twice. */
@@ -84,6 +87,11 @@ function checkpointOf(files: readonly OpenFile[], where: string): Checkpoint {
     info: (name) => {
       const { dtype, shape } = find(name).entry;
       return { dtype, shape };
+    },
+    locate: (name) => {
+      const { file, entry } = find(name);
+      const { dtype, shape, offset } = entry;
+      return { path: file.path, file: file.handle.fd, offset, dtype, shape };
     },
     read: async (name) => readValues(name, find(name)),
     readRaw: async (name) => readBytes(name, find(name)),

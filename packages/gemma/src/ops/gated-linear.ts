@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Result, Weight } from './kernels';
-import { linearBackward, linearForward } from './linear';
+import { linearBackward, matrixProducts, type Products } from './linear';
 
 /** GeGLU, worth fusing: `[T, F]` each. */
 export interface Geglu {
@@ -15,10 +15,10 @@ export interface Geglu {
  * largest value of a block, is not kept for the way back: it costs little to compute again.
  */
 export const gatedLinearWith =
-  (geglu: Geglu) =>
+  (geglu: Geglu, { rows }: Products) =>
   (gate: tf.Tensor2D, up: tf.Tensor2D, w: Weight): Result => {
     const activated = geglu.forward(gate, up); // [T, F]
-    const value = linearForward(activated, w);
+    const value = rows(activated, w.value() as tf.Tensor2D);
     activated.dispose();
     return {
       value,
@@ -59,4 +59,4 @@ const composedGeglu: Geglu = {
 /** σ(z). */
 const gateOf = (gate: tf.Tensor2D) => tf.sigmoid(tf.mul(gate, tf.add(tf.mul(tf.square(gate), CUBIC), LINEAR)));
 
-export const gatedLinear = gatedLinearWith(composedGeglu);
+export const gatedLinear = gatedLinearWith(composedGeglu, matrixProducts);

@@ -1,9 +1,9 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { answerLogps, logits } from './answer-logps';
+import { answerLogps, logitsWith } from './answer-logps';
 import { attention } from './attention';
 import { embed } from './embed';
 import { gatedLinear } from './gated-linear';
-import { linear, linearFromHeads, linearToHeads } from './linear';
+import { linearsWith, matrixProducts } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
 import { addRows, rows, setColumns, sum } from './shape';
@@ -129,17 +129,15 @@ export interface Kernels {
 
 /** Every operation composed from tfjs-core, with its gradient derived by hand: runs on any tfjs backend. */
 export const composed: Kernels = {
+  ...linearsWith(matrixProducts),
   embed,
-  linear,
-  linearToHeads,
-  linearFromHeads,
   rmsNorm,
   rope,
   attention,
   gatedLinear,
   rows,
   answerLogps,
-  logits,
+  logits: logitsWith(matrixProducts),
   sum,
   addRows,
   setColumns,

@@ -5,8 +5,13 @@ import {
   type AttentionSpan,
   attentionWith,
   composed,
+  type Geglu,
   gatedLinearWith,
   type Kernels,
+  linearsWith,
+  logitsWith,
+  matrixProducts,
+  type Products,
   type Result,
   type Rotation,
   type Weight,
@@ -33,6 +38,22 @@ export const tensorflowKernels = (): Kernels => (nativeOperations() ? fused() : 
 
 const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
 const nothing = () => tf.zeros([0]);
+
+/** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
+const FEW_ROWS = 16;
+
+const products: Products = {
+  rows: (x, w) =>
+    x.shape[0] > FEW_ROWS ? matrixProducts.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D),
+  toHeads: (x, w, heads) =>
+    x.shape[0] > FEW_ROWS
+      ? matrixProducts.toHeads(x, w, heads)
+      : withNumbers([heads], (n) => run('WpoLinearRowsToHeads', [x, w, n], 1)[0] as tf.Tensor3D),
+  fromHeads: (x, w) =>
+    x.shape[2] > FEW_ROWS
+      ? matrixProducts.fromHeads(x, w)
+      : (run('WpoLinearRowsFromHeads', [x, w], 1)[0] as tf.Tensor2D),
+};
 
 function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
   const gain = () => w.value() as tf.Tensor1D; // [H]
@@ -103,10 +124,10 @@ function attention(
   return { value: value!, reads: [q, k, v], saved: [], backward };
 }
 
-const gatedLinear = gatedLinearWith({
+const geglu: Geglu = {
   forward: (gate, up) => run('WpoGeglu', [gate, up], 1)[0] as tf.Tensor2D,
   backward: (dy, gate, up) => run('WpoGegluGrad', [dy, gate, up], 2) as [tf.Tensor, tf.Tensor],
-});
+};
 
 function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   change('WpoAdd', [a, b]);
@@ -227,10 +248,12 @@ function answerLogps(
 /** The fused operations; only tests give limits of their own. */
 export const fused = (limits = LIMITS): Kernels => ({
   ...composed,
+  ...linearsWith(products),
+  gatedLinear: gatedLinearWith(geglu, products),
+  logits: logitsWith(products),
   rmsNorm,
   rope,
   attention,
-  gatedLinear,
   sum,
   addRows,
   setColumns,

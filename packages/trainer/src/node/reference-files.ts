@@ -32,7 +32,7 @@ export function referenceFiles(folder: string): ReferenceCache {
 }
 
 const format = (values: readonly ReferenceLogps[], start: number) =>
-  values.map(({ chosen, rejected }, i) => `${JSON.stringify({ pair: start + i, chosen, rejected })}\n`).join('');
+  values.map((value, i) => `${JSON.stringify({ pair: start + i, ...value })}\n`).join('');
 
 /** Entries 0, 1, 2, … as far as they go without a gap; two processes that wrote at once may have left some twice. */
 function leadingEntries(text: string): ReferenceLogps[] {
@@ -40,16 +40,17 @@ function leadingEntries(text: string): ReferenceLogps[] {
   for (const line of text.split('\n').slice(0, -1)) {
     const entry = parse(line);
     if (!entry || entry.pair > values.length) break;
-    if (entry.pair === values.length) values.push({ chosen: entry.chosen, rejected: entry.rejected });
+    const { pair, ...value } = entry;
+    if (pair === values.length) values.push(value);
   }
   return values;
 }
 
 function parse(line: string): (ReferenceLogps & { readonly pair: number }) | null {
   try {
-    const { pair, chosen, rejected } = JSON.parse(line) as Record<string, unknown>;
-    const numbers = [pair, chosen, rejected].every((value) => typeof value === 'number');
-    return numbers ? { pair: pair as number, chosen: chosen as number, rejected: rejected as number } : null;
+    const { pair, chosen, rejected, ldAlpha } = JSON.parse(line) as Record<string, number>;
+    const entry = { pair: pair!, chosen: chosen!, rejected: rejected!, ...(ldAlpha === undefined ? {} : { ldAlpha }) };
+    return Object.values(entry).every((value) => typeof value === 'number') ? entry : null;
   } catch {
     return null;
   }

@@ -51,6 +51,9 @@ describe('reference files', () => {
     await cache.append('k', 2, values.slice(2));
     expect(await cache.read('k')).toEqual(values);
     expect(await cache.read('other')).toEqual([]);
+    const sums = [{ ...values[0]!, ldAlpha: 0.5 }];
+    await cache.append('ld', 0, sums);
+    expect(await cache.read('ld')).toEqual(sums);
   });
 
   test('the half line of a killed run is dropped, and what follows it goes where it was', async () => {

@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import { type AnswerRow, answerKey } from '@wpo/data';
+import * as v from 'valibot';
+import { UserError } from './errors';
+import { type FileRow, readRowsFile } from './rows-file';
+
+/** An answer of a file, with whatever other fields its row has. */
+export type FileAnswer = AnswerRow & Readonly<Record<string, unknown>>;
+
+const answer = v.looseObject({
+  prompt_id: v.string(),
+  prompt: v.union([v.string(), v.array(v.object({ role: v.string(), content: v.string() }))]),
+  completion: v.string(),
+  source: v.string(),
+  seed: v.exactOptional(v.number()),
+  finish_reason: v.exactOptional(v.picklist(['stop', 'length'])),
+});
+
+/**
+ * Reads answers as `wpo sample` writes them, or as they were put together from elsewhere: `seed` and `finish_reason` may
+ * be absent.
+ *
+ * @throws {UserError} naming file, line and field
+ */
+export async function* readAnswers(path: string): AsyncGenerator<FileAnswer, void, undefined> {
+  for await (const row of readRowsFile(path, 'answers')) yield parseAnswer(row);
+}
+
+function parseAnswer({ row, at }: FileRow): FileAnswer {
+  const { success, output, issues } = v.safeParse(answer, row);
+  if (success) return output as FileAnswer;
+  const field = v.getDotPath(issues[0]);
+  throw new UserError(
+    `${at}:${field === null ? '' : ` "${field}":`} found ${issues[0].received}, wanted ${issues[0].expected}. An answer ` +
+      'is {"prompt_id", "prompt", "completion", "source", "seed"?}.',
+  );
+}
+
+/**
+ * Reads a file of answers once through, without keeping them: each answer's key and its text's fingerprint, in order.
+ *
+ * @param onAnswer is given each answer
+ * @throws {UserError} as `readAnswers` does, where two answers have one key, and where there is none
+ */
+export async function indexAnswers(
+  path: string,
+  onAnswer: (answer: FileAnswer) => void = () => {},
+): Promise<Map<string, string>> {
+  const index = new Map<string, string>();
+  for await (const answer of readAnswers(path)) {
+    const key = answerKey(answer);
+    if (index.has(key)) {
+      throw new UserError(`${path}: found two answers with prompt_id, source and seed ${key}, wanted one of each.`);
+    }
+    index.set(key, fingerprint(answer.completion));
+    onAnswer(answer);
+  }
+  if (index.size === 0) throw new UserError(`${path}: found no answers, wanted at least one line.`);
+  return index;
+}
+
+/** Tells texts apart: the start of their SHA-256. */
+export const fingerprint = (...texts: readonly string[]): string =>
+  createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, 16);

@@ -1,0 +1,92 @@
+import { answerKey, type Comparison, compareAnswers, comparisons, scoresFromVerdicts, type Verdict } from '@wpo/data';
+import * as v from 'valibot';
+import { type FileAnswer, fingerprint, indexAnswers } from '../answers-file';
+import type { Endpoint } from '../endpoint/endpoint';
+import { UserError } from '../errors';
+import type { FileRow } from '../rows-file';
+import { runStage, type StageControls } from '../stage';
+import type { Stop } from '../stop';
+import type { Terminal } from '../terminal';
+import { writeWholeFile } from '../whole-file';
+import { comparingJudge } from './judge';
+
+export interface ComparingArguments {
+  /** File of answers; all of it is in memory. */
+  readonly answers: string;
+  /** File to write once all verdicts are there. */
+  readonly out: string;
+  readonly endpoint: Endpoint;
+  readonly concurrency: number;
+}
+
+/** A row of the file of verdicts, which is kept beside the scores so that nothing is asked for twice. */
+interface VerdictRow extends Verdict {
+  /** Fingerprint of the two answers. */
+  readonly texts: string;
+  readonly judged_by: string;
+}
+
+/** Scores answers by what a judge makes of each two to a prompt, in both orders. Returns the exit status. */
+export async function scoreByComparing(given: ComparingArguments, stop: Stop, terminal: Terminal): Promise<number> {
+  const { out, concurrency } = given;
+  const answers: FileAnswer[] = [];
+  const index = await indexAnswers(given.answers, (answer) => answers.push(answer));
+  const { name, compare } = await comparingJudge(given.endpoint);
+  const verdicts = new Map<string, Verdict>();
+  const wanted = new Set(comparisons(answers).map(keyOf));
+  const stage = {
+    label: 'compare',
+    rows: 'verdicts',
+    out: `${out}.verdicts.jsonl`,
+    wanted,
+    keyOf(row: FileRow) {
+      const verdict = parseVerdictRow(row, name);
+      const key = rowKey(verdict);
+      verdicts.set(key, verdict);
+      return key;
+    },
+    async *work({ there, ...heed }: StageControls) {
+      const done = (comparison: Comparison) => there.has(keyOf(comparison));
+      for await (const verdict of compareAnswers({ answers, compare, done, concurrency, ...heed })) {
+        const texts = `${index.get(verdict.first)} ${index.get(verdict.second)}`;
+        const row: VerdictRow = { ...verdict, texts, judged_by: name };
+        verdicts.set(rowKey(row), row);
+        yield row;
+      }
+    },
+  };
+  const status = await runStage(stage, stop, terminal);
+  if (status !== 0) return status;
+  const own = [...wanted].map((key) => verdicts.get(key)!);
+  const scored = [...scoresFromVerdicts(answers, own)].map((row) => ({ ...row, scored_by: name }));
+  await writeWholeFile(out, (append) => append(scored.map((row) => `${JSON.stringify(row)}\n`).join('')));
+  const alone = answers.length - scored.length;
+  const left = alone > 0 ? `; ${alone} that are the only answers to their prompts are left out` : '';
+  terminal.stdout.write(`${out} has ${scored.length} scores${left}.\n`);
+  return 0;
+}
+
+const keyOf = ({ first, second }: Comparison): string =>
+  JSON.stringify([
+    answerKey(first),
+    answerKey(second),
+    `${fingerprint(first.completion)} ${fingerprint(second.completion)}`,
+  ]);
+
+const rowKey = ({ first, second, texts }: VerdictRow): string => JSON.stringify([first, second, texts]);
+
+const verdictRow = v.object({
+  prompt_id: v.string(),
+  first: v.string(),
+  second: v.string(),
+  preference: v.number(),
+  texts: v.string(),
+  judged_by: v.string(),
+});
+
+function parseVerdictRow({ row, at }: FileRow, judge: string): VerdictRow {
+  const mend = 'Give this run another --out.';
+  if (!v.is(verdictRow, row)) throw new UserError(`${at}: found a row that is no verdict of wpo score. ${mend}`);
+  if (row.judged_by === judge) return row;
+  throw new UserError(`${at}: "judged_by": found "${row.judged_by}", wanted "${judge}" as here. ${mend}`);
+}

@@ -1,0 +1,321 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { ScoredRow } from '../src/index';
+import { startWpo } from './child';
+import { temporaryFolder } from './golden';
+import { readRows, wpo, writeRows } from './rows';
+import { type ScriptedBody, type ScriptedServer, scriptedServer } from './scripted-server';
+
+const answer = (prompt_id: string, seed: number | undefined, completion: string, source = 'gemma') => ({
+  prompt_id,
+  prompt: `ask ${prompt_id}`,
+  completion,
+  source,
+  ...(seed === undefined ? {} : { seed, finish_reason: 'stop', temperature: 0.8 }),
+});
+const answers = [
+  answer('a', 13, 'x'),
+  answer('a', 21, 'xxx'),
+  answer('a', undefined, 'xx', 'gpt'),
+  answer('b', 13, 'yyyy'),
+];
+
+function files(rows: readonly unknown[] = answers) {
+  const folder = temporaryFolder();
+  const at = { answers: join(folder, 'answers.jsonl'), rewards: join(folder, 'rewards.jsonl'), out: join(folder, 'o') };
+  writeRows(at.answers, rows);
+  return at;
+}
+type Files = ReturnType<typeof files>;
+
+const scored = (at: Files, ...more: string[]) => wpo('score', '--answers', at.answers, '--out', at.out, ...more);
+const fromFile = (at: Files, rewards: readonly unknown[]) => {
+  writeRows(at.rewards, rewards);
+  return scored(at, '--rewards', at.rewards);
+};
+const scores = (path: string) =>
+  Object.fromEntries(
+    readRows<ScoredRow>(path).map(({ prompt_id, source, seed, score }) => [`${prompt_id} ${seed ?? source}`, score]),
+  );
+/** What got its whole reply, of the requests that are not for the model's name. */
+const answered = ({ answered }: ScriptedServer) => answered.filter(({ path }) => path !== '/v1/models');
+
+test('scores of a file go to the answers that they name, and all else stays on the row', async () => {
+  const at = files();
+  const { status, out } = await fromFile(at, [
+    { prompt_id: 'b', source: 'gemma', seed: 13, score: 4 },
+    { prompt_id: 'a', source: 'gpt', score: 3 },
+    { prompt_id: 'a', source: 'gemma', seed: 21, score: 2.5 },
+    { prompt_id: 'a', source: 'gemma', seed: 13, score: -1 },
+  ]);
+  expect(status).toBe(0);
+  expect(out).toBe(`${at.out} has all 4 scores.\n`);
+  expect(scores(at.out)).toEqual({ 'a 13': -1, 'a 21': 2.5, 'a gpt': 3, 'b 13': 4 });
+  const [first] = readRows<ScoredRow>(at.out);
+  expect(first).toEqual({ ...answers[0], score: -1, scored_by: expect.stringMatching(/^rewards\.jsonl [0-9a-f]{8}$/) });
+});
+
+test('scores without names go to the answers in their order', async () => {
+  const at = files();
+  expect(await fromFile(at, [1, 2, { score: 3 }, 4])).toMatchObject({ status: 0 });
+  expect(scores(at.out)).toEqual({ 'a 13': 1, 'a 21': 2, 'a gpt': 3, 'b 13': 4 });
+  expect((await fromFile(files(), [1, 2, 3])).err).toContain('rewards.jsonl: found 3 scores for 4 answers, wanted one');
+});
+
+test('scores by prompt alone serve where each prompt has one answer, and are refused where not', async () => {
+  const one = files([answers[0], answers[3]]);
+  const rewards = [
+    { prompt_id: 'a', score: 1 },
+    { prompt_id: 'b', score: 2 },
+  ];
+  expect(await fromFile(one, rewards)).toMatchObject({ status: 0 });
+  expect(scores(one.out)).toEqual({ 'a 13': 1, 'b 13': 2 });
+  const several = await fromFile(files(), rewards);
+  expect(several.status).toBe(1);
+  expect(several.err).toContain('names answers by prompt_id, which ["a","gemma",13] and ["a","gemma",21] share.');
+});
+
+test.each([
+  [[{ prompt_id: 'a', seed: 13 }], /rewards\.jsonl:1: found no score, wanted/],
+  [[{ prompt_id: 'a', seed: 13, score: null }], /rewards\.jsonl:1: found no score, wanted/],
+  [
+    [
+      { prompt_id: 'a', seed: 13, score: 1 },
+      { prompt_id: 'a', seed: 13, score: 2 },
+    ],
+    /rewards\.jsonl:2: found a second score for \["a",13\], wanted one/,
+  ],
+  [
+    [{ prompt_id: 'a', source: 'gemma', seed: 13, score: 1 }],
+    /found no score for the answer \["a","gemma",21\], wanted/,
+  ],
+])('rewards %j are refused', async (rewards, message) => {
+  const { status, err } = await fromFile(files(), rewards);
+  expect(status).toBe(1);
+  expect(err).toMatch(message);
+});
+
+test.each([
+  [{ ...answers[0], completion: 3 }, /answers\.jsonl:2: "completion": found 3, wanted string/],
+  [{ prompt_id: 'z' }, /answers\.jsonl:2: "prompt": found undefined, wanted/],
+  [answers[3], /answers\.jsonl: found two answers with prompt_id, source and seed \["b","gemma",13\], wanted one/],
+])('an answer that cannot be used is told: %j', async (row, message) => {
+  const { status, err } = await fromFile(files([answers[3], row]), [1, 2]);
+  expect(status).toBe(1);
+  expect(err).toMatch(message);
+});
+
+test.each([
+  [
+    'pooling',
+    {
+      messages: [
+        { role: 'user', content: 'ask a' },
+        { role: 'assistant', content: 'x' },
+      ],
+      add_generation_prompt: false,
+    },
+  ],
+  [
+    'classify',
+    {
+      messages: [
+        { role: 'user', content: 'ask a' },
+        { role: 'assistant', content: 'x' },
+      ],
+      add_generation_prompt: false,
+    },
+  ],
+  ['score', { text_1: 'ask a', text_2: 'x' }],
+])('a reward model is asked at /%s as vLLM has it', async (api, body) => {
+  const server = await scriptedServer({ model: 'rm', reward: ({ length }) => length - 2.5 });
+  const at = files();
+  const { status } = await scored(at, '--endpoint', server.url, '--api', api, '--concurrency', '1');
+  expect(status).toBe(0);
+  expect(scores(at.out)).toEqual({ 'a 13': -1.5, 'a 21': 0.5, 'a gpt': -0.5, 'b 13': 1.5 });
+  expect(readRows<ScoredRow>(at.out)[0]!.scored_by).toBe(`rm ${api}`);
+  expect(answered(server)[0]!.path).toBe(`/${api}`);
+  expect(answered(server)[0]!.body).toEqual({ model: 'rm', ...body, use_activation: false });
+});
+
+test.each([
+  ['values token by token, the last of which is the answer’s', { data: [[0.5], [0.25]] }, 0.25],
+  ['one value', { data: [0.75] }, 0.75],
+])('a pooled reply may be %s', async (_, fields, wanted) => {
+  const body = JSON.stringify({ data: [{ index: 0, object: 'pooling', ...fields }] });
+  const server = await scriptedServer({ fault: () => ({ status: 200, body }) });
+  const at = files([answers[0]]);
+  await scored(at, '--endpoint', server.url, '--model', 'rm');
+  expect(scores(at.out)).toEqual({ 'a 13': wanted });
+});
+
+test('a model of several outputs is no reward model', async () => {
+  const server = await scriptedServer({
+    fault: () => ({
+      status: 200,
+      body: '{"data": [{"index": 0, "label": "x", "probs": [0.1, 0.9], "num_classes": 2}]}',
+    }),
+  });
+  const { status, err } = await scored(files(), '--endpoint', server.url, '--model', 'rm', '--api', 'classify');
+  expect(status).toBe(1);
+  expect(err).toContain('prompt "a": /classify gave 2 numbers, wanted one. Serve a model with one output.');
+  expect(server.requests).toHaveLength(4); // a whole reply is not asked for again
+});
+
+const faults = [
+  { status: 429, headers: { 'retry-after': '0' } },
+  'reset',
+  'half',
+  'malformed',
+  'empty',
+  { status: 503, headers: { 'retry-after-ms': '1' } },
+] as const;
+/** Every other request fails, until each fault was had. */
+const everyOther = (number: number) => (number % 2 === 1 ? faults[(number - 1) / 2] : undefined);
+
+test('whatever fails on the way, each answer is scored once', async () => {
+  const server = await scriptedServer({ fault: everyOther });
+  const many = files(Array.from({ length: 20 }, (_, i) => answer('a', i, 'x'.repeat(i))));
+  const { status } = await scored(many, '--endpoint', server.url, '--model', 'rm', '--concurrency', '3');
+  expect(status).toBe(0);
+  expect(scores(many.out)).toEqual(Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`a ${i}`, i])));
+  expect(answered(server)).toHaveLength(20);
+  expect(server.requests).toHaveLength(20 + faults.length);
+});
+
+test('a process that is killed goes on where it was', async () => {
+  const server = await scriptedServer({ delay: 40 });
+  const many = files(Array.from({ length: 24 }, (_, i) => answer('a', i, 'x'.repeat(i))));
+  const start = () =>
+    startWpo(['score', '--answers', many.answers, '--out', many.out, '--endpoint', server.url, '--concurrency', '3']);
+  const run = start();
+  await run.wrote('score 8/24');
+  run.kill('SIGKILL');
+  await run.ended;
+  const kept = readRows(many.out);
+  const before = server.requests.length;
+  const { status, err } = await start().ended;
+  expect(status, err).toBe(0);
+  expect(readRows(many.out).slice(0, kept.length)).toEqual(kept);
+  expect(scores(many.out)).toEqual(Object.fromEntries(Array.from({ length: 24 }, (_, i) => [`a ${i}`, i])));
+  expect(readRows(many.out)).toHaveLength(24);
+  expect(server.requests.slice(before).filter(({ path }) => path === '/pooling')).toHaveLength(24 - kept.length);
+});
+
+test('a file of other scores, or of other texts, is not gone on with', async () => {
+  const server = await scriptedServer();
+  const at = files();
+  await scored(at, '--endpoint', server.url, '--model', 'rm', '--concurrency', '1');
+  const before = readFileSync(at.out, 'utf8');
+  expect((await scored(at, '--endpoint', server.url, '--model', 'other')).err).toBe(
+    `${at.out}:1: "scored_by": found "rm pooling", wanted "other pooling" as here. Give this run another --out.\n`,
+  );
+  writeRows(at.answers, [{ ...answers[0], completion: 'z' }, ...answers.slice(1)]);
+  expect((await scored(at, '--endpoint', server.url, '--model', 'rm')).err).toContain(
+    `${at.out}:1: "completion": found another text than the answers file has for ["a","gemma",13].`,
+  );
+  expect(readFileSync(at.out, 'utf8')).toBe(before);
+});
+
+/** What stands between the marks of a judge's prompt. */
+const shown = ({ messages }: ScriptedBody, name: string) =>
+  messages![0]!.content.match(new RegExp(`<<< ${name} >>>\n([^]*?)\n<<< end of ${name} >>>`))?.[1];
+
+test('a judge is shown prompt and answer, and its last line is the score', async () => {
+  const server = await scriptedServer({
+    model: 'judge',
+    chat: (body) => `Some would say Rating: 1.\n**Rating: ${shown(body, 'Answer')!.length + 0.5}**/10`,
+  });
+  const at = files();
+  expect(await scored(at, '--judge', server.url)).toMatchObject({ status: 0 });
+  expect(scores(at.out)).toEqual({ 'a 13': 1.5, 'a 21': 3.5, 'a gpt': 2.5, 'b 13': 4.5 });
+  expect(readRows<ScoredRow>(at.out)[0]!.scored_by).toBe('judge rating');
+  const { body } = answered(server)[0]!;
+  expect(body).toMatchObject({ model: 'judge', temperature: 0, max_tokens: 512 });
+  expect(shown(body, 'Prompt')).toMatch(/^ask [ab]$/);
+});
+
+test('a reply without a rating from 1 to 10 leaves its answer without a score, to be asked again', async () => {
+  let clear = false;
+  const server = await scriptedServer({
+    chat: (body) => (clear || shown(body, 'Answer') !== 'xxx' ? 'Rating: 5' : 'I like it. Rating: 11'),
+  });
+  const at = files();
+  const { status, err } = await scored(at, '--judge', server.url);
+  expect(status).toBe(1);
+  expect(err).toContain(
+    'prompt "a": found the judge’s reply "I like it. Rating: 11", wanted one that ends in "Rating: N, from 1 to 10".\n' +
+      `${at.out} has 3 of 4 scores, 1 are missing.`,
+  );
+  clear = true;
+  expect(await scored(at, '--judge', server.url)).toMatchObject({ status: 0 });
+  expect(answered(server)).toHaveLength(5);
+});
+
+/** A judge that likes the longer answer, and the first one where both are as long. */
+const longer = (body: ScriptedBody) => {
+  const [a, b] = [shown(body, 'Answer A')!.length, shown(body, 'Answer B')!.length];
+  return `Verdict: A would be rash.\nVerdict: ${a >= b ? 'A' : 'B'}`;
+};
+
+test('a judge that compares sees each two answers to a prompt in both orders; the share won is the score', async () => {
+  const server = await scriptedServer({ model: 'judge', chat: longer, fault: everyOther });
+  const at = files([...answers, answer('a', 42, 'xxx')]);
+  const { status, out } = await scored(at, '--judge', server.url, '--compare', '--concurrency', '2');
+  expect(status).toBe(0);
+  expect(out).toBe(
+    `${at.out}.verdicts.jsonl has all 12 verdicts.\n` +
+      `${at.out} has 4 scores; 1 that are the only answers to their prompts are left out.\n`,
+  );
+  expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 1 / 3, 'a 21': 5 / 6, 'a 42': 5 / 6 });
+  const pairs = answered(server).map(({ body }) => `${shown(body, 'Answer A')} ${shown(body, 'Answer B')}`);
+  expect(pairs.sort()).toEqual([
+    'x xx',
+    'x xxx',
+    'x xxx',
+    'xx x',
+    'xx xxx',
+    'xx xxx',
+    'xxx x',
+    'xxx x',
+    'xxx xx',
+    'xxx xx',
+    'xxx xxx',
+    'xxx xxx',
+  ]);
+});
+
+test('verdicts that are there are not asked for again, and scores are written once all are there', async () => {
+  let broken = true;
+  const server = await scriptedServer({
+    chat: longer,
+    fault: (_, { body }) => (broken && shown(body, 'Answer A') === 'xx' ? { status: 400 } : undefined),
+  });
+  const at = files(answers.slice(0, 3));
+  const flags = ['--judge', server.url, '--compare', '--model', 'judge'];
+  const { status, err } = await scored(at, ...flags);
+  expect(status).toBe(1);
+  expect(err).toContain(`${at.out}.verdicts.jsonl has 4 of 6 verdicts, 2 are missing.`);
+  expect(existsSync(at.out)).toBe(false);
+  broken = false;
+  expect(await scored(at, ...flags)).toMatchObject({ status: 0 });
+  expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 0.5, 'a 21': 1 });
+  expect(await scored(at, ...flags)).toMatchObject({ status: 0 });
+  expect(answered(server)).toHaveLength(6);
+  writeFileSync(at.out, '');
+  writeRows(at.answers, [answers[0], answers[1], { ...answers[2], completion: 'zzzzz' }]);
+  expect(await scored(at, ...flags)).toMatchObject({ status: 0 });
+  expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 1, 'a 21': 0.5 });
+  expect(answered(server)).toHaveLength(10); // the four that show the new text
+});
+
+test.each([
+  [[], 'wanted one of --rewards FILE, --endpoint URL and --judge URL.'],
+  [['--compare', '--endpoint', 'http://x'], '--compare: wanted --judge URL beside it.'],
+  [['--judge', 'http://x', '--endpoint', 'http://x'], "'--endpoint <url>' cannot be used with option '--judge <url>'"],
+])('%j is refused', async (flags, message) => {
+  const { status, err } = await scored(files(), ...flags);
+  expect(status).toBe(1);
+  expect(err).toContain(message);
+});

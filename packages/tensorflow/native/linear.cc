@@ -1,0 +1,125 @@
+// x · wᵀ for a few rows of x, as generation has them: the weight is read once, as fast as memory gives it. A value comes of
+// the same sum in the same order however many rows there are beside it.
+#include <algorithm>
+#include <vector>
+#include "op.h"
+#include "parallel.h"
+#include "vector-math.h"
+
+namespace wpo {
+namespace {
+
+typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4)));
+typedef float Quarter __attribute__((vector_size(kLanes), aligned(4)));
+
+constexpr int64_t kRows = 8;  // rows of x at a time
+
+WPO_INLINE float total_of(const Vector& lanes) {
+  Quarter q[4];
+  std::memcpy(q, &lanes, sizeof q);
+  const Quarter t = (q[0] + q[1]) + (q[2] + q[3]);
+  return (t[0] + t[1]) + (t[2] + t[3]);
+}
+
+// y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w and B of x, packed.
+template <int N, int B>
+WPO_INLINE void products(int64_t width, const float* w, const float* x, float* y, int64_t stride_n, int64_t stride_b) {
+  Vector sums[N][B] = {};
+  int64_t k = 0;
+  for (; k + kLanes <= width; k += kLanes)
+#pragma GCC unroll 8
+    for (int n = 0; n < N; n++) {
+      const Vector wk = *reinterpret_cast<const Vector*>(w + n * width + k);
+#pragma GCC unroll 8
+      for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector*>(x + k * B + b * kLanes);
+    }
+  for (int n = 0; n < N; n++)
+    for (int b = 0; b < B; b++) {
+      float rest = 0;
+      for (int64_t j = k; j < width; j++) rest += w[n * width + j] * x[k * B + b * (width - k) + j - k];
+      y[n * stride_n + b * stride_b] = total_of(sums[n][b]) + rest;
+    }
+}
+
+template <int B>
+WPO_INLINE void rows_of(int64_t begin, int64_t end, int64_t width, const float* w, const float* x, float* y,
+                        int64_t stride_n, int64_t stride_b) {
+  constexpr int N = B <= 4 ? 4 : 3;  // as many sums as registers hold
+  int64_t n = begin;
+  for (; n + N <= end; n += N) products<N, B>(width, w + n * width, x, y + n * stride_n, stride_n, stride_b);
+  for (; n < end; n++) products<1, B>(width, w + n * width, x, y + n * stride_n, stride_n, stride_b);
+}
+
+WPO_VECTOR void some_rows(int64_t rows, int64_t begin, int64_t end, int64_t width, const float* w, const float* x,
+                          float* y, int64_t stride_n, int64_t stride_b) {
+  switch (rows) {
+    case 1: return rows_of<1>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 2: return rows_of<2>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 3: return rows_of<3>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 4: return rows_of<4>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 5: return rows_of<5>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 6: return rows_of<6>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 7: return rows_of<7>(begin, end, width, w, x, y, stride_n, stride_b);
+    case 8: return rows_of<8>(begin, end, width, w, x, y, stride_n, stride_b);
+  }
+}
+
+// Rows of x by groups of kRows, each laid out as it is read: 16 values of every row, the next 16, and what is left.
+std::vector<float> pack(int64_t rows, int64_t width, const float* x, int64_t stride_row, int64_t stride_value) {
+  std::vector<float> packed;
+  packed.reserve(rows * width);
+  for (int64_t first = 0; first < rows; first += kRows)
+    for (int64_t k = 0; k < width; k += kLanes)
+      for (int64_t b = first; b < std::min(first + kRows, rows); b++)
+        for (int64_t j = k; j < std::min<int64_t>(k + kLanes, width); j++)
+          packed.push_back(x[b * stride_row + j * stride_value]);
+  return packed;
+}
+
+// x [rows, width] in strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
+void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t stride_row, int64_t stride_value,
+              const float* w, float* y, int64_t stride_n, int64_t stride_b) {
+  const std::vector<float> held = pack(rows, width, x, stride_row, stride_value);
+  const float* packed = held.data();
+  parallel(count, rows * width, [=](int64_t begin, int64_t end, int) {
+    for (int64_t b = 0; b < rows; b += kRows)
+      some_rows(std::min(kRows, rows - b), begin, end, width, w, packed + b * width, y + b * stride_b, stride_n,
+                stride_b);
+  });
+}
+
+// x [B, K], w [N, K] -> y [B, N]
+void linear_rows(Run& run) {
+  const int64_t width = run.width(0), rows = run.rows(0), count = run.rows(1);
+  if (!run.ok(run.width(1) == width, "x and w differ in width")) return;
+  const float *x = run.in(0), *w = run.in(1);
+  if (float* y = run.out(0, {rows, count})) multiply(rows, width, count, x, width, 1, w, y, 1, count);
+}
+
+// x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
+void linear_rows_to_heads(Run& run) {
+  const int64_t width = run.width(0), rows = run.rows(0), count = run.rows(1);
+  const int64_t heads = run.size(2) == 1 ? static_cast<int64_t>(run.in(2)[0]) : 0;
+  const bool fits = run.width(1) == width && heads > 0 && count % heads == 0;
+  if (!run.ok(fits, "x and w differ in width, or heads do not fit")) return;
+  const float *x = run.in(0), *w = run.in(1);
+  if (float* y = run.out(0, {heads, count / heads, rows})) multiply(rows, width, count, x, width, 1, w, y, rows, 1);
+}
+
+// x [heads, D, B], w [N, heads · D] -> y [B, N]
+void linear_rows_from_heads(Run& run) {
+  const int64_t rows = run.width(0), width = run.rows(0), count = run.rows(1);
+  if (!run.ok(run.width(1) == width, "x and w differ in width")) return;
+  const float *x = run.in(0), *w = run.in(1);
+  if (float* y = run.out(0, {rows, count})) multiply(rows, width, count, x, 1, rows, w, y, 1, count);
+}
+
+}  // namespace
+
+void define_linear() {
+  define<linear_rows>("WpoLinearRows", {"x: float", "w: float"}, {"y: float"});
+  define<linear_rows_to_heads>("WpoLinearRowsToHeads", {"x: float", "w: float", "heads: float"}, {"y: float"});
+  define<linear_rows_from_heads>("WpoLinearRowsFromHeads", {"x: float", "w: float"}, {"y: float"});
+}
+
+}  // namespace wpo

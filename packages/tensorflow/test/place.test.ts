@@ -1,0 +1,76 @@
+import '@wpo/tensorflow';
+import { mkdtemp, rm, truncate } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { readAndPlace } from '@wpo/gemma';
+import { openSafetensors, writeSafetensors } from '@wpo/gemma/node';
+import { tensorflowPlace } from '@wpo/tensorflow/kernels';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wpo-place-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const place = tensorflowPlace();
+
+const bytesOf = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+
+test('the operation that reads files is there', () => expect(place).not.toBe(readAndPlace));
+
+test('a tensor placed from its file has the bits that reading it gives, of every type, shape and offset', async () => {
+  const tensor = fc.record({
+    shape: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 }),
+    dtype: fc.constantFrom('F32' as const, 'BF16' as const),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(tensor, { minLength: 1, maxLength: 5 }), fc.nat(), async (tensors, seed) => {
+      const path = join(folder, 'all.safetensors');
+      const named = tensors.map(({ shape, dtype }, i) => ({
+        name: `t${i}`,
+        shape,
+        dtype,
+        data: async () => Float32Array.from({ length: tf.util.sizeFromShape(shape) }, (_, j) => Math.sin(seed + i + j)),
+      }));
+      await writeSafetensors(path, named);
+      const file = await openSafetensors(path);
+      for (const { name } of named) {
+        const [found, wanted] = [await place(file, name), await readAndPlace(file, name)];
+        expect(found.shape).toEqual(wanted.shape);
+        expect(found.dataSync()).toEqual(wanted.dataSync());
+        tf.dispose([found, wanted]);
+      }
+      await file.close();
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test('so has one that is read in many pieces', async () => {
+  const path = join(folder, 'large.safetensors');
+  const values = Float32Array.from({ length: 1_500_001 }, (_, i) => Math.fround(i * 1.1));
+  for (const dtype of ['F32', 'BF16'] as const) {
+    await writeSafetensors(path, [{ name: 'w', shape: [values.length], dtype, data: async () => values }]);
+    const file = await openSafetensors(path);
+    const found = await place(file, 'w');
+    expect(bytesOf(found.dataSync() as Float32Array).equals(bytesOf(await file.read('w')))).toBe(true);
+    found.dispose();
+    await file.close();
+  }
+});
+
+test('a file cut short after it was opened is an error that names file and tensor', async () => {
+  const path = join(folder, 'cut.safetensors');
+  await writeSafetensors(path, [{ name: 'w', shape: [1000], dtype: 'F32', data: async () => new Float32Array(1000) }]);
+  const file = await openSafetensors(path);
+  await truncate(path, 2000);
+  const tensors = tf.memory().numTensors;
+  await expect(place(file, 'w')).rejects.toThrow(
+    /cut\.safetensors: tensor "w" could not be read: .*the file ends before/s,
+  );
+  expect(tf.memory().numTensors).toBe(tensors);
+  await file.close();
+});
