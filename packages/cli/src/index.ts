@@ -1,4 +1,5 @@
 export { doctor } from './commands/doctor';
+export { type EvalArguments, evaluate } from './commands/eval';
 export { type GenerateArguments, type Generated, generate } from './commands/generate';
 export { type InspectArguments, type Inspection, inspect } from './commands/inspect';
 export { type PairArguments, pair } from './commands/pair';

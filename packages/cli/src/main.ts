@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
+import { evaluation } from './flags/eval';
 import { inspect } from './flags/inspect';
 import { pair } from './flags/pair';
 import { sample } from './flags/sample';
@@ -8,6 +9,7 @@ import { score } from './flags/score';
 import { choice, collect, examples, number, whole } from './flags/values';
 import { lossNames, unknownLosses } from './loss-config';
 import { describeKeys } from './run-config';
+import { columnsFlag } from './sources';
 import type { Terminal } from './terminal';
 
 /**
@@ -74,9 +76,11 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
         'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, ' +
         'dpo_loss, wpo_loss, and with --loss-type also loss, weighted_loss; and prints a histogram of the weights.',
     )
-    .requiredOption('--model <dir>', 'the model')
-    .option('--ref <dir>', 'the reference; without it, the model itself')
-    .requiredOption('--pairs <file>', 'preference pairs: JSONL, or a JSON array')
+    .requiredOption('--model <dir>', 'the model: a folder, or org/name on the hub')
+    .option('--ref <dir>', 'the reference, likewise; without it, the model itself')
+    .requiredOption('--pairs <file>', 'preference pairs: a file, folder, glob, or org/name on the hub')
+    .option('--split <name>', 'split of a folder or a data set; without it, train_prefs or train')
+    .option('--columns <field=column>', 'a field’s column; may be repeated', columnsFlag)
     .requiredOption('--out <file>', 'file to write')
     .option(
       '--beta <number>',
@@ -113,7 +117,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     .command('generate')
     .summary('answer prompts')
     .description('Answers prompts by a model, as text while it is written, or as JSON lines.')
-    .requiredOption('--model <dir>', 'the model')
+    .requiredOption('--model <dir>', 'the model: a folder, or org/name on the hub')
     .addOption(new Option('--prompt <text>', 'the prompt').conflicts('prompts'))
     .option('--prompts <file>', 'JSONL file of {"prompt": text or messages}')
     .option('--max-new-tokens <tokens>', 'most tokens of an answer', whole(1), 256)
@@ -142,6 +146,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
   program.addCommand(score(terminal, finish));
   program.addCommand(pair(terminal, finish));
   program.addCommand(inspect(terminal, finish));
+  program.addCommand(evaluation(terminal, finish));
 
   program
     .command('doctor')

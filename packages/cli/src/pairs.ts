@@ -1,5 +1,6 @@
-import { type EncodedPair, type EncodeOptions, epochOrder, type RowError } from '@wpo/data';
+import { type Columns, type EncodedPair, type EncodeOptions, epochOrder, type RowError } from '@wpo/data';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
+import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
 import type { RunConfig } from './run-config';
 import type { Terminal } from './terminal';
@@ -21,22 +22,34 @@ export async function readRunPairs(config: RunConfig, terminal: Terminal): Promi
     maxLength: config.max_length,
     maxPromptLength: config.max_prompt_length,
     onBadRow: config.on_bad_row,
+    columns: config.columns,
   });
-  const train = await read(config.train_file);
+  const train = await read(config.train_file, config.dataset_train_split);
   if (config.eval_file !== undefined) {
-    const held = await read(config.eval_file);
+    const held = await read(config.eval_file, config.dataset_test_split ?? HELD_OUT);
     return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
   }
   return { ...holdOut(train.pairs, config), skipped: train.skipped };
 }
 
-type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & { readonly onBadRow: 'error' | 'skip' };
+/** Splits of `eval_file`, the first that is there, where the config names none. */
+const HELD_OUT = ['test_prefs', 'test', 'validation'];
 
-/** Reads pair files by a model's tokenizer and chat template; says on the terminal which rows were skipped. */
+type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & {
+  readonly onBadRow: 'error' | 'skip';
+  readonly columns?: Columns;
+};
+
+/** Reads pairs by a model's tokenizer and chat template; says on the terminal which rows were skipped. */
 export async function pairReader(model: string, terminal: Terminal, options: ReaderOptions) {
   const text = await fromInput(() => loadTokenizerFolder(model));
-  return async (file: string): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
-    const { pairs, skipped } = await fromInput(() => loadPairs(file, { ...text, ...options }));
+  return async (
+    file: string,
+    split?: string | readonly string[],
+  ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
+    const { pairs, skipped } = await fromInput(() =>
+      withDownloads(terminal, (onDownload) => loadPairs(file, { ...text, ...options, split, onDownload })),
+    );
     warnOfSkipped(file, skipped, terminal);
     return { pairs, skipped: skipped.length };
   };

@@ -20,21 +20,26 @@ import {
 import { fromInput, UserError } from './errors';
 import { type Contradiction, lossContradictions, lossKeys } from './loss-config';
 import { nearest } from './nearest';
+import { sourceFrom, sourceKeys } from './sources';
 
 const scheduleTypes = ['cosine', 'linear', 'constant', 'constant_with_warmup'] as const satisfies ScheduleType[];
 
 const schema = v.object({
   model_name_or_path: needed(
-    text('the path of a folder'),
-    'folder of the Gemma-2 model to train, as Hugging Face lays it out',
+    text('the path of a folder, or org/name on the hub'),
+    'Gemma-2 model to train: a folder as Hugging Face lays it out, or org/name on the hub',
   ),
   ref_model_name_or_path: maybe(
-    text('the path of a folder'),
-    'folder of the reference model; without it, the model as it is before training',
+    text('the path of a folder, or org/name on the hub'),
+    'reference model, likewise; without it, the model as it is before training',
   ),
-  train_file: needed(text('the path of a file'), 'preference pairs to train on: JSONL, or a JSON array'),
+  train_file: needed(
+    text('the path of a file, or org/name on the hub'),
+    'preference pairs to train on: a file, folder or glob of JSONL, JSON or Parquet, or org/name on the hub',
+  ),
   eval_file: maybe(text('the path of a file'), 'held-out pairs, evaluated before and after training'),
   eval_split: maybe(shareOrCount(), 'held-out pairs taken from train_file instead: a share below 1, or a count'),
+  ...sourceKeys,
   output_dir: needed(text('the path of a folder'), 'the run’s folder: model, metrics, checkpoints'),
 
   ...lossKeys,
@@ -111,7 +116,13 @@ export type RunConfig = Readonly<v.InferOutput<typeof schema>>;
 
 const keys = Object.keys(schema.entries) as (keyof RunConfig)[];
 
-const paths = ['model_name_or_path', 'ref_model_name_or_path', 'train_file', 'eval_file', 'output_dir'] as const;
+/** Keys that hold a path or a name on the hub. */
+const sources = {
+  model_name_or_path: 'model',
+  ref_model_name_or_path: 'model',
+  train_file: 'dataset',
+  eval_file: 'dataset',
+} as const;
 
 /** Keys that decide a run's weights or its evaluations: the same for a run and its resumption. */
 export const decidingKeys = [
@@ -215,10 +226,11 @@ export function parseRunConfig(
   if (problems.length > 0 || !result.success) throw new UserError(problems.join('\n'));
 
   const config = { ...result.output };
-  for (const key of paths) {
-    const path = config[key];
-    if (path !== undefined) config[key] = resolve(given.get(key)!.folder, path);
+  for (const key of Object.keys(sources) as (keyof typeof sources)[]) {
+    const source = config[key];
+    if (source !== undefined) config[key] = sourceFrom(given.get(key)!.folder, source, sources[key]);
   }
+  config.output_dir = resolve(given.get('output_dir')!.folder, config.output_dir);
   return config;
 }
 

@@ -101,7 +101,7 @@ test.each([
 test('all problems are told at once, with a missing key by what it is for', () => {
   expect(problems('train_file: t\noutput_dir: o\nbeta: -1\nseeds: 3\n')).toEqual([
     '/runs/run.yaml:4: seeds: there is no such key. The nearest is "seed"; `wpo train --help` lists all.',
-    '/runs/run.yaml: model_name_or_path is missing; wanted the folder of the Gemma-2 model to train, as Hugging Face lays it out.',
+    '/runs/run.yaml: model_name_or_path is missing; wanted the Gemma-2 model to train: a folder as Hugging Face lays it out, or org/name on the hub.',
     '/runs/run.yaml:3: beta: found -1, wanted a number above 0.',
   ]);
 });

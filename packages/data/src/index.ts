@@ -26,6 +26,33 @@ export {
   type Truncation,
   truncatePair,
 } from './encode';
+export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './evaluation/alpaca-metrics';
+export {
+  type Annotation,
+  type EvalInstruction,
+  type ModelOutput,
+  type OutputPair,
+  parseAnnotation,
+  parseInstruction,
+  parseModelOutput,
+} from './evaluation/annotation';
+export {
+  judgeMessages,
+  judgePrompt,
+  parseJudgePrompt,
+  preferenceFromLogprobs,
+  preferenceFromVerdict,
+} from './evaluation/judge';
+export {
+  type Judgement,
+  type JudgeOutputsOptions,
+  type JudgeRequest,
+  judgeOutputs,
+  pairOutputs,
+} from './evaluation/judge-outputs';
+export { type LengthJudged, lengthControlledWinRate } from './evaluation/length-control';
+export { readAlpacaFrom } from './evaluation/read-alpaca';
+export { type Preference, type WinRate, winRate } from './evaluation/win-rate';
 export type { CutCounts } from './inspect/cuts';
 export { type Inspected, inspectPairs, PairInspector, type PairReport, type WorstKind } from './inspect/inspector';
 export { type Measured, measureTokens, measureWords } from './inspect/measure';

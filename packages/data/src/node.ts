@@ -1,3 +1,4 @@
+export { readAlpaca } from './node/alpaca';
 export { pairAnswerFiles } from './node/answer-files';
 export { type DataFile, type DataFileOptions, dataFiles } from './node/data-files';
 export { modelFolder } from './node/hub/model-folder';

@@ -2,13 +2,14 @@ import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { loadBackend } from '../backend';
+import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadModel } from '../model';
 import { type Prompt, readPrompts } from '../prompts';
 import type { Terminal } from '../terminal';
 
 export interface GenerateArguments {
-  /** Folder of the model. */
+  /** Folder of the model, or its name on the hub. */
   readonly model: string;
   /** One prompt, or a file of them: one of the two. */
   readonly prompt?: string;
@@ -37,10 +38,11 @@ export interface Generated {
 /** `wpo generate`: answers prompts, streaming text, or as JSON lines. Returns the exit status. */
 export async function generate(given: GenerateArguments, terminal: Terminal = process): Promise<number> {
   const prompts = await promptsOf(given);
-  const text = await fromInput(() => loadTokenizerFolder(given.model));
+  const folder = await localModel(given.model, terminal);
+  const text = await fromInput(() => loadTokenizerFolder(folder));
   const encoded = prompts.map((prompt) => encode(prompt, text, given));
   const backend = await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(given.model, backend);
+  const { policy, stopIds, dispose } = await loadModel(folder, backend);
   const endOfTurn = given.raw ? undefined : text.tokenizer.tokenId('<end_of_turn>');
   const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
   const write = (part: string) => void terminal.stdout.write(part);

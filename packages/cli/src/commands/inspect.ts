@@ -1,5 +1,14 @@
-import { type Inspected, inspectPairs, keepGood, measureTokens, measureWords, type PairReport } from '@wpo/data';
-import { loadTokenizerFolder, readRows } from '@wpo/data/node';
+import {
+  type Columns,
+  type Inspected,
+  inspectPairs,
+  keepGood,
+  measureTokens,
+  measureWords,
+  type PairReport,
+} from '@wpo/data';
+import { type HubOptions, loadTokenizerFolder, readRows } from '@wpo/data/node';
+import { localModel, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { formatReport } from '../inspect/format-report';
 import type { SourceWeights } from '../inspect/source-weights';
@@ -7,11 +16,14 @@ import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
 
 export interface InspectArguments {
-  /** File of preference pairs. */
+  /** Preference pairs: a file, folder, glob or data set. */
   readonly file: string;
-  /** Folder of a tokenizer. */
+  /** Of a folder or data set. */
+  readonly split?: string;
+  readonly columns?: Columns;
+  /** Folder of a tokenizer, or a model's name on the hub. */
   readonly tokenizer?: string;
-  /** Folder of a model that weighs pairs. */
+  /** A model that weighs pairs, likewise. */
   readonly model?: string;
   /** How many pairs it weighs. */
   readonly weigh: number;
@@ -37,9 +49,14 @@ export interface Inspection extends PairReport {
 
 /** `wpo inspect`: prints what a file of pairs is like. Returns the exit status. */
 export async function inspect(given: InspectArguments, terminal: Terminal = process): Promise<number> {
-  const folder = given.tokenizer ?? given.model;
+  const tokenizer = given.tokenizer ?? given.model;
+  const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
   const skipped = new SkippedRows();
-  const report = await fromInput(() => inspectPairs(measuredRows(given, folder, skipped), given.worst));
+  const report = await fromInput(() =>
+    withDownloads(terminal, (onDownload) =>
+      inspectPairs(measuredRows({ ...given, onDownload }, folder, skipped), given.worst),
+    ),
+  );
   skipped.warn(terminal);
   if (report.pairs === 0) throw new UserError(`${given.file}: found no preference pairs, wanted at least one.`);
   const weights =
@@ -56,10 +73,11 @@ export async function inspect(given: InspectArguments, terminal: Terminal = proc
 }
 
 /** The file's rows with their lengths; those that cannot be read or encoded are reported and left out. */
-async function* measuredRows(given: InspectArguments, folder: string | undefined, skipped: SkippedRows) {
+async function* measuredRows(given: InspectArguments & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+  const { split, columns, onDownload } = given;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
   const text = folder === undefined ? undefined : await loadTokenizerFolder(folder);
-  for await (const row of readRows(given.file, options)) {
+  for await (const row of readRows(given.file, { ...options, split, columns, onDownload })) {
     const measured = keepGood(
       () => (text === undefined ? measureWords(row) : measureTokens(row, { ...given, ...text })),
       options,

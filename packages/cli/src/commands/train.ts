@@ -9,6 +9,7 @@ import {
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { loadBackend } from '../backend';
+import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { lossOptions } from '../loss-config';
 import { hashModel, readTensors, saveModel, writeTensors } from '../model';
@@ -37,17 +38,18 @@ export interface TrainArguments {
 export async function train(given: TrainArguments, terminal: Terminal = process): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const { resume = false } = given;
-  const config = await readRunConfig(given.config, given.set);
-  const folder = runFolder(config.output_dir);
-  if ((await stateOf(folder, config, resume)) === 'done') {
+  const written = await readRunConfig(given.config, given.set);
+  const folder = runFolder(written.output_dir);
+  if ((await stateOf(folder, written, resume)) === 'done') {
     say(`This run is finished. Its model lies in ${folder.model}`);
     return 0;
   }
+  const config = await withLocalModels(written, terminal);
   const pairs = await readRunPairs(config, terminal);
   const loss = preferencePairLoss(lossOptions(config));
   refuseWeights(loss, config, pairs);
   const backend = await loadBackend();
-  await writeConfig(folder, config);
+  await writeConfig(folder, written);
   const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
   say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
 
@@ -115,6 +117,16 @@ function refuseWeights(loss: PairLoss, { loss_type }: RunConfig, { train, held }
     `pair "${weighted.id}": "weight": found ${weighted.weight} with loss_type ${loss_type.join(', ')}, wanted none: aot ` +
       'compares quantiles of a batch, which weights on its pairs would not move. Leave the column out, or take another loss.',
   );
+}
+
+/** The config with the folders of its models, fetched from the hub where it names them so. */
+async function withLocalModels(config: RunConfig, terminal: Terminal): Promise<RunConfig> {
+  const { model_name_or_path: model, ref_model_name_or_path: reference } = config;
+  return {
+    ...config,
+    model_name_or_path: await localModel(model, terminal),
+    ...(reference === undefined ? {} : { ref_model_name_or_path: await localModel(reference, terminal) }),
+  };
 }
 
 /** How many steps there are, what one is made of, and when something is due. */

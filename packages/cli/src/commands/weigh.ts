@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { EncodedPair } from '@wpo/data';
+import type { Columns, EncodedPair } from '@wpo/data';
 import type { GemmaPolicy } from '@wpo/gemma';
 import {
   type Alignment,
@@ -14,6 +14,7 @@ import {
 } from '@wpo/loss';
 import { padAnswers, precomputeReference, type ReferenceLogps } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
+import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { formatHistogram, histogram } from '../histogram';
 import { loadModel } from '../model';
@@ -23,12 +24,15 @@ import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
 export interface WeighArguments {
-  /** Folder of the model whose weights are asked for. */
+  /** Folder of the model whose weights are asked for, or its name on the hub. */
   readonly model: string;
-  /** Folder of the reference; the model itself where absent. */
+  /** The reference, likewise; the model itself where absent. */
   readonly ref?: string;
-  /** File of preference pairs. */
+  /** Preference pairs: a file, folder, glob or data set. */
   readonly pairs: string;
+  /** Of a folder or data set. */
+  readonly split?: string;
+  readonly columns?: Columns;
   /** File to write, one JSON line a pair. */
   readonly out: string;
   readonly beta: number;
@@ -73,13 +77,15 @@ type Scores = Readonly<Record<Alignment, number>>;
 /** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
 export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
   if (given.lossType !== undefined) checkLoss(given.lossType, given);
-  const read = await pairReader(given.model, terminal, given);
-  const { pairs } = await read(given.pairs);
+  const folder = await localModel(given.model, terminal);
+  const reference = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
+  const read = await pairReader(folder, terminal, given);
+  const { pairs } = await read(given.pairs, given.split);
   const backend = await loadBackend();
   const weights: number[] = [];
   await writeWholeFile(given.out, async (append) => {
-    const references = given.ref === undefined ? undefined : await referencesBy(given.ref, pairs, backend, terminal);
-    const model = await loadModel(given.model, backend);
+    const references = reference === undefined ? undefined : await referencesBy(reference, pairs, backend, terminal);
+    const model = await loadModel(folder, backend);
     await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
       for (const [i, pair] of pairs.entries()) {
         const weighed = await weighPair(model.policy, pair, given, references?.[i]);

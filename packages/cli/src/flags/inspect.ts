@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { columnsFlag } from '../sources';
 import type { Terminal } from '../terminal';
 import { choice, examples, whole } from './values';
 
@@ -10,8 +11,10 @@ export function inspect(terminal: Terminal, finish: (status: number) => void): C
         'how often the chosen answer is the longer one, what came twice, and the rows to look at first. Lengths are in ' +
         'tokens with --tokenizer or --model, else in words.',
     )
-    .argument('<file>', 'preference pairs')
-    .option('--tokenizer <dir>', 'folder of a tokenizer and its chat template')
+    .argument('<file>', 'preference pairs: a file, folder, glob, or org/name on the hub')
+    .option('--split <name>', 'split of a folder or a data set; without it, train_prefs or train')
+    .option('--columns <field=column>', 'a field’s column; may be repeated', columnsFlag)
+    .option('--tokenizer <dir>', 'a tokenizer and its chat template: a model’s folder, or org/name on the hub')
     .option('--model <dir>', 'a model: adds WPO weights by source, and is the tokenizer unless another is given')
     .option('--weigh <pairs>', 'how many pairs the model weighs, drawn by --seed', whole(1), 200)
     .option('--seed <number>', 'decides which', whole(0), 42)

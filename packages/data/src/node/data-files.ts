@@ -15,10 +15,10 @@ export interface DataFile {
 
 export interface DataFileOptions extends HubOptions {
   /**
-   * Which split of a folder or a data set is read. Default: `train_prefs`, else `train`, else the only one; all files
-   * where none names a split.
+   * Which split of a folder or a data set is read: one that must be there, or several, of which the first that is there
+   * is taken, else the only one. Default `['train_prefs', 'train']`. Where no file names a split, all are `train`.
    */
-  readonly split?: string;
+  readonly split?: string | readonly string[];
 }
 
 /**

@@ -27,22 +27,25 @@ export function splitOf(path: string): string | undefined {
 /** Files of one split, or why there is no telling which. */
 export type Chosen = { readonly files: readonly string[] } | { readonly fault: string };
 
+/** The split that is trained on where none is named: UltraFeedback's preferences, else all. */
+const TRAIN = ['train_prefs', 'train'] as const;
+
 /**
- * Chooses the files of a split among all of a folder, sorted by their names.
- *
- * Without `split`: `train_prefs`, else `train`, else the only one there is. A folder whose files name no split is taken
+ * Chooses the files of a split among all of a folder, sorted by their names. A folder whose files name no split is taken
  * whole, as `train`.
+ *
+ * @param split one that must be there, or several, of which the first that is there is taken, else the only one
  */
-export function chooseSplit(paths: readonly string[], split?: string): Chosen {
+export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): Chosen {
   const files = paths.filter(isDataFile).sort(byCodePoint);
   if (files.length === 0) return { fault: 'found no JSONL, JSON or Parquet file there' };
   const splits = bySplit(files);
   const names = [...splits.keys()];
-  const name =
-    split ?? ['train_prefs', 'train'].find((usual) => splits.has(usual)) ?? (names[1] ? undefined : names[0]);
+  const usual = typeof split === 'string' ? split : split.find((name) => splits.has(name));
+  const name = usual ?? (names.length === 1 ? names[0] : undefined);
   const chosen = splits.get(name ?? '');
   if (chosen === undefined) {
-    return { fault: `found the splits ${names.join(', ')}, wanted ${split ?? 'one of them, by a split or a path'}` };
+    return { fault: `found the splits ${names.join(', ')}, wanted ${name ?? 'one of them, by a split or a path'}` };
   }
   const fault = faultOf(chosen);
   return fault === undefined ? { files: chosen } : { fault };

@@ -14,7 +14,7 @@ import { fetchSnapshot } from './snapshot';
  */
 export async function hubDataFiles(
   name: HubName,
-  options: HubOptions & { readonly split?: string },
+  options: HubOptions & { readonly split?: string | readonly string[] },
 ): Promise<{ path: string; name: string }[]> {
   const hub = await openHub(name, options);
   const { folder, files } = await fetchSnapshot(hub, (paths) => {
@@ -25,7 +25,7 @@ export async function hubDataFiles(
   return files.map((file) => ({ path: join(folder, file), name: hubNameText({ ...name, path: file }) }));
 }
 
-function choose(paths: readonly string[], path: string, split: string | undefined) {
+function choose(paths: readonly string[], path: string, split?: string | readonly string[]) {
   if (path === '') return chooseSplit(paths, split);
   const inside = paths.filter((file) => file.startsWith(`${path}/`));
   if (inside.length > 0) return chooseSplit(inside, split);

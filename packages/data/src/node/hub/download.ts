@@ -5,18 +5,10 @@ import { dirname, join } from 'node:path';
 import { lock } from 'proper-lockfile';
 import { ATTEMPTS, HubError, request, wait, why } from './request';
 import type { Hub } from './settings';
-
-/** A file of a repository at one commit. */
-export interface HubFile {
-  readonly path: string;
-  /** Bytes. */
-  readonly size: number;
-  /** Names the blob in the cache: the SHA-256 of a large file, git's object id (SHA-1) of any other. */
-  readonly oid: string;
-}
+import { blobId, type HubFile } from './tree';
 
 /**
- * Brings a file's content into the cache as `blobs/<oid>`. What an earlier, broken download left is gone on with; the
+ * Brings a file's content into the cache as `blobs/<checksum>`. What an earlier, broken download left is gone on with; the
  * file appears under its name once its checksum is right. Processes that want the same blob wait for one another.
  *
  * @param onBytes told how many bytes of the file are here
@@ -29,33 +21,34 @@ export async function fetchBlob(
   file: HubFile,
   onBytes: (bytes: number) => void,
 ): Promise<string> {
-  const blob = join(hub.folder, 'blobs', file.oid);
+  const blob = join(hub.folder, 'blobs', blobId(file));
   if ((await sizeOf(blob)) === file.size) return blob;
   await mkdir(dirname(blob), { recursive: true });
   const release = await lock(blob, {
     realpath: false,
     lockfilePath: `${blob}.lock`,
     retries: { forever: true, minTimeout: 100, maxTimeout: 1000 },
+    onCompromised: () => {}, // two who write at once write the same bytes to the same places
   });
   try {
     if ((await sizeOf(blob)) === file.size) return blob; // another process was faster
     const partial = `${blob}.incomplete`;
     for (let attempt = 1; ; attempt++) {
       await fill(hub, url, file, partial, onBytes);
-      if ((await checksum(partial, file)) === file.oid) break;
+      if ((await checksum(partial, file)) === blobId(file)) break;
       await rm(partial, { force: true });
       if (attempt === 2) throw wrongBytes(hub, file);
     }
     await rename(partial, blob);
     return blob;
   } finally {
-    await release();
+    await release().catch(() => {}); // as above: it is not ours any more
   }
 }
 
 const wrongBytes = (hub: Hub, file: HubFile) =>
   new HubError(
-    `${hub.text}: ${file.path}: found bytes whose checksum is wrong, twice, wanted ${file.oid}. ` +
+    `${hub.text}: ${file.path}: found bytes whose checksum is wrong, twice, wanted ${blobId(file)}. ` +
       'What lies between here and the hub changes them: try another network or HF_ENDPOINT.',
   );
 
@@ -68,14 +61,17 @@ async function fill(hub: Hub, url: string, file: HubFile, partial: string, onByt
     const before = have;
     let fault = 'the connection was closed';
     try {
-      have = await append(await request(hub, url, { range: `bytes=${have}-`, 'accept-encoding': 'identity' }), {
-        partial,
-        have,
-        size,
-        onBytes,
-      });
+      have = await append(
+        await request(hub, url, { headers: { range: `bytes=${have}-`, 'accept-encoding': 'identity' } }),
+        {
+          partial,
+          have,
+          size,
+          onBytes,
+        },
+      );
     } catch (error) {
-      if (error instanceof HubError || isFileFault(error)) throw error;
+      if (error instanceof HubError || hub.signal?.aborted || isFileFault(error)) throw error;
       fault = why(error);
       have = (await sizeOf(partial)) ?? 0;
     }
@@ -122,8 +118,8 @@ async function append(answer: Response, { partial, have, size, onBytes }: Fillin
 const isFileFault = (error: unknown) =>
   /^(ENOSPC|EACCES|EROFS|EDQUOT|EIO)$/.test((error as NodeJS.ErrnoException).code ?? '');
 
-async function checksum(path: string, { oid, size }: HubFile): Promise<string> {
-  const hash = oid.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
+async function checksum(path: string, { sha256, size }: HubFile): Promise<string> {
+  const hash = sha256 === undefined ? createHash('sha1').update(`blob ${size}\0`) : createHash('sha256');
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
   return hash.digest('hex');
 }

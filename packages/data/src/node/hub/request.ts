@@ -11,19 +11,26 @@ export const ATTEMPTS = 5;
 
 const LONGEST_WAIT = 300_000; // the hub's rate limits are over windows of five minutes
 
+export interface RequestOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Receive the whole answer before it counts as one: an answer that is cut off is asked for again. */
+  readonly whole?: boolean;
+}
+
 /**
  * Asks the hub, again where it is busy (408, 429, 5xx) or cannot be reached. The token goes to the hub's own address
  * alone: fetch drops it where a redirect leads to another host.
  *
  * @throws {HubError} on any answer but success
  */
-export async function request(hub: Hub, url: string, headers: Record<string, string> = {}): Promise<Response> {
+export async function request(hub: Hub, url: string, options: RequestOptions = {}): Promise<Response> {
   const own = new URL(url).origin === new URL(hub.endpoint).origin;
   const authorization: Record<string, string> = own && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
   for (let attempt = 1; ; attempt++) {
-    const answer = await fetch(url, { headers: { ...headers, ...authorization } }).catch((error: unknown) =>
-      why(error),
-    );
+    const answer = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
+      .then((answer) => (options.whole && answer.ok ? received(answer) : answer))
+      .catch((error: unknown) => why(error));
+    hub.signal?.throwIfAborted();
     if (typeof answer !== 'string' && answer.ok) return answer;
     const again = typeof answer === 'string' || answer.status === 408 || answer.status === 429 || answer.status >= 500;
     if (!again || attempt === ATTEMPTS) throw await failure(hub, answer);
@@ -32,11 +39,16 @@ export async function request(hub: Hub, url: string, headers: Record<string, str
   }
 }
 
+async function received(answer: Response): Promise<Response> {
+  const { status, headers } = answer;
+  return new Response(await answer.arrayBuffer(), { status, headers });
+}
+
 /** Waits before a further attempt: as long as the hub asked for, else twice as long each time. */
-export async function wait({ retryDelay = 500 }: Hub, attempt: number, retryAfter: string | null = null) {
+export async function wait({ retryDelay = 500, signal }: Hub, attempt: number, retryAfter: string | null = null) {
   const asked = retryAfter === null ? Number.NaN : Number(retryAfter) * 1000;
   const time = Number.isFinite(asked) ? asked : retryDelay * 2 ** (attempt - 1);
-  await sleep(Math.min(Math.max(time, 0), LONGEST_WAIT));
+  await sleep(Math.min(Math.max(time, 0), LONGEST_WAIT), undefined, { signal });
 }
 
 /** Why no answer came. */

@@ -27,6 +27,8 @@ export interface Hub extends HubOptions {
   readonly token: string | undefined;
   /** Take what the cache has and ask nobody. */
   readonly offline: boolean;
+  /** Ends what is under way. */
+  readonly signal?: AbortSignal;
   /** The repository's folder in the cache: `blobs/`, `refs/` and `snapshots/`, as Python's huggingface_hub has them. */
   readonly folder: string;
 }

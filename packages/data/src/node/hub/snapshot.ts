@@ -1,9 +1,11 @@
-import { copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { copyFile, mkdir, readFile, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { glob } from 'tinyglobby';
-import { fetchBlob, type HubFile, sizeOf } from './download';
+import { fetchBlob, sizeOf } from './download';
 import { HubError, request } from './request';
 import type { Hub } from './settings';
+import { checkedFile, type HubFile, readTree, writeTree, writeWhole } from './tree';
 
 /** Files of a repository at one commit, in the cache. */
 export interface Snapshot {
@@ -28,12 +30,12 @@ export async function fetchSnapshot(hub: Hub, choose: Choose): Promise<Snapshot>
   if (hub.offline) return cachedSnapshot(hub, choose);
   const commit = await commitOf(hub);
   const folder = snapshotFolder(hub, commit);
-  const listing = (await readListing(hub, commit)) ?? (await listFiles(hub, commit));
-  const wanted = new Set(choose(listing.map(({ path }) => path)));
+  const tree = (await readTree(hub.folder, commit)) ?? (await listFiles(hub, commit));
+  const wanted = new Set(choose(tree.map(({ path }) => path)));
   await fetchFiles(
     hub,
     commit,
-    listing.filter(({ path }) => wanted.has(path)),
+    tree.filter(({ path }) => wanted.has(path)),
   );
   return { folder, files: [...wanted] };
 }
@@ -45,8 +47,8 @@ async function cachedSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
   const folder = snapshotFolder(hub, commit);
   const cached = COMMIT.test(commit) ? await glob('**/*', { cwd: folder }).catch(() => []) : [];
   if (cached.length === 0) throw notCached(hub, 'it');
-  const listing = await readListing(hub, commit);
-  const files = choose(listing?.map(({ path }) => path) ?? cached);
+  const tree = await readTree(hub.folder, commit);
+  const files = choose(tree?.map(({ path }) => path) ?? cached);
   const missing = files.find((path) => !cached.includes(path));
   if (missing !== undefined) throw notCached(hub, missing);
   return { folder, files };
@@ -71,40 +73,25 @@ async function commitOf(hub: Hub): Promise<string> {
   return sha;
 }
 
-/** Lists a commit's files; kept, as no commit changes: offline it tells what is missing. */
 async function listFiles(hub: Hub, commit: string): Promise<HubFile[]> {
-  const hubModule = await import('@huggingface/hub');
+  const library = await import('@huggingface/hub');
   const repo = { type: hub.name.type, name: hub.name.repo };
   const files = await understood(hub, async () => {
     const found: HubFile[] = [];
-    for await (const entry of hubModule.listFiles({ repo, revision: commit, recursive: true, ...access(hub) })) {
-      if (entry.type === 'file') found.push(fileOf(entry.path, entry.size, entry.lfs?.oid ?? entry.oid));
+    for await (const entry of library.listFiles({ repo, revision: commit, recursive: true, ...access(hub) })) {
+      const { type, path, size, oid = '', lfs } = entry;
+      if (type === 'file') found.push(checkedFile({ path, size, gitId: oid, sha256: lfs?.oid }));
     }
     return found;
   });
-  await writeWhole(listingPath(hub, commit), JSON.stringify(files));
+  await writeTree(hub.folder, commit, files);
   return files;
-}
-
-function fileOf(path: string, size: number, oid: string | undefined): HubFile {
-  const within = path.split('/').every((part) => part !== '' && part !== '.' && part !== '..') && !path.includes('\\');
-  if (!within || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(oid ?? '') || !Number.isSafeInteger(size)) {
-    throw new Error(`a file ${JSON.stringify(path)} without a path, size or checksum that can be used`);
-  }
-  return { path, size, oid: oid! };
-}
-
-const listingPath = (hub: Hub, commit: string) => join(hub.folder, 'listings', `${commit}.json`);
-
-async function readListing(hub: Hub, commit: string): Promise<HubFile[] | undefined> {
-  const text = await readFile(listingPath(hub, commit), 'utf8').catch(() => undefined);
-  return text === undefined ? undefined : (JSON.parse(text) as HubFile[]);
 }
 
 /** What the library is to ask by: our own requests, which hold the token and try again. */
 const access = (hub: Hub) => ({
   hubUrl: hub.endpoint,
-  fetch: ((input: string | URL) => request(hub, String(input))) as typeof fetch,
+  fetch: ((input: string | URL) => request(hub, String(input), { whole: true })) as typeof fetch,
 });
 
 /** Tells an answer that cannot be read as such. */
@@ -119,7 +106,10 @@ async function understood<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
   }
 }
 
-async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+/** Fetches files, several at once; where one cannot be had, the others are stopped. */
+async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+  const stop = new AbortController();
+  const hub = { ...given, signal: stop.signal };
   const total = files.reduce((sum, { size }) => sum + size, 0);
   const here = new Map<string, number>();
   const fetchOne = async (file: HubFile) => {
@@ -131,13 +121,14 @@ async function fetchFiles(hub: Hub, commit: string, files: readonly HubFile[]): 
     if ((await sizeOf(pointer)) !== file.size) {
       await point(pointer, await fetchBlob(hub, resolveUrl(hub, commit, file.path), file, tell));
     }
-    tell(file.size);
+    here.set(file.path, file.size);
   };
   const left = [...files];
   const work = async () => {
-    for (let file = left.shift(); file !== undefined; file = left.shift()) await fetchOne(file);
+    for (let file = left.shift(); file !== undefined && !stop.signal.aborted; file = left.shift()) await fetchOne(file);
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => work().catch((error) => stop.abort(error))));
+  stop.signal.throwIfAborted(); // the first fault
 }
 
 function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): string {
@@ -148,17 +139,7 @@ function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): stri
 /** Lets a snapshot's file be its blob; where links may not be made, a copy of it. */
 async function point(pointer: string, blob: string): Promise<void> {
   await mkdir(dirname(pointer), { recursive: true });
-  const fresh = `${pointer}.${process.pid}`;
+  const fresh = `${pointer}.${randomUUID()}`;
   await symlink(relative(dirname(pointer), blob), fresh).catch(() => copyFile(blob, fresh));
   await rename(fresh, pointer);
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const fresh = `${path}.${process.pid}`;
-  await writeFile(fresh, text);
-  await rename(fresh, path).catch(async (error) => {
-    await rm(fresh, { force: true });
-    throw error;
-  });
 }

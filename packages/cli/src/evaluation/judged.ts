@@ -1,0 +1,187 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { basename, join, resolve, sep } from 'node:path';
+import {
+  type Annotation,
+  alpacaMetrics,
+  judgeOutputs,
+  judgePrompt,
+  type Message,
+  type ModelOutput,
+  metricsByDataset,
+  type OutputPair,
+  pairOutputs,
+  parseJudgePrompt,
+} from '@wpo/data';
+import { createEndpoint, type Endpoint } from '../endpoint/endpoint';
+import { fromInput, isUserError, UserError } from '../errors';
+import type { EndpointFlags } from '../flags/endpoint';
+import { withProgress } from '../progress';
+import type { Drawing } from '../sampling/sampler';
+import { type Stop, withStop } from '../stop';
+import type { Terminal } from '../terminal';
+import { writeWholeFile } from '../whole-file';
+import { answerSet } from './answer-set';
+import { endpointJudge, type JudgeForm, judgeReply } from './judge';
+import { openMemo } from './memo';
+import { readInstructions, readOutputs, writeRows } from './outputs';
+import { formatDatasets, formatMetrics } from './report';
+
+export interface OutputsArguments extends Drawing, EndpointFlags {
+  /** The baseline's answers, in the layout of alpaca_eval's `model_outputs.json`. */
+  readonly baseline: string;
+  /** Folder of the model; or the file of its answers. */
+  readonly model?: string;
+  readonly outputs?: string;
+  /** Instructions to answer; the baseline's where absent. */
+  readonly evalSet?: string;
+  /** What the model is called; default the last two parts of its folder. */
+  readonly generator?: string;
+  readonly seed: number;
+  readonly batchSize: number;
+  /** Base URL of an OpenAI-compatible server, and the model to ask there. */
+  readonly judge: string;
+  readonly judgeModel?: string;
+  readonly judgeForm: JudgeForm;
+  /** File of another prompt for the judge. */
+  readonly judgePrompt?: string;
+  /** Folder to write. */
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+/**
+ * Has a model's answers judged against a baseline's, and writes `model_outputs.json`, `annotations.json` and
+ * `metrics.json`. Answers and judgements are kept as they come, and the same command goes on with what is missing.
+ */
+export async function evalOutputs(given: OutputsArguments, terminal: Terminal): Promise<number> {
+  const baseline = await readOutputs(given.baseline);
+  const prompt = await promptOf(given);
+  await fromInput(() => mkdir(given.out, { recursive: true }));
+  return withStop(terminal, async (stop) => {
+    const model = await outputsOf(given, baseline, stop, terminal);
+    if (model === null) return stop.status();
+    await writeRows(join(given.out, 'model_outputs.json'), model);
+    const pairs = pairUp(baseline, model, given, terminal);
+    const { judge: url, judgeModel, timeout, retries } = given;
+    const endpoint = createEndpoint({
+      url,
+      model: judgeModel,
+      timeout: timeout * 1000,
+      retries,
+      signal: stop.signal,
+    });
+    const annotations = await judgeAll(pairs, { ...given, endpoint, prompt }, stop, terminal);
+    if (annotations === null) return stop.status() || 1;
+    await report(annotations, given, terminal);
+    return 0;
+  });
+}
+
+const promptOf = ({ judgePrompt: path }: OutputsArguments): Promise<readonly Message[]> =>
+  fromInput(async () => (path === undefined ? judgePrompt : parseJudgePrompt(await readFile(path, 'utf8'))));
+
+async function outputsOf(given: OutputsArguments, baseline: readonly ModelOutput[], stop: Stop, terminal: Terminal) {
+  const { model, outputs, evalSet, generator, out } = given;
+  if ((model === undefined) === (outputs === undefined)) {
+    throw new UserError('wanted one of --model DIR, to answer the set, and --outputs FILE of answers.');
+  }
+  if (outputs !== undefined) {
+    if (evalSet !== undefined)
+      throw new UserError('--eval-set is what a --model answers: it has no use with --outputs.');
+    const answers = await readOutputs(outputs);
+    return generator === undefined ? answers : answers.map((answer) => ({ ...answer, generator }));
+  }
+  const instructions = evalSet === undefined ? baseline : await readInstructions(evalSet);
+  const rows = instructions.map(({ instruction, dataset }) => ({ instruction, ...(dataset && { dataset }) }));
+  const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
+  const settings = { ...given, model: model!, generator: name, instructions: rows };
+  return answerSet({ ...settings, memo: join(out, 'answers.jsonl') }, stop, terminal);
+}
+
+function pairUp(
+  baseline: readonly ModelOutput[],
+  model: readonly ModelOutput[],
+  given: OutputsArguments,
+  { stderr }: Terminal,
+): OutputPair[] {
+  const pairs = pairOutputs(baseline, model);
+  const path = given.outputs ?? given.evalSet ?? basename(given.model ?? '');
+  if (pairs.length === 0) {
+    throw new UserError(
+      `${given.baseline}: found none of the instructions of ${path}, wanted answers to the same ones.`,
+    );
+  }
+  if (pairs.length < Math.max(baseline.length, model.length)) {
+    stderr.write(
+      `${pairs.length} instructions have both answers; left out: ${baseline.length - pairs.length} of the baseline’s ` +
+        `${baseline.length} and ${model.length - pairs.length} of the model’s ${model.length}.\n`,
+    );
+  }
+  return pairs;
+}
+
+/** So many failures with no success between them are taken for the end: the judge is gone. */
+const GIVE_UP = 10;
+
+interface Judging extends Pick<OutputsArguments, 'judgeForm' | 'out' | 'concurrency'> {
+  readonly endpoint: Endpoint;
+  readonly prompt: readonly Message[];
+}
+
+/** All annotations, or null where some are missing, which is said. */
+async function judgeAll(
+  pairs: readonly OutputPair[],
+  { endpoint, prompt, judgeForm: form, out, concurrency }: Judging,
+  stop: Stop,
+  terminal: Terminal,
+): Promise<Annotation[] | null> {
+  const memo = await openMemo(join(out, 'judgements.jsonl'), judgeReply);
+  const failures: Error[] = [];
+  let inARow = 0;
+  const signal = {
+    get aborted() {
+      return stop.signal.aborted || inARow >= GIVE_UP;
+    },
+  };
+  const onError = (error: unknown) => {
+    if (!(error instanceof Error) || !isUserError(error)) throw error;
+    failures.push(error);
+    inARow += 1;
+  };
+  try {
+    const judge = await endpointJudge({ endpoint, form, prompt, memo });
+    const annotator = await endpoint.model();
+    const annotations = await withProgress(terminal, { label: 'judge', total: pairs.length }, (shown) => {
+      const onProgress = (done: number) => {
+        inARow = 0;
+        shown.update(done, failures.length > 0 ? `${failures.length} failed` : undefined);
+      };
+      return judgeOutputs({ pairs, judge, annotator, concurrency, signal, onError, onProgress });
+    });
+    if (annotations.length === pairs.length) return annotations;
+    if (failures[0] !== undefined) terminal.stderr.write(`${failures[0].message}\n`);
+    terminal.stderr.write(
+      `${pairs.length - annotations.length} of ${pairs.length} pairs are not judged yet. What was asked is kept; the same ` +
+        'command goes on with the rest.\n',
+    );
+    return null;
+  } finally {
+    await memo.close();
+  }
+}
+
+async function report(annotations: readonly Annotation[], { out, json }: OutputsArguments, terminal: Terminal) {
+  const metrics = alpacaMetrics(annotations);
+  const datasets = metricsByDataset(annotations);
+  await writeRows(join(out, 'annotations.json'), annotations);
+  await writeWholeFile(join(out, 'metrics.json'), (append) =>
+    append(`${JSON.stringify({ ...metrics, datasets }, null, 2)}\n`),
+  );
+  const { generator_1, generator_2, annotator } = annotations[0]!;
+  const silent = annotations.filter(({ preference }) => preference === null).length;
+  if (silent > 0) terminal.stderr.write(`${silent} pairs are left out: the judge named neither answer.\n`);
+  const table = () =>
+    `${generator_2} against ${generator_1}, judged by ${annotator} in both orders\n\n` +
+    `${formatMetrics(metrics)}\n\n${formatDatasets(datasets)}\n\nWritten to ${out}`;
+  terminal.stdout.write(`${json ? JSON.stringify(metrics, null, 2) : table()}\n`);
+}

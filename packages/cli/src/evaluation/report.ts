@@ -1,0 +1,44 @@
+import type { AlpacaMetrics, DatasetMetrics } from '@wpo/data';
+import { table } from '../table';
+
+/** Rates as a few lines of text. */
+export function formatMetrics(metrics: AlpacaMetrics): string {
+  const { n_wins, n_wins_base, n_draws, n_total } = metrics;
+  return rows([
+    [
+      'win rate',
+      `${percent(metrics.win_rate)} ± ${percent(metrics.standard_error)}  (mean preference, standard error)`,
+    ],
+    [
+      'discrete',
+      `${percent(metrics.discrete_win_rate)}  (${n_wins} won, ${n_wins_base} lost, ${n_draws} drawn of ${n_total})`,
+    ],
+    ['length-controlled', `${percent(metrics.length_controlled_winrate)}  (${LENGTH_CONTROLLED})`],
+    ['average length', `${Number.isNaN(metrics.avg_length) ? '–' : metrics.avg_length} characters`],
+  ]);
+}
+
+const LENGTH_CONTROLLED =
+  'alpaca_eval’s length_controlled_minimal; the leaderboard’s also has how hard each instruction is';
+
+/** Rates by data set, as a table. */
+export function formatDatasets(sets: readonly DatasetMetrics[]): string {
+  const head = ['data set', 'answers', 'win rate', 'error', 'discrete', 'length'];
+  const body = sets.map((set) => [
+    set.dataset || '(none)',
+    String(set.n_total),
+    percent(set.win_rate),
+    percent(set.standard_error),
+    percent(set.discrete_win_rate),
+    String(set.avg_length),
+  ]);
+  return table([head, ...body]);
+}
+
+/** Names and values, the values below each other. */
+export function rows(pairs: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length));
+  return pairs.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n');
+}
+
+const percent = (value: number) => (Number.isNaN(value) ? '–' : `${value.toFixed(2)} %`);

@@ -1,0 +1,105 @@
+import '@wpo/tensorflow';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { type Fault, hubServer } from '../../data/test/node/hub-server';
+import type { WeighedPair } from '../src/index';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { modelFolder, pairsFile, temporaryFolder } from './golden';
+
+const modelFiles = Object.fromEntries(
+  readdirSync(modelFolder)
+    .filter((name) => name !== 'policy.safetensors' && name !== 'expected.json')
+    .map((name) => [name, readFileSync(join(modelFolder, name))]),
+);
+const pairs = readFileSync(pairsFile);
+const TOKEN = 'hf_topSecret123';
+
+let server: Awaited<ReturnType<typeof hubServer>>;
+
+beforeAll(async () => {
+  server = await hubServer({
+    'org/model': { files: modelFiles, lfs: ['model.safetensors'], token: TOKEN },
+    'datasets/org/pairs': { files: { 'data/train_prefs.jsonl': pairs, 'data/test_prefs.jsonl': pairs } },
+  });
+});
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await server.close();
+});
+beforeEach(() => {
+  vi.stubEnv('HF_ENDPOINT', server.url);
+  vi.stubEnv('HF_HOME', temporaryFolder());
+  vi.stubEnv('HF_TOKEN', TOKEN);
+  for (const name of ['HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_HUB_OFFLINE']) vi.stubEnv(name, undefined);
+  server.faults.length = 0;
+});
+
+async function run(...args: string[]) {
+  const terminal = capture();
+  const status = await main(args, terminal);
+  return { status, out: terminal.out(), err: terminal.err() };
+}
+
+async function weigh(...args: string[]): Promise<WeighedPair[]> {
+  const out = join(temporaryFolder(), 'weights.jsonl');
+  const { status, err } = await run('weigh', '--out', out, ...args);
+  expect(status, err).toBe(0);
+  return readFileSync(out, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as WeighedPair);
+}
+
+test('a model and pairs of the hub weigh what the same files on disk do', async () => {
+  const local = await weigh('--model', modelFolder, '--pairs', pairsFile);
+  expect(await weigh('--model', 'org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
+  vi.stubEnv('HF_HUB_OFFLINE', '1');
+  expect(await weigh('--model', 'hf://org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
+});
+
+test('columns of a Parquet file are named by flags', async () => {
+  const folder = temporaryFolder();
+  const rows = [
+    { q: 'Why?', good: 'Because.', bad: 'No.' },
+    { q: 'When?', good: 'Now.', bad: 'Never, or in a while.' },
+  ];
+  const columnData = (['q', 'good', 'bad'] as const).map((name) => ({ name, data: rows.map((row) => row[name]) }));
+  writeFileSync(join(folder, 'pairs.parquet'), new Uint8Array(parquetWriteBuffer({ columnData })));
+  const lines = rows.map(({ q, good, bad }) => JSON.stringify({ prompt: q, chosen: good, rejected: bad }));
+  writeFileSync(join(folder, 'same.jsonl'), lines.join('\n'));
+  const mapped = await weigh(
+    ...['--model', modelFolder, '--pairs', join(folder, '*.parquet')],
+    ...['--columns', 'prompt=q', '--columns', 'chosen=good', '--columns', 'rejected=bad'],
+  );
+  expect(mapped).toEqual(await weigh('--model', modelFolder, '--pairs', join(folder, 'same.jsonl')));
+});
+
+test('a run names model and pairs, keeps the names in its config, and trains on the cache’s files', async () => {
+  const folder = temporaryFolder();
+  const config = join(folder, 'run.yaml');
+  writeFileSync(
+    config,
+    'model_name_or_path: org/model\ntrain_file: org/pairs\neval_file: org/pairs\noutput_dir: run\nmax_steps: 1\n',
+  );
+  server.faults.push({ on: /-\/model.safetensors/, cutAfter: 1000 } satisfies Fault);
+  const { status, out, err } = await run('train', config);
+  expect(status, err).toBe(0);
+  expect(out).toContain('Training on 16 pairs, 16 held out');
+  expect(readFileSync(join(folder, 'run/config.yaml'), 'utf8')).toContain('model_name_or_path: hf://org/model\n');
+  expect(server.requests.some(({ url }) => url.includes('test_prefs'))).toBe(true);
+  expect(readdirSync(join(folder, 'run/model'))).toContain('model.safetensors');
+  expect(out + err).not.toContain(TOKEN);
+});
+
+test('what cannot be had is told in one message, without a stack and without the token', async () => {
+  vi.stubEnv('HF_TOKEN', `${TOKEN}4`);
+  const { status, err } = await run('generate', '--model', 'org/model', '--prompt', 'Hello');
+  expect(status).toBe(1);
+  expect(err).toBe(
+    'hf://org/model: the hub answered 401: there is no such model, or it is private; nor is there a local path of that ' +
+      'name. HF_TOKEN was sent: check that it may read it.\n',
+  );
+});

@@ -1,0 +1,420 @@
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type DownloadProgress, modelFolder, readRows } from '../../src/node';
+import { collect, fixture } from '../fixtures';
+import { COMMIT, gitId, hubServer, sha256 } from './hub-server';
+
+const row = (name: string) => `{"prompt": "q", "chosen": "${name}", "rejected": "r"}\n`;
+const lines = (name: string, count: number) => Buffer.from(row(name).repeat(count));
+const TOKEN = 'hf_topSecret123';
+const weights = Buffer.alloc(300_000, 'weights');
+const parquet = readFileSync(fixture('sources/snappy.parquet'));
+
+const repositories = {
+  'datasets/org/pairs': {
+    files: {
+      'README.md': Buffer.from('# Pairs'),
+      'data/train_prefs-00000-of-00002.jsonl': lines('a', 3),
+      'data/train_prefs-00001-of-00002.jsonl': lines('b', 4000),
+      'data/test_prefs-00000-of-00001.jsonl': lines('t', 2),
+    },
+    lfs: ['data/train_prefs-00001-of-00002.jsonl'],
+  },
+  'datasets/org/parquet': { files: { 'train.parquet': parquet }, lfs: ['train.parquet'] },
+  'datasets/org/private': { files: { 'train.jsonl': lines('p', 2) }, lfs: ['train.jsonl'], token: TOKEN },
+  'datasets/org/gated': { files: { 'train.jsonl': lines('g', 1) }, gated: true },
+  'datasets/org/evil': { files: { '../../escaped.jsonl': lines('e', 1) } },
+  'org/model': {
+    files: {
+      'config.json': Buffer.from('{}'),
+      'model-00001-of-00001.safetensors': weights,
+      'pytorch_model.bin': Buffer.alloc(10),
+      'original/model.safetensors': Buffer.alloc(10),
+    },
+    lfs: ['model-00001-of-00001.safetensors', 'pytorch_model.bin'],
+  },
+  'org/nothing': { files: { 'README.md': Buffer.from('#') } },
+};
+
+let server: Awaited<ReturnType<typeof hubServer>>;
+let home: string;
+
+beforeAll(async () => {
+  server = await hubServer(repositories);
+});
+afterAll(() => server.close());
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'wpo-hub-'));
+  vi.stubEnv('HF_ENDPOINT', `${server.url}/`);
+  vi.stubEnv('HF_HOME', home);
+  for (const name of ['HF_TOKEN', 'HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_HUB_OFFLINE'])
+    vi.stubEnv(name, undefined);
+  server.requests.length = 0;
+  server.faults.length = 0;
+  server.moveTo(COMMIT);
+});
+afterEach(() => {
+  rmSync(home, { recursive: true });
+  vi.unstubAllEnvs();
+});
+
+const quick = { retryDelay: 1 };
+const chosenIn = async (name: string, options: { split?: string; onDownload?: (p: DownloadProgress) => void } = {}) =>
+  (await collect(readRows(name, { ...quick, ...options }))).map(({ chosen }) => chosen);
+const failure = (name: string) =>
+  chosenIn(name).then(
+    () => expect.unreachable(),
+    (error: Error) => error,
+  );
+const folderOf = (repo: string) =>
+  join(home, 'hub', repo.startsWith('datasets/') ? repo.replaceAll('/', '--') : `models--${repo.replace('/', '--')}`);
+const blobs = (repo: string) => readdirSync(join(folderOf(repo), 'blobs')).sort();
+const asked = (pattern: RegExp) => server.requests.filter(({ url }) => pattern.test(url));
+
+describe('a data set by name', () => {
+  it('is read from the files of one split, all pages of the listing seen', async () => {
+    const chosen = await chosenIn('hf://datasets/org/pairs');
+    expect(chosen).toHaveLength(4003);
+    expect(chosen.slice(0, 4)).toEqual(['a', 'a', 'a', 'b']);
+    expect(await chosenIn('hf://datasets/org/pairs', { split: 'test_prefs' })).toEqual(['t', 't']);
+    expect(asked(/README/)).toEqual([]);
+  });
+
+  it('may be a bare name, a file, a folder, a glob, a revision', async () => {
+    expect(await chosenIn('org/pairs', { split: 'test_prefs' })).toHaveLength(2);
+    expect(await chosenIn('hf://datasets/org/pairs/data/test_prefs-00000-of-00001.jsonl')).toHaveLength(2);
+    expect(await chosenIn('hf://datasets/org/pairs@v1/data')).toHaveLength(4003);
+    expect(await chosenIn('hf://datasets/org/pairs@refs/pr/1/**/t*-00000-*')).toEqual(['t', 't', 'a', 'a', 'a']);
+    expect(await chosenIn(`hf://datasets/org/pairs@${COMMIT}/data/*prefs-00000-*`)).toHaveLength(5);
+    expect(await chosenIn('hf://datasets/org/parquet')).toHaveLength(40);
+  });
+
+  it('names its rows by where they lie on the hub', async () => {
+    const [first] = await collect(readRows('org/pairs', { ...quick, split: 'test_prefs' }));
+    expect(first?.id).toBe('hf://datasets/org/pairs/data/test_prefs-00000-of-00001.jsonl:1');
+  });
+
+  it('gives way to a local path of that name', async () => {
+    mkdirSync(join(home, 'org/pairs'), { recursive: true });
+    writeFileSync(join(home, 'org/pairs/train.jsonl'), row('here'));
+    const before = process.cwd();
+    process.chdir(home);
+    try {
+      expect(await chosenIn('org/pairs')).toEqual(['here']);
+    } finally {
+      process.chdir(before);
+    }
+    expect(server.requests).toEqual([]);
+  });
+
+  it.each([
+    ['hf://org/model', 'hf://org/model: wanted the name of a data set, hf://datasets/org/name[@revision][/path].'],
+    ['hf://datasets/pairs', 'wanted the name of a data set'],
+    ['hf://datasets/org/pairs/../x', 'wanted the name of a data set'],
+    ['hf://datasets/org/pairs@v9', 'the hub answered 404: the data set has no revision "v9".'],
+    ['hf://datasets/org/pairs/x.jsonl', 'found nothing in the data set that is, or matches, x.jsonl.'],
+    ['hf://datasets/org/evil', 'gave an answer that is not the hub’s (a file "../../escaped.jsonl" without a path'],
+    ['hf://datasets/org/gated', `access has to be granted: accept the terms at `],
+    [
+      'some/where',
+      'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private; nor is there a local path of that name. No HF_TOKEN is set.',
+    ],
+    ['some/where.jsonl', 'some/where.jsonl: found no such file'],
+  ])('is told why it cannot be had: %s', async (name, why) => {
+    await expect(chosenIn(name)).rejects.toThrow(why);
+  });
+});
+
+describe('the cache', () => {
+  it('is laid out as Python’s, one blob a content, named by its checksum', async () => {
+    await chosenIn('hf://datasets/org/pairs');
+    const [small, large] = ['data/train_prefs-00000-of-00002.jsonl', 'data/train_prefs-00001-of-00002.jsonl'] as const;
+    const files = repositories['datasets/org/pairs'].files;
+    expect(blobs('datasets/org/pairs')).toEqual([gitId(files[small]), sha256(files[large])].sort());
+    const folder = folderOf('datasets/org/pairs');
+    expect(readFileSync(join(folder, 'refs/main'), 'utf8')).toBe(COMMIT);
+    expect(JSON.parse(readFileSync(join(folder, 'trees', `${COMMIT}.json`), 'utf8'))).toMatchObject({
+      format_version: 1,
+      files: {
+        [small]: { size: files[small].length, blob_id: gitId(files[small]) },
+        [large]: { lfs_sha256: sha256(files[large]) },
+      },
+    });
+    expect(readlinkSync(join(folder, 'snapshots', COMMIT, large))).toBe(join('../../../blobs', sha256(files[large])));
+    expect(readFileSync(join(folder, 'snapshots', COMMIT, small))).toEqual(files[small]);
+  });
+
+  it('is asked before the hub: what is there is not fetched again', async () => {
+    await chosenIn('org/pairs');
+    server.requests.length = 0;
+    await chosenIn('org/pairs');
+    expect(server.requests.map(({ url }) => url.split('?')[0])).toEqual(['/api/datasets/org/pairs/revision/main']);
+    server.requests.length = 0;
+    await chosenIn(`hf://datasets/org/pairs@${COMMIT}`);
+    expect(server.requests).toEqual([]);
+  });
+
+  it('shares what two commits have in common', async () => {
+    await chosenIn('org/pairs');
+    server.moveTo('f'.repeat(40));
+    await chosenIn('org/pairs');
+    expect(asked(/00001-of-00002/).filter(({ host }) => host === 'cdn')).toHaveLength(1);
+    expect(readdirSync(join(folderOf('datasets/org/pairs'), 'snapshots'))).toHaveLength(2);
+  });
+
+  it('lies where HF_HUB_CACHE says', async () => {
+    vi.stubEnv('HF_HUB_CACHE', join(home, 'elsewhere'));
+    await chosenIn('org/parquet');
+    expect(readdirSync(join(home, 'elsewhere'))).toEqual(['datasets--org--parquet']);
+  });
+
+  it('is not trusted with a blob of another length', async () => {
+    await chosenIn('org/parquet');
+    const blob = join(folderOf('datasets/org/parquet'), 'blobs', sha256(parquet));
+    writeFileSync(blob, parquet.subarray(0, 100));
+    expect(await chosenIn('org/parquet')).toHaveLength(40);
+  });
+});
+
+describe('HF_HUB_OFFLINE', () => {
+  it('takes what the cache holds and asks nobody', async () => {
+    await chosenIn('org/pairs');
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    server.requests.length = 0;
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+    expect(server.requests).toEqual([]);
+  });
+
+  it('reads what Python left there', async () => {
+    const folder = folderOf('datasets/org/python');
+    mkdirSync(join(folder, 'snapshots', COMMIT, 'data'), { recursive: true });
+    mkdirSync(join(folder, 'blobs'));
+    mkdirSync(join(folder, 'refs'));
+    writeFileSync(join(folder, 'refs/main'), COMMIT);
+    writeFileSync(join(folder, 'blobs/abc'), row('python'));
+    symlinkSync('../../../blobs/abc', join(folder, 'snapshots', COMMIT, 'data/train.jsonl'));
+    vi.stubEnv('HF_HUB_OFFLINE', 'TRUE');
+    expect(await chosenIn('org/python')).toEqual(['python']);
+  });
+
+  it('says what is not there, a part of what is asked for included', async () => {
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    const mend = 'Fetch it once with HF_HUB_OFFLINE unset.';
+    await expect(chosenIn('org/pairs')).rejects.toThrow(
+      `HF_HUB_OFFLINE is set, and the cache does not hold it. ${mend}`,
+    );
+    vi.stubEnv('HF_HUB_OFFLINE', '0');
+    await chosenIn('org/pairs', { split: 'test_prefs' });
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    await expect(chosenIn('org/pairs')).rejects.toThrow(
+      'the cache does not hold data/train_prefs-00000-of-00002.jsonl',
+    );
+  });
+});
+
+describe('a download', () => {
+  const large = /-\/data\/train_prefs-00001/;
+  const content = repositories['datasets/org/pairs'].files['data/train_prefs-00001-of-00002.jsonl'];
+  const partial = () => join(folderOf('datasets/org/pairs'), 'blobs', `${sha256(content)}.incomplete`);
+
+  /** A cut after `bytes`, some of which have been written here by then. */
+  const cutOnceSome = (bytes: number) => {
+    let onDownload: (progress: DownloadProgress) => void = () => {};
+    const cutWhen = new Promise<void>((resolve) => {
+      onDownload = ({ file, done }) => file.includes('00001-of') && done > 0 && resolve();
+    });
+    return { fault: { on: large, cutAfter: bytes, cutWhen }, onDownload };
+  };
+
+  it('goes on where the connection was cut', async () => {
+    const { fault, onDownload } = cutOnceSome(70_000);
+    server.faults.push(fault, { on: large, cutAfter: 0 });
+    expect(await chosenIn('org/pairs', { onDownload })).toHaveLength(4003);
+    const ranges = asked(large).map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range!)?.[1]));
+    expect(ranges).toEqual([0, ranges[1], ranges[1]]);
+    expect(ranges[1]).toBeGreaterThan(0);
+    expect(blobs('datasets/org/pairs')).toHaveLength(2);
+  });
+
+  it('goes on in a later process with what an earlier one left', async () => {
+    const { fault, onDownload } = cutOnceSome(70_000);
+    server.faults.push(fault, { on: large, times: 9, status: 404 });
+    await expect(chosenIn('org/pairs', { onDownload })).rejects.toThrow('the hub answered 404');
+    const left = readFileSync(partial());
+    expect(left.length).toBeGreaterThan(0);
+    server.faults.length = 0;
+    server.requests.length = 0;
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+    expect(asked(large).map(({ range }) => range)).toEqual([`bytes=${left.length}-`]);
+  });
+
+  it('goes on with what a killed process left, its lock included', async () => {
+    const blob = partial().replace('.incomplete', '');
+    mkdirSync(`${blob}.lock`, { recursive: true });
+    const minuteAgo = Date.now() / 1000 - 60;
+    utimesSync(`${blob}.lock`, minuteAgo, minuteAgo);
+    writeFileSync(partial(), content.subarray(0, 1234));
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+    expect(asked(large).map(({ range }) => range)).toEqual(['bytes=1234-']);
+    expect(readdirSync(join(blob, '..'))).toHaveLength(2);
+  });
+
+  it('begins again where the server sends the whole file', async () => {
+    server.faults.push({ on: large, cutAfter: 70_000 }, { on: large, ignoreRange: true });
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+  });
+
+  it('gives up where no byte more comes', async () => {
+    server.faults.push({ on: large, cutAfter: 0, times: 99 });
+    await expect(chosenIn('org/pairs')).rejects.toThrow(
+      `data/train_prefs-00001-of-00002.jsonl: the download broke off at byte 0 of ${content.length} (`,
+    );
+  });
+
+  it('with a wrong checksum is made once more, and never becomes a blob', async () => {
+    server.faults.push({ on: large, corrupt: true });
+    expect(await chosenIn('org/pairs')).toHaveLength(4003);
+    rmSync(home, { recursive: true });
+    server.faults.push({ on: large, corrupt: true, times: 2 });
+    await expect(chosenIn('org/pairs')).rejects.toThrow(
+      `data/train_prefs-00001-of-00002.jsonl: found bytes whose checksum is wrong, twice, wanted ${sha256(content)}.`,
+    );
+    expect(blobs('datasets/org/pairs')).not.toContain(sha256(content));
+  });
+
+  it('holds small files to git’s own checksum', async () => {
+    server.faults.push({ on: /resolve.*train_prefs-00000/, corrupt: true, times: 2 });
+    await expect(chosenIn('org/pairs')).rejects.toThrow('found bytes whose checksum is wrong');
+  });
+
+  it('of one blob is made once by all who want it', async () => {
+    const all = await Promise.all([1, 2, 3].map(() => chosenIn('org/parquet')));
+    expect(all.map(({ length }) => length)).toEqual([40, 40, 40]);
+    expect(server.requests.filter(({ host }) => host === 'cdn')).toHaveLength(1);
+  });
+
+  it('ends with the others where one of them cannot be had', async () => {
+    server.faults.push(
+      { on: large, cutAfter: 1000, cutWhen: new Promise(() => {}) }, // hangs
+      { on: /resolve.*train_prefs-00000/, status: 404 },
+    );
+    await expect(chosenIn('org/pairs')).rejects.toThrow('the hub answered 404');
+    expect(readdirSync(join(partial(), '..')).filter((name) => name.endsWith('.lock'))).toEqual([]);
+  });
+
+  it('tells how far it is', async () => {
+    const seen: DownloadProgress[] = [];
+    await chosenIn('org/pairs', { onDownload: (progress) => seen.push(progress) });
+    const total = 4003 * row('a').length;
+    expect(seen.at(-1)).toMatchObject({ done: total, total });
+    expect(seen.map(({ done }) => done)).toEqual(seen.map(({ done }) => done).sort((a, b) => a - b));
+  });
+});
+
+describe('a busy hub', () => {
+  it('is asked again after 429, 5xx and a cut connection', async () => {
+    server.faults.push(
+      { on: /revision/, status: 429, headers: { 'retry-after': '0' } },
+      { on: /revision/, status: 503 },
+      { on: /tree/, status: 500 },
+      { on: /tree/, cutAfter: 10 },
+      { on: /-\/train/, status: 502 },
+    );
+    expect(await chosenIn('org/parquet')).toHaveLength(40);
+  });
+
+  it.each([
+    [429, 'too many requests, after 5 attempts'],
+    [500, 'a fault of its own, after 5 attempts'],
+  ])('is told of after five answers of %d', async (status, why) => {
+    server.faults.push({ on: /revision/, status, times: 99 });
+    await expect(chosenIn('org/parquet')).rejects.toThrow(`the hub answered ${status}: ${why}`);
+    expect(server.requests).toHaveLength(5);
+  });
+
+  it('that is none is told as such', async () => {
+    server.faults.push({ on: /revision/, status: 200, body: '<html>Welcome to the hotel' });
+    await expect(chosenIn('org/parquet')).rejects.toThrow('gave an answer that is not the hub’s (');
+    const gone = await hubServer({});
+    await gone.close();
+    vi.stubEnv('HF_ENDPOINT', gone.url);
+    await expect(chosenIn('org/parquet')).rejects.toThrow(
+      `${gone.url} could not be reached (ECONNREFUSED) in 5 attempts. HF_HUB_OFFLINE=1 takes what the cache holds.`,
+    );
+    vi.stubEnv('HF_ENDPOINT', 'http://user:word@127.0.0.1:1');
+    expect((await failure('org/parquet')).message).not.toContain('word@');
+  });
+});
+
+describe('HF_TOKEN', () => {
+  it('opens what is private, and goes to no other host', async () => {
+    vi.stubEnv('HF_TOKEN', `${TOKEN}\n`);
+    expect(await chosenIn('org/private')).toHaveLength(2);
+    const [hub, cdn] = [
+      server.requests.filter(({ host }) => host === 'hub'),
+      server.requests.filter(({ host }) => host === 'cdn'),
+    ];
+    expect(hub.map(({ authorization }) => authorization)).toEqual(hub.map(() => `Bearer ${TOKEN}`));
+    expect(cdn.map(({ authorization }) => authorization)).toEqual([undefined]);
+  });
+
+  it('stays secret, whatever goes wrong', async () => {
+    vi.stubEnv('HF_TOKEN', TOKEN);
+    const errors = [await failure('org/none'), await failure('org/gated'), await failure('hf://datasets/org/pairs@v9')];
+    server.faults.push({ on: /revision/, status: 500, times: 99, body: TOKEN });
+    errors.push(await failure('org/private'));
+    server.faults.length = 0;
+    server.faults.push({ on: /-\/train/, status: 404, times: 99 });
+    errors.push(await failure('org/private'));
+    vi.stubEnv('HF_TOKEN', 'another');
+    errors.push(await failure('org/private'));
+    expect(errors.at(-1)?.message).toContain('HF_TOKEN was sent: check that it may read it.');
+    vi.stubEnv('HF_TOKEN', `${TOKEN}\nmore`);
+    errors.push(await failure('org/private'));
+    for (const error of errors) {
+      for (let shown: unknown = error; shown instanceof Error; shown = shown.cause) {
+        const told = `${shown.message} ${shown.stack} ${JSON.stringify(shown)}`;
+        expect(told).not.toContain(TOKEN);
+        expect(told).not.toContain('signed-secret');
+      }
+    }
+  });
+});
+
+describe('modelFolder', () => {
+  it('fetches weights, configs and tokenizer, and nothing else', async () => {
+    const folder = await modelFolder('org/model', quick);
+    expect(folder).toBe(join(folderOf('org/model'), 'snapshots', COMMIT));
+    expect(readdirSync(folder).sort()).toEqual(['config.json', 'model-00001-of-00001.safetensors']);
+    expect(readFileSync(join(folder, 'model-00001-of-00001.safetensors'))).toEqual(weights);
+    expect(await modelFolder(`hf://org/model@${COMMIT}`, quick)).toBe(folder);
+  });
+
+  it('leaves a path as it is', async () => {
+    expect(await modelFolder('models/a/b')).toBe('models/a/b');
+    expect(await modelFolder('/models/gemma')).toBe('/models/gemma');
+    expect(await modelFolder('./models')).toBe('./models');
+    expect(await modelFolder('packages/data')).toBe('packages/data'); // it is here
+    expect(server.requests).toEqual([]);
+  });
+
+  it('says why there is none', async () => {
+    await expect(modelFolder('org/none', quick)).rejects.toThrow(
+      'hf://org/none: the hub answered 401: there is no such model',
+    );
+    await expect(modelFolder('org/nothing', quick)).rejects.toThrow('found no .safetensors file there');
+    await expect(modelFolder('hf://datasets/org/pairs')).rejects.toThrow('wanted the name of a model, hf://org/name.');
+  });
+});

@@ -1,0 +1,259 @@
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { fc, it as itProperty } from '@fast-check/vitest';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, describe, expect, it } from 'vitest';
+import xxhash from 'xxhash-wasm';
+import type { PreferenceRow } from '../../src/index';
+import { readRecords, readRows } from '../../src/node';
+import { unpacked } from '../../src/node/unpack';
+import { collect, fixture } from '../fixtures';
+
+const dir = mkdtempSync(join(tmpdir(), 'wpo-sources-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const source = (name: string) => fixture(`sources/${name}`);
+const write = (name: string, content: string | Uint8Array) => {
+  const path = join(dir, name);
+  mkdirSync(join(path, '..'), { recursive: true });
+  writeFileSync(path, content);
+  return path;
+};
+
+/** What a row says, without where it lay. */
+const contentOf = ({ at: _, id, ...row }: PreferenceRow) => ({ ...row, ...(id.includes(':') ? {} : { id }) });
+const contentsIn = async (path: string) => (await collect(readRows(path))).map(contentOf);
+
+const parquetKinds = ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4', 'plain-v2'];
+const zstdKinds = ['rows.jsonl.zst', 'fast.zst', 'strong.zst', 'frames.zst', 'pyarrow.zst'];
+
+describe('files by pyarrow and zstd', () => {
+  it.each(parquetKinds)('reads Parquet, %s, as the JSONL of the same rows', async (kind) => {
+    const rows = await collect(readRows(source(`${kind}.parquet`)));
+    expect(rows.map(contentOf)).toEqual(await contentsIn(source('rows.jsonl')));
+    expect(rows.map(({ at }) => at.line)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+    expect(rows[3]!.id).toBe(`${source(`${kind}.parquet`)}:4`);
+  });
+
+  it('gives values as JSON has them: null lists, whole numbers', async () => {
+    const values = (await collect(readRecords(source('snappy.parquet')))).map(({ value }) => value);
+    expect(values).toEqual((await collect(readRecords(source('rows.jsonl')))).map(({ value }) => value));
+  });
+
+  it('reads a Parquet file without rows as none', async () => {
+    expect(await collect(readRows(source('empty.parquet')))).toEqual([]);
+  });
+
+  it.each(zstdKinds)('unpacks %s', async (kind) => {
+    expect(await contentsIn(source(kind))).toEqual(await contentsIn(source('rows.jsonl')));
+  });
+
+  it('unpacks blocks that reach back into those before', async () => {
+    const path = source('blocks.zst');
+    const found = createHash('sha256').update(Buffer.concat(await collect(unpacked(path, path, 'zstd'))));
+    const wanted = createHash('sha256').update(readFileSync(source('rows.jsonl'), 'utf8').repeat(40));
+    expect(found.digest('hex')).toBe(wanted.digest('hex'));
+  });
+});
+
+const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }).map((t) => `${t}x`);
+const answer = (reply: fc.Arbitrary<string>) => reply.map((content) => [{ role: 'assistant', content }]);
+const anyRow = fc.record({
+  id: fc.option(fc.integer({ min: 0, max: 2 ** 40 }).map((n) => `r${n}`)),
+  prompt: text,
+  chosen: answer(text),
+  rejected: answer(text),
+  weight: fc.option(fc.double({ min: 0, max: 10, noNaN: true }).map(Math.abs)),
+});
+
+describe('the same rows', () => {
+  itProperty.prop([fc.array(anyRow, { minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 5 })], { numRuns: 40 })(
+    'come out of every form of file',
+    async (rows, rowGroupSize) => {
+      const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+      const column = (name: keyof (typeof rows)[number], type: 'STRING' | 'JSON' | 'DOUBLE') => ({
+        name,
+        type,
+        data: rows.map((row) => row[name]),
+        nullable: true,
+      });
+      const columnData = [
+        column('id', 'STRING'),
+        column('prompt', 'STRING'),
+        column('chosen', 'JSON'),
+        column('rejected', 'JSON'),
+        column('weight', 'DOUBLE'),
+      ];
+      const files = [
+        write('same.jsonl', lines),
+        write('same.json', JSON.stringify(rows, null, 1)),
+        write('same.jsonl.gz', gzipSync(lines)),
+        write('same.json.gz', gzipSync(JSON.stringify(rows))),
+        write('same.jsonl.zst', await rawZstd(lines)),
+        write('same.parquet', new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize }))),
+      ];
+      const [first, ...others] = await Promise.all(files.map(contentsIn));
+      expect(first).toHaveLength(rows.length);
+      for (const other of others) expect(other).toEqual(first);
+    },
+  );
+});
+
+/** A zstd frame of stored blocks and its checksum, by RFC 8878. */
+async function rawZstd(content: string, blockSize = 100): Promise<Uint8Array> {
+  const bytes = Buffer.from(content);
+  const parts: Uint8Array[] = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0b0000_0100, 0b0101_0000])];
+  for (let at = 0; at < bytes.length || at === 0; at += blockSize) {
+    const block = bytes.subarray(at, at + blockSize);
+    const head = (block.length << 3) | (at + blockSize >= bytes.length ? 1 : 0);
+    parts.push(Uint8Array.of(head & 255, (head >> 8) & 255, head >> 16), block);
+  }
+  const checksum = Buffer.alloc(4);
+  checksum.writeUInt32LE(Number((await xxhash()).create64().update(bytes).digest() & 0xffffffffn));
+  return Buffer.concat([...parts, checksum]);
+}
+
+describe('files that are not whole', () => {
+  const packed = {
+    'cut.jsonl.gz': gzipSync(readFileSync(source('rows.jsonl'))),
+    'cut.jsonl.zst': readFileSync(source('rows.jsonl.zst')),
+    'cut.frames.jsonl.zst': readFileSync(source('frames.zst')),
+    'cut.parquet': readFileSync(source('snappy.parquet')),
+    'cut.json': Buffer.from(JSON.stringify([{ prompt: 'p', chosen: 'c', rejected: 'r' }])),
+  };
+
+  it.each(Object.entries(packed))('are told wherever %s is cut off, never read in part', async (name, whole) => {
+    const path = join(dir, name);
+    for (let length = 0; length < whole.length; length += 1 + Math.floor(whole.length / 97)) {
+      if (length > 0 && startsFrame(whole.subarray(length))) continue;
+      if (name === 'cut.json' && length === 0) continue; // an empty text holds no rows
+      writeFileSync(path, whole.subarray(0, length));
+      await expect(collect(readRows(path)), `${length} bytes`).rejects.toThrow(path);
+    }
+  });
+
+  /** Where what is left begins with a frame, what was cut off is whole too. */
+  const startsFrame = (rest: Buffer) => /^(\x28\xb5\x2f\xfd|Z\*M)/.test(rest.subarray(0, 4).toString('latin1'));
+
+  it.each(['cut.jsonl.gz', 'cut.jsonl.zst'] as const)('are told wherever a bit of %s is turned', async (name) => {
+    const whole = packed[name];
+    const path = join(dir, `turned-${name}`);
+    const wanted = await contentsIn(source('rows.jsonl'));
+    const start = name.endsWith('gz') ? 10 : 5; // behind gzip's header, whose fields are only for show
+    for (let at = start; at < whole.length; at += 1 + Math.floor(whole.length / 197)) {
+      const turned = Buffer.from(whole);
+      turned[at]! ^= 1 << (at % 8);
+      writeFileSync(path, turned);
+      const read = await contentsIn(path).catch((error: Error) => error);
+      if (read instanceof Error) expect(read.message, `byte ${at}`).toContain(path);
+      else expect(read, `byte ${at}`).toEqual(wanted); // e.g. a frame header's window, larger than it need be
+    }
+  });
+
+  it('never make the Parquet reader fail but by an error that names the file', async () => {
+    const whole = packed['cut.parquet'];
+    const path = join(dir, 'turned.parquet');
+    let told = 0;
+    for (let at = 0; at < whole.length; at += 1 + Math.floor(whole.length / 211)) {
+      const turned = Buffer.from(whole);
+      turned[at]! ^= 1 << (at % 8);
+      writeFileSync(path, turned);
+      const rows = await collect(readRows(path)).catch((error: Error) => error);
+      if (rows instanceof Error) expect(rows.message, `byte ${at}`).toContain('turned.parquet');
+      else expect(rows, `byte ${at}`).toHaveLength(40);
+      if (rows instanceof Error) told++;
+    }
+    expect(told).toBeGreaterThan(20);
+  });
+
+  it('say what is wrong, and the mend', async () => {
+    const cut = (name: string, content: Buffer) => write(name, content.subarray(0, content.length - 9));
+    const mend = 'The file is damaged or was cut off: get it again.';
+    await expect(contentsIn(cut('a.jsonl.gz', packed['cut.jsonl.gz']))).rejects.toThrow(
+      `unexpected end of file, wanted a file of rows: JSONL, JSON or Parquet. ${mend}`,
+    );
+    await expect(contentsIn(cut('a.jsonl.zst', packed['cut.jsonl.zst']))).rejects.toThrow(
+      `zstd data that was cut off, wanted a file of rows: JSONL, JSON or Parquet. ${mend}`,
+    );
+    await expect(contentsIn(cut('a.parquet', packed['cut.parquet']))).rejects.toThrow(
+      `its footer unreadable (parquet file invalid (footer != PAR1)), wanted a whole Parquet file. ${mend}`,
+    );
+    await expect(
+      contentsIn(write('b.jsonl.gz', Buffer.concat([packed['cut.jsonl.gz'], Buffer.alloc(64)]))),
+    ).rejects.toThrow('found bytes after the gzip data');
+    await expect(contentsIn(write('c.jsonl.gz', ''))).rejects.toThrow('c.jsonl.gz: found ');
+    const checked = Buffer.from(packed['cut.jsonl.zst']);
+    checked[checked.length - 1]! ^= 1;
+    await expect(contentsIn(write('d.jsonl.zst', checked))).rejects.toThrow('zstd data whose checksum is wrong');
+  });
+
+  it('name the row of a Parquet file that cannot be used, and go on where that is wanted', async () => {
+    const columnData = ['prompt', 'chosen', 'rejected'].map((name) => ({
+      name,
+      type: 'STRING' as const,
+      data: [`${name} 1`, name === 'chosen' ? '' : name, `${name} 3`],
+    }));
+    const path = write('bad.parquet', new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 2 })));
+    await expect(contentsIn(path)).rejects.toThrow(`${path}:2: "chosen": found an empty answer`);
+    const rows = await collect(readRows(path, { onBadRow: 'skip' }));
+    expect(rows.map(({ at }) => at.line)).toEqual([1, 3]);
+  });
+});
+
+describe('folders and globs', () => {
+  const row = (name: string) => `{"prompt": "q", "chosen": "${name}", "rejected": "r"}\n`;
+  const chosenIn = async (path: string, split?: string) =>
+    (await collect(readRows(path, split === undefined ? {} : { split }))).map(({ chosen }) => chosen);
+
+  it('are read file by file, sorted by name, folders below included', async () => {
+    for (const name of ['b.jsonl', 'a/z.jsonl', 'B.jsonl', 'c.jsonl.gz']) {
+      write(`plain/${name}`, name.endsWith('gz') ? gzipSync(row(name)) : row(name));
+    }
+    write('plain/README.md', 'no rows');
+    write('plain/.hidden.jsonl', 'no rows');
+    await expect(chosenIn(join(dir, 'plain'))).resolves.toEqual(['B.jsonl', 'a/z.jsonl', 'b.jsonl', 'c.jsonl.gz']);
+    await expect(chosenIn(join(dir, 'plain/*.jsonl'))).resolves.toEqual(['B.jsonl', 'b.jsonl']);
+    await expect(chosenIn(join(dir, 'plain/{b,c}.*'))).resolves.toEqual(['b.jsonl', 'c.jsonl.gz']);
+    await expect(chosenIn(join(dir, 'plain/**/z*'))).resolves.toEqual(['a/z.jsonl']);
+  });
+
+  it('name each row’s own file', async () => {
+    write('named/1.jsonl', row('x'));
+    write('named/2.jsonl', '{}');
+    await expect(chosenIn(join(dir, 'named'))).rejects.toThrow(`${join(dir, 'named/2.jsonl')}:1: found no columns`);
+    await expect(chosenIn(join(dir, 'named/[2].jsonl'))).rejects.toThrow(
+      `${join(dir, 'named/2.jsonl')}:1: found no columns`,
+    );
+  });
+
+  it('take a file whose name looks like a glob as the file', async () => {
+    await expect(chosenIn(write('odd[1].jsonl', row('x')))).resolves.toEqual(['x']);
+  });
+
+  it('give the split that is asked for, train else', async () => {
+    write('split/data/train-00000-of-00002.jsonl', row('t0'));
+    write('split/data/train-00001-of-00002.jsonl', row('t1'));
+    write('split/data/test-00000-of-00001.jsonl', row('e'));
+    await expect(chosenIn(join(dir, 'split'))).resolves.toEqual(['t0', 't1']);
+    await expect(chosenIn(join(dir, 'split'), 'test')).resolves.toEqual(['e']);
+    await expect(chosenIn(join(dir, 'split'), 'dev')).rejects.toThrow(
+      'split: found the splits test, train, wanted dev.',
+    );
+    rmSync(join(dir, 'split/data/train-00001-of-00002.jsonl'));
+    await expect(chosenIn(join(dir, 'split'))).rejects.toThrow('without all of its fellow parts');
+  });
+
+  it('say so where nothing is there, or two forms of the same', async () => {
+    mkdirSync(join(dir, 'none'));
+    await expect(chosenIn(join(dir, 'none'))).rejects.toThrow('none: found no JSONL, JSON or Parquet file there.');
+    await expect(chosenIn(join(dir, 'none/*.jsonl'))).rejects.toThrow(
+      'found no JSONL, JSON or Parquet file that it matches',
+    );
+    cpSync(source('rows.jsonl'), join(dir, 'two/train.jsonl'));
+    cpSync(source('snappy.parquet'), join(dir, 'two/train.parquet'));
+    await expect(chosenIn(join(dir, 'two'))).rejects.toThrow('found files of jsonl and parquet, wanted one kind');
+  });
+});
