@@ -2,6 +2,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { version } from '../package.json';
 import { isUserError } from './errors';
 import { evaluation } from './flags/eval';
+import { inspect } from './flags/inspect';
+import { pair } from './flags/pair';
 import { sample } from './flags/sample';
 import { score } from './flags/score';
 import { choice, collect, examples, number, whole } from './flags/values';
@@ -142,6 +144,8 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
 
   program.addCommand(sample(terminal, finish));
   program.addCommand(score(terminal, finish));
+  program.addCommand(pair(terminal, finish));
+  program.addCommand(inspect(terminal, finish));
   program.addCommand(evaluation(terminal, finish));
 
   program

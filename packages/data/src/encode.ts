@@ -123,13 +123,29 @@ export function truncatePair(pair: TokenLists, options: TruncateOptions = {}): T
  * @throws {Error} where the options cannot encode any row
  */
 export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedPair {
+  const { kept } = encodeLists(row, options);
+  return {
+    id: row.id,
+    prompt: Int32Array.from(kept.prompt),
+    chosen: Int32Array.from(kept.chosen),
+    rejected: Int32Array.from(kept.rejected),
+    ...(row.weight === undefined ? {} : { weight: row.weight }),
+  };
+}
+
+/** As `encodePair`, giving the row's ids before they are cut, too. */
+export function encodeLists(
+  row: PreferenceRow,
+  options: EncodeOptions,
+): { readonly whole: TokenLists; readonly kept: TokenLists } {
   checkLimits(options);
-  const pair = truncatePair(formatPair(row, options), options);
+  const whole = formatPair(row, options);
+  const kept = truncatePair(whole, options);
   for (const part of ['prompt', 'chosen', 'rejected'] as const) {
-    if (pair[part].length > 0) continue;
+    if (kept[part].length > 0) continue;
     throw new RowError(row.at, {
       field: part,
-      found: part === 'prompt' ? 'no tokens' : `no room after a prompt of ${pair.prompt.length} tokens or more`,
+      found: part === 'prompt' ? 'no tokens' : `no room after a prompt of ${kept.prompt.length} tokens or more`,
       wanted: 'at least one token of the prompt and of each answer',
       mend:
         part === 'prompt'
@@ -137,13 +153,7 @@ export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedP
           : 'Raise max_length, or use truncation "paper", which cuts the prompt first.',
     });
   }
-  return {
-    id: row.id,
-    prompt: Int32Array.from(pair.prompt),
-    chosen: Int32Array.from(pair.chosen),
-    rejected: Int32Array.from(pair.rejected),
-    ...(row.weight === undefined ? {} : { weight: row.weight }),
-  };
+  return { whole, kept };
 }
 
 /**

@@ -10,6 +10,7 @@ export {
   type Verdict,
 } from './compare-answers';
 export type { ConcurrencyOptions } from './concurrently';
+export { type Distribution, distribution } from './distribution';
 export {
   type Completion,
   type EncodedPair,
@@ -52,11 +53,39 @@ export {
 export { type LengthJudged, lengthControlledWinRate } from './evaluation/length-control';
 export { readAlpacaFrom } from './evaluation/read-alpaca';
 export { type Preference, type WinRate, winRate } from './evaluation/win-rate';
+export type { CutCounts } from './inspect/cuts';
+export { type Inspected, inspectPairs, PairInspector, type PairReport, type WorstKind } from './inspect/inspector';
+export { type Measured, measureTokens, measureWords } from './inspect/measure';
+export type { Repeats } from './inspect/repeats';
+export type { SourceReport } from './inspect/sources';
+export type { WorstRow } from './inspect/worst';
 export type { RowFormat } from './json-stream';
 export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './layouts';
 export {
+  type AnswerDrops,
+  AnswerPool,
+  type ChosenAnswers,
+  type PairOptions,
+  type PoolPairs,
+} from './pairing/answer-pool';
+export { type Candidate, type ChooseOptions, choosePair, type NoPair, type PairStrategy } from './pairing/choose-pair';
+export { evaluationText } from './pairing/evaluation-text';
+export { OverlapIndex } from './pairing/overlap';
+export {
+  type Overlaps,
+  type PairAnswersOptions,
+  type Pairing,
+  type PairSummary,
+  pairAnswers,
+  pairPool,
+  type SourceCounts,
+} from './pairing/pair-answers';
+export { pairRow } from './pairing/pair-row';
+export { parseScoredAnswer, type ScoredAnswer } from './pairing/scored-answer';
+export {
   type BadRows,
   type DataRecord,
+  keepGood,
   preferenceRows,
   type ReadOptions,
   type RecordOptions,

@@ -4,6 +4,8 @@ import { RowError } from './row-error';
 export interface RawRow {
   /** The line on which the row starts, counted from 1. */
   readonly line: number;
+  /** Where the row's bytes begin in the text: in the file, where it is not packed. */
+  readonly offset: number;
   /** The row's JSON; null where it is longer than the limit (the bytes are then not kept). */
   readonly bytes: Uint8Array | null;
   /** Length in bytes, over the limit or not. */
@@ -45,20 +47,22 @@ export async function* splitRows(
   try {
     const head = await readHead(source);
     refuseOtherKinds(head, options.file);
-    const text = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? head.subarray(3) : head;
+    const mark = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? 3 : 0;
+    const text = head.subarray(mark);
     const first = text.find((byte) => !isSpace(byte));
     const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
     const all = prepend(text, source);
-    if (format === 'json') yield* splitArray(all, options.file, options.maxRowBytes);
-    else yield* splitLines(all, options.maxRowBytes);
+    if (format === 'json') yield* splitArray(all, mark, options.file, options.maxRowBytes);
+    else yield* splitLines(all, mark, options.maxRowBytes);
   } finally {
     await source.return(); // closes the file where the reader stops early
   }
 }
 
-async function* splitLines(chunks: Chunks, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
+/** @param base where the first chunk begins */
+async function* splitLines(chunks: Chunks, base: number, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
   let line = 1;
-  let row = new Gather(line, maxRowBytes);
+  let row = new Gather(line, base, maxRowBytes);
   for await (const chunk of chunks) {
     let start = 0;
     for (;;) {
@@ -66,20 +70,27 @@ async function* splitLines(chunks: Chunks, maxRowBytes: number): AsyncGenerator<
       row.add(chunk.subarray(start, end < 0 ? chunk.length : end));
       if (end < 0) break;
       if (!row.blank) yield row.take();
-      row = new Gather(++line, maxRowBytes);
       start = end + 1;
+      row = new Gather(++line, base + start, maxRowBytes);
     }
+    base += chunk.length;
   }
   if (!row.blank) yield row.take();
 }
 
-async function* splitArray(chunks: Chunks, file: string, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
+/** @param base where the first chunk begins */
+async function* splitArray(
+  chunks: Chunks,
+  base: number,
+  file: string,
+  maxRowBytes: number,
+): AsyncGenerator<RawRow, void, undefined> {
   const broken = (line: number, found: string, mend: string): never => {
     throw new RowError({ file, line }, { found, wanted: 'a JSON array of rows', mend });
   };
   let line = 1;
   let state = 'before' as 'before' | 'first' | 'inside' | 'next' | 'after';
-  let row = new Gather(line, maxRowBytes);
+  let row = new Gather(line, base, maxRowBytes);
   let depth = 0; // brackets open inside the element
   let inText = false;
   let escaped = false;
@@ -121,7 +132,7 @@ async function* splitArray(chunks: Chunks, file: string, maxRowBytes: number): A
           'Remove the comma too many, or add the row.',
         );
       } else {
-        row = new Gather(line, maxRowBytes);
+        row = new Gather(line, base + i, maxRowBytes);
         start = i;
         state = 'inside';
         depth = byte === OPEN_LIST || byte === OPEN_OBJECT ? 1 : 0;
@@ -129,6 +140,7 @@ async function* splitArray(chunks: Chunks, file: string, maxRowBytes: number): A
       }
     }
     if (state === 'inside') row.add(chunk.subarray(start));
+    base += chunk.length;
   }
   if (state === 'inside') {
     broken(row.line, 'a row that the file ends inside', 'The file was cut off, or a quote or bracket is not closed.');
@@ -145,6 +157,7 @@ class Gather {
 
   constructor(
     readonly line: number,
+    private readonly offset: number,
     private readonly limit: number,
   ) {}
 
@@ -157,8 +170,8 @@ class Gather {
   }
 
   take(): RawRow {
-    const { line, length } = this;
-    return { line, length, bytes: length > this.limit ? null : join(this.parts, length) };
+    const { line, offset, length } = this;
+    return { line, offset, length, bytes: length > this.limit ? null : join(this.parts, length) };
   }
 }
 

@@ -1,4 +1,5 @@
 export { readAlpaca } from './node/alpaca';
+export { pairAnswerFiles } from './node/answer-files';
 export { type DataFile, type DataFileOptions, dataFiles } from './node/data-files';
 export { modelFolder } from './node/hub/model-folder';
 export { dataSetName, type HubName, hubNameText, modelName } from './node/hub/name';

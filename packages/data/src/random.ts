@@ -32,9 +32,10 @@ export function below(limit: number, next: () => number): number {
   }
 }
 
-const rotate = (x: number, by: number) => (x << by) | (x >>> (32 - by));
+export const rotate = (x: number, by: number) => (x << by) | (x >>> (32 - by));
 
-function finalise(h: number): number {
+/** MurmurHash3's 32-bit finaliser: each bit of `h` moves about half of the result's. */
+export function finalise(h: number): number {
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);
   h ^= h >>> 13;

@@ -52,10 +52,10 @@ export async function* readRecordsFrom(
   file: string,
   options: RecordOptions = {},
 ): AsyncGenerator<DataRecord, void, undefined> {
-  const { format = 'auto', maxRowBytes = 64 * 2 ** 20 } = options;
+  const { format = 'auto', maxRowBytes = MAX_ROW_BYTES } = options;
   for await (const raw of splitRows(chunks, { file, format, maxRowBytes })) {
     const at = { file, line: raw.line };
-    const record = keepGood(() => ({ value: parseJson(decode(raw, file, maxRowBytes), at), at }), options);
+    const record = keepGood(() => ({ value: parseJson(decodeRow(raw, file, maxRowBytes), at), at }), options);
     if (record !== undefined) yield record;
   }
 }
@@ -86,9 +86,16 @@ export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRo
   }
 }
 
+export const MAX_ROW_BYTES = 64 * 2 ** 20;
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function decode({ bytes, length, line }: RawRow, file: string, maxRowBytes: number): string {
+/**
+ * The text of a row's bytes.
+ *
+ * @throws {RowError} where it is longer than `maxRowBytes`, or not UTF-8
+ */
+export function decodeRow({ bytes, length, line }: RawRow, file: string, maxRowBytes: number): string {
   if (bytes === null) {
     throw new RowError(
       { file, line },

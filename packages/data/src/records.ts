@@ -22,6 +22,8 @@ export interface PreferenceRow {
   readonly weight?: number;
   /** The row's `score_chosen` and `score_rejected`; absent unless the row has both. */
   readonly scores?: { readonly chosen: number; readonly rejected: number };
+  /** Who wrote the answers: `source_chosen` and `source_rejected`, else `source` for both; absent unless texts. */
+  readonly sources?: { readonly chosen: string; readonly rejected: string };
   /** Where the row lies. */
   readonly at: Place;
 }
@@ -42,7 +44,8 @@ interface Side {
  * - `chosen`, `rejected`: the answer as a string; a lone assistant turn; the whole conversation, ending in the answer;
  *   or, where `prompt` is a list, the turns that follow it, beginning with an assistant's;
  * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All optional, and null
- *   counts as absent.
+ *   counts as absent;
+ * - `source_chosen`, `source_rejected`, or `source` for both: strings, passed over where they are not.
  *
  * Where both answers are whole conversations a `prompt` string is not read: the turns say more. Both answers must
  * follow the same turns. Other columns are ignored. Equal answers are allowed (such a pair has no gradient); empty
@@ -74,6 +77,8 @@ export function parseRow(value: unknown, at: Place): PreferenceRow {
   }
   const scoreChosen = optionalNumber(value, 'score_chosen', at);
   const scoreRejected = optionalNumber(value, 'score_rejected', at);
+  const sourceChosen = field(value, 'source_chosen') ?? field(value, 'source');
+  const sourceRejected = field(value, 'source_rejected') ?? field(value, 'source');
   return {
     id: optionalName(value, 'id', at) ?? optionalName(value, 'prompt_id', at) ?? `${at.file}:${at.line}`,
     context: chosen.context,
@@ -83,6 +88,9 @@ export function parseRow(value: unknown, at: Place): PreferenceRow {
     ...(scoreChosen === undefined || scoreRejected === undefined
       ? {}
       : { scores: { chosen: scoreChosen, rejected: scoreRejected } }),
+    ...(typeof sourceChosen === 'string' && typeof sourceRejected === 'string'
+      ? { sources: { chosen: sourceChosen, rejected: sourceRejected } }
+      : {}),
     at,
   };
 }
@@ -123,7 +131,7 @@ function jsonMend(text: string): string {
   return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
 }
 
-function promptTurns(row: Fields, at: Place): readonly Message[] | undefined {
+export function promptTurns(row: Fields, at: Place): readonly Message[] | undefined {
   const value = field(row, 'prompt');
   if (value === undefined) return undefined;
   if (typeof value === 'string') return [{ role: 'user', content: wellFormed(value, 'prompt', at) }];
@@ -289,7 +297,7 @@ function answerText(value: string, path: string, at: Place): string {
   return wellFormed(value, path, at);
 }
 
-function wellFormed(text: string, path: string, at: Place): string {
+export function wellFormed(text: string, path: string, at: Place): string {
   const found = /\p{Surrogate}/u.exec(text); // with the u flag, lone ones only
   if (found !== null) {
     const code = found[0].charCodeAt(0).toString(16);
@@ -303,7 +311,7 @@ function wellFormed(text: string, path: string, at: Place): string {
   return text;
 }
 
-function optionalNumber(row: Fields, name: string, at: Place): number | undefined {
+export function optionalNumber(row: Fields, name: string, at: Place): number | undefined {
   const value = field(row, name);
   if (value === undefined) return undefined;
   if (typeof value !== 'number' || !Number.isFinite(value)) {

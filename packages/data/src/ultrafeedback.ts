@@ -1,3 +1,6 @@
+import { fingerprint } from './fingerprint';
+import { choosePair } from './pairing/choose-pair';
+import { pairRow } from './pairing/pair-row';
 import { type Fields, fail, field, isFields, optionalName } from './records';
 import type { Place } from './row-error';
 
@@ -54,8 +57,7 @@ function text(row: Fields, name: string, path: string, at: Place): string {
 
 /**
  * A raw UltraFeedback row as `prompt`, `chosen` and `rejected`: the answer of the highest score against that of the
- * lowest. As in WPO's paper, ties at the top go to the shortest answer, ties at the bottom to the one closest to it in
- * length. Answers that are empty or have no score are passed over.
+ * lowest, ties as `choosePair` has them. Answers that are empty or have no score are passed over.
  *
  * @throws {RowError} where no two scores differ
  */
@@ -63,30 +65,21 @@ export function bestAgainstWorst(value: Fields, at: Place): Fields {
   const answers = answersOf(value, at).filter(
     ({ completion, score }) => completion.trim() !== '' && score !== undefined,
   );
-  const scores = answers.map(({ score }) => score!);
-  const [most, least] = [Math.max(...scores), Math.min(...scores)];
-  if (answers.length < 2 || most === least) {
+  const choice = choosePair(
+    answers.map((answer) => ({
+      answer,
+      score: answer.score!,
+      length: answer.completion.length,
+      text: fingerprint(answer.completion),
+    })),
+  );
+  if (typeof choice === 'string') {
     return fail(at, {
       field: 'completions',
-      found: `scores ${scores.join(', ') || 'nowhere'}`,
+      found: `scores ${answers.map(({ score }) => score).join(', ') || 'nowhere'}`,
       wanted: 'two answers whose scores differ',
       mend: 'No preference can be read from the row: drop it, or let bad rows be skipped and counted.',
     });
   }
-  const nearest = (score: number, length: number) =>
-    answers
-      .filter((answer) => answer.score === score)
-      .reduce((best, answer) =>
-        Math.abs(answer.completion.length - length) < Math.abs(best.completion.length - length) ? answer : best,
-      );
-  const chosen = nearest(most, 0);
-  const rejected = nearest(least, chosen.completion.length);
-  return {
-    prompt_id: chosen.prompt_id,
-    prompt: chosen.prompt,
-    chosen: chosen.completion,
-    rejected: rejected.completion,
-    score_chosen: most,
-    score_rejected: least,
-  };
+  return pairRow({ ...choice.chosen.answer }, { ...choice.rejected.answer });
 }

@@ -1,4 +1,5 @@
 import type { AlpacaMetrics, DatasetMetrics } from '@wpo/data';
+import { table } from '../table';
 
 /** Rates as a few lines of text. */
 export function formatMetrics(metrics: AlpacaMetrics): string {
@@ -31,10 +32,7 @@ export function formatDatasets(sets: readonly DatasetMetrics[]): string {
     percent(set.discrete_win_rate),
     String(set.avg_length),
   ]);
-  const widths = head.map((_, column) => Math.max(...[head, ...body].map((row) => row[column]!.length)));
-  const line = (cells: readonly string[]) =>
-    cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ');
-  return [head, ...body].map((row) => `  ${line(row)}`).join('\n');
+  return table([head, ...body]);
 }
 
 /** Names and values, the values below each other. */

@@ -1,0 +1,92 @@
+import {
+  type Columns,
+  type Inspected,
+  inspectPairs,
+  keepGood,
+  measureTokens,
+  measureWords,
+  type PairReport,
+} from '@wpo/data';
+import { type HubOptions, loadTokenizerFolder, readRows } from '@wpo/data/node';
+import { localModel, withDownloads } from '../downloads';
+import { fromInput, UserError } from '../errors';
+import { formatReport } from '../inspect/format-report';
+import type { SourceWeights } from '../inspect/source-weights';
+import { SkippedRows } from '../skipped-rows';
+import type { Terminal } from '../terminal';
+
+export interface InspectArguments {
+  /** Preference pairs: a file, folder, glob or data set. */
+  readonly file: string;
+  /** Of a folder or data set. */
+  readonly split?: string;
+  readonly columns?: Columns;
+  /** Folder of a tokenizer, or a model's name on the hub. */
+  readonly tokenizer?: string;
+  /** A model that weighs pairs, likewise. */
+  readonly model?: string;
+  /** How many pairs it weighs. */
+  readonly weigh: number;
+  readonly seed: number;
+  readonly completion: 'paper' | 'trl' | 'turn';
+  readonly truncation: 'paper' | 'keep_start';
+  readonly maxLength: number;
+  readonly maxPromptLength: number;
+  /** Rows named of each kind. */
+  readonly worst: number;
+  /** Print all of it as JSON. */
+  readonly json?: boolean;
+}
+
+/** What `wpo inspect --json` prints. */
+export interface Inspection extends PairReport {
+  readonly file: string;
+  readonly unit: 'tokens' | 'words';
+  /** Rows that cannot be used; they are in no other figure. */
+  readonly badRows: number;
+  readonly weights?: SourceWeights;
+}
+
+/** `wpo inspect`: prints what a file of pairs is like. Returns the exit status. */
+export async function inspect(given: InspectArguments, terminal: Terminal = process): Promise<number> {
+  const tokenizer = given.tokenizer ?? given.model;
+  const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
+  const skipped = new SkippedRows();
+  const report = await fromInput(() =>
+    withDownloads(terminal, (onDownload) =>
+      inspectPairs(measuredRows({ ...given, onDownload }, folder, skipped), given.worst),
+    ),
+  );
+  skipped.warn(terminal);
+  if (report.pairs === 0) throw new UserError(`${given.file}: found no preference pairs, wanted at least one.`);
+  const weights =
+    given.model === undefined ? undefined : await weighSources(given, given.model, report.pairs, terminal);
+  const inspection: Inspection = {
+    file: given.file,
+    unit: folder === undefined ? 'words' : 'tokens',
+    badRows: skipped.count,
+    ...report,
+    ...(weights === undefined ? {} : { weights }),
+  };
+  terminal.stdout.write(`${given.json ? JSON.stringify(inspection) : formatReport(inspection, given)}\n`);
+  return 0;
+}
+
+/** The file's rows with their lengths; those that cannot be read or encoded are reported and left out. */
+async function* measuredRows(given: InspectArguments & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+  const { split, columns, onDownload } = given;
+  const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
+  const text = folder === undefined ? undefined : await loadTokenizerFolder(folder);
+  for await (const row of readRows(given.file, { ...options, split, columns, onDownload })) {
+    const measured = keepGood(
+      () => (text === undefined ? measureWords(row) : measureTokens(row, { ...given, ...text })),
+      options,
+    );
+    if (measured !== undefined) yield { row, measured } satisfies Inspected;
+  }
+}
+
+async function weighSources(given: InspectArguments, model: string, pairs: number, terminal: Terminal) {
+  const { weighBySource } = await import('../inspect/weigh-by-source'); // loads TensorFlow
+  return weighBySource({ ...given, model, pairs }, terminal);
+}

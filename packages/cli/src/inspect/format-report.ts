@@ -1,0 +1,150 @@
+import type { Distribution, WorstKind, WorstRow } from '@wpo/data';
+import type { Inspection } from '../commands/inspect';
+import { count, share, table } from '../table';
+import type { SourceWeights } from './source-weights';
+
+/** The limits that cuts were counted by. */
+export interface Limits {
+  readonly maxLength: number;
+  readonly maxPromptLength: number;
+  readonly truncation: 'paper' | 'keep_start';
+}
+
+/** What `wpo inspect` prints. */
+export function formatReport(report: Inspection, limits: Limits): string {
+  const bad = report.badRows > 0 ? `, and ${count(report.badRows)} rows that cannot be used` : '';
+  return [
+    `${report.file}: ${count(report.pairs)} pairs${bad}`,
+    lengths(report),
+    cuts(report, limits),
+    lengthBias(report),
+    margins(report),
+    sources(report),
+    report.weights && weights(report.weights),
+    repeats(report),
+    worst(report),
+  ]
+    .filter((part) => part !== undefined)
+    .join('\n\n');
+}
+
+const HEAD = ['mean', 'least', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'most'];
+
+function cells({ mean, least, percentiles, most }: Distribution, digits: number): string[] {
+  const { 5: p5, 25: p25, 50: p50, 75: p75, 90: p90, 95: p95, 99: p99 } = percentiles;
+  return [mean, least, p5, p25, p50, p75, p90, p95, p99, most].map((n) =>
+    digits === 0 ? count(Math.round(n)) : String(Number(n.toPrecision(digits))),
+  );
+}
+
+function lengths({ unit, lengths: { prompt, chosen, rejected, longest } }: Inspection): string {
+  const row = (name: string, lengths: Distribution | undefined) => [name, ...cells(lengths!, 0)];
+  return table([
+    [unit, ...HEAD],
+    row('prompt', prompt),
+    row('chosen', chosen),
+    row('rejected', rejected),
+    row('prompt + longer answer', longest),
+  ]);
+}
+
+function cuts({ cuts, pairs }: Inspection, { maxLength, maxPromptLength, truncation }: Limits): string {
+  if (cuts === undefined) return 'What the length limits cut is counted in tokens: give --tokenizer or --model.';
+  const limits = `max_length ${maxLength}${truncation === 'paper' ? `, max_prompt_length ${maxPromptLength}` : ''}`;
+  if (cuts.pairs === 0) return `Nothing is cut (${limits}, truncation ${truncation}).`;
+  return (
+    `Cut (${limits}, truncation ${truncation}): ${share(cuts.pairs, pairs)} of the pairs; prompts ${count(cuts.prompts)}, ` +
+    `chosen ${count(cuts.chosen)}, rejected ${count(cuts.rejected)}; ` +
+    `${count(cuts.promptTokens)} tokens of prompts, ${count(cuts.answerTokens)} of answers.`
+  );
+}
+
+function lengthBias({ unit, pairs, lengthBias }: Inspection): string {
+  const { chosenLonger, equal, rejectedLonger, difference } = lengthBias;
+  const mean = difference!.mean.toFixed(1);
+  return (
+    `The chosen answer is longer in ${share(chosenLonger, pairs)}, as long in ${share(equal, pairs)}, shorter in ` +
+    `${share(rejectedLonger, pairs)}; by ${mean} ${unit} on average.`
+  );
+}
+
+function margins({ margins, zeroMargins, negativeMargins }: Inspection): string {
+  if (margins === undefined) return 'No row has score_chosen and score_rejected.';
+  const rows = table([
+    ['score margin', ...HEAD],
+    [`${count(margins.count)} pairs`, ...cells(margins, 3)],
+  ]);
+  if (zeroMargins + negativeMargins === 0) return rows;
+  return (
+    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are below 0, ` +
+    'where the rejected answer scores higher.'
+  );
+}
+
+function sources({ sources, pairs, unit }: Inspection): string | undefined {
+  const entries = Object.entries(sources);
+  if (entries.length === 0) return 'No row says who wrote its answers (source_chosen, source_rejected).';
+  return table([
+    ['source', 'chosen', 'rejected', `mean ${unit}`, 'mean score'],
+    ...entries.map(([source, { chosen, rejected, meanLength, meanScore }]) => [
+      source,
+      share(chosen, pairs),
+      share(rejected, pairs),
+      count(Math.round(meanLength)),
+      meanScore === undefined ? '' : meanScore.toPrecision(4),
+    ]),
+  ]);
+}
+
+function weights({ pairs, mean, sources, bySources }: SourceWeights): string {
+  return [
+    table([
+      ['WPO by source', 'answers', 'log p a token', 'weight factor'],
+      ...Object.entries(sources)
+        .sort(([, a], [, b]) => b.factor - a.factor)
+        .map(([source, { answers, logp, factor }]) => [source, count(answers), logp.toFixed(3), factor.toFixed(3)]),
+    ]),
+    table([
+      ['chosen against rejected', 'pairs', 'mean weight'],
+      ...bySources
+        .toSorted((a, b) => b.weight - a.weight)
+        .map(({ chosen, rejected, pairs, weight }) => [
+          `${chosen} against ${rejected}`,
+          count(pairs),
+          weight.toFixed(3),
+        ]),
+      ['all that were weighed', count(pairs), mean.toFixed(3)],
+    ]),
+  ].join('\n\n');
+}
+
+function repeats({ repeats: { prompts, pairs, ids, equalAnswers } }: Inspection): string {
+  return (
+    `Repeated: ${count(prompts)} prompts, ${count(pairs)} whole pairs, ${count(ids)} ids. ` +
+    `Pairs of equal answers: ${count(equalAnswers)}.`
+  );
+}
+
+const KINDS: Readonly<Record<WorstKind, string>> = {
+  longest: 'longest',
+  lengthDifference: 'lengths differ most',
+  margin: 'smallest margin',
+  equalAnswers: 'equal answers',
+  repeated: 'stood before',
+};
+
+function worst({ worst }: Inspection): string | undefined {
+  const lines = (Object.entries(worst) as [WorstKind, readonly WorstRow[]][]).flatMap(([kind, rows]) =>
+    rows.map(({ at, id, value }) => [
+      KINDS[kind],
+      kind === 'repeated' ? '' : String(Number(value.toPrecision(4))),
+      at === id ? at : `${at}  ${id}`,
+    ]),
+  );
+  if (lines.length === 0) return undefined;
+  const widths = [0, 1].map((column) => Math.max(...lines.map((line) => line[column]!.length)));
+  const shown = lines.map(
+    ([kind, value, row]) => `  ${kind!.padEnd(widths[0]!)}  ${value!.padStart(widths[1]!)}  ${row}`,
+  );
+  return ['Rows to look at:', ...shown].join('\n');
+}

@@ -1,0 +1,113 @@
+import '@wpo/tensorflow';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
+import { expect, test } from 'vitest';
+import type { Inspection } from '../src/index';
+import { sourceWeights } from '../src/inspect/source-weights';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { modelFolder, pairsFile, temporaryFolder } from './golden';
+
+async function inspected(args: string[]): Promise<{ out: string; err: string; status: number }> {
+  const terminal = capture();
+  const status = await main(['inspect', ...args], terminal);
+  return { out: terminal.out(), err: terminal.err(), status };
+}
+
+function pairs(rows: object[]): string {
+  const file = join(temporaryFolder(), 'pairs.jsonl');
+  writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  return file;
+}
+
+const ROWS = [
+  {
+    id: 'one',
+    prompt: 'Name a river.',
+    chosen: 'The Danube, for one.',
+    rejected: 'No.',
+    score_chosen: 8,
+    score_rejected: 3,
+  },
+  {
+    id: 'two',
+    prompt: 'Name a lake.',
+    chosen: 'Baikal.',
+    rejected: 'The Danube river.',
+    score_chosen: 4,
+    score_rejected: 5,
+  },
+].map((row) => ({ ...row, source_chosen: 'gemma', source_rejected: 'gpt-4-turbo' }));
+
+test('prints counts, lengths in words, length bias, margins, sources, repeats, and the rows to look at', async () => {
+  const file = pairs([...ROWS, ROWS[0]!, { prompt: 'x', chosen: 'y' }]);
+  const { out, err, status } = await inspected([file]);
+  expect(status).toBe(0);
+  expect(out).toContain(`${file}: 3 pairs, and 1 rows that cannot be used`);
+  expect(out).toMatch(/prompt \+ longer answer +7 +6/);
+  expect(out).toContain('The chosen answer is longer in 2 (66.7 %), as long in 0 (0.0 %), shorter in 1 (33.3 %)');
+  expect(out).toContain('0 margins are 0; 1 are below 0');
+  expect(out).toMatch(/gemma +3 \(100\.0 %\) +0 \(0\.0 %\) +3 +6\.667/);
+  expect(out).toContain('Repeated: 1 prompts, 1 whole pairs, 1 ids. Pairs of equal answers: 0.');
+  expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
+  expect(out).toContain('give --tokenizer or --model');
+  expect(err).toMatch(/^Skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: "rejected": found nothing/);
+});
+
+test('with a tokenizer, lengths and cuts are those of training', async () => {
+  const limits = { maxLength: 40, maxPromptLength: 20 };
+  const flags = ['--max-length', '40', '--max-prompt-length', '20'];
+  const { out } = await inspected([pairsFile, '--tokenizer', modelFolder, ...flags, '--json']);
+  const report = JSON.parse(out) as Inspection;
+  const { pairs: encoded } = await loadPairs(pairsFile, { ...(await loadTokenizerFolder(modelFolder)), ...limits });
+  expect(report).toMatchObject({ unit: 'tokens', pairs: encoded.length, badRows: 0 });
+  const kept = encoded.reduce((sum, pair) => sum + pair.prompt.length + pair.chosen.length + pair.rejected.length, 0);
+  const { prompt, chosen, rejected } = report.lengths;
+  const whole = report.pairs * (prompt!.mean + chosen!.mean + rejected!.mean);
+  const { promptTokens, answerTokens, pairs } = report.cuts!;
+  expect(pairs).toBeGreaterThan(0);
+  expect(whole - promptTokens - answerTokens).toBeCloseTo(kept, 6);
+});
+
+test('with a model, what it weighs is told by source, for as many pairs as asked', async () => {
+  const file = pairs(ROWS);
+  const { out } = await inspected([file, '--model', modelFolder, '--json']);
+  const { weights } = JSON.parse(out) as Inspection;
+  expect(weights).toMatchObject({ pairs: 2, sources: { gemma: { answers: 2 }, 'gpt-4-turbo': { answers: 2 } } });
+  expect(weights!.bySources).toEqual([{ chosen: 'gemma', rejected: 'gpt-4-turbo', pairs: 2, weight: weights!.mean }]);
+  const shown = await inspected([file, '--model', modelFolder, '--weigh', '1']);
+  expect(shown.out).toMatch(/gemma against gpt-4-turbo +1 +0\.\d{3}\n +all that were weighed +1 +0\.\d{3}/);
+});
+
+test('weights are averaged by source: answers by their own factor, pairs by both sources', () => {
+  const scores = (sampled: number, none: number) => ({ sampled, greedy: 0, none });
+  const pair = (weight: number, chosen: [string, number, number], rejected: [string, number, number]) => ({
+    weighed: {
+      weight,
+      alignment: { chosen: scores(chosen[1], chosen[2]), rejected: scores(rejected[1], rejected[2]) },
+    } as Parameters<typeof sourceWeights>[0][number]['weighed'],
+    sources: { chosen: chosen[0], rejected: rejected[0] },
+  });
+  const found = sourceWeights([
+    pair(0.5, ['own', 0.2, -1], ['far', Math.log(0.5), -3]),
+    pair(0.25, ['far', Math.log(0.25), -5], ['own', 0, -2]),
+    pair(0.75, ['own', Math.log(0.4), -3], ['far', 0, -4]),
+  ]);
+  expect(found.mean).toBe(0.5);
+  expect(found.sources.own!.factor).toBeCloseTo((1 + 1 + 0.4) / 3, 12);
+  expect(found.sources.own).toMatchObject({ answers: 3, logp: -2 });
+  expect(found.sources.far!.factor).toBeCloseTo((0.5 + 0.25 + 1) / 3, 12);
+  expect(found.bySources).toEqual([
+    { chosen: 'own', rejected: 'far', pairs: 2, weight: 0.625 },
+    { chosen: 'far', rejected: 'own', pairs: 1, weight: 0.25 },
+  ]);
+});
+
+test('a file without pairs, or none at all, is told in one message', async () => {
+  const empty = await inspected([pairs([])]);
+  expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('found no preference pairs')]);
+  const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);
+  expect(none.err).toContain('none.jsonl: found no such file');
+  expect(none.err).not.toContain('    at ');
+});

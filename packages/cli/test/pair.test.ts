@@ -1,0 +1,104 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PairSummary } from '@wpo/data';
+import { expect, test } from 'vitest';
+import { main } from '../src/main';
+import { capture } from './capture';
+import { temporaryFolder } from './golden';
+
+const answer = (prompt: string, completion: string, score: number | null, source = 'gemma') => ({
+  prompt_id: prompt,
+  prompt: `Tell me all that you know of the river ${prompt} and of its many bridges.`,
+  completion,
+  source,
+  score,
+});
+
+const OWN = [answer('a', 'Good.', 8), answer('a', 'Bad.', 2), answer('b', 'Fair.', 5), answer('b', '', 1)];
+const FOREIGN = [answer('b', 'Best.', 9, 'gpt-4-turbo'), answer('a', 'Middling.', 5, 'gpt-4-turbo')];
+
+const jsonl = (rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+async function run(args: string[], files: Record<string, string> = {}) {
+  const folder = temporaryFolder();
+  const paths = { 'own.jsonl': jsonl(OWN), 'foreign.jsonl': jsonl(FOREIGN), ...files };
+  for (const [name, text] of Object.entries(paths)) writeFileSync(join(folder, name), text);
+  const out = join(folder, 'pairs.jsonl');
+  const terminal = capture();
+  const inFolder = args.map((arg) => (arg in paths ? join(folder, arg) : arg));
+  const status = await main(['pair', '--out', out, ...inFolder], terminal);
+  const rows = existsSync(out) ? readFileSync(out, 'utf8').trimEnd().split('\n') : undefined;
+  return { status, out: terminal.out(), err: terminal.err(), rows: rows?.map((row) => JSON.parse(row)) };
+}
+
+const BOTH = ['--answers', 'own.jsonl', 'foreign.jsonl'];
+
+test('writes the best answer against the worst, and tells what was left out and who wrote what', async () => {
+  const { status, out, rows } = await run(BOTH);
+  expect(status).toBe(0);
+  expect(
+    rows!.map(({ chosen, rejected, score_chosen, source_chosen }) => [chosen, rejected, score_chosen, source_chosen]),
+  ).toEqual([
+    ['Good.', 'Bad.', 8, 'gemma'],
+    ['Best.', 'Fair.', 9, 'gpt-4-turbo'],
+  ]);
+  expect(out).toMatch(/answers +6\n +left out: empty +1\n +prompts +2\n +pairs +2\n +mean margin +5\.000\n/);
+  expect(out).toMatch(/gemma +4 +1 \(50\.0 %\) +2 \(100\.0 %\)/);
+  expect(out).toMatch(/gpt-4-turbo +2 +1 \(50\.0 %\) +0 \(0\.0 %\)/);
+});
+
+test('--strategy margin rejects the best of those far enough below', async () => {
+  const { rows } = await run([...BOTH, '--strategy', 'margin', '--min-margin', '3']);
+  expect(rows!.map(({ chosen, rejected }) => [chosen, rejected])).toEqual([
+    ['Good.', 'Middling.'],
+    ['Best.', 'Fair.'],
+  ]);
+});
+
+test('--hybrid 0 leaves off-policy answers out; --json prints the summary', async () => {
+  const { out, rows } = await run([...BOTH, '--off-policy', 'gpt-4-turbo', '--hybrid', '0', '--json']);
+  expect(rows).toHaveLength(1);
+  expect(JSON.parse(out) as PairSummary).toMatchObject({
+    answersLeftOut: { offPolicy: 2, empty: 1 },
+    promptsLeftOut: { tooFewAnswers: 1 },
+    offPolicy: { prompts: 0, pairs: 0 },
+  });
+});
+
+test('--against reports pairs that share words in a row with an evaluation, and drops them where asked', async () => {
+  const evaluation = [{ instruction: OWN[2]!.prompt, output: 'x', generator: 'y', dataset: 'z' }];
+  const files = { 'eval.json': JSON.stringify(evaluation) };
+  const reported = await run([...BOTH, '--against', 'eval.json'], files);
+  expect(reported.rows).toHaveLength(2);
+  expect(reported.out).toContain('1 pairs share 13 words in a row with 1 texts of the evaluation: 1 in the prompt');
+  const dropped = await run([...BOTH, '--against', 'eval.json', '--drop-overlaps'], files);
+  expect(dropped.rows!.map(({ prompt_id }) => prompt_id)).toEqual(['a']);
+  expect(dropped.out).toMatch(/left out: overlaps with the evaluation +1/);
+  const nearly = [{ instruction: 'Tell me all that you know of the river Danube, its fish and its birds.' }];
+  const none = await run([...BOTH, '--against', 'eval.json'], { 'eval.json': JSON.stringify(nearly) });
+  expect(none.out).toContain('No pair shares 13 words in a row with the evaluation.');
+});
+
+test.each([
+  [['--strategy', 'margin'], '--strategy margin: wanted --min-margin above 0'],
+  [['--hybrid', '0.5'], '--hybrid: wanted --off-policy'],
+  [['--drop-overlaps'], '--drop-overlaps: wanted --against'],
+  [['--off-policy', 'gpt-4-turb'], 'Did you mean gpt-4-turbo?'],
+  [['--min-margin', '20'], 'found no pair to write:'],
+])('%j is refused, and nothing is written', async (args, message) => {
+  const { status, err, rows } = await run([...BOTH, ...args]);
+  expect(status).toBe(1);
+  expect(err).toContain(message);
+  expect(err).not.toContain('    at ');
+  expect(rows).toBeUndefined();
+});
+
+test('a bad row is told by file and line, or skipped and named', async () => {
+  const files = { 'bad.jsonl': `${jsonl(OWN)}{"prompt": "x", "completion": "y", "score": 1}\n` };
+  const refused = await run(['--answers', 'bad.jsonl'], files);
+  expect(refused.err).toMatch(/bad\.jsonl:5: "source": found nothing, wanted text/);
+  expect(refused.rows).toBeUndefined();
+  const skipped = await run(['--answers', 'bad.jsonl', '--on-bad-row', 'skip'], files);
+  expect(skipped.rows).toHaveLength(1);
+  expect(skipped.err).toMatch(/^Skipped 1 rows that cannot be used:\n.*bad\.jsonl:5/);
+});
