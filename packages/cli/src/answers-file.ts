@@ -22,8 +22,10 @@ const answer = v.looseObject({
  *
  * @throws {UserError} naming file, line and field
  */
-export async function* readAnswers(path: string): AsyncGenerator<FileAnswer, void, undefined> {
-  for await (const row of readRowsFile(path, 'answers')) yield parseAnswer(row);
+export async function* readAnswers(paths: readonly string[]): AsyncGenerator<FileAnswer, void, undefined> {
+  for (const path of paths) {
+    for await (const row of readRowsFile(path, 'answers')) yield parseAnswer(row);
+  }
 }
 
 function parseAnswer({ row, at }: FileRow): FileAnswer {
@@ -37,25 +39,27 @@ function parseAnswer({ row, at }: FileRow): FileAnswer {
 }
 
 /**
- * Reads a file of answers once through, without keeping them: each answer's key and its text's fingerprint, in order.
+ * Reads files of answers once through, without keeping them: each answer's key and its text's fingerprint, in order.
  *
  * @param onAnswer is given each answer
  * @throws {UserError} as `readAnswers` does, where two answers have one key, and where there is none
  */
 export async function indexAnswers(
-  path: string,
+  paths: readonly string[],
   onAnswer: (answer: FileAnswer) => void = () => {},
 ): Promise<Map<string, string>> {
   const index = new Map<string, string>();
-  for await (const answer of readAnswers(path)) {
+  for await (const answer of readAnswers(paths)) {
     const key = answerKey(answer);
     if (index.has(key)) {
-      throw new UserError(`${path}: found two answers with prompt_id, source and seed ${key}, wanted one of each.`);
+      throw new UserError(
+        `${paths.join(', ')}: found two answers with prompt_id, source and seed ${key}, wanted one of each.`,
+      );
     }
     index.set(key, fingerprint(answer.completion));
     onAnswer(answer);
   }
-  if (index.size === 0) throw new UserError(`${path}: found no answers, wanted at least one line.`);
+  if (index.size === 0) throw new UserError(`${paths.join(', ')}: found no answers, wanted at least one line.`);
   return index;
 }
 

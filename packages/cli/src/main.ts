@@ -6,6 +6,7 @@ import { evaluation } from './flags/eval';
 import { generate } from './flags/generate';
 import { inspect } from './flags/inspect';
 import { pair } from './flags/pair';
+import { run } from './flags/run';
 import { sample } from './flags/sample';
 import { score } from './flags/score';
 import { train } from './flags/train';
@@ -51,7 +52,7 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     })
     .showHelpAfterError('Add --help for more.');
 
-  const commands = [train, weigh, generate, sample, score, pair, inspect, evaluation, doctor];
+  const commands = [train, weigh, generate, sample, score, pair, inspect, evaluation, run, doctor];
   for (const command of commands) program.addCommand(command(terminal, finish).copyInheritedSettings(program));
   return program;
 }

@@ -194,7 +194,7 @@ function noConfig(file: string, error: NodeJS.ErrnoException): never {
 }
 
 /** A value and where it was given. */
-interface Given {
+export interface Given {
   readonly value: unknown;
   /** What messages put before the key: `run.yaml:3: `, or `--set `. */
   readonly at: string;
@@ -238,7 +238,8 @@ export function parseRunConfig(
 export const runConfigYaml = (config: RunConfig): string =>
   stringify(Object.fromEntries(keys.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]]))));
 
-function readYaml(yaml: string, file: string): [string, Given][] {
+/** The keys of a YAML text, each with its line and the file's folder. */
+export function readYaml(yaml: string, file: string): [string, Given][] {
   const lines = new LineCounter();
   const document = parseDocument(yaml, { lineCounter: lines, prettyErrors: false });
   const lineOf = (offset: number | undefined) => lines.linePos(offset ?? 0).line;
@@ -259,7 +260,8 @@ function readYaml(yaml: string, file: string): [string, Given][] {
   });
 }
 
-function readSetting(setting: string): [string, Given] {
+/** A `key=value` of `--set`. */
+export function readSetting(setting: string): [string, Given] {
   const split = setting.indexOf('=');
   if (split < 1) throw new UserError(`--set ${setting}: wanted key=value, e.g. --set learning_rate=1e-6.`);
   const [key, value] = [setting.slice(0, split).trim(), setting.slice(split + 1)];
@@ -298,7 +300,8 @@ function contradictions(config: RunConfig): Contradiction[] {
   return found;
 }
 
-function describe(value: unknown): string {
+/** A value, for a message. */
+export function describe(value: unknown): string {
   if (typeof value === 'string') return `the text ${JSON.stringify(value)}`;
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a group of keys';

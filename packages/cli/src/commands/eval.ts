@@ -18,6 +18,15 @@ const NEEDED = {
 
 /** `wpo eval`: win rates of annotations or of a model against a baseline, or rewards of held-out pairs. Returns the exit status. */
 export async function evaluate(given: EvalArguments, terminal: Terminal = process): Promise<number> {
+  const kind = kindOfEvaluation(given);
+  if (kind === 'annotations') return evalAnnotations(given as AnnotationsArguments, terminal);
+  return kind === 'pairs'
+    ? evalPairs(given as HeldOutArguments, terminal)
+    : evalOutputs(given as OutputsArguments, terminal);
+}
+
+/** What is measured. @throws {UserError} where options do not go together */
+export function kindOfEvaluation(given: EvalArguments): keyof typeof NEEDED {
   const all = given as AnyArguments;
   const kinds = (Object.keys(NEEDED) as (keyof typeof NEEDED)[]).filter((name) => all[name] !== undefined);
   const [kind] = kinds;
@@ -31,8 +40,5 @@ export async function evaluate(given: EvalArguments, terminal: Terminal = proces
   if (missing.length > 0) {
     throw new UserError(`--${kind} also needs ${missing.map((name) => `--${name}`).join(' and ')}.`);
   }
-  if (kind === 'annotations') return evalAnnotations(given as AnnotationsArguments, terminal);
-  return kind === 'pairs'
-    ? evalPairs(given as HeldOutArguments, terminal)
-    : evalOutputs(given as OutputsArguments, terminal);
+  return kind;
 }

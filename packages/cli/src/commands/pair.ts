@@ -32,7 +32,7 @@ export interface PairArguments {
 
 /** `wpo pair`: makes preference pairs of scored answers. Returns the exit status. */
 export async function pair(given: PairArguments, terminal: Terminal = process): Promise<number> {
-  checkOptions(given);
+  checkPairing(given);
   const { against, ngram, onBadRow } = given;
   const skipped = new SkippedRows();
   const summary = await fromInput(async () => {
@@ -57,7 +57,14 @@ export async function pair(given: PairArguments, terminal: Terminal = process): 
 }
 
 /** @throws {UserError} where options do not go together */
-function checkOptions({ strategy, minMargin = 0, offPolicy, hybrid, against, dropOverlaps }: PairArguments): void {
+export function checkPairing({
+  strategy,
+  minMargin = 0,
+  offPolicy,
+  hybrid,
+  against,
+  dropOverlaps,
+}: PairArguments): void {
   if (strategy === 'margin' && minMargin === 0) {
     throw new UserError(
       '--strategy margin: wanted --min-margin above 0 beside it: the margin that a pair has at least.',

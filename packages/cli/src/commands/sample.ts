@@ -40,7 +40,8 @@ interface Settings {
 
 /** `wpo sample`: answers each prompt by each seed. Returns the exit status. */
 export async function sample(given: SampleArguments, terminal: Terminal = process): Promise<number> {
-  const seeds = seedsOf(given);
+  checkSampling(given);
+  const seeds = given.seeds.slice(0, given.perPrompt);
   const prompts = oneOfEach(await readNamedPrompts(given.prompts), given.prompts);
   const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
   return withStop(terminal, async (stop) => {
@@ -74,12 +75,15 @@ async function openerOf(given: SampleArguments, { signal }: Stop) {
     const endpoint = createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
     return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, given) };
   }
-  if (model === undefined) throw new UserError('wanted one of --model DIR and --endpoint URL.');
-  return { source: source!, open: () => localSampler({ ...given, model, signal }) };
+  return { source: source!, open: () => localSampler({ ...given, model: model!, signal }) };
 }
 
-function seedsOf({ seeds, perPrompt = seeds.length }: SampleArguments): readonly number[] {
-  if (perPrompt <= seeds.length) return seeds.slice(0, perPrompt);
+/** @throws {UserError} where options do not go together */
+export function checkSampling({ model, endpoint, seeds, perPrompt = seeds.length }: SampleArguments): void {
+  if (model === undefined && endpoint === undefined) {
+    throw new UserError('wanted one of --model DIR and --endpoint URL.');
+  }
+  if (perPrompt <= seeds.length) return;
   throw new UserError(`-n: found ${perPrompt} answers a prompt and ${seeds.length} --seeds, wanted a seed for each.`);
 }
 

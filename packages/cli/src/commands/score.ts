@@ -15,8 +15,8 @@ import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
 
 export interface ScoreArguments extends EndpointFlags {
-  /** File of answers. */
-  readonly answers: string;
+  /** Files of answers. */
+  readonly answers: readonly string[];
   /** File to write, or to go on with. */
   readonly out: string;
   /** One of the three: a file of scores, a reward model's server, a judge's. */
@@ -36,12 +36,19 @@ export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 
 /** `wpo score`: gives each answer of a file its score. Returns the exit status. */
 export async function score(given: ScoreArguments, terminal: Terminal = process): Promise<number> {
-  if (given.compare && given.judge === undefined) throw new UserError('--compare: wanted --judge URL beside it.');
+  checkScoring(given);
   return withStop(terminal, (stop) =>
     given.compare
       ? scoreByComparing({ ...given, endpoint: endpointAt(given.judge!, given, stop) }, stop, terminal)
       : scoreOneByOne(given, stop, terminal),
   );
+}
+
+/** @throws {UserError} where options do not go together */
+export function checkScoring({ rewards, endpoint, judge, compare }: ScoreArguments): void {
+  if (compare && judge === undefined) throw new UserError('--compare: wanted --judge URL beside it.');
+  if ([rewards, endpoint, judge].filter((scorer) => scorer !== undefined).length === 1) return;
+  throw new UserError('wanted one of --rewards FILE, --endpoint URL and --judge URL.');
 }
 
 async function scoreOneByOne(given: ScoreArguments, stop: Stop, terminal: Terminal): Promise<number> {
@@ -69,8 +76,7 @@ async function scoreOneByOne(given: ScoreArguments, stop: Stop, terminal: Termin
 function scorerOf(given: ScoreArguments, keys: readonly string[], stop: Stop): Promise<Scorer> {
   if (given.rewards !== undefined) return rewardsFile(given.rewards, keys);
   if (given.endpoint !== undefined) return rewardServer(endpointAt(given.endpoint, given, stop), given.api);
-  if (given.judge !== undefined) return ratingJudge(endpointAt(given.judge, given, stop));
-  throw new UserError('wanted one of --rewards FILE, --endpoint URL and --judge URL.');
+  return ratingJudge(endpointAt(given.judge!, given, stop));
 }
 
 const endpointAt = (url: string, { model, timeout, retries }: ScoreArguments, { signal }: Stop): Endpoint =>

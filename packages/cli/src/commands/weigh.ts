@@ -76,7 +76,7 @@ type Scores = Readonly<Record<Alignment, number>>;
 
 /** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
 export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
-  if (given.lossType !== undefined) checkLoss(given.lossType, given);
+  checkWeighing(given);
   const folder = await localModel(given.model, terminal);
   const reference = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
   const read = await pairReader(folder, terminal, given);
@@ -101,7 +101,8 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
 }
 
 /** @throws {UserError} where a loss does not go with the other options, or is of more than one pair. */
-function checkLoss(lossType: LossType, { labelSmoothing, kl }: WeighArguments): void {
+export function checkWeighing({ lossType, labelSmoothing, kl }: WeighArguments): void {
+  if (lossType === undefined) return;
   const refuse: (problem: string) => never = (problem) => {
     throw new UserError(`--loss-type ${lossType}: ${problem}`);
   };

@@ -10,7 +10,7 @@ export function score(terminal: Terminal, finish: (status: number) => void): Com
       'Writes the answers with a score each, as it comes: the fields they have, score (more is better), and scored_by. ' +
         'What is in the file already is not asked for again: run the same command to go on.',
     )
-    .requiredOption('--answers <file>', 'JSONL file of answers, as wpo sample writes them')
+    .requiredOption('--answers <files...>', 'JSONL files of answers, as wpo sample writes them')
     .requiredOption('--out <file>', 'file to write, or to go on with')
     .addOption(
       new Option('--rewards <file>', 'JSONL file of {"score", "prompt_id"?, "source"?, "seed"?}').conflicts([
@@ -33,6 +33,6 @@ export function score(terminal: Terminal, finish: (status: number) => void): Com
 
 const EXAMPLES = [
   'wpo score --answers answers.jsonl --rewards rewards.jsonl --out scored.jsonl',
-  'wpo score --answers answers.jsonl --endpoint http://localhost:8001 --api classify --out scored.jsonl',
+  'wpo score --answers answers.jsonl gpt4.jsonl --endpoint http://localhost:8001 --api classify --out scored.jsonl',
   'wpo score --answers answers.jsonl --judge http://localhost:8002/v1 --compare --out scored.jsonl',
 ];

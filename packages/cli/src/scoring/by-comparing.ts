@@ -11,8 +11,8 @@ import { writeWholeFile } from '../whole-file';
 import { comparingJudge } from './judge';
 
 export interface ComparingArguments {
-  /** File of answers; all of it is in memory. */
-  readonly answers: string;
+  /** Files of answers; all of them are in memory. */
+  readonly answers: readonly string[];
   /** File to write once all verdicts are there. */
   readonly out: string;
   readonly endpoint: Endpoint;
