@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
 import { type EvalArguments, evaluate, kindOfEvaluation } from './commands/eval';
 import { checkPairing, type PairArguments, pair } from './commands/pair';
@@ -135,7 +135,6 @@ export async function planRun(
   for (const [name, block] of file.stages) {
     try {
       const stage = name === 'train' ? planTraining(block, file, made) : planCommand(name, block, file, made);
-      problems.push(...missingInputs(stage, file, made));
       if (stage.out !== undefined) made.set(name, stage.out);
       stages.push(stage);
     } catch (error) {
@@ -212,13 +211,25 @@ function located(value: unknown, kind: 'path' | 'model' | 'dataset', folder: str
   return kind === 'path' ? resolve(folder, String(value)) : sourceFrom(folder, String(value), kind);
 }
 
-/** Inputs that neither lie there nor are made by an earlier stage: told before hours of work, not after. */
-function missingInputs({ name, inputs }: PlannedStage, { file }: RunFile, made: Made): string[] {
-  const coming = [...made.values()];
-  const isComing = (path: string) => coming.some((out) => path === out || path.startsWith(`${out}/`));
-  return inputs
-    .filter((path) => !/^hf:|[*?[{]/.test(path) && !isComing(path) && !existsSync(path))
-    .map((path) => `${file}: ${name}: found no ${path}, wanted a file or folder to read.`);
+/**
+ * Looks for what the stages read and no earlier one of them makes: to be told before hours of work, not after.
+ *
+ * @throws {UserError} naming all that is missing
+ */
+export function checkInputs(file: string, stages: readonly PlannedStage[]): void {
+  const coming: string[] = [];
+  const isThere = (path: string) =>
+    /^hf:|[*?[{]/.test(path) ||
+    existsSync(path) ||
+    coming.some((out) => path === out || path.startsWith(`${out}${sep}`));
+  const missing = stages.flatMap(({ name, inputs, out }) => {
+    const lines = inputs
+      .filter((path) => !isThere(path))
+      .map((path) => `${file}: ${name}: found no ${path}, wanted a file or folder to read.`);
+    if (out !== undefined) coming.push(out);
+    return lines;
+  });
+  if (missing.length > 0) throw new UserError(missing.join('\n'));
 }
 
 /** Puts a place before an error's message. */

@@ -3,7 +3,7 @@ import { relative } from 'node:path';
 import { stopOnSignals } from '@wpo/trainer/node';
 import { UserError } from '../errors';
 import type { StageName } from '../run-file';
-import { type PlannedStage, planRun } from '../run-plan';
+import { checkInputs, type PlannedStage, planRun } from '../run-plan';
 import { hashPaths, openRunState, type RunState, recordOf, type StageRecord, setAside } from '../run-state';
 import type { Terminal } from '../terminal';
 
@@ -27,6 +27,7 @@ export interface RunArguments {
 export async function run(given: RunArguments, terminal: Terminal = process): Promise<number> {
   const { file, stages } = await planRun(given.config, given.set);
   const chosen = choose(stages, given);
+  checkInputs(given.config, chosen);
   const state = await openRunState(file.outputDir);
   for (const stage of chosen) {
     const status = await runUnlessDone(stage, stages, state, terminal);

@@ -1,0 +1,168 @@
+import '@wpo/tensorflow';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { startWpo } from './child';
+import { readMetrics, temporaryFolder } from './golden';
+import { readRows, wpo, writeRows } from './rows';
+import { type ScriptedBody, type ScriptedFault, type ScriptedServer, scriptedServer } from './scripted-server';
+
+const demo = (path: string) => fileURLToPath(new URL(`../../../demo/${path}`, import.meta.url));
+
+interface DemoPair {
+  readonly prompt: string;
+  readonly prompt_id: string;
+  readonly chosen: readonly { readonly content: string }[];
+}
+const pairs = readRows<DemoPair>(demo('data/eval.jsonl'))
+  .filter(({ prompt }) => prompt.length < 120)
+  .slice(0, 4);
+const foreign = pairs.map(({ prompt, prompt_id, chosen }) => ({
+  prompt_id,
+  prompt,
+  completion: chosen.at(-1)!.content,
+  source: 'someone',
+}));
+
+/** Prefers the longer of two answers, and says so as a judge with log-probs does. */
+function judge({ messages }: ScriptedBody) {
+  const word = messages!.at(-1)!.content.length % 2 === 0 ? 'm' : 'M';
+  const top = [
+    { token: word, logprob: -0.1 },
+    { token: word === 'm' ? 'M' : 'm', logprob: -2.4 },
+  ];
+  const content = [{ token: word, logprob: -0.1, top_logprobs: top }];
+  return { finish_reason: 'length', message: { role: 'assistant', content: word }, logprobs: { content } };
+}
+
+const KINDS: readonly ScriptedFault[] = [
+  { status: 429, headers: { 'retry-after-ms': '5' } },
+  'silence',
+  'half',
+  'malformed',
+  { status: 503, headers: { 'retry-after-ms': '5' } },
+  'empty',
+];
+
+/** Every third request fails, each in another way. */
+const faults = (number: number) => (number % 3 === 1 ? KINDS[((number - 1) / 3) % KINDS.length] : undefined);
+
+/** A run of the demo's model over four of its prompts; score and eval ask a server. */
+function hybrid(server: ScriptedServer) {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  writeRows(
+    at('prompts.jsonl'),
+    pairs.map(({ prompt, prompt_id }) => ({ prompt, prompt_id })),
+  );
+  writeRows(at('foreign.jsonl'), foreign);
+  writeFileSync(
+    at('baseline.json'),
+    JSON.stringify(pairs.slice(0, 2).map(({ prompt }) => ({ instruction: prompt, output: 'No.', generator: 'base' }))),
+  );
+  writeFileSync(
+    at('run.yaml'),
+    `output_dir: out
+sample:
+  model: ${demo('model')}
+  source: demo
+  prompts: prompts.jsonl
+  seeds: [13, 21]
+  max_new_tokens: 8
+score:
+  answers: [out/answers.jsonl, foreign.jsonl]
+  endpoint: ${server.url}
+  concurrency: 1
+  timeout: 0.5
+pair:
+  off_policy: [someone]
+weigh:
+  model: ${demo('model')}
+train:
+  model_name_or_path: ${demo('model')}
+  max_length: 160
+  max_prompt_length: 120
+  learning_rate: 1.0e-4
+  save_steps: 1
+  logging_steps: 1
+eval:
+  baseline: baseline.json
+  judge: ${server.url}
+  max_new_tokens: 8
+  concurrency: 1
+  timeout: 0.5
+`,
+  );
+  return { at, out: (name: string) => join(folder, 'out', name), config: at('run.yaml') };
+}
+
+/** `stage what` of each line that tells of a stage, without paths. */
+const told = (text: string) =>
+  [...text.matchAll(/^(sample|score|pair|weigh|train|eval) +(running|finished|done before|stopped|set aside)/gm)].map(
+    ([, stage, what]) => `${stage} ${what}`,
+  );
+const all = (what: string) => ['sample', 'score', 'pair', 'weigh', 'train', 'eval'].map((stage) => `${stage} ${what}`);
+const asked = (requests: ScriptedServer['requests']) =>
+  requests.filter(({ path }) => path !== '/v1/models').map(({ body }) => JSON.stringify(body));
+
+test('goes from prompts to a win rate through faults and kills, loses nothing, and asks nothing twice', async () => {
+  const server = await scriptedServer({ model: 'wise', chat: judge, fault: faults, delay: 30 });
+  const { config, out } = hybrid(server);
+  process.env.WPO_API_KEY = 'sk-secret';
+  const start = (...more: string[]) => startWpo(['run', config, ...more]);
+
+  const scoring = start();
+  await scoring.wrote('score 5/12');
+  scoring.kill('SIGKILL');
+  await scoring.ended;
+  const [answers, scored] = [readFileSync(out('answers.jsonl'), 'utf8'), readFileSync(out('scored.jsonl'), 'utf8')];
+
+  const training = start();
+  await training.wrote('train 2/4');
+  training.kill('SIGKILL');
+  expect(told((await training.ended).out)).toEqual([
+    'sample done before',
+    ...['score', 'pair', 'weigh'].flatMap((stage) => [`${stage} running`, `${stage} finished`]),
+    'train running',
+  ]);
+  expect(readFileSync(out('answers.jsonl'), 'utf8')).toBe(answers);
+  expect(readFileSync(out('scored.jsonl'), 'utf8').startsWith(scored.slice(0, scored.lastIndexOf('\n') + 1))).toBe(
+    true,
+  );
+
+  const last = await start().ended;
+  expect(last.status, last.err).toBe(0);
+  expect(told(last.out).slice(0, 5)).toEqual([...all('done before').slice(0, 4), 'train running']);
+  expect(last.err).not.toContain('train 1/4');
+  expect(readRows(out('answers.jsonl'))).toHaveLength(8);
+  expect(readRows(out('scored.jsonl'))).toHaveLength(12);
+  expect(readRows(out('pairs.jsonl'))).toHaveLength(4);
+  expect(readRows(out('weights.jsonl'))).toHaveLength(4);
+  expect(
+    readMetrics(out('train'))
+      .filter((row) => 'loss' in row)
+      .map(({ step }) => step),
+  ).toEqual([1, 2, 3, 4]);
+  expect(JSON.parse(readFileSync(out('eval/annotations.json'), 'utf8'))).toHaveLength(2);
+  // one request was under way when the run was killed: its reply may have been lost
+  const questions = asked(server.answered);
+  expect(new Set(questions).size).toBe(12 + 4);
+  expect(questions.length).toBeLessThanOrEqual(12 + 4 + 1);
+
+  const before = server.requests.length;
+  const again = await wpo('run', config);
+  expect(again.status, again.err).toBe(0);
+  expect(told(again.out)).toEqual(all('done before'));
+  expect(server.requests).toHaveLength(before);
+
+  const changed = await wpo('run', config, '--set', 'train.learning_rate=2e-4');
+  expect(changed.status, changed.err).toBe(0);
+  expect(told(changed.out)).toEqual([
+    ...all('done before').slice(0, 4),
+    ...['train set aside', 'train running', 'train finished', 'eval running', 'eval finished'],
+  ]);
+  expect(existsSync(out('train.before-1/model'))).toBe(true);
+  const kept = readFileSync(out('run.json'), 'utf8') + last.out + last.err;
+  expect(kept).not.toContain('sk-secret');
+});
