@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { train } from './commands/train';
@@ -44,5 +45,5 @@ async function runTraining(config: RunConfig, outputDir: string, terminal: Param
   await mkdir(outputDir, { recursive: true });
   const path = join(outputDir, 'train.yaml');
   await writeWholeFile(path, (append) => append(runConfigYaml(config)));
-  return train({ config: path, resume: true }, terminal);
+  return train({ config: path, resume: existsSync(config.output_dir) }, terminal);
 }
