@@ -29,17 +29,21 @@ test('loss-only: a pair near what the policy would write counts in full, one far
   expect(far).toBeCloseTo(Math.exp(-4.3), 4);
 });
 
-test('hybrid: goes from prompts to a win rate, and passes over all of it the second time', () => {
-  const output = run('hybrid/index.mjs', 'hybrid');
-  const [, failed] = output.match(/^The servers answered \d+ requests, and failed (\d+) on the way\.$/m)!;
-  expect(Number(failed)).toBeGreaterThan(10);
-  // 16 prompts, three answers of the model and one of another
-  expect(output).toContain('answers.jsonl has all 48 answers.');
-  expect(output).toContain('scored.jsonl has all 64 scores.');
-  expect(output).toContain('Requests that it took: 0');
-  expect(output.match(/^\w+ +done before/gm)).toHaveLength(6);
-  expect(output).toMatch(/^Win rate \d+\.\d %, length-controlled \d+\.\d %, of a stand-in judge\.$/m);
-});
+test(
+  'hybrid: goes from prompts to a win rate, and passes over all of it the second time',
+  () => {
+    const output = run('hybrid/index.mjs', 'hybrid');
+    const [, failed] = output.match(/^The servers answered \d+ requests, and failed (\d+) on the way\.$/m)!;
+    expect(Number(failed)).toBeGreaterThan(10);
+    // 16 prompts, three answers of the model and one of another
+    expect(output).toContain('answers.jsonl has all 48 answers.');
+    expect(output).toContain('scored.jsonl has all 64 scores.');
+    expect(output).toContain('Requests that it took: 0');
+    expect(output.match(/^\w+ +done before/gm)).toHaveLength(6);
+    expect(output).toMatch(/^Win rate \d+\.\d %, length-controlled \d+\.\d %, of a stand-in judge\.$/m);
+  },
+  LONG,
+);
 
 test('tiny-gemma: answers, trains, answers otherwise, and writes the model', () => {
   const fixtures = at('../packages/gemma/test/fixtures/golden');
