@@ -16,11 +16,11 @@ test('--version and --help are told on stdout', async () => {
   expect(await wpo('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
   const { status, out } = await wpo('--help');
   expect(status).toBe(0);
-  for (const command of ['train', 'weigh', 'generate', 'sample', 'score', 'doctor'])
+  for (const command of ['train', 'weigh', 'generate', 'sample', 'score', 'run', 'doctor'])
     expect(out).toContain(`\n  ${command} `);
 });
 
-test.each(['train', 'weigh', 'generate', 'sample', 'score', 'doctor'])(
+test.each(['train', 'weigh', 'generate', 'sample', 'score', 'run', 'doctor'])(
   'wpo %s --help ends in examples',
   async (command) => {
     const { status, out } = await wpo(command, '--help');

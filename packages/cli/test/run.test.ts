@@ -166,3 +166,74 @@ test('goes from prompts to a win rate through faults and kills, loses nothing, a
   const kept = readFileSync(out('run.json'), 'utf8') + last.out + last.err;
   expect(kept).not.toContain('sk-secret');
 });
+
+/** The first stages alone, all of them asked of a server. */
+function sampling(server: ScriptedServer) {
+  const { at, out } = hybrid(server);
+  writeFileSync(
+    at('run.yaml'),
+    `output_dir: out
+sample: {endpoint: ${server.url}, prompts: prompts.jsonl, seeds: [1, 2], concurrency: 2}
+score: {endpoint: ${server.url}, answers: [out/answers.jsonl, foreign.jsonl]}
+pair: {off_policy: [someone]}
+`,
+  );
+  return { at, out, config: at('run.yaml') };
+}
+/** Answers of two lengths, so that there are scores to tell apart. */
+const chat = ({ seed, messages }: ScriptedBody) => messages!.at(-1)!.content.slice(0, 10 * seed!);
+
+test('new prompts are asked and old answers kept; other settings set both answers and their scores aside', async () => {
+  const server = await scriptedServer({ model: 'wise', chat });
+  const { at, out, config } = sampling(server);
+  const first = await wpo('run', config);
+  expect(first.status, first.err).toBe(0);
+  expect(asked(server.answered)).toHaveLength(8 + 12);
+
+  const prompt = 'Name three rivers.';
+  writeRows(at('prompts.jsonl'), [...readRows<object>(at('prompts.jsonl')), { prompt, prompt_id: 'rivers' }]);
+  expect(await wpo('run', config)).toMatchObject({ status: 0 });
+  expect(asked(server.answered)).toHaveLength(20 + 2 + 2);
+
+  const { status, out: lines } = await wpo('run', config, '--set', 'sample.temperature=0.5');
+  expect({ status, told: told(lines) }).toEqual({
+    status: 0,
+    told: [
+      ...['sample set aside', 'sample set aside', 'sample running', 'sample finished'],
+      ...['score running', 'score finished', 'pair running', 'pair finished'],
+    ],
+  });
+  expect(readRows(out('answers.jsonl.before-1'))).toHaveLength(10);
+  expect(readRows(out('scored.jsonl.before-1'))).toHaveLength(14);
+  expect(readRows(out('scored.jsonl'))).toHaveLength(14);
+});
+
+test('a row that is lost from an output is made again, and it alone', async () => {
+  const server = await scriptedServer({ model: 'wise', chat });
+  const { out, config } = sampling(server);
+  await wpo('run', config);
+  const before = server.answered.length;
+  const whole = readFileSync(out('scored.jsonl'), 'utf8');
+  writeFileSync(out('scored.jsonl'), whole.slice(0, -20));
+  const { out: lines } = await wpo('run', config);
+  expect(told(lines)).toEqual(['sample done before', 'score running', 'score finished', 'pair done before']);
+  expect(asked(server.answered.slice(before))).toHaveLength(1);
+  expect(readFileSync(out('scored.jsonl'), 'utf8')).toBe(whole);
+});
+
+test.each([
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+] as const)('%s is passed on to the stage and ends the run with %i', async (signal, status) => {
+  const server = await scriptedServer({ model: 'wise', chat, delay: 200 });
+  const { out, config } = sampling(server);
+  const run = startWpo(['run', config]);
+  await run.wrote('sample 2/8');
+  run.kill(signal);
+  const ended = await run.ended;
+  expect(ended.status, ended.err).toBe(status);
+  expect(told(ended.out)).toEqual(['sample running', 'sample stopped']);
+  expect(existsSync(out('scored.jsonl'))).toBe(false);
+  expect(await wpo('run', config)).toMatchObject({ status: 0 });
+  expect(asked(server.answered)).toHaveLength(8 + 12);
+});
