@@ -74,7 +74,7 @@ score:
   answers: [out/answers.jsonl, foreign.jsonl]
   endpoint: ${server.url}
   concurrency: 1
-  timeout: 0.5
+  timeout: 2
 pair:
   off_policy: [someone]
 weigh:
@@ -91,7 +91,7 @@ eval:
   judge: ${server.url}
   max_new_tokens: 8
   concurrency: 1
-  timeout: 0.5
+  timeout: 2
 `,
   );
   return { at, out: (name: string) => join(folder, 'out', name), config: at('run.yaml') };
