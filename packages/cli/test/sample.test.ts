@@ -106,7 +106,7 @@ test('whatever fails on the way, nothing is lost and nothing that was answered i
   ] as const;
   const server = await scriptedServer({ fault: (number) => (number % 2 === 1 ? faults[(number - 1) / 2] : undefined) });
   const at = files();
-  const { status } = await sampled(server, at, '--model', 'm', '--concurrency', '3', '--timeout', '0.3');
+  const { status } = await sampled(server, at, '--model', 'm', '--concurrency', '3', '--timeout', '2');
   expect(status).toBe(0);
   expect(keys(readRows(at.out))).toHaveLength(15);
   expect(new Set(keys(readRows(at.out))).size).toBe(15);

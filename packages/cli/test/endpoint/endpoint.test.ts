@@ -77,7 +77,7 @@ const faults: [string, ScriptedFault][] = [
 
 test.each(faults)('after %s the same is asked again, and answered', async (_, fault) => {
   const server = await scriptedServer({ fault: (number) => (number === 0 ? fault : undefined) });
-  expect(await at(server, { model: 'm', timeout: 200 }).chat(hello)).toEqual({ text: 'olleh', finishReason: 'stop' });
+  expect(await at(server, { model: 'm', timeout: 1000 }).chat(hello)).toEqual({ text: 'olleh', finishReason: 'stop' });
   expect(server.requests).toHaveLength(2);
   expect(server.requests[1]!.body).toEqual(server.requests[0]!.body);
 });

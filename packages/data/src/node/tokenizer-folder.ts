@@ -18,11 +18,10 @@ export interface TokenizerFolder {
  * @throws {Error} naming the file that is missing or broken
  */
 export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder> {
-  const [tokenizerJson, tokenizerConfig, ownTemplate] = await Promise.all([
-    readJson(join(dir, 'tokenizer.json')),
-    readJson(join(dir, 'tokenizer_config.json')),
-    readTextIfThere(join(dir, 'chat_template.jinja')),
-  ]);
+  // one by one, so that of several missing files it is always the same one that is named
+  const tokenizerJson = await readJson(join(dir, 'tokenizer.json'));
+  const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json'));
+  const ownTemplate = await readTextIfThere(join(dir, 'chat_template.jinja'));
   let tokenizer: Tokenizer;
   try {
     tokenizer = loadTokenizer({ tokenizerJson, tokenizerConfig });
