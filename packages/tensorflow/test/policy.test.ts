@@ -74,7 +74,7 @@ describe.each(['fused', 'raw'] as const)('a whole policy by %s operations', (nam
         const largest = Math.max(1, ...wanted.gradients.map(([, dw]) => largestOf(dw)));
         found.gradients.forEach(([at, dw], i) => expectClose(dw, wanted.gradients[i]![1], largest, at));
       }),
-      // The same draws each time: about one in a thousand blows rounding up beyond this, in whichever operations.
+      // The same draws each time: a rare one blows rounding up beyond the tolerance, in whichever operations.
       { numRuns: 30, seed: 11 },
     );
   });
