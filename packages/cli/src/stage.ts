@@ -1,4 +1,4 @@
-import { isUserError } from './errors';
+import { patience } from './patience';
 import { withProgress } from './progress';
 import { type FileRow, openRowsFile, readRowsFile } from './rows-file';
 import type { Stop } from './stop';
@@ -38,9 +38,6 @@ interface Standing {
   readonly failures: readonly Error[];
 }
 
-/** So many failures with no success between them are taken for the end: the server is gone. */
-const GIVE_UP = 10;
-
 /**
  * Writes a stage's rows as they are made, and shows how far it is. All that is made is kept, whatever fails; what is
  * missing is said, and the same command goes on with it.
@@ -67,24 +64,14 @@ async function fill(
   terminal: Terminal,
 ): Promise<Standing> {
   const before = [...wanted].filter((key) => there.has(key)).length;
-  const failures: Error[] = [];
-  if (before === wanted.size) return { before, now: before, failures };
-  let [now, inARow] = [before, 0];
-  const signal = {
-    get aborted() {
-      return stop.signal.aborted || inARow >= GIVE_UP;
-    },
-  };
-  const onError = (error: unknown) => {
-    if (!(error instanceof Error) || !isUserError(error)) throw error;
-    failures.push(error);
-    inARow += 1;
-  };
+  const { signal, failures, onError, onSuccess } = patience(stop);
+  let now = before;
+  if (now === wanted.size) return { before, now, failures };
   await withProgress(terminal, { label, total: wanted.size }, async (shown) => {
     shown.update(now);
     for await (const row of work({ there, signal, onError })) {
       await append(row);
-      inARow = 0;
+      onSuccess();
       shown.update(++now, failures.length > 0 ? `${failures.length} failed` : undefined);
     }
   });

@@ -13,8 +13,9 @@ import {
   parseJudgePrompt,
 } from '@wpo/data';
 import { createEndpoint, type Endpoint } from '../endpoint/endpoint';
-import { fromInput, isUserError, UserError } from '../errors';
+import { fromInput, UserError } from '../errors';
 import type { EndpointFlags } from '../flags/endpoint';
+import { patience } from '../patience';
 import { withProgress } from '../progress';
 import type { Drawing } from '../sampling/sampler';
 import { type Stop, withStop } from '../stop';
@@ -120,9 +121,6 @@ function pairUp(
   return pairs;
 }
 
-/** So many failures with no success between them are taken for the end: the judge is gone. */
-const GIVE_UP = 10;
-
 interface Judging extends Pick<OutputsArguments, 'judgeForm' | 'out' | 'concurrency'> {
   readonly endpoint: Endpoint;
   readonly prompt: readonly Message[];
@@ -136,24 +134,13 @@ async function judgeAll(
   terminal: Terminal,
 ): Promise<Annotation[] | null> {
   const memo = await openMemo(join(out, 'judgements.jsonl'), judgeReply);
-  const failures: Error[] = [];
-  let inARow = 0;
-  const signal = {
-    get aborted() {
-      return stop.signal.aborted || inARow >= GIVE_UP;
-    },
-  };
-  const onError = (error: unknown) => {
-    if (!(error instanceof Error) || !isUserError(error)) throw error;
-    failures.push(error);
-    inARow += 1;
-  };
+  const { signal, failures, onError, onSuccess } = patience(stop);
   try {
     const judge = await endpointJudge({ endpoint, form, prompt, memo });
     const annotator = await endpoint.model();
     const annotations = await withProgress(terminal, { label: 'judge', total: pairs.length }, (shown) => {
       const onProgress = (done: number) => {
-        inARow = 0;
+        onSuccess();
         shown.update(done, failures.length > 0 ? `${failures.length} failed` : undefined);
       };
       return judgeOutputs({ pairs, judge, annotator, concurrency, signal, onError, onProgress });
