@@ -22,7 +22,7 @@ export interface ChooseOptions {
   readonly strategy?: PairStrategy;
   /** The rejected answer scores at least so much below the chosen one; at least 0, default 0. */
   readonly minMargin?: number;
-  /** Draws for `max-random`: 32-bit integers, 0 or more. */
+  /** Draws for `max-random`: 32-bit integers, 0 or more, each as likely as the next; asked again where one is turned down. */
   readonly random?: () => number;
 }
 
