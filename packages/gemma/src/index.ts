@@ -10,8 +10,8 @@ export {
 } from './generate';
 export type { Block, Gemma2 } from './model';
 export { logitsWith } from './ops/answer-logps';
-export { attentionWith, type ScoreSoftmax } from './ops/attention';
-export { type Geglu, gatedLinearWith } from './ops/gated-linear';
+export { type AttentionPasses, attentionBy, attentionWith, type ScoreSoftmax } from './ops/attention';
+export { type GatedProducts, type Geglu, gatedLinearBy, gatedLinearWith } from './ops/gated-linear';
 export {
   type AnswerLogps,
   type AttentionScale,
@@ -23,7 +23,7 @@ export {
   type Value,
   type Weight,
 } from './ops/kernels';
-export { linearsWith, matrixProducts, type Products } from './ops/linear';
+export { linearsWith, type MatrixProduct, matrixProducts, type Products, productsBy } from './ops/linear';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {

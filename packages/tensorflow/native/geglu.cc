@@ -1,4 +1,5 @@
-// GeGLU with the tanh approximation: gelu(g) u = g σ(z) u, z = g (a + b g²), a = 2 √(2/π), b = 0.044715 a.
+// GeGLU and its gradient, value by value.
+#include "geglu.h"
 #include "op.h"
 #include "parallel.h"
 #include "vector-math.h"
@@ -6,14 +7,10 @@
 namespace wpo {
 namespace {
 
-constexpr float kLinear = 1.5957691216f, kCubic = 0.0713548162f;
 constexpr int64_t kPiece = 4096;
 
 WPO_VECTOR void forward_values(int64_t begin, int64_t end, const float* g, const float* u, float* y) {
-  for (int64_t j = begin; j < end; j++) {
-    const float x = g[j], z = x * (kLinear + kCubic * x * x);
-    y[j] = x * u[j] / (1.0f + fast_exp(-z));
-  }
+  for (int64_t j = begin; j < end; j++) y[j] = gated(g[j], u[j]);
 }
 
 WPO_VECTOR void backward_values(int64_t begin, int64_t end, const float* d, const float* g, const float* u, float* dg,

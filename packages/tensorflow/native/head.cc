@@ -23,13 +23,14 @@ WPO_INLINE float largest(int64_t v, const float* x) {
 }
 
 // With l = cap tanh(raw / cap), or raw without a cap, and m = max l: terms from Σ e^(l−m) and Σ e^(2(l−m)). Overwrites `x`,
-// the raw logits, by p (1 − (l / cap)²). `tanhs` is scratch of the same size.
+// the raw logits: where there is `tanhs`, scratch of the same size, by p (1 − (l / cap)²).
 WPO_VECTOR void row_terms(int64_t v, float cap, float* x, int32_t target, float* tanhs, float* terms) {
   const bool capped = cap > 0;
   const float scale = capped ? cap : 1.0f;
   if (capped) {
     const float inverse = 1.0f / cap;
-    for (int64_t j = 0; j < v; j++) x[j] = tanhs[j] = fast_tanh(x[j] * inverse);
+    for (int64_t j = 0; j < v; j++) x[j] = fast_tanh(x[j] * inverse);
+    if (tanhs) std::memcpy(tanhs, x, v * sizeof(float));
   }
   const float most = largest(v, x), t = x[target];
   double z = 0, z2 = 0;
@@ -44,6 +45,7 @@ WPO_VECTOR void row_terms(int64_t v, float cap, float* x, int32_t target, float*
   terms[1] = static_cast<float>(std::log(z2) - 2 * log_z);
   terms[2] = static_cast<float>(-log_z);
   terms[3] = capped ? 1.0f - t * t : 1.0f;
+  if (!tanhs) return;
   const float share = static_cast<float>(1 / z);
   if (capped) {
     for (int64_t j = 0; j < v; j++) x[j] = x[j] * share * (1.0f - tanhs[j] * tanhs[j]);
@@ -52,28 +54,30 @@ WPO_VECTOR void row_terms(int64_t v, float cap, float* x, int32_t target, float*
   }
 }
 
-// raw [A, V] (overwritten by p (1 − (l / cap)²), the dense part of −d log p / d raw), targets [A], cap or 0
-// -> terms [A, 4]: log p, log Σ p², log max p, and 1 − (l / cap)² at the target
+// raw [A, V] (overwritten, where it is to train by p (1 − (l / cap)²), the dense part of −d log p / d raw), targets [A],
+// [cap or 0, 1 to train] -> terms [A, 4]: log p, log Σ p², log max p, and 1 − (l / cap)² at the target
 void answer_terms(Run& run) {
   const int64_t v = run.width(0), n = run.rows(0);
   const int32_t* targets = run.in<int32_t>(1);
-  bool fits = run.size(1) == n;
+  bool fits = run.size(1) == n && run.size(2) == 2;
   for (int64_t i = 0; fits && i < n; i++) fits = targets[i] >= 0 && targets[i] < v;
   if (!run.ok(fits, "wanted a target below the vocabulary's size for each row")) return;
   const float cap = run.in(2)[0];
+  const bool train = run.in(2)[1] != 0;
   float *raw = run.in(0), *terms = run.out(0, {n, 4});
   if (!terms) return;
-  std::unique_ptr<float[]> scratch(new float[threads() * v]);
+  std::unique_ptr<float[]> scratch(train ? new float[threads() * v] : nullptr);
   float* tanhs = scratch.get();
   parallel(n, 8 * v, [=](int64_t a, int64_t b, int thread) {
-    for (int64_t i = a; i < b; i++) row_terms(v, cap, raw + i * v, targets[i], tanhs + thread * v, terms + 4 * i);
+    for (int64_t i = a; i < b; i++)
+      row_terms(v, cap, raw + i * v, targets[i], tanhs ? tanhs + thread * v : nullptr, terms + 4 * i);
   });
 }
 
 }  // namespace
 
 void define_head() {
-  define<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "cap: float"}, {"terms: float"});
+  define<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "how: float"}, {"terms: float"});
 }
 
 }  // namespace wpo

@@ -1,5 +1,7 @@
-// Loaded by Node: registers the operations with the TensorFlow that is in the process.
+// Loaded by Node: registers the operations with the TensorFlow that is in the process, and exports `lanes`, how many values its
+// matrix products multiply at once.
 #include <node_api.h>
+#include "product.h"
 
 namespace wpo {
 void define_norm();
@@ -11,9 +13,11 @@ void define_update();
 void define_cache();
 void define_linear();
 void define_read();
+void define_product();
+void define_attend();
 }  // namespace wpo
 
-extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
+extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   wpo::define_norm();
   wpo::define_rope();
   wpo::define_attention();
@@ -23,5 +27,10 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_cache();
   wpo::define_linear();
   wpo::define_read();
+  wpo::define_product();
+  wpo::define_attend();
+  napi_value lanes;
+  napi_create_int32(env, wpo::product_lanes(), &lanes);
+  napi_set_named_property(env, exports, "lanes", lanes);
   return exports;
 }

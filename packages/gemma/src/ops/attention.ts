@@ -9,44 +9,50 @@ export interface ScoreSoftmax {
   backward(dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
 }
 
+/** Soft-capped grouped attention, there and back: q `[N, D, T]`, k and v `[K, D, S]`. */
+export interface AttentionPasses {
+  forward(
+    q: tf.Tensor3D,
+    k: tf.Tensor3D,
+    v: tf.Tensor3D,
+    spans: readonly AttentionSpan[],
+    how: AttentionScale,
+  ): tf.Tensor3D;
+  /** d loss / d q, d k and d v from d loss / d o. */
+  backward(
+    dy: tf.Tensor3D,
+    q: tf.Tensor3D,
+    k: tf.Tensor3D,
+    v: tf.Tensor3D,
+    spans: readonly AttentionSpan[],
+    how: AttentionScale,
+  ): tf.Tensor3D[];
+}
+
+export const attentionBy =
+  ({ forward, backward }: AttentionPasses) =>
+  (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, spans: readonly AttentionSpan[], how: AttentionScale): Result => ({
+    value: forward(q, k, v, spans, how),
+    reads: [q, k, v],
+    saved: [],
+    backward: (dy: tf.Tensor3D) => backward(dy, q, k, v, spans, how),
+  });
+
 /**
- * Soft-capped grouped attention, span by span, so that no score is computed that a mask would hide wholesale, and none is
- * kept: the backward pass computes a span's scores again.
+ * Attention span by span, so that no score is computed that a mask would hide wholesale, and none is kept: the backward pass
+ * computes a span's scores again.
  *
- * q `[N, D, T]`, k and v `[K, D, S]`, G = N / K query heads a key head; in a span of n queries and s keys:
+ * G = N / K query heads a key head; in a span of n queries and s keys:
  *   p = softmax(cap · tanh(qᵀk · scale / cap) + mask), o = v · pᵀ
  * and backwards: dv = do · p, dp = doᵀ · v, dq = k · dscoreᵀ, dk = q · dscore.
  *
  * The G heads that share a key head lie side by side as G · n columns: one product serves them all, and sums their dk and
  * dv. (Broadcasting keys over G instead goes wrong on tfjs's CPU backend, which wraps batch indices around.)
  */
-export const attentionWith =
-  (softmax: ScoreSoftmax) =>
-  (
-    q: tf.Tensor3D,
-    k: tf.Tensor3D,
-    v: tf.Tensor3D,
-    spans: readonly AttentionSpan[],
-    { scale, cap }: AttentionScale,
-  ): Result => {
-    const [heads, width] = q.shape;
-    const keyHeads = k.shape[0];
-    const group = heads / keyHeads;
+export const attentionWith = (softmax: ScoreSoftmax): AttentionPasses => ({
+  forward(q, k, v, spans, { scale, cap }) {
+    const { queriesOf, asHeads } = grouped(q, k);
     const factor = scale / (cap ?? 1);
-
-    const queriesOf = (x: tf.Tensor3D, { row, rows }: AttentionSpan) => {
-      const apart = tf.reshape(columns(x, row, rows), [keyHeads, group, width, rows]);
-      const beside = group === 1 ? apart : tf.transpose(apart, [0, 2, 1, 3]);
-      return tf.reshape(beside, [keyHeads, width, group * rows]) as tf.Tensor3D; // [K, D, G n]
-    };
-    const asHeads = (x: tf.Tensor, { rows }: AttentionSpan) => {
-      const beside = tf.reshape(x, [keyHeads, width, group, rows]);
-      const apart = group === 1 ? beside : tf.transpose(beside, [0, 2, 1, 3]);
-      return tf.reshape(apart, [heads, width, rows]) as tf.Tensor3D; // [N, D, n]
-    };
-    const keysOf = (x: tf.Tensor3D, { keys }: AttentionSpan) =>
-      inOrder(keys.map((run) => columns(x, run.start, run.length))); // [K, D, s]
-
     const outputs = spans.map((span) =>
       tf.tidy(() => {
         const queries = tf.mul(queriesOf(q, span), factor);
@@ -56,29 +62,54 @@ export const attentionWith =
     );
     const value = inOrder(outputs);
     if (outputs.length > 1) tf.dispose(outputs);
+    return value;
+  },
 
-    const backward = (dy: tf.Tensor3D) =>
-      tf.tidy(() => {
-        const dk = new KeyGradient(keyHeads, width, k.shape[2]);
-        const dv = new KeyGradient(keyHeads, width, k.shape[2]);
-        const dqs = spans.map((span) =>
-          tf.tidy(() => {
-            const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
-            const keys = keysOf(k, span);
-            const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
-            const p = softmax.forward(scores, span, cap);
-            const dO = queriesOf(dy, span); // [K, D, G n]
-            dv.add(span, tf.matMul(dO, p)); // [K, D, s]
-            const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
-            const ds = softmax.backward(dp, p, scores, span, cap);
-            dk.add(span, tf.matMul(queries, ds));
-            return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
-          }),
-        );
-        return [inOrder(dqs).clone(), dk.total(), dv.total()];
-      });
-    return { value, reads: [q, k, v], saved: [], backward };
+  backward: (dy, q, k, v, spans, { scale, cap }) =>
+    tf.tidy(() => {
+      const { queriesOf, asHeads } = grouped(q, k);
+      const factor = scale / (cap ?? 1);
+      const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
+      const dqs = spans.map((span) =>
+        tf.tidy(() => {
+          const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
+          const keys = keysOf(k, span);
+          const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
+          const p = softmax.forward(scores, span, cap);
+          const dO = queriesOf(dy, span); // [K, D, G n]
+          dv.add(span, tf.matMul(dO, p)); // [K, D, s]
+          const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
+          const ds = softmax.backward(dp, p, scores, span, cap);
+          dk.add(span, tf.matMul(queries, ds));
+          return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
+        }),
+      );
+      return [inOrder(dqs).clone(), dk.total(), dv.total()];
+    }),
+});
+
+/** A span's columns with the heads that share a key head side by side, and back. */
+function grouped(q: tf.Tensor3D, k: tf.Tensor3D) {
+  const [heads, width] = q.shape;
+  const keyHeads = k.shape[0];
+  const group = heads / keyHeads;
+  return {
+    queriesOf(x: tf.Tensor3D, { row, rows }: AttentionSpan): tf.Tensor3D {
+      const apart = tf.reshape(columns(x, row, rows), [keyHeads, group, width, rows]);
+      const beside = group === 1 ? apart : tf.transpose(apart, [0, 2, 1, 3]);
+      return tf.reshape(beside, [keyHeads, width, group * rows]); // [K, D, G n]
+    },
+    asHeads(x: tf.Tensor, { rows }: AttentionSpan): tf.Tensor3D {
+      const beside = tf.reshape(x, [keyHeads, width, group, rows]);
+      const apart = group === 1 ? beside : tf.transpose(beside, [0, 2, 1, 3]);
+      return tf.reshape(apart, [heads, width, rows]); // [N, D, n]
+    },
   };
+}
+
+/** `[K, D, s]`. */
+const keysOf = (x: tf.Tensor3D, { keys }: AttentionSpan) =>
+  inOrder(keys.map((run) => columns(x, run.start, run.length)));
 
 /** Composed: dscores = p · (dp − Σ_s dp · p), times cap · (1 − tanh²) through a cap. */
 const composedSoftmax: ScoreSoftmax = {
@@ -98,7 +129,7 @@ const composedSoftmax: ScoreSoftmax = {
     }),
 };
 
-export const attention = attentionWith(composedSoftmax);
+export const attention = attentionBy(attentionWith(composedSoftmax));
 
 const columns = (x: tf.Tensor3D, start: number, length: number) =>
   start === 0 && length === x.shape[2] ? x : tf.slice(x, [0, 0, start], [-1, -1, length]);
@@ -125,11 +156,7 @@ function spanMask({ rows, keys, lead, window }: AttentionSpan): tf.Tensor2D | nu
 class KeyGradient {
   private readonly parts: { start: number; length: number; gradient: tf.Tensor3D }[] = [];
 
-  constructor(
-    private readonly heads: number,
-    private readonly width: number,
-    private readonly count: number,
-  ) {}
+  constructor(private readonly shape: readonly [heads: number, width: number, count: number]) {}
 
   /** `gradient` `[K, D, s]` of the span's keys. */
   add(span: AttentionSpan, gradient: tf.Tensor3D): void {
@@ -143,7 +170,8 @@ class KeyGradient {
   /** `[K, D, S]`: zero where no span looked. Ends the collection. */
   total(): tf.Tensor3D {
     // Cut the columns at every run's ends: within a piece each run covers all or nothing.
-    const cuts = [...new Set([0, this.count, ...this.parts.flatMap((p) => [p.start, p.start + p.length])])];
+    const [heads, width, count] = this.shape;
+    const cuts = [...new Set([0, count, ...this.parts.flatMap((p) => [p.start, p.start + p.length])])];
     cuts.sort((a, b) => a - b);
     const whole = tf.tidy(() => {
       const pieces = cuts.slice(1).map((end, i) => {
@@ -151,7 +179,7 @@ class KeyGradient {
         const over = this.parts
           .filter((p) => p.start <= start && end <= p.start + p.length)
           .map((p) => columns(p.gradient, start - p.start, end - start));
-        if (over.length === 0) return tf.zeros<tf.Rank.R3>([this.heads, this.width, end - start]);
+        if (over.length === 0) return tf.zeros<tf.Rank.R3>([heads, width, end - start]);
         return over.length === 1 ? over[0]! : tf.addN(over);
       });
       return inOrder(pieces).clone();

@@ -1,8 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Kernels, Result, Weight } from './kernels';
 
-/** The products with a weight that go forward, worth writing anew where rows are few. */
+/** A product of two matrices, either of them turned: `[m, k]`, `[k, n]` → `[m, n]`. */
+export type MatrixProduct = (a: tf.Tensor2D, b: tf.Tensor2D, turnA?: boolean, turnB?: boolean) => tf.Tensor2D;
+
+/** How products are made; those with a weight that go forward are worth writing anew where rows are few. */
 export interface Products {
+  readonly product: MatrixProduct;
   /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
   rows(x: tf.Tensor2D, w: tf.Tensor2D): tf.Tensor2D;
   /** (w · xᵀ) as heads: `[T, H]`, `[heads · D, H]` → `[heads, D, T]`. */
@@ -11,50 +15,52 @@ export interface Products {
   fromHeads(x: tf.Tensor3D, w: tf.Tensor2D): tf.Tensor2D;
 }
 
-export const matrixProducts: Products = {
-  rows: (x, w) => tf.matMul(x, w, false, true),
+export const productsBy = (product: MatrixProduct): Products => ({
+  product,
+  rows: (x, w) => product(x, w, false, true),
   toHeads: (x, w, heads) =>
     tf.tidy(() => {
       const [features, tokens] = [w.shape[0], x.shape[0]];
-      return tf.reshape(tf.matMul(w, x, false, true), [heads, features / heads, tokens]);
+      return tf.reshape(product(w, x, false, true), [heads, features / heads, tokens]);
     }),
-  fromHeads: (x, w) => tf.tidy(() => tf.matMul(flat(x), w, true, true)),
-};
+  fromHeads: (x, w) => tf.tidy(() => product(flat(x), w, true, true)),
+});
+
+export const matrixProducts = productsBy((a, b, turnA, turnB) => tf.matMul(a, b, turnA, turnB));
 
 /** The three linear operations over these products, with their gradients. */
-export const linearsWith = (products: Products) =>
-  ({
+export const linearsWith = (products: Products) => {
+  const { product, rows, toHeads, fromHeads } = products;
+  return {
     linear: (x: tf.Tensor2D, w: Weight): Result => ({
-      value: products.rows(x, matrixOf(w)),
-      reads: [x],
-      saved: [],
-      backward: (dy: tf.Tensor2D) => [linearBackward(dy, x, w)],
-    }),
-    linearToHeads: (x: tf.Tensor2D, w: Weight, heads: number): Result => ({
-      value: products.toHeads(x, matrixOf(w), heads),
-      reads: [x],
-      saved: [],
-      backward(dy: tf.Tensor3D) {
-        w.accumulate(tf.tidy(() => tf.matMul(flat(dy), x))); // [heads · D, H]
-        return [tf.tidy(() => tf.matMul(flat(dy), matrixOf(w), true, false))]; // [T, H]
-      },
-    }),
-    linearFromHeads: (x: tf.Tensor3D, w: Weight): Result => ({
-      value: products.fromHeads(x, matrixOf(w)),
+      value: rows(x, matrixOf(w)),
       reads: [x],
       saved: [],
       backward(dy: tf.Tensor2D) {
-        w.accumulate(tf.tidy(() => tf.matMul(dy, flat(x), true, true))); // [out, N · D]
-        return [tf.tidy(() => tf.reshape(tf.matMul(matrixOf(w), dy, true, true), x.shape))]; // [N, D, T]
+        w.accumulate(product(dy, x, true, false)); // [out, in]
+        return [product(dy, matrixOf(w))]; // [T, in]
       },
     }),
-  }) satisfies Pick<Kernels, 'linear' | 'linearToHeads' | 'linearFromHeads'>;
-
-/** d loss / d x `[T, in]`; adds the weight's gradient. */
-export function linearBackward(dy: tf.Tensor2D, x: tf.Tensor2D, w: Weight): tf.Tensor2D {
-  w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
-  return tf.matMul(dy, matrixOf(w));
-}
+    linearToHeads: (x: tf.Tensor2D, w: Weight, heads: number): Result => ({
+      value: toHeads(x, matrixOf(w), heads),
+      reads: [x],
+      saved: [],
+      backward(dy: tf.Tensor3D) {
+        w.accumulate(tf.tidy(() => product(flat(dy), x))); // [heads · D, H]
+        return [tf.tidy(() => product(flat(dy), matrixOf(w), true, false))]; // [T, H]
+      },
+    }),
+    linearFromHeads: (x: tf.Tensor3D, w: Weight): Result => ({
+      value: fromHeads(x, matrixOf(w)),
+      reads: [x],
+      saved: [],
+      backward(dy: tf.Tensor2D) {
+        w.accumulate(tf.tidy(() => product(dy, flat(x), true, true))); // [out, N · D]
+        return [tf.tidy(() => tf.reshape(product(matrixOf(w), dy, true, true), x.shape))]; // [N, D, T]
+      },
+    }),
+  } satisfies Pick<Kernels, 'linear' | 'linearToHeads' | 'linearFromHeads'>;
+};
 
 /** `[heads, D, T]` → `[heads · D, T]`. */
 const flat = (x: tf.Tensor3D) => tf.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]]) as tf.Tensor2D;

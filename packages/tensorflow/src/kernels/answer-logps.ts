@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Kernels, MatrixProduct, Weight } from '@wpo/gemma';
 
 // H hidden width, V vocabulary, A answer tokens, a those of a chunk.
 
@@ -33,19 +33,20 @@ interface Chunk {
 }
 
 /**
- * `Kernels.answerLogps` over a way to make the terms: log p, both alignment terms and the logits' gradient come of one
+ * `Kernels.answerLogps` over a way to make the terms and one to multiply: log p, both alignment terms and the logits' gradient come of one
  * computation of the logits. As much of the gradient as `limits` allow is kept for the way back, the rest computed again.
  *
  * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
  * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
  */
 export const answerLogpsWith =
-  (termsOf: TermsOfLogits, limits: LogitLimits): Kernels['answerLogps'] =>
+  (termsOf: TermsOfLogits, product: MatrixProduct, limits: LogitLimits): Kernels['answerLogps'] =>
   (hidden: tf.Tensor2D, table, targets, cap, train) =>
-    answerLogps(termsOf, limits, hidden, table, targets, cap, train);
+    answerLogps(termsOf, product, limits, hidden, table, targets, cap, train);
 
 function answerLogps(
   termsOf: TermsOfLogits,
+  product: MatrixProduct,
   limits: LogitLimits,
   hidden: tf.Tensor2D,
   table: Weight,
@@ -95,9 +96,9 @@ function answerLogps(
       const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h [A, H]
       const dHidden = chunks.map(({ start, rows, dense }) => {
         const D = dense ?? denseAgain(start, rows);
-        const dE = tf.tidy(() => tf.matMul(D, tf.neg(slice(scaled, { start, rows })), true, false)); // [V, H]
+        const dE = tf.tidy(() => product(D, tf.neg(slice(scaled, { start, rows })), true, false)); // [V, H]
         table.accumulate(dE);
-        const through = tf.matMul(D, embedding()); // [a, H]
+        const through = product(D, embedding()); // [a, H]
         if (!dense) D.dispose();
         return through;
       });

@@ -1,22 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  type AttentionScale,
   type AttentionSpan,
+  attentionBy,
   attentionWith,
   composed,
   type Geglu,
+  gatedLinearBy,
   gatedLinearWith,
   type Kernels,
   linearsWith,
   logitsWith,
-  matrixProducts,
   type Products,
+  productsBy,
   type Result,
   type Rotation,
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { change, nativeOperations, run, withNumbers } from './native';
+import { change, nativeOperations, nativeProducts, run, withNumbers } from './native';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
 
@@ -41,17 +42,26 @@ const nothing = () => tf.zeros([0]);
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
 
+/** Large products in C++ where those are faster: by TensorFlow's own the rest. */
+const large: Products = productsBy((a, b, turnA = false, turnB = false) =>
+  nativeProducts()
+    ? (run(
+        `WpoProduct${turnA || turnB ? `${turnA ? 'T' : 'N'}${turnB ? 'T' : 'N'}` : ''}`,
+        [a, b],
+        1,
+      )[0] as tf.Tensor2D)
+    : tf.matMul(a, b, turnA, turnB),
+);
+
 const products: Products = {
-  rows: (x, w) =>
-    x.shape[0] > FEW_ROWS ? matrixProducts.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D),
+  product: large.product,
+  rows: (x, w) => (x.shape[0] > FEW_ROWS ? large.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D)),
   toHeads: (x, w, heads) =>
     x.shape[0] > FEW_ROWS
-      ? matrixProducts.toHeads(x, w, heads)
+      ? large.toHeads(x, w, heads)
       : withNumbers([heads], (n) => run('WpoLinearRowsToHeads', [x, w, n], 1)[0] as tf.Tensor3D),
   fromHeads: (x, w) =>
-    x.shape[2] > FEW_ROWS
-      ? matrixProducts.fromHeads(x, w)
-      : (run('WpoLinearRowsFromHeads', [x, w], 1)[0] as tf.Tensor2D),
+    x.shape[2] > FEW_ROWS ? large.fromHeads(x, w) : (run('WpoLinearRowsFromHeads', [x, w], 1)[0] as tf.Tensor2D),
 };
 
 function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
@@ -91,41 +101,55 @@ const spanNumbers = ({ rows, lead, window }: AttentionSpan, cap: number | null) 
   cap ?? 0,
 ];
 
-const spannedAttention = attentionWith({
+const spanned = attentionWith({
   forward: (scores, span, cap) =>
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmax', [scores, n], 1)[0] as tf.Tensor3D),
   backward: (dp, p, scores, span, cap) =>
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
 });
 
-/** A query a sequence, as generation has them, in one operation; anything else span by span. */
-function attention(
-  q: tf.Tensor3D,
-  k: tf.Tensor3D,
-  v: tf.Tensor3D,
-  spans: readonly AttentionSpan[],
-  scale: AttentionScale,
-): Result {
-  const one = spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
-  if (!one || spans.length !== q.shape[2]) return spannedAttention(q, k, v, spans, scale);
-  const runs = tf.tensor1d(
-    spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1]),
-    'int32',
-  );
-  const how = [scale.scale / (scale.cap ?? 1), scale.cap ?? 0];
-  const [value] = withNumbers(how, (numbers) => run('WpoAttendOne', [q, k, v, runs, numbers], 1));
-  runs.dispose();
-  const backward = (dy: tf.Tensor3D) => {
-    const spanned = spannedAttention(q, k, v, spans, scale);
-    spanned.value.dispose();
-    return spanned.backward(dy);
-  };
-  return { value: value!, reads: [q, k, v], saved: [], backward };
-}
+/**
+ * A query a sequence, as generation has them, in one operation; spans of many in another, where products are in C++; back,
+ * and elsewhere, product by product.
+ */
+const attention = attentionBy({
+  ...spanned,
+  forward(q, k, v, spans, scale) {
+    const one = spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
+    const single = one && spans.length === q.shape[2];
+    if (!single && !nativeProducts()) return spanned.forward(q, k, v, spans, scale);
+    const [operation, numbers] = single
+      ? ['WpoAttendOne', spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1])]
+      : ['WpoAttendSpans', spans.flatMap(spanLayout)];
+    const layout = tf.tensor1d(numbers, 'int32');
+    const how = [scale.scale / (scale.cap ?? 1), scale.cap ?? 0];
+    const [value] = withNumbers(how, (h) => run(operation, [q, k, v, layout, h], 1));
+    layout.dispose();
+    return value as tf.Tensor3D;
+  },
+});
+
+const spanLayout = ({ row, rows, lead, window, keys }: AttentionSpan) => [
+  ...[row, rows, lead, Math.min(window, 2 ** 30), keys.length],
+  ...keys.flatMap(({ start, length }) => [start, length]),
+];
 
 const geglu: Geglu = {
   forward: (gate, up) => run('WpoGeglu', [gate, up], 1)[0] as tf.Tensor2D,
   backward: (dy, gate, up) => run('WpoGegluGrad', [dy, gate, up], 2) as [tf.Tensor, tf.Tensor],
+};
+
+/** GeGLU computed as a product's operand is laid out, where products are in C++: it is never a tensor. */
+const gatedLinear = (): Kernels['gatedLinear'] => {
+  const apart = gatedLinearWith(geglu, products);
+  if (!nativeProducts()) return apart;
+  const within = gatedLinearBy({
+    rows: (gate, up, w) => run('WpoGatedProduct', [gate, up, w], 1)[0] as tf.Tensor2D,
+    weightGradient: (dy, gate, up) => run('WpoGatedProductGrad', [dy, gate, up], 1)[0] as tf.Tensor2D,
+    inputGradient: (dy, w) => products.product(dy, w),
+    backward: geglu.backward,
+  });
+  return (gate, up, w) => (gate.shape[0]! > FEW_ROWS ? within : apart)(gate as tf.Tensor2D, up as tf.Tensor2D, w);
 };
 
 function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
@@ -150,20 +174,21 @@ function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.T
   return into;
 }
 
-/** One pass over each row of logits: its terms, and D where the logits lay. */
-const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap) => {
-  const raw = tf.matMul(hidden, table, false, true) as tf.Tensor2D; // [a, V]
+/** One pass over each row of logits: its terms, and D where the logits lay, if it is asked for. */
+const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
+  const raw = products.product(hidden, table, false, true); // [a, V]
   const at = tf.tensor1d(targets, 'int32');
-  const [terms] = withNumbers([cap ?? 0], (c) => run('WpoAnswerTerms', [raw, at, c], 1)); // raw becomes D
+  const [terms] = withNumbers([cap ?? 0, Number(train)], (how) => run('WpoAnswerTerms', [raw, at, how], 1));
   at.dispose();
-  return { terms: terms as tf.Tensor2D, dense: raw };
+  if (!train) raw.dispose();
+  return { terms: terms as tf.Tensor2D, dense: train ? raw : undefined };
 };
 
 /** The fused operations; only tests give limits of their own. */
 export const fused = (limits = LIMITS): Kernels => ({
   ...composed,
   ...linearsWith(products),
-  gatedLinear: gatedLinearWith(geglu, products),
+  gatedLinear: gatedLinear(),
   logits: logitsWith(products),
   rmsNorm,
   rope,
@@ -171,5 +196,5 @@ export const fused = (limits = LIMITS): Kernels => ({
   sum,
   addRows,
   setColumns,
-  answerLogps: answerLogpsWith(termsOfLogits, limits),
+  answerLogps: answerLogpsWith(termsOfLogits, products.product, limits),
 });

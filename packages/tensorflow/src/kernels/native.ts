@@ -9,25 +9,34 @@ interface NodeBackend {
   executeMultipleOutputs(name: string, attributes: readonly [], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
 }
 
-let loaded: boolean | undefined;
+let loaded: Native | null | undefined;
+
+interface Native {
+  /** How many values its own matrix products multiply at once: 16 or 8, or 4 where they have no instructions for more. */
+  readonly lanes: number;
+}
 
 /**
  * Loads the operations in C++ once, and says whether they are there: built by `wpo-tensorflow install`, not turned off by
  * WPO_NATIVE=0, and on a processor (they are not for GPUs).
  */
-export function nativeOperations(): boolean {
-  loaded ??= load();
+export const nativeOperations = (): boolean => native() !== null;
+
+/** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on. */
+export const nativeProducts = (): boolean => (native()?.lanes ?? 0) >= 8;
+
+function native(): Native | null {
+  if (loaded === undefined) loaded = load();
   return loaded;
 }
 
-function load(): boolean {
-  if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow' || backend().isUsingGpuDevice) return false;
+function load(): Native | null {
+  if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow' || backend().isUsingGpuDevice) return null;
   const require = createRequire(import.meta.url);
   const folder = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
   const addon = join(folder, 'lib', 'napi-v8', 'kernels.node');
-  if (!existsSync(addon)) return false; // tfjs-node's own installer leaves none
-  require(addon);
-  return true;
+  if (!existsSync(addon)) return null; // tfjs-node's own installer leaves none
+  return require(addon);
 }
 
 const backend = () => tf.backend() as unknown as NodeBackend;

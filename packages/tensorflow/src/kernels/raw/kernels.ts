@@ -62,5 +62,5 @@ export const raw = (limits = LIMITS): Kernels => ({
   gatedLinear: gatedLinearWith(geglu, matrixProducts),
   sum,
   addRows,
-  answerLogps: answerLogpsWith(termsOfLogits, limits),
+  answerLogps: answerLogpsWith(termsOfLogits, matrixProducts.product, limits),
 });

@@ -1,0 +1,202 @@
+// Soft-capped grouped attention by spans, forwards: scores, softmax and the mix of values of 2 L queries at a time, which
+// stay in a core's cache. Scores lie keys by queries, so that softmax goes down the columns, side by side, and what it leaves
+// is a panel of the product with the values.
+#include <algorithm>
+#include <memory>
+#include <vector>
+#include "op.h"
+#include "parallel.h"
+#include "product.h"
+
+namespace wpo {
+namespace {
+
+struct KeyRun {
+  int64_t start, length;
+};
+
+// Queries `row` .. `row + rows` of T; the first one's position is `lead` past that of the first key.
+struct Span {
+  int64_t row, rows, lead, window, keys;
+  std::vector<KeyRun> runs;
+};
+
+struct Attend {
+  const float *q, *k, *v;  // [heads, width, queries], [groups, width, columns], the same
+  float* o;                // [heads, width, queries]
+  int64_t heads, groups, width, queries, columns;
+  float factor, cap;
+  const Span* span;
+  int64_t key_panel, value_panel;    // sizes of a group's keys and values, laid out
+  float *keys, *values;
+};
+
+// Keys in panels of M, one after the other; values in panels of M features, each at the depth of all keys.
+template <int L, int M>
+WPO_INLINE void lay_group(const Attend& job, int64_t group) {
+  const Span& span = *job.span;
+  const float *k = job.k + group * job.width * job.columns, *v = job.v + group * job.width * job.columns;
+  float *keys = job.keys + group * job.key_panel, *values = job.values + group * job.value_panel;
+  int64_t at = 0;
+  for (const KeyRun& run : span.runs) {
+    for (int64_t j = 0; j < run.length;) {  // up to the panel's end or the run's
+      const int64_t in = (at + j) % M, count = std::min<int64_t>(M - in, run.length - j);
+      float* to = keys + (at + j - in) * job.width + in;
+      const float* from = k + run.start + j;
+      if (count == M)
+        lay_values<L, M>({from, 1, job.columns}, M, job.width, to);
+      else
+        for (int64_t d = 0; d < job.width; d++)
+          for (int64_t i = 0; i < count; i++) to[d * M + i] = from[d * job.columns + i];
+      j += count;
+    }
+    for (int64_t d = 0; d < job.width; d += M)
+      lay_values<L, M>({v + d * job.columns + run.start, job.columns, 1}, std::min<int64_t>(M, job.width - d),
+                       run.length, values + d * span.keys + at * M);
+    at += run.length;
+  }
+  for (int64_t j = at; j % M; j++)  // keys that are not there
+    for (int64_t d = 0; d < job.width; d++) keys[(j - j % M) * job.width + d * M + j % M] = 0;
+}
+
+// Scores s of keys [low, high) for N queries to unnormalised probabilities; `inverse` gets one over their sums. Query i sees
+// the keys from first + i − window + 1 up to first + i.
+template <int N>
+WPO_INLINE void soften(float* s, int32_t low, int32_t high, int32_t first, int32_t window, float factor, float cap,
+                       float* inverse) {
+  float most[N], sums[N] = {};
+  const auto seen = [=](int32_t j, int32_t i) WPO_TERM { return j <= first + i && j > first + i - window; };
+  if (cap > 0) {
+    for (int i = 0; i < N; i++) most[i] = cap;
+  } else {
+    for (int i = 0; i < N; i++) most[i] = -3.4e38f;
+    for (int32_t j = low; j < high; j++)
+      for (int i = 0; i < N; i++) {
+        const float x = s[(j - low) * N + i] * factor;
+        most[i] = seen(j, i) && !(x <= most[i]) ? x : most[i];
+      }
+  }
+  for (int32_t j = low; j < high; j++) {
+    float* row = s + (j - low) * N;
+    const bool all = j <= first && j > first + N - 1 - window;
+    for (int i = 0; i < N; i++) {
+      const float x = row[i] * factor;
+      const float e = fast_exp((cap > 0 ? cap * fast_tanh(x) : x) - most[i]);
+      row[i] = all || seen(j, i) ? e : 0.0f;
+      sums[i] += row[i];
+    }
+  }
+  for (int i = 0; i < N; i++) inverse[i] = 1.0f / sums[i];
+}
+
+// Queries [first, first + count) of a span, in one head. `work`: scores, the queries laid out, and a tile.
+template <int L, int M>
+WPO_INLINE void attend(const Attend& job, int64_t head, int64_t first, int64_t count, float* work) {
+  constexpr int N = 2 * L;
+  const Span& span = *job.span;
+  const int64_t group = head / (job.heads / job.groups), column = span.row + first, lead = span.lead + first;
+  const float* keys = job.keys + group * job.key_panel;
+  const float* values = job.values + group * job.value_panel;
+  const int64_t low = std::max<int64_t>(0, lead - span.window + 1) / M * M;
+  const int64_t high = std::min(span.keys, lead + count);
+  float* scores = work;
+  float* queries = scores + (high - low + M) * N;
+  float inverse[N];
+
+  lay_values<L, N>({job.q + head * job.width * job.queries + column, 1, job.queries}, count, job.width, queries);
+  for (int64_t j = low; j < high; j += M)
+    tile<L, M>(job.width, keys + j * job.width, queries, scores + (j - low) * N, N, false);
+  soften<N>(scores, low, high, lead, span.window, job.factor, job.cap, inverse);
+  for (int64_t d = 0; d < job.width; d += M) {
+    float mixed[M * N];
+    tile<L, M>(high - low, values + d * span.keys + low * M, scores, mixed, N, false);
+    for (int64_t r = 0, rows = std::min<int64_t>(M, job.width - d); r < rows; r++) {
+      float* o = job.o + (head * job.width + d + r) * job.queries + column;
+      for (int64_t i = 0; i < count; i++) o[i] = mixed[r * N + i] * inverse[i];
+    }
+  }
+}
+
+struct Way {
+  int64_t rows, columns;  // of a tile
+  void (*lay)(const Attend&, int64_t);
+  void (*attend)(const Attend&, int64_t, int64_t, int64_t, float*);
+};
+
+#define WPO_WAY(name, target, L, M)                                                                                \
+  target void lay_##name(const Attend& job, int64_t group) { lay_group<L, M>(job, group); }                        \
+  target void attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, float* work) {          \
+    attend<L, M>(job, head, first, count, work);                                                                   \
+  }                                                                                                                \
+  const Way name = {M, 2 * L, lay_##name, attend_##name};
+
+WPO_WAYS
+
+// spans: row, rows, lead, window, runs of keys, then start and length of each run
+bool read_spans(const int32_t* numbers, int64_t size, int64_t queries, int64_t columns, std::vector<Span>* spans) {
+  int64_t next = 0;
+  for (int64_t i = 0; i + 5 <= size;) {
+    Span span = {numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3], 0, {}};
+    const int64_t runs = numbers[i + 4];
+    i += 5;
+    if (runs < 1 || i + 2 * runs > size) return false;
+    for (int64_t r = 0; r < runs; r++, i += 2) {
+      const KeyRun run = {numbers[i], numbers[i + 1]};
+      if (run.start < 0 || run.length < 0 || run.start + run.length > columns) return false;
+      span.keys += run.length;
+      span.runs.push_back(run);
+    }
+    // every query sees a key, and every column has a query
+    const bool sees = span.lead >= 0 && span.window >= 1 && span.lead + span.rows - span.window < span.keys;
+    if (span.row != next || span.rows < 1 || span.keys < 1 || !sees) return false;
+    next += span.rows;
+    spans->push_back(span);
+  }
+  return next == queries;
+}
+
+// q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> [heads, D, T]
+void attend_spans(Run& run) {
+  const Shape q = run.shape(0), k = run.shape(1);
+  const bool fits = q.size() == 3 && k.size() == 3 && k == run.shape(2) && q[1] == k[1] && k[0] > 0 &&
+                    q[0] % k[0] == 0 && run.size(4) == 2;
+  std::vector<Span> spans;
+  if (!run.ok(fits, "queries, keys and values do not fit")) return;
+  if (!run.ok(read_spans(run.in<int32_t>(3), run.size(3), q[2], k[2], &spans), "spans that do not fit")) return;
+  Attend job = {run.in(0), run.in(1), run.in(2), run.out(0, q), q[0], k[0], q[1], q[2], k[2],
+                run.in(4)[0], run.in(4)[1], nullptr, 0, 0, nullptr, nullptr};
+  if (!job.o) return;
+  const Way& w = way();
+  const auto up = [&](int64_t n) { return (n + w.rows - 1) / w.rows * w.rows; };
+  int64_t longest = 0;
+  for (const Span& span : spans) longest = std::max(longest, span.keys);
+  const int64_t keys = up(longest) * job.width, values = up(job.width) * longest;
+  const int64_t work = (up(longest) + w.rows + job.width) * w.columns;
+  std::unique_ptr<float[]> memory(new float[job.groups * (keys + values) + threads() * work]);
+  job.keys = memory.get();
+  job.values = job.keys + job.groups * keys;
+  float* works = job.values + job.groups * values;
+  for (const Span& span : spans) {
+    job.span = &span;
+    job.key_panel = keys;
+    job.value_panel = values;
+    parallel(job.groups, 2 * span.keys * job.width,
+             [&](int64_t a, int64_t b, int) { for (int64_t g = a; g < b; g++) w.lay(job, g); });
+    const int64_t pieces = (span.rows + w.columns - 1) / w.columns;
+    parallel(job.heads * pieces, w.columns * span.keys, [&](int64_t a, int64_t b, int thread) {
+      for (int64_t i = a; i < b; i++) {
+        const int64_t first = i % pieces * w.columns;
+        w.attend(job, i / pieces, first, std::min(w.columns, span.rows - first), works + thread * work);
+      }
+    });
+  }
+}
+
+}  // namespace
+
+void define_attend() {
+  define<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: float"},
+                       {"o: float"});
+}
+
+}  // namespace wpo
