@@ -4,7 +4,7 @@ import { composed, type Kernels, parameter, type Result } from '@wpo/gemma';
 import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Tier, tiers } from './tiers';
 
 const size = (max: number) => fc.integer({ min: 1, max });
@@ -63,7 +63,18 @@ test('fused operations are there, and taken: this machine has a compiler and no 
   expect(tensorflowKernels().rope).toBe(tiers.fused.kernels().rope);
 });
 
-describe.each(['fused', 'raw'] as const)('%s operations give what composed ones give, values and gradients', (name) => {
+describe.each([
+  ['fused', 16],
+  ['fused', 8],
+  ['fused', 4],
+  ['raw', 16],
+] as const)('%s operations of up to %i lanes give what composed ones give, values and gradients', (name, lanes) => {
+  beforeAll(() => {
+    process.env.WPO_LANES = String(lanes);
+  });
+  afterAll(() => {
+    delete process.env.WPO_LANES;
+  });
   const tier = tiers[name];
   const kernels = tier.kernels();
   const compare = comparing(kernels);

@@ -1,4 +1,4 @@
-export { tensorflowKernels } from './kernels';
+export { tensorflowKernels, tensorflowProduct } from './kernels';
 export { nativeOperations } from './native';
 export { tensorflowAdamW, tensorflowGradientNorm } from './optimizer';
 export { tensorflowPlace } from './place';

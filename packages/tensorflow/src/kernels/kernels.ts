@@ -42,19 +42,17 @@ const nothing = () => tf.zeros([0]);
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
 
-/** Large products in C++ where those are faster: by TensorFlow's own the rest. */
-const large: Products = productsBy((a, b, turnA = false, turnB = false) =>
-  nativeProducts()
-    ? (run(
-        `WpoProduct${turnA || turnB ? `${turnA ? 'T' : 'N'}${turnB ? 'T' : 'N'}` : ''}`,
-        [a, b],
-        1,
-      )[0] as tf.Tensor2D)
-    : tf.matMul(a, b, turnA, turnB),
-);
+/** The product of two matrices by the faster of C++ and TensorFlow: what {@link tensorflowKernels} make large ones by. */
+export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false, turnB = false): tf.Tensor2D {
+  if (!nativeProducts()) return tf.matMul(a, b, turnA, turnB);
+  const turns = turnA || turnB ? (turnA ? 'T' : 'N') + (turnB ? 'T' : 'N') : '';
+  return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
+}
+
+const large = productsBy(tensorflowProduct);
 
 const products: Products = {
-  product: large.product,
+  ...large,
   rows: (x, w) => (x.shape[0] > FEW_ROWS ? large.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D)),
   toHeads: (x, w, heads) =>
     x.shape[0] > FEW_ROWS
