@@ -26,9 +26,9 @@ struct Attend {
   float* o;                // [heads, width, queries]
   int64_t heads, groups, width, queries, columns;
   float factor, cap;
-  const Span* span;
-  int64_t key_panel, value_panel;    // sizes of a group's keys and values, laid out
+  int64_t key_panel, value_panel;  // sizes of a group's keys and values, laid out
   float *keys, *values;
+  const Span* span = nullptr;
 };
 
 // Keys in panels of M, one after the other; values in panels of M features, each at the depth of all keys.
@@ -163,27 +163,24 @@ void attend_spans(Run& run) {
   std::vector<Span> spans;
   if (!run.ok(fits, "queries, keys and values do not fit")) return;
   if (!run.ok(read_spans(run.in<int32_t>(3), run.size(3), q[2], k[2], &spans), "spans that do not fit")) return;
-  Attend job = {run.in(0), run.in(1), run.in(2), run.out(0, q), q[0], k[0], q[1], q[2], k[2],
-                run.in(4)[0], run.in(4)[1], nullptr, 0, 0, nullptr, nullptr};
-  if (!job.o) return;
+  float* o = run.out(0, q);
+  if (!o) return;
   const Way& w = way();
-  const auto up = [&](int64_t n) { return (n + w.rows - 1) / w.rows * w.rows; };
+  const int64_t heads = q[0], groups = k[0], width = q[1];
   int64_t longest = 0;
   for (const Span& span : spans) longest = std::max(longest, span.keys);
-  const int64_t keys = up(longest) * job.width, values = up(job.width) * longest;
-  const int64_t work = (up(longest) + w.rows + job.width) * w.columns;
-  std::unique_ptr<float[]> memory(new float[job.groups * (keys + values) + threads() * work]);
-  job.keys = memory.get();
-  job.values = job.keys + job.groups * keys;
-  float* works = job.values + job.groups * values;
+  const int64_t keys = up_to(longest, w.rows) * width, values = up_to(width, w.rows) * longest;
+  const int64_t work = (up_to(longest, w.rows) + w.rows + width) * w.columns;
+  std::unique_ptr<float[]> memory(new float[groups * (keys + values) + threads() * work]);
+  float *laid_values = memory.get() + groups * keys, *works = laid_values + groups * values;
+  Attend job = {run.in(0),       run.in(1), run.in(2), o,      heads,        groups,     width, q[2], k[2],
+                run.in(4)[0], run.in(4)[1], keys,   values, memory.get(), laid_values};
   for (const Span& span : spans) {
     job.span = &span;
-    job.key_panel = keys;
-    job.value_panel = values;
-    parallel(job.groups, 2 * span.keys * job.width,
+    parallel(groups, 2 * span.keys * width,
              [&](int64_t a, int64_t b, int) { for (int64_t g = a; g < b; g++) w.lay(job, g); });
     const int64_t pieces = (span.rows + w.columns - 1) / w.columns;
-    parallel(job.heads * pieces, w.columns * span.keys, [&](int64_t a, int64_t b, int thread) {
+    parallel(heads * pieces, w.columns * span.keys, [&](int64_t a, int64_t b, int thread) {
       for (int64_t i = a; i < b; i++) {
         const int64_t first = i % pieces * w.columns;
         w.attend(job, i / pieces, first, std::min(w.columns, span.rows - first), works + thread * work);

@@ -20,7 +20,7 @@ struct Job {
   float* c;  // [m, n], of rows n apart, the first being `first`
   int64_t stride;
   int64_t depth, width;          // of a strip at a time
-  int64_t rows;                  // of a piece of a strip
+  int64_t rows;                  // of a strip at a time, where it is cut
   int64_t padded;                // rows of a's panels
   float *panels_a, *panels_b;    // panels_b: depth · width for each thread
 };
@@ -89,8 +89,6 @@ float* scratch(std::unique_ptr<float, void (*)(void*)>& held, size_t& size, size
   return held.get();
 }
 
-int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 // c = a · b, m by k and k by n; false where there is no memory to work in.
 bool multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
   static std::mutex one_at_a_time;
@@ -101,7 +99,7 @@ bool multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t 
 
   const Way& w = way();
   const int64_t deepest = cache >= 1 << 21 ? 1024 : 512;
-  const int64_t depth = (k + (k + deepest - 1) / deepest - 1) / ((k + deepest - 1) / deepest);
+  const int64_t depths = (k + deepest - 1) / deepest, depth = (k + depths - 1) / depths;
   // a strip of b takes half the cache at most, and there are strips for all threads
   const int64_t widest = std::max<int64_t>(1, cache / 8 / depth / w.tile_columns);
   const int64_t tiles = (n + w.tile_columns - 1) / w.tile_columns;

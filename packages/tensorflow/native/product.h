@@ -31,6 +31,8 @@ struct Lanes {
 template <int L>
 using Vector = typename Lanes<L>::Vector;
 
+inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 // A step of turning L rows into L columns: rows a and b, S apart, change their blocks of S values.
 template <int L, int S, int... J>
 WPO_INLINE void swap_blocks(Vector<L>& a, Vector<L>& b, std::integer_sequence<int, J...>) {
