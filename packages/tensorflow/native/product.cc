@@ -1,6 +1,7 @@
 // Products of two matrices, either of them turned. A thread takes a strip of columns at a time: the strip of b, laid out in
 // panels, stays in its second-level cache while the rows of a, laid out before, go by.
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -8,71 +9,123 @@
 #include "op.h"
 #include "parallel.h"
 #include "product.h"
+#include "thirds.h"
 
 namespace wpo {
 namespace {
 
-constexpr int64_t kLaidOut = 1 << 22;  // values of a that are laid out at once: 16 MB
+constexpr int64_t kLaidOut = 1 << 25;  // bytes of a that are laid out at once
 
 struct Job {
   Operand a, b;
   int64_t m, n, k;
-  float* c;  // [m, n], of rows n apart, the first being `first`
+  float* c;  // [m, n], of rows `stride` apart
   int64_t stride;
-  int64_t depth, width;          // of a strip at a time
-  int64_t rows;                  // of a strip at a time, where it is cut
-  int64_t padded;                // rows of a's panels
-  float *panels_a, *panels_b;    // panels_b: depth · width for each thread
+  int64_t depth;   // of a strip at a time
+  int64_t padded;  // rows of a's panels
+  char* panels_a;
 };
 
-// Rows [first, first + M) of a at all depths, those of the first `depth` before those of the next.
+// How floats are laid out and multiplied as they are.
 template <int L, int M>
+struct Floats {
+  static constexpr int64_t kRows = M, kColumns = 2 * L, kDepths = 1, kBytes = 4;
+  static constexpr bool kFiniteOnly = false;
+  WPO_INLINE void begin() {}
+  WPO_INLINE void end() {}
+  WPO_INLINE void lay_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    lay_panel<L, M>(x, count, depth, static_cast<float*>(panel));
+  }
+  WPO_INLINE void lay_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    lay_panel<L, 2 * L>(x, count, depth, static_cast<float*>(panel));
+  }
+  WPO_INLINE void tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add) {
+    wpo::tile<L, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, stride, add);
+  }
+};
+
+// The same for the first `rows` and `columns` of a tile alone.
+template <class T>
+WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add,
+                             int64_t rows, int64_t columns) {
+  float whole[T::kRows * T::kColumns] = {};
+  if (add)
+    for (int64_t i = 0; i < rows; i++) std::copy_n(c + i * stride, columns, whole + i * T::kColumns);
+  T::tile(depth, a, b, whole, T::kColumns, add);
+  for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * T::kColumns, columns, c + i * stride);
+}
+
+// Rows [first, first + T::kRows) of a at all depths, those of the first `depth` before those of the next.
+template <class T>
 WPO_INLINE void lay_rows(const Job& job, int64_t first) {
   for (int64_t k = 0; k < job.k; k += job.depth) {
     const int64_t depth = std::min(job.depth, job.k - k);
-    lay_panel<L, M>(job.a.from(first, k), std::min<int64_t>(M, job.m - first), depth,
-                    job.panels_a + k * job.padded + first * depth);
+    T::lay_a(job.a.from(first, k), std::min(T::kRows, job.m - first), depth,
+             job.panels_a + (k * job.padded + first * up_to(depth, T::kDepths)) * T::kBytes);
   }
 }
 
-// Rows [top, bottom) and columns [left, right) of c.
-template <int L, int M>
-WPO_INLINE void strip(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, float* panels) {
-  constexpr int N = 2 * L;
+// Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
+WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t stride) {
+  bool finite = true;
+  for (int64_t i = 0; i < rows; i++)
+    finite &= sum_of(0, columns, [=](int64_t j) WPO_TERM { return c[i * stride + j] - c[i * stride + j]; }) == 0;
+  return finite;
+}
+
+// Rows [top, bottom) and columns [left, right) of c; what tells whether they are right is false where a value is infinite or
+// no number, and T's are not to be trusted then.
+template <class T>
+WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {
+  bool finite = true;
+  T::begin();
   for (int64_t k = 0; k < job.k; k += job.depth) {
-    const int64_t depth = std::min(job.depth, job.k - k);
-    for (int64_t j = left; j < right; j += N)
-      lay_panel<L, N>(job.b.from(j, k), std::min<int64_t>(N, right - j), depth, panels + (j - left) * depth);
-    for (int64_t i = top; i < bottom; i += M) {
-      const float* a = job.panels_a + k * job.padded + i * depth;
-      const int64_t rows = std::min<int64_t>(M, bottom - i);
-      for (int64_t j = left; j < right; j += N) {
-        const float* b = panels + (j - left) * depth;
+    const int64_t depth = std::min(job.depth, job.k - k), bytes = up_to(depth, T::kDepths) * T::kBytes;
+    // where b has the columns of a depth side by side, a few depths of them all before the next
+    const int64_t piece = job.b.across == 1 ? 32 : depth;
+    for (int64_t d = 0; d < depth; d += piece)
+      for (int64_t j = left; j < right; j += T::kColumns)
+        T::lay_b(job.b.from(j, k + d), std::min(T::kColumns, right - j), std::min(piece, depth - d),
+                 panels + (j - left) * bytes + d * T::kColumns * T::kBytes);
+    for (int64_t i = top; i < bottom; i += T::kRows) {
+      const char* a = job.panels_a + k * job.padded * T::kBytes + i * bytes;
+      const int64_t rows = std::min(T::kRows, bottom - i);
+      for (int64_t j = left; j < right; j += T::kColumns) {
+        const char* b = panels + (j - left) * bytes;
         float* c = job.c + i * job.stride + j;
-        const int64_t columns = std::min<int64_t>(N, right - j);
-        if (rows == M && columns == N)
-          tile<L, M>(depth, a, b, c, job.stride, k > 0);
+        const int64_t columns = std::min(T::kColumns, right - j);
+        if (rows == T::kRows && columns == T::kColumns)
+          T::tile(depth, a, b, c, job.stride, k > 0);
         else
-          part_of_tile<L, M>(depth, a, b, c, job.stride, k > 0, rows, columns);
+          part_of_tile<T>(depth, a, b, c, job.stride, k > 0, rows, columns);
       }
+      if (T::kFiniteOnly && k + depth == job.k)
+        finite &= finite_in(job.c + i * job.stride + left, rows, right - left, job.stride);
     }
   }
+  T::end();
+  return finite;
 }
 
 struct Way {
-  int64_t tile_rows, tile_columns;
+  int64_t rows, columns, depths, bytes;  // of a tile; that depths are a multiple of; of a value laid out
   void (*lay_rows)(const Job&, int64_t);
-  void (*strip)(const Job&, int64_t, int64_t, int64_t, int64_t, float*);
+  bool (*strip)(const Job&, int64_t, int64_t, int64_t, int64_t, char*);
 };
 
-#define WPO_WAY(name, target, L, M)                                                                              \
-  target void lay_rows_##name(const Job& job, int64_t first) { lay_rows<L, M>(job, first); }                     \
-  target void strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, float* p) { \
-    strip<L, M>(job, top, bottom, left, right, p);                                                               \
-  }                                                                                                              \
-  const Way name = {M, 2 * L, lay_rows_##name, strip_##name};
+#define WPO_WAY_OF(name, target, ...)                                                                                 \
+  target void lay_rows_##name(const Job& job, int64_t first) { lay_rows<__VA_ARGS__>(job, first); }                   \
+  target bool strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {  \
+    return strip<__VA_ARGS__>(job, top, bottom, left, right, panels);                                                        \
+  }                                                                                                                   \
+  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                                 \
+                    __VA_ARGS__::kBytes, lay_rows_##name,       strip_##name};
+#define WPO_WAY(name, target, L, M) WPO_WAY_OF(name, target, Floats<L, M>)
 
 WPO_WAYS
+#ifdef WPO_TILES
+WPO_WAY_OF(thirds, WPO_TILES, Thirds)
+#endif
 
 int64_t second_level_cache() {
   const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
@@ -80,68 +133,71 @@ int64_t second_level_cache() {
 }
 
 // Memory that is kept from product to product, since fresh memory costs as much as the copy into it.
-float* scratch(std::unique_ptr<float, void (*)(void*)>& held, size_t& size, size_t wanted) {
+char* scratch(std::unique_ptr<char, void (*)(void*)>& held, size_t& size, size_t wanted) {
   if (wanted > size) {
     held.reset();
-    held.reset(static_cast<float*>(std::aligned_alloc(64, (wanted * sizeof(float) + 63) / 64 * 64)));
+    held.reset(static_cast<char*>(std::aligned_alloc(64, (wanted + 63) / 64 * 64)));
     size = held ? wanted : 0;
   }
   return held.get();
 }
 
-// c = a · b, m by k and k by n; false where there is no memory to work in.
-bool multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+enum Outcome { kDone, kNoMemory, kNotFinite };
+
+// c = a · b, m by k and k by n.
+Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
   static std::mutex one_at_a_time;
-  static std::unique_ptr<float, void (*)(void*)> held_a(nullptr, std::free), held_b(nullptr, std::free);
+  static std::unique_ptr<char, void (*)(void*)> held_a(nullptr, std::free), held_b(nullptr, std::free);
   static size_t size_a = 0, size_b = 0;
   static const int64_t cache = second_level_cache();
   std::lock_guard<std::mutex> lock(one_at_a_time);
 
-  const Way& w = way();
   const int64_t deepest = cache >= 1 << 21 ? 1024 : 512;
-  const int64_t depths = (k + deepest - 1) / deepest, depth = (k + depths - 1) / depths;
+  const int64_t depths = (k + deepest - 1) / deepest, depth = up_to((k + depths - 1) / depths, w.depths);
   // a strip of b takes half the cache at most, and there are strips for all threads
-  const int64_t widest = std::max<int64_t>(1, cache / 8 / depth / w.tile_columns);
-  const int64_t tiles = (n + w.tile_columns - 1) / w.tile_columns;
+    const int64_t widest = std::max<int64_t>(1, cache / 2 / w.bytes / depth / w.columns);
+  const int64_t tiles = (n + w.columns - 1) / w.columns;
   const int64_t shared = std::max<int64_t>(1, tiles / (2 * threads()));
-  const int64_t width = std::min(widest, shared) * w.tile_columns;
+  const int64_t width = std::min(widest, shared) * w.columns;
   const int64_t strips = (n + width - 1) / width;
 
-  const int64_t block = std::max<int64_t>(1, kLaidOut / k / w.tile_rows) * w.tile_rows;
-  const int64_t padded = up_to(std::min(block, m), w.tile_rows);
-  float* panels_a = scratch(held_a, size_a, padded * k);
-  float* panels_b = scratch(held_b, size_b, threads() * depth * width);
-  if (!panels_a || !panels_b) return false;
+  const int64_t deep = up_to(k, w.depths);
+  const int64_t block = std::max<int64_t>(1, kLaidOut / w.bytes / deep / w.rows) * w.rows;
+  const int64_t padded = up_to(std::min(block, m), w.rows);
+  char* panels_a = scratch(held_a, size_a, padded * deep * w.bytes);
+  char* panels_b = scratch(held_b, size_b, threads() * depth * width * w.bytes);
+  if (!panels_a || !panels_b) return kNoMemory;
+  std::atomic<bool> finite{true};
   for (int64_t top = 0; top < m; top += block) {
     const int64_t rows = std::min(block, m - top);
     // where strips are too few, each is cut into pieces of rows
-    const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.tile_rows)));
-    const Job job = {a.from(top, 0),
-                     b,
-                     rows,
-                     n,
-                     k,
-                     c + top * n,
-                     n,
-                     depth,
-                     width,
-                     up_to((rows + pieces - 1) / pieces, w.tile_rows),
-                     padded,
-                     panels_a,
-                     panels_b};
-    parallel(up_to(rows, w.tile_rows) / w.tile_rows, w.tile_rows * k, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; i++) w.lay_rows(job, i * w.tile_rows);
+    const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.rows)));
+    const int64_t piece = up_to((rows + pieces - 1) / pieces, w.rows), cut = (rows + piece - 1) / piece;
+    const Job job = {a.from(top, 0), b, rows, n, k, c + top * n, n, depth, padded, panels_a};
+    parallel(up_to(rows, w.rows) / w.rows, w.rows * k, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; i++) w.lay_rows(job, i * w.rows);
     });
-    const int64_t cut = (rows + job.rows - 1) / job.rows;
     parallel(strips * cut, width * k, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t i = begin; i < end; i++) {
-        const int64_t left = i / cut * width, first = i % cut * job.rows;
-        w.strip(job, first, std::min(first + job.rows, rows), left, std::min(left + width, n),
-                panels_b + thread * depth * width);
+        const int64_t left = i / cut * width, first = i % cut * piece;
+        if (!w.strip(job, first, std::min(first + piece, rows), left, std::min(left + width, n),
+                     panels_b + thread * depth * width * w.bytes))
+          finite = false;
       }
     });
   }
-  return true;
+  return finite ? kDone : kNotFinite;
+}
+
+// The same; false where there is no memory to work in.
+bool multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+#ifdef WPO_TILES
+  if (product_lanes() == kTile) {
+    const Outcome outcome = multiply_by(thirds, a, b, m, n, k, c);
+    if (outcome != kNotFinite) return outcome == kDone;
+  }
+#endif
+  return multiply_by(way(), a, b, m, n, k, c) == kDone;
 }
 
 // The operand in inputs i, or i and i + 1: a matrix of the shape of input i, whose rows (or columns, if turned) are those of

@@ -6,6 +6,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #include "geglu.h"
 #include "vector-math.h"
 
@@ -137,17 +144,6 @@ WPO_INLINE void tile(int64_t depth, const float* a, const float* b, float* c, in
   }
 }
 
-// The same for the first `rows` and `columns` of a tile alone.
-template <int L, int M>
-WPO_INLINE void part_of_tile(int64_t depth, const float* a, const float* b, float* c, int64_t stride, bool add,
-                             int64_t rows, int64_t columns) {
-  float whole[M * 2 * L];
-  tile<L, M>(depth, a, b, whole, 2 * L, false);
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j++)
-      c[i * stride + j] = whole[i * 2 * L + j] + (add ? c[i * stride + j] : 0.0f);
-}
-
 // What is compiled for each instruction set, with the lanes and rows of a tile whose sums fill its registers: WPO_WAY(name,
 // attribute, lanes, rows) is the including file's. `way` is the best that this processor has.
 #if defined(__x86_64__)
@@ -155,23 +151,43 @@ WPO_INLINE void part_of_tile(int64_t depth, const float* a, const float* b, floa
   WPO_WAY(v4, __attribute__((target("arch=x86-64-v4"))), 16, 14) \
   WPO_WAY(v3, __attribute__((target("arch=x86-64-v3"))), 8, 6)   \
   WPO_WAY(plain, , 4, 4)                                         \
-  const Way& way() { return product_lanes() == 16 ? v4 : product_lanes() == 8 ? v3 : plain; }
+  const Way& way() { return product_lanes() >= 16 ? v4 : product_lanes() == 8 ? v3 : plain; }
 #else
 #define WPO_WAYS         \
   WPO_WAY(plain, , 4, 4) \
   const Way& way() { return plain; }
 #endif
 
-// How many values this processor multiplies at once, of those that are compiled for. WPO_LANES=8 or 4 holds it to fewer, as
-// processors without AVX-512 or AVX2 have them; it is read each time, so that tests go through all.
+#if defined(__x86_64__) && defined(__linux__)
+#define WPO_TILES __attribute__((target("arch=x86-64-v4,avx512bf16,amx-tile,amx-bf16")))
+// Whether there are AMX's tiles of bfloat16, and this process may use them: the system gives them to one that asks.
+inline bool has_tiles() {
+  unsigned a, b, c, d, a1, b1, c1, d1;
+  const bool described = __get_cpuid_count(7, 0, &a, &b, &c, &d) && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1);
+  const bool tiles = described && d >> 22 & 1 && d >> 24 & 1 && a1 >> 5 & 1;  // amx-bf16, amx-tile, avx512-bf16
+  constexpr int kAsk = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return tiles && syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
+}
+#endif
+
+constexpr int kTile = 256;
+
+// How many values of a result this processor adds to at once, of those that are compiled for: a tile's, or a vector's lanes.
+// WPO_LANES=16, 8 or 4 holds it to fewer, as processors without AMX, AVX-512 or AVX2 have them; it is read each time, so that
+// tests go through all.
 inline int product_lanes() {
 #if defined(__x86_64__)
   static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
   static const bool middle = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef WPO_TILES
+  static const bool tiles = wide && has_tiles();
+#else
+  constexpr bool tiles = false;
+#endif
   const char* asked = std::getenv("WPO_LANES");
-  const int most = asked ? std::atoi(asked) : 16;
-  return wide && most >= 16 ? 16 : middle && most >= 8 ? 8 : 4;
+  const int most = asked ? std::atoi(asked) : kTile;
+  return tiles && most >= kTile ? kTile : wide && most >= 16 ? 16 : middle && most >= 8 ? 8 : 4;
 #else
   return 4;
 #endif

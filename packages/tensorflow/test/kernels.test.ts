@@ -64,10 +64,11 @@ test('fused operations are there, and taken: this machine has a compiler and no 
 });
 
 describe.each([
+  ['fused', 256],
   ['fused', 16],
   ['fused', 8],
   ['fused', 4],
-  ['raw', 16],
+  ['raw', 256],
 ] as const)('%s operations of up to %i lanes give what composed ones give, values and gradients', (name, lanes) => {
   beforeAll(() => {
     process.env.WPO_LANES = String(lanes);

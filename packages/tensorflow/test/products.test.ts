@@ -36,7 +36,7 @@ afterEach(() => {
   delete process.env.WPO_LANES;
 });
 
-describe.each([16, 8, 4])('products of up to %i lanes', (lanes) => {
+describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
   test('are those of TensorFlow, whatever the shapes', () => {
     process.env.WPO_LANES = String(lanes);
     const side = fc.oneof(fc.integer({ min: 1, max: 70 }), fc.integer({ min: 1, max: 400 }));
@@ -52,6 +52,26 @@ describe.each([16, 8, 4])('products of up to %i lanes', (lanes) => {
   test.each(TURNS)('are so for more rows than are laid out at once, %s', (turns) => {
     process.env.WPO_LANES = String(lanes);
     expectProduct(turns, 4500, 1000, 37);
+  });
+
+  test('are as near the true values as those of TensorFlow', () => {
+    process.env.WPO_LANES = String(lanes);
+    tf.tidy(() => {
+      const [m, k, n] = [24, 1500, 40];
+      const [a, b] = sides('NT', m, k, n, 9) as [tf.Tensor, tf.Tensor];
+      const [x, y] = [a.dataSync(), b.dataSync()];
+      const truth = Array.from({ length: m * n }, (_, i) => {
+        const [row, column] = [Math.floor(i / n) * k, (i % n) * k];
+        let sum = 0;
+        for (let j = 0; j < k; j++) sum += x[row + j]! * y[column + j]!;
+        return sum;
+      });
+      const away = (product: tf.Tensor) =>
+        Math.sqrt(product.dataSync().reduce((sum, value, i) => sum + (value - truth[i]!) ** 2, 0) / truth.length);
+      const found = product('NT', a, b);
+      expect(away(found)).toBeLessThan(1.5 * away(tf.matMul(a, b, false, true)));
+      found.dispose();
+    });
   });
 
   test('give a row the same values, bit for bit, whatever rows lie beside it', () => {
