@@ -3,23 +3,12 @@
 // is a panel of the product with the values.
 #include <algorithm>
 #include <memory>
-#include <vector>
 #include "op.h"
 #include "parallel.h"
-#include "product.h"
+#include "spans.h"
 
 namespace wpo {
 namespace {
-
-struct KeyRun {
-  int64_t start, length;
-};
-
-// Queries `row` .. `row + rows` of T; the first one's position is `lead` past that of the first key.
-struct Span {
-  int64_t row, rows, lead, window, keys;
-  std::vector<KeyRun> runs;
-};
 
 struct Attend {
   const float *q, *k, *v;  // [heads, width, queries], [groups, width, columns], the same
@@ -31,32 +20,12 @@ struct Attend {
   const Span* span = nullptr;
 };
 
-// Keys in panels of M, one after the other; values in panels of M features, each at the depth of all keys.
+// Keys in panels of M, and values in panels of M features.
 template <int L, int M>
 WPO_INLINE void lay_group(const Attend& job, int64_t group) {
-  const Span& span = *job.span;
-  const float *k = job.k + group * job.width * job.columns, *v = job.v + group * job.width * job.columns;
-  float *keys = job.keys + group * job.key_panel, *values = job.values + group * job.value_panel;
-  int64_t at = 0;
-  for (const KeyRun& run : span.runs) {
-    for (int64_t j = 0; j < run.length;) {  // up to the panel's end or the run's
-      const int64_t in = (at + j) % M, count = std::min<int64_t>(M - in, run.length - j);
-      float* to = keys + (at + j - in) * job.width + in;
-      const float* from = k + run.start + j;
-      if (count == M)
-        lay_values<L, M>({from, 1, job.columns}, M, job.width, to);
-      else
-        for (int64_t d = 0; d < job.width; d++)
-          for (int64_t i = 0; i < count; i++) to[d * M + i] = from[d * job.columns + i];
-      j += count;
-    }
-    for (int64_t d = 0; d < job.width; d += M)
-      lay_values<L, M>({v + d * job.columns + run.start, job.columns, 1}, std::min<int64_t>(M, job.width - d),
-                       run.length, values + d * span.keys + at * M);
-    at += run.length;
-  }
-  for (int64_t j = at; j % M; j++)  // keys that are not there
-    for (int64_t d = 0; d < job.width; d++) keys[(j - j % M) * job.width + d * M + j % M] = 0;
+  const int64_t from = group * job.width * job.columns;
+  lay_keys<L, M>(*job.span, job.k + from, job.width, job.columns, job.keys + group * job.key_panel);
+  lay_features<L, M>(*job.span, job.v + from, job.width, job.columns, job.values + group * job.value_panel);
 }
 
 // Scores s of keys [low, high) for N queries to unnormalised probabilities; `inverse` gets one over their sums. Query i sees
@@ -131,29 +100,6 @@ struct Way {
   const Way name = {M, 2 * L, lay_##name, attend_##name};
 
 WPO_WAYS
-
-// spans: row, rows, lead, window, runs of keys, then start and length of each run
-bool read_spans(const int32_t* numbers, int64_t size, int64_t queries, int64_t columns, std::vector<Span>* spans) {
-  int64_t next = 0;
-  for (int64_t i = 0; i + 5 <= size;) {
-    Span span = {numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3], 0, {}};
-    const int64_t runs = numbers[i + 4];
-    i += 5;
-    if (runs < 1 || i + 2 * runs > size) return false;
-    for (int64_t r = 0; r < runs; r++, i += 2) {
-      const KeyRun run = {numbers[i], numbers[i + 1]};
-      if (run.start < 0 || run.length < 0 || run.start + run.length > columns) return false;
-      span.keys += run.length;
-      span.runs.push_back(run);
-    }
-    // every query sees a key, and every column has a query
-    const bool sees = span.lead >= 0 && span.window >= 1 && span.lead + span.rows - span.window < span.keys;
-    if (span.row != next || span.rows < 1 || span.keys < 1 || !sees) return false;
-    next += span.rows;
-    spans->push_back(span);
-  }
-  return next == queries;
-}
 
 // q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> [heads, D, T]
 void attend_spans(Run& run) {

@@ -15,6 +15,7 @@ void define_linear();
 void define_read();
 void define_product();
 void define_attend();
+void define_attend_back();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
@@ -29,6 +30,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_read();
   wpo::define_product();
   wpo::define_attend();
+  wpo::define_attend_back();
   napi_value lanes;
   napi_create_int32(env, wpo::product_lanes(), &lanes);
   napi_set_named_property(env, exports, "lanes", lanes);

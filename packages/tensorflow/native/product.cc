@@ -55,14 +55,21 @@ WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float*
   for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * T::kColumns, columns, c + i * stride);
 }
 
-// Rows [first, first + T::kRows) of a at all depths, those of the first `depth` before those of the next.
+// Panels of W for [begin, end) of x, at `depth` depths; where these lie side by side, a few depths of them all before the next.
+template <class T, int64_t W, class Lay>
+WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Lay lay_panel) {
+  const int64_t bytes = up_to(depth, T::kDepths) * T::kBytes, piece = x.across == 1 ? 32 : depth;
+  for (int64_t k = 0; k < depth; k += piece)
+    for (int64_t i = begin; i < end; i += W)
+      lay_panel(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
+}
+
+// Rows [first, last) of a at all depths, those of the first `depth` before those of the next.
 template <class T>
-WPO_INLINE void lay_rows(const Job& job, int64_t first) {
-  for (int64_t k = 0; k < job.k; k += job.depth) {
-    const int64_t depth = std::min(job.depth, job.k - k);
-    T::lay_a(job.a.from(first, k), std::min(T::kRows, job.m - first), depth,
-             job.panels_a + (k * job.padded + first * up_to(depth, T::kDepths)) * T::kBytes);
-  }
+WPO_INLINE void lay_rows(const Job& job, int64_t first, int64_t last) {
+  for (int64_t k = 0; k < job.k; k += job.depth)
+    lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.k - k),
+                     job.panels_a + k * job.padded * T::kBytes, T::lay_a);
 }
 
 // Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
@@ -81,12 +88,7 @@ WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left,
   T::begin();
   for (int64_t k = 0; k < job.k; k += job.depth) {
     const int64_t depth = std::min(job.depth, job.k - k), bytes = up_to(depth, T::kDepths) * T::kBytes;
-    // where b has the columns of a depth side by side, a few depths of them all before the next
-    const int64_t piece = job.b.across == 1 ? 32 : depth;
-    for (int64_t d = 0; d < depth; d += piece)
-      for (int64_t j = left; j < right; j += T::kColumns)
-        T::lay_b(job.b.from(j, k + d), std::min(T::kColumns, right - j), std::min(piece, depth - d),
-                 panels + (j - left) * bytes + d * T::kColumns * T::kBytes);
+    lay<T, T::kColumns>(job.b.from(left, k), 0, right - left, depth, panels, T::lay_b);
     for (int64_t i = top; i < bottom; i += T::kRows) {
       const char* a = job.panels_a + k * job.padded * T::kBytes + i * bytes;
       const int64_t rows = std::min(T::kRows, bottom - i);
@@ -109,12 +111,12 @@ WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left,
 
 struct Way {
   int64_t rows, columns, depths, bytes;  // of a tile; that depths are a multiple of; of a value laid out
-  void (*lay_rows)(const Job&, int64_t);
+  void (*lay_rows)(const Job&, int64_t, int64_t);
   bool (*strip)(const Job&, int64_t, int64_t, int64_t, int64_t, char*);
 };
 
 #define WPO_WAY_OF(name, target, ...)                                                                                 \
-  target void lay_rows_##name(const Job& job, int64_t first) { lay_rows<__VA_ARGS__>(job, first); }                   \
+  target void lay_rows_##name(const Job& job, int64_t first, int64_t last) { lay_rows<__VA_ARGS__>(job, first, last); } \
   target bool strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {  \
     return strip<__VA_ARGS__>(job, top, bottom, left, right, panels);                                                        \
   }                                                                                                                   \
@@ -154,18 +156,18 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
 
   const int64_t deepest = cache >= 1 << 21 ? 1024 : 512;
   const int64_t depths = (k + deepest - 1) / deepest, depth = up_to((k + depths - 1) / depths, w.depths);
-  // a strip of b takes half the cache at most, and there are strips for all threads
-    const int64_t widest = std::max<int64_t>(1, cache / 2 / w.bytes / depth / w.columns);
+  // a strip of b takes half the cache at most, and all threads have as many strips
+  const int64_t widest = std::max<int64_t>(1, cache / 2 / w.bytes / depth / w.columns);
   const int64_t tiles = (n + w.columns - 1) / w.columns;
-  const int64_t shared = std::max<int64_t>(1, tiles / (2 * threads()));
-  const int64_t width = std::min(widest, shared) * w.columns;
-  const int64_t strips = (n + width - 1) / width;
+  const int64_t strips = std::min(up_to((tiles + widest - 1) / widest, threads()), tiles);
+  const auto start = [=](int64_t strip) { return strip * tiles / strips * w.columns; };
 
   const int64_t deep = up_to(k, w.depths);
   const int64_t block = std::max<int64_t>(1, kLaidOut / w.bytes / deep / w.rows) * w.rows;
   const int64_t padded = up_to(std::min(block, m), w.rows);
   char* panels_a = scratch(held_a, size_a, padded * deep * w.bytes);
-  char* panels_b = scratch(held_b, size_b, threads() * depth * width * w.bytes);
+  const int64_t strip_bytes = (tiles + strips - 1) / strips * w.columns * depth * w.bytes;
+  char* panels_b = scratch(held_b, size_b, threads() * strip_bytes);
   if (!panels_a || !panels_b) return kNoMemory;
   std::atomic<bool> finite{true};
   for (int64_t top = 0; top < m; top += block) {
@@ -175,13 +177,13 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
     const int64_t piece = up_to((rows + pieces - 1) / pieces, w.rows), cut = (rows + piece - 1) / piece;
     const Job job = {a.from(top, 0), b, rows, n, k, c + top * n, n, depth, padded, panels_a};
     parallel(up_to(rows, w.rows) / w.rows, w.rows * k, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; i++) w.lay_rows(job, i * w.rows);
+      w.lay_rows(job, begin * w.rows, std::min(end * w.rows, rows));
     });
-    parallel(strips * cut, width * k, [&](int64_t begin, int64_t end, int thread) {
+    parallel(strips * cut, n / strips * k, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t i = begin; i < end; i++) {
-        const int64_t left = i / cut * width, first = i % cut * piece;
-        if (!w.strip(job, first, std::min(first + piece, rows), left, std::min(left + width, n),
-                     panels_b + thread * depth * width * w.bytes))
+        const int64_t strip = i / cut, first = i % cut * piece;
+        if (!w.strip(job, first, std::min(first + piece, rows), start(strip), std::min(start(strip + 1), n),
+                     panels_b + thread * strip_bytes))
           finite = false;
       }
     });

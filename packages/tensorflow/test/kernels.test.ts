@@ -129,10 +129,10 @@ describe.each([
     const shapes = fc.record({
       keyHeads: size(3),
       group: size(3),
-      width: size(12),
-      prompt: size(40),
-      answer: size(40),
-      window: fc.constantFrom(1, 3, 17, Number.POSITIVE_INFINITY),
+      width: fc.oneof(size(12), size(40)),
+      prompt: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)), // past a block of queries
+      answer: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)),
+      window: fc.constantFrom(1, 3, 17, 150, Number.POSITIVE_INFINITY),
       cap: fc.constantFrom(null, 1, 50),
     });
     property(shapes, ({ keyHeads, group, width, prompt, answer, window, cap }, seed) => {

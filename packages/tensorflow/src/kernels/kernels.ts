@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
+  type AttentionScale,
   type AttentionSpan,
   attentionBy,
   attentionWith,
@@ -106,31 +107,44 @@ const spanned = attentionWith({
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
 });
 
-/**
- * A query a sequence, as generation has them, in one operation; spans of many in another, where products are in C++; back,
- * and elsewhere, product by product.
- */
-const attention = attentionBy({
-  ...spanned,
-  forward(q, k, v, spans, scale) {
-    const one = spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
-    const single = one && spans.length === q.shape[2];
-    if (!single && !nativeProducts()) return spanned.forward(q, k, v, spans, scale);
-    const [operation, numbers] = single
-      ? ['WpoAttendOne', spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1])]
-      : ['WpoAttendSpans', spans.flatMap(spanLayout)];
-    const layout = tf.tensor1d(numbers, 'int32');
-    const how = [scale.scale / (scale.cap ?? 1), scale.cap ?? 0];
-    const [value] = withNumbers(how, (h) => run(operation, [q, k, v, layout, h], 1));
-    layout.dispose();
-    return value as tf.Tensor3D;
-  },
-});
+/** A query a sequence, as generation has them. */
+const single = (spans: readonly AttentionSpan[], queries: number) =>
+  spans.length === queries && spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
 
 const spanLayout = ({ row, rows, lead, window, keys }: AttentionSpan) => [
   ...[row, rows, lead, Math.min(window, 2 ** 30), keys.length],
   ...keys.flatMap(({ start, length }) => [start, length]),
 ];
+
+/** Runs an operation that is told `layout` and the scale. */
+function attend(
+  operation: string,
+  inputs: tf.Tensor[],
+  layout: number[],
+  { scale, cap }: AttentionScale,
+  count: number,
+) {
+  const at = tf.tensor1d(layout, 'int32');
+  const results = withNumbers([scale / (cap ?? 1), cap ?? 0], (how) => run(operation, [...inputs, at, how], count));
+  at.dispose();
+  return results as tf.Tensor3D[];
+}
+
+/** In one operation each way, but where products are TensorFlow's: product by product there, if there are queries enough. */
+const attention = attentionBy({
+  forward(q, k, v, spans, scale) {
+    if (single(spans, q.shape[2])) {
+      const layout = spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1]);
+      return attend('WpoAttendOne', [q, k, v], layout, scale, 1)[0]!;
+    }
+    if (!nativeProducts()) return spanned.forward(q, k, v, spans, scale);
+    return attend('WpoAttendSpans', [q, k, v], spans.flatMap(spanLayout), scale, 1)[0]!;
+  },
+  backward: (dy, q, k, v, spans, scale) =>
+    nativeProducts()
+      ? attend('WpoAttendSpansGrad', [dy, q, k, v], spans.flatMap(spanLayout), scale, 3)
+      : spanned.backward(dy, q, k, v, spans, scale),
+});
 
 const geglu: Geglu = {
   forward: (gate, up) => run('WpoGeglu', [gate, up], 1)[0] as tf.Tensor2D,
