@@ -88,12 +88,13 @@ function rowsOf(
   const each = <T>(value: (side: string) => T) => Object.fromEntries(peers.map((peer) => [peer, value(peer)]));
   const time = (side: string) => perItem(turns, side, (turn) => turn.seconds);
   const products = perItem(turns, name, (turn) => turn.products!.seconds)!;
+  const asFloats = perItem(turns, name, (turn) => turn.products!.asFloats)!;
   const flop = perItem(turns, name, (turn) => turn.products!.flop)!;
   const first = (side: string) => {
     const turn = turns.find((one) => one.side === side);
     return turn && startSeconds[side]! + turn.answer.seconds;
   };
-  const over = (side: string) => (time(side) === undefined ? undefined : time(side)! / products);
+  const over = (alone: number) => (side: string) => (time(side) === undefined ? undefined : time(side)! / alone);
   const kept = peers.every((peer) => peer !== RECOMPUTED);
   return [
     row(of, 's a pair', 'less', time(name)!, each(time)),
@@ -104,9 +105,14 @@ function rowsOf(
       peakGb(turns, name),
       each((side) => peakGb(turns, side)),
     ),
-    row(of, 'step over its matrix products alone', 'less', over(name)!, kept ? each(over) : {}),
+    ...[
+      { products: 'matrix products', alone: products },
+      { products: 'matrix products as floats', alone: asFloats },
+    ].flatMap(({ products, alone }) => [
+      row(of, `step over its ${products} alone`, 'less', over(alone)(name)!, kept ? each(over(alone)) : {}),
+      row(of, `${products} alone, GFLOP/s`, 'given', flop / 1e9 / alone),
+    ]),
     row(of, 'matrix products, GFLOP a pair', 'given', flop / 1e9),
-    row(of, 'matrix products alone, GFLOP/s', 'given', flop / 1e9 / products),
     row(of, 'start to the end of the first step, s', 'less', first(name)!, each(first)),
     ...peers.flatMap((peer) => agreement(of, 'losses', turns, [name, peer], ({ loss }) => [loss])),
   ];
