@@ -56,11 +56,12 @@ async function withFloats<T>(work: () => Promise<T>): Promise<T> {
 const SAMPLE = Float32Array.from({ length: 1 << 16 }, () => Math.random() - 0.5);
 
 /** All bits of these come and go: a processor takes more power for them than for one value over and over, and so more time. */
-function values(shape: number[]): tf.Tensor {
-  const all = new Float32Array(shape.reduce((product, n) => product * n, 1));
-  for (let at = 0; at < all.length; at += SAMPLE.length) all.set(SAMPLE.subarray(0, all.length - at), at);
-  return tf.tensor(all, shape);
-}
+const values = (shape: number[]): tf.Tensor =>
+  tf.tidy(() => {
+    const size = shape.reduce((product, n) => product * n, 1);
+    const repeated = tf.tile(tf.tensor1d(SAMPLE), [Math.ceil(size / SAMPLE.length)]);
+    return tf.reshape(size % SAMPLE.length ? tf.slice(repeated, 0, size) : repeated, shape);
+  });
 
 /** Seconds of one floating-point operation in attention's products. */
 async function timeAttention(config: Gemma2Config, { prompt, chosen, rejected }: PairLengths): Promise<number> {
