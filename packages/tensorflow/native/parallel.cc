@@ -48,7 +48,7 @@ class Pool {
   void serve(int thread) {
     for (int64_t seen = 0;;) {
       // The next loop is mostly a few microseconds away: look for it before sleeping.
-      for (int spin = 0; spin < 4000 && number_.load() == seen; spin++) relax();
+      for (int spin = 0; spin < 10000 && number_.load() == seen; spin++) relax();
       if (number_.load() == seen) {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return number_.load() != seen; });
