@@ -67,7 +67,10 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
         return sum;
       });
       const away = (product: tf.Tensor) =>
-        Math.sqrt((product.dataSync() as Float32Array).reduce((sum, value, i) => sum + (value - truth[i]!) ** 2, 0) / truth.length);
+        Math.sqrt(
+          (product.dataSync() as Float32Array).reduce((sum, value, i) => sum + (value - truth[i]!) ** 2, 0) /
+            truth.length,
+        );
       const found = product('NT', a, b);
       expect(away(found)).toBeLessThan(1.5 * away(tf.matMul(a, b, false, true)));
       found.dispose();

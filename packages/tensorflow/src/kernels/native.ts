@@ -12,7 +12,7 @@ interface NodeBackend {
 let loaded: Native | null | undefined;
 
 interface Native {
-  /** How many values its own matrix products multiply at once: 16 or 8, or 4 where they have no instructions for more. */
+  /** How many values of a result its matrix products add to at once: 256, 16 or 8, or 4 where no instructions do more. */
   readonly lanes: number;
 }
 
