@@ -26,7 +26,7 @@ struct Job {
   char* panels_a;
 };
 
-// How floats are laid out and multiplied as they are.
+// Floats laid out and multiplied as they are; Thirds (thirds.h) is the other way.
 template <int L, int M>
 struct Floats {
   static constexpr int64_t kRows = M, kColumns = 2 * L, kDepths = 1, kBytes = 4;
@@ -80,8 +80,8 @@ WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t
   return finite;
 }
 
-// Rows [top, bottom) and columns [left, right) of c; what tells whether they are right is false where a value is infinite or
-// no number, and T's are not to be trusted then.
+// Rows [top, bottom) and columns [left, right) of c. False where T works with finite numbers alone and a value is not one: they
+// are not to be trusted then.
 template <class T>
 WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {
   bool finite = true;
@@ -115,12 +115,14 @@ struct Way {
   bool (*strip)(const Job&, int64_t, int64_t, int64_t, int64_t, char*);
 };
 
-#define WPO_WAY_OF(name, target, ...)                                                                                 \
-  target void lay_rows_##name(const Job& job, int64_t first, int64_t last) { lay_rows<__VA_ARGS__>(job, first, last); } \
-  target bool strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {  \
-    return strip<__VA_ARGS__>(job, top, bottom, left, right, panels);                                                        \
-  }                                                                                                                   \
-  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                                 \
+#define WPO_WAY_OF(name, target, ...)                                                                                \
+  target void lay_rows_##name(const Job& job, int64_t first, int64_t last) {                                         \
+    lay_rows<__VA_ARGS__>(job, first, last);                                                                         \
+  }                                                                                                                  \
+  target bool strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) { \
+    return strip<__VA_ARGS__>(job, top, bottom, left, right, panels);                                                \
+  }                                                                                                                  \
+  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                                \
                     __VA_ARGS__::kBytes, lay_rows_##name,       strip_##name};
 #define WPO_WAY(name, target, L, M) WPO_WAY_OF(name, target, Floats<L, M>)
 
