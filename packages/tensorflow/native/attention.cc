@@ -1,103 +1,145 @@
-// The middle of attention: capped, masked softmax of scores, in one pass; and its gradient.
-//
-// Scores are [K, G n, s]: row i of a head is query i mod n of a span, which may see the keys from lead + i − window + 1
-// up to lead + i. t = tanh(score), p = softmax(cap t); without a cap, p = softmax(score).
-#include <cmath>
-#include <cstring>
+// Soft-capped grouped attention by spans, forwards: scores, softmax and the mix of values of 2 L queries at a time, which
+// stay in a core's cache. Scores lie keys by queries, so that softmax goes down the columns, side by side, and what it leaves
+// is a panel of the product with the values.
+#include <algorithm>
+#include <memory>
 #include "op.h"
 #include "parallel.h"
-#include "vector-math.h"
+#include "spans.h"
 
 namespace wpo {
 namespace {
 
-struct Span {
-  int64_t queries, lead, window;
-  float cap;
-  // Keys [low, high) of s that row i sees.
-  void seen(int64_t row, int64_t s, int64_t* low, int64_t* high) const {
-    const int64_t at = lead + row % queries;
-    *low = at - window + 1 > 0 ? at - window + 1 : 0;
-    *high = at + 1 < s ? at + 1 : s;
-  }
+struct Attend {
+  const float *q, *k, *v;  // [heads, width, queries], [groups, width, columns], the same
+  float* o;                // [heads, width, queries]
+  int64_t heads, groups, width, queries, columns;
+  float factor, cap;
+  int64_t key_panel, value_panel;  // sizes of a group's keys and values, laid out
+  float *keys, *values;
+  const Span* span = nullptr;
 };
 
-Span span_of(const float* parameters) {
-  return {static_cast<int64_t>(parameters[0]), static_cast<int64_t>(parameters[1]),
-          static_cast<int64_t>(parameters[2]), parameters[3]};
+// Keys in panels of M, and values in panels of M features.
+template <int L, int M>
+WPO_INLINE void lay_group(const Attend& job, int64_t group) {
+  const int64_t from = group * job.width * job.columns;
+  lay_keys<L, M>(*job.span, job.k + from, job.width, job.columns, job.keys + group * job.key_panel);
+  lay_features<L, M>(*job.span, job.v + from, job.width, job.columns, job.values + group * job.value_panel);
 }
 
-WPO_VECTOR void softmax_rows(int64_t begin, int64_t end, int64_t s, const Span span, const float* scores, float* p) {
-  for (int64_t row = begin; row < end; row++) {
-    int64_t low, high;
-    span.seen(row, s, &low, &high);
-    const float* x = scores + row * s;
-    float* o = p + row * s;
-    std::memset(o, 0, low * sizeof(float));
-    std::memset(o + high, 0, (s - high) * sizeof(float));
-    if (span.cap > 0) {
-      // capped scores are at most cap: e^(cap t − cap) neither overflows nor needs the row's largest first
-      for (int64_t j = low; j < high; j++) o[j] = fast_exp(span.cap * (fast_tanh(x[j]) - 1.0f));
-    } else {
-      float most = x[low];
-      for (int64_t j = low; j < high; j++) most = x[j] > most ? x[j] : most;
-      for (int64_t j = low; j < high; j++) o[j] = fast_exp(x[j] - most);
-    }
-    const float scale = 1.0f / sum_of(low, high, [=](int64_t j) WPO_TERM { return o[j]; });
-    for (int64_t j = low; j < high; j++) o[j] *= scale;
-  }
-}
-
-// ds = p (dp − Σ dp p), and times cap (1 − t²) through a cap.
-WPO_VECTOR void gradient_rows(int64_t begin, int64_t end, int64_t s, const Span span, const float* dp, const float* p,
-                              const float* scores, float* ds) {
-  for (int64_t row = begin; row < end; row++) {
-    int64_t low, high;
-    span.seen(row, s, &low, &high);
-    const float *d = dp + row * s, *q = p + row * s, *x = scores + row * s;
-    float* o = ds + row * s;
-    std::memset(o, 0, low * sizeof(float));
-    std::memset(o + high, 0, (s - high) * sizeof(float));
-    const float through = sum_of(low, high, [=](int64_t j) WPO_TERM { return d[j] * q[j]; });
-    if (span.cap > 0) {
-      for (int64_t j = low; j < high; j++) {
-        const float t = fast_tanh(x[j]);
-        o[j] = q[j] * (d[j] - through) * (1.0f - t * t) * span.cap;
+// Scores s of keys [low, high) for N queries to unnormalised probabilities; `inverse` gets one over their sums. Query i sees
+// the keys from first + i − window + 1 up to first + i.
+template <int N>
+WPO_INLINE void soften(float* s, int32_t low, int32_t high, int32_t first, int32_t window, float factor, float cap,
+                       float* inverse) {
+  float most[N], sums[N] = {};
+  const auto seen = [=](int32_t j, int32_t i) WPO_TERM { return j <= first + i && j > first + i - window; };
+  if (cap > 0) {
+    for (int i = 0; i < N; i++) most[i] = cap;
+  } else {
+    for (int i = 0; i < N; i++) most[i] = -3.4e38f;
+    for (int32_t j = low; j < high; j++)
+      for (int i = 0; i < N; i++) {
+        const float x = s[(j - low) * N + i] * factor;
+        most[i] = seen(j, i) && !(x <= most[i]) ? x : most[i];
       }
-    } else {
-      for (int64_t j = low; j < high; j++) o[j] = q[j] * (d[j] - through);
+  }
+  for (int32_t j = low; j < high; j++) {
+    float* row = s + (j - low) * N;
+    const bool all = j <= first && j > first + N - 1 - window;
+    for (int i = 0; i < N; i++) {
+      const float x = row[i] * factor;
+      const float e = fast_exp((cap > 0 ? cap * fast_tanh(x) : x) - most[i]);
+      row[i] = all || seen(j, i) ? e : 0.0f;
+      sums[i] += row[i];
+    }
+  }
+  for (int i = 0; i < N; i++) inverse[i] = 1.0f / sums[i];
+}
+
+// Queries [first, first + count) of a span, in one head. `work`: scores, the queries laid out, and a tile.
+template <int L, int M>
+WPO_INLINE void attend(const Attend& job, int64_t head, int64_t first, int64_t count, float* work) {
+  constexpr int N = 2 * L;
+  const Span& span = *job.span;
+  const int64_t group = head / (job.heads / job.groups), column = span.row + first, lead = span.lead + first;
+  const float* keys = job.keys + group * job.key_panel;
+  const float* values = job.values + group * job.value_panel;
+  const int64_t low = std::max<int64_t>(0, lead - span.window + 1) / M * M;
+  const int64_t high = std::min(span.keys, lead + count);
+  float* scores = work;
+  float* queries = scores + (high - low + M) * N;
+  float inverse[N];
+
+  lay_values<L, N>({job.q + head * job.width * job.queries + column, 1, job.queries}, count, job.width, queries);
+  for (int64_t j = low; j < high; j += M)
+    tile<L, M>(job.width, keys + j * job.width, queries, scores + (j - low) * N, N, false);
+  soften<N>(scores, low, high, lead, span.window, job.factor, job.cap, inverse);
+  for (int64_t d = 0; d < job.width; d += M) {
+    float mixed[M * N];
+    tile<L, M>(high - low, values + d * span.keys + low * M, scores, mixed, N, false);
+    for (int64_t r = 0, rows = std::min<int64_t>(M, job.width - d); r < rows; r++) {
+      float* o = job.o + (head * job.width + d + r) * job.queries + column;
+      for (int64_t i = 0; i < count; i++) o[i] = mixed[r * N + i] * inverse[i];
     }
   }
 }
 
-// scores, [queries, lead, window, cap or 0] -> p
-void cap_softmax(Run& run) {
-  const int64_t s = run.width(0), n = run.rows(0);
-  if (!run.ok(run.size(1) == 4 && run.in(1)[0] >= 1, "wanted four parameters, at least one query")) return;
-  const Span span = span_of(run.in(1));
-  const float* scores = run.in(0);
-  float* p = run.out(0, run.shape(0));
-  if (!p) return;
-  parallel(n, 4 * s, [=](int64_t a, int64_t b, int) { softmax_rows(a, b, s, span, scores, p); });
-}
+struct Way {
+  int64_t rows, columns;  // of a tile
+  void (*lay)(const Attend&, int64_t);
+  void (*attend)(const Attend&, int64_t, int64_t, int64_t, float*);
+};
 
-// dp, p, scores, parameters -> d loss / d score
-void cap_softmax_gradient(Run& run) {
-  const int64_t s = run.width(0), n = run.rows(0);
-  if (!run.ok(run.size(1) == n * s && run.size(2) == n * s && run.size(3) == 4, "dp, p and scores do not fit")) return;
-  const Span span = span_of(run.in(3));
-  const float *dp = run.in(0), *p = run.in(1), *scores = run.in(2);
-  float* ds = run.out(0, run.shape(0));
-  if (!ds) return;
-  parallel(n, 3 * s, [=](int64_t a, int64_t b, int) { gradient_rows(a, b, s, span, dp, p, scores, ds); });
+#define WPO_WAY(name, target, L, M)                                                                                \
+  target void lay_##name(const Attend& job, int64_t group) { lay_group<L, M>(job, group); }                        \
+  target void attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, float* work) {          \
+    attend<L, M>(job, head, first, count, work);                                                                   \
+  }                                                                                                                \
+  const Way name = {M, 2 * L, lay_##name, attend_##name};
+
+WPO_WAYS
+
+// q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> [heads, D, T]
+void attend_spans(Run& run) {
+  const Shape q = run.shape(0), k = run.shape(1);
+  const bool fits = q.size() == 3 && k.size() == 3 && k == run.shape(2) && q[1] == k[1] && k[0] > 0 &&
+                    q[0] % k[0] == 0 && run.size(4) == 2;
+  std::vector<Span> spans;
+  if (!run.ok(fits, "queries, keys and values do not fit")) return;
+  if (!run.ok(read_spans(run.in<int32_t>(3), run.size(3), q[2], k[2], &spans), "spans that do not fit")) return;
+  float* o = run.out(0, q);
+  if (!o) return;
+  const Way& w = way();
+  const int64_t heads = q[0], groups = k[0], width = q[1];
+  int64_t longest = 0;
+  for (const Span& span : spans) longest = std::max(longest, span.keys);
+  const int64_t keys = up_to(longest, w.rows) * width, values = up_to(width, w.rows) * longest;
+  const int64_t work = (up_to(longest, w.rows) + w.rows + width) * w.columns;
+  std::unique_ptr<float[]> memory(new float[groups * (keys + values) + threads() * work]);
+  float *laid_values = memory.get() + groups * keys, *works = laid_values + groups * values;
+  Attend job = {run.in(0),       run.in(1), run.in(2), o,      heads,        groups,     width, q[2], k[2],
+                run.in(4)[0], run.in(4)[1], keys,   values, memory.get(), laid_values};
+  for (const Span& span : spans) {
+    job.span = &span;
+    parallel(groups, 2 * span.keys * width,
+             [&](int64_t a, int64_t b, int) { for (int64_t g = a; g < b; g++) w.lay(job, g); });
+    const int64_t pieces = (span.rows + w.columns - 1) / w.columns;
+    parallel(heads * pieces, w.columns * span.keys, [&](int64_t a, int64_t b, int thread) {
+      for (int64_t i = a; i < b; i++) {
+        const int64_t first = i % pieces * w.columns;
+        w.attend(job, i / pieces, first, std::min(w.columns, span.rows - first), works + thread * work);
+      }
+    });
+  }
 }
 
 }  // namespace
 
-void define_attention() {
-  define<cap_softmax>("WpoCapSoftmax", {"scores: float", "span: float"}, {"p: float"});
-  define<cap_softmax_gradient>("WpoCapSoftmaxGrad", {"dp: float", "p: float", "scores: float", "span: float"},
-                               {"ds: float"});
+void define_attend() {
+  define<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: float"},
+                       {"o: float"});
 }
 
 }  // namespace wpo
