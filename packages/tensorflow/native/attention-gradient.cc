@@ -3,6 +3,7 @@
 // is held of scores is a block's queries by all keys.
 #include <cstring>
 #include <memory>
+#include <new>
 #include "op.h"
 #include "parallel.h"
 #include "spans.h"
@@ -23,8 +24,8 @@ struct Back {
   int64_t key_panels = 0, feature_rows = 0;  // panels of keys; features, in whole panels
   // of a block: its queries, where in the span; the keys that any of them sees, from a panel's first
   int64_t first = 0, rows = 0, low = 0, high = 0;
-  int64_t padded = 0;                   // rows for the queries of a head, in whole tiles
-  float *p = nullptr, *ds = nullptr;    // [groups, panels, heads of a group, padded, keys of a panel]
+  int64_t padded = 0;                 // rows for the queries of a head, in whole tiles
+  float *p = nullptr, *ds = nullptr;  // [groups, panels, heads of a group, padded, keys of a panel]
   float *q_by_feature = nullptr, *dy_by_feature = nullptr;  // [groups, panels of features, heads of a group, padded, M]
 
   int64_t group_heads() const { return heads / groups; }
@@ -47,10 +48,11 @@ WPO_INLINE void lay_group(const Back& job, int64_t group) {
 }
 
 // A query's scores, `stride` from panel to panel, to probabilities, and d loss / d p in `ds` to d loss / d scores. Keys
-// [low, high) of the panels lie there, of which it sees [begin, end). `bent`: room for what the cap makes of scores.
+// [low, high) of the panels lie there, of which it sees [begin, end). `slopes`: room for
+// d capped score / d score of each.
 template <int N>
-WPO_INLINE void soften(float* p, float* ds, int64_t stride, int64_t low, int64_t high, int32_t begin, int32_t end,
-                       float factor, float cap, float* bent) {
+WPO_INLINE void scores_gradient(float* p, float* ds, int64_t stride, int64_t low, int64_t high, int32_t begin, int32_t end,
+                       float factor, float cap, float* slopes) {
   float most[N], sums[N] = {}, deltas[N] = {};
   for (int i = 0; i < N; i++) most[i] = cap > 0 ? cap : -3.4e38f;
   if (!(cap > 0)) {
@@ -79,7 +81,7 @@ WPO_INLINE void soften(float* p, float* ds, int64_t stride, int64_t low, int64_t
       deltas[i] += seen ? e[i] * ds[at + i] : 0.0f;
     }
     std::memcpy(p + at, e, sizeof e);
-    std::memcpy(bent + (j - low), slope, sizeof slope);
+    std::memcpy(slopes + (j - low), slope, sizeof slope);
   }
   float sum = 0, delta = 0;
   for (int i = 0; i < N; i++) sum += sums[i], delta += deltas[i];
@@ -88,7 +90,7 @@ WPO_INLINE void soften(float* p, float* ds, int64_t stride, int64_t low, int64_t
   for (int64_t j = low, at = 0; j < high; j += N, at += stride) {
     float share[N], slope[N];
     std::memcpy(share, p + at, sizeof share);
-    std::memcpy(slope, bent + (j - low), sizeof slope);
+    std::memcpy(slope, slopes + (j - low), sizeof slope);
     for (int32_t i = 0; i < N; i++) {
       const int32_t key = static_cast<int32_t>(j) + i;
       share[i] *= inverse;
@@ -110,7 +112,7 @@ WPO_INLINE void probabilities(const Back& job, int64_t head, int64_t row, float*
   const int64_t low = std::max<int64_t>(0, lead - span.window + 1) / N * N, high = std::min(span.keys, lead + count);
   const int64_t panels = group * job.key_panels * N * job.width;
   const int64_t from = head * job.width * job.queries + span.row + job.first + row;
-  float *queries = work, *outs = queries + M * job.width, *bent = outs + M * job.width;
+  float *queries = work, *outs = queries + M * job.width, *slopes = outs + M * job.width;
 
   lay_values<L, M>({job.q + from, 1, job.queries}, count, job.width, queries);
   lay_values<L, M>({job.dy + from, 1, job.queries}, count, job.width, outs);
@@ -139,8 +141,8 @@ WPO_INLINE void probabilities(const Back& job, int64_t head, int64_t row, float*
     const int64_t seen = i < count ? std::min(span.keys, lead + i + 1) : 0;  // rows that are not there see nothing
     const int64_t hidden = std::max<int64_t>(0, lead + i - span.window + 1);
     if (i < count)
-      soften<N>(job.p + start + i * N, job.ds + start + i * N, stride, low, high, static_cast<int32_t>(hidden),
-                static_cast<int32_t>(seen), job.factor, job.cap, bent);
+      scores_gradient<N>(job.p + start + i * N, job.ds + start + i * N, stride, low, high, static_cast<int32_t>(hidden),
+                static_cast<int32_t>(seen), job.factor, job.cap, slopes);
     else
       for (int64_t j = low, at = start + i * N; j < high; j += N, at += stride) {
         std::memset(job.p + at, 0, N * sizeof(float));
@@ -178,7 +180,7 @@ WPO_INLINE void keys_gradient(const Back& job, int64_t group, int64_t key) {
       float* rows = gradient + (group * job.width + d) * job.columns;
       int64_t at = 0;
       for (const KeyRun& run : job.span->runs) {
-        const int64_t begin = std::max(at, key), end = std::min({at + run.length, key + N});
+        const int64_t begin = std::max(at, key), end = std::min(at + run.length, key + N);
         for (int64_t r = 0; r < std::min<int64_t>(M, job.width - d); r++)
           for (int64_t j = begin; j < end; j++) rows[r * job.columns + run.start + j - at] += sums[r * N + j - key];
         at += run.length;
@@ -254,7 +256,9 @@ void attend_spans_gradient(Run& run) {
   const int64_t keys = job.groups * panelled * job.width, features = job.groups * job.feature_rows * longest;
   const int64_t scores = job.heads * job.padded * panelled, by_feature = job.heads * job.padded * job.feature_rows;
   const int64_t work = std::max(2 * w.rows * job.width + panelled, panelled * w.columns);
-  std::unique_ptr<float[]> memory(new float[2 * keys + features + 2 * scores + 2 * by_feature + threads() * work]);
+  const int64_t size = 2 * (keys + scores + by_feature) + features + threads() * work;
+  std::unique_ptr<float[]> memory(new (std::nothrow) float[size]);
+  if (!run.ok(memory != nullptr, "no memory to attend in")) return;
   job.keys = memory.get();
   job.values = job.keys + keys;
   job.features = job.values + keys;
@@ -282,7 +286,7 @@ void attend_spans_gradient(Run& run) {
 
 }  // namespace
 
-void define_attend_back() {
+void define_attention_gradient() {
   define<attend_spans_gradient>(
       "WpoAttendSpansGrad", {"dy: float", "q: float", "k: float", "v: float", "spans: int32", "how: float"},
       {"dq: float", "dk: float", "dv: float"});

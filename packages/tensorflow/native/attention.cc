@@ -3,6 +3,7 @@
 // is a panel of the product with the values.
 #include <algorithm>
 #include <memory>
+#include <new>
 #include "op.h"
 #include "parallel.h"
 #include "spans.h"
@@ -117,7 +118,8 @@ void attend_spans(Run& run) {
   for (const Span& span : spans) longest = std::max(longest, span.keys);
   const int64_t keys = up_to(longest, w.rows) * width, values = up_to(width, w.rows) * longest;
   const int64_t work = (up_to(longest, w.rows) + w.rows + width) * w.columns;
-  std::unique_ptr<float[]> memory(new float[groups * (keys + values) + threads() * work]);
+  std::unique_ptr<float[]> memory(new (std::nothrow) float[groups * (keys + values) + threads() * work]);
+  if (!run.ok(memory != nullptr, "no memory to attend in")) return;
   float *laid_values = memory.get() + groups * keys, *works = laid_values + groups * values;
   Attend job = {run.in(0),       run.in(1), run.in(2), o,      heads,        groups,     width, q[2], k[2],
                 run.in(4)[0], run.in(4)[1], keys,   values, memory.get(), laid_values};
@@ -137,7 +139,7 @@ void attend_spans(Run& run) {
 
 }  // namespace
 
-void define_attend() {
+void define_attention() {
   define<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: float"},
                        {"o: float"});
 }

@@ -94,7 +94,7 @@ void cap_softmax_gradient(Run& run) {
 
 }  // namespace
 
-void define_attention() {
+void define_capped_softmax() {
   define<cap_softmax>("WpoCapSoftmax", {"scores: float", "span: float"}, {"p: float"});
   define<cap_softmax_gradient>("WpoCapSoftmaxGrad", {"dp: float", "p: float", "scores: float", "span: float"},
                                {"ds: float"});

@@ -6,7 +6,7 @@
 namespace wpo {
 void define_norm();
 void define_rope();
-void define_attention();
+void define_capped_softmax();
 void define_geglu();
 void define_head();
 void define_update();
@@ -14,14 +14,14 @@ void define_cache();
 void define_linear();
 void define_read();
 void define_product();
-void define_attend();
-void define_attend_back();
+void define_attention();
+void define_attention_gradient();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   wpo::define_norm();
   wpo::define_rope();
-  wpo::define_attention();
+  wpo::define_capped_softmax();
   wpo::define_geglu();
   wpo::define_head();
   wpo::define_update();
@@ -29,8 +29,8 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_linear();
   wpo::define_read();
   wpo::define_product();
-  wpo::define_attend();
-  wpo::define_attend_back();
+  wpo::define_attention();
+  wpo::define_attention_gradient();
   napi_value lanes;
   napi_create_int32(env, wpo::product_lanes(), &lanes);
   napi_set_named_property(env, exports, "lanes", lanes);

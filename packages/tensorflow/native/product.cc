@@ -18,7 +18,7 @@ constexpr int64_t kLaidOut = 1 << 25;  // bytes of a that are laid out at once
 
 struct Job {
   Operand a, b;
-  int64_t m, n, k;
+  int64_t k;
   float* c;  // [m, n], of rows `stride` apart
   int64_t stride;
   int64_t depth;   // of a strip at a time
@@ -44,7 +44,7 @@ struct Floats {
   }
 };
 
-// The same for the first `rows` and `columns` of a tile alone.
+// A tile of which only the first `rows` and `columns` are there.
 template <class T>
 WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add,
                              int64_t rows, int64_t columns) {
@@ -57,11 +57,11 @@ WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float*
 
 // Panels of W for [begin, end) of x, at `depth` depths; where these lie side by side, a few depths of them all before the next.
 template <class T, int64_t W, class Lay>
-WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Lay lay_panel) {
+WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Lay lay_one) {
   const int64_t bytes = up_to(depth, T::kDepths) * T::kBytes, piece = x.across == 1 ? 32 : depth;
   for (int64_t k = 0; k < depth; k += piece)
     for (int64_t i = begin; i < end; i += W)
-      lay_panel(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
+      lay_one(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
 }
 
 // Rows [first, last) of a at all depths, those of the first `depth` before those of the next.
@@ -177,7 +177,7 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
     // where strips are too few, each is cut into pieces of rows
     const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.rows)));
     const int64_t piece = up_to((rows + pieces - 1) / pieces, w.rows), cut = (rows + piece - 1) / piece;
-    const Job job = {a.from(top, 0), b, rows, n, k, c + top * n, n, depth, padded, panels_a};
+    const Job job = {a.from(top, 0), b, k, c + top * n, n, depth, padded, panels_a};
     parallel(up_to(rows, w.rows) / w.rows, w.rows * k, [&](int64_t begin, int64_t end, int) {
       w.lay_rows(job, begin * w.rows, std::min(end * w.rows, rows));
     });

@@ -161,7 +161,7 @@ WPO_INLINE void tile(int64_t depth, const float* a, const float* b, float* c, in
 #if defined(__x86_64__) && defined(__linux__)
 #define WPO_TILES __attribute__((target("arch=x86-64-v4,avx512bf16,amx-tile,amx-bf16")))
 // Whether there are AMX's tiles of bfloat16, and this process may use them: the system gives them to one that asks.
-inline bool has_tiles() {
+inline bool ask_for_tiles() {
   unsigned a, b, c, d, a1, b1, c1, d1;
   const bool described = __get_cpuid_count(7, 0, &a, &b, &c, &d) && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1);
   const bool tiles = described && d >> 22 & 1 && d >> 24 & 1 && a1 >> 5 & 1;  // amx-bf16, amx-tile, avx512-bf16
@@ -180,14 +180,15 @@ inline int product_lanes() {
   static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
   static const bool middle = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#ifdef WPO_TILES
-  static const bool tiles = wide && has_tiles();
-#else
-  constexpr bool tiles = false;
-#endif
   const char* asked = std::getenv("WPO_LANES");
   const int most = asked ? std::atoi(asked) : kTile;
-  return tiles && most >= kTile ? kTile : wide && most >= 16 ? 16 : middle && most >= 8 ? 8 : 4;
+#ifdef WPO_TILES
+  if (wide && most >= kTile) {  // a process that holds to less does not ask
+    static const bool tiles = ask_for_tiles();
+    if (tiles) return kTile;
+  }
+#endif
+  return wide && most >= 16 ? 16 : middle && most >= 8 ? 8 : 4;
 #else
   return 4;
 #endif
