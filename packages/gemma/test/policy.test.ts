@@ -20,6 +20,8 @@ const modes: fc.Arbitrary<PolicyOptions> = fc.record({
   activationBytes: fc.integer({ min: 0, max: 20_000 }),
 });
 
+const largestOf = (x: tf.Tensor) => tf.tidy(() => tf.max(tf.abs(x)).arraySync() as number);
+
 const norm = (tensors: tf.Tensor[]) =>
   Math.sqrt(tensors.reduce((all, x) => all + (tf.sum(tf.square(x)).arraySync() as number), 0));
 
@@ -62,7 +64,7 @@ describe('a pair packed as one sequence', () => {
         const pass = gemmaPolicy(model, mode).forward(named(pairs), { train: true });
         pass.backward(gradients);
         pass.dispose();
-        const wanted = tf.grads((...values) => {
+        const plainGradients = tf.grads((...values) => {
           const weights: Weights = Object.fromEntries(parameters.map((p, i) => [p.name, values[i]!]));
           return tf.addN(
             pairs.flatMap((pair, i) =>
@@ -71,14 +73,22 @@ describe('a pair packed as one sequence', () => {
               ),
             ),
           ) as tf.Scalar;
-        })(parameters.map((p) => p.value()));
-        const largest = Math.max(...wanted.map((g) => tf.max(tf.abs(g)).arraySync() as number));
-        parameters.forEach((parameter, i) => {
-          const difference = tf.max(tf.abs(tf.sub(parameter.gradient()!, wanted[i]!))).arraySync() as number;
-          expect(difference / largest, parameter.name).toBeLessThan(2e-4);
         });
-        tf.dispose([wanted, gradients]);
+        const wanted = plainGradients(parameters.map((p) => p.value()));
+        const nudged = parameters.map((p) =>
+          tf.tidy(() => tf.mul(p.value(), tf.randomUniform(p.value().shape, 1 - 1e-7, 1 + 1e-7, 'float32', seed))),
+        );
+        const unsure = plainGradients(nudged);
+        const found = parameters.map((p) => p.gradient()!.clone());
+        const largest = Math.max(...wanted.map(largestOf));
+        const apart = (values: tf.Tensor[]) =>
+          values.map((value, i) => tf.tidy(() => largestOf(tf.sub(value, wanted[i]!)) / largest));
+        const [uncertain, differences] = [apart(unsure), apart(found)];
+        tf.dispose([wanted, nudged, unsure, found, gradients]);
         for (const parameter of parameters) parameter.dispose();
+        // Rarely norms of near-zero rows blow rounding up, in the plain composition too: then it settles nothing.
+        fc.pre(Math.max(...uncertain) < 1e-5);
+        parameters.forEach(({ name }, i) => void expect(differences[i], name).toBeLessThan(2e-4));
       }),
       { numRuns: 40 },
     );
