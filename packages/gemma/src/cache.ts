@@ -1,5 +1,5 @@
 import type { KeyValues } from './model';
-import type { Kernels, Value } from './ops/kernels';
+import type { Value } from './ops/kernels';
 import type { Segment, Sequence } from './pack';
 
 /** Keys and values of sequences that grow side by side, block by block. */
@@ -16,7 +16,7 @@ export interface Cache extends KeyValues {
  * Room for `capacities[i]` tokens of sequence i, side by side: `[K, D, Σ capacities]` a block, made at the first pass.
  * A sequence's columns follow on from each other, so that attention reads them where they lie.
  */
-export function createCache(kernels: Kernels, capacities: readonly number[]): Cache {
+export function createCache(capacities: readonly number[]): Cache {
   const starts = capacities.map((_, i) => capacities.slice(0, i).reduce((sum, n) => sum + n, 0));
   const seen = capacities.map(() => 0);
   const total = capacities.reduce((sum, n) => sum + n, 0);
@@ -53,7 +53,7 @@ export function createCache(kernels: Kernels, capacities: readonly number[]): Ca
         readSegments: segments.map(({ keys }, row) => ({ row, rows: 1, keys })),
       };
     },
-    extend(layer, k, v) {
+    extend(kernels, layer, k, v) {
       const { k: keys, v: values } = held[layer] ?? { k: null, v: null };
       held[layer] = {
         k: kernels.setColumns(keys, columns, k, total),

@@ -35,10 +35,7 @@ export async function* generateBatchTokens(
   checkSampling(sampling);
   for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);
-  const cache = createCache(
-    kernels,
-    prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)),
-  );
+  const cache = createCache(prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)));
   try {
     let open = prompts.map((ids, sequence) => ({ sequence, ids }));
     for (let written = 0; written < maxNewTokens && open.length > 0; written++) {
@@ -93,12 +90,8 @@ export async function sequenceLogits(
 }
 
 /** Logits `[rows, V]` of the rows that a sequence reads. */
-async function readLogits(
-  model: Gemma2,
-  kernels: Kernels,
-  sequence: Sequence,
-  cache?: KeyValues,
-): Promise<Float32Array> {
+async function readLogits(model: Gemma2, given: Kernels, sequence: Sequence, cache?: KeyValues): Promise<Float32Array> {
+  const kernels = given.onePass?.(sequence.ids.length) ?? given;
   const layouts = layOut(sequence, model.config, kernels);
   const tape = new Tape(kernels, false);
   let x: Value = embedding(kernels, model, sequence.ids).value;

@@ -44,7 +44,7 @@ export interface Layout {
 /** What attention looks at beyond the tokens at hand. */
 export interface KeyValues {
   /** All keys and values up to now `[K, D, S]`, this block's new ones last; owned by the cache. */
-  extend(layer: number, k: Value, v: Value): { k: Value; v: Value };
+  extend(kernels: Kernels, layer: number, k: Value, v: Value): { k: Value; v: Value };
 }
 
 /** Token ids to the first block's input: `[T, H]`, scaled by √H. */
@@ -62,7 +62,7 @@ export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout
   const q = tape.rope(tape.linearToHeads(read(h), w.q, heads), rotation); // [N, D, T]
   const k = tape.rope(tape.linearToHeads(h, w.k, kvHeads), layout.rotation); // [K, D, T]
   const v = tape.linearToHeads(h, w.v, kvHeads); // [K, D, T]
-  const seen = layout.cache ? layout.cache.extend(layer, k, v) : { k, v }; // [K, D, S]
+  const seen = layout.cache ? layout.cache.extend(tape.kernels, layer, k, v) : { k, v }; // [K, D, S]
   const attended = tape.attention(q, seen.k, seen.v, layout.spans[layerTypes[layer]!], {
     scale: 1 / Math.sqrt(queryPreAttnScalar),
     cap: attnLogitSoftcapping,

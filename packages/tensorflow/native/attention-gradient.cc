@@ -2,10 +2,9 @@
 // dscores; both lie in panels of keys, queries after queries, as the products that sum them over the queries read them. What
 // is held of scores is a block's queries by all keys.
 #include <cstring>
-#include <memory>
-#include <new>
 #include "op.h"
 #include "parallel.h"
+#include "scratch.h"
 #include "spans.h"
 
 namespace wpo {
@@ -253,11 +252,13 @@ void attend_spans_gradient(Run& run) {
   for (const Span& span : spans) longest = std::max(longest, span.keys), widest = std::max(widest, span.rows);
   job.padded = up_to(std::min(most, widest), w.rows);
   const int64_t panelled = up_to(longest, w.columns);
-  const int64_t keys = job.groups * panelled * job.width, features = job.groups * job.feature_rows * longest;
-  const int64_t scores = job.heads * job.padded * panelled, by_feature = job.heads * job.padded * job.feature_rows;
-  const int64_t work = std::max(2 * w.rows * job.width + panelled, panelled * w.columns);
+  const int64_t keys = whole_lines(job.groups * panelled * job.width);
+  const int64_t features = whole_lines(job.groups * job.feature_rows * longest);
+  const int64_t scores = whole_lines(job.heads * job.padded * panelled);
+  const int64_t by_feature = whole_lines(job.heads * job.padded * job.feature_rows);
+  const int64_t work = whole_lines(std::max(2 * w.rows * job.width + panelled, panelled * w.columns));
   const int64_t size = 2 * (keys + scores + by_feature) + features + threads() * work;
-  std::unique_ptr<float[]> memory(new (std::nothrow) float[size]);
+  const Scratch memory = scratch_of(size);
   if (!run.ok(memory != nullptr, "no memory to attend in")) return;
   job.keys = memory.get();
   job.values = job.keys + keys;

@@ -2,10 +2,9 @@
 // stay in a core's cache. Scores lie keys by queries, so that softmax goes down the columns, side by side, and what it leaves
 // is a panel of the product with the values.
 #include <algorithm>
-#include <memory>
-#include <new>
 #include "op.h"
 #include "parallel.h"
+#include "scratch.h"
 #include "spans.h"
 
 namespace wpo {
@@ -116,9 +115,9 @@ void attend_spans(Run& run) {
   const int64_t heads = q[0], groups = k[0], width = q[1];
   int64_t longest = 0;
   for (const Span& span : spans) longest = std::max(longest, span.keys);
-  const int64_t keys = up_to(longest, w.rows) * width, values = up_to(width, w.rows) * longest;
-  const int64_t work = (up_to(longest, w.rows) + w.rows + width) * w.columns;
-  std::unique_ptr<float[]> memory(new (std::nothrow) float[groups * (keys + values) + threads() * work]);
+  const int64_t keys = whole_lines(up_to(longest, w.rows) * width), values = whole_lines(up_to(width, w.rows) * longest);
+  const int64_t work = whole_lines((up_to(longest, w.rows) + w.rows + width) * w.columns);
+  const Scratch memory = scratch_of(groups * (keys + values) + threads() * work);
   if (!run.ok(memory != nullptr, "no memory to attend in")) return;
   float *laid_values = memory.get() + groups * keys, *works = laid_values + groups * values;
   Attend job = {run.in(0),       run.in(1), run.in(2), o,      heads,        groups,     width, q[2], k[2],

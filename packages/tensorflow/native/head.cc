@@ -74,10 +74,28 @@ void answer_terms(Run& run) {
   });
 }
 
+WPO_VECTOR void cap_values(int64_t begin, int64_t end, float cap, const float* x, float* y) {
+  const float inverse = 1.0f / cap;
+  for (int64_t j = begin; j < end; j++) y[j] = cap * fast_tanh(x[j] * inverse);
+}
+
+// raw, [cap] -> cap tanh(raw / cap)
+void cap_logits(Run& run) {
+  const int64_t n = run.size(0);
+  if (!run.ok(run.size(1) == 1 && run.in(1)[0] > 0, "wanted one cap above 0")) return;
+  const float *x = run.in(0), cap = run.in(1)[0];
+  float* y = run.out(0, run.shape(0));
+  if (!y) return;
+  parallel((n + kRun - 1) / kRun, 8 * kRun, [=](int64_t a, int64_t b, int) {
+    cap_values(a * kRun, b * kRun < n ? b * kRun : n, cap, x, y);
+  });
+}
+
 }  // namespace
 
 void define_head() {
   define<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "how: float"}, {"terms: float"});
+  define<cap_logits>("WpoCapLogits", {"raw: float", "cap: float"}, {"logits: float"});
 }
 
 }  // namespace wpo

@@ -1,9 +1,9 @@
 // x · wᵀ for a few rows of x, as generation has them: the weight is read once, as fast as memory gives it. A value comes of
 // the same sum in the same order however many rows there are beside it.
 #include <algorithm>
-#include <vector>
 #include "op.h"
 #include "parallel.h"
+#include "scratch.h"
 #include "vector-math.h"
 
 namespace wpo {
@@ -65,22 +65,21 @@ WPO_VECTOR void some_rows(int64_t rows, int64_t begin, int64_t end, int64_t widt
 }
 
 // Rows of x by groups of kRows, each laid out as it is read: 16 values of every row, the next 16, and what is left.
-std::vector<float> pack(int64_t rows, int64_t width, const float* x, int64_t stride_row, int64_t stride_value) {
-  std::vector<float> packed;
-  packed.reserve(rows * width);
+void pack(int64_t rows, int64_t width, const float* x, int64_t stride_row, int64_t stride_value, float* packed) {
   for (int64_t first = 0; first < rows; first += kRows)
     for (int64_t k = 0; k < width; k += kLanes)
       for (int64_t b = first; b < std::min(first + kRows, rows); b++)
         for (int64_t j = k; j < std::min<int64_t>(k + kLanes, width); j++)
-          packed.push_back(x[b * stride_row + j * stride_value]);
-  return packed;
+          *packed++ = x[b * stride_row + j * stride_value];
 }
 
 // x [rows, width] in strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
-void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t stride_row, int64_t stride_value,
-              const float* w, float* y, int64_t stride_n, int64_t stride_b) {
-  const std::vector<float> held = pack(rows, width, x, stride_row, stride_value);
-  const float* packed = held.data();
+void multiply(Run& run, int64_t rows, int64_t width, int64_t count, const float* x, int64_t stride_row,
+              int64_t stride_value, const float* w, float* y, int64_t stride_n, int64_t stride_b) {
+  const Scratch memory = scratch_of(rows * width);
+  if (!run.ok(memory != nullptr, "no memory to multiply in")) return;
+  float* packed = memory.get();
+  pack(rows, width, x, stride_row, stride_value, packed);
   parallel(count, rows * width, [=](int64_t begin, int64_t end, int) {
     for (int64_t b = 0; b < rows; b += kRows)
       some_rows(std::min(kRows, rows - b), begin, end, width, w, packed + b * width, y + b * stride_b, stride_n,
@@ -93,7 +92,7 @@ void linear_rows(Run& run) {
   const int64_t width = run.width(0), rows = run.rows(0), count = run.rows(1);
   if (!run.ok(run.width(1) == width, "x and w differ in width")) return;
   const float *x = run.in(0), *w = run.in(1);
-  if (float* y = run.out(0, {rows, count})) multiply(rows, width, count, x, width, 1, w, y, 1, count);
+  if (float* y = run.out(0, {rows, count})) multiply(run, rows, width, count, x, width, 1, w, y, 1, count);
 }
 
 // x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
@@ -103,7 +102,8 @@ void linear_rows_to_heads(Run& run) {
   const bool fits = run.width(1) == width && heads > 0 && count % heads == 0;
   if (!run.ok(fits, "x and w differ in width, or heads do not fit")) return;
   const float *x = run.in(0), *w = run.in(1);
-  if (float* y = run.out(0, {heads, count / heads, rows})) multiply(rows, width, count, x, width, 1, w, y, rows, 1);
+  if (float* y = run.out(0, {heads, count / heads, rows}))
+    multiply(run, rows, width, count, x, width, 1, w, y, rows, 1);
 }
 
 // x [heads, D, B], w [N, heads · D] -> y [B, N]
@@ -111,7 +111,21 @@ void linear_rows_from_heads(Run& run) {
   const int64_t rows = run.width(0), width = run.rows(0), count = run.rows(1);
   if (!run.ok(run.width(1) == width, "x and w differ in width")) return;
   const float *x = run.in(0), *w = run.in(1);
-  if (float* y = run.out(0, {rows, count})) multiply(rows, width, count, x, 1, rows, w, y, 1, count);
+  if (float* y = run.out(0, {rows, count})) multiply(run, rows, width, count, x, 1, rows, w, y, 1, count);
+}
+
+// x [V, H], indices [n], [factor] -> the rows of x there, times the factor [n, H]
+void scaled_rows(Run& run) {
+  const int64_t width = run.width(0), count = run.rows(0), n = run.size(1);
+  const int32_t* indices = run.in<int32_t>(1);
+  bool fits = run.size(2) == 1;
+  for (int64_t i = 0; fits && i < n; i++) fits = indices[i] >= 0 && indices[i] < count;
+  if (!run.ok(fits, "wanted indices below the row count")) return;
+  const float *x = run.in(0), factor = run.in(2)[0];
+  float* y = run.out(0, {n, width});
+  if (!y) return;
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < width; j++) y[i * width + j] = x[indices[i] * width + j] * factor;
 }
 
 }  // namespace
@@ -119,6 +133,7 @@ void linear_rows_from_heads(Run& run) {
 void define_linear() {
   define<linear_rows>("WpoLinearRows", {"x: float", "w: float"}, {"y: float"});
   define<linear_rows_to_heads>("WpoLinearRowsToHeads", {"x: float", "w: float", "heads: float"}, {"y: float"});
+  define<scaled_rows>("WpoScaledRows", {"x: float", "indices: int32", "factor: float"}, {"y: float"});
   define<linear_rows_from_heads>("WpoLinearRowsFromHeads", {"x: float", "w: float"}, {"y: float"});
 }
 

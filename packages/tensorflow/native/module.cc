@@ -1,6 +1,7 @@
 // Loaded by Node: registers the operations with the TensorFlow that is in the process, and exports `lanes`, how many values its
-// matrix products multiply at once.
+// matrix products multiply at once, and `operations`, their names in the order of their numbers in a program.
 #include <node_api.h>
+#include "op.h"
 #include "product.h"
 
 namespace wpo {
@@ -16,6 +17,7 @@ void define_read();
 void define_product();
 void define_attention();
 void define_attention_gradient();
+void define_program();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
@@ -31,8 +33,17 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_product();
   wpo::define_attention();
   wpo::define_attention_gradient();
+  wpo::define_program();
   napi_value lanes;
   napi_create_int32(env, wpo::product_lanes(), &lanes);
   napi_set_named_property(env, exports, "lanes", lanes);
+  napi_value names, name;
+  napi_create_array(env, &names);
+  uint32_t count = 0;
+  for (const wpo::Operation& operation : wpo::operations()) {
+    napi_create_string_utf8(env, operation.name, NAPI_AUTO_LENGTH, &name);
+    napi_set_element(env, names, count++, name);
+  }
+  napi_set_named_property(env, exports, "operations", names);
   return exports;
 }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
@@ -14,68 +15,119 @@ namespace wpo {
 
 using Shape = std::vector<int64_t>;
 
+inline int64_t count_of(const Shape& dims) {
+  int64_t count = 1;
+  for (int64_t n : dims) count *= n;
+  return count;
+}
+
+// Where a value lies, and its dimensions.
+struct View {
+  void* data;
+  Shape dims;
+};
+
+// What an operation is run for: makes its outputs, and hears of what went wrong.
+struct Host {
+  virtual ~Host() = default;
+  virtual float* make(int output, const Shape& dims) = 0;  // null where there is no memory
+  virtual void fail(const std::string& what) = 0;
+};
+
 // One run of an operation: its inputs, and the outputs that it makes.
 class Run {
  public:
-  explicit Run(TF_OpKernelContext* context) : context_(context), status_(TF_NewStatus()) {
-    for (int i = 0, n = TF_NumInputs(context); i < n; i++) {
-      TF_Tensor* tensor = nullptr;
-      TF_GetInput(context, i, &tensor, status_);
-      inputs_.push_back(tensor);
-    }
-  }
-  ~Run() {
-    for (TF_Tensor* tensor : inputs_) TF_DeleteTensor(tensor);
-    for (TF_Tensor* tensor : outputs_) TF_DeleteTensor(tensor);
-    TF_DeleteStatus(status_);
-  }
-  Run(const Run&) = delete;
+  Run(Host& host, std::vector<View> inputs) : host_(host), inputs_(std::move(inputs)) {}
 
   template <class T = float>
-  T* in(int i) const { return static_cast<T*>(TF_TensorData(inputs_[i])); }
-  int64_t size(int i) const { return TF_TensorElementCount(inputs_[i]); }
-  Shape shape(int i) const {
-    Shape dims(TF_NumDims(inputs_[i]));
-    for (size_t k = 0; k < dims.size(); k++) dims[k] = TF_Dim(inputs_[i], static_cast<int>(k));
-    return dims;
-  }
+  T* in(int i) const { return static_cast<T*>(inputs_[i].data); }
+  int count() const { return static_cast<int>(inputs_.size()); }
+  const View& view(int i) const { return inputs_[i]; }
+  const Shape& shape(int i) const { return inputs_[i].dims; }
+  int64_t size(int i) const { return count_of(shape(i)); }
   // The last dimension, and how many rows of it there are.
-  int64_t width(int i) const { return TF_Dim(inputs_[i], TF_NumDims(inputs_[i]) - 1); }
+  int64_t width(int i) const { return shape(i).empty() ? 1 : shape(i).back(); }
   int64_t rows(int i) const { return width(i) ? size(i) / width(i) : 0; }
 
   float* out(int i, const Shape& dims) {
-    int64_t count = 1;
-    for (int64_t n : dims) count *= n;
-    TF_Tensor* tensor =
-        TF_AllocateOutput(context_, i, TF_FLOAT, dims.data(), static_cast<int>(dims.size()), count * 4, status_);
-    if (!tensor) {
-      ok(false, "no memory for an output of " + std::to_string(count * 4) + " bytes");
-      return nullptr;
-    }
-    outputs_.push_back(tensor);
-    return static_cast<float*>(TF_TensorData(tensor));
+    float* made = host_.make(i, dims);
+    ok(made, "no memory for an output of " + std::to_string(count_of(dims) * 4) + " bytes");
+    return made;
   }
-  // Fails the operation, with its name in front, unless `condition` holds.
+  // Fails the operation unless `condition` holds.
   bool ok(bool condition, const std::string& what) {
-    if (condition || failed_) return !failed_;
-    failed_ = true;
-    TF_SetStatus(status_, TF_INVALID_ARGUMENT, what.c_str());
-    TF_OpKernelContext_Failure(context_, status_);
-    return false;
+    if (!condition && !failed_) host_.fail(what);
+    failed_ |= !condition;
+    return !failed_;
   }
 
  private:
-  TF_OpKernelContext* context_;
-  TF_Status* status_;
-  std::vector<TF_Tensor*> inputs_, outputs_;
+  Host& host_;
+  std::vector<View> inputs_;
   bool failed_ = false;
 };
 
-// Registers `Compute` as operation `name`; inputs and outputs as "name: type".
+// TensorFlow, running an operation.
+class Kernel : public Host {
+ public:
+  explicit Kernel(TF_OpKernelContext* context) : context_(context), status_(TF_NewStatus()) {}
+  ~Kernel() override {
+    for (TF_Tensor* tensor : tensors_) TF_DeleteTensor(tensor);
+    TF_DeleteStatus(status_);
+  }
+  Kernel(const Kernel&) = delete;
+
+  std::vector<View> inputs() {
+    std::vector<View> views(TF_NumInputs(context_));
+    for (size_t i = 0; i < views.size(); i++) {
+      TF_Tensor* tensor = nullptr;
+      TF_GetInput(context_, static_cast<int>(i), &tensor, status_);
+      views[i].data = keep(tensor);
+      for (int k = 0; k < TF_NumDims(tensor); k++) views[i].dims.push_back(TF_Dim(tensor, k));
+    }
+    return views;
+  }
+  float* make(int output, const Shape& dims) override {
+    TF_Tensor* tensor = TF_AllocateOutput(context_, output, TF_FLOAT, dims.data(), static_cast<int>(dims.size()),
+                                          count_of(dims) * 4, status_);
+    return tensor ? static_cast<float*>(keep(tensor)) : nullptr;
+  }
+  void fail(const std::string& what) override {
+    TF_SetStatus(status_, TF_INVALID_ARGUMENT, what.c_str());
+    TF_OpKernelContext_Failure(context_, status_);
+  }
+
+ private:
+  void* keep(TF_Tensor* tensor) {
+    tensors_.push_back(tensor);
+    return TF_TensorData(tensor);
+  }
+
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
+  std::vector<TF_Tensor*> tensors_;
+};
+
+// An operation as other operations find it (program.cc); inputs and outputs as "name: type".
+struct Operation {
+  const char* name;
+  void (*compute)(Run&);
+  std::vector<std::string> inputs, outputs;
+};
+
+inline std::vector<Operation>& operations() {
+  static std::vector<Operation> defined;
+  return defined;
+}
+
+// Registers `Compute` as operation `name`; inputs and outputs as "name: type", `attribute` for lists of inputs.
 template <void (*Compute)(Run&)>
-void define(const char* name, std::initializer_list<const char*> inputs, std::initializer_list<const char*> outputs) {
+void define(const char* name, std::initializer_list<const char*> inputs, std::initializer_list<const char*> outputs,
+            const char* attribute = nullptr) {
+  operations().push_back({name, Compute, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}});
   TF_Status* status = TF_NewStatus();
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(name);
+  if (attribute) TF_OpDefinitionBuilderAddAttr(op, attribute);
   for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(op, input);
   for (const char* output : outputs) TF_OpDefinitionBuilderAddOutput(op, output);
   // Operations that write into an input must run every time they are asked to.
@@ -85,7 +137,8 @@ void define(const char* name, std::initializer_list<const char*> inputs, std::in
   TF_RegisterOpDefinition(op, status);
   if (TF_GetCode(status) == TF_OK) {
     auto compute = [](void*, TF_OpKernelContext* context) {
-      Run run(context);
+      Kernel kernel(context);
+      Run run(kernel, kernel.inputs());
       Compute(run);
     };
     TF_RegisterKernelBuilder(name, TF_NewKernelBuilder(name, "CPU", nullptr, compute, nullptr), status);

@@ -2,13 +2,12 @@
 // panels, stays in its second-level cache while the rows of a, laid out before, go by.
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <mutex>
 #include <unistd.h>
 #include "op.h"
 #include "parallel.h"
 #include "product.h"
+#include "scratch.h"
 #include "thirds.h"
 
 namespace wpo {
@@ -137,13 +136,13 @@ int64_t second_level_cache() {
 }
 
 // Memory that is kept from product to product, since fresh memory costs as much as the copy into it.
-char* scratch(std::unique_ptr<char, void (*)(void*)>& held, size_t& size, size_t wanted) {
+char* keep(Scratch& held, int64_t& size, int64_t wanted) {
   if (wanted > size) {
     held.reset();
-    held.reset(static_cast<char*>(std::aligned_alloc(64, (wanted + 63) / 64 * 64)));
+    held = scratch_of(wanted / static_cast<int64_t>(sizeof(float)) + 1);
     size = held ? wanted : 0;
   }
-  return held.get();
+  return reinterpret_cast<char*>(held.get());
 }
 
 enum Outcome { kDone, kNoMemory, kNotFinite };
@@ -151,8 +150,8 @@ enum Outcome { kDone, kNoMemory, kNotFinite };
 // c = a · b, m by k and k by n.
 Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
   static std::mutex one_at_a_time;
-  static std::unique_ptr<char, void (*)(void*)> held_a(nullptr, std::free), held_b(nullptr, std::free);
-  static size_t size_a = 0, size_b = 0;
+  static Scratch held_a, held_b;
+  static int64_t size_a = 0, size_b = 0;
   static const int64_t cache = second_level_cache();
   std::lock_guard<std::mutex> lock(one_at_a_time);
 
@@ -167,9 +166,9 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
   const int64_t deep = up_to(k, w.depths);
   const int64_t block = std::max<int64_t>(1, kLaidOut / w.bytes / deep / w.rows) * w.rows;
   const int64_t padded = up_to(std::min(block, m), w.rows);
-  char* panels_a = scratch(held_a, size_a, padded * deep * w.bytes);
+  char* panels_a = keep(held_a, size_a, padded * deep * w.bytes);
   const int64_t strip_bytes = (tiles + strips - 1) / strips * w.columns * depth * w.bytes;
-  char* panels_b = scratch(held_b, size_b, threads() * strip_bytes);
+  char* panels_b = keep(held_b, size_b, threads() * strip_bytes);
   if (!panels_a || !panels_b) return kNoMemory;
   std::atomic<bool> finite{true};
   for (int64_t top = 0; top < m; top += block) {

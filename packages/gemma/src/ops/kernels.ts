@@ -125,6 +125,11 @@ export interface Kernels {
   setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
   /** Rotary tables for `positions`. */
   rotation(positions: Int32Array, headDim: number, theta: number): Rotation;
+  /**
+   * The operations for one forward pass of so many rows, without gradients, that ends with `logits` and may put all of its
+   * work off until then: what it reads must live so long. Null, or left out, where that is no faster.
+   */
+  onePass?(rows: number): Kernels | null;
 }
 
 /** Every operation composed from tfjs-core, with its gradient derived by hand: runs on any tfjs backend. */

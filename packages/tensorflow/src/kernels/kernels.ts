@@ -10,7 +10,6 @@ import {
   gatedLinearWith,
   type Kernels,
   linearsWith,
-  logitsWith,
   type Products,
   productsBy,
   type Result,
@@ -19,8 +18,10 @@ import {
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
 import { change, nativeOperations, nativeProducts, run, withNumbers } from './native';
+import { onePass } from './one-pass';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
+import { isSingle, scaleNumbers, singleLayout, spansLayout, windowOf } from './spans';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
@@ -92,13 +93,8 @@ function rope(x: tf.Tensor3D, rotation: Rotation): Result {
   return { value: turn(x, 1), reads: [], saved: [], backward: (dy: tf.Tensor3D) => [turn(dy, -1)] };
 }
 
-/** What the softmax of a span is told: queries, lead, window (2³⁰ where there is none), cap (0 where there is none). */
-const spanNumbers = ({ rows, lead, window }: AttentionSpan, cap: number | null) => [
-  rows,
-  lead,
-  Math.min(window, 2 ** 30),
-  cap ?? 0,
-];
+/** What the softmax of a span is told: queries, lead, window, cap (0 where there is none). */
+const spanNumbers = (span: AttentionSpan, cap: number | null) => [span.rows, span.lead, windowOf(span), cap ?? 0];
 
 const spanned = attentionWith({
   forward: (scores, span, cap) =>
@@ -107,25 +103,10 @@ const spanned = attentionWith({
     withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
 });
 
-/** A query a sequence, as generation has them. */
-const single = (spans: readonly AttentionSpan[], queries: number) =>
-  spans.length === queries && spans.every(({ row, rows, keys }, i) => row === i && rows === 1 && keys.length === 1);
-
-const spanLayout = ({ row, rows, lead, window, keys }: AttentionSpan) => [
-  ...[row, rows, lead, Math.min(window, 2 ** 30), keys.length],
-  ...keys.flatMap(({ start, length }) => [start, length]),
-];
-
 /** Runs an operation that is told `layout` and the scale. */
-function attend(
-  operation: string,
-  inputs: tf.Tensor[],
-  layout: number[],
-  { scale, cap }: AttentionScale,
-  count: number,
-) {
+function attend(operation: string, inputs: tf.Tensor[], layout: number[], scale: AttentionScale, count: number) {
   const at = tf.tensor1d(layout, 'int32');
-  const results = withNumbers([scale / (cap ?? 1), cap ?? 0], (how) => run(operation, [...inputs, at, how], count));
+  const results = withNumbers(scaleNumbers(scale), (how) => run(operation, [...inputs, at, how], count));
   at.dispose();
   return results as tf.Tensor3D[];
 }
@@ -133,16 +114,13 @@ function attend(
 /** In one operation each way, but where products are TensorFlow's: product by product there, if there are queries enough. */
 const attention = attentionBy({
   forward(q, k, v, spans, scale) {
-    if (single(spans, q.shape[2])) {
-      const layout = spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1]);
-      return attend('WpoAttendOne', [q, k, v], layout, scale, 1)[0]!;
-    }
+    if (isSingle(spans, q.shape[2])) return attend('WpoAttendOne', [q, k, v], singleLayout(spans), scale, 1)[0]!;
     if (!nativeProducts()) return spanned.forward(q, k, v, spans, scale);
-    return attend('WpoAttendSpans', [q, k, v], spans.flatMap(spanLayout), scale, 1)[0]!;
+    return attend('WpoAttendSpans', [q, k, v], spansLayout(spans), scale, 1)[0]!;
   },
   backward: (dy, q, k, v, spans, scale) =>
     nativeProducts()
-      ? attend('WpoAttendSpansGrad', [dy, q, k, v], spans.flatMap(spanLayout), scale, 3)
+      ? attend('WpoAttendSpansGrad', [dy, q, k, v], spansLayout(spans), scale, 3)
       : spanned.backward(dy, q, k, v, spans, scale),
 });
 
@@ -196,17 +174,29 @@ const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
   return { terms: terms as tf.Tensor2D, dense: train ? raw : undefined };
 };
 
+function logits(hidden: tf.Tensor2D, table: Weight, cap: number | null): tf.Tensor2D {
+  const raw = products.rows(hidden, table.value() as tf.Tensor2D); // [A, V]
+  if (cap === null) return raw;
+  const capped = withNumbers([cap], (n) => run('WpoCapLogits', [raw, n], 1)[0] as tf.Tensor2D);
+  raw.dispose();
+  return capped;
+}
+
 /** The fused operations; only tests give limits of their own. */
-export const fused = (limits = LIMITS): Kernels => ({
-  ...composed,
-  ...linearsWith(products),
-  gatedLinear: gatedLinear(),
-  logits: logitsWith(products),
-  rmsNorm,
-  rope,
-  attention,
-  sum,
-  addRows,
-  setColumns,
-  answerLogps: answerLogpsWith(termsOfLogits, products.product, limits),
-});
+export function fused(limits = LIMITS): Kernels {
+  const kernels: Kernels = {
+    ...composed,
+    ...linearsWith(products),
+    gatedLinear: gatedLinear(),
+    logits,
+    rmsNorm,
+    rope,
+    attention,
+    sum,
+    addRows,
+    setColumns,
+    answerLogps: answerLogpsWith(termsOfLogits, products.product, limits),
+    onePass: (rows) => (rows <= FEW_ROWS && nativeProducts() ? { ...kernels, ...onePass() } : null),
+  };
+  return kernels;
+}

@@ -6,7 +6,13 @@ import * as tf from '@tensorflow/tfjs-core';
 /** What tfjs-node's backend offers beyond tfjs: any TensorFlow operation, by name. */
 interface NodeBackend {
   readonly isUsingGpuDevice: boolean;
-  executeMultipleOutputs(name: string, attributes: readonly [], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
+  readonly binding: { readonly TF_ATTR_INT: number };
+  executeMultipleOutputs(
+    name: string,
+    attributes: readonly { name: string; type: number; value: number }[],
+    inputs: tf.Tensor[],
+    outputs: number,
+  ): tf.Tensor[];
 }
 
 let loaded: Native | null | undefined;
@@ -14,6 +20,8 @@ let loaded: Native | null | undefined;
 interface Native {
   /** How many values of a result its matrix products add to at once: 256, 16 or 8, or 4 where no instructions do more. */
   readonly lanes: number;
+  /** The operations' names; a program calls them by their place here. */
+  readonly operations: readonly string[];
 }
 
 /**
@@ -49,6 +57,19 @@ export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tens
 /** Runs an operation that changes its first input in place. */
 export function change(name: string, inputs: tf.Tensor[]): void {
   tf.dispose(run(name, inputs, 1));
+}
+
+/** An operation's number in a program. */
+export function operationNumber(name: string): number {
+  const number = native()?.operations.indexOf(name) ?? -1;
+  if (number < 0) throw new Error(`there is no operation ${name}; build them again: npx wpo-tensorflow install`);
+  return number;
+}
+
+/** Runs a program of native/program.cc: int32 `code`, the floats and the tensors that it reads. */
+export function runProgram(code: tf.Tensor, floats: tf.Tensor, tensors: readonly tf.Tensor[]): tf.Tensor {
+  const attributes = [{ name: 'N', type: backend().binding.TF_ATTR_INT, value: tensors.length }];
+  return backend().executeMultipleOutputs('WpoProgram', attributes, [code, floats, ...tensors], 1)[0]!;
 }
 
 /** Calls `use` with numbers as a tensor `[n]`, float32, and frees it. */

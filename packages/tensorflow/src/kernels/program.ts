@@ -1,0 +1,87 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Value } from '@wpo/gemma';
+import { operationNumber, runProgram } from './native';
+
+// The instructions of native/program.cc.
+const [TENSOR, INTS, FLOATS, RUN, DROP] = [0, 1, 2, 3, 4];
+
+/** A value that the program will have when it runs. */
+class Later implements Value {
+  constructor(
+    private readonly program: Program,
+    readonly number: number,
+    readonly shape: readonly number[],
+  ) {
+    program.hold(number);
+  }
+  clone(): Later {
+    return new Later(this.program, this.number, this.shape);
+  }
+  dispose(): void {
+    this.program.release(this.number);
+  }
+}
+
+export type Operand = Later | tf.Tensor;
+
+/** Operations noted down one after another, to be run by one call of TensorFlow. */
+export class Program {
+  private readonly code: number[] = [];
+  private readonly floating: number[] = [];
+  private readonly tensors = new Map<tf.Tensor, number>();
+  private readonly handles: number[] = []; // on each value
+
+  /** Notes an operation whose first output is of this shape; those beyond it are not to be had. */
+  run(name: string, inputs: readonly (Operand | number)[], shape: readonly number[], outputs = 1): Later {
+    const numbers = inputs.map((input) => (typeof input === 'number' ? input : this.numberOf(input)));
+    this.code.push(RUN, operationNumber(name), ...numbers);
+    const value = new Later(this, this.add(), shape);
+    for (let i = 1; i < outputs; i++) this.code.push(DROP, this.add());
+    return value;
+  }
+
+  /** The number of a value of these int32 values. */
+  ints(values: ArrayLike<number>): number {
+    this.code.push(INTS, 1, values.length, ...Array.from(values));
+    return this.add();
+  }
+
+  floats(...values: number[]): number {
+    this.code.push(FLOATS, 1, values.length);
+    this.floating.push(...values);
+    return this.add();
+  }
+
+  /** Runs the operations noted: what the last of them makes. The tensors they read must still be there. */
+  result(): tf.Tensor {
+    const code = tf.tensor1d(this.code, 'int32');
+    const floats = tf.tensor1d(this.floating, 'float32');
+    try {
+      return runProgram(code, floats, [...this.tensors.keys()]);
+    } finally {
+      tf.dispose([code, floats]);
+    }
+  }
+
+  hold(value: number): void {
+    this.handles[value]!++;
+  }
+
+  release(value: number): void {
+    if (--this.handles[value]! === 0) this.code.push(DROP, value);
+  }
+
+  private numberOf(input: Operand): number {
+    if (input instanceof Later) return input.number;
+    const known = this.tensors.get(input);
+    if (known !== undefined) return known;
+    this.code.push(TENSOR);
+    const number = this.add();
+    this.tensors.set(input, number);
+    return number;
+  }
+
+  private add(): number {
+    return this.handles.push(0) - 1;
+  }
+}
