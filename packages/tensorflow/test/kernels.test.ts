@@ -84,7 +84,8 @@ describe.each([
     property(fc.record({ rows: size(70), width: size(70), added: fc.boolean() }), ({ rows, width, added }, seed) => {
       compare((kernels, weight) => {
         const residual = added ? normal([rows, width], seed + 2) : undefined;
-        return kernels.rmsNorm(normal([rows, width], seed), weight([width], 3), 1e-6, residual);
+        // with a smaller epsilon, the gradient of a row of near-zero values is rounding, hundreds of times over
+        return kernels.rmsNorm(normal([rows, width], seed), weight([width], 3), 1e-2, residual);
       }, seed);
     });
   });
