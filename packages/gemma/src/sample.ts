@@ -32,30 +32,71 @@ export function argMax(logits: Float32Array): number {
  */
 export function sampleToken(
   logits: Float32Array,
-  { temperature = 0, topK, topP }: SamplingOptions,
+  { temperature = 0, topK = logits.length, topP = 1 }: SamplingOptions,
   random: () => number,
 ): number {
-  if (temperature === 0) return argMax(logits);
-  const peak = logits[argMax(logits)]!;
-  const weight = (id: number) => Math.exp((logits[id]! - peak) / temperature); // relative to the likeliest
-  const ids = Uint32Array.from(logits, (_, id) => id);
-  const cutting = topK !== undefined || (topP !== undefined && topP < 1);
-  if (cutting) ids.sort((a, b) => logits[b]! - logits[a]! || a - b);
-  let kept = topK === undefined ? ids : ids.subarray(0, topK);
-  let total = kept.reduce((sum, id) => sum + weight(id), 0);
-  if (topP !== undefined && topP < 1) {
+  const likeliest = argMax(logits);
+  if (temperature === 0) return likeliest;
+  const peak = logits[likeliest]!;
+  const weights = new Float64Array(logits.length); // relative to the likeliest
+  for (let id = 0; id < logits.length; id++) weights[id] = Math.exp((logits[id]! - peak) / temperature);
+  if (topK >= logits.length && topP >= 1) return draw(weights, random() * sumOf(weights));
+
+  const all = topK < logits.length ? undefined : sumOf(weights);
+  let kept = likeliestFirst(logits, peak, temperature, (ids) =>
+    all === undefined ? ids.length >= topK : sumOf(weights, ids) >= topP * all,
+  ).subarray(0, topK);
+  if (topP < 1) {
+    const total = all ?? sumOf(weights, kept);
     let reached = 0;
     let count = 0;
-    while (count < kept.length && reached < topP * total) reached += weight(kept[count++]!);
+    while (count < kept.length && reached < topP * total) reached += weights[kept[count++]!]!;
     kept = kept.subarray(0, count);
-    total = reached;
   }
-  let left = random() * total;
-  for (const id of kept) {
-    left -= weight(id);
-    if (left < 0) return id;
+  return kept[
+    draw(
+      Float64Array.from(kept, (id) => weights[id]!),
+      random() * sumOf(weights, kept),
+    )
+  ]!;
+}
+
+/** The index at which weights added up pass `mark`. */
+function draw(weights: Float64Array, mark: number): number {
+  let left = mark;
+  for (let i = 0; i < weights.length; i++) {
+    left -= weights[i]!;
+    if (left < 0) return i;
   }
-  return kept.at(-1)!; // rounding left nothing over
+  return weights.length - 1; // rounding left nothing over
+}
+
+/**
+ * Ids by falling logit, equal ones by rising id, at least so many from the first on as are `enough`. A vocabulary has
+ * 256,000 tokens of which a few hundred matter: those near the peak are looked for before any are sorted.
+ */
+function likeliestFirst(
+  logits: Float32Array,
+  peak: number,
+  temperature: number,
+  enough: (ids: Uint32Array) => boolean,
+): Uint32Array {
+  for (let depth = 8; ; depth = depth < 1000 ? 2 * depth : Number.POSITIVE_INFINITY) {
+    const least = peak - depth * temperature; // a token below it weighs less than e to the −depth
+    let count = 0;
+    for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) count++;
+    const ids = new Uint32Array(count);
+    for (let id = 0, next = 0; next < count; id++) if (logits[id]! >= least) ids[next++] = id;
+    if (depth < Number.POSITIVE_INFINITY && !enough(ids)) continue;
+    return ids.sort((a, b) => logits[b]! - logits[a]! || a - b);
+  }
+}
+
+function sumOf(weights: Float64Array, ids?: Uint32Array): number {
+  let sum = 0;
+  if (ids) for (const id of ids) sum += weights[id]!;
+  else for (const weight of weights) sum += weight;
+  return sum;
 }
 
 /** Numbers in [0, 1) from a 32-bit seed: the same on every machine (mulberry32, T. Ettinger, public domain). */

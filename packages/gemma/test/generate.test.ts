@@ -100,6 +100,43 @@ describe('sampling', () => {
     draws({ temperature: 1 }).forEach((share, i) => expect(Math.abs(share - wanted[i]!)).toBeLessThan(0.03));
   });
 
+  test('draws what sorting all tokens would, ties, impossible tokens and flat logits included', () => {
+    const logit = fc.oneof(
+      fc.double({ min: -30, max: 30, noNaN: true }),
+      fc.constantFrom(0, 1, 5, Number.NEGATIVE_INFINITY),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(logit, { minLength: 1, maxLength: 300 }).filter((all) => all.some(Number.isFinite)),
+        fc.constantFrom(0.05, 0.7, 1, 4, 100),
+        fc.option(fc.integer({ min: 1, max: 320 }), { nil: undefined }),
+        fc.constantFrom(undefined, 0.01, 0.5, 0.95, 1),
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        (values, temperature, topK, topP = 1, drawn) => {
+          const logits = Float32Array.from(values);
+          const peak = Math.max(...logits);
+          const ranked = Array.from(logits, (x, id) => ({ id, weight: Math.exp((x - peak) / temperature), x }));
+          if ((topK ?? Number.POSITIVE_INFINITY) < logits.length || topP < 1)
+            ranked.sort((a, b) => b.x - a.x || a.id - b.id);
+          const kept: typeof ranked = [];
+          const sum = (of: typeof ranked) => of.reduce((all, { weight }) => all + weight, 0);
+          const candidates = ranked.slice(0, topK);
+          for (const one of candidates) if (topP === 1 || sum(kept) < topP * sum(candidates)) kept.push(one);
+          const mark = drawn * sum(kept);
+          const token = sampleToken(
+            logits,
+            { temperature, topP, ...(topK === undefined ? {} : { topK }) },
+            () => drawn,
+          );
+          // where rounding may decide between neighbours, either will do
+          const at = (mark: number) => kept.find((_, i) => sum(kept.slice(0, i + 1)) > mark) ?? kept.at(-1)!;
+          expect([mark * (1 - 1e-12), mark, mark * (1 + 1e-12)].map((mark) => at(mark).id)).toContain(token);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
   test('top-k keeps the k likeliest, top-p the fewest that reach p, a cold temperature the likeliest', () => {
     expect(draws({ temperature: 1, topK: 2 }).map((share) => share > 0)).toEqual([false, true, true, false]);
     expect(draws({ temperature: 1, topP: 0.9 }).map((share) => share > 0)).toEqual([true, true, true, false]);
