@@ -107,7 +107,7 @@ describe('sampling', () => {
     );
     fc.assert(
       fc.property(
-        fc.array(logit, { minLength: 1, maxLength: 300 }).filter((all) => all.some(Number.isFinite)),
+        fc.array(logit, { minLength: 1, maxLength: 300, size: 'max' }).filter((all) => all.some(Number.isFinite)),
         fc.constantFrom(0.05, 0.7, 1, 4, 100),
         fc.option(fc.integer({ min: 1, max: 320 }), { nil: undefined }),
         fc.constantFrom(undefined, 0.01, 0.5, 0.95, 1),
