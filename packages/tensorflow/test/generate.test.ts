@@ -4,7 +4,7 @@ import { composed, generateBatch, parameter, parametersOf, sequenceLogits } from
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { randomModel, smallConfig } from '../../gemma/test/models';
-import { operationNumber, runProgram } from '../src/kernels/native';
+import { nativeProducts, operationNumber, runProgram } from '../src/kernels/native';
 import { tiers } from './tiers';
 
 const prompts = fc.array(fc.array(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 20 }), {
@@ -47,7 +47,7 @@ describe.each([
   });
 });
 
-describe('a pass of few rows', () => {
+describe.runIf(nativeProducts())('a pass of few rows', () => {
   test('is one operation where products are in C++, and gives what the same operations give one by one', async () => {
     const kernels = tiers.fused.kernels();
     expect(kernels.onePass!(16)).not.toBeNull();
