@@ -54,6 +54,18 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
     expectProduct(turns, 4500, 1000, 37);
   });
 
+  test('of nothing are nothing', () => {
+    process.env.WPO_LANES = String(lanes);
+    tf.tidy(() => {
+      const found = [product('', tf.zeros([0, 5]), tf.ones([5, 3])), product('', tf.ones([2, 5]), tf.zeros([5, 0]))];
+      expect(found.map(({ shape }) => shape)).toEqual([
+        [0, 3],
+        [2, 0],
+      ]);
+      expect(Array.from(product('', tf.zeros([2, 0]), tf.zeros([0, 2])).dataSync())).toEqual([0, 0, 0, 0]);
+    });
+  });
+
   test('are as near the true values as those of TensorFlow', () => {
     process.env.WPO_LANES = String(lanes);
     tf.tidy(() => {
