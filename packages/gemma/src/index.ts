@@ -9,7 +9,6 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
-export { logitsWith } from './ops/answer-logps';
 export { type AttentionPasses, attentionBy, attentionWith, type ScoreSoftmax } from './ops/attention';
 export { type GatedProducts, type Geglu, gatedLinearBy, gatedLinearWith } from './ops/gated-linear';
 export {

@@ -53,12 +53,8 @@ export function sampleToken(
     while (count < kept.length && reached < topP * total) reached += weights[kept[count++]!]!;
     kept = kept.subarray(0, count);
   }
-  return kept[
-    draw(
-      Float64Array.from(kept, (id) => weights[id]!),
-      random() * sumOf(weights, kept),
-    )
-  ]!;
+  const keptWeights = Float64Array.from(kept, (id) => weights[id]!);
+  return kept[draw(keptWeights, random() * sumOf(keptWeights))]!;
 }
 
 /** The index at which weights added up pass `mark`. */

@@ -113,7 +113,7 @@ export const parametersOf = (model: Gemma2<Parameter>): Parameter[] => [
   model.norm,
 ];
 
-/** Names in the order of their place on the disk, where that is known: read back and forth, it gives half as much. */
+/** Names in the order of their place in the files, where that is known: a disk read back and forth is slower. */
 function asTheyLie(source: TensorSource, names: readonly string[]): readonly string[] {
   if (!source.locate) return names;
   const places = names.map((name) => ({ name, ...source.locate!(name) }));

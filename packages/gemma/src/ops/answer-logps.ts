@@ -1,20 +1,16 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Weight } from './kernels';
-import { matrixProducts, type Products } from './linear';
+import { matrixProducts } from './linear';
 
 /** Logits held at once, in values: 64 MB in float32 for each of the few tensors of a chunk. */
 const CHUNK_VALUES = 1 << 24;
 
 /** cap · tanh(h · Eᵀ / cap), or h · Eᵀ without a cap: `[A, H]`, `[V, H]` → `[A, V]`. */
-export const logitsWith =
-  ({ rows }: Products) =>
-  (hidden: tf.Tensor2D, table: Weight, cap: number | null): tf.Tensor2D =>
-    tf.tidy(() => {
-      const raw = rows(hidden, table.value() as tf.Tensor2D);
-      return (cap === null ? raw : tf.mul(tf.tanh(tf.div(raw, cap)), cap)) as tf.Tensor2D;
-    });
-
-const logits = logitsWith(matrixProducts);
+export const logits = (hidden: tf.Tensor2D, table: Weight, cap: number | null): tf.Tensor2D =>
+  tf.tidy(() => {
+    const raw = matrixProducts.rows(hidden, table.value() as tf.Tensor2D);
+    return (cap === null ? raw : tf.mul(tf.tanh(tf.div(raw, cap)), cap)) as tf.Tensor2D;
+  });
 
 /**
  * Log-probs of `targets` `[A]`, and log Σ p² and log max p beside them, a chunk of rows at a time; the backward pass

@@ -1,5 +1,5 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { answerLogps, logitsWith } from './answer-logps';
+import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import { embed } from './embed';
 import { gatedLinear } from './gated-linear';
@@ -142,7 +142,7 @@ export const composed: Kernels = {
   gatedLinear,
   rows,
   answerLogps,
-  logits: logitsWith(matrixProducts),
+  logits,
   sum,
   addRows,
   setColumns,
