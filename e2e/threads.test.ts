@@ -5,16 +5,12 @@ import { built, LONG } from './built';
 
 beforeAll(built, LONG); // threads.mjs runs the built packages
 
+const script = fileURLToPath(new URL('threads.mjs', import.meta.url));
+
+/** Hashes of the weights before and after. */
 const weightsOn = (threads: number) => {
   const env = { ...process.env, WPO_THREADS: String(threads) };
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [fileURLToPath(new URL('threads.mjs', import.meta.url))],
-    {
-      encoding: 'utf8',
-      env,
-    },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8', env });
   expect(status, stderr).toBe(0);
   return stdout.trim().split('\n');
 };
