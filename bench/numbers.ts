@@ -24,3 +24,7 @@ export function peakGb(turns: readonly Turn<object>[], side: string): number | n
   const peaks = turns.filter((turn) => turn.side === side).map(({ answer }) => answer.peakBytes);
   return peaks.length === 0 || peaks.includes(null) ? null : Math.max(...(peaks as number[])) / 1e9;
 }
+
+/** Memory of a GPU in GB; null where none is used. */
+export const deviceGb = (bytes: number | null | undefined): number | null =>
+  bytes === null || bytes === undefined ? null : bytes / 1e9;

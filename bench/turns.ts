@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { deviceBytes } from './device-memory';
 
 /** A process that waits for a line on stdin, does one turn, and answers with a line that starts with `@`. */
 export interface Side {
@@ -102,6 +103,14 @@ export interface Turn<T> {
   readonly answer: T & Answer;
 }
 
+/** All turns, and what else is known of each side, by its name. */
+export interface Turns<T> {
+  readonly turns: Turn<T>[];
+  readonly startSeconds: Readonly<Record<string, number>>;
+  /** GPU memory at the end; null where there is none. Both libraries keep what they once took, so it is the most they took. */
+  readonly deviceBytes: Readonly<Record<string, number | null>>;
+}
+
 /** Gives every side each item in turns, round by round. All sides are open at the same time, and closed at the end. */
 export async function inTurns<T>(
   sides: readonly Side[],
@@ -112,7 +121,7 @@ export async function inTurns<T>(
     readonly request: (item: number, round: number) => object;
     readonly say: (line: string) => void;
   },
-): Promise<{ readonly turns: Turn<T>[]; readonly startSeconds: Readonly<Record<string, number>> }> {
+): Promise<Turns<T>> {
   const { items, rounds, request, say } = options;
   const workers: Worker[] = [];
   const turns: Turn<T>[] = [];
@@ -131,7 +140,14 @@ export async function inTurns<T>(
         }
       }
     }
-    return { turns, startSeconds: Object.fromEntries(workers.map((worker) => [worker.name, worker.startSeconds])) };
+    const bytes = deviceBytes();
+    const bySide = <V>(value: (worker: Worker) => V) =>
+      Object.fromEntries(workers.map((one) => [one.name, value(one)]));
+    return {
+      turns,
+      startSeconds: bySide(({ startSeconds }) => startSeconds),
+      deviceBytes: bySide(({ pid }) => bytes.get(pid) ?? null),
+    };
   } finally {
     await Promise.all(workers.map((worker) => worker.close()));
   }

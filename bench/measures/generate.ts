@@ -1,4 +1,4 @@
-import { peakGb, perItem } from '../numbers';
+import { deviceGb, peakGb, perItem } from '../numbers';
 import type { GenerateAnswer } from '../ours/generate';
 import { readPairs } from '../pairs';
 import { row } from '../report';
@@ -16,7 +16,7 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
   const measured: Measured[] = [];
   for (const batches of [prompts.map((prompt) => [prompt]), [prompts]]) {
     const of = `generate, batch ${batches[0]!.length}`;
-    const { turns } = await inTurns<GenerateAnswer>(sides, {
+    const { turns, deviceBytes } = await inTurns<GenerateAnswer>(sides, {
       items: batches.length,
       rounds: flags.rounds,
       request: (item) => ({ prompts: batches[item]!, tokens: flags.tokens }),
@@ -34,6 +34,7 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
       rows: [
         row(of, 'tokens/s', 'more', rate('ours')!, { [BEST]: rate(BEST) }),
         row(of, 'peak GB', 'less', peakGb(turns, 'ours'), { [BEST]: peakGb(turns, BEST) }),
+        row(of, 'GPU memory GB', 'less', deviceGb(deviceBytes.ours), { [BEST]: deviceGb(deviceBytes[BEST]) }),
         row(of, 'tokens that are ours, %', 'given', null, { [BEST]: peer && 100 * same }),
       ],
       turns: turns.map(({ answer: { seconds, peakBytes }, ...turn }) => ({

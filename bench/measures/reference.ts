@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { agreement, checkLengths } from '../agree';
-import { peakGb, perItem } from '../numbers';
+import { deviceGb, peakGb, perItem } from '../numbers';
 import type { ReferenceAnswer } from '../ours/reference';
 import { lengthsIn } from '../pairs';
 import { row } from '../report';
@@ -16,7 +16,7 @@ export async function measureReference({ model, flags, peer, say }: Bench): Prom
     const options = { model, pairs: file };
     const sides = [ours('reference', options), ...(peer ? [peerSide(peer, 'reference', options)] : [])];
     const lengths = await lengthsIn(model, file);
-    const { turns } = await inTurns<ReferenceAnswer>(sides, {
+    const { turns, deviceBytes } = await inTurns<ReferenceAnswer>(sides, {
       items: lengths.length,
       rounds: flags.rounds,
       request: (pair) => ({ pair }),
@@ -28,6 +28,7 @@ export async function measureReference({ model, flags, peer, say }: Bench): Prom
       rows: [
         row(of, 's a pair', 'less', time('ours')!, { [BEST]: time(BEST) }),
         row(of, 'peak GB', 'less', peakGb(turns, 'ours'), { [BEST]: peakGb(turns, BEST) }),
+        row(of, 'GPU memory GB', 'less', deviceGb(deviceBytes.ours), { [BEST]: deviceGb(deviceBytes[BEST]) }),
         ...agreement(of, 'log-probs', turns, ['ours', BEST], ({ chosen, rejected }) => [chosen, rejected]),
       ],
       turns: turns.map((turn) => ({ measure: of, ...turn })),

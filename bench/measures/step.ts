@@ -1,20 +1,17 @@
 import { basename } from 'node:path';
 import type { ActivationCheckpointing } from '@wpo/gemma';
 import { agreement, checkLengths } from '../agree';
-import { peakGb, perItem } from '../numbers';
+import { deviceGb, peakGb, perItem } from '../numbers';
 import type { StepAnswer } from '../ours/step';
 import { lengthsIn } from '../pairs';
 import { type Row, row } from '../report';
 import { BEST, INSTALLED, ours, peerSide } from '../sides';
-import { inTurns, type Side, type Turn } from '../turns';
+import { inTurns, type Side, type Turns } from '../turns';
 import type { Bench, Measured } from './measure';
 
 const RECOMPUTED = 'TRL at its best, checkpointing';
 
-interface Run {
-  readonly turns: readonly Turn<StepAnswer>[];
-  readonly startSeconds: Readonly<Record<string, number>>;
-}
+type Run = Turns<StepAnswer>;
 
 /** Optimizer steps on one pair each: short prompts and long ones, blocks kept and computed again. */
 export async function measureStep(bench: Bench): Promise<Measured> {
@@ -37,9 +34,9 @@ export async function measureStep(bench: Bench): Promise<Measured> {
   return {
     rows: [
       ...rowsOf(`step, ${short}`, main, 'auto', [BEST]),
-      ...(installed ? rowsOf(`step, ${short}`, installed, 'auto', [INSTALLED]).slice(0, 2) : []),
+      ...(installed ? rowsOf(`step, ${short}`, installed, 'auto', [INSTALLED]).slice(0, 3) : []),
       ...rowsOf(`step, ${long}`, longs, 'auto', [BEST]),
-      ...rowsOf(again, recomputed ?? main, 'always', [RECOMPUTED]).slice(0, 2),
+      ...rowsOf(again, recomputed ?? main, 'always', [RECOMPUTED]).slice(0, 3),
       row(again, 'time over that of auto', 'less', seconds(main, 'always')! / seconds(main, 'auto')!),
     ],
     turns: Object.entries({ main, longs, installed, recomputed }).flatMap(([name, one]) =>
@@ -80,7 +77,7 @@ const seconds = ({ turns }: Run, mode: ActivationCheckpointing) => perItem(turns
 /** The rows of ours in one mode against peers. */
 function rowsOf(
   of: string,
-  { turns, startSeconds }: Run,
+  { turns, startSeconds, deviceBytes }: Run,
   mode: ActivationCheckpointing,
   peers: readonly string[],
 ): Row[] {
@@ -105,6 +102,13 @@ function rowsOf(
       peakGb(turns, name),
       each((side) => peakGb(turns, side)),
     ),
+    row(
+      of,
+      'GPU memory GB',
+      'less',
+      deviceGb(deviceBytes[name]),
+      each((side) => deviceGb(deviceBytes[side])),
+    ),
     ...[
       { products: 'matrix products', alone: products },
       { products: 'matrix products as floats', alone: asFloats },
@@ -118,4 +122,4 @@ function rowsOf(
   ];
 }
 
-const named = (measure: string, turns: readonly Turn<object>[]) => turns.map((turn) => ({ measure, ...turn }));
+const named = (measure: string, turns: Turns<object>['turns']) => turns.map((turn) => ({ measure, ...turn }));

@@ -6,8 +6,14 @@ import { repairNode } from '../install/repair-node.mjs';
 type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 
 /**
- * Loads tfjs-node-gpu, which registers every kernel and gradient, and makes `tensorflow` the backend of tfjs. TensorFlow's
- * log is kept to errors, unless the variable TF_CPP_MIN_LOG_LEVEL is set.
+ * What TensorFlow and CUDA are told by environment variables, unless the user tells them otherwise: errors alone are logged;
+ * a GPU's memory is taken as it is needed, where TensorFlow would take it all at once; and float32 is multiplied as float32,
+ * where TensorFlow would round it to TF32's 10 bits.
+ */
+const SETTINGS = { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' };
+
+/**
+ * Loads tfjs-node-gpu, which registers every kernel and gradient, and makes `tensorflow` the backend of tfjs.
  *
  * @param require resolves tfjs-node-gpu; not an import, for those run before anything here could repair or explain
  * @returns tfjs-node-gpu's exports
@@ -15,6 +21,7 @@ type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
  */
 export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNode {
   repairNode();
+  for (const [name, value] of Object.entries(SETTINGS)) process.env[name] ??= value;
   try {
     quietTensorflow(require);
     return require('@tensorflow/tfjs-node-gpu') as TfjsNode;
@@ -28,7 +35,6 @@ export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNo
 
 /** Must come before TensorFlow's library is loaded, which logs as it is. */
 function quietTensorflow(require: NodeJS.Require): void {
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   const folder = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
   const quiet = join(folder, 'lib', 'napi-v8', 'quiet.node');
   // tfjs-node's own installer leaves none
