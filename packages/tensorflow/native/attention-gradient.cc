@@ -244,8 +244,8 @@ void attend_spans_gradient(Run& run) {
   std::memset(dv, 0, run.size(2) * sizeof(float));
 
   const Way& w = way();
-  Back job = {run.in(0), run.in(1), run.in(2), run.in(3), dq,   dk, dv, q[0], k[0], q[1], q[2], k[2], run.in(5)[0],
-              run.in(5)[1]};
+  Back job = {run.in(0), run.in(1), run.in(2), run.in(3), dq,   dk, dv, q[0], k[0], q[1], q[2], k[2], run.numbers(5)[0],
+              run.numbers(5)[1]};
   job.feature_rows = up_to(job.width, w.rows);
   const int64_t most = std::max<int64_t>(1, kBlock / job.group_heads() / w.rows) * w.rows;  // rows of a block
   int64_t longest = 0, widest = 0;
@@ -289,7 +289,7 @@ void attend_spans_gradient(Run& run) {
 
 void define_attention_gradient() {
   define<attend_spans_gradient>(
-      "WpoAttendSpansGrad", {"dy: float", "q: float", "k: float", "v: float", "spans: int32", "how: float"},
+      "WpoAttendSpansGrad", {"dy: float", "q: float", "k: float", "v: float", "spans: int32", "how: int32"},
       {"dq: float", "dk: float", "dv: float"});
 }
 

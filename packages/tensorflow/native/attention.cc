@@ -121,7 +121,7 @@ void attend_spans(Run& run) {
   if (!run.ok(memory != nullptr, "no memory to attend in")) return;
   float *laid_values = memory.get() + groups * keys, *works = laid_values + groups * values;
   Attend job = {run.in(0),       run.in(1), run.in(2), o,      heads,        groups,     width, q[2], k[2],
-                run.in(4)[0], run.in(4)[1], keys,   values, memory.get(), laid_values};
+                run.numbers(4)[0], run.numbers(4)[1], keys,   values, memory.get(), laid_values};
   for (const Span& span : spans) {
     job.span = &span;
     parallel(groups, 2 * span.keys * width,
@@ -139,7 +139,7 @@ void attend_spans(Run& run) {
 }  // namespace
 
 void define_attention() {
-  define<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: float"},
+  define<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"},
                        {"o: float"});
 }
 

@@ -61,7 +61,7 @@ void attend_one(Run& run) {
   if (!run.ok(fits, "wanted q [N, D, B], k and v [K, D, C], and a span of columns for each of B queries")) return;
   const int64_t heads = q_shape[0], d = q_shape[1], queries = q_shape[2], count = k_shape[2];
   const int64_t group = heads / k_shape[0];
-  const float *q = run.in(0), *k = run.in(1), *v = run.in(2), factor = run.in(4)[0], cap = run.in(4)[1];
+  const float *q = run.in(0), *k = run.in(1), *v = run.in(2), factor = run.numbers(4)[0], cap = run.numbers(4)[1];
   float* o = run.out(0, q_shape);
   if (!o) return;
   std::vector<float> scores(static_cast<size_t>(threads()) * longest);
@@ -80,7 +80,7 @@ void attend_one(Run& run) {
 
 void define_cache() {
   define<set_columns>("WpoSetColumns", {"into: float", "columns: int32", "values: float"}, {"done: float"});
-  define<attend_one>("WpoAttendOne", {"q: float", "k: float", "v: float", "spans: int32", "how: float"}, {"o: float"});
+  define<attend_one>("WpoAttendOne", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"o: float"});
 }
 
 }  // namespace wpo

@@ -73,8 +73,8 @@ WPO_VECTOR void gradient_rows(int64_t begin, int64_t end, int64_t s, const Span 
 // scores, [queries, lead, window, cap or 0] -> p
 void cap_softmax(Run& run) {
   const int64_t s = run.width(0), n = run.rows(0);
-  if (!run.ok(run.size(1) == 4 && run.in(1)[0] >= 1, "wanted four parameters, at least one query")) return;
-  const Span span = span_of(run.in(1));
+  if (!run.ok(run.size(1) == 4 && run.numbers(1)[0] >= 1, "wanted four parameters, at least one query")) return;
+  const Span span = span_of(run.numbers(1));
   const float* scores = run.in(0);
   float* p = run.out(0, run.shape(0));
   if (!p) return;
@@ -85,7 +85,7 @@ void cap_softmax(Run& run) {
 void cap_softmax_gradient(Run& run) {
   const int64_t s = run.width(0), n = run.rows(0);
   if (!run.ok(run.size(1) == n * s && run.size(2) == n * s && run.size(3) == 4, "dp, p and scores do not fit")) return;
-  const Span span = span_of(run.in(3));
+  const Span span = span_of(run.numbers(3));
   const float *dp = run.in(0), *p = run.in(1), *scores = run.in(2);
   float* ds = run.out(0, run.shape(0));
   if (!ds) return;
@@ -95,8 +95,8 @@ void cap_softmax_gradient(Run& run) {
 }  // namespace
 
 void define_capped_softmax() {
-  define<cap_softmax>("WpoCapSoftmax", {"scores: float", "span: float"}, {"p: float"});
-  define<cap_softmax_gradient>("WpoCapSoftmaxGrad", {"dp: float", "p: float", "scores: float", "span: float"},
+  define<cap_softmax>("WpoCapSoftmax", {"scores: float", "span: int32"}, {"p: float"});
+  define<cap_softmax_gradient>("WpoCapSoftmaxGrad", {"dp: float", "p: float", "scores: float", "span: int32"},
                                {"ds: float"});
 }
 

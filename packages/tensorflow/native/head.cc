@@ -62,8 +62,8 @@ void answer_terms(Run& run) {
   bool fits = run.size(1) == n && run.size(2) == 2;
   for (int64_t i = 0; fits && i < n; i++) fits = targets[i] >= 0 && targets[i] < v;
   if (!run.ok(fits, "wanted a target below the vocabulary's size for each row")) return;
-  const float cap = run.in(2)[0];
-  const bool train = run.in(2)[1] != 0;
+  const float cap = run.numbers(2)[0];
+  const bool train = run.numbers(2)[1] != 0;
   float *raw = run.in(0), *terms = run.out(0, {n, 4});
   if (!terms) return;
   std::unique_ptr<float[]> scratch(train ? new float[threads() * v] : nullptr);
@@ -82,8 +82,8 @@ WPO_VECTOR void cap_values(int64_t begin, int64_t end, float cap, const float* x
 // raw, [cap] -> cap tanh(raw / cap)
 void cap_logits(Run& run) {
   const int64_t n = run.size(0);
-  if (!run.ok(run.size(1) == 1 && run.in(1)[0] > 0, "wanted one cap above 0")) return;
-  const float *x = run.in(0), cap = run.in(1)[0];
+  if (!run.ok(run.size(1) == 1 && run.numbers(1)[0] > 0, "wanted one cap above 0")) return;
+  const float *x = run.in(0), cap = run.numbers(1)[0];
   float* y = run.out(0, run.shape(0));
   if (!y) return;
   parallel((n + kRun - 1) / kRun, 8 * kRun, [=](int64_t a, int64_t b, int) {
@@ -94,8 +94,8 @@ void cap_logits(Run& run) {
 }  // namespace
 
 void define_head() {
-  define<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "how: float"}, {"terms: float"});
-  define<cap_logits>("WpoCapLogits", {"raw: float", "cap: float"}, {"logits: float"});
+  define<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "how: int32"}, {"terms: float"});
+  define<cap_logits>("WpoCapLogits", {"raw: float", "cap: int32"}, {"logits: float"});
 }
 
 }  // namespace wpo

@@ -98,7 +98,7 @@ void linear_rows(Run& run) {
 // x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
 void linear_rows_to_heads(Run& run) {
   const int64_t width = run.width(0), rows = run.rows(0), count = run.rows(1);
-  const int64_t heads = run.size(2) == 1 ? static_cast<int64_t>(run.in(2)[0]) : 0;
+  const int64_t heads = run.size(2) == 1 ? static_cast<int64_t>(run.numbers(2)[0]) : 0;
   const bool fits = run.width(1) == width && heads > 0 && count % heads == 0;
   if (!run.ok(fits, "x and w differ in width, or heads do not fit")) return;
   const float *x = run.in(0), *w = run.in(1);
@@ -121,7 +121,7 @@ void scaled_rows(Run& run) {
   bool fits = run.size(2) == 1;
   for (int64_t i = 0; fits && i < n; i++) fits = indices[i] >= 0 && indices[i] < count;
   if (!run.ok(fits, "wanted indices below the row count")) return;
-  const float *x = run.in(0), factor = run.in(2)[0];
+  const float *x = run.in(0), factor = run.numbers(2)[0];
   float* y = run.out(0, {n, width});
   if (!y) return;
   for (int64_t i = 0; i < n; i++)
@@ -132,8 +132,8 @@ void scaled_rows(Run& run) {
 
 void define_linear() {
   define<linear_rows>("WpoLinearRows", {"x: float", "w: float"}, {"y: float"});
-  define<linear_rows_to_heads>("WpoLinearRowsToHeads", {"x: float", "w: float", "heads: float"}, {"y: float"});
-  define<scaled_rows>("WpoScaledRows", {"x: float", "indices: int32", "factor: float"}, {"y: float"});
+  define<linear_rows_to_heads>("WpoLinearRowsToHeads", {"x: float", "w: float", "heads: int32"}, {"y: float"});
+  define<scaled_rows>("WpoScaledRows", {"x: float", "indices: int32", "factor: int32"}, {"y: float"});
   define<linear_rows_from_heads>("WpoLinearRowsFromHeads", {"x: float", "w: float"}, {"y: float"});
 }
 

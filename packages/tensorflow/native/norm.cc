@@ -47,7 +47,7 @@ void norm(Run& run) {
   const bool added = run.size(3) > 0;
   if (!run.ok(run.size(1) == h && (!added || run.size(3) == n * h), "w or residual does not fit x")) return;
   const float *x = run.in(0), *w = run.in(1), *residual = added ? run.in(3) : nullptr;
-  const float epsilon = run.in(2)[0];
+  const float epsilon = run.numbers(2)[0];
   float *y = run.out(0, run.shape(0)), *inverse = run.out(1, {n, 1});
   if (!y || !inverse) return;
   parallel(n, h, [=](int64_t a, int64_t b, int) { forward_rows(a, b, h, epsilon, x, w, residual, y, inverse); });
@@ -76,7 +76,7 @@ void norm_gradient(Run& run) {
 }  // namespace
 
 void define_norm() {
-  define<norm>("WpoRmsNorm", {"x: float", "w: float", "epsilon: float", "residual: float"}, {"y: float", "r: float"});
+  define<norm>("WpoRmsNorm", {"x: float", "w: float", "epsilon: int32", "residual: float"}, {"y: float", "r: float"});
   define<norm_gradient>("WpoRmsNormGrad", {"dy: float", "x: float", "r: float", "w: float"},
                         {"dx: float", "dw: float"});
 }

@@ -41,6 +41,9 @@ class Run {
 
   template <class T = float>
   T* in(int i) const { return static_cast<T*>(inputs_[i].data); }
+  // Numbers that tell an operation how to work come as the bits of int32 values: those stay with the processor, where a GPU's
+  // floats would have to be waited for.
+  const float* numbers(int i) const { return static_cast<const float*>(inputs_[i].data); }
   int count() const { return static_cast<int>(inputs_.size()); }
   const View& view(int i) const { return inputs_[i]; }
   const Shape& shape(int i) const { return inputs_[i].dims; }

@@ -5,7 +5,7 @@
 //
 //   tensor                                  the next of the tensors given
 //   ints, rank, dimensions …, values …      values that lie in the program itself
-//   floats, rank, dimensions …              the next of the floats given
+//   nothing                                 floats of which there are none
 //   run, operation, inputs' numbers …       an operation's outputs; its number is its place in `operations` (module.cc)
 //   drop, number                            frees a value that no later operation reads
 //
@@ -16,7 +16,7 @@
 namespace wpo {
 namespace {
 
-enum Instruction { kTensor, kInts, kFloats, kRun, kDrop };
+enum Instruction { kTensor, kInts, kNothing, kRun, kDrop };
 
 class Program : public Host {
  public:
@@ -24,7 +24,6 @@ class Program : public Host {
 
   void run() {
     int tensors = 0;
-    int64_t floats = 0;
     while (fine_ && at_ < size_) switch (next()) {
         case kTensor:
           if (ok(tensors + kGiven < run_.count(), "too few tensors")) add(run_.view(kGiven + tensors++), false);
@@ -36,13 +35,9 @@ class Program : public Host {
           at_ += count_of(dims);
           break;
         }
-        case kFloats: {
-          const Shape dims = next_shape();
-          if (!ok(count_of(dims) <= run_.size(1) - floats, "too few floats")) break;
-          add({run_.in(1) + floats, dims}, false);
-          floats += count_of(dims);
+        case kNothing:
+          add({this, {0}}, false);
           break;
-        }
         case kRun:
           run_operation();
           break;
@@ -74,7 +69,7 @@ class Program : public Host {
     bool ints;
     Scratch memory;
   };
-  static constexpr int kGiven = 2;  // the tensors' place among the inputs
+  static constexpr int kGiven = 1;  // the tensors' place among the inputs
 
   bool ok(bool condition, const std::string& what) { return fine_ = run_.ok(condition, what) && fine_; }
   int32_t next() { return ok(at_ < size_, "a program that ends too soon") ? code_[at_++] : -1; }
@@ -117,13 +112,13 @@ class Program : public Host {
   std::vector<Value> values_;
 };
 
-// a program, its floats, its tensors -> what its last operation makes
+// a program, its tensors -> what its last operation makes
 void program(Run& run) { Program(run).run(); }
 
 }  // namespace
 
 void define_program() {
-  define<program>("WpoProgram", {"code: int32", "floats: float", "tensors: N * float"}, {"y: float"}, "N: int >= 1");
+  define<program>("WpoProgram", {"code: int32", "tensors: N * float"}, {"y: float"}, "N: int >= 1");
 }
 
 }  // namespace wpo

@@ -23,7 +23,7 @@ void rope(Run& run) {
     return;
   const int64_t half = dims[1] / 2, t = dims[2], d = dims[1];
   const float *x = run.in(0), *cos = run.in(1), *sin = run.in(2);
-  const float sign = run.in(3)[0];
+  const float sign = run.numbers(3)[0];
   float* y = run.out(0, dims);
   if (!y) return;
   parallel(dims[0] * half, 2 * t, [=](int64_t a, int64_t b, int) {
@@ -37,7 +37,7 @@ void rope(Run& run) {
 }  // namespace
 
 void define_rope() {
-  define<rope>("WpoRope", {"x: float", "cos: float", "sin: float", "direction: float"}, {"y: float"});
+  define<rope>("WpoRope", {"x: float", "cos: float", "sin: float", "direction: int32"}, {"y: float"});
 }
 
 }  // namespace wpo

@@ -82,7 +82,7 @@ void adamw(Run& run) {
   const int64_t n = run.size(0);
   if (!run.ok(run.size(1) == n && run.size(2) == n && run.size(3) == n && run.size(4) == 7, "sizes differ")) return;
   float *p = run.in(0), *m = run.in(1), *v = run.in(2);
-  const float *g = run.in(3), *a = run.in(4);
+  const float *g = run.in(3), *a = run.numbers(4);
   const AdamW how{a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
   over(n, 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, how, p, m, v, g); });
   if (float* done = run.out(0, {})) *done = 0;
@@ -94,7 +94,7 @@ void define_update() {
   define<add>("WpoAdd", {"into: float", "x: float"}, {"done: float"});
   define<add_rows>("WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"});
   define<square_sum>("WpoSquareSum", {"x: float"}, {"y: float"});
-  define<adamw>("WpoAdamW", {"p: float", "m: float", "v: float", "g: float", "how: float"}, {"done: float"});
+  define<adamw>("WpoAdamW", {"p: float", "m: float", "v: float", "g: float", "how: int32"}, {"done: float"});
 }
 
 }  // namespace wpo

@@ -66,15 +66,18 @@ export function operationNumber(name: string): number {
   return number;
 }
 
-/** Runs a program of native/program.cc: int32 `code`, the floats and the tensors that it reads. */
-export function runProgram(code: tf.Tensor, floats: tf.Tensor, tensors: readonly tf.Tensor[]): tf.Tensor {
+/** Runs a program of native/program.cc: int32 `code`, and the tensors that it reads. */
+export function runProgram(code: tf.Tensor, tensors: readonly tf.Tensor[]): tf.Tensor {
   const attributes = [{ name: 'N', type: backend().binding.TF_ATTR_INT, value: tensors.length }];
-  return backend().executeMultipleOutputs('WpoProgram', attributes, [code, floats, ...tensors], 1)[0]!;
+  return backend().executeMultipleOutputs('WpoProgram', attributes, [code, ...tensors], 1)[0]!;
 }
 
-/** Calls `use` with numbers as a tensor `[n]`, float32, and frees it. */
+/** float32 values as int32 ones of the same bits: how operations are told numbers (native/op.h). */
+export const bitsOf = (values: readonly number[]) => new Int32Array(Float32Array.from(values).buffer);
+
+/** Calls `use` with the bits of numbers as a tensor `[n]`, and frees it. */
 export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {
-  const numbers = tf.tensor1d(values as number[], 'float32');
+  const numbers = tf.tensor1d(bitsOf(values), 'int32');
   try {
     return use(numbers);
   } finally {

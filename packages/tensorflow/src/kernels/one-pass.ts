@@ -12,7 +12,7 @@ export function onePass() {
   const run = (...operation: Parameters<Program['run']>): Result => later(program.run(...operation));
   const weight = (w: Weight) => w.value() as tf.Tensor;
   const scaledRows = (x: Operand, indices: Int32Array, factor: number) => {
-    const inputs = [x, program.ints(indices), program.floats(factor)];
+    const inputs = [x, program.ints(indices), program.numbers(factor)];
     return run('WpoScaledRows', inputs, [indices.length, x.shape[1]!]);
   };
   const linear = (x: Operand, w: Weight) => program.run('WpoLinearRows', [x, weight(w)], [x.shape[0]!, w.shape[0]!]);
@@ -22,20 +22,20 @@ export function onePass() {
     linear: (x: Operand, w: Weight) => later(linear(x, w)),
     linearToHeads(x: Operand, w: Weight, heads: number) {
       const shape = [heads, w.shape[0]! / heads, x.shape[0]!];
-      return run('WpoLinearRowsToHeads', [x, weight(w), program.floats(heads)], shape);
+      return run('WpoLinearRowsToHeads', [x, weight(w), program.numbers(heads)], shape);
     },
     linearFromHeads: (x: Operand, w: Weight) =>
       run('WpoLinearRowsFromHeads', [x, weight(w)], [x.shape[2]!, w.shape[0]!]),
     rmsNorm(x: Operand, w: Weight, epsilon: number, residual?: Value) {
-      const added = (residual as Operand | undefined) ?? program.floats();
-      return run('WpoRmsNorm', [x, weight(w), program.floats(epsilon), added], x.shape, 2);
+      const added = (residual as Operand | undefined) ?? program.nothing();
+      return run('WpoRmsNorm', [x, weight(w), program.numbers(epsilon), added], x.shape, 2);
     },
     rope: (x: Operand, { cos, sin }: Rotation) =>
-      run('WpoRope', [x, cos as Operand, sin as Operand, program.floats(1)], x.shape),
+      run('WpoRope', [x, cos as Operand, sin as Operand, program.numbers(1)], x.shape),
     attention(q: Operand, k: Operand, v: Operand, spans: readonly AttentionSpan[], scale: AttentionScale) {
       const single = isSingle(spans, q.shape[2]!);
       const layout = program.ints(single ? singleLayout(spans) : spansLayout(spans));
-      const inputs = [q, k, v, layout, program.floats(...scaleNumbers(scale))];
+      const inputs = [q, k, v, layout, program.numbers(...scaleNumbers(scale))];
       return run(single ? 'WpoAttendOne' : 'WpoAttendSpans', inputs, q.shape);
     },
     gatedLinear(gate: Operand, up: Operand, w: Weight) {
@@ -51,7 +51,7 @@ export function onePass() {
     },
     logits(hidden: Operand, table: Weight, cap: number | null) {
       const raw = linear(hidden, table);
-      if (cap !== null) program.run('WpoCapLogits', [raw, program.floats(cap)], raw.shape);
+      if (cap !== null) program.run('WpoCapLogits', [raw, program.numbers(cap)], raw.shape);
       return program.result() as tf.Tensor2D;
     },
   } satisfies Partial<Kernels>;

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { operationNumber, runProgram } from './native';
+import { bitsOf, operationNumber, runProgram } from './native';
 
 // The instructions of native/program.cc.
-const [TENSOR, INTS, FLOATS, RUN, DROP] = [0, 1, 2, 3, 4];
+const [TENSOR, INTS, NOTHING, RUN, DROP] = [0, 1, 2, 3, 4];
 
 /** A value that the program will have when it runs. */
 class Later implements Value {
@@ -27,7 +27,6 @@ export type Operand = Later | tf.Tensor;
 /** Operations noted down one after another, to be run by one call of TensorFlow. */
 export class Program {
   private readonly code: number[] = [];
-  private readonly floating: number[] = [];
   private readonly tensors = new Map<tf.Tensor, number>();
   private readonly handles: number[] = []; // on each value
 
@@ -46,20 +45,24 @@ export class Program {
     return this.add();
   }
 
-  floats(...values: number[]): number {
-    this.code.push(FLOATS, 1, values.length);
-    this.floating.push(...values);
+  /** The number of a value that tells an operation these numbers. */
+  numbers(...values: number[]): number {
+    return this.ints(bitsOf(values));
+  }
+
+  /** The number of floats of which there are none. */
+  nothing(): number {
+    this.code.push(NOTHING);
     return this.add();
   }
 
   /** Runs the operations noted: what the last of them makes. The tensors they read must still be there. */
   result(): tf.Tensor {
     const code = tf.tensor1d(this.code, 'int32');
-    const floats = tf.tensor1d(this.floating, 'float32');
     try {
-      return runProgram(code, floats, [...this.tensors.keys()]);
+      return runProgram(code, [...this.tensors.keys()]);
     } finally {
-      tf.dispose([code, floats]);
+      code.dispose();
     }
   }
 
