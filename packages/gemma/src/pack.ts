@@ -105,8 +105,8 @@ export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernel
   const { positions, segments, rows, readSegments } = sequence;
   const rotate = (at: Int32Array) => kernels.rotation(at, config.headDim, config.ropeTheta);
   const spans = (of: readonly Segment[]) => ({
-    full_attention: of.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY)),
-    sliding_attention: of.flatMap((segment) => spansOf(segment, config.slidingWindow)),
+    full_attention: of.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY, kernels.spanRows)),
+    sliding_attention: of.flatMap((segment) => spansOf(segment, config.slidingWindow, kernels.spanRows)),
   });
   const inner: Layout = { rotation: rotate(positions), spans: spans(segments) };
   const readRotation = rotate(rows.map((row) => positions[row]!));
@@ -122,10 +122,10 @@ export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernel
   };
 }
 
-/** A segment in runs of rows, each with just the keys that its rows can see within `window`. */
-export function spansOf({ row, rows, keys }: Segment, window: number): AttentionSpan[] {
+/** A segment in runs of rows, at most `most` each, with just the keys that these can see within `window`. */
+export function spansOf({ row, rows, keys }: Segment, window: number, most = ROWS): AttentionSpan[] {
   const offset = keys.reduce((total, run) => total + run.length, 0) - rows; // position of the first row
-  const each = Math.ceil(rows / Math.ceil(rows / ROWS));
+  const each = Math.ceil(rows / Math.ceil(rows / most));
   const spans: AttentionSpan[] = [];
   for (let start = 0; start < rows; start += each) {
     const count = Math.min(each, rows - start);

@@ -6,21 +6,23 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
 import { Problem } from './problem.mjs';
-import { makePartial, moveInPlace } from './runtime.mjs';
+import { makePartial, moveInPlace, variantOf } from './runtime.mjs';
 
 const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
 // by way of the package's folder, so that they are found from a bundle in dist too
 const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
 const KERNELS = fileURLToPath(new URL('../native', import.meta.url));
+const GPU_KERNELS = join(KERNELS, 'gpu');
 
 const CC = 'libtensorflow_cc.so.2';
 const FRAMEWORK = 'libtensorflow_framework.so.2';
+const NVRTC = '$ORIGIN/../../deps/nvidia/cuda_nvrtc/lib';
 
 /** @typedef {{name: string, sources: string[], flags: string[], libraries: string[]}} Addon */
 
 /**
  * @param {string} binding tfjs-node-gpu's folder of sources
- * @returns {Record<'tfjs' | 'quiet' | 'kernels', Addon>}
+ * @returns {Record<'tfjs' | 'quiet' | 'kernels' | 'gpu', Addon>}
  */
 const addons = (binding) => ({
   tfjs: { name: 'tfjs_binding.node', sources: sourcesIn(binding), flags: ['-O2'], libraries: [CC, FRAMEWORK] },
@@ -30,6 +32,13 @@ const addons = (binding) => ({
     sources: sourcesIn(KERNELS),
     // loops over exp and tanh become vector code only where none of them may set errno or trap
     flags: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden'],
+    libraries: [FRAMEWORK],
+  },
+  gpu: {
+    name: 'gpu.node',
+    sources: sourcesIn(GPU_KERNELS),
+    // NDEBUG: TensorFlow's headers ask for nothing of its library then; CUDA's compiler is found beside it
+    flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', `-Wa,-I${GPU_KERNELS}`, `-Wl,-rpath,${NVRTC}`, '-ldl'],
     libraries: [FRAMEWORK],
   },
 });
@@ -75,8 +84,8 @@ export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node'
  * @param {string} sources tfjs-node-gpu's package folder
  * @param {string} runtime
  * @param {{log: (line: string) => void}} options
- * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`, `quiet.node` and, where it could be built,
- *   `kernels.node`
+ * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`, `quiet.node` and, where they could be built,
+ *   `kernels.node` and, for CUDA, `gpu.node`
  * @throws {Problem} where there is no compiler, or it fails
  */
 export function ensureAddon(sources, runtime, { log }) {
@@ -91,13 +100,15 @@ export function ensureAddon(sources, runtime, { log }) {
   try {
     const folder = join(partial, 'napi-v8');
     mkdirSync(folder);
-    const { tfjs, quiet, kernels } = addons(binding);
+    const { tfjs, quiet, kernels, gpu } = addons(binding);
     build(compiler, tfjs, runtime, folder);
     build(compiler, quiet, runtime, folder);
-    try {
-      build(compiler, kernels, runtime, folder);
-    } catch (error) {
-      log(`Warning: training will be slower: ${/** @type {Error} */ (error).message}`);
+    for (const addon of variantOf(runtime) === 'gpu' ? [kernels, gpu] : [kernels]) {
+      try {
+        build(compiler, addon, runtime, folder);
+      } catch (error) {
+        log(`Warning: training will be slower: ${/** @type {Error} */ (error).message}`);
+      }
     }
     moveInPlace(partial, target);
   } finally {
@@ -112,7 +123,7 @@ export function ensureAddon(sources, runtime, { log }) {
  * @param {string} runtime
  * @param {string} folder where it goes
  */
-function build(compiler, { name, sources, flags, libraries }, runtime, folder) {
+export function build(compiler, { name, sources, flags, libraries }, runtime, folder) {
   const deps = join(runtime, 'deps');
   const done = run(compiler, [
     ...FLAGS,
@@ -142,8 +153,9 @@ function fingerprint(binding) {
     JSON.stringify([FLAGS, Object.values(addons(binding)).map(({ flags }) => flags)]),
   );
   hash.update(readFileSync(QUIET));
-  for (const folder of [binding, KERNELS]) {
-    for (const name of readdirSync(folder).sort()) hash.update(name).update(readFileSync(join(folder, name)));
+  for (const folder of [binding, KERNELS, GPU_KERNELS]) {
+    const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
+    for (const name of files.map(({ name }) => name).sort()) hash.update(name).update(readFileSync(join(folder, name)));
   }
   return hash.digest('hex').slice(0, 12);
 }

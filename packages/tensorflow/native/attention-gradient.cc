@@ -4,8 +4,8 @@
 #include <cstring>
 #include "op.h"
 #include "parallel.h"
+#include "lay-keys.h"
 #include "scratch.h"
-#include "spans.h"
 
 namespace wpo {
 namespace {

@@ -41,11 +41,11 @@ WPO_VECTOR void backward_rows(int64_t begin, int64_t end, int64_t h, const float
   }
 }
 
-// x, w, epsilon, residual or nothing -> y, r
+// x, w, [epsilon, 1 where a residual is added], that or anything -> y, r
 void norm(Run& run) {
   const int64_t n = run.rows(0), h = run.width(0);
-  const bool added = run.size(3) > 0;
-  if (!run.ok(run.size(1) == h && (!added || run.size(3) == n * h), "w or residual does not fit x")) return;
+  const bool added = run.size(2) == 2 && run.numbers(2)[1] != 0;
+  if (!run.ok(run.size(1) == h && run.size(2) == 2 && (!added || run.size(3) == n * h), "w or residual does not fit x")) return;
   const float *x = run.in(0), *w = run.in(1), *residual = added ? run.in(3) : nullptr;
   const float epsilon = run.numbers(2)[0];
   float *y = run.out(0, run.shape(0)), *inverse = run.out(1, {n, 1});
@@ -76,7 +76,7 @@ void norm_gradient(Run& run) {
 }  // namespace
 
 void define_norm() {
-  define<norm>("WpoRmsNorm", {"x: float", "w: float", "epsilon: int32", "residual: float"}, {"y: float", "r: float"});
+  define<norm>("WpoRmsNorm", {"x: float", "w: float", "how: int32", "residual: float"}, {"y: float", "r: float"});
   define<norm_gradient>("WpoRmsNormGrad", {"dy: float", "x: float", "r: float", "w: float"},
                         {"dx: float", "dw: float"});
 }

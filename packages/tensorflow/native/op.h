@@ -95,6 +95,13 @@ class Kernel : public Host {
                                           count_of(dims) * 4, status_);
     return tensor ? static_cast<float*>(keep(tensor)) : nullptr;
   }
+  // Memory of the device that it runs on, until the operation ends; null where there is none.
+  void* scratch(int64_t bytes) {
+    const int64_t count = (bytes + 3) / 4;
+    TF_AllocatorAttributes attributes = {TF_ALLOCATOR_ATTRIBUTES_STRUCT_SIZE, 0};
+    TF_Tensor* tensor = TF_AllocateTemp(context_, TF_FLOAT, &count, 1, &attributes, status_);
+    return tensor ? keep(tensor) : nullptr;
+  }
   void fail(const std::string& what) override {
     TF_SetStatus(status_, TF_INVALID_ARGUMENT, what.c_str());
     TF_OpKernelContext_Failure(context_, status_);

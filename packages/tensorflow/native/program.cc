@@ -5,7 +5,6 @@
 //
 //   tensor                                  the next of the tensors given
 //   ints, rank, dimensions …, values …      values that lie in the program itself
-//   nothing                                 floats of which there are none
 //   run, operation, inputs' numbers …       an operation's outputs; its number is its place in `operations` (module.cc)
 //   drop, number                            frees a value that no later operation reads
 //
@@ -16,7 +15,7 @@
 namespace wpo {
 namespace {
 
-enum Instruction { kTensor, kInts, kNothing, kRun, kDrop };
+enum Instruction { kTensor, kInts, kRun, kDrop };
 
 class Program : public Host {
  public:
@@ -35,9 +34,6 @@ class Program : public Host {
           at_ += count_of(dims);
           break;
         }
-        case kNothing:
-          add({this, {0}}, false);
-          break;
         case kRun:
           run_operation();
           break;

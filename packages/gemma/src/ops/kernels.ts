@@ -123,6 +123,8 @@ export interface Kernels {
    * takes ownership of `total`, and may write into it.
    */
   setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
+  /** How many queries a span of `attention` should have at most; left out: 256. */
+  readonly spanRows?: number;
   /** Rotary tables for `positions`. */
   rotation(positions: Int32Array, headDim: number, theta: number): Rotation;
   /**

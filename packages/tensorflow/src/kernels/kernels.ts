@@ -17,7 +17,7 @@ import {
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { change, nativeOperations, nativeProducts, run, withNumbers } from './native';
+import { change, hasOperation, nativeDevice, nativeOperations, nativeProducts, run, withNumbers } from './native';
 import { onePass } from './one-pass';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
@@ -29,9 +29,9 @@ import { isSingle, scaleNumbers, singleLayout, spansLayout, windowOf } from './s
 const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
 
 /**
- * Gemma's operations for TensorFlow in this process: fused ones in C++ where `wpo-tensorflow install` built them;
- * TensorFlow's own, called by name, elsewhere (on a GPU, or with WPO_NATIVE=0); those composed from tfjs on any other
- * backend. Same values and gradients each way.
+ * Gemma's operations for TensorFlow in this process: fused ones in C++ or CUDA where `wpo-tensorflow install` built them;
+ * TensorFlow's own, called by name, elsewhere (or with WPO_NATIVE=0); those composed from tfjs on any other backend. Same
+ * values and gradients each way.
  */
 export function tensorflowKernels(): Kernels {
   if (nativeOperations()) return fused();
@@ -39,7 +39,9 @@ export function tensorflowKernels(): Kernels {
 }
 
 const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
-const nothing = () => tf.zeros([0]);
+
+/** Queries a span on a GPU, where a few more of their scores cost less than one more kernel to start. */
+const GPU_SPAN_ROWS = 1024;
 
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
@@ -66,12 +68,9 @@ const products: Products = {
 
 function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
   const gain = () => w.value() as tf.Tensor1D; // [H]
-  const [value, inverse] = withNumbers([epsilon], (e) => {
-    const added = residual ?? nothing();
-    const results = pair(run('WpoRmsNorm', [x, gain(), e, added], 2)); // [T, H], [T, 1]
-    if (!residual) added.dispose();
-    return results;
-  });
+  const [value, inverse] = withNumbers([epsilon, Number(residual !== undefined)], (how) =>
+    pair(run('WpoRmsNorm', [x, gain(), how, residual ?? x], 2)),
+  ); // [T, H], [T, 1]
   return {
     value,
     reads: [x],
@@ -196,7 +195,9 @@ export function fused(limits = LIMITS): Kernels {
     addRows,
     setColumns,
     answerLogps: answerLogpsWith(termsOfLogits, products.product, limits),
-    onePass: (rows) => (rows <= FEW_ROWS && nativeProducts() ? { ...kernels, ...onePass() } : null),
+    ...(nativeDevice() === 'gpu' ? { spanRows: GPU_SPAN_ROWS } : {}),
+    onePass: (rows) =>
+      rows <= FEW_ROWS && nativeProducts() && hasOperation('WpoProgram') ? { ...kernels, ...onePass() } : null,
   };
   return kernels;
 }

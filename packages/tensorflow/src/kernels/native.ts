@@ -15,36 +15,57 @@ interface NodeBackend {
   ): tf.Tensor[];
 }
 
-let loaded: Native | null | undefined;
-
-interface Native {
-  /** How many values of a result its matrix products add to at once: 256, 16 or 8, or 4 where no instructions do more. */
-  readonly lanes: number;
+/** Operations in C++ that are loaded. */
+export interface Native {
+  readonly device: 'processor' | 'gpu';
+  /** Whether matrix products are among them, and ahead of TensorFlow's own. */
+  readonly products: boolean;
   /** The operations' names; a program calls them by their place here. */
   readonly operations: readonly string[];
 }
 
+let loaded: Native | null | undefined;
+
 /**
- * Loads the operations in C++ once, and says whether they are there: built by `wpo-tensorflow install`, not turned off by
- * WPO_NATIVE=0, and on a processor (they are not for GPUs).
+ * Loads the operations in C++ once, and says whether they are there: built by `wpo-tensorflow install` for the processor or
+ * the GPU that TensorFlow uses, and not turned off by WPO_NATIVE=0.
  */
 export const nativeOperations = (): boolean => native() !== null;
 
-/** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on. */
-export const nativeProducts = (): boolean => (native()?.lanes ?? 0) >= 8;
+/** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on, and on GPUs. */
+export const nativeProducts = (): boolean => native()?.products ?? false;
+
+/** What they run on. */
+export const nativeDevice = (): Native['device'] => native()?.device ?? 'processor';
+
+/** Whether one operation is there: GPUs have not all. */
+export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
 
 function native(): Native | null {
-  if (loaded === undefined) loaded = load();
-  return loaded;
+  if (loaded === undefined) useNative(load());
+  return loaded!;
+}
+
+/** Only tests load operations themselves. */
+export function useNative(native: Native | null): void {
+  loaded = native;
 }
 
 function load(): Native | null {
-  if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow' || backend().isUsingGpuDevice) return null;
+  if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow') return null;
   const require = createRequire(import.meta.url);
-  const folder = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
-  const addon = join(folder, 'lib', 'napi-v8', 'kernels.node');
-  if (!existsSync(addon)) return null; // tfjs-node's own installer leaves none
-  return require(addon);
+  const folder = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'lib', 'napi-v8');
+  const open = (name: string) => {
+    const addon = join(folder, name);
+    return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer leaves none
+  };
+  const processor: { readonly lanes: number; readonly operations: string[] } | null = open('kernels.node');
+  if (!processor || !backend().isUsingGpuDevice) {
+    // 256, 16 or 8 values at once, or 4 where no instructions do more
+    return processor && { device: 'processor', products: processor.lanes >= 8, operations: processor.operations };
+  }
+  const gpu: { readonly operations: string[] } | null = open('gpu.node');
+  return gpu && { device: 'gpu', products: true, operations: gpu.operations };
 }
 
 const backend = () => tf.backend() as unknown as NodeBackend;

@@ -27,8 +27,8 @@ export function onePass() {
     linearFromHeads: (x: Operand, w: Weight) =>
       run('WpoLinearRowsFromHeads', [x, weight(w)], [x.shape[2]!, w.shape[0]!]),
     rmsNorm(x: Operand, w: Weight, epsilon: number, residual?: Value) {
-      const added = (residual as Operand | undefined) ?? program.nothing();
-      return run('WpoRmsNorm', [x, weight(w), program.numbers(epsilon), added], x.shape, 2);
+      const how = program.numbers(epsilon, Number(residual !== undefined));
+      return run('WpoRmsNorm', [x, weight(w), how, (residual as Operand | undefined) ?? x], x.shape, 2);
     },
     rope: (x: Operand, { cos, sin }: Rotation) =>
       run('WpoRope', [x, cos as Operand, sin as Operand, program.numbers(1)], x.shape),

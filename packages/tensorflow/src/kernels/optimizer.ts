@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
 import { change, nativeOperations, run, withNumbers } from './native';
 import { rawOperations } from './raw/operation';
@@ -32,13 +32,12 @@ export function tensorflowGradientNorm(): (parameters: readonly Parameter[]) => 
 }
 
 export async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
+  const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
+  if (gradients.length === 0) return 0;
+  const sums = gradients.map((gradient) => run('WpoSquareSum', [gradient], 1)[0]!);
+  const together = tf.stack(sums); // to wait for a GPU once
   let total = 0;
-  for (const parameter of parameters) {
-    const gradient = parameter.gradient();
-    if (!gradient) continue;
-    const [sum] = run('WpoSquareSum', [gradient], 1) as [tf.Tensor];
-    total += (sum.dataSync() as Float32Array)[0]!;
-    sum.dispose();
-  }
+  for (const sum of await together.data()) total += sum;
+  tf.dispose([together, ...sums]);
   return Math.sqrt(total);
 }

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Place, readAndPlace } from '@wpo/gemma';
-import { nativeOperations, run } from './native';
+import { hasOperation, run } from './native';
 
 /** Bytes a value of the types that go straight to where they stay. */
 const BYTES: Readonly<Record<string, number>> = { F32: 4, BF16: 2 };
 
 /** For `loadWeights({ place })`: reads tensors by all threads to where they stay, without a copy in JavaScript. */
-export const tensorflowPlace = (): Place => (nativeOperations() ? placeFromFile : readAndPlace);
+export const tensorflowPlace = (): Place => (hasOperation('WpoRead') ? placeFromFile : readAndPlace);
 
 const placeFromFile: Place = async (source, name) => {
   const found = source.locate?.(name);

@@ -3,7 +3,7 @@ import type { Value } from '@wpo/gemma';
 import { bitsOf, operationNumber, runProgram } from './native';
 
 // The instructions of native/program.cc.
-const [TENSOR, INTS, NOTHING, RUN, DROP] = [0, 1, 2, 3, 4];
+const [TENSOR, INTS, RUN, DROP] = [0, 1, 2, 3];
 
 /** A value that the program will have when it runs. */
 class Later implements Value {
@@ -48,12 +48,6 @@ export class Program {
   /** The number of a value that tells an operation these numbers. */
   numbers(...values: number[]): number {
     return this.ints(bitsOf(values));
-  }
-
-  /** The number of floats of which there are none. */
-  nothing(): number {
-    this.code.push(NOTHING);
-    return this.add();
   }
 
   /** Runs the operations noted: what the last of them makes. The tensors they read must still be there. */

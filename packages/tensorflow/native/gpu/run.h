@@ -1,0 +1,81 @@
+// One run of an operation on a GPU: float tensors lie there, int32 ones with the processor.
+#pragma once
+#include <stdexcept>
+#include "../op.h"
+#include "device.h"
+
+namespace wpo {
+
+// Who makes the device that an operation runs on.
+struct Platform {
+  const char* name;  // TensorFlow's, of the device
+  int threads;       // of a block, a power of two
+  Device& (*device)(TF_OpKernelContext*);
+};
+extern const Platform platform;
+
+class GpuRun : public Run {
+ public:
+  GpuRun(Kernel& kernel, Device& device) : Run(kernel, kernel.inputs()), kernel_(kernel), device_(device) {}
+
+  Device& device() { return device_; }
+
+  // A block for each row.
+  template <class... Arguments>
+  void by_row(const char* kernel, int64_t rows, Arguments... arguments) {
+    void* addresses[] = {&arguments...};
+    if (rows > 0) device_.launch(kernel, rows, platform.threads, addresses);
+  }
+  // A thread for each of `count` values, which is the kernel's last argument.
+  template <class... Arguments>
+  void by_value(const char* kernel, int64_t count, Arguments... arguments) {
+    by_row(kernel, blocks_of(count), arguments..., count);
+  }
+
+  // Memory until the operation ends.
+  template <class T = float>
+  T* scratch(int64_t count) {
+    void* memory = kernel_.scratch(count * sizeof(T));
+    if (!memory && count > 0) throw std::runtime_error("no memory to work in");
+    return static_cast<T*>(memory);
+  }
+  const int32_t* upload(const int32_t* values, int64_t count) {
+    int32_t* there = scratch<int32_t>(count);
+    if (count > 0) device_.copy_in(there, values, count * sizeof(int32_t));
+    return there;
+  }
+
+  static int64_t blocks_of(int64_t count) { return (count + platform.threads - 1) / platform.threads; }
+
+ private:
+  Kernel& kernel_;
+  Device& device_;
+};
+
+inline std::vector<const char*>& gpu_operations() {
+  static std::vector<const char*> defined;
+  return defined;
+}
+
+template <void (*Compute)(GpuRun&)>
+void define_on_gpu(const char* name, std::initializer_list<const char*> ints = {}) {
+  auto compute = [](void*, TF_OpKernelContext* context) {
+    Kernel kernel(context);
+    try {
+      GpuRun run(kernel, platform.device(context));
+      Compute(run);
+    } catch (const std::exception& error) {
+      kernel.fail(error.what());
+    }
+  };
+  gpu_operations().push_back(name);
+  TF_Status* status = TF_NewStatus();
+  TF_KernelBuilder* builder = TF_NewKernelBuilder(name, platform.name, nullptr, compute, nullptr);
+  for (const char* input : ints) TF_KernelBuilder_HostMemory(builder, input);
+  TF_KernelBuilder_Priority(builder, 1);  // where there are others for this device
+  TF_RegisterKernelBuilder(name, builder, status);
+  if (TF_GetCode(status) != TF_OK) fprintf(stderr, "wpo: %s was not registered: %s\n", name, TF_Message(status));
+  TF_DeleteStatus(status);
+}
+
+}  // namespace wpo

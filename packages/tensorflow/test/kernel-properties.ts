@@ -1,0 +1,237 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { composed, type Kernels, parameter, type Result } from '@wpo/gemma';
+import { adamW, gradientNorm } from '@wpo/trainer';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Tier } from './tiers';
+
+export const size = (max: number) => fc.integer({ min: 1, max });
+const seeds = fc.nat(2 ** 30);
+
+/** Normal values from a seed. */
+export const normal = (shape: number[], seed: number, spread = 1) =>
+  tf.randomNormal(shape, 0, spread, 'float32', seed + 1);
+
+export const values = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+
+/** Differences within 2e-5 of the largest value, or of 1, the size of what went in: a few float32 roundings. */
+function expectClose(found: unknown, wanted: unknown, what: string): void {
+  const [a, b] = [values(found), values(wanted)];
+  expect((found as tf.Tensor).shape, what).toEqual((wanted as tf.Tensor).shape);
+  const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+  a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
+}
+
+type Operation = (kernels: Kernels, weight: (shape: number[], seed: number) => ReturnType<typeof parameter>) => Result;
+
+/** Runs an operation by these and by composed kernels, forwards and backwards, and compares all that comes out. */
+const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => {
+  const outcome = (kernels: Kernels) => {
+    const weights: ReturnType<typeof parameter>[] = [];
+    const result = operation(kernels, (shape, at) => {
+      const made = parameter(`w${weights.length}`, normal(shape, seed + at, 0.3), { kernels });
+      weights.push(made);
+      return made;
+    });
+    const dy = normal([...result.value.shape], seed + 99);
+    return { result, inputs: result.backward(dy), gradients: weights.map((w) => w.gradient()) };
+  };
+  const [found, wanted] = [outcome(kernels), outcome(composed)];
+  expectClose(found.result.value, wanted.result.value, 'value');
+  found.inputs.forEach((dx, i) => expectClose(dx, wanted.inputs[i], `gradient of input ${i}`));
+  found.gradients.forEach((dw, i) => expectClose(dw, wanted.gradients[i], `gradient of weight ${i}`));
+};
+
+export const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number) => void) =>
+  fc.assert(
+    fc.property(arbitrary, seeds, (value, seed) => {
+      tf.engine().startScope();
+      try {
+        check(value, seed);
+      } finally {
+        tf.engine().endScope();
+      }
+    }),
+    { numRuns: 40 },
+  );
+
+/** Tests that hold a tier's operations to composed ones, values and gradients, on random shapes, windows and masks. */
+export function testKernels(tier: Tier): void {
+  const kernels = tier.kernels();
+  const compare = comparing(kernels);
+
+  test('RMSNorm, with and without a residual', () => {
+    property(fc.record({ rows: size(70), width: size(70), added: fc.boolean() }), ({ rows, width, added }, seed) => {
+      compare((kernels, weight) => {
+        const residual = added ? normal([rows, width], seed + 2) : undefined;
+        // with a smaller epsilon, the gradient of a row of near-zero values is rounding, hundreds of times over
+        return kernels.rmsNorm(normal([rows, width], seed), weight([width], 3), 1e-2, residual);
+      }, seed);
+    });
+  });
+
+  test('rotary embedding', () => {
+    property(fc.record({ heads: size(5), half: size(20), tokens: size(40) }), ({ heads, half, tokens }, seed) => {
+      const positions = Int32Array.from({ length: tokens }, (_, i) => (i * 37) % 8192);
+      compare(
+        (kernels) =>
+          kernels.rope(normal([heads, 2 * half, tokens], seed), kernels.rotation(positions, 2 * half, 10000)),
+        seed,
+      );
+    });
+  });
+
+  test('products with a weight, of few rows and of many', () => {
+    const shapes = fc.record({ rows: size(24), width: size(70), heads: size(4), head: size(20) });
+    property(shapes, ({ rows, width, heads, head }, seed) => {
+      const out = heads * head;
+      compare((kernels, weight) => kernels.linear(normal([rows, width], seed), weight([out, width], 3)), seed);
+      compare(
+        (kernels, weight) => kernels.linearToHeads(normal([rows, width], seed), weight([out, width], 3), heads),
+        seed,
+      );
+      compare(
+        (kernels, weight) => kernels.linearFromHeads(normal([heads, head, rows], seed), weight([width, out], 3)),
+        seed,
+      );
+    });
+  });
+
+  test('GeGLU and the product after it', () => {
+    property(fc.record({ rows: size(50), width: size(60), out: size(30) }), ({ rows, width, out }, seed) => {
+      compare((kernels, weight) => {
+        const [gate, up] = [normal([rows, width], seed, 4), normal([rows, width], seed + 1)];
+        return kernels.gatedLinear(gate, up, weight([out, width], 2));
+      }, seed);
+    });
+  });
+
+  test('attention: groups, windows, caps, keys in two runs', () => {
+    const shapes = fc.record({
+      keyHeads: size(3),
+      group: size(3),
+      width: fc.oneof(size(12), size(40)),
+      prompt: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)), // past a block of queries
+      answer: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)),
+      window: fc.constantFrom(1, 3, 17, 150, Number.POSITIVE_INFINITY),
+      cap: fc.constantFrom(null, 1, 50),
+    });
+    property(shapes, ({ keyHeads, group, width, prompt, answer, window, cap }, seed) => {
+      const tokens = prompt + 2 * answer; // prompt, an answer of which nothing is asked, and one that does not see it
+      const spans = [
+        { row: 0, rows: prompt, keys: [{ start: 0, length: prompt }], lead: 0, window },
+        { row: prompt, rows: answer, keys: [{ start: prompt, length: answer }], lead: 0, window },
+        {
+          row: prompt + answer,
+          rows: answer,
+          keys: [
+            { start: 0, length: prompt },
+            { start: prompt + answer, length: answer },
+          ],
+          lead: prompt,
+          window,
+        },
+      ];
+      compare(
+        (kernels) =>
+          kernels.attention(
+            normal([keyHeads * group, width, tokens], seed, 2),
+            normal([keyHeads, width, tokens], seed + 1, 2),
+            normal([keyHeads, width, tokens], seed + 2),
+            spans,
+            { scale: 1 / Math.sqrt(width), cap },
+          ),
+        seed,
+      );
+    });
+  });
+
+  test('attention of one query a sequence over a cache, and columns set in it', () => {
+    const shapes = fc.record({
+      keyHeads: size(3),
+      group: size(3),
+      width: size(20),
+      lengths: fc.array(size(40), { minLength: 1, maxLength: 4 }),
+      window: fc.constantFrom(1, 9, Number.POSITIVE_INFINITY),
+      cap: fc.constantFrom(null, 1, 50),
+    });
+    property(shapes, ({ keyHeads, group, width, lengths, window, cap }, seed) => {
+      const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, n) => sum + n, 0) + i); // one column spare
+      const count = starts.at(-1)! + lengths.at(-1)! + 1;
+      const spans = lengths.map((length, row) => {
+        const keys = Math.min(length, window);
+        return { row, rows: 1, keys: [{ start: starts[row]! + length - keys, length: keys }], lead: keys - 1, window };
+      });
+      const columns = Int32Array.from(lengths, (length, i) => starts[i]! + length - 1);
+      compare((kernels) => {
+        const cached = (at: number) => {
+          const before = kernels.setColumns(null, Int32Array.of(0), normal([keyHeads, width, 1], at), count);
+          const filled = kernels.sum(before, normal([keyHeads, width, count], at + 1));
+          return kernels.setColumns(filled, columns, normal([keyHeads, width, columns.length], at + 2), count);
+        };
+        const q = normal([keyHeads * group, width, lengths.length], seed, 2);
+        return kernels.attention(q, cached(seed + 3), cached(seed + 6), spans, { scale: 1 / Math.sqrt(width), cap });
+      }, seed);
+    });
+  });
+
+  test('answer log-probs and alignment terms', () => {
+    const shapes = fc.record({
+      answers: size(30),
+      width: size(20),
+      vocabulary: fc.integer({ min: 2, max: 300 }),
+      cap: fc.constantFrom(null, 3, 30),
+      chunk: fc.constantFrom(700, 1 << 20), // values: some rows at a time, or all
+    });
+    property(shapes, ({ answers, width, vocabulary, cap, chunk }, seed) => {
+      const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
+      const limits = { train: chunk, forward: chunk, kept: 2 * chunk };
+      const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
+      const outcome = (kernels: Kernels) => {
+        const table = parameter('table', normal([vocabulary, width], seed), { kernels });
+        const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, cap, true);
+        return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
+      };
+      const [found, wanted] = [outcome(tier.kernels(limits)), outcome(composed)];
+      for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
+        expectClose(found[part], wanted[part], part);
+      }
+    });
+  });
+
+  test('sums of gradients, whole and by rows', () => {
+    property(fc.record({ rows: size(60), width: size(60), count: size(30) }), ({ rows, width, count }, seed) => {
+      const indices = Int32Array.from({ length: count }, (_, i) => (seed + i * i) % rows);
+      const outcome = (kernels: Kernels) =>
+        kernels.addRows(
+          kernels.sum(normal([rows, width], seed), normal([rows, width], seed + 1)),
+          indices,
+          normal([count, width], seed + 2),
+          rows,
+        );
+      expectClose(outcome(kernels), outcome(composed), 'sum');
+      const fresh = (kernels: Kernels) => kernels.addRows(null, indices, normal([count, width], seed + 2), rows);
+      expectClose(fresh(kernels), fresh(composed), 'fresh sum');
+    });
+  });
+
+  test('AdamW over several steps, and the gradient norm', async () => {
+    const run = async (by: Partial<Tier>) => {
+      const optimizer = adamW({ weightDecay: 0.1, kernel: by.update });
+      const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
+      const norms: number[] = [];
+      for (let step = 0; step < 5; step++) {
+        weights.forEach((w, i) => w.accumulate(normal([...w.shape], 10 * step + i)));
+        norms.push(await (by.norm ?? gradientNorm)(weights));
+        await optimizer.step({ parameters: weights, learningRate: 1e-2, gradientScale: 0.7 });
+        for (const w of weights) w.zeroGradient();
+      }
+      return { norms, weights, moments: [...optimizer.state().tensors] };
+    };
+    const [found, wanted] = [await run(tier), await run({})];
+    found.norms.forEach((norm, i) => expect(Math.abs(norm / wanted.norms[i]! - 1)).toBeLessThan(1e-6));
+    found.weights.forEach((w, i) => expectClose(w.value(), wanted.weights[i]!.value(), w.name));
+    found.moments.forEach(({ name, tensor }, i) => expectClose(tensor, wanted.moments[i]!.tensor, name));
+  });
+}

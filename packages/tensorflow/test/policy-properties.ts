@@ -1,0 +1,105 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { composed, gemmaPolicy, type Kernels, parametersOf } from '@wpo/gemma';
+import { adamW } from '@wpo/trainer';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { randomModel, smallConfig, smallPair } from '../../gemma/test/models';
+import type { Tier } from './tiers';
+
+// A row of near-zero values divides by about √epsilon, norm after norm: with this one float32's rounding stays what it is.
+const conditioned = smallConfig.map((config) => ({ ...config, rmsNormEps: 0.1 }));
+
+const cases = conditioned.chain((config) =>
+  fc.record({
+    config: fc.constant(config),
+    seed: fc.nat(),
+    pairs: fc.array(smallPair(config.vocabSize), { minLength: 1, maxLength: 2 }),
+    activationCheckpointing: fc.constantFrom('always' as const, 'never' as const),
+  }),
+);
+type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
+
+/** d loss / d logps: any, of either sign. */
+const slopes = (length: number, seed: number) =>
+  tf.tensor1d(Float32Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i)));
+
+/** Log-probs and terms of every answer, and every parameter's gradient, by the parameter's name. */
+function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Kernels, { pairs, seed, ...how }: Case) {
+  const forward = gemmaPolicy(model, { kernels, ...how }).forward(
+    pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair })),
+    { train: true },
+  );
+  const terms = forward.pairs.flatMap(({ chosen, rejected }) =>
+    [chosen, rejected].flatMap(({ logps, logSumSquares, logMax }) =>
+      [logps, logSumSquares, logMax].map((term) => term.dataSync() as Float32Array),
+    ),
+  );
+  const gradients = pairs.map(({ chosen, rejected }, i) => ({
+    chosen: slopes(chosen.length, seed + i),
+    rejected: slopes(rejected.length, seed - i),
+  }));
+  forward.backward(gradients);
+  tf.dispose(gradients.map((gradient) => ({ ...gradient })));
+  forward.dispose();
+  return {
+    terms,
+    gradients: parametersOf(model).map((p) => [p.name, p.gradient()!.dataSync() as Float32Array] as const),
+  };
+}
+
+const largestOf = (values: Float32Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+/** Differences within 1e-4 of `size`. */
+function expectClose(found: Float32Array, wanted: Float32Array, size: number, what: string): void {
+  expect(found.length).toBe(wanted.length);
+  found.forEach((value, i) => expect(Math.abs(value - wanted[i]!) / size, `${what}[${i}]`).toBeLessThan(1e-4));
+}
+
+/** Tests that hold a whole policy by a tier's operations to one by composed ones. */
+export function testPolicy(tier: Tier): void {
+  test('has the log-probs, terms and gradients of one composed from tfjs', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (given) => {
+        const outcome = async (kernels: Kernels) => {
+          const model = await randomModel(given.config, given.seed, kernels);
+          const values = pass(model, kernels, given);
+          for (const parameter of parametersOf(model)) parameter.dispose();
+          return values;
+        };
+        const [found, wanted] = [await outcome(tier.kernels()), await outcome(composed)];
+        found.terms.forEach((term, i) => {
+          expectClose(term, wanted.terms[i]!, Math.max(1, largestOf(wanted.terms[i]!)), `term ${i}`);
+        });
+        // Of all gradients, or of 1, the size of what went in: any one is a sum of large terms that may cancel.
+        const largest = Math.max(1, ...wanted.gradients.map(([, dw]) => largestOf(dw)));
+        found.gradients.forEach(([at, dw], i) => expectClose(dw, wanted.gradients[i]![1], largest, at));
+      }),
+      // The same draws each time: a rare one blows rounding up beyond the tolerance, in whichever operations.
+      { numRuns: 30, seed: 11 },
+    );
+  });
+
+  test('leaves no tensor behind, step after step', async () => {
+    const [given] = fc.sample(cases, { numRuns: 1, seed: 7 }) as [Case];
+    const { update, norm } = tier;
+    const kernels = tier.kernels();
+    const model = await randomModel(given.config, given.seed, kernels);
+    const parameters = parametersOf(model);
+    const optimizer = adamW({ kernel: update });
+    const counts: number[] = [];
+    for (let step = 0; step < 3; step++) {
+      pass(model, kernels, given);
+      pass(model, kernels, given); // gradients that add up
+      await norm(parameters);
+      await optimizer.step({ parameters, learningRate: 1e-3, gradientScale: 0.5 });
+      for (const parameter of parameters) parameter.zeroGradient();
+      counts.push(tf.memory().numTensors);
+    }
+    expect(counts).toEqual(Array(3).fill(counts[0]));
+    const held = parameters.length * 3; // values and both moments
+    optimizer.dispose();
+    for (const parameter of parameters) parameter.dispose();
+    expect(tf.memory().numTensors).toBe(counts[0]! - held);
+  });
+}
