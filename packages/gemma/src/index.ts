@@ -23,6 +23,7 @@ export {
   type Weight,
 } from './ops/kernels';
 export { linearsWith, type MatrixProduct, matrixProducts, type Products, productsBy } from './ops/linear';
+export { type PickRows, pickRows, picksWith } from './ops/shape';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {

@@ -124,8 +124,10 @@ void scaled_rows(Run& run) {
   const float *x = run.in(0), factor = run.numbers(2)[0];
   float* y = run.out(0, {n, width});
   if (!y) return;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t j = 0; j < width; j++) y[i * width + j] = x[indices[i] * width + j] * factor;
+  parallel(n, width, [=](int64_t a, int64_t b, int) {
+    for (int64_t i = a; i < b; i++)
+      for (int64_t j = 0; j < width; j++) y[i * width + j] = x[indices[i] * width + j] * factor;
+  });
 }
 
 }  // namespace

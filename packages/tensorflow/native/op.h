@@ -50,7 +50,7 @@ class Run {
   int64_t size(int i) const { return count_of(shape(i)); }
   // The last dimension, and how many rows of it there are.
   int64_t width(int i) const { return shape(i).empty() ? 1 : shape(i).back(); }
-  int64_t rows(int i) const { return width(i) ? size(i) / width(i) : 0; }
+  int64_t rows(int i) const { return shape(i).empty() ? 1 : count_of({shape(i).begin(), shape(i).end() - 1}); }
 
   float* out(int i, const Shape& dims) {
     float* made = host_.make(i, dims);

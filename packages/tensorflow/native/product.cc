@@ -203,16 +203,16 @@ bool multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t 
   return multiply_by(way(), a, b, m, n, k, c) == kDone;
 }
 
-// The operand in inputs i, or i and i + 1: a matrix of the shape of input i, whose rows (or columns, if turned) are those of
-// the result for a, or its columns (or rows) for b.
+// The operand in inputs i, or i and i + 1: a matrix with all dimensions of input i but the last as rows. Its rows (or columns,
+// if turned) are those of the result for a, or its columns (or rows) for b.
 struct Sides {
   int64_t outer, depth;
   Operand operand;
 };
 
 Sides left_side(const Run& run, int i, bool turned) {
-  const Shape s = run.shape(i);
-  return turned ? Sides{s[1], s[0], {run.in(i), 1, s[1]}} : Sides{s[0], s[1], {run.in(i), s[1], 1}};
+  const int64_t rows = run.rows(i), width = run.width(i);
+  return turned ? Sides{width, rows, {run.in(i), 1, width}} : Sides{rows, width, {run.in(i), width, 1}};
 }
 
 Sides right_side(const Run& run, int i, bool turned) { return left_side(run, i, !turned); }
@@ -227,7 +227,7 @@ void multiply_sides(Run& run, const Sides& a, const Sides& b) {
 
 bool matrices(Run& run, int count) {
   for (int i = 0; i < count; i++)
-    if (!run.ok(run.shape(i).size() == 2, "wanted matrices")) return false;
+    if (!run.ok(run.shape(i).size() >= 2, "wanted matrices")) return false;
   return true;
 }
 

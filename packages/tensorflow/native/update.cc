@@ -1,4 +1,5 @@
 // Sums in place, and the optimizer's update in place: no second copy of a weight, a moment or a gradient.
+#include <algorithm>
 #include <cmath>
 #include "op.h"
 #include "parallel.h"
@@ -50,23 +51,40 @@ void add(Run& run) {
   if (float* done = run.out(0, {})) *done = 0;
 }
 
-// into [V, H] (changed), rows' indices [n], x [n, H] -> done []; in the order given, so the same bits at every run
-void add_rows(Run& run) {
-  const int64_t h = run.width(0), count = run.rows(0), n = run.size(1);
-  const int32_t* indices = run.in<int32_t>(1);
-  bool fits = run.size(2) == n * h;
+// Adds row i of x, input `from`, to row indices[i] of `into` [count, h], in the order given, so the same bits at every run.
+void add_rows(Run& run, int from, int64_t count, int64_t h, float* into) {
+  const int64_t n = run.size(from - 1);
+  const int32_t* indices = run.in<int32_t>(from - 1);
+  bool fits = run.size(from) == n * h;
   for (int64_t i = 0; fits && i < n; i++) fits = indices[i] >= 0 && indices[i] < count;
   if (!run.ok(fits, "wanted a row of the same width for each index, and indices below the row count")) return;
-  float* into = run.in(0);
-  const float* x = run.in(2);
+  const float* x = run.in(from);
   for (int64_t i = 0; i < n; i++) add_row(h, into + indices[i] * h, x + i * h);
+}
+
+// into [V, H] (changed), rows' indices [n], x [n, H] -> done []
+void add_rows_in_place(Run& run) {
+  add_rows(run, 2, run.rows(0), run.width(0), run.in(0));
   if (float* done = run.out(0, {})) *done = 0;
 }
 
-// x -> Σ x² [], in double
-void square_sum(Run& run) {
-  const int64_t n = run.size(0), pieces = (n + kPiece - 1) / kPiece;
-  const float* x = run.in(0);
+// rows' indices [n], x [n, H], [V] -> zeros [V, H] with the rows added
+void spread_rows(Run& run) {
+  const int64_t h = run.width(1), count = run.size(2) == 1 ? *run.in<int32_t>(2) : -1;
+  if (!run.ok(count >= 0, "wanted one row count")) return;
+  float* y = run.out(0, {count, h});
+  if (!y) return;
+  std::fill_n(y, count * h, 0.0f);
+  add_rows(run, 1, count, h, y);
+}
+
+// the bits of values -> the values: on a GPU they go there without a wait for the work before
+void floats(Run& run) {
+  if (float* y = run.out(0, run.shape(0))) std::copy_n(run.in(0), run.size(0), y);
+}
+
+double square_sum(const float* x, int64_t n) {
+  const int64_t pieces = (n + kPiece - 1) / kPiece;
   std::vector<double> sums(pieces);
   double* partial = sums.data();
   parallel(pieces, kPiece, [=](int64_t a, int64_t b, int) {
@@ -74,17 +92,27 @@ void square_sum(Run& run) {
   });
   double total = 0;
   for (double part : sums) total += part;
-  if (float* y = run.out(0, {})) *y = static_cast<float>(total);
+  return total;
 }
 
-// p, m, v (changed), g, [scale, β₁, β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ] -> done []
+// N tensors -> Σ x² of each [N], in double
+void square_sums(Run& run) {
+  float* y = run.out(0, {run.count()});
+  for (int i = 0; y && i < run.count(); i++) y[i] = static_cast<float>(square_sum(run.in(i), run.size(i)));
+}
+
+// [scale, β₁, β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v (changed), g of each parameter -> done []
 void adamw(Run& run) {
-  const int64_t n = run.size(0);
-  if (!run.ok(run.size(1) == n && run.size(2) == n && run.size(3) == n && run.size(4) == 7, "sizes differ")) return;
-  float *p = run.in(0), *m = run.in(1), *v = run.in(2);
-  const float *g = run.in(3), *a = run.numbers(4);
+  bool fits = run.size(0) == 7 && run.count() % 4 == 1;
+  for (int i = 1; fits && i < run.count(); i++) fits = run.size(i) == run.size(i - (i - 1) % 4);
+  if (!run.ok(fits, "wanted seven numbers, and four tensors of one size for each parameter")) return;
+  const float* a = run.numbers(0);
   const AdamW how{a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
-  over(n, 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, how, p, m, v, g); });
+  for (int i = 1; i < run.count(); i += 4) {
+    float *p = run.in(i), *m = run.in(i + 1), *v = run.in(i + 2);
+    const float* g = run.in(i + 3);
+    over(run.size(i), 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, how, p, m, v, g); });
+  }
   if (float* done = run.out(0, {})) *done = 0;
 }
 
@@ -92,9 +120,11 @@ void adamw(Run& run) {
 
 void define_update() {
   define<add>("WpoAdd", {"into: float", "x: float"}, {"done: float"});
-  define<add_rows>("WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"});
-  define<square_sum>("WpoSquareSum", {"x: float"}, {"y: float"});
-  define<adamw>("WpoAdamW", {"p: float", "m: float", "v: float", "g: float", "how: int32"}, {"done: float"});
+  define<add_rows_in_place>("WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"});
+  define<spread_rows>("WpoSpreadRows", {"indices: int32", "x: float", "count: int32"}, {"y: float"});
+  define<floats>("WpoFloats", {"bits: int32"}, {"values: float"});
+  define<square_sums>("WpoSquareSums", {"x: N * float"}, {"y: float"}, "N: int >= 1");
+  define<adamw>("WpoAdamW", {"how: int32", "tensors: N * float"}, {"done: float"}, "N: int >= 1");
 }
 
 }  // namespace wpo

@@ -4,7 +4,7 @@ import { parameter, parametersOf, sequenceLogits } from '@wpo/gemma';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomModel, smallConfig } from '../../gemma/test/models';
-import { hasOperation, nativeProducts, operationNumber, runProgram } from '../src/kernels/native';
+import { hasOperation, nativeProducts, operationNumber, runOver } from '../src/kernels/native';
 import { prompts, testGeneration } from './generate-properties';
 import { tiers } from './tiers';
 
@@ -67,7 +67,7 @@ describe.runIf(nativeProducts() && hasOperation('WpoProgram'))('a pass of few ro
     ['something after its last operation', [TENSOR, RUN, operationNumber('WpoGeglu'), 0, 0, TENSOR], 'too few tensors'],
   ])('a program of %s is refused', (_, code, message) => {
     tf.tidy(() => {
-      const run = () => runProgram(tf.tensor1d(code, 'int32'), [tf.ones([2, 2])]);
+      const run = () => runOver('WpoProgram', [tf.tensor1d(code, 'int32')], [tf.ones([2, 2])]);
       expect(run).toThrow(message);
     });
   });

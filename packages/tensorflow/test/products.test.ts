@@ -134,7 +134,7 @@ test('no depth gives zeros; no rows, nothing', () => {
 
 test('matrices that do not fit are refused', () => {
   expect(() => product('', tf.zeros([2, 3]), tf.zeros([2, 3]))).toThrow('the matrices do not fit');
-  expect(() => product('', tf.zeros([2, 3, 1]), tf.zeros([3, 3]))).toThrow('wanted matrices');
+  expect(() => product('', tf.zeros([3]) as tf.Tensor as tf.Tensor2D, tf.zeros([3, 3]))).toThrow('wanted matrices');
 });
 
 test('spans of attention that reach past the keys, or leave a query without one, are refused', () => {

@@ -12,7 +12,7 @@ export interface AdamWOptions {
   readonly epsilon?: number;
   /** Decoupled decay, on the parameters that say `decay`; 0. */
   readonly weightDecay?: number;
-  /** What updates a parameter; composed from tfjs. */
+  /** What updates parameters; composed from tfjs. */
   readonly kernel?: AdamWKernel;
 }
 
@@ -20,6 +20,13 @@ export interface AdamWOptions {
 export interface Moments {
   mean: tf.Tensor;
   square: tf.Tensor;
+}
+
+/** A parameter to update, by its gradient. */
+export interface AdamWUpdate {
+  readonly parameter: Parameter;
+  readonly gradient: tf.Tensor;
+  readonly moments: Moments;
 }
 
 /** What an update of any parameter needs to know at a step. */
@@ -38,10 +45,10 @@ export interface AdamWNumbers {
 }
 
 /**
- * Updates one parameter and its moments, and returns the moments: new ones, the old freed, or the same changed in place,
- * as a backend's fused kernel does.
+ * Updates parameters and their moments, and returns the moments: new ones, the old freed, or the same changed in place, as
+ * a backend's fused kernel does.
  */
-export type AdamWKernel = (parameter: Parameter, gradient: tf.Tensor, moments: Moments, how: AdamWNumbers) => Moments;
+export type AdamWKernel = (updates: readonly AdamWUpdate[], how: AdamWNumbers) => readonly Moments[];
 
 const MEAN = '.exp_avg';
 const SQUARE = '.exp_avg_sq';
@@ -54,11 +61,11 @@ const SQUARE = '.exp_avg_sq';
  *     p ← p − (lr / (1 − β₁ᵗ)) m / (√v / √(1 − β₂ᵗ) + ε)
  *
  * Moments are float32, two a parameter, made at its first gradient; a parameter without a gradient is left alone,
- * decay included. One parameter is worked on at a time, with at most three temporaries of its size. The state's
+ * decay included. Composed, one parameter is worked on at a time, with at most three temporaries of its size. The state's
  * tensors are named `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`.
  */
 export function adamW(options: AdamWOptions = {}): Optimizer {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, kernel = composedUpdate } = options;
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, kernel = composed } = options;
   checkOptions({ beta1, beta2, epsilon, weightDecay });
   const moments = new Map<string, Moments>();
   let steps = 0;
@@ -67,7 +74,7 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
     const { name, shape } = parameter;
     const known = moments.get(name);
     if (!known) {
-      const made = { mean: tf.zeros([...shape]), square: tf.zeros([...shape]) };
+      const made = { mean: tf.zerosLike(parameter.value()), square: tf.zerosLike(parameter.value()) };
       moments.set(name, made);
       return made;
     }
@@ -88,12 +95,15 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
       steps += 1;
       const stepSize = learningRate / (1 - beta1 ** steps);
       const correction = Math.sqrt(1 - beta2 ** steps);
-      for (const parameter of parameters) {
-        const gradient = parameter.gradient();
-        if (!gradient) continue;
-        const keep = parameter.decay ? 1 - learningRate * weightDecay : 1;
-        const how = { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep };
-        moments.set(parameter.name, kernel(parameter, gradient, momentsOf(parameter), how));
+      for (const decays of [true, false]) {
+        const updates = parameters.flatMap((parameter) => {
+          const gradient = parameter.decay === decays ? parameter.gradient() : null;
+          return gradient ? [{ parameter, gradient, moments: momentsOf(parameter) }] : [];
+        });
+        if (updates.length === 0) continue;
+        const keep = decays ? 1 - learningRate * weightDecay : 1;
+        const next = kernel(updates, { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep });
+        updates.forEach(({ parameter }, i) => moments.set(parameter.name, next[i]!));
       }
     },
     state: () => ({ step: steps, tensors: namedMoments(moments) }),
@@ -111,10 +121,10 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   };
 }
 
+const composed: AdamWKernel = (updates, how) => updates.map((update) => composedUpdate(update, how));
+
 function composedUpdate(
-  parameter: Parameter,
-  gradient: tf.Tensor,
-  moments: Moments,
+  { parameter, gradient, moments }: AdamWUpdate,
   { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep }: AdamWNumbers,
 ): Moments {
   const scaled = gradientScale === 1 ? tf.clone(gradient) : tf.mul(gradient, gradientScale);

@@ -1,4 +1,11 @@
-export { type AdamWKernel, type AdamWNumbers, type AdamWOptions, adamW, type Moments } from './adamw';
+export {
+  type AdamWKernel,
+  type AdamWNumbers,
+  type AdamWOptions,
+  type AdamWUpdate,
+  adamW,
+  type Moments,
+} from './adamw';
 export type {
   Checkpoint,
   CheckpointStore,

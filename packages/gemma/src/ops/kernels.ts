@@ -1,12 +1,11 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
-import { embed } from './embed';
 import { gatedLinear } from './gated-linear';
 import { linearsWith, matrixProducts } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
-import { addRows, rows, setColumns, sum } from './shape';
+import { addRows, pickRows, picksWith, setColumns, sum } from './shape';
 
 /** What flows between operations. Only the kernels that made a value know what it holds; the model sees its shape. */
 export interface Value {
@@ -137,12 +136,11 @@ export interface Kernels {
 /** Every operation composed from tfjs-core, with its gradient derived by hand: runs on any tfjs backend. */
 export const composed: Kernels = {
   ...linearsWith(matrixProducts),
-  embed,
+  ...picksWith(pickRows, addRows),
   rmsNorm,
   rope,
   attention,
   gatedLinear,
-  rows,
   answerLogps,
   logits,
   sum,

@@ -7,6 +7,8 @@ export type MatrixProduct = (a: tf.Tensor2D, b: tf.Tensor2D, turnA?: boolean, tu
 /** How products are made; those with a weight that go forward are worth writing anew where rows are few. */
 export interface Products {
   readonly product: MatrixProduct;
+  /** `[heads, D, T]` as `[heads · D, T]` for `product`: x itself where that takes it so. */
+  flat(x: tf.Tensor3D): tf.Tensor2D;
   /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
   rows(x: tf.Tensor2D, w: tf.Tensor2D): tf.Tensor2D;
   /** (w · xᵀ) as heads: `[T, H]`, `[heads · D, H]` → `[heads, D, T]`. */
@@ -15,8 +17,11 @@ export interface Products {
   fromHeads(x: tf.Tensor3D, w: tf.Tensor2D): tf.Tensor2D;
 }
 
-export const productsBy = (product: MatrixProduct): Products => ({
+const flattened = (x: tf.Tensor3D) => tf.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]]) as tf.Tensor2D;
+
+export const productsBy = (product: MatrixProduct, flat = flattened): Products => ({
   product,
+  flat,
   rows: (x, w) => product(x, w, false, true),
   toHeads: (x, w, heads) =>
     tf.tidy(() => {
@@ -30,7 +35,7 @@ export const matrixProducts = productsBy((a, b, turnA, turnB) => tf.matMul(a, b,
 
 /** The three linear operations over these products, with their gradients. */
 export const linearsWith = (products: Products) => {
-  const { product, rows, toHeads, fromHeads } = products;
+  const { product, flat, rows, toHeads, fromHeads } = products;
   return {
     linear: (x: tf.Tensor2D, w: Weight): Result => ({
       value: rows(x, matrixOf(w)),
@@ -61,8 +66,5 @@ export const linearsWith = (products: Products) => {
     }),
   } satisfies Pick<Kernels, 'linear' | 'linearToHeads' | 'linearFromHeads'>;
 };
-
-/** `[heads, D, T]` → `[heads · D, T]`. */
-const flat = (x: tf.Tensor3D) => tf.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]]) as tf.Tensor2D;
 
 const matrixOf = (w: Weight) => w.value() as tf.Tensor2D;

@@ -1,16 +1,41 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Result } from './kernels';
+import type { Kernels, Result, Weight } from './kernels';
 
-/** Rows of x `[T, H]` at `indices` `[A]`; a row's gradient is the sum over where it went. */
-export function rows(x: tf.Tensor2D, indices: Int32Array): Result {
-  const count = x.shape[0];
-  return {
-    value: tf.tidy(() => tf.gather(x, tf.tensor1d(indices, 'int32'))),
-    reads: [],
-    saved: [],
-    backward: (dy: tf.Tensor2D) => [addRows(null, indices, dy, count)],
-  };
-}
+/** Rows of x `[V, H]` at `indices` `[n]`, times `factor`: `[n, H]`. */
+export type PickRows = (x: tf.Tensor2D, indices: Int32Array, factor: number) => tf.Tensor2D;
+
+export const pickRows: PickRows = (x, indices, factor) =>
+  tf.tidy(() => {
+    const picked = tf.gather(x, tf.tensor1d(indices, 'int32'));
+    return factor === 1 ? picked : tf.mul(picked, factor);
+  });
+
+/** Rows picked out of a value and out of a table; a row's gradient is the sum over where it went. */
+export const picksWith = (pick: PickRows, add: Kernels['addRows']) => ({
+  rows(x: tf.Tensor2D, indices: Int32Array): Result {
+    const count = x.shape[0];
+    return {
+      value: pick(x, indices, 1),
+      reads: [],
+      saved: [],
+      backward: (dy: tf.Tensor2D) => [add(null, indices, dy, count)],
+    };
+  },
+  embed(table: Weight, ids: Int32Array, scale: number): Result {
+    const factor = Math.fround(scale);
+    return {
+      value: pick(table.value() as tf.Tensor2D, ids, factor),
+      reads: [],
+      saved: [],
+      backward(dy: tf.Tensor2D) {
+        const rows = tf.mul(dy, factor);
+        table.accumulateRows(ids, rows);
+        rows.dispose();
+        return [];
+      },
+    };
+  },
+});
 
 /** a + b; takes ownership of both. */
 export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {

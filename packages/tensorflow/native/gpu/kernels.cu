@@ -153,8 +153,8 @@ __global__ void sum_doubles(const double* sums, float* y, int64 n) {
 }
 
 // PyTorch's order and placement of epsilon, as on a processor (update.cc)
-__global__ void adamw(float* p, float* m, float* v, const float* g, int64 n, float scale, float beta1, float beta2,
-                      float epsilon, float step, float correction, float keep) {
+__global__ void adamw(float* p, float* m, float* v, const float* g, float scale, float beta1, float beta2, float epsilon,
+                      float step, float correction, float keep, int64 n) {
   VALUE(i, n);
   const float x = g[i] * scale;
   m[i] += (x - m[i]) * (1.0f - beta1);

@@ -14,9 +14,7 @@ struct Operand {
 };
 
 void multiply(GpuRun& run, const Operand& a, const Operand& b, const Shape& shape) {
-  if (!run.ok(a.width() == b.height(), "the matrices do not fit: " + std::to_string(a.width()) + " columns, " +
-                                           std::to_string(b.height()) + " rows"))
-    return;
+  if (!run.ok(a.width() == b.height(), "the matrices do not fit")) return;
   const int64_t m = a.height(), n = b.width(), k = a.width();
   float* c = run.out(0, shape);
   if (!c || m * n == 0) return;
@@ -29,7 +27,7 @@ Operand operand(GpuRun& run, int i, bool turned = false) { return {run.in(i), ru
 
 bool matrices(GpuRun& run, int count) {
   bool fits = true;
-  for (int i = 0; i < count; i++) fits = fits && run.shape(i).size() == 2;
+  for (int i = 0; i < count; i++) fits = fits && run.shape(i).size() >= 2;
   return run.ok(fits, "wanted matrices");
 }
 

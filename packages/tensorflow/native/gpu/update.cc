@@ -19,28 +19,45 @@ void add(GpuRun& run) {
   run.out(0, {});
 }
 
-// Rows of one index are added one after the other, in the order given: the same bits at every run.
-void add_rows(GpuRun& run) {
-  const int64_t h = run.width(0), n = run.size(1);
-  const int32_t* indices = run.in<int32_t>(1);
-  if (!run.ok(run.size(2) == n * h && below(indices, n, run.rows(0)),
+// Rows of one index are added one after the other, in the order given: the same bits at every run. x is input `from`.
+void add_rows(GpuRun& run, int from, int64_t count, int64_t h, float* into) {
+  const int64_t n = run.size(from - 1);
+  const int32_t* indices = run.in<int32_t>(from - 1);
+  if (!run.ok(run.size(from) == n * h && below(indices, n, count),
               "wanted a row of the same width for each index, and indices below the row count"))
     return;
-  std::map<int32_t, std::vector<int32_t>> from;
-  for (int32_t i = 0; i < n; i++) from[indices[i]].push_back(i);
-  const int64_t distinct = from.size();
+  std::map<int32_t, std::vector<int32_t>> by_row;
+  for (int32_t i = 0; i < n; i++) by_row[indices[i]].push_back(i);
+  const int64_t distinct = by_row.size();
   std::vector<int32_t> rows, starts, order;
-  for (const auto& [row, sources] : from) {
+  for (const auto& [row, sources] : by_row) {
     rows.push_back(row);
     starts.push_back(static_cast<int32_t>(order.size()));
     order.insert(order.end(), sources.begin(), sources.end());
   }
   starts.push_back(static_cast<int32_t>(n));
-  float* into = run.in(0);
-  const float* x = run.in(2);
-  run.by_row("add_rows", distinct, into, run.upload(rows.data(), distinct),
-           run.upload(starts.data(), distinct + 1), run.upload(order.data(), n), x, h);
+  const float* x = run.in(from);
+  run.by_row("add_rows", distinct, into, run.upload(rows.data(), distinct), run.upload(starts.data(), distinct + 1),
+             run.upload(order.data(), n), x, h);
+}
+
+void add_rows_in_place(GpuRun& run) {
+  add_rows(run, 2, run.rows(0), run.width(0), run.in(0));
   run.out(0, {});
+}
+
+void spread_rows(GpuRun& run) {
+  const int64_t h = run.width(1), count = run.size(2) == 1 ? *run.in<int32_t>(2) : -1;
+  if (!run.ok(count >= 0, "wanted one row count")) return;
+  float* y = run.out(0, {count, h});
+  if (!y) return;
+  run.device().zero(y, count * h);
+  add_rows(run, 1, count, h, y);
+}
+
+void floats(GpuRun& run) {
+  float* y = run.out(0, run.shape(0));
+  if (y && run.size(0) > 0) run.device().copy_in(y, run.in(0), run.size(0) * sizeof(float));
 }
 
 void scaled_rows(GpuRun& run) {
@@ -64,23 +81,29 @@ void set_columns(GpuRun& run) {
   run.out(0, {});
 }
 
-void square_sum(GpuRun& run) {
-  const int64_t n = run.size(0), pieces = std::min<int64_t>(512, run.blocks_of(n));
-  const float* x = run.in(0);
-  float* y = run.out(0, {});
+void square_sums(GpuRun& run) {
+  constexpr int64_t kMost = 512;
+  float* y = run.out(0, {run.count()});
   if (!y) return;
-  double* sums = run.scratch<double>(pieces);
-  run.by_row("square_sums", pieces, x, sums, n);
-  run.by_row("sum_doubles", 1, static_cast<const double*>(sums), y, pieces);
+  double* sums = run.scratch<double>(kMost);
+  for (int i = 0; i < run.count(); i++) {
+    const int64_t n = run.size(i), pieces = std::min(kMost, run.blocks_of(n));
+    const float* x = run.in(i);
+    run.by_row("square_sums", pieces, x, sums, n);
+    run.by_row("sum_doubles", 1, static_cast<const double*>(sums), y + i, pieces);
+  }
 }
 
 void adamw(GpuRun& run) {
-  const int64_t n = run.size(0);
-  if (!run.ok(run.size(1) == n && run.size(2) == n && run.size(3) == n && run.size(4) == 7, "sizes differ")) return;
-  float *p = run.in(0), *m = run.in(1), *v = run.in(2);
-  const float *g = run.in(3), *a = run.numbers(4);
-  const int64_t blocks = run.blocks_of(n);
-  run.by_row("adamw", blocks, p, m, v, g, n, a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
+  bool fits = run.size(0) == 7 && run.count() % 4 == 1;
+  for (int i = 1; fits && i < run.count(); i++) fits = run.size(i) == run.size(i - (i - 1) % 4);
+  if (!run.ok(fits, "wanted seven numbers, and four tensors of one size for each parameter")) return;
+  const float* a = run.numbers(0);
+  for (int i = 1; i < run.count(); i += 4) {
+    float *p = run.in(i), *m = run.in(i + 1), *v = run.in(i + 2);
+    const float* g = run.in(i + 3);
+    run.by_value("adamw", run.size(i), p, m, v, g, a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
+  }
   run.out(0, {});
 }
 
@@ -88,10 +111,12 @@ void adamw(GpuRun& run) {
 
 void define_gpu_update() {
   define_on_gpu<add>("WpoAdd");
-  define_on_gpu<add_rows>("WpoAddRows", {"indices"});
+  define_on_gpu<add_rows_in_place>("WpoAddRows", {"indices"});
+  define_on_gpu<spread_rows>("WpoSpreadRows", {"indices", "count"});
+  define_on_gpu<floats>("WpoFloats", {"bits"});
   define_on_gpu<scaled_rows>("WpoScaledRows", {"indices", "factor"});
   define_on_gpu<set_columns>("WpoSetColumns", {"columns"});
-  define_on_gpu<square_sum>("WpoSquareSum");
+  define_on_gpu<square_sums>("WpoSquareSums");
   define_on_gpu<adamw>("WpoAdamW", {"how"});
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, MatrixProduct, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Kernels, MatrixProduct, PickRows, Weight } from '@wpo/gemma';
 
 // H hidden width, V vocabulary, A answer tokens, a those of a chunk.
 
@@ -33,20 +33,26 @@ interface Chunk {
 }
 
 /**
- * `Kernels.answerLogps` over a way to make the terms and one to multiply: log p, both alignment terms and the logits' gradient come of one
+ * `Kernels.answerLogps` over its parts: log p, both alignment terms and the logits' gradient come of one
  * computation of the logits. As much of the gradient as `limits` allow is kept for the way back, the rest computed again.
  *
  * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
  * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
  */
 export const answerLogpsWith =
-  (termsOf: TermsOfLogits, product: MatrixProduct, limits: LogitLimits): Kernels['answerLogps'] =>
+  (parts: HeadParts, limits: LogitLimits): Kernels['answerLogps'] =>
   (hidden: tf.Tensor2D, table, targets, cap, train) =>
-    answerLogps(termsOf, product, limits, hidden, table, targets, cap, train);
+    answerLogps(parts, limits, hidden, table, targets, cap, train);
+
+/** What the head is made of. */
+export interface HeadParts {
+  readonly termsOf: TermsOfLogits;
+  readonly product: MatrixProduct;
+  readonly pick: PickRows;
+}
 
 function answerLogps(
-  termsOf: TermsOfLogits,
-  product: MatrixProduct,
+  { termsOf, product, pick }: HeadParts,
   limits: LogitLimits,
   hidden: tf.Tensor2D,
   table: Weight,
@@ -102,14 +108,13 @@ function answerLogps(
         if (!dense) D.dispose();
         return through;
       });
-      const at = tf.tensor1d(targets, 'int32');
       const atTargets = tf.mul(scaled, targetSlope); // [A, H]
       table.accumulateRows(targets, atTargets);
       const result = tf.tidy(() => {
-        const own = tf.mul(tf.gather(embedding(), at), targetSlope);
+        const own = tf.mul(pick(embedding(), targets, 1), targetSlope);
         return tf.mul(tf.sub(own, tf.concat(dHidden)), d) as tf.Tensor2D;
       });
-      tf.dispose([d, scaled, at, atTargets, ...dHidden]);
+      tf.dispose([d, scaled, atTargets, ...dHidden]);
       return result;
     },
     dispose() {

@@ -10,14 +10,26 @@ import {
   gatedLinearWith,
   type Kernels,
   linearsWith,
+  matrixProducts,
+  type PickRows,
   type Products,
+  picksWith,
   productsBy,
   type Result,
   type Rotation,
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { change, hasOperation, nativeDevice, nativeOperations, nativeProducts, run, withNumbers } from './native';
+import {
+  change,
+  hasOperation,
+  nativeDevice,
+  nativeOperations,
+  nativeProducts,
+  run,
+  withInts,
+  withNumbers,
+} from './native';
 import { onePass } from './one-pass';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
@@ -53,13 +65,16 @@ export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false,
   return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
 }
 
-const large = productsBy(tensorflowProduct);
+/** Products in C++ take all dimensions but the last as rows. */
+const large = productsBy(tensorflowProduct, (x) =>
+  nativeProducts() ? (x as tf.Tensor as tf.Tensor2D) : matrixProducts.flat(x),
+);
 
 const products: Products = {
   ...large,
   rows: (x, w) => (x.shape[0] > FEW_ROWS ? large.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D)),
   toHeads: (x, w, heads) =>
-    x.shape[0] > FEW_ROWS
+    x.shape[0] > FEW_ROWS && nativeDevice() === 'processor'
       ? large.toHeads(x, w, heads)
       : withNumbers([heads], (n) => run('WpoLinearRowsToHeads', [x, w, n], 1)[0] as tf.Tensor3D),
   fromHeads: (x, w) =>
@@ -104,10 +119,9 @@ const spanned = attentionWith({
 
 /** Runs an operation that is told `layout` and the scale. */
 function attend(operation: string, inputs: tf.Tensor[], layout: number[], scale: AttentionScale, count: number) {
-  const at = tf.tensor1d(layout, 'int32');
-  const results = withNumbers(scaleNumbers(scale), (how) => run(operation, [...inputs, at, how], count));
-  at.dispose();
-  return results as tf.Tensor3D[];
+  return withInts(layout, (at) =>
+    withNumbers(scaleNumbers(scale), (how) => run(operation, [...inputs, at, how], count)),
+  ) as tf.Tensor3D[];
 }
 
 /** In one operation each way, but where products are TensorFlow's: product by product there, if there are queries enough. */
@@ -147,28 +161,28 @@ function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   return a;
 }
 
-function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor2D, count: number): tf.Tensor {
-  const into = total ?? tf.zeros([count, rows.shape[1]]);
-  const at = tf.tensor1d(indices, 'int32');
-  change('WpoAddRows', [into, at, rows]);
-  at.dispose();
-  return into;
-}
+const pick: PickRows = (x, indices, factor) =>
+  withInts(indices, (at) => withNumbers([factor], (n) => run('WpoScaledRows', [x, at, n], 1)[0] as tf.Tensor2D));
+
+const addRows: Kernels['addRows'] = (total: tf.Tensor | null, indices, rows: tf.Tensor2D, count) =>
+  withInts(indices, (at) => {
+    if (!total) return withInts([count], (n) => run('WpoSpreadRows', [at, rows, n], 1)[0]!);
+    change('WpoAddRows', [total, at, rows]);
+    return total;
+  });
 
 function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.Tensor3D, count: number): tf.Tensor3D {
   const into = total ?? tf.zeros<tf.Rank.R3>([values.shape[0], values.shape[1], count]);
-  const at = tf.tensor1d(columns, 'int32');
-  change('WpoSetColumns', [into, at, values]);
-  at.dispose();
+  withInts(columns, (at) => change('WpoSetColumns', [into, at, values]));
   return into;
 }
 
 /** One pass over each row of logits: its terms, and D where the logits lay, if it is asked for. */
 const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
   const raw = products.product(hidden, table, false, true); // [a, V]
-  const at = tf.tensor1d(targets, 'int32');
-  const [terms] = withNumbers([cap ?? 0, Number(train)], (how) => run('WpoAnswerTerms', [raw, at, how], 1));
-  at.dispose();
+  const [terms] = withInts(targets, (at) =>
+    withNumbers([cap ?? 0, Number(train)], (how) => run('WpoAnswerTerms', [raw, at, how], 1)),
+  );
   if (!train) raw.dispose();
   return { terms: terms as tf.Tensor2D, dense: train ? raw : undefined };
 };
@@ -186,6 +200,7 @@ export function fused(limits = LIMITS): Kernels {
   const kernels: Kernels = {
     ...composed,
     ...linearsWith(products),
+    ...picksWith(pick, addRows),
     gatedLinear: gatedLinear(),
     logits,
     rmsNorm,
@@ -194,7 +209,7 @@ export function fused(limits = LIMITS): Kernels {
     sum,
     addRows,
     setColumns,
-    answerLogps: answerLogpsWith(termsOfLogits, products.product, limits),
+    answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: products.product, pick }, limits),
     ...(nativeDevice() === 'gpu' ? { spanRows: GPU_SPAN_ROWS } : {}),
     onePass: (rows) =>
       rows <= FEW_ROWS && nativeProducts() && hasOperation('WpoProgram') ? { ...kernels, ...onePass() } : null,

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { uploadAmongWork } from './upload';
 
 /** What tfjs-node's backend offers beyond tfjs: any TensorFlow operation, by name. */
 interface NodeBackend {
@@ -65,7 +66,9 @@ function load(): Native | null {
     return processor && { device: 'processor', products: processor.lanes >= 8, operations: processor.operations };
   }
   const gpu: { readonly operations: string[] } | null = open('gpu.node');
-  return gpu && { device: 'gpu', products: true, operations: gpu.operations };
+  if (!gpu) return null;
+  uploadAmongWork(backend());
+  return { device: 'gpu', products: true, operations: gpu.operations };
 }
 
 const backend = () => tf.backend() as unknown as NodeBackend;
@@ -87,10 +90,20 @@ export function operationNumber(name: string): number {
   return number;
 }
 
-/** Runs a program of native/program.cc: int32 `code`, and the tensors that it reads. */
-export function runProgram(code: tf.Tensor, tensors: readonly tf.Tensor[]): tf.Tensor {
+/** Runs an operation with one result that takes any number of tensors after its other inputs. */
+export function runOver(name: string, inputs: readonly tf.Tensor[], tensors: readonly tf.Tensor[]): tf.Tensor {
   const attributes = [{ name: 'N', type: backend().binding.TF_ATTR_INT, value: tensors.length }];
-  return backend().executeMultipleOutputs('WpoProgram', attributes, [code, ...tensors], 1)[0]!;
+  return backend().executeMultipleOutputs(name, attributes, [...inputs, ...tensors], 1)[0]!;
+}
+
+/** Calls `use` with indices as a tensor `[n]`, and frees it. */
+export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) => T): T {
+  const ints = tf.tensor1d(values as number[], 'int32');
+  try {
+    return use(ints);
+  } finally {
+    ints.dispose();
+  }
 }
 
 /** float32 values as int32 ones of the same bits: how operations are told numbers (native/op.h). */
@@ -98,10 +111,5 @@ export const bitsOf = (values: readonly number[]) => new Int32Array(Float32Array
 
 /** Calls `use` with the bits of numbers as a tensor `[n]`, and frees it. */
 export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {
-  const numbers = tf.tensor1d(bitsOf(values), 'int32');
-  try {
-    return use(numbers);
-  } finally {
-    numbers.dispose();
-  }
+  return withInts(bitsOf(values), use);
 }

@@ -1,16 +1,18 @@
-import * as tf from '@tensorflow/tfjs-core';
 import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
-import { change, nativeOperations, run, withNumbers } from './native';
+import { nativeOperations, runOver, withNumbers } from './native';
 import { rawOperations } from './raw/operation';
 import { rawNorm, rawUpdate } from './raw/optimizer';
 
 /** AdamW's update in one pass and in place: no copy of a parameter or of its moments. */
-export const fusedUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
+export const fusedUpdate: AdamWKernel = (updates, how) => {
   const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
+  const tensors = updates.flatMap(({ parameter, gradient, moments: { mean, square } }) => {
+    return [parameter.value(), mean, square, gradient];
+  });
   withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, correction, keep], (numbers) =>
-    change('WpoAdamW', [parameter.value(), moments.mean, moments.square, gradient, numbers]),
+    runOver('WpoAdamW', [numbers], tensors).dispose(),
   );
-  return moments;
+  return updates.map(({ moments }) => moments);
 };
 
 /**
@@ -34,10 +36,9 @@ export function tensorflowGradientNorm(): (parameters: readonly Parameter[]) => 
 export async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
   const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
   if (gradients.length === 0) return 0;
-  const sums = gradients.map((gradient) => run('WpoSquareSum', [gradient], 1)[0]!);
-  const together = tf.stack(sums); // to wait for a GPU once
+  const sums = runOver('WpoSquareSums', [], gradients);
   let total = 0;
-  for (const sum of await together.data()) total += sum;
-  tf.dispose([together, ...sums]);
+  for (const sum of await sums.data()) total += sum;
+  sums.dispose();
   return Math.sqrt(total);
 }

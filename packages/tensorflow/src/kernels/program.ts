@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { bitsOf, operationNumber, runProgram } from './native';
+import { bitsOf, operationNumber, runOver, withInts } from './native';
 
 // The instructions of native/program.cc.
 const [TENSOR, INTS, RUN, DROP] = [0, 1, 2, 3];
@@ -52,12 +52,7 @@ export class Program {
 
   /** Runs the operations noted: what the last of them makes. The tensors they read must still be there. */
   result(): tf.Tensor {
-    const code = tf.tensor1d(this.code, 'int32');
-    try {
-      return runProgram(code, [...this.tensors.keys()]);
-    } finally {
-      code.dispose();
-    }
+    return withInts(this.code, (code) => runOver('WpoProgram', [code], [...this.tensors.keys()]));
   }
 
   hold(value: number): void {

@@ -3,9 +3,11 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs-core';
 import { afterAll } from 'vitest';
 import { build, findCompiler } from '../../install/addon.mjs';
 import { useNative } from '../../src/kernels/native';
+import { uploadAmongWork } from '../../src/kernels/upload';
 
 const sources = fileURLToPath(new URL('../../native/gpu', import.meta.url));
 
@@ -30,5 +32,6 @@ export function useEmulatedGpu(): void {
   };
   build(findCompiler()!, addon, dirname(realpathSync(join(tfjs, 'deps'))), folder);
   const { operations } = require(join(folder, addon.name)) as { operations: string[] };
+  uploadAmongWork(tf.backend() as unknown as { binding: object });
   useNative({ device: 'gpu', products: true, operations });
 }

@@ -5,6 +5,7 @@ import {
   gatedLinearWith,
   type Kernels,
   matrixProducts,
+  pickRows,
   type Result,
   type Rotation,
 } from '@wpo/gemma';
@@ -62,5 +63,5 @@ export const raw = (limits = LIMITS): Kernels => ({
   gatedLinear: gatedLinearWith(geglu, matrixProducts),
   sum,
   addRows,
-  answerLogps: answerLogpsWith(termsOfLogits, matrixProducts.product, limits),
+  answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: matrixProducts.product, pick: pickRows }, limits),
 });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdamWKernel, Parameter } from '@wpo/trainer';
+import type { AdamWKernel, AdamWNumbers, AdamWUpdate, Moments, Parameter } from '@wpo/trainer';
 import { effect, operate } from './operation';
 import { tensorOf, variableOf } from './variable';
 
@@ -8,7 +8,9 @@ import { tensorOf, variableOf } from './variable';
  * c = √(1 − β₂ᵗ): the same where it is given ε c for epsilon and c times the step size. It rounds β to float32 before it
  * takes 1 − β, which for 0.999 moves an update by less than 1e-5 of itself.
  */
-export const rawUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
+export const rawUpdate: AdamWKernel = (updates, how) => updates.map((update) => updated(update, how));
+
+function updated({ parameter, gradient, moments }: AdamWUpdate, how: AdamWNumbers): Moments {
   const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
   const variables = [tf.mul(parameter.value(), keep), moments.mean, moments.square].map(variableOf);
   tf.tidy(() => {
@@ -24,7 +26,7 @@ export const rawUpdate: AdamWKernel = (parameter, gradient, moments, how) => {
   const [value, mean, square] = variables.map(tensorOf) as [tf.Tensor, tf.Tensor, tf.Tensor];
   parameter.assign(value);
   return { mean, square };
-};
+}
 
 /** The L2 norm of all gradients, without a square of any: L2Loss is Σ x² / 2. */
 export async function rawNorm(parameters: readonly Parameter[]): Promise<number> {
