@@ -10,6 +10,8 @@ export interface Backend {
   /** Undefined where the composed update is the one to use. */
   readonly adamW: AdamWKernel | undefined;
   readonly norm: TrainOptions['norm'];
+  /** Bytes left where tensors lie. */
+  readonly memoryLeft: () => number;
 }
 
 /**
@@ -26,5 +28,6 @@ export const loadBackend = (): Promise<Backend> =>
       place: on.tensorflowPlace(),
       adamW: on.tensorflowAdamW(),
       norm: on.tensorflowGradientNorm(),
+      memoryLeft: on.memoryLeft,
     };
   });

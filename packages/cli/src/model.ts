@@ -1,5 +1,4 @@
 import { readdir } from 'node:fs/promises';
-import { freemem } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import {
@@ -33,7 +32,9 @@ export interface LoadedModel {
 export interface LoadOptions extends PolicyOptions {
   /** Default `readAndPlace`. */
   readonly place?: Place;
-  /** Leaves room for a gradient and two moments of each weight before activations are kept. Default false. */
+  /** Bytes left where tensors lie. */
+  readonly memoryLeft?: () => number;
+  /** Keeps activations in what is left once a gradient and two moments of each weight have their place. Default false. */
   readonly trainable?: boolean;
 }
 
@@ -46,7 +47,8 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
     try {
       const model = await loadWeights(config, checkpoint, options);
-      const activationBytes = options.trainable ? roomFor(model) : undefined;
+      const left = options.trainable ? options.memoryLeft?.() : undefined;
+      const activationBytes = left === undefined ? undefined : roomFor(model, left);
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       const [embedding] = policy.parameters;
       return {
@@ -63,10 +65,8 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
   });
 
 /** Bytes for kept activations: half of what is left once gradients and both of AdamW's moments have their place. */
-function roomFor(model: Gemma2<Parameter>): number {
+function roomFor(model: Gemma2<Parameter>, left: number): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
-  // a container may be given less than the machine has
-  const left = Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
   return Math.max(0, (left - 3 * weights) / 2);
 }
 

@@ -24,7 +24,7 @@ const NVRTC = '$ORIGIN/../../deps/nvidia/cuda_nvrtc/lib';
  * @param {string} binding tfjs-node-gpu's folder of sources
  * @returns {Record<'tfjs' | 'quiet' | 'kernels' | 'gpu', Addon>}
  */
-const addons = (binding) => ({
+export const addons = (binding) => ({
   tfjs: { name: 'tfjs_binding.node', sources: sourcesIn(binding), flags: ['-O2'], libraries: [CC, FRAMEWORK] },
   quiet: { name: 'quiet.node', sources: [QUIET], flags: ['-O2', '-ldl'], libraries: [] },
   kernels: {

@@ -1,12 +1,16 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import { testGeneration } from './generate-properties';
-import { useEmulatedGpu } from './gpu/emulated';
+import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
 import { tiers } from './tiers';
 
 useEmulatedGpu();
+
+test('what is installed for GPUs is built, and loads where there is none', () => {
+  expect(loadGpuAddon().operations).toContain('WpoAttendSpansGrad');
+});
 
 test('floats come to the GPU among the work to the last bit, and leave nothing behind', () => {
   const { binding } = tf.backend() as unknown as { binding: { getNumOfTensors(): number } };

@@ -42,6 +42,9 @@ export const nativeDevice = (): Native['device'] => native()?.device ?? 'process
 /** Whether one operation is there: GPUs have not all. */
 export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
 
+/** Whether TensorFlow computes on a GPU here. */
+export const usesGpu = (): boolean => tf.getBackend() === 'tensorflow' && backend().isUsingGpuDevice;
+
 function native(): Native | null {
   if (loaded === undefined) useNative(load());
   return loaded!;
@@ -61,7 +64,7 @@ function load(): Native | null {
     return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer leaves none
   };
   const processor: { readonly lanes: number; readonly operations: string[] } | null = open('kernels.node');
-  if (!processor || !backend().isUsingGpuDevice) {
+  if (!processor || !usesGpu()) {
     // 256, 16 or 8 values at once, or 4 where no instructions do more
     return processor && { device: 'processor', products: processor.lanes >= 8, operations: processor.operations };
   }
