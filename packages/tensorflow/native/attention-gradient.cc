@@ -233,11 +233,8 @@ void block_gradient(const Way& w, const Back& job, float* works, int64_t work) {
 // dy, q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> dq, dk, dv
 void attend_spans_gradient(Run& run) {
   const Shape q = run.shape(1), k = run.shape(2);
-  const bool fits = q.size() == 3 && k.size() == 3 && run.shape(0) == q && k == run.shape(3) && q[1] == k[1] &&
-                    k[0] > 0 && q[0] % k[0] == 0 && run.size(5) == 2;
   std::vector<Span> spans;
-  if (!run.ok(fits, "queries, keys and values do not fit")) return;
-  if (!run.ok(read_spans(run.in<int32_t>(4), run.size(4), q[2], k[2], &spans), "spans that do not fit")) return;
+  if (!run.ok(run.shape(0) == q, "dy and q differ in shape") || !read_attention(run, 1, &spans)) return;
   float *dq = run.out(0, q), *dk = run.out(1, k), *dv = run.out(2, k);
   if (!dq || !dk || !dv) return;
   std::memset(dk, 0, run.size(2) * sizeof(float));

@@ -104,11 +104,8 @@ WPO_WAYS
 // q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> [heads, D, T]
 void attend_spans(Run& run) {
   const Shape q = run.shape(0), k = run.shape(1);
-  const bool fits = q.size() == 3 && k.size() == 3 && k == run.shape(2) && q[1] == k[1] && k[0] > 0 &&
-                    q[0] % k[0] == 0 && run.size(4) == 2;
   std::vector<Span> spans;
-  if (!run.ok(fits, "queries, keys and values do not fit")) return;
-  if (!run.ok(read_spans(run.in<int32_t>(3), run.size(3), q[2], k[2], &spans), "spans that do not fit")) return;
+  if (!read_attention(run, 0, &spans)) return;
   float* o = run.out(0, q);
   if (!o) return;
   const Way& w = way();

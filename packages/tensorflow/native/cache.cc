@@ -2,6 +2,7 @@
 #include <vector>
 #include "op.h"
 #include "parallel.h"
+#include "spans.h"
 #include "vector-math.h"
 
 namespace wpo {
@@ -48,17 +49,10 @@ WPO_VECTOR void attend(int64_t d, int64_t count, int64_t queries, int64_t s, flo
 
 // q [N, D, B], k and v [K, D, C], spans [B, 2]: first column and keys of each query; [factor, cap or 0] -> o [N, D, B]
 void attend_one(Run& run) {
-  const Shape q_shape = run.shape(0), k_shape = run.shape(1);
-  bool fits = q_shape.size() == 3 && k_shape.size() == 3 && run.shape(2) == k_shape && q_shape[1] == k_shape[1] &&
-              k_shape[0] > 0 && q_shape[0] % k_shape[0] == 0 && run.size(3) == 2 * q_shape[2] && run.size(4) == 2;
-  const int32_t* spans = run.in<int32_t>(3);
   int64_t longest = 0;
-  for (int64_t b = 0; fits && b < q_shape[2]; b++) {
-    const int64_t start = spans[2 * b], keys = spans[2 * b + 1];
-    fits = start >= 0 && keys >= 1 && start + keys <= k_shape[2];
-    if (keys > longest) longest = keys;
-  }
-  if (!run.ok(fits, "wanted q [N, D, B], k and v [K, D, C], and a span of columns for each of B queries")) return;
+  if (!read_single_attention(run, &longest)) return;
+  const Shape q_shape = run.shape(0), k_shape = run.shape(1);
+  const int32_t* spans = run.in<int32_t>(3);
   const int64_t heads = q_shape[0], d = q_shape[1], queries = q_shape[2], count = k_shape[2];
   const int64_t group = heads / k_shape[0];
   const float *q = run.in(0), *k = run.in(1), *v = run.in(2), factor = run.numbers(4)[0], cap = run.numbers(4)[1];

@@ -77,11 +77,8 @@ int64_t most_scores(const Attention& a, const std::vector<Span>& spans) {
 
 void attend_spans(GpuRun& run) {
   const Shape q = run.shape(0), k = run.shape(1);
-  const bool fits = q.size() == 3 && k.size() == 3 && k == run.shape(2) && q[1] == k[1] && k[0] > 0 &&
-                    q[0] % k[0] == 0 && run.size(4) == 2;
   std::vector<Span> spans;
-  if (!run.ok(fits, "queries, keys and values do not fit")) return;
-  if (!run.ok(read_spans(run.in<int32_t>(3), run.size(3), q[2], k[2], &spans), "spans that do not fit")) return;
+  if (!read_attention(run, 0, &spans)) return;
   float* o = run.out(0, q);
   if (!o) return;
   const Attention a = {q[0], k[0], q[1], q[2], k[2], run.numbers(4)[0], run.numbers(4)[1]};
@@ -96,11 +93,8 @@ void attend_spans(GpuRun& run) {
 
 void attend_spans_gradient(GpuRun& run) {
   const Shape q = run.shape(1), k = run.shape(2);
-  const bool fits = q.size() == 3 && k.size() == 3 && run.shape(0) == q && k == run.shape(3) && q[1] == k[1] &&
-                    k[0] > 0 && q[0] % k[0] == 0 && run.size(5) == 2;
   std::vector<Span> spans;
-  if (!run.ok(fits, "queries, keys and values do not fit")) return;
-  if (!run.ok(read_spans(run.in<int32_t>(4), run.size(4), q[2], k[2], &spans), "spans that do not fit")) return;
+  if (!run.ok(run.shape(0) == q, "dy and q differ in shape") || !read_attention(run, 1, &spans)) return;
   float *dq = run.out(0, q), *dk = run.out(1, k), *dv = run.out(2, k);
   if (!dq || !dk || !dv) return;
   run.device().zero(dk, run.size(2));
@@ -125,23 +119,15 @@ void attend_spans_gradient(GpuRun& run) {
 }
 
 void attend_one(GpuRun& run) {
-  const Shape q_shape = run.shape(0), k_shape = run.shape(1);
-  bool fits = q_shape.size() == 3 && k_shape.size() == 3 && run.shape(2) == k_shape && q_shape[1] == k_shape[1] &&
-              k_shape[0] > 0 && q_shape[0] % k_shape[0] == 0 && run.size(3) == 2 * q_shape[2] && run.size(4) == 2;
-  const int32_t* spans = run.in<int32_t>(3);
   int64_t longest = 0;
-  for (int64_t b = 0; fits && b < q_shape[2]; b++) {
-    const int64_t start = spans[2 * b], keys = spans[2 * b + 1];
-    fits = start >= 0 && keys >= 1 && start + keys <= k_shape[2];
-    longest = std::max(longest, keys);
-  }
-  if (!run.ok(fits, "wanted q [N, D, B], k and v [K, D, C], and a span of columns for each of B queries")) return;
+  if (!read_single_attention(run, &longest)) return;
+  const Shape q_shape = run.shape(0), k_shape = run.shape(1);
   const int64_t heads = q_shape[0], width = q_shape[1], queries = q_shape[2], columns = k_shape[2];
   const float *q = run.in(0), *k = run.in(1), *v = run.in(2);
   float* o = run.out(0, q_shape);
   if (!o) return;
   float* work = run.scratch(heads * queries * longest);
-  run.by_row("attend_one", heads * queries, q, k, v, run.upload(spans, 2 * queries), work, o, width, queries,
+  run.by_row("attend_one", heads * queries, q, k, v, run.upload(run.in<int32_t>(3), 2 * queries), work, o, width, queries,
            columns, heads / k_shape[0], longest, run.numbers(4)[0], run.numbers(4)[1]);
 }
 
