@@ -9,7 +9,9 @@ import { tiers } from './tiers';
 useEmulatedGpu();
 
 test('what is installed for GPUs is built, and loads where there is none', () => {
-  expect(loadGpuAddon().operations).toContain('WpoAttendSpansGrad');
+  const { operations, lack } = loadGpuAddon();
+  expect(operations).toContain('WpoAttendSpansGrad');
+  expect(lack).toMatch(/^(|lib(cuda|nvrtc|cublas)\.so\.\d+ cannot be loaded: .*)$/);
 });
 
 test('floats come to the GPU among the work to the last bit, and leave nothing behind', () => {

@@ -31,7 +31,7 @@ void* open(std::initializer_list<const char*> names) {
   throw std::runtime_error(std::string(*names.begin()) + " cannot be loaded: " + dlerror());
 }
 
-// A function of a library, called by its name; `Fails` where what it returns is not 0.
+// A function of a library, found by its name, which fails where it returns anything but 0.
 class Function {
  public:
   Function(void* library, const char* name) : name_(name), at_(dlsym(library, name)) {
@@ -149,6 +149,7 @@ class Cuda : public Device {
                          c_row, c_next, count);
   }
 
+  // What lies in memory that the processor may page out has been read when this returns.
   void copy_in(void* to, const void* from, size_t bytes) override { driver().copy_in(to, from, bytes, stream_); }
   void zero(float* to, int64_t count) override { driver().set(to, 0u, static_cast<size_t>(count), stream_); }
 
@@ -169,8 +170,19 @@ Device& cuda_device(TF_OpKernelContext* context) {
   return device;
 }
 
+std::string cuda_lack() {
+  try {
+    driver();
+    const Compiler compiler;
+    const Blas blas;
+    return "";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
-const Platform platform = {"GPU", 256, cuda_device};
+const Platform platform = {"GPU", 256, cuda_device, cuda_lack};
 
 }  // namespace wpo

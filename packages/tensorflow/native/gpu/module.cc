@@ -1,5 +1,6 @@
 // Loaded by Node: registers the operations' GPU kernels with the TensorFlow that is in the process, and exports `operations`,
-// the names of those that have one. The operations themselves are defined by the processor's addon, loaded before.
+// the names of those that have one, and `lack`, what they want and do not find. The operations themselves are defined by the
+// processor's addon, loaded before.
 #include <node_api.h>
 #include "run.h"
 
@@ -25,5 +26,8 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
     napi_set_element(env, names, count++, name);
   }
   napi_set_named_property(env, exports, "operations", names);
+  napi_value lack;
+  napi_create_string_utf8(env, wpo::platform.lack().c_str(), NAPI_AUTO_LENGTH, &lack);
+  napi_set_named_property(env, exports, "lack", lack);
   return exports;
 }

@@ -11,6 +11,7 @@ struct Platform {
   const char* name;  // TensorFlow's, of the device
   int threads;       // of a block, a power of two
   Device& (*device)(TF_OpKernelContext*);
+  std::string (*lack)();  // what it wants and does not find; empty where it finds all
 };
 extern const Platform platform;
 

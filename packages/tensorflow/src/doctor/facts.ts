@@ -55,7 +55,7 @@ export function gatherFacts(): Facts {
   };
 }
 
-const FUSED = 'lib/napi-v8/kernels.node';
+const fusedAddon = (usesGpu: boolean) => `lib/napi-v8/${usesGpu ? 'gpu' : 'kernels'}.node`;
 
 function tensorflow(): Facts['tensorflow'] {
   const folder = findPackage();
@@ -65,7 +65,13 @@ function tensorflow(): Facts['tensorflow'] {
   const found = probe();
   return 'error' in found
     ? { state: 'broken', error: found.error, path }
-    : { state: 'works', ...found, variant: variantOf(path), fused: existsSync(join(folder, FUSED)), path };
+    : {
+        state: 'works',
+        ...found,
+        variant: variantOf(path),
+        fused: existsSync(join(folder, fusedAddon(found.usesGpu))),
+        path,
+      };
 }
 
 function gpus(): string[] {

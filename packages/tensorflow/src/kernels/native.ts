@@ -36,6 +36,8 @@ export const nativeOperations = (): boolean => native() !== null;
 /** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on, and on GPUs. */
 export const nativeProducts = (): boolean => native()?.products ?? false;
 
+const MISSING = 'those for GPUs were not built; install g++ 12 or later and run `npx wpo-tensorflow install` again';
+
 /** What they run on. */
 export const nativeDevice = (): Native['device'] => native()?.device ?? 'processor';
 
@@ -68,8 +70,11 @@ function load(): Native | null {
     // 256, 16 or 8 values at once, or 4 where no instructions do more
     return processor && { device: 'processor', products: processor.lanes >= 8, operations: processor.operations };
   }
-  const gpu: { readonly operations: string[] } | null = open('gpu.node');
-  if (!gpu) return null;
+  const gpu: { readonly operations: string[]; readonly lack: string } | null = open('gpu.node');
+  if (!gpu || gpu.lack) {
+    process.emitWarning(`TensorFlow's own operations are used, which are slower: ${gpu?.lack ?? MISSING}`);
+    return null;
+  }
   uploadAmongWork(backend());
   return { device: 'gpu', products: true, operations: gpu.operations };
 }

@@ -12,7 +12,7 @@ const require = createRequire(import.meta.url);
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 const { gpu } = addons(join(tfjs, 'binding'));
 
-function buildAndLoad(addon: typeof gpu): { readonly operations: string[] } {
+function buildAndLoad(addon: typeof gpu): { readonly operations: string[]; readonly lack: string } {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-gpu-'));
   try {
     build(findCompiler()!, addon, dirname(realpathSync(join(tfjs, 'deps'))), folder);

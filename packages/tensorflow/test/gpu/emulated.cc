@@ -132,9 +132,14 @@ class Gpu : public wpo::Device {
 
 namespace wpo {
 
-const Platform platform = {"CPU", 8, [](TF_OpKernelContext*) -> Device& {
-                             static emulated::Gpu gpu;
-                             return gpu;
-                           }};
+namespace {
+Device& device(TF_OpKernelContext*) {
+  static emulated::Gpu gpu;
+  return gpu;
+}
+std::string lack() { return ""; }
+}  // namespace
+
+const Platform platform = {"CPU", 8, device, lack};
 
 }  // namespace wpo
