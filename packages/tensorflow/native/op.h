@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,12 +96,13 @@ class Kernel : public Host {
                                           count_of(dims) * 4, status_);
     return tensor ? static_cast<float*>(keep(tensor)) : nullptr;
   }
-  // Memory of the device that it runs on, until the operation ends; null where there is none.
-  void* scratch(int64_t bytes) {
+  // Memory of the device that it runs on; null where there is none.
+  std::shared_ptr<void> scratch(int64_t bytes) {
     const int64_t count = (bytes + 3) / 4;
     TF_AllocatorAttributes attributes = {TF_ALLOCATOR_ATTRIBUTES_STRUCT_SIZE, 0};
     TF_Tensor* tensor = TF_AllocateTemp(context_, TF_FLOAT, &count, 1, &attributes, status_);
-    return tensor ? keep(tensor) : nullptr;
+    if (!tensor) return nullptr;
+    return {TF_TensorData(tensor), [tensor](void*) { TF_DeleteTensor(tensor); }};
   }
   void fail(const std::string& what) override {
     TF_SetStatus(status_, TF_INVALID_ARGUMENT, what.c_str());
@@ -118,11 +120,19 @@ class Kernel : public Host {
   std::vector<TF_Tensor*> tensors_;
 };
 
-// An operation as a program finds it (program.cc).
-struct Operation {
+// An operation's name, and its inputs and outputs as "name: type".
+struct Signature {
   const char* name;
-  void (*compute)(Run&);
   std::vector<std::string> inputs, outputs;
+  bool is_int(int input) const {
+    const std::string& text = inputs[input];
+    return text.size() > 5 && text.compare(text.size() - 5, 5, "int32") == 0;
+  }
+};
+
+// An operation as a program finds it (program.h).
+struct Operation : Signature {
+  void (*compute)(Run&);
 };
 
 inline std::vector<Operation>& operations() {
@@ -134,7 +144,7 @@ inline std::vector<Operation>& operations() {
 template <void (*Compute)(Run&)>
 void define(const char* name, std::initializer_list<const char*> inputs, std::initializer_list<const char*> outputs,
             const char* attribute = nullptr) {
-  operations().push_back({name, Compute, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}});
+  operations().push_back({{name, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}}, Compute});
   TF_Status* status = TF_NewStatus();
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(name);
   if (attribute) TF_OpDefinitionBuilderAddAttr(op, attribute);

@@ -1,115 +1,25 @@
-// Many operations in one. A token of generation takes some hundred small ones, and to have TensorFlow run one from JavaScript
-// costs more than most of them do.
-//
-// A program is int32 values: what follows one another there makes values, numbered from 0 in the order made, or drops one:
-//
-//   tensor                                  the next of the tensors given
-//   ints, rank, dimensions …, values …      values that lie in the program itself
-//   run, operation, inputs' numbers …       an operation's outputs; its number is its place in `operations` (module.cc)
-//   drop, number                            frees a value that no later operation reads
-//
-// The first output of the last operation is the program's.
-#include "op.h"
+// Programs (program.h) on the processor.
+#include "program.h"
 #include "scratch.h"
 
 namespace wpo {
 namespace {
 
-enum Instruction { kTensor, kInts, kRun, kDrop };
-
-class Program : public Host {
- public:
-  explicit Program(Run& run) : run_(run), code_(run.in<int32_t>(0)), size_(run.size(0)) {}
-
-  void run() {
-    int tensors = 0;
-    while (fine_ && at_ < size_) switch (next()) {
-        case kTensor:
-          if (ok(tensors + kGiven < run_.count(), "too few tensors")) add(run_.view(kGiven + tensors++), false);
-          break;
-        case kInts: {
-          const Shape dims = next_shape();
-          if (!ok(count_of(dims) <= size_ - at_, "a program that ends within its ints")) break;
-          add({const_cast<int32_t*>(code_) + at_, dims}, true);
-          at_ += count_of(dims);
-          break;
-        }
-        case kRun:
-          run_operation();
-          break;
-        case kDrop: {
-          const int32_t value = next();
-          if (!ok(value >= 0 && value < count(), "no such value")) break;
-          values_[value].view.data = nullptr;
-          values_[value].memory.reset();
-          break;
-        }
-        default:
-          ok(false, "no such instruction");
-      }
-    ok(ended_, "a program whose last instruction is no operation");
+struct Processor : Machine {
+  int32_t count() const override { return static_cast<int32_t>(operations().size()); }
+  const Signature& signature(int32_t operation) const override { return operations()[operation]; }
+  void compute(int32_t operation, Host& host, std::vector<View> inputs) override {
+    Run run(host, std::move(inputs));
+    operations()[operation].compute(run);
   }
-
-  float* make(int output, const Shape& dims) override {
-    if (output == 0 && ended_) return run_.out(0, dims);
-    Value& value = values_[outputs_ + output];
-    value.memory = scratch_of(count_of(dims));
-    value.view = {value.memory.get(), dims};
-    return value.memory.get();
-  }
-  void fail(const std::string& what) override { ok(false, std::string(running_) + ": " + what); }
-
- private:
-  struct Value {
-    View view;
-    bool ints;
-    Scratch memory;
-  };
-  static constexpr int kGiven = 1;  // the tensors' place among the inputs
-
-  bool ok(bool condition, const std::string& what) { return fine_ = run_.ok(condition, what) && fine_; }
-  int32_t next() { return ok(at_ < size_, "a program that ends too soon") ? code_[at_++] : -1; }
-  int64_t count() const { return static_cast<int64_t>(values_.size()); }
-  void add(View view, bool ints) { values_.push_back({std::move(view), ints, nullptr}); }
-
-  Shape next_shape() {
-    Shape dims;
-    for (int32_t rank = next(); fine_ && rank > 0; rank--) dims.push_back(next());
-    for (int64_t n : dims) ok(n >= 0, "a negative dimension");
-    return dims;
-  }
-
-  void run_operation() {
-    const int32_t number = next();
-    if (!ok(number >= 0 && number < static_cast<int32_t>(operations().size()), "no such operation")) return;
-    const Operation& operation = operations()[number];
-    running_ = operation.name;
-    std::vector<View> inputs;
-    for (const std::string& input : operation.inputs) {
-      const int32_t value = next();
-      const bool ints = input.size() > 5 && input.compare(input.size() - 5, 5, "int32") == 0;
-      const bool there = value >= 0 && value < count() && values_[value].view.data && values_[value].ints == ints;
-      if (!ok(there, running_ + std::string(" reads a value that is not there"))) return;
-      inputs.push_back(values_[value].view);
-    }
-    ended_ = at_ == size_;
-    outputs_ = count();
-    for (size_t i = 0; i < operation.outputs.size(); i++) add({nullptr, {}}, false);
-    Run run(*this, std::move(inputs));
-    operation.compute(run);
-  }
-
-  Run& run_;
-  const int32_t* code_;
-  const int64_t size_;
-  int64_t at_ = 0, outputs_ = 0;  // the next instruction; the first output of the operation that runs
-  bool fine_ = true, ended_ = false;
-  const char* running_ = "";
-  std::vector<Value> values_;
+  std::shared_ptr<void> memory(int64_t floats) override { return scratch_of(floats); }
 };
 
 // a program, its tensors -> what its last operation makes
-void program(Run& run) { Program(run).run(); }
+void program(Run& run) {
+  Processor processor;
+  Program(run, processor).run();
+}
 
 }  // namespace
 

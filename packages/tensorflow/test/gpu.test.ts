@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
-import { testGeneration } from './generate-properties';
+import { testGeneration, testOnePass } from './generate-properties';
 import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
@@ -27,4 +27,5 @@ describe('operations for GPUs, on one that the processor plays', () => {
   testKernels(tiers.fused);
   testPolicy(tiers.fused);
   testGeneration(tiers.fused);
+  testOnePass(tiers.fused);
 });

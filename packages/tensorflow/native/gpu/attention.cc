@@ -134,9 +134,9 @@ void attend_one(GpuRun& run) {
 }  // namespace
 
 void define_gpu_attention() {
-  define_on_gpu<attend_spans>("WpoAttendSpans", {"spans", "how"});
-  define_on_gpu<attend_spans_gradient>("WpoAttendSpansGrad", {"spans", "how"});
-  define_on_gpu<attend_one>("WpoAttendOne", {"spans", "how"});
+  define_on_gpu<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"o: float"});
+  define_on_gpu<attend_spans_gradient>("WpoAttendSpansGrad", {"dy: float", "q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"dq: float", "dk: float", "dv: float"});
+  define_on_gpu<attend_one>("WpoAttendOne", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"o: float"});
 }
 
 }  // namespace wpo

@@ -54,11 +54,11 @@ void geglu_gradient(GpuRun& run) {
 }  // namespace
 
 void define_gpu_blocks() {
-  define_on_gpu<norm>("WpoRmsNorm", {"how"});
-  define_on_gpu<norm_gradient>("WpoRmsNormGrad");
-  define_on_gpu<rope>("WpoRope", {"direction"});
-  define_on_gpu<geglu>("WpoGeglu");
-  define_on_gpu<geglu_gradient>("WpoGegluGrad");
+  define_on_gpu<norm>("WpoRmsNorm", {"x: float", "w: float", "how: int32", "residual: float"}, {"y: float", "r: float"});
+  define_on_gpu<norm_gradient>("WpoRmsNormGrad", {"dy: float", "x: float", "r: float", "w: float"}, {"dx: float", "dw: float"});
+  define_on_gpu<rope>("WpoRope", {"x: float", "cos: float", "sin: float", "direction: int32"}, {"y: float"});
+  define_on_gpu<geglu>("WpoGeglu", {"gate: float", "up: float"}, {"y: float"});
+  define_on_gpu<geglu_gradient>("WpoGegluGrad", {"dy: float", "gate: float", "up: float"}, {"dgate: float", "dup: float"});
 }
 
 }  // namespace wpo

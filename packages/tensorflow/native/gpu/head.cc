@@ -25,8 +25,8 @@ void cap_logits(GpuRun& run) {
 }  // namespace
 
 void define_gpu_head() {
-  define_on_gpu<answer_terms>("WpoAnswerTerms", {"targets", "how"});
-  define_on_gpu<cap_logits>("WpoCapLogits", {"cap"});
+  define_on_gpu<answer_terms>("WpoAnswerTerms", {"raw: float", "targets: int32", "how: int32"}, {"terms: float"});
+  define_on_gpu<cap_logits>("WpoCapLogits", {"raw: float", "cap: int32"}, {"logits: float"});
 }
 
 }  // namespace wpo

@@ -10,6 +10,7 @@ void define_gpu_products();
 void define_gpu_head();
 void define_gpu_update();
 void define_gpu_attention();
+void define_gpu_program();
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
@@ -18,11 +19,12 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_gpu_head();
   wpo::define_gpu_update();
   wpo::define_gpu_attention();
+  wpo::define_gpu_program();
   napi_value names, name;
   napi_create_array(env, &names);
   uint32_t count = 0;
-  for (const char* operation : wpo::gpu_operations()) {
-    napi_create_string_utf8(env, operation, NAPI_AUTO_LENGTH, &name);
+  for (const wpo::GpuOperation& operation : wpo::gpu_operations()) {
+    napi_create_string_utf8(env, operation.name, NAPI_AUTO_LENGTH, &name);
     napi_set_element(env, names, count++, name);
   }
   napi_set_named_property(env, exports, "operations", names);

@@ -77,15 +77,15 @@ void linear_rows_from_heads(GpuRun& run) {
 }  // namespace
 
 void define_gpu_products() {
-  define_on_gpu<product<false, false>>("WpoProduct");
-  define_on_gpu<product<false, true>>("WpoProductNT");
-  define_on_gpu<product<true, false>>("WpoProductTN");
-  define_on_gpu<product<true, true>>("WpoProductTT");
-  define_on_gpu<gated_product>("WpoGatedProduct");
-  define_on_gpu<gated_product_gradient>("WpoGatedProductGrad");
-  define_on_gpu<linear_rows>("WpoLinearRows");
-  define_on_gpu<linear_rows_to_heads>("WpoLinearRowsToHeads", {"heads"});
-  define_on_gpu<linear_rows_from_heads>("WpoLinearRowsFromHeads");
+  define_on_gpu<product<false, false>>("WpoProduct", {"a: float", "b: float"}, {"c: float"});
+  define_on_gpu<product<false, true>>("WpoProductNT", {"a: float", "b: float"}, {"c: float"});
+  define_on_gpu<product<true, false>>("WpoProductTN", {"a: float", "b: float"}, {"c: float"});
+  define_on_gpu<product<true, true>>("WpoProductTT", {"a: float", "b: float"}, {"c: float"});
+  define_on_gpu<gated_product>("WpoGatedProduct", {"gate: float", "up: float", "w: float"}, {"y: float"});
+  define_on_gpu<gated_product_gradient>("WpoGatedProductGrad", {"dy: float", "gate: float", "up: float"}, {"dw: float"});
+  define_on_gpu<linear_rows>("WpoLinearRows", {"x: float", "w: float"}, {"y: float"});
+  define_on_gpu<linear_rows_to_heads>("WpoLinearRowsToHeads", {"x: float", "w: float", "heads: int32"}, {"y: float"});
+  define_on_gpu<linear_rows_from_heads>("WpoLinearRowsFromHeads", {"x: float", "w: float"}, {"y: float"});
 }
 
 }  // namespace wpo

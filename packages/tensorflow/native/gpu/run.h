@@ -17,8 +17,10 @@ extern const Platform platform;
 
 class GpuRun : public Run {
  public:
-  GpuRun(Kernel& kernel, Device& device) : Run(kernel, kernel.inputs()), kernel_(kernel), device_(device) {}
+  GpuRun(Host& host, std::vector<View> inputs, Kernel& kernel, Device& device)
+      : Run(host, std::move(inputs)), kernel_(kernel), device_(device) {}
 
+  Kernel& kernel() { return kernel_; }
   Device& device() { return device_; }
 
   // A block for each row.
@@ -36,9 +38,9 @@ class GpuRun : public Run {
   // Memory until the operation ends.
   template <class T = float>
   T* scratch(int64_t count) {
-    void* memory = kernel_.scratch(count * sizeof(T));
-    if (!memory && count > 0) throw std::runtime_error("no memory to work in");
-    return static_cast<T*>(memory);
+    held_.push_back(kernel_.scratch(count * sizeof(T)));
+    if (!held_.back() && count > 0) throw std::runtime_error("no memory to work in");
+    return static_cast<T*>(held_.back().get());
   }
   const int32_t* upload(const int32_t* values, int64_t count) {
     int32_t* there = scratch<int32_t>(count);
@@ -51,28 +53,38 @@ class GpuRun : public Run {
  private:
   Kernel& kernel_;
   Device& device_;
+  std::vector<std::shared_ptr<void>> held_;
 };
 
-inline std::vector<const char*>& gpu_operations() {
-  static std::vector<const char*> defined;
+struct GpuOperation : Signature {
+  void (*compute)(GpuRun&);
+};
+
+inline std::vector<GpuOperation>& gpu_operations() {
+  static std::vector<GpuOperation> defined;
   return defined;
 }
 
+// Registers `Compute` as what operation `name` does on a GPU; inputs and outputs as the processor's addon defines them.
 template <void (*Compute)(GpuRun&)>
-void define_on_gpu(const char* name, std::initializer_list<const char*> ints = {}) {
+void define_on_gpu(const char* name, std::vector<std::string> inputs, std::vector<std::string> outputs) {
+  gpu_operations().push_back({{name, std::move(inputs), std::move(outputs)}, Compute});
   auto compute = [](void*, TF_OpKernelContext* context) {
     Kernel kernel(context);
     try {
-      GpuRun run(kernel, platform.device(context));
+      GpuRun run(kernel, kernel.inputs(), kernel, platform.device(context));
       Compute(run);
     } catch (const std::exception& error) {
       kernel.fail(error.what());
     }
   };
-  gpu_operations().push_back(name);
   TF_Status* status = TF_NewStatus();
   TF_KernelBuilder* builder = TF_NewKernelBuilder(name, platform.name, nullptr, compute, nullptr);
-  for (const char* input : ints) TF_KernelBuilder_HostMemory(builder, input);
+  const Signature& operation = gpu_operations().back();
+  for (size_t i = 0; i < operation.inputs.size(); i++) {
+    const std::string& input = operation.inputs[i];
+    if (operation.is_int(i)) TF_KernelBuilder_HostMemory(builder, input.substr(0, input.find(':')).c_str());
+  }
   TF_KernelBuilder_Priority(builder, 1);  // where there are others for this device
   TF_RegisterKernelBuilder(name, builder, status);
   if (TF_GetCode(status) != TF_OK) fprintf(stderr, "wpo: %s was not registered: %s\n", name, TF_Message(status));

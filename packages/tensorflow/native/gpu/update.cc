@@ -110,14 +110,14 @@ void adamw(GpuRun& run) {
 }  // namespace
 
 void define_gpu_update() {
-  define_on_gpu<add>("WpoAdd");
-  define_on_gpu<add_rows_in_place>("WpoAddRows", {"indices"});
-  define_on_gpu<spread_rows>("WpoSpreadRows", {"indices", "count"});
-  define_on_gpu<floats>("WpoFloats", {"bits"});
-  define_on_gpu<scaled_rows>("WpoScaledRows", {"indices", "factor"});
-  define_on_gpu<set_columns>("WpoSetColumns", {"columns"});
-  define_on_gpu<square_sums>("WpoSquareSums");
-  define_on_gpu<adamw>("WpoAdamW", {"how"});
+  define_on_gpu<add>("WpoAdd", {"into: float", "x: float"}, {"done: float"});
+  define_on_gpu<add_rows_in_place>("WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"});
+  define_on_gpu<spread_rows>("WpoSpreadRows", {"indices: int32", "x: float", "count: int32"}, {"y: float"});
+  define_on_gpu<floats>("WpoFloats", {"bits: int32"}, {"values: float"});
+  define_on_gpu<scaled_rows>("WpoScaledRows", {"x: float", "indices: int32", "factor: int32"}, {"y: float"});
+  define_on_gpu<set_columns>("WpoSetColumns", {"into: float", "columns: int32", "values: float"}, {"done: float"});
+  define_on_gpu<square_sums>("WpoSquareSums", {"x: N * float"}, {"y: float"});
+  define_on_gpu<adamw>("WpoAdamW", {"how: int32", "tensors: N * float"}, {"done: float"});
 }
 
 }  // namespace wpo
