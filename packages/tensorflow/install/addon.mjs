@@ -16,7 +16,8 @@ const GPU_KERNELS = join(KERNELS, 'gpu');
 
 const CC = 'libtensorflow_cc.so.2';
 const FRAMEWORK = 'libtensorflow_framework.so.2';
-const NVRTC = '$ORIGIN/../../deps/nvidia/cuda_nvrtc/lib';
+/** CUDA's compiler and cuBLAS, as the wheels lay them. */
+const CUDA = ['cuda_nvrtc', 'cublas'].map((name) => `-Wl,-rpath,$ORIGIN/../../deps/nvidia/${name}/lib`);
 
 /** @typedef {{name: string, sources: string[], flags: string[], libraries: string[]}} Addon */
 
@@ -37,8 +38,8 @@ export const addons = (binding) => ({
   gpu: {
     name: 'gpu.node',
     sources: sourcesIn(GPU_KERNELS),
-    // NDEBUG: TensorFlow's headers ask for nothing of its library then; CUDA's compiler is found beside it
-    flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', `-Wa,-I${GPU_KERNELS}`, `-Wl,-rpath,${NVRTC}`, '-ldl'],
+    // NDEBUG: TensorFlow's headers ask for nothing of its library then
+    flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', `-Wa,-I${GPU_KERNELS}`, ...CUDA, '-ldl'],
     libraries: [FRAMEWORK],
   },
 });
