@@ -63,7 +63,8 @@ export function formatReport({ machine, peer, rows }: Report): string {
       return found ? [number(found.value), better === 'given' ? '' : `${number(found.ratio)}x`] : ['', ''];
     }),
   ]);
-  const kernels = machine.fused ? 'fused operations in C++' : "TensorFlow's own operations";
+  const language = machine.device === 'gpu' ? 'CUDA' : 'C++';
+  const kernels = machine.fused ? `fused operations in ${language}` : "TensorFlow's own operations";
   const facts = [
     `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB; ${machine.device === 'gpu' ? 'on its GPU; ' : ''}` +
       `Node ${machine.node}, TensorFlow ${machine.tensorflow}, ${kernels}`,

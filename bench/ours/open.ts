@@ -24,9 +24,10 @@ export async function openPolicy(
 }
 
 /** Waits until a device has done all that it was given. */
-export async function settle(policy: GemmaPolicy): Promise<void> {
-  const { parameters } = policy;
-  const value = parameters[parameters.length - 1]!.value();
+export const settle = ({ parameters }: GemmaPolicy): Promise<void> => made(parameters[parameters.length - 1]!.value());
+
+/** Waits until a tensor has its values. */
+export async function made(value: tf.Tensor): Promise<void> {
   const one = tf.tidy(() => tf.slice(tf.reshape(value, [value.size]), 0, 1));
   await one.data();
   one.dispose();

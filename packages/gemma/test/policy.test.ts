@@ -2,6 +2,7 @@ import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { composed } from '../src/ops/kernels';
 import { gemmaPolicy, type PolicyOptions } from '../src/policy';
 import { parametersOf } from '../src/weights';
 import { randomModel, smallConfig, smallPair } from './models';
@@ -28,12 +29,12 @@ const norm = (tensors: tf.Tensor[]) =>
 const named = <P extends object>(pairs: P[]) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
 
 describe('a pair packed as one sequence', () => {
-  test('has the log-probs of its two sequences run apart', async () => {
+  test('has the log-probs of its two sequences run apart, in spans of however many rows', async () => {
     await fc.assert(
-      fc.asyncProperty(modelAndPairs, async ({ config, seed, pairs }) => {
+      fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, spanRows) => {
         const model = await randomModel(config, seed);
         const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value()]));
-        const pass = gemmaPolicy(model).forward(named(pairs), { train: false });
+        const pass = gemmaPolicy(model, { kernels: { ...composed, spanRows } }).forward(named(pairs), { train: false });
         pairs.forEach((pair, i) => {
           for (const side of ['chosen', 'rejected'] as const) {
             const apart = tf.tidy(() => plainLogps(config, weights, pair.prompt, pair[side]).arraySync());

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe } from 'vitest';
-import { hasOperation, nativeProducts } from '../src/kernels/native';
+import { nativeProducts } from '../src/kernels/native';
 import { testGeneration, testOnePass } from './generate-properties';
 import { tiers } from './tiers';
 
@@ -18,4 +18,4 @@ describe.each([
   testGeneration(tiers[name]);
 });
 
-describe.runIf(nativeProducts() && hasOperation('WpoProgram'))('a pass of few rows', () => testOnePass(tiers.fused));
+describe.runIf(nativeProducts())('a pass of few rows', () => testOnePass(tiers.fused));

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorflowVersion } from '@wpo/tensorflow';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { loadTensorflow } from '../src/load';
 import { scratch } from './install/scratch';
 
@@ -41,6 +41,14 @@ function withTfjsNode(code: string): NodeJS.Require {
   writeFileSync(join(at, 'index.js'), code);
   return createRequire(join(folder, 'file.js'));
 }
+
+it('tells TensorFlow how to use a GPU, unless the user does', () => {
+  expect(process.env).toMatchObject({ TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' });
+  vi.stubEnv('NVIDIA_TF32_OVERRIDE', '1');
+  loadTensorflow(withTfjsNode(''));
+  expect(process.env.NVIDIA_TF32_OVERRIDE).toBe('1');
+  vi.unstubAllEnvs();
+});
 
 const ADVICE = 'Run `npx wpo-tensorflow install`; `npx wpo-tensorflow doctor` says what is wrong.';
 

@@ -3,7 +3,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { delimiter, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { memoryLeft } from '@wpo/tensorflow/kernels';
+import { memoryLeft, nativeOperations } from '@wpo/tensorflow/kernels';
 import { afterEach, expect, test, vi } from 'vitest';
 import { scratch } from './install/scratch';
 
@@ -36,6 +36,13 @@ test('the driver is asked for the GPUs that this process may use', () => {
   withGpu('[ "$2" = 3 ] && echo 7');
   vi.stubEnv('CUDA_VISIBLE_DEVICES', '3');
   expect(memoryLeft()).toBe(7 * 2 ** 20);
+});
+
+test('fused operations that were not built for the GPU are told of, and left out', () => {
+  withGpu('echo 81000');
+  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
+  expect(nativeOperations()).toBe(false);
+  expect(warned).toHaveBeenCalledWith(expect.stringContaining('those for GPUs were not built'));
 });
 
 test('where the driver says nothing, none is counted on', () => {

@@ -11,35 +11,29 @@ typedef long long int64;
 
 #define MOST_THREADS 256
 
-// The sum of every thread's x, in one order; for blocks of a power of two.
-template <class T>
-__device__ T block_sum(T x) {
-  __shared__ T sums[MOST_THREADS];
+// Every thread's x joined two by two, in one order; for blocks of a power of two.
+template <class T, class Join>
+__device__ T joined(T x, Join join) {
+  __shared__ T values[MOST_THREADS];
   const int t = threadIdx.x;
-  sums[t] = x;
+  values[t] = x;
   for (int half = blockDim.x / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (t < half) sums[t] += sums[t + half];
+    if (t < half) values[t] = join(values[t], values[t + half]);
   }
   __syncthreads();
-  const T total = sums[0];
+  const T all = values[0];
   __syncthreads();
-  return total;
+  return all;
 }
 
-// The largest of every thread's x.
+template <class T>
+__device__ T block_sum(T x) {
+  return joined(x, [](T a, T b) { return a + b; });
+}
+
 __device__ float block_most(float x) {
-  __shared__ float most[MOST_THREADS];
-  const int t = threadIdx.x;
-  most[t] = x;
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (t < half && !(most[t + half] <= most[t])) most[t] = most[t + half];
-  }
-  __syncthreads();
-  const float result = most[0];
-  __syncthreads();
-  return result;
+  return joined(x, [](float a, float b) { return b <= a ? a : b; });
 }
 
 #define LEAST (-3.4e38f)

@@ -20,16 +20,7 @@ import {
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import {
-  change,
-  hasOperation,
-  nativeDevice,
-  nativeOperations,
-  nativeProducts,
-  run,
-  withInts,
-  withNumbers,
-} from './native';
+import { change, nativeDevice, nativeOperations, nativeProducts, run, withInts, withNumbers } from './native';
 import { onePass } from './one-pass';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
@@ -211,8 +202,7 @@ export function fused(limits = LIMITS): Kernels {
     setColumns,
     answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: products.product, pick }, limits),
     ...(nativeDevice() === 'gpu' ? { spanRows: GPU_SPAN_ROWS } : {}),
-    onePass: (rows) =>
-      rows <= FEW_ROWS && nativeProducts() && hasOperation('WpoProgram') ? { ...kernels, ...onePass() } : null,
+    onePass: (rows) => (rows <= FEW_ROWS && nativeProducts() ? { ...kernels, ...onePass() } : null),
   };
   return kernels;
 }

@@ -36,8 +36,6 @@ export const nativeOperations = (): boolean => native() !== null;
 /** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on, and on GPUs. */
 export const nativeProducts = (): boolean => native()?.products ?? false;
 
-const MISSING = 'those for GPUs were not built; install g++ 12 or later and run `npx wpo-tensorflow install` again';
-
 /** What they run on. */
 export const nativeDevice = (): Native['device'] => native()?.device ?? 'processor';
 
@@ -57,6 +55,8 @@ export function useNative(native: Native | null): void {
   loaded = native;
 }
 
+const NOT_BUILT = 'those for GPUs were not built; install g++ 12 or later and run `npx wpo-tensorflow install` again';
+
 function load(): Native | null {
   if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow') return null;
   const require = createRequire(import.meta.url);
@@ -72,7 +72,7 @@ function load(): Native | null {
   }
   const gpu: { readonly operations: string[]; readonly lack: string } | null = open('gpu.node');
   if (!gpu || gpu.lack) {
-    process.emitWarning(`TensorFlow's own operations are used, which are slower: ${gpu?.lack ?? MISSING}`);
+    process.emitWarning(`TensorFlow's own operations are used, which are slower: ${gpu?.lack ?? NOT_BUILT}`);
     return null;
   }
   uploadAmongWork(backend());

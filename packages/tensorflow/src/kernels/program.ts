@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
 import { bitsOf, operationNumber, runOver, withInts } from './native';
 
-// The instructions of native/program.cc.
+// The instructions of native/program.h.
 const [TENSOR, INTS, RUN, DROP] = [0, 1, 2, 3];
 
 /** A value that the program will have when it runs. */
