@@ -11,6 +11,8 @@ export interface Flags {
   readonly peer: string | undefined;
   /** Undefined: the benchmark's own, made on first use. */
   readonly model: string | undefined;
+  /** The long run's; undefined: a small one. */
+  readonly memoryModel: string | undefined;
   readonly pairs: string;
   readonly long: string;
   readonly only: readonly MeasureName[];
@@ -32,6 +34,7 @@ export const HELP = `pnpm bench [FLAGS]: what training costs on this machine, an
 
   --peer PYTHON          run TRL beside it, pair by pair in turns; its packages: pip install torch transformers trl datasets
   --model DIR            a Gemma-2 to measure with; default: one of 159M random parameters, made on first use
+  --memory-model DIR     a Gemma-2 for the long run; default: one of 0.3M parameters
   --pairs FILE           pairs with short prompts; default bench/pairs.jsonl
   --long FILE            pairs with long prompts; default bench/long-pairs.jsonl
   --only LIST            of ${MEASURES.join(',')}
@@ -51,6 +54,7 @@ export function parseFlags(args: readonly string[], root: string): Flags {
     options: {
       peer: text,
       model: text,
+      'memory-model': text,
       pairs: text,
       long: text,
       only: text,
@@ -67,6 +71,7 @@ export function parseFlags(args: readonly string[], root: string): Flags {
   return {
     peer: values.peer,
     model: path(values.model),
+    memoryModel: path(values['memory-model']),
     pairs: path(values.pairs) ?? resolve(root, 'bench/pairs.jsonl'),
     long: path(values.long) ?? resolve(root, 'bench/long-pairs.jsonl'),
     only: values.only === undefined ? MEASURES : values.only.split(',').map((name) => oneOf('only', name, MEASURES)),

@@ -13,11 +13,12 @@ const POINTS = 19;
 /** Points whose median counts as the beginning, and as the end: garbage comes and goes by a few per cent. */
 const AVERAGED = 5;
 
-/** Many steps of a small model: what they leave in memory. */
+/** Many steps, by default of a small model: what they leave in memory. */
 export async function measureMemory({ small, flags, say }: Bench): Promise<Measured> {
+  const model = flags.memoryModel ?? small;
   const settled = Math.min(SETTLED, Math.ceil(flags.steps / 2));
-  const count = (await readPairs(small, flags.pairs)).length;
-  const worker = await open(ours('memory', { model: small, pairs: flags.pairs, count }));
+  const count = (await readPairs(model, flags.pairs)).length;
+  const worker = await open(ours('memory', { model, pairs: flags.pairs, count }));
   const turns: { measure: string; steps: number; residentBytes: number }[] = [];
   try {
     for (let steps = 0; steps < flags.steps; ) {
@@ -37,6 +38,7 @@ export async function measureMemory({ small, flags, say }: Bench): Promise<Measu
   return {
     rows: [
       row(of, `resident after ${settled}, GB`, 'given', turns[0]!.residentBytes / 1e9),
+      row(of, `growth after ${settled}, MB`, 'less', (last - first) / 1e6),
       row(of, `growth after ${settled}, %`, 'less', 100 * (last / first - 1)),
     ],
     turns,

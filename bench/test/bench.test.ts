@@ -51,6 +51,7 @@ test('measures a small model by itself and tells all of it as JSON', () => {
   ]) {
     expect(found.get(name), name).toBeGreaterThan(0);
   }
+  expect(found.get('memory, 4 steps: growth after 2, MB')).toEqual(expect.any(Number));
   expect(found.get('load: checkpoint, GB')).toBeCloseTo(2 * 0.001335, 5); // both files of the fixture
   expect(rows.every((row) => row.peers.length === 0)).toBe(true);
   expect(new Set(turns.map((turn) => (turn as { measure: string }).measure.split(',')[0]))).toEqual(

@@ -6,6 +6,12 @@ test('without flags everything is measured, with the pairs that lie here', () =>
   expect(flags.only).toEqual(['step', 'reference', 'generate', 'load', 'data', 'memory']);
   expect(flags.long).toBe('/repository/bench/long-pairs.jsonl');
   expect(flags.rounds).toBe(2);
+  expect(flags.memoryModel).toBeUndefined();
+});
+
+test('a model for the long run is one of its own', () => {
+  const flags = parseFlags(['--memory-model', '/models/gemma'], '/repository');
+  expect(flags).toMatchObject({ memoryModel: '/models/gemma', model: undefined });
 });
 
 test('takes flags after the two dashes that package managers hand on', () => {
