@@ -1,4 +1,6 @@
-// A GPU played by the processor, for tests: the kernels of kernels.cu as they are, thread by thread, and plain products.
+// A GPU played by the processor, for tests: the kernels of kernels.cu as they are, thread by thread, and plain products. Its
+// memory is where no processor can read: an operation that does so ends the process.
+#include <dlfcn.h>
 #include <ucontext.h>
 #include <cmath>
 #include <cstring>
@@ -6,7 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 #include "../../native/gpu/run.h"
@@ -18,7 +20,8 @@ struct Index {
 };
 Index threadIdx, blockIdx, blockDim, gridDim;
 
-// A block's threads, each with a stack of its own; one runs until it waits for the others, then the next.
+// A block's threads, each with a stack of its own; one runs until it waits for the others, then the next. Every other block
+// begins at the last one: a kernel that does not wait where it must gives other values in one of the two orders.
 class Block {
  public:
   explicit Block(int threads) : threads_(threads) {}
@@ -27,9 +30,11 @@ class Block {
     body_ = body;
     argument_ = argument;
     for (Thread& thread : threads_) start(thread);
+    backwards_ = !backwards_;
     for (bool any = true; any;) {
       any = false;
-      for (size_t i = 0; i < threads_.size(); i++) {
+      for (size_t turn = 0; turn < threads_.size(); turn++) {
+        const size_t i = backwards_ ? threads_.size() - 1 - turn : turn;
         if (threads_[i].ended) continue;
         threadIdx.x = static_cast<unsigned>(i);
         now_ = &threads_[i];
@@ -58,6 +63,7 @@ class Block {
   static void enter();
 
   std::vector<Thread> threads_;
+  inline static bool backwards_ = false;
   ucontext_t main_;
   Thread* now_ = nullptr;
   void (*body_)(void*) = nullptr;
@@ -77,9 +83,25 @@ void Block::enter() {
 #define __syncthreads() block->wait()
 #include "../../native/gpu/kernels.cu"
 
+// Addresses on the GPU are past all that a processor has; null stays null.
+constexpr uintptr_t kBeyond = uintptr_t{1} << 62;
+template <class T>
+T* beyond(T* here) {
+  return here ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(here) + kBeyond) : nullptr;
+}
+template <class T>
+T* here(T* there) {
+  return there ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(there) - kBeyond) : nullptr;
+}
+template <class T>
+T argument(void* at) {
+  if constexpr (std::is_pointer_v<T>) return here(*static_cast<T*>(at));
+  else return *static_cast<T*>(at);
+}
+
 template <class... Parameters, size_t... I>
 void call(void (*kernel)(Parameters...), void** arguments, std::index_sequence<I...>) {
-  kernel(*static_cast<std::remove_reference_t<Parameters>*>(arguments[I])...);
+  kernel(argument<Parameters>(arguments[I])...);
 }
 
 template <class... Parameters>
@@ -115,20 +137,28 @@ class Gpu : public wpo::Device {
     for (int64_t one = 0; one < p.count; one++)
       for (int64_t i = 0; i < p.m; i++)
         for (int64_t j = 0; j < p.n; j++) {
-          const float *a = p.a + one * p.a_next, *b = p.b + one * p.b_next;
+          const float *a = here(p.a) + one * p.a_next, *b = here(p.b) + one * p.b_next;
           double sum = 0;
           for (int64_t k = 0; k < p.k; k++)
             sum += double(p.turn_a ? a[k * p.a_row + i] : a[i * p.a_row + k]) *
                    (p.turn_b ? b[j * p.b_row + k] : b[k * p.b_row + j]);
-          float& c = p.c[one * p.c_next + i * p.c_row + j];
+          float& c = here(p.c)[one * p.c_next + i * p.c_row + j];
           c = static_cast<float>(sum) + (p.beta == 0 ? 0 : p.beta * c);
         }
   }
-  void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void zero(float* to, int64_t count) override { std::memset(to, 0, count * sizeof(float)); }
+  void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }
+  void zero(float* to, int64_t count) override { std::memset(here(to), 0, count * sizeof(float)); }
 };
 
 }  // namespace emulated
+
+// Taken by this addon for TensorFlow's: floats, and memory to work in, lie on the GPU.
+extern "C" void* TF_TensorData(const TF_Tensor* tensor) {
+  static void* const library = dlopen("libtensorflow_framework.so.2", RTLD_LAZY | RTLD_NOLOAD);
+  static const auto tensorflows = reinterpret_cast<void* (*)(const TF_Tensor*)>(dlsym(library, "TF_TensorData"));
+  void* data = tensorflows(tensor);
+  return TF_TensorType(tensor) == TF_FLOAT ? emulated::beyond(data) : data;
+}
 
 namespace wpo {
 
