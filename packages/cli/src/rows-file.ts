@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { claim } from './claim';
 import { UserError } from './errors';
 
 /** A row of a JSONL file and where it stands, e.g. `answers.jsonl:7`. */
@@ -50,17 +51,21 @@ function parse(text: string, at: string, wanted: string): unknown {
  * Opens a file to go on with: makes it where there is none. A last line that was cut off when its writer was killed is
  * dropped, so that all that is there are whole rows.
  *
- * @throws {UserError} where no file can be made there
+ * @throws {UserError} where no file can be made there, or another process adds rows to it
  */
 export async function openRowsFile(path: string): Promise<RowsFile> {
   const file = await open(path, 'a+').catch((error: NodeJS.ErrnoException) => {
     const found = error.code === 'ENOENT' ? `no folder ${dirname(path)}` : error.message;
     throw new UserError(`${path}: cannot be written: found ${found}, wanted a place for a file.`);
   });
+  const release = await claim(path, 'rows').catch(async (error) => {
+    await file.close();
+    throw error;
+  });
   await mendEnd(file);
   return {
     append: (row) => file.appendFile(`${JSON.stringify(row)}\n`),
-    close: () => file.close(),
+    close: () => file.close().finally(release),
   };
 }
 

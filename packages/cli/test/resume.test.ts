@@ -59,3 +59,16 @@ test.each([
   expect(ended.out).toContain(`wpo train ${join(output, 'config.yaml')} --resume`);
   await expectSameEnd(output);
 });
+
+test('a second run in the same folder is refused, and does the first no harm', async () => {
+  const output = join(folder, 'shared');
+  const run = start(output);
+  await run.wrote('train 2/8');
+  run.kill('SIGSTOP');
+  const second = await start(output, '--resume').ended;
+  run.kill('SIGCONT');
+  expect(second.status).toBe(1);
+  expect(second.err).toContain(`${output}: another wpo process is at work there`);
+  expect((await run.ended).status).toBe(0);
+  await expectSameEnd(output);
+});

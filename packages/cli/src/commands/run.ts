@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { relative } from 'node:path';
 import { stopOnSignals } from '@wpo/trainer/node';
+import { claim } from '../claim';
 import { UserError } from '../errors';
 import type { StageName } from '../run-file';
 import { checkInputs, type PlannedStage, planRun } from '../run-plan';
@@ -29,11 +30,16 @@ export async function run(given: RunArguments, terminal: Terminal = process): Pr
   const chosen = choose(stages, given);
   checkInputs(given.config, chosen);
   const state = await openRunState(file.outputDir);
-  for (const stage of chosen) {
-    const status = await runUnlessDone(stage, stages, state, terminal);
-    if (status !== 0) return status;
+  const release = await claim(file.outputDir, 'run');
+  try {
+    for (const stage of chosen) {
+      const status = await runUnlessDone(stage, stages, state, terminal);
+      if (status !== 0) return status;
+    }
+    return 0;
+  } finally {
+    release();
   }
-  return 0;
 }
 
 function choose(stages: readonly PlannedStage[], { config, from, only }: RunArguments): readonly PlannedStage[] {

@@ -1,3 +1,4 @@
+import { mkdir, rmdir } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
 import {
   adamW,
@@ -9,6 +10,7 @@ import {
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { loadBackend } from '../backend';
+import { claim } from '../claim';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { lossOptions } from '../loss-config';
@@ -36,7 +38,7 @@ export interface TrainArguments {
  * @returns the exit status: 0, or 130 or 143 where SIGINT or SIGTERM stopped it
  */
 export async function train(given: TrainArguments, terminal: Terminal = process): Promise<number> {
-  const say = (line: string) => void terminal.stdout.write(`${line}\n`);
+  const say = sayOn(terminal);
   const { resume = false } = given;
   const written = await readRunConfig(given.config, given.set);
   const folder = runFolder(written.output_dir);
@@ -44,6 +46,19 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     say(`This run is finished. Its model lies in ${folder.model}`);
     return 0;
   }
+  const made = await mkdir(folder.path, { recursive: true });
+  const release = await claim(folder.path, 'train');
+  try {
+    return await trainIn(folder, written, resume, terminal);
+  } finally {
+    if (made !== undefined) await rmdir(folder.path).catch(() => {}); // unless it holds anything
+    release();
+  }
+}
+
+/** A run in its folder, which is this process's alone. */
+async function trainIn(folder: RunFolder, written: RunConfig, resume: boolean, terminal: Terminal): Promise<number> {
+  const say = sayOn(terminal);
   const config = await withLocalModels(written, terminal);
   const pairs = await readRunPairs(config, terminal);
   const loss = preferencePairLoss(lossOptions(config));
@@ -107,6 +122,8 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   say(await sumUp(folder, pairs));
   return 0;
 }
+
+const sayOn = (terminal: Terminal) => (line: string) => void terminal.stdout.write(`${line}\n`);
 
 /** @throws {UserError} where a row has a weight and the loss ranks pairs, which takes none. */
 function refuseWeights(loss: PairLoss, { loss_type }: RunConfig, { train, held }: RunPairs): void {
