@@ -17,7 +17,7 @@ const NAME_LENGTH = 108;
 export async function claim(path: string, work: string): Promise<() => void> {
   if (process.platform !== 'linux') return () => {};
   const { dev, ino } = await stat(path, { bigint: true });
-  const socket = createServer().unref();
+  const socket = createServer((caller) => caller.destroy()).unref();
   await new Promise<void>((resolve, reject) => {
     socket.once('error', ({ code }: NodeJS.ErrnoException) => {
       if (code !== 'EADDRINUSE') return resolve(); // where sockets are forbidden there is no claim
