@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { openRowsFile, readRowsFile } from '../rows-file';
@@ -20,15 +19,17 @@ export interface Memo<T> {
  */
 export async function openMemo<T>(path: string, value: v.GenericSchema<T>): Promise<Memo<T>> {
   const row = v.object({ key: v.string(), value });
-  const existed = existsSync(path);
   const file = await openRowsFile(path);
   const kept = new Map<string, T>();
-  if (existed) {
+  try {
     for await (const found of readRowsFile(path, 'answers that were kept')) {
       if (!v.is(row, found.row))
         throw new UserError(`${found.at}: found no answer that was kept here. Remove the file.`);
       kept.set(found.row.key, found.row.value as T);
     }
+  } catch (error) {
+    await file.close();
+    throw error;
   }
   const asking = new Map<string, Promise<T>>();
   const set = async (key: string, answer: T) => {
