@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { MetricsRow } from '@wpo/trainer';
+import { claim } from './claim';
 import { UserError } from './errors';
 import { decidingKeys, parseRunConfig, type RunConfig, runConfigYaml } from './run-config';
 import { writeWholeFile } from './whole-file';
@@ -58,9 +59,19 @@ function refuseChanges(before: RunConfig, now: RunConfig, { path, config }: RunF
   );
 }
 
-/** Makes the folder and writes its `config.yaml`, paths absolute and defaults filled in. */
-export async function writeConfig({ path, config: file }: RunFolder, config: RunConfig): Promise<void> {
+/**
+ * Makes the folder where there is none, and claims it for this process.
+ *
+ * @returns what releases it
+ * @throws {UserError} where another process trains there
+ */
+export async function claimFolder({ path }: RunFolder): Promise<() => void> {
   await mkdir(path, { recursive: true });
+  return claim(path, 'train');
+}
+
+/** Writes the folder's `config.yaml`, paths absolute and defaults filled in. */
+export async function writeConfig({ config: file }: RunFolder, config: RunConfig): Promise<void> {
   await writeWholeFile(file, (append) => append(runConfigYaml(config)));
 }
 

@@ -1,4 +1,3 @@
-import { mkdir, rmdir } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
 import {
   adamW,
@@ -10,7 +9,6 @@ import {
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { loadBackend } from '../backend';
-import { claim } from '../claim';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { lossOptions } from '../loss-config';
@@ -19,7 +17,7 @@ import { type RunPairs, readRunPairs } from '../pairs';
 import { type Progress, progress } from '../progress';
 import { loadWithReferences, type References } from '../references';
 import { decidingKeys, type RunConfig, readRunConfig } from '../run-config';
-import { type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../run-folder';
+import { claimFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../run-folder';
 import { listenForStop } from '../stop';
 import { formatSummary, summarise } from '../summary';
 import type { Terminal } from '../terminal';
@@ -38,7 +36,7 @@ export interface TrainArguments {
  * @returns the exit status: 0, or 130 or 143 where SIGINT or SIGTERM stopped it
  */
 export async function train(given: TrainArguments, terminal: Terminal = process): Promise<number> {
-  const say = sayOn(terminal);
+  const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const { resume = false } = given;
   const written = await readRunConfig(given.config, given.set);
   const folder = runFolder(written.output_dir);
@@ -46,27 +44,12 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
     say(`This run is finished. Its model lies in ${folder.model}`);
     return 0;
   }
-  const made = await mkdir(folder.path, { recursive: true });
-  const release = await claim(folder.path, 'train');
-  try {
-    return await trainIn(folder, written, resume, terminal);
-  } finally {
-    if (made !== undefined) await rmdir(folder.path).catch(() => {}); // unless it holds anything
-    release();
-  }
-}
-
-/** A run in its folder, which is this process's alone. */
-async function trainIn(folder: RunFolder, written: RunConfig, resume: boolean, terminal: Terminal): Promise<number> {
-  const say = sayOn(terminal);
   const config = await withLocalModels(written, terminal);
   const pairs = await readRunPairs(config, terminal);
   const loss = preferencePairLoss(lossOptions(config));
   refuseWeights(loss, config, pairs);
   const backend = await loadBackend();
-  await writeConfig(folder, written);
-  const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
-  say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
+  const release = await claimFolder(folder);
 
   const stop = listenForStop(terminal);
   const shown = stepReports(config, terminal);
@@ -76,6 +59,9 @@ async function trainIn(folder: RunFolder, written: RunConfig, resume: boolean, t
     return stop.status();
   };
   try {
+    await writeConfig(folder, written);
+    const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
+    say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
       config,
       loss,
@@ -118,12 +104,11 @@ async function trainIn(folder: RunFolder, written: RunConfig, resume: boolean, t
   } finally {
     shown.stop();
     stop.dispose();
+    release();
   }
   say(await sumUp(folder, pairs));
   return 0;
 }
-
-const sayOn = (terminal: Terminal) => (line: string) => void terminal.stdout.write(`${line}\n`);
 
 /** @throws {UserError} where a row has a weight and the loss ranks pairs, which takes none. */
 function refuseWeights(loss: PairLoss, { loss_type }: RunConfig, { train, held }: RunPairs): void {

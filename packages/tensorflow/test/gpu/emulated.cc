@@ -86,12 +86,12 @@ void Block::enter() {
 // Addresses on the GPU are past all that a processor has; null stays null.
 constexpr uintptr_t kBeyond = uintptr_t{1} << 62;
 template <class T>
-T* beyond(T* here) {
-  return here ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(here) + kBeyond) : nullptr;
+T* beyond(T* address) {
+  return address ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(address) + kBeyond) : nullptr;
 }
 template <class T>
-T* here(T* there) {
-  return there ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(there) - kBeyond) : nullptr;
+T* here(T* address) {
+  return address ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(address) - kBeyond) : nullptr;
 }
 template <class T>
 T argument(void* at) {
