@@ -25,24 +25,6 @@ struct Job {
   char* panels_a;
 };
 
-// Floats laid out and multiplied as they are; Thirds (thirds.h) is the other way.
-template <int L, int M>
-struct Floats {
-  static constexpr int64_t kRows = M, kColumns = 2 * L, kDepths = 1, kBytes = 4;
-  static constexpr bool kFiniteOnly = false;
-  WPO_INLINE void begin() {}
-  WPO_INLINE void end() {}
-  WPO_INLINE void lay_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    lay_panel<L, M>(x, count, depth, static_cast<float*>(panel));
-  }
-  WPO_INLINE void lay_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    lay_panel<L, 2 * L>(x, count, depth, static_cast<float*>(panel));
-  }
-  WPO_INLINE void tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add) {
-    wpo::tile<L, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, stride, add);
-  }
-};
-
 // A tile of which only the first `rows` and `columns` are there.
 template <class T>
 WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add,
@@ -54,29 +36,12 @@ WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float*
   for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * T::kColumns, columns, c + i * stride);
 }
 
-// Panels of W for [begin, end) of x, at `depth` depths; where these lie side by side, a few depths of them all before the next.
-template <class T, int64_t W, class Lay>
-WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Lay lay_one) {
-  const int64_t bytes = up_to(depth, T::kDepths) * T::kBytes, piece = x.across == 1 ? 32 : depth;
-  for (int64_t k = 0; k < depth; k += piece)
-    for (int64_t i = begin; i < end; i += W)
-      lay_one(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
-}
-
 // Rows [first, last) of a at all depths, those of the first `depth` before those of the next.
 template <class T>
 WPO_INLINE void lay_rows(const Job& job, int64_t first, int64_t last) {
   for (int64_t k = 0; k < job.k; k += job.depth)
     lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.k - k),
                      job.panels_a + k * job.padded * T::kBytes, T::lay_a);
-}
-
-// Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
-WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t stride) {
-  bool finite = true;
-  for (int64_t i = 0; i < rows; i++)
-    finite &= sum_of(0, columns, [=](int64_t j) WPO_TERM { return c[i * stride + j] - c[i * stride + j]; }) == 0;
-  return finite;
 }
 
 // Rows [top, bottom) and columns [left, right) of c. False where T works with finite numbers alone and a value is not one: they
@@ -86,7 +51,7 @@ WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left,
   bool finite = true;
   T::begin();
   for (int64_t k = 0; k < job.k; k += job.depth) {
-    const int64_t depth = std::min(job.depth, job.k - k), bytes = up_to(depth, T::kDepths) * T::kBytes;
+    const int64_t depth = std::min(job.depth, job.k - k), bytes = row_bytes<T>(depth);
     lay<T, T::kColumns>(job.b.from(left, k), 0, right - left, depth, panels, T::lay_b);
     for (int64_t i = top; i < bottom; i += T::kRows) {
       const char* a = job.panels_a + k * job.padded * T::kBytes + i * bytes;

@@ -2,6 +2,7 @@
 // values of one depth side by side, then those of the next depth. A value of a product is one sum in order of depth,
 // whatever lies beside it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -142,6 +143,49 @@ WPO_INLINE void tile(int64_t depth, const float* a, const float* b, float* c, in
     row[0] = add ? row[0] + sums[i][0] : sums[i][0];
     row[1] = add ? row[1] + sums[i][1] : sums[i][1];
   }
+}
+
+// Floats laid out and multiplied as they are; Thirds (thirds.h) is the other way.
+template <int L, int M>
+struct Floats {
+  static constexpr int64_t kRows = M, kColumns = 2 * L, kDepths = 1, kBytes = 4;
+  static constexpr bool kFiniteOnly = false;
+  WPO_INLINE void begin() {}
+  WPO_INLINE void end() {}
+  WPO_INLINE void lay_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    lay_panel<L, M>(x, count, depth, static_cast<float*>(panel));
+  }
+  WPO_INLINE void lay_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    lay_panel<L, 2 * L>(x, count, depth, static_cast<float*>(panel));
+  }
+  // A panel of kColumns from values that lie as one of floats does.
+  WPO_INLINE const void* panel_b(const float* values, int64_t, void*) { return values; }
+  WPO_INLINE void tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add) {
+    wpo::tile<L, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, stride, add);
+  }
+};
+
+// Bytes of a row (or column) in a panel of `depth` depths.
+template <class T>
+WPO_INLINE int64_t row_bytes(int64_t depth) {
+  return up_to(depth, T::kDepths) * T::kBytes;
+}
+
+// Panels of W for [begin, end) of x, at `depth` depths; where these lie side by side, a few depths of them all before the next.
+template <class T, int64_t W, class Lay>
+WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Lay lay_one) {
+  const int64_t bytes = row_bytes<T>(depth), piece = x.across == 1 ? 32 : depth;
+  for (int64_t k = 0; k < depth; k += piece)
+    for (int64_t i = begin; i < end; i += W)
+      lay_one(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
+}
+
+// Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
+WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t stride) {
+  bool finite = true;
+  for (int64_t i = 0; i < rows; i++)
+    finite &= sum_of(0, columns, [=](int64_t j) WPO_TERM { return c[i * stride + j] - c[i * stride + j]; }) == 0;
+  return finite;
 }
 
 // What is compiled for each instruction set, with the lanes and rows of a tile whose sums fill its registers: WPO_WAY(name,

@@ -10,7 +10,8 @@
 namespace wpo {
 
 // A tile of the result is 32 by 32. A panel holds 32 rows (or columns) by 32 depths after 32 depths, of each its high thirds,
-// its middle, its low; and each as AMX reads it, 16 rows of 32 depths, or 16 pairs of depths of 16 columns, two of these.
+// its middle, its low; and each as AMX reads it, 16 rows of 16 pairs of depths, or 16 pairs of depths of 16 columns, two of these.
+// A pair are the depths i and i + 16: sums are the same whichever way depths go, and these are put side by side by one shift.
 struct Thirds {
   static constexpr int64_t kRows = 32, kColumns = 32, kDepths = 32, kBytes = 6;
   // the thirds of infinity are infinity, 0 and 0, and infinity times a third that is 0 is no number
@@ -30,66 +31,16 @@ struct Thirds {
   }
   WPO_TILES static void end() { _tile_release(); }
 
-  // 16 vectors of 16 values from depth k: vector i along the depth at the i-th row, or (`across`) at the i-th depth across the
-  // rows. Zeros for what is not there.
-  WPO_TILES static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool across,
-                             Vector<16>* v) {
-    const bool rows_lie = x.across == 1;  // the rows of one depth side by side
-    const int64_t lines = rows_lie ? depth - k : count - first, values = rows_lie ? count - first : depth - k;
-    const int64_t step = rows_lie ? x.along : x.across;
-    const __mmask16 mask = values >= 16 ? 0xffff : values > 0 ? (1 << values) - 1 : 0;
-    const Operand from = x.from(first, k);
-    for (int i = 0; i < 16; i++)
-      v[i] = i < lines ? (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step) : Vector<16>{};
-    if (x.up)
-      for (int i = 0; i < 16 && i < lines; i++) {
-        const Vector<16> up = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.up + i * step);
-        for (int j = 0; j < 16; j++) v[i][j] = gated(v[i][j], up[j]);
-      }
-    if (across != rows_lie) turn<16>(v);
-  }
-
-  // The nearest bfloat16, as the bits of a float's upper half in the lower; and what is left of the value.
-  WPO_TILES static __m512i third(__m512& x) {
-    const __m512i bits = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
-    x = _mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
-    return bits;
-  }
-
   WPO_TILES static void lay_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    uint16_t* to = static_cast<uint16_t*>(panel);
-    for (int64_t k = 0; k < depth; k += kDepths, to += kPiece)
-      for (int side = 0; side < 2; side++) {
-        Vector<16> near[16], far[16];
-        load(x, 16 * side, count, k, depth, false, near);
-        load(x, 16 * side, count, k + 16, depth, false, far);
-        for (int i = 0; i < 16; i++) {
-          __m512 low = (__m512)near[i], high = (__m512)far[i];
-          for (int part = 0; part < 3; part++) {
-            uint16_t* at = to + (2 * part + side) * kBlock + 32 * i;
-            _mm256_storeu_si256((__m256i*)at, _mm512_cvtepi32_epi16(third(low)));
-            _mm256_storeu_si256((__m256i*)(at + 16), _mm512_cvtepi32_epi16(third(high)));
-          }
-        }
-      }
+    lay(x, count, depth, false, panel);
   }
-
   WPO_TILES static void lay_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    uint16_t* to = static_cast<uint16_t*>(panel);
-    for (int64_t k = 0; k < depth; k += kDepths, to += kPiece)
-      for (int side = 0; side < 2; side++)
-        for (int half = 0; half < 2; half++) {
-          Vector<16> v[16];
-          load(x, 16 * side, count, k + 16 * half, depth, true, v);
-          for (int i = 0; i < 8; i++) {
-            __m512 even = (__m512)v[2 * i], odd = (__m512)v[2 * i + 1];
-            for (int part = 0; part < 3; part++) {
-              const __m512i low = third(even), high = third(odd);
-              _mm512_storeu_si512(to + (2 * part + side) * kBlock + 32 * (8 * half + i),
-                                  _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-            }
-          }
-        }
+    lay(x, count, depth, true, panel);
+  }
+  // The same from values that lie 32 of a depth side by side.
+  WPO_TILES static const void* panel_b(const float* values, int64_t depth, void* panel) {
+    lay_b({values, 1, kColumns}, kColumns, depth, panel);
+    return panel;
   }
 
   // c [32, 32], rows `stride` apart, = or += a panel by a panel.
@@ -125,6 +76,60 @@ struct Thirds {
   }
 
  private:
+  // 16 vectors of 16 values from depth k: vector i along the depth at the i-th row, or (`across`) at the i-th depth across the
+  // rows. Zeros for what is not there.
+  WPO_TILES static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool across,
+                             Vector<16>* v) {
+    const bool rows_lie = x.across == 1;  // the rows of one depth side by side
+    const int64_t lines = rows_lie ? depth - k : count - first, values = rows_lie ? count - first : depth - k;
+    const int64_t step = rows_lie ? x.along : x.across;
+    const __mmask16 mask = values >= 16 ? 0xffff : values > 0 ? (1 << values) - 1 : 0;
+    const Operand from = x.from(first, k);
+    if (lines >= 16)
+      for (int i = 0; i < 16; i++) v[i] = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step);
+    else
+      for (int i = 0; i < 16; i++)
+        v[i] = i < lines ? (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step) : Vector<16>{};
+    if (x.up)
+      for (int i = 0; i < 16 && i < lines; i++) {
+        const Vector<16> up = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.up + i * step);
+        for (int j = 0; j < 16; j++) v[i][j] = gated(v[i][j], up[j]);
+      }
+    if (across != rows_lie) turn<16>(v);
+  }
+
+  // The nearest value of 8 bits, in a float's upper half, and what is left of x.
+  WPO_TILES WPO_INLINE __m512i third(__m512& x) {
+    const __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    const __m512i bits = _mm512_and_si512(up, _mm512_set1_epi32(0xffff0000));
+    x = _mm512_sub_ps(x, _mm512_castsi512_ps(bits));
+    return bits;
+  }
+  // The upper halves of two vectors, the first's in the lower halves of the result; the second's lower halves are dropped.
+  WPO_TILES WPO_INLINE __m512i side_by_side(__m512i low, __m512i high) {
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(low, 16), high);
+  }
+
+  WPO_TILES static void lay(const Operand& x, int64_t count, int64_t depth, bool across, void* panel) {
+    uint16_t* to = static_cast<uint16_t*>(panel);
+    for (int64_t k = 0; k < depth; k += kDepths, to += kPiece)
+      for (int side = 0; side < 2; side++) {
+        Vector<16> near[16], far[16];
+        load(x, 16 * side, count, k, depth, across, near);
+        load(x, 16 * side, count, k + 16, depth, across, far);
+        for (int i = 0; i < 16; i++) {
+          __m512 low = (__m512)near[i], high = (__m512)far[i];
+          uint16_t* at = to + side * kBlock + 32 * i;
+          const __m512i top = third(low), top_far = third(high);
+          _mm512_store_si512(at, side_by_side(top, top_far));
+          const __m512i middle = third(low), middle_far = third(high);
+          _mm512_store_si512(at + 2 * kBlock, side_by_side(middle, middle_far));
+          // what is left has 8 bits; and no number stays none, whatever its bits
+          _mm512_store_si512(at + 4 * kBlock, side_by_side(_mm512_castps_si512(low), _mm512_castps_si512(high)));
+        }
+      }
+  }
+
   WPO_TILES WPO_INLINE void take_a(const uint16_t* thirds) {
     _tile_loadd(4, thirds, 64);
     _tile_loadd(5, thirds + kBlock, 64);

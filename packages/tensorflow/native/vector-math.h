@@ -20,13 +20,12 @@ WPO_INLINE float bits_to_float(int32_t bits) {
   return value;
 }
 
-// e^x to 2 units in the last place; 0 below −87.3, largest finite power above 88.
+// e^x to 2 units in the last place, for x from −87.3 to 88, and no number of none.
 // Cody and Waite's reduction, then a degree-6 polynomial on [−ln 2 / 2, ln 2 / 2] (Cephes, expf).
-WPO_INLINE float fast_exp(float x) {
-  float c = x < -87.3f ? -87.3f : x > 88.0f ? 88.0f : x;
-  float shifted = c * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: rounds to the nearest whole number
+WPO_INLINE float exp_within(float x) {
+  float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: rounds to the nearest whole number
   float n = shifted - 12582912.0f;
-  float r = c - n * 0.693359375f;
+  float r = x - n * 0.693359375f;
   r -= n * -2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -37,14 +36,18 @@ WPO_INLINE float fast_exp(float x) {
   p = p * r * r + r + 1.0f;
   int32_t shifted_bits;
   std::memcpy(&shifted_bits, &shifted, 4);
-  float power = bits_to_float((shifted_bits - 0x4B400000 + 127) << 23);
-  float y = p * power;
-  return x < -87.3f ? 0.0f : x != x ? x : y;
+  return p * bits_to_float((shifted_bits - 0x4B400000 + 127) << 23);
+}
+
+// e^x; 0 below −87.3, largest finite power above 88.
+WPO_INLINE float fast_exp(float x) {
+  const float most = x > 88.0f ? 88.0f : x, y = exp_within(most < -87.3f ? -87.3f : most);
+  return x < -87.3f ? 0.0f : y;
 }
 
 // tanh x to 2 units in the last place: odd polynomial near 0 (Cephes, tanhf), by e^2x elsewhere.
 WPO_INLINE float fast_tanh(float x) {
-  float a = x < 0 ? -x : x;
+  float a = __builtin_fabsf(x);
   float z = x * x;
   float p = -5.70498872745e-3f;
   p = p * z + 2.06390887954e-2f;
@@ -52,9 +55,8 @@ WPO_INLINE float fast_tanh(float x) {
   p = p * z + 1.33314422036e-1f;
   p = p * z + -3.33332819422e-1f;
   float small = p * z * x + x;
-  float far = 1.0f - 2.0f / (fast_exp(2.0f * (a > 12.0f ? 12.0f : a)) + 1.0f);
-  float large = x < 0 ? -far : far;
-  return x != x ? x : a < 0.625f ? small : large;
+  float far = 1.0f - 2.0f / (exp_within(2.0f * (a > 12.0f ? 12.0f : a)) + 1.0f);
+  return a < 0.625f ? small : __builtin_copysignf(far, x);
 }
 
 constexpr int kLanes = 16;
