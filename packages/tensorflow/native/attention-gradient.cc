@@ -2,8 +2,8 @@
 // dscores; both lie in panels of keys, queries after queries, as the products that sum them over the queries read them. What
 // is held of scores is a block's queries by all keys.
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include "finite.h"
 #include "op.h"
 #include "parallel.h"
 #include "pieces.h"
@@ -104,10 +104,9 @@ WPO_INLINE void scores_gradient(float* p, float* ds, int64_t stride, const Panel
     std::memcpy(p + j * stride, e, sizeof e);
     std::memcpy(slopes + j * N, slope, sizeof slope);
   }
-  float sum = 0, delta = 0;
-  for (int i = 0; i < N; i++) sum += sums[i], delta += deltas[i];
-  const float inverse = 1.0f / sum;
-  delta *= inverse;
+  for (int half = N / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) sums[i] += sums[i + half], deltas[i] += deltas[i + half];
+  const float inverse = 1.0f / sums[0], delta = deltas[0] * inverse;
   for (int64_t j = 0; j < count; j++) {
     const int32_t begin = first(panels[j]), end = last(panels[j]);
     float share[N], d[N], slope[N];
@@ -184,15 +183,13 @@ WPO_INLINE void probabilities(const Back& job, int64_t head, int64_t row, char* 
   }
 }
 
-// dq of a tile's columns of queries of a block, from row `row` on. `work`: their dscores by key. False where T works with finite
-// numbers alone and a value is not one.
+// dq of a tile's columns of queries of a block, from row `row` on. `work`: their dscores by key.
 template <class T>
-WPO_INLINE bool queries_gradient(const Back& job, int64_t head, int64_t row, char* work) {
+WPO_INLINE void queries_gradient(const Back& job, int64_t head, int64_t row, char* work) {
   constexpr int64_t M = T::kRows, N = T::kColumns;
   const int64_t group = head / job.group_heads(), count = std::min(N, job.rows - row), bytes = row_bytes<T>(job.columns);
   const int64_t from = head * job.width * job.queries + job.span->row + job.first + row;
   const char* features = job.features + group * job.feature_bytes;
-  bool finite = true;
   T::begin();
   for (int64_t j = 0; j < static_cast<int64_t>(job.panels.size()); j++)
     T::lay_b({job.ds + job.row_at(head, j, row, N), N, 1}, count, N, work + j * N * N * T::kBytes);
@@ -202,46 +199,47 @@ WPO_INLINE bool queries_gradient(const Back& job, int64_t head, int64_t row, cha
       T::tile(piece.depth(), features + d * bytes + piece.first * M * T::kBytes, work + piece.before * N * T::kBytes, sums, N,
               &piece != &job.pieces.front());
     const int64_t rows = std::min(M, job.width - d);
-    for (int64_t r = 0; r < rows; r++) std::copy_n(sums + r * N, count, job.dq + from + (d + r) * job.queries);
-    if (T::kFiniteOnly) finite &= finite_in(job.dq + from + d * job.queries, rows, count, job.queries);
+    float* dq = job.dq + from + d * job.queries;
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 0; i < count; i++) dq[r * job.queries + i] = sums[r * N + i];
   }
   T::end();
-  return finite;
 }
 
-// What a block adds to dk and dv of a panel of keys. `work`: room for a panel of its scores. False as above.
+// What a block adds to dk and dv of a panel of keys. `work`: room for a panel of its scores.
 template <class T>
-WPO_INLINE bool keys_gradient(const Back& job, int64_t group, int64_t number, char* work) {
+WPO_INLINE void keys_gradient(const Back& job, int64_t group, int64_t number, char* work) {
   constexpr int64_t M = T::kRows, N = T::kColumns;
   const Panel& panel = job.panels[number];
   const int64_t scores = job.row_at(group * job.group_heads(), number, 0, N), count = panel.end - panel.begin;
-  bool finite = true;
   const auto add = [&](const char* by_feature, const float* by_key, float* gradient) WPO_TERM {
     const void* laid = T::panel_b(by_key + scores, job.depth(), work);
     for (int64_t d = 0; d < job.width; d += M) {
-      alignas(64) float sums[M * N];
-      T::tile(job.depth(), by_feature + (group * job.feature_rows + d) * job.depth() * T::kBytes, laid, sums, N, false);
-      const float* sum = sums + panel.begin - panel.first;
-      float* to = gradient + (group * job.width + d) * job.columns + panel.begin;
+      const char* features = by_feature + (group * job.feature_rows + d) * job.depth() * T::kBytes;
       const int64_t rows = std::min(M, job.width - d);
+      float* to = gradient + (group * job.width + d) * job.columns + panel.begin;
+      if (rows == M && count == N) {
+        T::tile(job.depth(), features, laid, to, job.columns, true);
+        continue;
+      }
+      alignas(64) float sums[M * N];
+      T::tile(job.depth(), features, laid, sums, N, false);
       for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < count; i++) to[r * job.columns + i] += sum[r * N + i];
-      if (T::kFiniteOnly) finite &= finite_in(to, rows, count, job.columns);
+        for (int64_t i = 0; i < count; i++) to[r * job.columns + i] += sums[r * N + panel.begin - panel.first + i];
     }
   };
   T::begin();
   add(job.q_by_feature, job.ds, job.dk);
   add(job.dy_by_feature, job.p, job.dv);
   T::end();
-  return finite;
 }
 
 struct Way {
   int64_t rows, columns, depths, bytes;  // of a tile; that depths are a multiple of; of a value laid out
   void (*lay)(const Back&, int64_t);
   void (*probabilities)(const Back&, int64_t, int64_t, char*);
-  bool (*queries)(const Back&, int64_t, int64_t, char*);
-  bool (*keys)(const Back&, int64_t, int64_t, char*);
+  void (*queries)(const Back&, int64_t, int64_t, char*);
+  void (*keys)(const Back&, int64_t, int64_t, char*);
 };
 
 #define WPO_WAY_OF(name, target, ...)                                                          \
@@ -249,11 +247,11 @@ struct Way {
   target void probabilities_##name(const Back& job, int64_t head, int64_t row, char* work) {   \
     probabilities<__VA_ARGS__>(job, head, row, work);                                          \
   }                                                                                            \
-  target bool queries_##name(const Back& job, int64_t head, int64_t row, char* work) {         \
-    return queries_gradient<__VA_ARGS__>(job, head, row, work);                                \
+  target void queries_##name(const Back& job, int64_t head, int64_t row, char* work) {         \
+    queries_gradient<__VA_ARGS__>(job, head, row, work);                                \
   }                                                                                            \
-  target bool keys_##name(const Back& job, int64_t group, int64_t number, char* work) {        \
-    return keys_gradient<__VA_ARGS__>(job, group, number, work);                               \
+  target void keys_##name(const Back& job, int64_t group, int64_t number, char* work) {        \
+    keys_gradient<__VA_ARGS__>(job, group, number, work);                               \
   }                                                                                            \
   const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,          \
                     __VA_ARGS__::kBytes, lay_##name,            probabilities_##name,          \
@@ -265,29 +263,27 @@ WPO_WAYS
 WPO_WAY_OF(thirds, WPO_TILES, Thirds)
 #endif
 
-bool block_gradient(const Way& w, const Back& job, char* works, int64_t work) {
+void block_gradient(const Way& w, const Back& job, char* works, int64_t work) {
   const int64_t tiles = job.padded / w.rows, panels = job.panels.size(), seen = panels * w.columns;
   parallel(job.heads * tiles, 2 * w.rows * (seen + job.width), [&](int64_t a, int64_t b, int thread) {
     for (int64_t i = a; i < b; i++)
       w.probabilities(job, i / tiles, i % tiles * w.rows, works + thread * work);
   });
   const int64_t pieces = (job.rows + w.columns - 1) / w.columns, of_queries = job.heads * pieces;
-  std::atomic<bool> finite{true};
   parallel(of_queries + job.groups * panels, w.columns * (seen + job.depth()), [&](int64_t a, int64_t b, int thread) {
     for (int64_t i = a; i < b; i++) {
       char* room = works + thread * work;
       const int64_t panel = i - of_queries;
-      const bool fine = i < of_queries ? w.queries(job, i / pieces, i % pieces * w.columns, room)
-                                       : w.keys(job, panel / panels, panel % panels, room);
-      if (!fine) finite = false;
+      if (i < of_queries)
+        w.queries(job, i / pieces, i % pieces * w.columns, room);
+      else
+        w.keys(job, panel / panels, panel % panels, room);
     }
   });
-  return finite;
 }
 
-enum Outcome { kDone, kNoMemory, kNotFinite };
-
-Outcome gradient_by(const Way& w, Back job, const std::vector<Span>& spans) {
+// False where there is no memory to work in.
+bool gradient_by(const Way& w, Back job, const std::vector<Span>& spans) {
   const int64_t size = job.groups * job.width * job.columns * static_cast<int64_t>(sizeof(float));
   std::memset(job.dk, 0, size);
   std::memset(job.dv, 0, size);
@@ -307,7 +303,7 @@ Outcome gradient_by(const Way& w, Back job, const std::vector<Span>& spans) {
                                  bytes_of(job.depth() * w.columns)});
   const int64_t laid = job.groups * (2 * job.key_bytes + job.feature_bytes);
   const Scratch memory = scratch_of(2 * scores + (laid + 2 * by_feature + threads() * work) / floats + 1);
-  if (!memory) return kNoMemory;
+  if (!memory) return false;
   job.p = memory.get();
   job.ds = job.p + scores;
   job.keys = reinterpret_cast<char*>(job.ds + scores);
@@ -319,7 +315,6 @@ Outcome gradient_by(const Way& w, Back job, const std::vector<Span>& spans) {
 
   parallel(job.groups, 3 * job.columns * job.width,
            [&](int64_t a, int64_t b, int) { for (int64_t g = a; g < b; g++) w.lay(job, g); });
-  bool finite = true;
   for (const Span& span : spans) {
     job.span = &span;
     for (job.first = 0; job.first < span.rows; job.first += most) {
@@ -331,10 +326,10 @@ Outcome gradient_by(const Way& w, Back job, const std::vector<Span>& spans) {
       for (const Piece& piece : job.pieces)
         for (int64_t c = piece.first; c < piece.end; c += w.columns)
           job.panels.push_back({c, std::max(c, piece.begin), std::min(c + w.columns, piece.end), piece.shift});
-      finite &= block_gradient(w, job, works, work);
+      block_gradient(w, job, works, work);
     }
   }
-  return finite ? kDone : kNotFinite;
+  return true;
 }
 
 // dy, q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> dq, dk, dv
@@ -346,12 +341,13 @@ void attend_spans_gradient(Run& run) {
   if (!dq || !dk || !dv) return;
   const Back job = {run.in(0), run.in(1), run.in(2), run.in(3), dq,   dk,   dv,
                     q[0],      k[0],      q[1],      q[2],      k[2], run.numbers(5)[0], run.numbers(5)[1]};
-  Outcome outcome = kNotFinite;
 #ifdef WPO_TILES
-  if (product_lanes() == kTile) outcome = gradient_by(thirds, job, spans);
+  const auto finite = [&] {
+    return all_finite(dq, run.size(1)) && all_finite(dk, run.size(2)) && all_finite(dv, run.size(2));
+  };
+  if (product_lanes() == kTile && gradient_by(thirds, job, spans) && finite()) return;
 #endif
-  if (outcome == kNotFinite) outcome = gradient_by(way(), job, spans);
-  run.ok(outcome == kDone, "no memory to attend in");
+  run.ok(gradient_by(way(), job, spans), "no memory to attend in");
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 // time, which stay in a core's cache. Scores lie keys by queries, so that softmax goes down the columns, side by side, and what
 // it leaves is a panel of the product with the values.
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include "finite.h"
 #include "op.h"
 #include "parallel.h"
 #include "pieces.h"
@@ -67,10 +67,9 @@ WPO_INLINE void soften(float* s, const std::vector<Piece>& pieces, int32_t lead,
   for (int i = 0; i < N; i++) inverse[i] = 1.0f / sums[i];
 }
 
-// Queries [first, first + count) of a span, in one head. `work`: scores, the queries laid out, and scores laid out. False where
-// T works with finite numbers alone and a value is not one.
+// Queries [first, first + count) of a span, in one head. `work`: scores, the queries laid out, and scores laid out.
 template <class T>
-WPO_INLINE bool attend(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) {
+WPO_INLINE void attend(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) {
   constexpr int64_t M = T::kRows, N = T::kColumns;
   const Span& span = *job.span;
   const int64_t group = head / (job.heads / job.groups), column = span.row + first, lead = span.lead + first;
@@ -93,7 +92,6 @@ WPO_INLINE bool attend(const Attend& job, int64_t head, int64_t first, int64_t c
   else
     soften<N, M, false>(scores, pieces, lead, span.window, job.factor, job.cap, inverse);
   const char* p = static_cast<const char*>(T::panel_b(scores, columns, room));
-  bool finite = true;
   for (int64_t d = 0; d < job.width; d += M) {
     alignas(64) float mixed[M * N];
     for (const Piece& piece : pieces)
@@ -103,22 +101,20 @@ WPO_INLINE bool attend(const Attend& job, int64_t head, int64_t first, int64_t c
     float* o = job.o + (head * job.width + d) * job.queries + column;
     for (int64_t r = 0; r < rows; r++)
       for (int64_t i = 0; i < count; i++) o[r * job.queries + i] = mixed[r * N + i] * inverse[i];
-    if (T::kFiniteOnly) finite &= finite_in(o, rows, count, job.queries);
   }
   T::end();
-  return finite;
 }
 
 struct Way {
   int64_t rows, columns, depths, bytes;  // of a tile; that depths are a multiple of; of a value laid out
   void (*lay)(const Attend&, int64_t);
-  bool (*attend)(const Attend&, int64_t, int64_t, int64_t, char*);
+  void (*attend)(const Attend&, int64_t, int64_t, int64_t, char*);
 };
 
 #define WPO_WAY_OF(name, target, ...)                                                                             \
   target void lay_##name(const Attend& job, int64_t group) { lay_group<__VA_ARGS__>(job, group); }                \
-  target bool attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) {          \
-    return attend<__VA_ARGS__>(job, head, first, count, work);                                                    \
+  target void attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) {          \
+    attend<__VA_ARGS__>(job, head, first, count, work);                                                    \
   }                                                                                                               \
   const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                             \
                     __VA_ARGS__::kBytes, lay_##name,            attend_##name};
@@ -129,34 +125,32 @@ WPO_WAYS
 WPO_WAY_OF(thirds, WPO_TILES, Thirds)
 #endif
 
-enum Outcome { kDone, kNoMemory, kNotFinite };
-
-Outcome attend_by(const Way& w, Attend job, const std::vector<Span>& spans) {
+// False where there is no memory to work in.
+bool attend_by(const Way& w, Attend job, const std::vector<Span>& spans) {
   const int64_t columns = most_columns(spans, w.rows), width = up_to(job.width, w.depths);
   job.key_bytes = whole_lines(up_to(job.columns, w.rows) * width) * w.bytes;
   job.value_bytes = whole_lines(up_to(job.width, w.rows) * up_to(job.columns, w.depths)) * w.bytes;
   const int64_t floats = static_cast<int64_t>(sizeof(float));
   const int64_t work = whole_lines(columns * w.columns) * (floats + w.bytes) + whole_lines(width * w.columns) * w.bytes;
   const Scratch memory = scratch_of((job.groups * (job.key_bytes + job.value_bytes) + threads() * work) / floats + 1);
-  if (!memory) return kNoMemory;
+  if (!memory) return false;
   job.keys = reinterpret_cast<char*>(memory.get());
   job.values = job.keys + job.groups * job.key_bytes;
   char* works = job.values + job.groups * job.value_bytes;
 
   parallel(job.groups, 2 * job.columns * job.width,
            [&](int64_t a, int64_t b, int) { for (int64_t g = a; g < b; g++) w.lay(job, g); });
-  std::atomic<bool> finite{true};
   for (const Span& span : spans) {
     job.span = &span;
     const int64_t pieces = (span.rows + w.columns - 1) / w.columns;
     parallel(job.heads * pieces, w.columns * span.keys, [&](int64_t a, int64_t b, int thread) {
       for (int64_t i = a; i < b; i++) {
         const int64_t first = i % pieces * w.columns;
-        if (!w.attend(job, i / pieces, first, std::min(w.columns, span.rows - first), works + thread * work)) finite = false;
+        w.attend(job, i / pieces, first, std::min(w.columns, span.rows - first), works + thread * work);
       }
     });
   }
-  return finite ? kDone : kNotFinite;
+  return true;
 }
 
 // q [heads, D, T], k, v [groups, D, S], spans, [factor, cap or 0] -> [heads, D, T]
@@ -169,12 +163,10 @@ void attend_spans(Run& run) {
   const Attend job = {run.in(0), run.in(1), run.in(2), o,    q[0],
                       k[0],      q[1],      q[2],      k[2], run.numbers(4)[0],
                       run.numbers(4)[1]};
-  Outcome outcome = kNotFinite;
 #ifdef WPO_TILES
-  if (product_lanes() == kTile) outcome = attend_by(thirds, job, spans);
+  if (product_lanes() == kTile && attend_by(thirds, job, spans) && all_finite(o, run.size(0))) return;
 #endif
-  if (outcome == kNotFinite) outcome = attend_by(way(), job, spans);
-  run.ok(outcome == kDone, "no memory to attend in");
+  run.ok(attend_by(way(), job, spans), "no memory to attend in");
 }
 
 }  // namespace

@@ -44,6 +44,14 @@ WPO_INLINE void lay_rows(const Job& job, int64_t first, int64_t last) {
                      job.panels_a + k * job.padded * T::kBytes, T::lay_a);
 }
 
+// Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
+WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t stride) {
+  bool finite = true;
+  for (int64_t i = 0; i < rows; i++)
+    finite &= sum_of(0, columns, [=](int64_t j) WPO_TERM { return c[i * stride + j] - c[i * stride + j]; }) == 0;
+  return finite;
+}
+
 // Rows [top, bottom) and columns [left, right) of c. False where T works with finite numbers alone and a value is not one: they
 // are not to be trusted then.
 template <class T>

@@ -180,14 +180,6 @@ WPO_INLINE void lay(const Operand& x, int64_t begin, int64_t end, int64_t depth,
       lay_one(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k), panels + i * bytes + k * W * T::kBytes);
 }
 
-// Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
-WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t stride) {
-  bool finite = true;
-  for (int64_t i = 0; i < rows; i++)
-    finite &= sum_of(0, columns, [=](int64_t j) WPO_TERM { return c[i * stride + j] - c[i * stride + j]; }) == 0;
-  return finite;
-}
-
 // What is compiled for each instruction set, with the lanes and rows of a tile whose sums fill its registers: WPO_WAY(name,
 // attribute, lanes, rows) is the including file's. `way` is the best that this processor has.
 #if defined(__x86_64__)

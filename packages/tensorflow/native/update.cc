@@ -24,8 +24,14 @@ WPO_VECTOR void add_row(int64_t h, float* into, const float* x) {
   for (int64_t j = 0; j < h; j++) into[j] += x[j];
 }
 
-WPO_VECTOR float squares(int64_t begin, int64_t end, const float* x) {
-  return sum_of(begin, end, [=](int64_t j) WPO_TERM { return x[j] * x[j]; });
+// Memory gives more where a thread reads at a few places at once.
+WPO_VECTOR float squares(int64_t n, const float* x) {
+  const int64_t part = n / 4;
+  const float *y = x + part, *z = y + part, *last = z + part;
+  const float all = sum_of(0, part, [=](int64_t j) WPO_TERM {
+    return (x[j] * x[j] + y[j] * y[j]) + (z[j] * z[j] + last[j] * last[j]);
+  });
+  return all + sum_of(4 * part, n, [=](int64_t j) WPO_TERM { return x[j] * x[j]; });
 }
 
 struct AdamW {
@@ -88,7 +94,7 @@ double square_sum(const float* x, int64_t n) {
   std::vector<double> sums(pieces);
   double* partial = sums.data();
   parallel(pieces, kPiece, [=](int64_t a, int64_t b, int) {
-    for (int64_t p = a; p < b; p++) partial[p] = squares(p * kPiece, (p + 1) * kPiece < n ? (p + 1) * kPiece : n, x);
+    for (int64_t p = a; p < b; p++) partial[p] = squares(std::min(kPiece, n - p * kPiece), x + p * kPiece);
   });
   double total = 0;
   for (double part : sums) total += part;
