@@ -23,6 +23,7 @@ struct Job {
   int64_t depth;   // of a strip at a time
   int64_t padded;  // rows of a's panels
   char* panels_a;
+  int64_t begin, end;  // the depths of a that are laid out
 };
 
 // A tile of which only the first `rows` and `columns` are there.
@@ -36,12 +37,12 @@ WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float*
   for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * T::kColumns, columns, c + i * stride);
 }
 
-// Rows [first, last) of a at all depths, those of the first `depth` before those of the next.
+// Rows [first, last) of a, those of the first `depth` depths before those of the next.
 template <class T>
 WPO_INLINE void lay_rows(const Job& job, int64_t first, int64_t last) {
-  for (int64_t k = 0; k < job.k; k += job.depth)
-    lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.k - k),
-                     job.panels_a + k * job.padded * T::kBytes, T::lay_a);
+  for (int64_t k = job.begin; k < job.end; k += job.depth)
+    lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.end - k),
+                     job.panels_a + (k - job.begin) * job.padded * T::kBytes, T::lay_a);
 }
 
 // Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
@@ -58,11 +59,11 @@ template <class T>
 WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {
   bool finite = true;
   T::begin();
-  for (int64_t k = 0; k < job.k; k += job.depth) {
-    const int64_t depth = std::min(job.depth, job.k - k), bytes = row_bytes<T>(depth);
+  for (int64_t k = job.begin; k < job.end; k += job.depth) {
+    const int64_t depth = std::min(job.depth, job.end - k), bytes = row_bytes<T>(depth);
     lay<T, T::kColumns>(job.b.from(left, k), 0, right - left, depth, panels, T::lay_b);
     for (int64_t i = top; i < bottom; i += T::kRows) {
-      const char* a = job.panels_a + k * job.padded * T::kBytes + i * bytes;
+      const char* a = job.panels_a + (k - job.begin) * job.padded * T::kBytes + i * bytes;
       const int64_t rows = std::min(T::kRows, bottom - i);
       for (int64_t j = left; j < right; j += T::kColumns) {
         const char* b = panels + (j - left) * bytes;
@@ -136,9 +137,10 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
   const int64_t strips = std::min(up_to((tiles + widest - 1) / widest, threads()), tiles);
   const auto start = [=](int64_t strip) { return strip * tiles / strips * w.columns; };
 
-  const int64_t deep = up_to(k, w.depths);
-  const int64_t block = std::max<int64_t>(1, kLaidOut / w.bytes / deep / w.rows) * w.rows;
-  const int64_t padded = up_to(std::min(block, m), w.rows);
+  // as many rows of a as there is room for, and then as many depths: a strip of b is laid out again for each block of rows
+  const int64_t at_once = kLaidOut / w.bytes / depth;
+  const int64_t block = std::max<int64_t>(1, at_once / w.rows) * w.rows, padded = up_to(std::min(block, m), w.rows);
+  const int64_t deep = std::min(std::max<int64_t>(1, at_once / padded), depths) * depth;
   char* panels_a = keep(held_a, size_a, padded * deep * w.bytes);
   const int64_t strip_bytes = (tiles + strips - 1) / strips * w.columns * depth * w.bytes;
   char* panels_b = keep(held_b, size_b, threads() * strip_bytes);
@@ -149,18 +151,20 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
     // where strips are too few, each is cut into pieces of rows
     const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.rows)));
     const int64_t piece = up_to((rows + pieces - 1) / pieces, w.rows), cut = (rows + piece - 1) / piece;
-    const Job job = {a.from(top, 0), b, k, c + top * n, n, depth, padded, panels_a};
-    parallel(up_to(rows, w.rows) / w.rows, w.rows * k, [&](int64_t begin, int64_t end, int) {
-      w.lay_rows(job, begin * w.rows, std::min(end * w.rows, rows));
-    });
-    parallel(strips * cut, n / strips * k, [&](int64_t begin, int64_t end, int thread) {
-      for (int64_t i = begin; i < end; i++) {
-        const int64_t strip = i / cut, first = i % cut * piece;
-        if (!w.strip(job, first, std::min(first + piece, rows), start(strip), std::min(start(strip + 1), n),
-                     panels_b + thread * strip_bytes))
-          finite = false;
-      }
-    });
+    for (int64_t begin = 0; begin < k; begin += deep) {
+      const Job job = {a.from(top, 0), b, k, c + top * n, n, depth, padded, panels_a, begin, std::min(begin + deep, k)};
+      parallel(up_to(rows, w.rows) / w.rows, w.rows * (job.end - begin), [&](int64_t from, int64_t to, int) {
+        w.lay_rows(job, from * w.rows, std::min(to * w.rows, rows));
+      });
+      parallel(strips * cut, n / strips * (job.end - begin), [&](int64_t from, int64_t to, int thread) {
+        for (int64_t i = from; i < to; i++) {
+          const int64_t strip = i / cut, first = i % cut * piece;
+          if (!w.strip(job, first, std::min(first + piece, rows), start(strip), std::min(start(strip + 1), n),
+                       panels_b + thread * strip_bytes))
+            finite = false;
+        }
+      });
+    }
   }
   return finite ? kDone : kNotFinite;
 }
