@@ -125,6 +125,29 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
       result.dispose();
     });
   });
+
+  test('let NaN and infinity pass through attention to the queries that they are part of, and to no other', () => {
+    process.env.WPO_LANES = String(lanes);
+    tf.tidy(() => {
+      const [infinite, none, queries] = [7, 9, 40];
+      const row = Array.from({ length: queries }, (_, i) =>
+        i === infinite ? Number.POSITIVE_INFINITY : i === none ? Number.NaN : i / queries,
+      );
+      const [q, ones] = [tf.tensor3d([[row, row]]), tf.ones([1, 2, queries])];
+      const spans = tf.tensor1d([0, queries, 0, queries, 1, 0, queries], 'int32');
+      withNumbers([1, 50], (how) => {
+        const [o] = run('WpoAttendSpans', [q, ones, ones, spans, how], 1); // means of ones, for a capped score is finite
+        const [dq] = run('WpoAttendSpansGrad', [ones, q, ones, ones, spans, how], 3);
+        for (const [found, value] of [
+          [o!, 1],
+          [dq!, 0],
+        ] as const) {
+          const wanted = row.map((x) => (Number.isNaN(x) ? x : expect.closeTo(value, 4)));
+          expect(Array.from(found.dataSync())).toEqual([...wanted, ...wanted]);
+        }
+      });
+    });
+  });
 });
 
 test('no depth gives zeros; no rows, nothing', () => {
