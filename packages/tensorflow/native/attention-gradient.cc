@@ -90,6 +90,7 @@ WPO_INLINE void scores_gradient(float* p, float* ds, int64_t stride, const Panel
       e[i] = fast_exp((Capped ? cap * t : x) - most[i]);
       slope[i] = Capped ? factor * cap * (1.0f - t * t) : factor;
     }
+    // each a loop of its own, and not unrolled: so all become vector code
 #pragma GCC unroll 1
     for (int32_t i = 0; i < N; i++) {
       const bool seen = i >= begin && i < end;
@@ -242,19 +243,19 @@ struct Way {
   void (*keys)(const Back&, int64_t, int64_t, char*);
 };
 
-#define WPO_WAY_OF(name, target, ...)                                                          \
+#define WPO_WAY_OF(name, target, ...)                                                            \
   target void lay_##name(const Back& job, int64_t group) { lay_group<__VA_ARGS__>(job, group); } \
-  target void probabilities_##name(const Back& job, int64_t head, int64_t row, char* work) {   \
-    probabilities<__VA_ARGS__>(job, head, row, work);                                          \
-  }                                                                                            \
-  target void queries_##name(const Back& job, int64_t head, int64_t row, char* work) {         \
-    queries_gradient<__VA_ARGS__>(job, head, row, work);                                \
-  }                                                                                            \
-  target void keys_##name(const Back& job, int64_t group, int64_t number, char* work) {        \
-    keys_gradient<__VA_ARGS__>(job, group, number, work);                               \
-  }                                                                                            \
-  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,          \
-                    __VA_ARGS__::kBytes, lay_##name,            probabilities_##name,          \
+  target void probabilities_##name(const Back& job, int64_t head, int64_t row, char* work) {     \
+    probabilities<__VA_ARGS__>(job, head, row, work);                                            \
+  }                                                                                              \
+  target void queries_##name(const Back& job, int64_t head, int64_t row, char* work) {           \
+    queries_gradient<__VA_ARGS__>(job, head, row, work);                                         \
+  }                                                                                              \
+  target void keys_##name(const Back& job, int64_t group, int64_t number, char* work) {          \
+    keys_gradient<__VA_ARGS__>(job, group, number, work);                                        \
+  }                                                                                              \
+  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,            \
+                    __VA_ARGS__::kBytes, lay_##name,            probabilities_##name,            \
                     queries_##name,      keys_##name};
 #define WPO_WAY(name, target, L, M) WPO_WAY_OF(name, target, Floats<L, M>)
 

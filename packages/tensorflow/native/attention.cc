@@ -111,12 +111,12 @@ struct Way {
   void (*attend)(const Attend&, int64_t, int64_t, int64_t, char*);
 };
 
-#define WPO_WAY_OF(name, target, ...)                                                                             \
-  target void lay_##name(const Attend& job, int64_t group) { lay_group<__VA_ARGS__>(job, group); }                \
-  target void attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) {          \
-    attend<__VA_ARGS__>(job, head, first, count, work);                                                    \
-  }                                                                                                               \
-  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                             \
+#define WPO_WAY_OF(name, target, ...)                                                                    \
+  target void lay_##name(const Attend& job, int64_t group) { lay_group<__VA_ARGS__>(job, group); }       \
+  target void attend_##name(const Attend& job, int64_t head, int64_t first, int64_t count, char* work) { \
+    attend<__VA_ARGS__>(job, head, first, count, work);                                                  \
+  }                                                                                                      \
+  const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                    \
                     __VA_ARGS__::kBytes, lay_##name,            attend_##name};
 #define WPO_WAY(name, target, L, M) WPO_WAY_OF(name, target, Floats<L, M>)
 

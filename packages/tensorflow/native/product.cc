@@ -23,26 +23,28 @@ struct Job {
   int64_t depth;   // of a strip at a time
   int64_t padded;  // rows of a's panels
   char* panels_a;
-  int64_t begin, end;  // the depths of a that are laid out
+  bool add;  // to what c has
 };
+
+using Tile = void(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add);
 
 // A tile of which only the first `rows` and `columns` are there.
 template <class T>
-WPO_INLINE void part_of_tile(int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add,
+WPO_INLINE void part_of_tile(Tile tile, int64_t depth, const void* a, const void* b, float* c, int64_t stride, bool add,
                              int64_t rows, int64_t columns) {
   float whole[T::kRows * T::kColumns] = {};
   if (add)
     for (int64_t i = 0; i < rows; i++) std::copy_n(c + i * stride, columns, whole + i * T::kColumns);
-  T::tile(depth, a, b, whole, T::kColumns, add);
+  tile(depth, a, b, whole, T::kColumns, add);
   for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * T::kColumns, columns, c + i * stride);
 }
 
 // Rows [first, last) of a, those of the first `depth` depths before those of the next.
 template <class T>
 WPO_INLINE void lay_rows(const Job& job, int64_t first, int64_t last) {
-  for (int64_t k = job.begin; k < job.end; k += job.depth)
-    lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.end - k),
-                     job.panels_a + (k - job.begin) * job.padded * T::kBytes, T::lay_a);
+  for (int64_t k = 0; k < job.k; k += job.depth)
+    lay<T, T::kRows>(job.a.from(0, k), first, last, std::min(job.depth, job.k - k),
+                     job.panels_a + k * job.padded * T::kBytes, T::lay_a);
 }
 
 // Whether all values are finite: x − x is 0 then, and no number where x is infinite or none itself.
@@ -56,23 +58,24 @@ WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t
 // Rows [top, bottom) and columns [left, right) of c. False where T works with finite numbers alone and a value is not one: they
 // are not to be trusted then.
 template <class T>
-WPO_INLINE bool strip(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {
+WPO_INLINE bool strip(const Job& job, Tile tile, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) {
   bool finite = true;
   T::begin();
-  for (int64_t k = job.begin; k < job.end; k += job.depth) {
-    const int64_t depth = std::min(job.depth, job.end - k), bytes = row_bytes<T>(depth);
+  for (int64_t k = 0; k < job.k; k += job.depth) {
+    const int64_t depth = std::min(job.depth, job.k - k), bytes = row_bytes<T>(depth);
+    const bool add = job.add || k > 0;
     lay<T, T::kColumns>(job.b.from(left, k), 0, right - left, depth, panels, T::lay_b);
     for (int64_t i = top; i < bottom; i += T::kRows) {
-      const char* a = job.panels_a + (k - job.begin) * job.padded * T::kBytes + i * bytes;
+      const char* a = job.panels_a + k * job.padded * T::kBytes + i * bytes;
       const int64_t rows = std::min(T::kRows, bottom - i);
       for (int64_t j = left; j < right; j += T::kColumns) {
         const char* b = panels + (j - left) * bytes;
         float* c = job.c + i * job.stride + j;
         const int64_t columns = std::min(T::kColumns, right - j);
         if (rows == T::kRows && columns == T::kColumns)
-          T::tile(depth, a, b, c, job.stride, k > 0);
+          tile(depth, a, b, c, job.stride, add);
         else
-          part_of_tile<T>(depth, a, b, c, job.stride, k > 0, rows, columns);
+          part_of_tile<T>(tile, depth, a, b, c, job.stride, add, rows, columns);
       }
       if (T::kFiniteOnly && k + depth == job.k)
         finite &= finite_in(job.c + i * job.stride + left, rows, right - left, job.stride);
@@ -88,12 +91,17 @@ struct Way {
   bool (*strip)(const Job&, int64_t, int64_t, int64_t, int64_t, char*);
 };
 
+// Tiles are apart from strips, whose own values would take registers from their sums.
 #define WPO_WAY_OF(name, target, ...)                                                                                \
   target void lay_rows_##name(const Job& job, int64_t first, int64_t last) {                                         \
     lay_rows<__VA_ARGS__>(job, first, last);                                                                         \
   }                                                                                                                  \
+  target __attribute__((noinline)) void tile_##name(int64_t depth, const void* a, const void* b, float* c,           \
+                                                    int64_t stride, bool add) {                                      \
+    __VA_ARGS__::tile(depth, a, b, c, stride, add);                                                                  \
+  }                                                                                                                  \
   target bool strip_##name(const Job& job, int64_t top, int64_t bottom, int64_t left, int64_t right, char* panels) { \
-    return strip<__VA_ARGS__>(job, top, bottom, left, right, panels);                                                \
+    return strip<__VA_ARGS__>(job, tile_##name, top, bottom, left, right, panels);                                   \
   }                                                                                                                  \
   const Way name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepths,                                \
                     __VA_ARGS__::kBytes, lay_rows_##name,       strip_##name};
@@ -152,11 +160,12 @@ Outcome multiply_by(const Way& w, const Operand& a, const Operand& b, int64_t m,
     const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.rows)));
     const int64_t piece = up_to((rows + pieces - 1) / pieces, w.rows), cut = (rows + piece - 1) / piece;
     for (int64_t begin = 0; begin < k; begin += deep) {
-      const Job job = {a.from(top, 0), b, k, c + top * n, n, depth, padded, panels_a, begin, std::min(begin + deep, k)};
-      parallel(up_to(rows, w.rows) / w.rows, w.rows * (job.end - begin), [&](int64_t from, int64_t to, int) {
+      const Job job = {a.from(top, begin), b.from(0, begin), std::min(deep, k - begin), c + top * n, n, depth, padded,
+                       panels_a,           begin > 0};
+      parallel(up_to(rows, w.rows) / w.rows, w.rows * job.k, [&](int64_t from, int64_t to, int) {
         w.lay_rows(job, from * w.rows, std::min(to * w.rows, rows));
       });
-      parallel(strips * cut, n / strips * (job.end - begin), [&](int64_t from, int64_t to, int thread) {
+      parallel(strips * cut, n / strips * job.k, [&](int64_t from, int64_t to, int thread) {
         for (int64_t i = from; i < to; i++) {
           const int64_t strip = i / cut, first = i % cut * piece;
           if (!w.strip(job, first, std::min(first + piece, rows), start(strip), std::min(start(strip + 1), n),
