@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
+import { tensorflowProduct } from '../src/kernels/kernels';
 import { testGeneration, testOnePass } from './generate-properties';
 import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
 import { testKernels } from './kernel-properties';
@@ -21,6 +22,46 @@ test('floats come to the GPU among the work to the last bit, and leave nothing b
   const doubled = tf.tidy(() => tf.mul(tf.tensor2d(values, [1, 5]), tf.scalar(2)).dataSync());
   expect(doubled).toEqual(Float32Array.from(values, (x) => 2 * Math.fround(x)));
   expect(binding.getNumOfTensors()).toBe(before);
+});
+
+/** Root mean square of what values are apart from the sums of products in float64. */
+function awayFromTruth(product: tf.Tensor, a: tf.Tensor, b: tf.Tensor): number {
+  const [m, k, n] = [a.shape[0]!, a.shape[1]!, b.shape[0]!];
+  const [x, y] = [a.dataSync(), b.dataSync()];
+  const squares = (product.dataSync() as Float32Array).map((value, i) => {
+    const [row, column] = [Math.floor(i / n) * k, (i % n) * k];
+    let truth = 0;
+    for (let j = 0; j < k; j++) truth += x[row + j]! * y[column + j]!;
+    return (value - truth) ** 2;
+  });
+  return Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / (m * n));
+}
+
+test.each([
+  ['a depth of eights', 16, 512],
+  ['one that is not', 13, 507],
+])('products of thirds are as near the true values as those of floats: %s', (_, rows, depth) => {
+  tf.tidy(() => {
+    const [a, b] = [
+      tf.randomNormal([rows, depth], 0, 1, 'float32', 1),
+      tf.randomNormal([20, depth], 0, 1, 'float32', 2),
+    ];
+    const [x, y] = [a as tf.Tensor2D, b as tf.Tensor2D];
+    const byThirds = tensorflowProduct(x, y, false, true);
+    expect(awayFromTruth(byThirds, a, b)).toBeLessThan(awayFromTruth(tf.matMul(x, y, false, true), a, b));
+    byThirds.dispose();
+  });
+});
+
+test('NaN and infinity are no number in what thirds of them are part of, and in nothing else', () => {
+  tf.tidy(() => {
+    const rows = Array.from({ length: 9 }, () => new Array<number>(33).fill(1));
+    [rows[3]![0], rows[5]![32]] = [Number.NaN, Number.NEGATIVE_INFINITY];
+    const product = tensorflowProduct(tf.tensor2d(rows), tf.ones([33, 10]));
+    const expected = rows.map((_, i) => (i === 3 || i === 5 ? Number.NaN : 33));
+    expect(product.arraySync()).toEqual(expected.map((value) => new Array(10).fill(value)));
+    product.dispose();
+  });
 });
 
 describe('operations for GPUs, on one that the processor plays', () => {

@@ -1,6 +1,7 @@
 // B pairs, T the longest answer's tokens.
 import * as tf from '@tensorflow/tfjs-core';
 import { checkPair, checkReference, checkResult } from './check-pair';
+import { onProcessor } from './on-processor';
 import { type PaddedAnswers, splitSides, stackPairs } from './pad';
 import type { PairLoss } from './pair-loss';
 import type { PairGradient, Policy, TokenPair } from './policy';
@@ -55,9 +56,12 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
   const train = lossScale !== undefined;
   const forward = policy.forward(batch.pairs, { train });
   try {
-    const answers = stackPairs(forward.pairs); // [2B, T]
-    const { gradient, numbers } = differentiate(loss, answers, batch, lossScale);
-    tf.dispose(Object.values(answers));
+    const { gradient, numbers } = onProcessor(() => {
+      const answers = stackPairs(forward.pairs); // [2B, T]
+      const result = differentiate(loss, answers, batch, lossScale);
+      tf.dispose(Object.values(answers));
+      return result;
+    });
     try {
       const results = pairResults(batch.pairs, (await numbers.array()) as number[][]);
       for (const [i, pair] of batch.pairs.entries()) checkResult(pair, results[i]!, batch.references?.[i], step);

@@ -41,7 +41,7 @@ export interface PairLossOutput {
 
 /**
  * A loss over pairs: called inside `tf.grad` with respect to the policy's per-token log-probs, so it must be made of
- * differentiable tfjs operations, and dispose nothing.
+ * differentiable tfjs operations, and dispose nothing. Where tensors are TensorFlow's, tfjs's own processor backend runs it.
  */
 export interface PairLoss {
   (input: PairLossInput): PairLossOutput;

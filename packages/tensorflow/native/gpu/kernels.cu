@@ -10,6 +10,8 @@ typedef long long int64;
   if (i >= (n)) return
 
 #define MOST_THREADS 256
+// Unrolled, so that what j picks lies in registers.
+#define EIGHT(j) _Pragma("unroll") for (int j = 0; j < 8; j++)
 
 // Every thread's x joined two by two, in one order; for blocks of a power of two.
 template <class T, class Join>
@@ -130,30 +132,50 @@ __global__ void scaled_rows(const float* x, const int* rows, float* y, int64 h, 
   EACH(j, h) y[ROW * h + j] = x[rows[ROW] * h + j] * factor;
 }
 
+// Tensors one after the other, as many blocks each as its size wants: tensor i has those from first[i] up to first[i + 1].
+__device__ int tensor_of(const int* first, int tensors) {
+  int low = 0;
+  for (int high = tensors; high - low > 1;) {
+    const int middle = (low + high) / 2;
+    if (first[middle] <= (int)ROW) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+// A thread's values of those of a block of a tensor.
+#define EACH_OF_BLOCK(i, block, n)                                                     \
+  const int64 last = ((int64)(block) + 1) * each, end = last < (n) ? last : (n);       \
+  for (int64 i = (int64)(block) * each + threadIdx.x; i < end; i += blockDim.x)
+
 // Σ x² of each block's values, as doubles
-__global__ void square_sums(const float* x, double* sums, int64 n) {
+__global__ void square_sums(const float* const* x, const int* first, const int64* sizes, double* sums, int tensors, int64 each) {
+  const int tensor = tensor_of(first, tensors);
   double sum = 0;
-  for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < n; i += (int64)gridDim.x * blockDim.x)
-    sum += (double)x[i] * x[i];
+  EACH_OF_BLOCK(i, ROW - first[tensor], sizes[tensor]) sum += (double)x[tensor][i] * x[tensor][i];
   sum = block_sum(sum);
   if (threadIdx.x == 0) sums[ROW] = sum;
 }
 
-__global__ void sum_doubles(const double* sums, float* y, int64 n) {
+__global__ void sum_doubles(const double* sums, const int* first, float* y) {
   double sum = 0;
-  EACH(i, n) sum += sums[i];
+  for (int i = first[ROW] + threadIdx.x; i < first[ROW + 1]; i += blockDim.x) sum += sums[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) y[0] = (float)sum;
+  if (threadIdx.x == 0) y[ROW] = (float)sum;
 }
 
-// PyTorch's order and placement of epsilon, as on a processor (update.cc)
-__global__ void adamw(float* p, float* m, float* v, const float* g, float scale, float beta1, float beta2, float epsilon,
-                      float step, float correction, float keep, int64 n) {
-  VALUE(i, n);
-  const float x = g[i] * scale;
-  m[i] += (x - m[i]) * (1.0f - beta1);
-  v[i] = v[i] * beta2 + (1.0f - beta2) * x * x;
-  p[i] = p[i] * keep - step * m[i] / (sqrtf(v[i]) / correction + epsilon);
+// PyTorch's order and placement of epsilon, as on a processor (update.cc); of each parameter its values, both moments, gradient
+__global__ void adamw(float* const* tensors, const int* first, const int64* sizes, int parameters, float scale, float beta1,
+                      float beta2, float epsilon, float step, float correction, float keep, int64 each) {
+  const int parameter = tensor_of(first, parameters);
+  float *p = tensors[4 * parameter], *m = tensors[4 * parameter + 1], *v = tensors[4 * parameter + 2];
+  const float* g = tensors[4 * parameter + 3];
+  EACH_OF_BLOCK(i, ROW - first[parameter], sizes[parameter]) {
+    const float x = g[i] * scale;
+    m[i] += (x - m[i]) * (1.0f - beta1);
+    v[i] = v[i] * beta2 + (1.0f - beta2) * x * x;
+    p[i] = p[i] * keep - step * m[i] / (sqrtf(v[i]) / correction + epsilon);
+  }
 }
 
 // Terms [A, 4] of raw logits [A, V], which are overwritten: where it is to train by p (1 − (l / cap)²); as head.cc
@@ -186,6 +208,61 @@ __global__ void answer_terms(float* raw, const int* targets, float* terms, int64
   if (!train) return;
   const float share = (float)(1 / z);
   EACH(j, v) x[j] = expf(scale * (x[j] - most)) * share * (cap > 0 ? 1.0f - x[j] * x[j] : 1.0f);
+}
+
+// What is left of x once it is less the nearest bfloat16, whose bits are returned. No number stays none.
+__device__ unsigned short third(float* x) {
+  union {
+    float value;
+    unsigned bits;
+  } all, upper;
+  all.value = *x;
+  const bool finite = (all.bits & 0x7f800000u) != 0x7f800000u;
+  const unsigned nearest = finite ? all.bits + 0x7fffu + (all.bits >> 16 & 1) : all.bits | (all.bits << 16 ? 0x400000u : 0);
+  upper.bits = nearest & 0xffff0000u;
+  *x -= upper.value;
+  return (unsigned short)(nearest >> 16);
+}
+
+// A matrix's values by their thirds at six places: which third at each is said by `order`, four bits a place. Lines are `row`
+// apart, and `to_row` where they are laid out. The depth, which lines or a line's values are, is cut into pieces; a piece has its
+// six places one after the other. Eight values of a line a thread.
+__global__ void thirds(const float* x, unsigned short* y, int lines, int values, int64 row, int64 to_row, int piece,
+                       int lines_are_depth, int order, int64 total) {
+  VALUE(i, total);
+  const int groups = (values + 7) / 8, line = (int)i / groups, first = (int)i % groups * 8;
+  const int count = values - first < 8 ? values - first : 8;
+  const float* from = x + line * row + first;
+  union {
+    float4 halves[2];
+    float each[8];
+  } rest;
+  if (count == 8 && ((size_t)from & 15) == 0) {
+    rest.halves[0] = ((const float4*)from)[0];
+    rest.halves[1] = ((const float4*)from)[1];
+  } else {
+    EIGHT(j) rest.each[j] = j < count ? from[j] : 0.0f;
+  }
+  union {
+    uint4 all;
+    unsigned short each[8];
+  } high, middle, low;
+  EIGHT(j) {
+    high.each[j] = third(&rest.each[j]);
+    middle.each[j] = third(&rest.each[j]);
+    low.each[j] = third(&rest.each[j]);
+  }
+  const int depth = lines_are_depth ? lines : values, at = lines_are_depth ? line : first, start = at / piece * piece;
+  const int deep = depth - start < piece ? depth - start : piece;
+  for (int place = 0; place < 6; place++) {
+    const int which = order >> 4 * place & 3, to = 5 * start + at + place * deep;
+    unsigned short* there = lines_are_depth ? y + to * to_row + first : y + line * to_row + to;
+    if (count == 8 && ((size_t)there & 15) == 0) {
+      *(uint4*)there = which == 0 ? high.all : which == 1 ? middle.all : low.all;
+    } else {
+      EIGHT(j) if (j < count) there[j] = which == 0 ? high.each[j] : which == 1 ? middle.each[j] : low.each[j];
+    }
+  }
 }
 
 __global__ void cap_logits(const float* x, float* y, float cap, int64 n) {
@@ -221,24 +298,23 @@ __global__ void attend_one(const float* q, const float* k, const float* v, const
   }
 }
 
-// Keys [low, high) of s that a row of scores [heads, n, s] sees
-#define SEEN                                                                   \
-  const int64 i = lead + ROW % n, low = i - window + 1 > 0 ? i - window + 1 : 0; \
-  const int64 high = i + 1 < s ? i + 1 : s
+// Whether a row of scores [heads, n, s] sees score j: `seen` has two runs of each of n rows
+#define SEEN_OF_ROW const int4 runs = ((const int4*)seen)[ROW % n]
+#define SEES(j) (((j) >= runs.x && (j) < runs.y) || ((j) >= runs.z && (j) < runs.w))
 
 // q·k to probabilities, in place
-__global__ void soften(float* scores, int64 n, int64 s, int64 lead, int64 window, float factor, float cap) {
-  SEEN;
+__global__ void soften(float* scores, const int* seen, int64 n, int64 s, float factor, float cap) {
+  SEEN_OF_ROW;
   float* p = scores + ROW * s;
   float most = LEAST, sum = 0;
   EACH(j, s) {
-    if (j < low || j >= high) continue;
+    if (!SEES(j)) continue;
     p[j] = cap > 0 ? cap * tanhf(p[j] * factor) : p[j] * factor;
     if (!(p[j] <= most)) most = p[j];
   }
   most = block_most(most);
   EACH(j, s) {
-    p[j] = j < low || j >= high ? 0.0f : expf(p[j] - most);
+    p[j] = SEES(j) ? expf(p[j] - most) : 0.0f;
     sum += p[j];
   }
   const float share = 1.0f / block_sum(sum);
@@ -247,20 +323,19 @@ __global__ void soften(float* scores, int64 n, int64 s, int64 lead, int64 window
 
 // The way back: q·k to p, and d loss / d p to d loss / d (q·k), both in place. ds = p (dp − Σ dp p) factor, and times
 // cap (1 − t²) through a cap.
-__global__ void soften_gradient(float* scores, float* dp, int64 n, int64 s, int64 lead, int64 window, float factor,
-                                float cap) {
-  SEEN;
+__global__ void soften_gradient(float* scores, float* dp, const int* seen, int64 n, int64 s, float factor, float cap) {
+  SEEN_OF_ROW;
   float *x = scores + ROW * s, *d = dp + ROW * s;
   float most = LEAST, sum = 0, through = 0;
   EACH(j, s) {
-    if (j < low || j >= high) continue;
+    if (!SEES(j)) continue;
     x[j] = cap > 0 ? tanhf(x[j] * factor) : x[j] * factor;
     if (!(x[j] <= most)) most = x[j];
   }
   most = block_most(most);
   const float scale = cap > 0 ? cap : 1.0f;
   EACH(j, s) {
-    if (j < low || j >= high) continue;
+    if (!SEES(j)) continue;
     const float e = expf(scale * (x[j] - most));
     sum += e;
     through += e * d[j];
@@ -268,9 +343,9 @@ __global__ void soften_gradient(float* scores, float* dp, int64 n, int64 s, int6
   const float share = 1.0f / block_sum(sum);
   through = block_sum(through) * share;
   EACH(j, s) {
-    const bool seen = j >= low && j < high;
-    const float t = x[j], p = seen ? expf(scale * (t - most)) * share : 0.0f;
-    d[j] = seen ? p * (d[j] - through) * factor * (cap > 0 ? cap * (1.0f - t * t) : 1.0f) : 0.0f;
+    const bool sees = SEES(j);
+    const float t = x[j], p = sees ? expf(scale * (t - most)) * share : 0.0f;
+    d[j] = sees ? p * (d[j] - through) * factor * (cap > 0 ? cap * (1.0f - t * t) : 1.0f) : 0.0f;
     x[j] = p;
   }
 }

@@ -1,5 +1,5 @@
 // Matrix products, by the vendor's library. As the processor's (product.cc, linear.cc).
-#include "run.h"
+#include "thirds.h"
 
 namespace wpo {
 namespace {
@@ -19,7 +19,7 @@ void multiply(GpuRun& run, const Operand& a, const Operand& b, const Shape& shap
   float* c = run.out(0, shape);
   if (!c || m * n == 0) return;
   if (k == 0) return run.device().zero(c, m * n);
-  run.device().multiply({a.turned, b.turned, m, n, k, a.data, a.columns, 0, b.data, b.columns, 0, 0.0f, c, n, 0, 1});
+  multiply(run, {a.turned, b.turned, m, n, k, a.data, a.columns, 0, b.data, b.columns, 0, 0.0f, c, n, 0, 1});
 }
 
 // Input i, all dimensions but the last as rows.

@@ -10,6 +10,7 @@ namespace wpo {
 struct Platform {
   const char* name;  // TensorFlow's, of the device
   int threads;       // of a block, a power of two
+  int64_t start;     // multiplications that take as long as to start a product
   Device& (*device)(TF_OpKernelContext*);
   std::string (*lack)();  // what it wants and does not find; empty where it finds all
 };
@@ -35,16 +36,31 @@ class GpuRun : public Run {
     by_row(kernel, blocks_of(count), arguments..., count);
   }
 
-  // Memory until the operation ends.
+  // Memory for what is asked of the device before it is let go.
+  std::shared_ptr<void> memory(int64_t bytes) {
+    std::shared_ptr<void> found = kernel_.scratch(bytes);
+    if (!found && bytes > 0) throw std::runtime_error("no memory to work in");
+    return found;
+  }
+  // The same until the operation ends.
   template <class T = float>
   T* scratch(int64_t count) {
-    held_.push_back(kernel_.scratch(count * sizeof(T)));
-    if (!held_.back() && count > 0) throw std::runtime_error("no memory to work in");
+    held_.push_back(memory(count * sizeof(T)));
     return static_cast<T*>(held_.back().get());
   }
-  const int32_t* upload(const int32_t* values, int64_t count) {
-    int32_t* there = scratch<int32_t>(count);
-    if (count > 0) device_.copy_in(there, values, count * sizeof(int32_t));
+  template <class T>
+  const T* upload(const T* values, int64_t count) {
+    T* there = scratch<T>(count);
+    if (count > 0) device_.copy_in(there, values, count * sizeof(T));
+    return there;
+  }
+  template <class T>
+  const T* upload(const std::vector<T>& values) {
+    return upload(values.data(), values.size());
+  }
+  float* const* upload(const std::vector<float*>& addresses) {
+    float** there = scratch<float*>(addresses.size());
+    if (!addresses.empty()) device_.copy_in(there, addresses);
     return there;
   }
 

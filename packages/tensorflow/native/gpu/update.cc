@@ -37,8 +37,7 @@ void add_rows(GpuRun& run, int from, int64_t count, int64_t h, float* into) {
   }
   starts.push_back(static_cast<int32_t>(n));
   const float* x = run.in(from);
-  run.by_row("add_rows", distinct, into, run.upload(rows.data(), distinct), run.upload(starts.data(), distinct + 1),
-             run.upload(order.data(), n), x, h);
+  run.by_row("add_rows", distinct, into, run.upload(rows), run.upload(starts), run.upload(order), x, h);
 }
 
 void add_rows_in_place(GpuRun& run) {
@@ -81,17 +80,27 @@ void set_columns(GpuRun& run) {
   run.out(0, {});
 }
 
+// How blocks go through tensors in one launch, `each` values of one a block: where each tensor's blocks begin, and its size.
+struct Blocks {
+  int64_t each;
+  std::vector<int32_t> first = {0};
+  std::vector<int64_t> sizes;
+  void add(int64_t size) {
+    first.push_back(first.back() + static_cast<int32_t>((size + each - 1) / each));
+    sizes.push_back(size);
+  }
+};
+
 void square_sums(GpuRun& run) {
-  constexpr int64_t kMost = 512;
   float* y = run.out(0, {run.count()});
   if (!y) return;
-  double* sums = run.scratch<double>(kMost);
-  for (int i = 0; i < run.count(); i++) {
-    const int64_t n = run.size(i), pieces = std::min(kMost, run.blocks_of(n));
-    const float* x = run.in(i);
-    run.by_row("square_sums", pieces, x, sums, n);
-    run.by_row("sum_doubles", 1, static_cast<const double*>(sums), y + i, pieces);
-  }
+  Blocks blocks = {64 * platform.threads};
+  std::vector<float*> tensors;
+  for (int i = 0; i < run.count(); i++) blocks.add(run.size(i)), tensors.push_back(run.in(i));
+  const int32_t* first = run.upload(blocks.first);
+  double* sums = run.scratch<double>(blocks.first.back());
+  run.by_row("square_sums", blocks.first.back(), run.upload(tensors), first, run.upload(blocks.sizes), sums, run.count(), blocks.each);
+  run.by_row("sum_doubles", run.count(), static_cast<const double*>(sums), first, y);
 }
 
 void adamw(GpuRun& run) {
@@ -99,11 +108,12 @@ void adamw(GpuRun& run) {
   for (int i = 1; fits && i < run.count(); i++) fits = run.size(i) == run.size(i - (i - 1) % 4);
   if (!run.ok(fits, "wanted seven numbers, and four tensors of one size for each parameter")) return;
   const float* a = run.numbers(0);
-  for (int i = 1; i < run.count(); i += 4) {
-    float *p = run.in(i), *m = run.in(i + 1), *v = run.in(i + 2);
-    const float* g = run.in(i + 3);
-    run.by_value("adamw", run.size(i), p, m, v, g, a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
-  }
+  Blocks blocks = {4 * platform.threads};
+  std::vector<float*> tensors;
+  for (int i = 1; i < run.count(); i++) tensors.push_back(run.in(i));
+  for (int i = 1; i < run.count(); i += 4) blocks.add(run.size(i));
+  run.by_row("adamw", blocks.first.back(), run.upload(tensors), run.upload(blocks.first), run.upload(blocks.sizes),
+             static_cast<int>(blocks.sizes.size()), a[0], a[1], a[2], a[3], a[4], a[5], a[6], blocks.each);
   run.out(0, {});
 }
 

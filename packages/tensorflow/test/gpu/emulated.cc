@@ -20,6 +20,16 @@ struct Index {
 };
 Index threadIdx, blockIdx, blockDim, gridDim;
 
+struct int4 {
+  int x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
 // A block's threads, each with a stack of its own; one runs until it waits for the others, then the next. Every other block
 // begins at the last one: a kernel that does not wait where it must gives other values in one of the two orders.
 class Block {
@@ -116,7 +126,8 @@ const std::map<std::string, Kernel> kernels = {
     KERNEL(rms_norm),       KERNEL(rms_norm_dx), KERNEL(rms_norm_dw), KERNEL(sum_rows),    KERNEL(rope),
     KERNEL(geglu),          KERNEL(add),         KERNEL(add_rows),    KERNEL(set_columns), KERNEL(scaled_rows),
     KERNEL(geglu_gradient), KERNEL(square_sums), KERNEL(sum_doubles), KERNEL(adamw),       KERNEL(answer_terms),
-    KERNEL(cap_logits),     KERNEL(attend_one),  KERNEL(soften),      KERNEL(soften_gradient)};
+    KERNEL(cap_logits),     KERNEL(attend_one),  KERNEL(soften),      KERNEL(soften_gradient),
+    KERNEL(thirds)};
 
 class Gpu : public wpo::Device {
  public:
@@ -133,21 +144,39 @@ class Gpu : public wpo::Device {
         (*job->first)(job->second);
       }, &job);
   }
-  void multiply(const wpo::Products& p) override {
+  void multiply(const wpo::Products<float>& p) override { multiply_each(p); }
+  void multiply(const wpo::Products<wpo::Half>& p) override { multiply_each(p); }
+  // some sizes of the tests' each way
+  wpo::ThirdsLimits thirds() const override { return {4, 200, 8, 100}; }
+
+  void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }
+  void copy_in(float** to, const std::vector<float*>& addresses) override {
+    for (size_t i = 0; i < addresses.size(); i++) here(to)[i] = here(addresses[i]);
+  }
+  void zero(float* to, int64_t count) override { std::memset(here(to), 0, count * sizeof(float)); }
+
+ private:
+  static double number(float x) { return x; }
+  static double number(wpo::Half bits) {
+    const uint32_t all = uint32_t{bits} << 16;
+    float x;
+    std::memcpy(&x, &all, sizeof x);
+    return x;
+  }
+  template <class T>
+  static void multiply_each(const wpo::Products<T>& p) {
     for (int64_t one = 0; one < p.count; one++)
       for (int64_t i = 0; i < p.m; i++)
         for (int64_t j = 0; j < p.n; j++) {
-          const float *a = here(p.a) + one * p.a_next, *b = here(p.b) + one * p.b_next;
+          const T *a = here(p.a) + one * p.a_next, *b = here(p.b) + one * p.b_next;
           double sum = 0;
           for (int64_t k = 0; k < p.k; k++)
-            sum += double(p.turn_a ? a[k * p.a_row + i] : a[i * p.a_row + k]) *
-                   (p.turn_b ? b[j * p.b_row + k] : b[k * p.b_row + j]);
+            sum += number(p.turn_a ? a[k * p.a_row + i] : a[i * p.a_row + k]) *
+                   number(p.turn_b ? b[j * p.b_row + k] : b[k * p.b_row + j]);
           float& c = here(p.c)[one * p.c_next + i * p.c_row + j];
           c = static_cast<float>(sum) + (p.beta == 0 ? 0 : p.beta * c);
         }
   }
-  void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }
-  void zero(float* to, int64_t count) override { std::memset(here(to), 0, count * sizeof(float)); }
 };
 
 }  // namespace emulated
@@ -170,6 +199,6 @@ Device& device(TF_OpKernelContext*) {
 std::string lack() { return ""; }
 }  // namespace
 
-const Platform platform = {"CPU", 8, device, lack};
+const Platform platform = {"CPU", 8, 200, device, lack};
 
 }  // namespace wpo
