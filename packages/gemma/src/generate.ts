@@ -90,8 +90,12 @@ export async function sequenceLogits(
 }
 
 /** Logits `[rows, V]` of the rows that a sequence reads. */
-async function readLogits(model: Gemma2, given: Kernels, sequence: Sequence, cache?: KeyValues): Promise<Float32Array> {
-  const kernels = given.onePass?.(sequence.ids.length) ?? given;
+async function readLogits(
+  model: Gemma2,
+  kernels: Kernels,
+  sequence: Sequence,
+  cache?: KeyValues,
+): Promise<Float32Array> {
   const layouts = layOut(sequence, model.config, kernels);
   const tape = new Tape(kernels, false);
   let x: Value = embedding(kernels, model, sequence.ids).value;

@@ -1,13 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, type Kernels, type Weight } from './ops/kernels';
+import { composed, type Kernels, type Value, type Weight } from './ops/kernels';
 
 /** A trainable tensor in float32, held as a tfjs tensor, with the sum of its gradients. */
 export interface Parameter extends Weight {
   /** Whether weight decay applies: all but norms. */
   readonly decay: boolean;
   value(): tf.Tensor;
-  accumulate(gradient: tf.Tensor): void;
-  accumulateRows(indices: Int32Array, rows: tf.Tensor): void;
   /** Replaces the value; takes ownership. */
   assign(value: tf.Tensor): void;
   /** Sum of the gradients since `zeroGradient`, owned by the parameter; null where there was none. */
@@ -22,7 +20,7 @@ export interface ParameterOptions {
   /** Default true. */
   readonly decay?: boolean;
   /** How gradients add up; default composed from tfjs. */
-  readonly kernels?: Pick<Kernels, 'sum' | 'addRows'>;
+  readonly kernels?: Pick<Kernels, 'sum' | 'addRows' | 'settle'>;
 }
 
 /** Holds `initial` (ownership passes) under the checkpoint's `name`. */
@@ -30,10 +28,11 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
   const { decay = true, kernels = composed } = options;
   const shape = initial.shape;
   let current = tf.keep(initial);
-  let sum: tf.Tensor | null = null;
-  const checked = (tensor: tf.Tensor, what: string) => {
-    if (tensor.shape.length === shape.length && tensor.shape.every((n, i) => n === shape[i])) return tf.keep(tensor);
-    throw new Error(`${name}: a ${what} of shape [${tensor.shape}] cannot go where [${shape}] is held`);
+  let sum: Value | null = null;
+  const settle = (value: Value) => kernels.settle?.(value) ?? (value as tf.Tensor);
+  const checked = <T extends Value>(value: T, what: string): T => {
+    if (value.shape.length === shape.length && value.shape.every((n, i) => n === shape[i])) return kept(value);
+    throw new Error(`${name}: a ${what} of shape [${value.shape}] cannot go where [${shape}] is held`);
   };
   const zeroGradient = () => {
     sum?.dispose();
@@ -49,13 +48,13 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
       current.dispose();
       current = next;
     },
-    gradient: () => sum,
+    gradient: () => sum && settle(sum),
     accumulate(gradient) {
       const next = checked(gradient, 'gradient');
-      sum = sum ? tf.keep(kernels.sum(sum, next) as tf.Tensor) : next;
+      sum = sum ? kept(kernels.sum(sum, next)) : next;
     },
     accumulateRows(indices, rows) {
-      sum = tf.keep(kernels.addRows(sum, indices, rows, shape[0]!) as tf.Tensor);
+      sum = kept(kernels.addRows(sum, indices, rows, shape[0]!));
     },
     assignGradient(gradient) {
       const next = checked(gradient, 'gradient');
@@ -69,3 +68,6 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
     },
   };
 }
+
+/** A tensor is kept past the tidy that it was made in. */
+const kept = <T extends Value>(value: T): T => (value instanceof tf.Tensor ? tf.keep(value) : value);

@@ -39,6 +39,7 @@ struct Host {
 class Run {
  public:
   Run(Host& host, std::vector<View> inputs) : host_(host), inputs_(std::move(inputs)) {}
+  Host& host() { return host_; }
 
   template <class T = float>
   T* in(int i) const { return static_cast<T*>(inputs_[i].data); }
@@ -96,14 +97,20 @@ class Kernel : public Host {
                                           count_of(dims) * 4, status_);
     return tensor ? static_cast<float*>(keep(tensor)) : nullptr;
   }
-  // Memory of the device that it runs on; null where there is none.
-  std::shared_ptr<void> scratch(int64_t bytes) {
-    const int64_t count = (bytes + 3) / 4;
+  // A tensor on the device that it runs on; null where there is no memory.
+  std::shared_ptr<TF_Tensor> tensor(const Shape& dims) {
     TF_AllocatorAttributes attributes = {TF_ALLOCATOR_ATTRIBUTES_STRUCT_SIZE, 0};
-    TF_Tensor* tensor = TF_AllocateTemp(context_, TF_FLOAT, &count, 1, &attributes, status_);
-    if (!tensor) return nullptr;
-    return {TF_TensorData(tensor), [tensor](void*) { TF_DeleteTensor(tensor); }};
+    TF_Tensor* made = TF_AllocateTemp(context_, TF_FLOAT, dims.data(), static_cast<int>(dims.size()), &attributes, status_);
+    return {made, [](TF_Tensor* tensor) { if (tensor) TF_DeleteTensor(tensor); }};
   }
+  // Memory there.
+  std::shared_ptr<void> scratch(int64_t bytes) {
+    const std::shared_ptr<TF_Tensor> held = tensor({(bytes + 3) / 4});
+    if (!held) return nullptr;
+    return {held, TF_TensorData(held.get())};
+  }
+  int outputs() const { return TF_NumOutputs(context_); }
+  void give(int output, TF_Tensor* tensor) { TF_SetOutput(context_, output, tensor, status_); }
   void fail(const std::string& what) override {
     TF_SetStatus(status_, TF_INVALID_ARGUMENT, what.c_str());
     TF_OpKernelContext_Failure(context_, status_);
@@ -140,14 +147,14 @@ inline std::vector<Operation>& operations() {
   return defined;
 }
 
-// Registers `Compute` as operation `name`; inputs and outputs as "name: type", `attribute` for lists of inputs.
+// Registers `Compute` as operation `name`; inputs and outputs as "name: type", `attributes` for lists of them.
 template <void (*Compute)(Run&)>
 void define(const char* name, std::initializer_list<const char*> inputs, std::initializer_list<const char*> outputs,
-            const char* attribute = nullptr) {
+            std::initializer_list<const char*> attributes = {}) {
   operations().push_back({{name, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}}, Compute});
   TF_Status* status = TF_NewStatus();
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(name);
-  if (attribute) TF_OpDefinitionBuilderAddAttr(op, attribute);
+  for (const char* attribute : attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
   for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(op, input);
   for (const char* output : outputs) TF_OpDefinitionBuilderAddOutput(op, output);
   // Operations that write into an input must run every time they are asked to.

@@ -1,14 +1,15 @@
-// Many operations in one. A token of generation takes some hundred small ones, and to have TensorFlow run one from JavaScript
-// costs more than most of them do.
+// Many operations in one. A token of generation takes some hundred small ones, and a step on a GPU several hundred; to have
+// TensorFlow run one from JavaScript costs more than most of them do.
 //
-// A program is int32 values: what follows one another there makes values, numbered from 0 in the order made, or drops one:
+// A program is int32 values: what follows one another there makes values, numbered from 0 in the order made, drops one, or gives
+// one back:
 //
 //   tensor                                  the next of the tensors given
 //   ints, rank, dimensions …, values …      values that lie in the program itself
-//   run, operation, inputs' numbers …       an operation's outputs; its number is its place in the machine
-//   drop, number                            frees a value that no later operation reads
-//
-// The first output of the last operation is the program's.
+//   run, operation, inputs' numbers …,      an operation's outputs; its number is its place in the machine
+//     rank and dimensions of each output …
+//   drop, number                            frees a value that no later instruction reads
+//   give, number                            an operation's output becomes the program's next
 #pragma once
 #include <memory>
 #include <string>
@@ -18,12 +19,17 @@
 namespace wpo {
 
 // What runs a program's operations, and finds memory for what they make.
-struct Machine {
+class Machine {
+ public:
+  explicit Machine(Kernel& kernel) : kernel_(kernel) {}
   virtual ~Machine() = default;
   virtual int32_t count() const = 0;
   virtual const Signature& signature(int32_t operation) const = 0;
   virtual void compute(int32_t operation, Host& host, std::vector<View> inputs) = 0;
-  virtual std::shared_ptr<void> memory(int64_t floats) = 0;  // null where there is none
+  Kernel& kernel() { return kernel_; }
+
+ private:
+  Kernel& kernel_;
 };
 
 class Program : public Host {
@@ -32,7 +38,8 @@ class Program : public Host {
       : run_(run), machine_(machine), code_(run.in<int32_t>(0)), size_(run.size(0)) {}
 
   void run() {
-    int tensors = 0;
+    int tensors = 0, given = 0;
+    const int outputs = machine_.kernel().outputs();
     while (fine_ && at_ < size_) switch (next()) {
         case kTensor:
           if (ok(tensors + kGiven < run_.count(), "too few tensors")) add(run_.view(kGiven + tensors++), false);
@@ -47,24 +54,25 @@ class Program : public Host {
         case kRun:
           run_operation();
           break;
-        case kDrop: {
-          const int32_t value = next();
-          if (!ok(value >= 0 && value < count(), "no such value")) break;
-          values_[value].view.data = nullptr;
-          values_[value].memory.reset();
+        case kDrop:
+          if (Value* value = next_made()) *value = {};
           break;
-        }
+        case kGive:
+          if (Value* value = next_made(); value && ok(given < outputs, "more is given back than was said"))
+            machine_.kernel().give(given++, value->tensor.get());
+          break;
         default:
           ok(false, "no such instruction");
       }
-    ok(ended_, "a program whose last instruction is no operation");
+    ok(given == outputs, "less is given back than was said");
   }
 
   float* make(int output, const Shape& dims) override {
-    if (output == 0 && ended_) return run_.out(0, dims);
     Value& value = values_[outputs_ + output];
-    value.memory = machine_.memory(count_of(dims));
-    value.view = {value.memory.get(), dims};
+    if (!ok(count_of(dims) == count_of(value.view.dims), std::string(running_) + " makes values of another size")) return nullptr;
+    value.tensor = machine_.kernel().tensor(value.view.dims);
+    value.there = value.tensor != nullptr;
+    if (value.there) value.view.data = TF_TensorData(value.tensor.get());
     return static_cast<float*>(value.view.data);
   }
   void fail(const std::string& what) override { ok(false, std::string(running_) + ": " + what); }
@@ -72,22 +80,28 @@ class Program : public Host {
  private:
   struct Value {
     View view;
-    bool ints;
-    std::shared_ptr<void> memory;
+    bool ints = false, there = false;
+    std::shared_ptr<TF_Tensor> tensor = nullptr;  // of an operation's output
   };
-  enum Instruction { kTensor, kInts, kRun, kDrop };
+  enum Instruction { kTensor, kInts, kRun, kDrop, kGive };
   static constexpr int kGiven = 1;  // the tensors' place among the inputs
 
   bool ok(bool condition, const std::string& what) { return fine_ = run_.ok(condition, what) && fine_; }
   int32_t next() { return ok(at_ < size_, "a program that ends too soon") ? code_[at_++] : -1; }
   int64_t count() const { return static_cast<int64_t>(values_.size()); }
-  void add(View view, bool ints) { values_.push_back({std::move(view), ints, nullptr}); }
+  void add(View view, bool ints, bool there = true) { values_.push_back({std::move(view), ints, there}); }
 
   Shape next_shape() {
     Shape dims;
     for (int32_t rank = next(); fine_ && rank > 0; rank--) dims.push_back(next());
     for (int64_t n : dims) ok(n >= 0, "a negative dimension");
     return dims;
+  }
+
+  // An operation's output, by the number that comes next.
+  Value* next_made() {
+    const int32_t value = next();
+    return ok(value >= 0 && value < count() && values_[value].tensor, "no such value") ? &values_[value] : nullptr;
   }
 
   void run_operation() {
@@ -98,15 +112,13 @@ class Program : public Host {
     std::vector<View> inputs;
     for (int i = 0; i < static_cast<int>(operation.inputs.size()); i++) {
       const int32_t value = next();
-      const bool there = value >= 0 && value < count() && values_[value].view.data &&
-                         values_[value].ints == operation.is_int(i);
-      if (!ok(there, running_ + std::string(" reads a value that is not there"))) return;
+      const bool fits = value >= 0 && value < count() && values_[value].there && values_[value].ints == operation.is_int(i);
+      if (!ok(fits, running_ + std::string(" reads a value that is not there"))) return;
       inputs.push_back(values_[value].view);
     }
-    ended_ = at_ == size_;
     outputs_ = count();
-    for (size_t i = 0; i < operation.outputs.size(); i++) add({nullptr, {}}, false);
-    machine_.compute(number, *this, std::move(inputs));
+    for (size_t i = 0; i < operation.outputs.size(); i++) add({nullptr, next_shape()}, false, false);
+    if (fine_) machine_.compute(number, *this, std::move(inputs));
   }
 
   Run& run_;
@@ -114,7 +126,7 @@ class Program : public Host {
   const int32_t* code_;
   const int64_t size_;
   int64_t at_ = 0, outputs_ = 0;  // the next instruction; the first output of the operation that runs
-  bool fine_ = true, ended_ = false;
+  bool fine_ = true;
   const char* running_ = "";
   std::vector<Value> values_;
 };

@@ -129,8 +129,8 @@ void define_update() {
   define<add_rows_in_place>("WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"});
   define<spread_rows>("WpoSpreadRows", {"indices: int32", "x: float", "count: int32"}, {"y: float"});
   define<floats>("WpoFloats", {"bits: int32"}, {"values: float"});
-  define<square_sums>("WpoSquareSums", {"x: N * float"}, {"y: float"}, "N: int >= 1");
-  define<adamw>("WpoAdamW", {"how: int32", "tensors: N * float"}, {"done: float"}, "N: int >= 1");
+  define<square_sums>("WpoSquareSums", {"x: N * float"}, {"y: float"}, {"N: int >= 1"});
+  define<adamw>("WpoAdamW", {"how: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"});
 }
 
 }  // namespace wpo

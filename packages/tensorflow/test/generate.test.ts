@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { nativeProducts } from '../src/kernels/native';
-import { testGeneration, testOnePass } from './generate-properties';
+import { testGeneration, testPrograms } from './generate-properties';
 import { tiers } from './tiers';
 
 describe.each([
@@ -18,4 +18,4 @@ describe.each([
   testGeneration(tiers[name]);
 });
 
-describe.runIf(nativeProducts())('a pass of few rows', () => testOnePass(tiers.fused));
+describe.runIf(nativeProducts())('programs', () => testPrograms(tiers.fused));

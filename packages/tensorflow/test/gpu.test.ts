@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import { tensorflowProduct } from '../src/kernels/kernels';
-import { testGeneration, testOnePass } from './generate-properties';
+import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
@@ -68,5 +68,5 @@ describe('operations for GPUs, on one that the processor plays', () => {
   testKernels(tiers.fused);
   testPolicy(tiers.fused);
   testGeneration(tiers.fused);
-  testOnePass(tiers.fused);
+  testPrograms(tiers.fused);
 });

@@ -1,9 +1,10 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, type Kernels, parameter, type Result } from '@wpo/gemma';
+import { composed, type Kernels, parameter, type Result, type Value } from '@wpo/gemma';
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { fused } from '../src/kernels/kernels';
 import type { Tier } from './tiers';
 
 export const size = (max: number) => fc.integer({ min: 1, max });
@@ -13,12 +14,13 @@ const seeds = fc.nat(2 ** 30);
 export const normal = (shape: number[], seed: number, spread = 1) =>
   tf.randomNormal(shape, 0, spread, 'float32', seed + 1);
 
-export const values = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+/** Also of what the fused operations have put off. */
+export const values = (x: unknown) => fused().settle!(x as Value).dataSync() as Float32Array;
 
 /** Differences within 2e-5 of the largest value, or of 1, the size of what went in: a few float32 roundings. */
 function expectClose(found: unknown, wanted: unknown, what: string): void {
   const [a, b] = [values(found), values(wanted)];
-  expect((found as tf.Tensor).shape, what).toEqual((wanted as tf.Tensor).shape);
+  expect((found as Value).shape, what).toEqual((wanted as Value).shape);
   const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
   a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
 }

@@ -17,7 +17,7 @@ vi.hoisted(() => {
 test("WPO_NATIVE=0 leaves the operations in C++ unloaded and takes TensorFlow's own", () => {
   expect(nativeOperations()).toBe(false);
   expect(tensorflowKernels().rope).toBe(raw().rope);
-  expect(() => fused().sum(tf.ones([1]), tf.ones([1]))).toThrow("'WpoAdd' is neither a type of a primitive operation");
+  expect(() => fused().sum(tf.ones([1]), tf.ones([1]))).toThrow('there is no operation WpoAdd');
 });
 
 interface Way {

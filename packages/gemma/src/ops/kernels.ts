@@ -1,4 +1,4 @@
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import { gatedLinear } from './gated-linear';
@@ -126,11 +126,8 @@ export interface Kernels {
   readonly spanRows?: number;
   /** Rotary tables for `positions`. */
   rotation(positions: Int32Array, headDim: number, theta: number): Rotation;
-  /**
-   * The operations for one forward pass of so many rows, without gradients, that ends with `logits` and may put all of its
-   * work off until then: what it reads must live so long. Null, or left out, where that is no faster.
-   */
-  onePass?(rows: number): Kernels | null;
+  /** The tensor of a value, which stays the value's: work that was put off is done now. Left out: values are tensors. */
+  settle?(value: Value): Tensor;
 }
 
 /** Every operation composed from tfjs-core, with its gradient derived by hand: runs on any tfjs backend. */

@@ -7,17 +7,15 @@ namespace {
 
 class Gpu : public Machine {
  public:
-  Gpu(Kernel& kernel, Device& device) : kernel_(kernel), device_(device) {}
+  Gpu(Kernel& kernel, Device& device) : Machine(kernel), device_(device) {}
   int32_t count() const override { return static_cast<int32_t>(gpu_operations().size()); }
   const Signature& signature(int32_t operation) const override { return gpu_operations()[operation]; }
   void compute(int32_t operation, Host& host, std::vector<View> inputs) override {
-    GpuRun run(host, std::move(inputs), kernel_, device_);
+    GpuRun run(host, std::move(inputs), kernel(), device_);
     gpu_operations()[operation].compute(run);
   }
-  std::shared_ptr<void> memory(int64_t floats) override { return kernel_.scratch(floats * sizeof(float)); }
 
  private:
-  Kernel& kernel_;
   Device& device_;
 };
 
@@ -28,6 +26,6 @@ void program(GpuRun& run) {
 
 }  // namespace
 
-void define_gpu_program() { define_on_gpu<program>("WpoProgram", {"code: int32", "tensors: N * float"}, {"y: float"}); }
+void define_gpu_program() { define_on_gpu<program>("WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}); }
 
 }  // namespace wpo

@@ -5,23 +5,16 @@ import {
   attentionBy,
   attentionWith,
   composed,
-  type Geglu,
-  gatedLinearBy,
-  gatedLinearWith,
   type Kernels,
-  linearsWith,
-  matrixProducts,
   type PickRows,
-  type Products,
-  picksWith,
-  productsBy,
   type Result,
   type Rotation,
+  type Value,
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { change, nativeDevice, nativeOperations, nativeProducts, run, withInts, withNumbers } from './native';
-import { onePass } from './one-pass';
+import { nativeDevice, nativeOperations, nativeProducts, run, withInts, withNumbers } from './native';
+import { type Operand, Program } from './program';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
 import { isSingle, scaleNumbers, singleLayout, spansLayout, windowOf } from './spans';
@@ -41,13 +34,20 @@ export function tensorflowKernels(): Kernels {
   return rawOperations() ? raw() : composed;
 }
 
-const pair = (results: tf.Tensor[]) => results as [tf.Tensor2D, tf.Tensor2D];
-
 /** Queries a span on a GPU, where a few more of their scores cost less than one more kernel to start. */
 const GPU_SPAN_ROWS = 1024;
 
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
+
+/** The fused operations, noted down in one program until a tensor is asked for. */
+const program = new Program();
+const note = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
+  program.run(name, inputs, shape)[0]!;
+const settle = <T extends tf.Tensor>(value: Value) => program.settle(value) as T;
+
+/** Which of a product's sides are read turned. */
+type Turns = '' | 'NT' | 'TN' | 'TT';
 
 /** The product of two matrices by the faster of C++ and TensorFlow: what {@link tensorflowKernels} make large ones by. */
 export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false, turnB = false): tf.Tensor2D {
@@ -56,121 +56,196 @@ export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false,
   return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
 }
 
-/** Products in C++ take all dimensions but the last as rows. */
-const large = productsBy(tensorflowProduct, (x) =>
-  nativeProducts() ? (x as tf.Tensor as tf.Tensor2D) : matrixProducts.flat(x),
-);
+/** The same, noted down: all dimensions but the last are rows, and the result is of `shape`. */
+function product(a: Value, b: Value, turns: Turns, shape: readonly number[]): Value {
+  if (nativeProducts()) return note(`WpoProduct${turns}`, [a, b], shape);
+  return tf.tidy(() => {
+    const matrix = (x: Value) => tf.reshape(settle(x), [-1, x.shape.at(-1)!]) as tf.Tensor2D;
+    return tf.reshape(tf.matMul(matrix(a), matrix(b), turns[0] === 'T', turns[1] === 'T'), [...shape]);
+  });
+}
 
-const products: Products = {
-  ...large,
-  rows: (x, w) => (x.shape[0] > FEW_ROWS ? large.rows(x, w) : (run('WpoLinearRows', [x, w], 1)[0] as tf.Tensor2D)),
-  toHeads: (x, w, heads) =>
-    x.shape[0] > FEW_ROWS && nativeDevice() === 'processor'
-      ? large.toHeads(x, w, heads)
-      : withNumbers([heads], (n) => run('WpoLinearRowsToHeads', [x, w, n], 1)[0] as tf.Tensor3D),
-  fromHeads: (x, w) =>
-    x.shape[2] > FEW_ROWS ? large.fromHeads(x, w) : (run('WpoLinearRowsFromHeads', [x, w], 1)[0] as tf.Tensor2D),
+/** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
+function rowsOf(x: Value, w: Value): Value {
+  const shape = [x.shape[0]!, w.shape[0]!];
+  return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : note('WpoLinearRows', [x, w], shape);
+}
+
+const linear: Kernels['linear'] = (x, w) => ({
+  value: rowsOf(x, w.value()),
+  reads: [x],
+  saved: [],
+  backward(dy) {
+    w.accumulate(product(dy, x, 'TN', w.shape)); // [out, in]
+    return [product(dy, w.value(), '', x.shape)]; // [T, in]
+  },
+});
+
+const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
+  const [tokens, features] = [x.shape[0]!, w.shape[0]!];
+  const shape = [heads, features / heads, tokens]; // [heads, D, T]
+  const whole = tokens > FEW_ROWS && nativeDevice() === 'processor';
+  return {
+    value: whole
+      ? product(w.value(), x, 'NT', shape)
+      : note('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
+    reads: [x],
+    saved: [],
+    backward(dy) {
+      w.accumulate(product(dy, x, '', w.shape)); // [heads · D, H]
+      return [product(dy, w.value(), 'TN', x.shape)]; // [T, H]
+    },
+  };
 };
 
-function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tensor2D): Result {
-  const gain = () => w.value() as tf.Tensor1D; // [H]
-  const [value, inverse] = withNumbers([epsilon, Number(residual !== undefined)], (how) =>
-    pair(run('WpoRmsNorm', [x, gain(), how, residual ?? x], 2)),
-  ); // [T, H], [T, 1]
+const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
+  const shape = [x.shape[2]!, w.shape[0]!]; // [T, out]
   return {
-    value,
+    value:
+      x.shape[2]! > FEW_ROWS
+        ? product(x, w.value(), 'TT', shape)
+        : note('WpoLinearRowsFromHeads', [x, w.value()], shape),
     reads: [x],
-    saved: [inverse],
-    backward(dy: tf.Tensor2D) {
-      const [dx, dw] = run('WpoRmsNormGrad', [dy, x, inverse, gain()], 2);
+    saved: [],
+    backward(dy) {
+      w.accumulate(product(dy, x, 'TT', w.shape)); // [out, N · D]
+      return [product(w.value(), dy, 'TT', x.shape)]; // [N, D, T]
+    },
+  };
+};
+
+function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Result {
+  const how = { numbers: [epsilon, Number(residual !== undefined)] };
+  const inputs = [x, w.value(), how, residual ?? x];
+  const [value, inverse] = program.run('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  return {
+    value: value!,
+    reads: [x],
+    saved: [inverse!],
+    backward(dy) {
+      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverse!, w.value()], x.shape, w.shape);
       w.accumulate(dw!);
       return residual ? [dx!, dy.clone()] : [dx!];
     },
   };
 }
 
-function rope(x: tf.Tensor3D, rotation: Rotation): Result {
-  const turn = (value: tf.Tensor, direction: 1 | -1) =>
-    withNumbers(
-      [direction],
-      (d) => run('WpoRope', [value, rotation.cos as tf.Tensor, rotation.sin as tf.Tensor, d], 1)[0]!,
-    );
-  return { value: turn(x, 1), reads: [], saved: [], backward: (dy: tf.Tensor3D) => [turn(dy, -1)] };
+function rope(x: Value, { cos, sin }: Rotation): Result {
+  const turn = (value: Value, direction: 1 | -1) =>
+    note('WpoRope', [value, cos, sin, { numbers: [direction] }], value.shape);
+  return { value: turn(x, 1), reads: [], saved: [], backward: (dy) => [turn(dy, -1)] };
 }
 
 /** What the softmax of a span is told: queries, lead, window, cap (0 where there is none). */
-const spanNumbers = (span: AttentionSpan, cap: number | null) => [span.rows, span.lead, windowOf(span), cap ?? 0];
-
-const spanned = attentionWith({
-  forward: (scores, span, cap) =>
-    withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmax', [scores, n], 1)[0] as tf.Tensor3D),
-  backward: (dp, p, scores, span, cap) =>
-    withNumbers(spanNumbers(span, cap), (n) => run('WpoCapSoftmaxGrad', [dp, p, scores, n], 1)[0] as tf.Tensor3D),
+const spanNumbers = (span: AttentionSpan, cap: number | null) => ({
+  numbers: [span.rows, span.lead, windowOf(span), cap ?? 0],
 });
 
-/** Runs an operation that is told `layout` and the scale. */
-function attend(operation: string, inputs: tf.Tensor[], layout: number[], scale: AttentionScale, count: number) {
-  return withInts(layout, (at) =>
-    withNumbers(scaleNumbers(scale), (how) => run(operation, [...inputs, at, how], count)),
-  ) as tf.Tensor3D[];
+/** Product by product, where those are TensorFlow's. */
+const apart = attentionWith({
+  forward: (scores, span, cap) => settle(note('WpoCapSoftmax', [scores, spanNumbers(span, cap)], scores.shape)),
+  backward: (dp, p, scores, span, cap) =>
+    settle(note('WpoCapSoftmaxGrad', [dp, p, scores, spanNumbers(span, cap)], scores.shape)),
+});
+
+/** In one operation each way, but where products are TensorFlow's and queries enough. */
+function attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Result {
+  const how = { numbers: scaleNumbers(scale) };
+  const single = isSingle(spans, q.shape[2]!);
+  if (!nativeProducts() && !single) {
+    return attentionBy(apart)(settle(q), settle(k), settle(v), spans, scale);
+  }
+  const layout = { ints: single ? singleLayout(spans) : spansLayout(spans) };
+  return {
+    value: note(single ? 'WpoAttendOne' : 'WpoAttendSpans', [q, k, v, layout, how], q.shape),
+    reads: [q, k, v],
+    saved: [],
+    backward: (dy) =>
+      program.run('WpoAttendSpansGrad', [dy, q, k, v, { ints: spansLayout(spans) }, how], q.shape, k.shape, v.shape),
+  };
 }
 
-/** In one operation each way, but where products are TensorFlow's: product by product there, if there are queries enough. */
-const attention = attentionBy({
-  forward(q, k, v, spans, scale) {
-    if (isSingle(spans, q.shape[2])) return attend('WpoAttendOne', [q, k, v], singleLayout(spans), scale, 1)[0]!;
-    if (!nativeProducts()) return spanned.forward(q, k, v, spans, scale);
-    return attend('WpoAttendSpans', [q, k, v], spansLayout(spans), scale, 1)[0]!;
-  },
-  backward: (dy, q, k, v, spans, scale) =>
-    nativeProducts()
-      ? attend('WpoAttendSpansGrad', [dy, q, k, v], spansLayout(spans), scale, 3)
-      : spanned.backward(dy, q, k, v, spans, scale),
+/** GeGLU computed as a product's operand is laid out, where products are in C++: it is never a tensor. */
+function gatedLinear(gate: Value, up: Value, w: Weight): Result {
+  const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
+  const within = nativeProducts() && gate.shape[0]! > FEW_ROWS;
+  const activated = (use: (activated: Value) => Value) => freeing(note('WpoGeglu', [gate, up], gate.shape), use);
+  return {
+    value: within
+      ? note('WpoGatedProduct', [gate, up, w.value()], shape)
+      : activated((value) => rowsOf(value, w.value())),
+    reads: [gate, up],
+    saved: [],
+    backward(dy) {
+      w.accumulate(
+        within
+          ? note('WpoGatedProductGrad', [dy, gate, up], w.shape)
+          : activated((value) => product(dy, value, 'TN', w.shape)),
+      ); // [H, F]
+      return freeing(product(dy, w.value(), '', gate.shape), (dActivated) =>
+        program.run('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
+      );
+    },
+  };
+}
+
+function freeing<T>(value: Value, use: (value: Value) => T): T {
+  const used = use(value);
+  value.dispose();
+  return used;
+}
+
+const pickRows = (x: Value, indices: Int32Array, factor: number) =>
+  note('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
+
+const rows: Kernels['rows'] = (x, indices) => ({
+  value: pickRows(x, indices, 1),
+  reads: [],
+  saved: [],
+  backward: (dy) => [addRows(null, indices, dy, x.shape[0]!)],
 });
 
-const geglu: Geglu = {
-  forward: (gate, up) => run('WpoGeglu', [gate, up], 1)[0] as tf.Tensor2D,
-  backward: (dy, gate, up) => run('WpoGegluGrad', [dy, gate, up], 2) as [tf.Tensor, tf.Tensor],
-};
+const embed: Kernels['embed'] = (table, ids, scale) => ({
+  value: pickRows(table.value(), ids, scale),
+  reads: [],
+  saved: [],
+  backward(dy) {
+    const every = Int32Array.from(ids, (_, i) => i);
+    freeing(pickRows(dy, every, scale), (rows) => table.accumulateRows(ids, rows));
+    return [];
+  },
+});
 
-/** GeGLU computed as a product's operand is laid out, where products are in C++: it is never a tensor. */
-const gatedLinear = (): Kernels['gatedLinear'] => {
-  const apart = gatedLinearWith(geglu, products);
-  if (!nativeProducts()) return apart;
-  const within = gatedLinearBy({
-    rows: (gate, up, w) => run('WpoGatedProduct', [gate, up, w], 1)[0] as tf.Tensor2D,
-    weightGradient: (dy, gate, up) => run('WpoGatedProductGrad', [dy, gate, up], 1)[0] as tf.Tensor2D,
-    inputGradient: (dy, w) => products.product(dy, w),
-    backward: geglu.backward,
-  });
-  return (gate, up, w) => (gate.shape[0]! > FEW_ROWS ? within : apart)(gate as tf.Tensor2D, up as tf.Tensor2D, w);
-};
-
-function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  change('WpoAdd', [a, b]);
+function sum(a: Value, b: Value): Value {
+  program.change('WpoAdd', [a, b]);
   b.dispose();
   return a;
+}
+
+function addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value {
+  if (!total) return note('WpoSpreadRows', [{ ints: indices }, rows, { ints: [count] }], [count, rows.shape[1]!]);
+  program.change('WpoAddRows', [total, { ints: indices }, rows]);
+  return total;
+}
+
+function setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value {
+  const into = total ?? tf.zeros([values.shape[0]!, values.shape[1]!, count]);
+  program.change('WpoSetColumns', [into, { ints: columns }, values]);
+  return into;
+}
+
+function logits(hidden: Value, table: Weight, cap: number | null): tf.Tensor2D {
+  const raw = rowsOf(hidden, table.value()); // [A, V]
+  if (cap === null) return program.take(raw) as tf.Tensor2D;
+  return program.take(freeing(raw, () => note('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
 }
 
 const pick: PickRows = (x, indices, factor) =>
   withInts(indices, (at) => withNumbers([factor], (n) => run('WpoScaledRows', [x, at, n], 1)[0] as tf.Tensor2D));
 
-const addRows: Kernels['addRows'] = (total: tf.Tensor | null, indices, rows: tf.Tensor2D, count) =>
-  withInts(indices, (at) => {
-    if (!total) return withInts([count], (n) => run('WpoSpreadRows', [at, rows, n], 1)[0]!);
-    change('WpoAddRows', [total, at, rows]);
-    return total;
-  });
-
-function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.Tensor3D, count: number): tf.Tensor3D {
-  const into = total ?? tf.zeros<tf.Rank.R3>([values.shape[0], values.shape[1], count]);
-  withInts(columns, (at) => change('WpoSetColumns', [into, at, values]));
-  return into;
-}
-
 /** One pass over each row of logits: its terms, and D where the logits lay, if it is asked for. */
 const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
-  const raw = products.product(hidden, table, false, true); // [a, V]
+  const raw = tensorflowProduct(hidden, table, false, true); // [a, V]
   const [terms] = withInts(targets, (at) =>
     withNumbers([cap ?? 0, Number(train)], (how) => run('WpoAnswerTerms', [raw, at, how], 1)),
   );
@@ -178,31 +253,26 @@ const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
   return { terms: terms as tf.Tensor2D, dense: train ? raw : undefined };
 };
 
-function logits(hidden: tf.Tensor2D, table: Weight, cap: number | null): tf.Tensor2D {
-  const raw = products.rows(hidden, table.value() as tf.Tensor2D); // [A, V]
-  if (cap === null) return raw;
-  const capped = withNumbers([cap], (n) => run('WpoCapLogits', [raw, n], 1)[0] as tf.Tensor2D);
-  raw.dispose();
-  return capped;
-}
-
 /** The fused operations; only tests give limits of their own. */
 export function fused(limits = LIMITS): Kernels {
-  const kernels: Kernels = {
-    ...composed,
-    ...linearsWith(products),
-    ...picksWith(pick, addRows),
-    gatedLinear: gatedLinear(),
-    logits,
+  const answerLogps = answerLogpsWith({ termsOf: termsOfLogits, product: tensorflowProduct, pick }, limits);
+  return {
+    embed,
+    linear,
+    linearToHeads,
+    linearFromHeads,
     rmsNorm,
     rope,
     attention,
+    gatedLinear,
+    rows,
+    answerLogps: (hidden, ...others) => answerLogps(settle(hidden), ...others),
+    logits,
     sum,
     addRows,
     setColumns,
-    answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: products.product, pick }, limits),
+    rotation: composed.rotation,
+    settle: (value) => program.settle(value),
     ...(nativeDevice() === 'gpu' ? { spanRows: GPU_SPAN_ROWS } : {}),
-    onePass: (rows) => (rows <= FEW_ROWS && nativeProducts() ? { ...kernels, ...onePass() } : null),
   };
-  return kernels;
 }

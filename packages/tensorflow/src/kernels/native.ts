@@ -100,9 +100,18 @@ export function operationNumber(name: string): number {
 
 /** Runs an operation with one result that takes any number of tensors after its other inputs. */
 export function runOver(name: string, inputs: readonly tf.Tensor[], tensors: readonly tf.Tensor[]): tf.Tensor {
-  const attributes = [{ name: 'N', type: backend().binding.TF_ATTR_INT, value: tensors.length }];
-  return backend().executeMultipleOutputs(name, attributes, [...inputs, ...tensors], 1)[0]!;
+  return backend().executeMultipleOutputs(name, [counted('N', tensors.length)], [...inputs, ...tensors], 1)[0]!;
 }
+
+/** Runs a program (native/program.h): the tensors that it gives. */
+export function runProgram(code: readonly number[], tensors: readonly tf.Tensor[], outputs: number): tf.Tensor[] {
+  const attributes = [counted('N', tensors.length), counted('M', outputs)];
+  return withInts(code, (ints) =>
+    backend().executeMultipleOutputs('WpoProgram', attributes, [ints, ...tensors], outputs),
+  );
+}
+
+const counted = (name: string, value: number) => ({ name, type: backend().binding.TF_ATTR_INT, value });
 
 /** Calls `use` with indices as a tensor `[n]`, and frees it. */
 export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) => T): T {

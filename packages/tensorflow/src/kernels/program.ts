@@ -1,79 +1,131 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { bitsOf, operationNumber, runOver, withInts } from './native';
+import { bitsOf, operationNumber, runProgram } from './native';
 
 // The instructions of native/program.h.
-const [TENSOR, INTS, RUN, DROP] = [0, 1, 2, 3];
+const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
 
-/** A value that the program will have when it runs. */
+/** Values up to which operations are put off, 64 MB: to wait for more would cost memory, and win nothing. */
+const MOST = 1 << 24;
+
+/** What an operation is given: values, whole numbers, or numbers. */
+export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
+
+/** What an operation makes: a number in the program until that has run, then a tensor. */
+interface Made {
+  readonly number: number;
+  tensor: tf.Tensor | null;
+  handles: number;
+}
+
+/** A handle on what an operation makes. */
 class Later implements Value {
+  private open = true;
   constructor(
     private readonly program: Program,
-    readonly number: number,
+    readonly made: Made,
     readonly shape: readonly number[],
   ) {
-    program.hold(number);
+    made.handles++;
   }
   clone(): Later {
-    return new Later(this.program, this.number, this.shape);
+    return new Later(this.program, this.made, this.shape);
   }
   dispose(): void {
-    this.program.release(this.number);
+    if (this.open) this.program.release(this.made);
+    this.open = false;
   }
 }
 
-export type Operand = Later | tf.Tensor;
+function made({ made: { tensor } }: Later): tf.Tensor {
+  if (!tensor) throw new Error('an operation failed before, and so there is no value');
+  return tensor;
+}
 
-/** Operations noted down one after another, to be run by one call of TensorFlow. */
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+/**
+ * Operations, noted down as they are called and run as one by a call of TensorFlow, which costs more than most of them do:
+ * when a tensor is asked for, or when what is noted makes as much as is worth to put off.
+ */
 export class Program {
-  private readonly code: number[] = [];
-  private readonly tensors = new Map<tf.Tensor, number>();
-  private readonly handles: number[] = []; // on each value
+  private code: number[] = [];
+  private readonly inputs = new Map<tf.Tensor, { readonly number: number; readonly held: tf.Tensor }>();
+  private readonly waiting = new Set<Made>();
+  private count = 0; // of values
+  private size = 0; // of what operations make, in values
 
-  /** Notes an operation whose first output is of this shape; those beyond it are not to be had. */
-  run(name: string, inputs: readonly (Operand | number)[], shape: readonly number[], outputs = 1): Later {
-    const numbers = inputs.map((input) => (typeof input === 'number' ? input : this.numberOf(input)));
-    this.code.push(RUN, operationNumber(name), ...numbers);
-    const value = new Later(this, this.add(), shape);
-    for (let i = 1; i < outputs; i++) this.code.push(DROP, this.add());
-    return value;
+  /** Notes an operation that makes values of these shapes. */
+  run(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): Later[] {
+    const numbers = inputs.map((input) => this.numberOf(input));
+    this.code.push(RUN, operationNumber(name), ...numbers, ...shapes.flatMap((shape) => [shape.length, ...shape]));
+    const values = shapes.map((shape) => {
+      const one = { number: this.count++, tensor: null, handles: 0 };
+      this.waiting.add(one);
+      this.size += sizeOf(shape);
+      return new Later(this, one, shape);
+    });
+    if (this.size > MOST) this.flush();
+    return values;
   }
 
-  /** The number of a value of these int32 values. */
-  ints(values: ArrayLike<number>): number {
-    this.code.push(INTS, 1, values.length, ...Array.from(values));
-    return this.add();
+  /** Notes an operation that changes its first input in place; the others, mostly freed after, stay till it has run. */
+  change(name: string, inputs: readonly Operand[]): void {
+    for (const input of inputs.slice(1)) if ('shape' in input) this.size += sizeOf(input.shape);
+    this.run(name, inputs, [])[0]!.dispose();
   }
 
-  /** The number of a value that tells an operation these numbers. */
-  numbers(...values: number[]): number {
-    return this.ints(bitsOf(values));
+  /** The tensor of a value, which stays the value's, with all that was noted done. */
+  settle(value: Value): tf.Tensor {
+    if (this.code.length > 0) this.flush();
+    if (!(value instanceof Later)) return value as tf.Tensor;
+    return made(value);
   }
 
-  /** Runs the operations noted: what the last of them makes. The tensors they read must still be there. */
-  result(): tf.Tensor {
-    return withInts(this.code, (code) => runOver('WpoProgram', [code], [...this.tensors.keys()]));
+  /** The tensor of a value that has no other handle, for the caller to free. */
+  take(value: Value): tf.Tensor {
+    const tensor = this.settle(value);
+    if (value instanceof Later) value.made.tensor = null;
+    return tensor;
   }
 
-  hold(value: number): void {
-    this.handles[value]!++;
+  release(made: Made): void {
+    if (--made.handles > 0) return;
+    if (this.waiting.delete(made)) this.code.push(DROP, made.number);
+    made.tensor?.dispose();
   }
 
-  release(value: number): void {
-    if (--this.handles[value]! === 0) this.code.push(DROP, value);
+  private flush(): void {
+    const given = [...this.waiting];
+    const inputs = [...this.inputs.values()].map(({ held }) => held);
+    const code = [...this.code, ...given.flatMap(({ number }) => [GIVE, number])];
+    this.code = [];
+    this.inputs.clear();
+    this.waiting.clear();
+    this.count = this.size = 0;
+    try {
+      const tensors = runProgram(code, inputs, given.length);
+      for (const [i, one] of given.entries()) one.tensor = tensors[i]!;
+    } finally {
+      tf.dispose(inputs);
+    }
   }
 
   private numberOf(input: Operand): number {
-    if (input instanceof Later) return input.number;
-    const known = this.tensors.get(input);
-    if (known !== undefined) return known;
+    if ('ints' in input) return this.ints(input.ints);
+    if ('numbers' in input) return this.ints(bitsOf(input.numbers));
+    if (input instanceof Later && this.waiting.has(input.made)) return input.made.number;
+    const tensor = input instanceof Later ? made(input) : (input as tf.Tensor);
+    const known = this.inputs.get(tensor);
+    if (known) return known.number;
     this.code.push(TENSOR);
-    const number = this.add();
-    this.tensors.set(input, number);
+    const number = this.count++;
+    this.inputs.set(tensor, { number, held: tf.keep(tensor.clone()) }); // whoever owns it may free it before
     return number;
   }
 
-  private add(): number {
-    return this.handles.push(0) - 1;
+  private ints(values: ArrayLike<number>): number {
+    this.code.push(INTS, 1, values.length, ...Array.from(values));
+    return this.count++;
   }
 }
