@@ -3,10 +3,11 @@ import { ldLogps } from '@wpo/loss';
 import { breathe } from './breathe';
 import { checkPair } from './check-pair';
 import { TrainingError } from './errors';
+import { onProcessor } from './on-processor';
 import { splitSides, stackPairs } from './pad';
 import type { PairLoss } from './pair-loss';
 import { type PairSource, pairAt } from './pairs';
-import type { Policy, TokenPair } from './policy';
+import type { PairTerms, Policy, TokenPair } from './policy';
 
 /** log π_ref of a pair's answers: the sums over their tokens. */
 export interface ReferenceLogps {
@@ -84,12 +85,7 @@ export async function referenceLogps(
   const forward = policy.forward(pairs, { train: false });
   try {
     // summed as a loss sums the policy's, so that a policy which has not moved ties with its reference to the last bit
-    const sums = tf.tidy(() => {
-      const { chosen, rejected } = splitSides(stackPairs(forward.pairs));
-      if (ldAlpha === undefined) return tf.stack([chosen.logps, rejected.logps]); // [2, B]
-      const sums = ldLogps({ chosen: chosen.tokens, rejected: rejected.tokens }, ldAlpha);
-      return tf.stack([sums.chosen, sums.rejected]); // [2, B]
-    });
+    const sums = onProcessor(() => tf.tidy(() => sumsOf(forward.pairs, ldAlpha))); // [2, B]
     const [chosen, rejected] = (await sums.array()) as [number[], number[]];
     sums.dispose();
     const how = ldAlpha === undefined ? {} : { ldAlpha };
@@ -97,6 +93,13 @@ export async function referenceLogps(
   } finally {
     forward.dispose();
   }
+}
+
+function sumsOf(answers: readonly PairTerms[], ldAlpha: number | undefined): tf.Tensor {
+  const { chosen, rejected } = splitSides(stackPairs(answers));
+  if (ldAlpha === undefined) return tf.stack([chosen.logps, rejected.logps]);
+  const sums = ldLogps({ chosen: chosen.tokens, rejected: rejected.tokens }, ldAlpha);
+  return tf.stack([sums.chosen, sums.rejected]);
 }
 
 function checked(pair: TokenPair, logps: ReferenceLogps): ReferenceLogps {
