@@ -75,9 +75,9 @@ export function testPrograms(tier: Tier): void {
     const other = value.clone();
     value.dispose();
     value.dispose(); // again is nothing
-    w.dispose();
     expect(kernels.settle!(other).dataSync()).toEqual(Float32Array.of(11));
     other.dispose();
+    w.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
 
