@@ -47,7 +47,7 @@ export async function* splitRows(
   try {
     const head = await readHead(source);
     refuseOtherKinds(head, options.file);
-    const mark = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? 3 : 0;
+    const mark = MARK.every((byte, i) => head[i] === byte) ? MARK.length : 0;
     const text = head.subarray(mark);
     const first = text.find((byte) => !isSpace(byte));
     const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
@@ -186,7 +186,10 @@ function join(parts: readonly Uint8Array[], length: number): Uint8Array {
   return whole;
 }
 
-/** Reads until the file's kind can be told: four bytes, and one that is not whitespace. */
+/** UTF-8's byte-order mark. */
+const MARK = [0xef, 0xbb, 0xbf];
+
+/** Reads until the file's kind can be told: four bytes, and one past a byte-order mark that is not whitespace. */
 async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
@@ -194,9 +197,10 @@ async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Pr
   while (length < 4 || blank) {
     const { value, done } = await source.next();
     if (done) break;
+    const before = length;
+    blank &&= value.every((byte, i) => isSpace(byte) || byte === MARK[before + i]);
     parts.push(value);
     length += value.length;
-    blank &&= value.every(isSpace);
   }
   return join(parts, length);
 }

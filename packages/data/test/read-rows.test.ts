@@ -192,6 +192,7 @@ describe('a JSON array', () => {
       ],
     ],
     ['with a byte-order mark', `\ufeff[${row('a')}]`, [['a', 1]]],
+    ['with a line between that and the array', `\ufeff\n[${row('a')}]`, [['a', 2]]],
     ['empty', '[]', []],
     [
       'with brackets, commas and quotes in texts',
