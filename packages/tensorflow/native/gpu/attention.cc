@@ -56,13 +56,14 @@ bool join(const Attention& a, const std::vector<Span>& spans, Part* part) {
   return static_cast<int64_t>(part->seen.size()) == 4 * a.queries;
 }
 
-// Spans as they are, or as one where the scores that no query sees cost less than starting products for each.
+// Spans as they are, or as one where its scores are few, and those that no query sees cost less than starting products for each.
 std::vector<Part> parts_of(const Attention& a, const std::vector<Span>& spans) {
   int64_t runs = 0, scores = 0;
   for (const Span& span : spans) runs += span.runs.size(), scores += span.rows * span.keys;
   Part joined;
   const int64_t unseen = (a.queries * a.columns - scores) * a.width * a.heads;
-  if (unseen < (runs - 1) * a.each() * platform.start && join(a, spans, &joined)) return {joined};
+  const bool few = a.heads * a.queries * a.columns <= platform.joined;
+  if (few && unseen < (runs - 1) * a.each() * platform.start && join(a, spans, &joined)) return {joined};
   std::vector<Part> parts;
   for (const Span& span : spans) parts.push_back(part_of(span));
   return parts;

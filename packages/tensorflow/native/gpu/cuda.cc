@@ -206,6 +206,6 @@ std::string cuda_lack() {
 
 }  // namespace
 
-const Platform platform = {"GPU", 256, 100'000'000, cuda_device, cuda_lack};
+const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, cuda_lack};
 
 }  // namespace wpo

@@ -11,6 +11,7 @@ struct Platform {
   const char* name;  // TensorFlow's, of the device
   int threads;       // of a block, a power of two
   int64_t start;     // multiplications that take as long as to start a product
+  int64_t joined;    // scores of all heads, at most, that spans of attention are joined for
   Device& (*device)(TF_OpKernelContext*);
   std::string (*lack)();  // what it wants and does not find; empty where it finds all
 };

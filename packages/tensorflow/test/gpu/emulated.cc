@@ -199,6 +199,6 @@ Device& device(TF_OpKernelContext*) {
 std::string lack() { return ""; }
 }  // namespace
 
-const Platform platform = {"CPU", 8, 200, device, lack};
+const Platform platform = {"CPU", 8, 200, 2000, device, lack};
 
 }  // namespace wpo
