@@ -31,6 +31,11 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
   let sum: Value | null = null;
   const settle = (value: Value) => kernels.settle?.(value) ?? (value as tf.Tensor);
   const checked = <T extends Value>(value: T, what: string): T => {
+    if (!kernels.settle && !(value instanceof tf.Tensor)) {
+      throw new Error(
+        `${name}: a ${what} is no tensor yet, as from kernels that put work off; give loadWeights, or parameter, the same kernels`,
+      );
+    }
     if (value.shape.length === shape.length && value.shape.every((n, i) => n === shape[i])) return kept(value);
     throw new Error(`${name}: a ${what} of shape [${value.shape}] cannot go where [${shape}] is held`);
   };

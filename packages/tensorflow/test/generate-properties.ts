@@ -75,10 +75,20 @@ export function testPrograms(tier: Tier): void {
     const other = value.clone();
     value.dispose();
     value.dispose(); // again is nothing
+    w.dispose();
     expect(kernels.settle!(other).dataSync()).toEqual(Float32Array.of(11));
     other.dispose();
-    w.dispose();
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('a weight whose gradients are summed by other kernels refuses one that is put off', () => {
+    const x = tf.ones([1, 2]);
+    const w = parameter('w', tf.ones([3, 2]));
+    const kernels = tier.kernels();
+    const { value, backward } = kernels.linear(x, w);
+    expect(() => backward(tf.ones([1, 3]))).toThrow(/^w: a gradient is no tensor yet.* the same kernels$/);
+    kernels.settle!(value); // leaves nothing noted
+    for (const one of [value, x, w]) one.dispose();
   });
 
   test('the operation that went wrong is told, and what comes after it goes on', () => {

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   type AttentionScale,
   type AttentionSpan,
-  attentionBy,
   attentionWith,
   composed,
   type Kernels,
@@ -57,28 +56,27 @@ export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false,
 }
 
 /** The same, noted down: all dimensions but the last are rows, and the result is of `shape`. */
-function product(a: Value | Weight, b: Value | Weight, turns: Turns, shape: readonly number[]): Value {
+function product(a: Value, b: Value, turns: Turns, shape: readonly number[]): Value {
   if (nativeProducts()) return note(`WpoProduct${turns}`, [a, b], shape);
   return tf.tidy(() => {
-    const matrix = (x: Value | Weight) =>
-      tf.reshape(settle('value' in x ? x.value() : x), [-1, x.shape.at(-1)!]) as tf.Tensor2D;
+    const matrix = (x: Value) => tf.reshape(settle(x), [-1, x.shape.at(-1)!]) as tf.Tensor2D;
     return tf.reshape(tf.matMul(matrix(a), matrix(b), turns[0] === 'T', turns[1] === 'T'), [...shape]);
   });
 }
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
-function rowsOf(x: Value, w: Weight): Value {
+function rowsOf(x: Value, w: Value): Value {
   const shape = [x.shape[0]!, w.shape[0]!];
   return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : note('WpoLinearRows', [x, w], shape);
 }
 
 const linear: Kernels['linear'] = (x, w) => ({
-  value: rowsOf(x, w),
+  value: rowsOf(x, w.value()),
   reads: [x],
   saved: [],
   backward(dy) {
     w.accumulate(product(dy, x, 'TN', w.shape)); // [out, in]
-    return [product(dy, w, '', x.shape)]; // [T, in]
+    return [product(dy, w.value(), '', x.shape)]; // [T, in]
   },
 });
 
@@ -87,12 +85,14 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
   const shape = [heads, features / heads, tokens]; // [heads, D, T]
   const whole = tokens > FEW_ROWS && nativeDevice() === 'processor';
   return {
-    value: whole ? product(w, x, 'NT', shape) : note('WpoLinearRowsToHeads', [x, w, { numbers: [heads] }], shape),
+    value: whole
+      ? product(w.value(), x, 'NT', shape)
+      : note('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
     reads: [x],
     saved: [],
     backward(dy) {
       w.accumulate(product(dy, x, '', w.shape)); // [heads · D, H]
-      return [product(dy, w, 'TN', x.shape)]; // [T, H]
+      return [product(dy, w.value(), 'TN', x.shape)]; // [T, H]
     },
   };
 };
@@ -100,26 +100,29 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
 const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
   const shape = [x.shape[2]!, w.shape[0]!]; // [T, out]
   return {
-    value: x.shape[2]! > FEW_ROWS ? product(x, w, 'TT', shape) : note('WpoLinearRowsFromHeads', [x, w], shape),
+    value:
+      x.shape[2]! > FEW_ROWS
+        ? product(x, w.value(), 'TT', shape)
+        : note('WpoLinearRowsFromHeads', [x, w.value()], shape),
     reads: [x],
     saved: [],
     backward(dy) {
       w.accumulate(product(dy, x, 'TT', w.shape)); // [out, N · D]
-      return [product(w, dy, 'TT', x.shape)]; // [N, D, T]
+      return [product(w.value(), dy, 'TT', x.shape)]; // [N, D, T]
     },
   };
 };
 
 function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Result {
   const how = { numbers: [epsilon, Number(residual !== undefined)] };
-  const inputs = [x, w, how, residual ?? x];
+  const inputs = [x, w.value(), how, residual ?? x];
   const [value, inverse] = program.run('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   return {
     value: value!,
     reads: [x],
     saved: [inverse!],
     backward(dy) {
-      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverse!, w], x.shape, w.shape);
+      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverse!, w.value()], x.shape, w.shape);
       w.accumulate(dw!);
       return residual ? [dx!, dy.clone()] : [dx!];
     },
@@ -149,7 +152,7 @@ function attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[]
   const how = { numbers: scaleNumbers(scale) };
   const single = isSingle(spans, q.shape[2]!);
   if (!nativeProducts() && !single) {
-    return attentionBy(apart)(settle(q), settle(k), settle(v), spans, scale);
+    return apart(settle(q), settle(k), settle(v), spans, scale);
   }
   const layout = { ints: single ? singleLayout(spans) : spansLayout(spans) };
   return {
@@ -167,7 +170,9 @@ function gatedLinear(gate: Value, up: Value, w: Weight): Result {
   const within = nativeProducts() && gate.shape[0]! > FEW_ROWS;
   const activated = (use: (activated: Value) => Value) => freeing(note('WpoGeglu', [gate, up], gate.shape), use);
   return {
-    value: within ? note('WpoGatedProduct', [gate, up, w], shape) : activated((value) => rowsOf(value, w)),
+    value: within
+      ? note('WpoGatedProduct', [gate, up, w.value()], shape)
+      : activated((value) => rowsOf(value, w.value())),
     reads: [gate, up],
     saved: [],
     backward(dy) {
@@ -176,7 +181,7 @@ function gatedLinear(gate: Value, up: Value, w: Weight): Result {
           ? note('WpoGatedProductGrad', [dy, gate, up], w.shape)
           : activated((value) => product(dy, value, 'TN', w.shape)),
       ); // [H, F]
-      return freeing(product(dy, w, '', gate.shape), (dActivated) =>
+      return freeing(product(dy, w.value(), '', gate.shape), (dActivated) =>
         program.run('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
       );
     },
@@ -189,7 +194,7 @@ function freeing<T>(value: Value, use: (value: Value) => T): T {
   return used;
 }
 
-const pickRows = (x: Value | Weight, indices: Int32Array, factor: number) =>
+const pickRows = (x: Value, indices: Int32Array, factor: number) =>
   note('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
 
 const rows: Kernels['rows'] = (x, indices) => ({
@@ -200,7 +205,7 @@ const rows: Kernels['rows'] = (x, indices) => ({
 });
 
 const embed: Kernels['embed'] = (table, ids, scale) => ({
-  value: pickRows(table, ids, scale),
+  value: pickRows(table.value(), ids, scale),
   reads: [],
   saved: [],
   backward(dy) {
@@ -229,7 +234,7 @@ function setColumns(total: Value | null, columns: Int32Array, values: Value, cou
 }
 
 function logits(hidden: Value, table: Weight, cap: number | null): tf.Tensor2D {
-  const raw = rowsOf(hidden, table); // [A, V]
+  const raw = rowsOf(hidden, table.value()); // [A, V]
   if (cap === null) return program.take(raw) as tf.Tensor2D;
   return program.take(freeing(raw, () => note('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
 }

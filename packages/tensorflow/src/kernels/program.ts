@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Value, Weight } from '@wpo/gemma';
+import type { Value } from '@wpo/gemma';
 import { bitsOf, operationNumber, runProgram } from './native';
 
 // The instructions of native/program.h.
@@ -8,8 +8,8 @@ const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
 /** Values up to which operations are put off, 64 MB: to wait for more would cost memory, and win nothing. */
 const MOST = 1 << 24;
 
-/** What an operation is given: values, weights, which live until it has run, whole numbers, or numbers. */
-export type Operand = Value | Weight | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
+/** What an operation is given: values, whole numbers, or numbers. */
+export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
 
 /** What an operation makes: a number in the program until that has run, then a tensor. */
 interface Made {
@@ -37,7 +37,7 @@ class Later implements Value {
   }
 }
 
-function made({ made: { tensor } }: Later): tf.Tensor {
+function tensorOf({ made: { tensor } }: Later): tf.Tensor {
   if (!tensor) throw new Error('an operation failed before, and so there is no value');
   return tensor;
 }
@@ -50,7 +50,7 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n,
  */
 export class Program {
   private code: number[] = [];
-  private readonly inputs = new Map<tf.Tensor, { readonly number: number; readonly read: tf.Tensor }>();
+  private readonly inputs = new Map<tf.Tensor, { readonly number: number; readonly held: tf.Tensor }>();
   private readonly waiting = new Set<Made>();
   private count = 0; // of values
   private size = 0; // of what operations make, in values
@@ -79,7 +79,7 @@ export class Program {
   settle(value: Value): tf.Tensor {
     if (this.code.length > 0) this.flush();
     if (!(value instanceof Later)) return value as tf.Tensor;
-    return made(value);
+    return tensorOf(value);
   }
 
   /** The tensor of a value that has no other handle, for the caller to free. */
@@ -97,8 +97,7 @@ export class Program {
 
   private flush(): void {
     const given = [...this.waiting];
-    const inputs = Array.from(this.inputs.values(), ({ read }) => read);
-    const held = inputs.filter((read) => !this.inputs.has(read));
+    const inputs = Array.from(this.inputs.values(), ({ held }) => held);
     const code = [...this.code, ...given.flatMap(({ number }) => [GIVE, number])];
     this.code = [];
     this.inputs.clear();
@@ -108,7 +107,7 @@ export class Program {
       const tensors = runProgram(code, inputs, given.length);
       for (const [i, one] of given.entries()) one.tensor = tensors[i]!;
     } finally {
-      tf.dispose(held);
+      tf.dispose(inputs);
     }
   }
 
@@ -116,14 +115,12 @@ export class Program {
     if ('ints' in input) return this.ints(input.ints);
     if ('numbers' in input) return this.ints(bitsOf(input.numbers));
     if (input instanceof Later && this.waiting.has(input.made)) return input.made.number;
-    const lives = 'value' in input;
-    const tensor = (lives ? input.value() : input instanceof Later ? made(input) : input) as tf.Tensor;
+    const tensor = input instanceof Later ? tensorOf(input) : (input as tf.Tensor);
     const known = this.inputs.get(tensor);
     if (known) return known.number;
     this.code.push(TENSOR);
     const number = this.count++;
-    // whoever owns it may free it before, so that another handle on it is read
-    this.inputs.set(tensor, { number, read: lives ? tensor : tf.keep(tensor.clone()) });
+    this.inputs.set(tensor, { number, held: tf.keep(tensor.clone()) }); // whoever owns it may free it before
     return number;
   }
 
