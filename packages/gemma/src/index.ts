@@ -9,8 +9,8 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
-export { type AttentionPasses, attentionBy, attentionWith, type ScoreSoftmax } from './ops/attention';
-export { type GatedProducts, type Geglu, gatedLinearBy, gatedLinearWith } from './ops/gated-linear';
+export { attentionWith, type ScoreSoftmax } from './ops/attention';
+export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
   type AnswerLogps,
   type AttentionScale,
@@ -22,8 +22,7 @@ export {
   type Value,
   type Weight,
 } from './ops/kernels';
-export { linearsWith, type MatrixProduct, matrixProducts, type Products, productsBy } from './ops/linear';
-export { type PickRows, pickRows, picksWith } from './ops/shape';
+export { type PickRows, pickRows } from './ops/shape';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Weight } from './kernels';
-import { matrixProducts } from './linear';
 
 /** Logits held at once, in values: 64 MB in float32 for each of the few tensors of a chunk. */
 const CHUNK_VALUES = 1 << 24;
@@ -8,7 +7,7 @@ const CHUNK_VALUES = 1 << 24;
 /** cap · tanh(h · Eᵀ / cap), or h · Eᵀ without a cap: `[A, H]`, `[V, H]` → `[A, V]`. */
 export const logits = (hidden: tf.Tensor2D, table: Weight, cap: number | null): tf.Tensor2D =>
   tf.tidy(() => {
-    const raw = matrixProducts.rows(hidden, table.value() as tf.Tensor2D);
+    const raw = tf.matMul(hidden, table.value() as tf.Tensor2D, false, true);
     return (cap === null ? raw : tf.mul(tf.tanh(tf.div(raw, cap)), cap)) as tf.Tensor2D;
   });
 

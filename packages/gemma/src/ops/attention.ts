@@ -9,35 +9,6 @@ export interface ScoreSoftmax {
   backward(dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
 }
 
-/** Soft-capped grouped attention, there and back: q `[N, D, T]`, k and v `[K, D, S]`. */
-export interface AttentionPasses {
-  forward(
-    q: tf.Tensor3D,
-    k: tf.Tensor3D,
-    v: tf.Tensor3D,
-    spans: readonly AttentionSpan[],
-    how: AttentionScale,
-  ): tf.Tensor3D;
-  /** d loss / d q, d k and d v from d loss / d o. */
-  backward(
-    dy: tf.Tensor3D,
-    q: tf.Tensor3D,
-    k: tf.Tensor3D,
-    v: tf.Tensor3D,
-    spans: readonly AttentionSpan[],
-    how: AttentionScale,
-  ): tf.Tensor3D[];
-}
-
-export const attentionBy =
-  ({ forward, backward }: AttentionPasses) =>
-  (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, spans: readonly AttentionSpan[], how: AttentionScale): Result => ({
-    value: forward(q, k, v, spans, how),
-    reads: [q, k, v],
-    saved: [],
-    backward: (dy: tf.Tensor3D) => backward(dy, q, k, v, spans, how),
-  });
-
 /**
  * Attention span by span, so that no score is computed that a mask would hide wholesale, and none is kept: the backward pass
  * computes a span's scores again.
@@ -49,8 +20,15 @@ export const attentionBy =
  * The G heads that share a key head lie side by side as G · n columns: one product serves them all, and sums their dk and
  * dv. (Broadcasting keys over G instead goes wrong on tfjs's CPU backend, which wraps batch indices around.)
  */
-export const attentionWith = (softmax: ScoreSoftmax): AttentionPasses => ({
-  forward(q, k, v, spans, { scale, cap }) {
+export const attentionWith =
+  (softmax: ScoreSoftmax) =>
+  (
+    q: tf.Tensor3D,
+    k: tf.Tensor3D,
+    v: tf.Tensor3D,
+    spans: readonly AttentionSpan[],
+    { scale, cap }: AttentionScale,
+  ): Result => {
     const { queriesOf, asHeads } = grouped(q, k);
     const factor = scale / (cap ?? 1);
     const outputs = spans.map((span) =>
@@ -62,31 +40,28 @@ export const attentionWith = (softmax: ScoreSoftmax): AttentionPasses => ({
     );
     const value = inOrder(outputs);
     if (outputs.length > 1) tf.dispose(outputs);
-    return value;
-  },
 
-  backward: (dy, q, k, v, spans, { scale, cap }) =>
-    tf.tidy(() => {
-      const { queriesOf, asHeads } = grouped(q, k);
-      const factor = scale / (cap ?? 1);
-      const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
-      const dqs = spans.map((span) =>
-        tf.tidy(() => {
-          const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
-          const keys = keysOf(k, span);
-          const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
-          const p = softmax.forward(scores, span, cap);
-          const dO = queriesOf(dy, span); // [K, D, G n]
-          dv.add(span, tf.matMul(dO, p)); // [K, D, s]
-          const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
-          const ds = softmax.backward(dp, p, scores, span, cap);
-          dk.add(span, tf.matMul(queries, ds));
-          return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
-        }),
-      );
-      return [inOrder(dqs).clone(), dk.total(), dv.total()];
-    }),
-});
+    const backward = (dy: tf.Tensor3D) =>
+      tf.tidy(() => {
+        const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
+        const dqs = spans.map((span) =>
+          tf.tidy(() => {
+            const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
+            const keys = keysOf(k, span);
+            const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
+            const p = softmax.forward(scores, span, cap);
+            const dO = queriesOf(dy, span); // [K, D, G n]
+            dv.add(span, tf.matMul(dO, p)); // [K, D, s]
+            const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
+            const ds = softmax.backward(dp, p, scores, span, cap);
+            dk.add(span, tf.matMul(queries, ds));
+            return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
+          }),
+        );
+        return [inOrder(dqs).clone(), dk.total(), dv.total()];
+      });
+    return { value, reads: [q, k, v], saved: [], backward };
+  };
 
 /** A span's columns with the heads that share a key head side by side, and back. */
 function grouped(q: tf.Tensor3D, k: tf.Tensor3D) {
@@ -129,7 +104,7 @@ const composedSoftmax: ScoreSoftmax = {
     }),
 };
 
-export const attention = attentionBy(attentionWith(composedSoftmax));
+export const attention = attentionWith(composedSoftmax);
 
 const columns = (x: tf.Tensor3D, start: number, length: number) =>
   start === 0 && length === x.shape[2] ? x : tf.slice(x, [0, 0, start], [-1, -1, length]);

@@ -2,10 +2,10 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import { gatedLinear } from './gated-linear';
-import { linearsWith, matrixProducts } from './linear';
+import { linear, linearFromHeads, linearToHeads } from './linear';
 import { rmsNorm } from './rms-norm';
 import { rope, rotation } from './rope';
-import { addRows, pickRows, picksWith, setColumns, sum } from './shape';
+import { addRows, embed, rows, setColumns, sum } from './shape';
 
 /** What flows between operations. Only the kernels that made a value know what it holds; the model sees its shape. */
 export interface Value {
@@ -132,12 +132,15 @@ export interface Kernels {
 
 /** Every operation composed from tfjs-core, with its gradient derived by hand: runs on any tfjs backend. */
 export const composed: Kernels = {
-  ...linearsWith(matrixProducts),
-  ...picksWith(pickRows, addRows),
+  embed,
+  linear,
+  linearToHeads,
+  linearFromHeads,
   rmsNorm,
   rope,
   attention,
   gatedLinear,
+  rows,
   answerLogps,
   logits,
   sum,

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Kernels, Result, Weight } from './kernels';
+import type { Result, Weight } from './kernels';
 
 /** Rows of x `[V, H]` at `indices` `[n]`, times `factor`: `[n, H]`. */
 export type PickRows = (x: tf.Tensor2D, indices: Int32Array, factor: number) => tf.Tensor2D;
@@ -10,32 +10,29 @@ export const pickRows: PickRows = (x, indices, factor) =>
     return factor === 1 ? picked : tf.mul(picked, factor);
   });
 
-/** Rows picked out of a value and out of a table; a row's gradient is the sum over where it went. */
-export const picksWith = (pick: PickRows, add: Kernels['addRows']) => ({
-  rows(x: tf.Tensor2D, indices: Int32Array): Result {
-    const count = x.shape[0];
-    return {
-      value: pick(x, indices, 1),
-      reads: [],
-      saved: [],
-      backward: (dy: tf.Tensor2D) => [add(null, indices, dy, count)],
-    };
-  },
-  embed(table: Weight, ids: Int32Array, scale: number): Result {
-    const factor = Math.fround(scale);
-    return {
-      value: pick(table.value() as tf.Tensor2D, ids, factor),
-      reads: [],
-      saved: [],
-      backward(dy: tf.Tensor2D) {
-        const rows = tf.mul(dy, factor);
-        table.accumulateRows(ids, rows);
-        rows.dispose();
-        return [];
-      },
-    };
-  },
+/** Rows of a value; a row's gradient is the sum over where it went. */
+export const rows = (x: tf.Tensor2D, indices: Int32Array): Result => ({
+  value: pickRows(x, indices, 1),
+  reads: [],
+  saved: [],
+  backward: (dy: tf.Tensor2D) => [addRows(null, indices, dy, x.shape[0])],
 });
+
+/** Rows of a table, times `scale`. */
+export function embed(table: Weight, ids: Int32Array, scale: number): Result {
+  const factor = Math.fround(scale);
+  return {
+    value: pickRows(table.value() as tf.Tensor2D, ids, factor),
+    reads: [],
+    saved: [],
+    backward(dy: tf.Tensor2D) {
+      const rows = tf.mul(dy, factor);
+      table.accumulateRows(ids, rows);
+      rows.dispose();
+      return [];
+    },
+  };
+}
 
 /** a + b; takes ownership of both. */
 export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {

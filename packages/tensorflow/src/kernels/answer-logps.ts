@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, MatrixProduct, PickRows, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Kernels, PickRows, Weight } from '@wpo/gemma';
 
 // H hidden width, V vocabulary, A answer tokens, a those of a chunk.
 
@@ -47,7 +47,8 @@ export const answerLogpsWith =
 /** What the head is made of. */
 export interface HeadParts {
   readonly termsOf: TermsOfLogits;
-  readonly product: MatrixProduct;
+  /** Of two matrices, either of them turned. */
+  readonly product: (a: tf.Tensor2D, b: tf.Tensor2D, turnA?: boolean, turnB?: boolean) => tf.Tensor2D;
   readonly pick: PickRows;
 }
 

@@ -1,14 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  composed,
-  type Geglu,
-  gatedLinearWith,
-  type Kernels,
-  matrixProducts,
-  pickRows,
-  type Result,
-  type Rotation,
-} from '@wpo/gemma';
+import { composed, type Geglu, gatedLinearWith, type Kernels, pickRows, type Result, type Rotation } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits } from '../answer-logps';
 import { termsOfLogits } from './answer-terms';
 import { operate } from './operation';
@@ -60,8 +51,8 @@ const LIMITS: LogitLimits = { train: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
 export const raw = (limits = LIMITS): Kernels => ({
   ...composed,
   rope,
-  gatedLinear: gatedLinearWith(geglu, matrixProducts),
+  gatedLinear: gatedLinearWith(geglu),
   sum,
   addRows,
-  answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: matrixProducts.product, pick: pickRows }, limits),
+  answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: tf.matMul, pick: pickRows }, limits),
 });
