@@ -44,7 +44,4 @@ inline int64_t most_columns(const std::vector<Span>& spans, int64_t W) {
   return up_to(most, W);
 }
 
-// Scores, of which a cap is the most, less this are given to exp: it stays far from float's ends, and from where thirds lose bits.
-inline float peak_of(float cap) { return std::max(0.0f, cap - 50.0f); }
-
 }  // namespace wpo
