@@ -21,22 +21,23 @@ WPO_INLINE float total_of(const Vector& lanes) {
   return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
-// y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w and B of x, packed.
+// y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w, `apart` values from each other, and B of x, packed.
 template <int N, int B>
-WPO_INLINE void products(int64_t width, const float* w, const float* x, float* y, int64_t stride_n, int64_t stride_b) {
+WPO_INLINE void products(int64_t width, const float* w, int64_t apart, const float* x, float* y, int64_t stride_n,
+                         int64_t stride_b) {
   Vector sums[N][B] = {};
   int64_t k = 0;
   for (; k + kLanes <= width; k += kLanes)
 #pragma GCC unroll 8
     for (int n = 0; n < N; n++) {
-      const Vector wk = *reinterpret_cast<const Vector*>(w + n * width + k);
+      const Vector wk = *reinterpret_cast<const Vector*>(w + n * apart + k);
 #pragma GCC unroll 8
       for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector*>(x + k * B + b * kLanes);
     }
   for (int n = 0; n < N; n++)
     for (int b = 0; b < B; b++) {
       float rest = 0;
-      for (int64_t j = k; j < width; j++) rest += w[n * width + j] * x[k * B + b * (width - k) + j - k];
+      for (int64_t j = k; j < width; j++) rest += w[n * apart + j] * x[k * B + b * (width - k) + j - k];
       y[n * stride_n + b * stride_b] = total_of(sums[n][b]) + rest;
     }
 }
@@ -45,9 +46,11 @@ template <int B>
 WPO_INLINE void rows_of(int64_t begin, int64_t end, int64_t width, const float* w, const float* x, float* y,
                         int64_t stride_n, int64_t stride_b) {
   constexpr int N = B <= 4 ? 4 : 3;  // as many sums as registers hold
-  int64_t n = begin;
-  for (; n + N <= end; n += N) products<N, B>(width, w + n * width, x, y + n * stride_n, stride_n, stride_b);
-  for (; n < end; n++) products<1, B>(width, w + n * width, x, y + n * stride_n, stride_n, stride_b);
+  // Rows far apart, so that each is followed by the next in memory: what fetches ahead stops where it sees a row end.
+  const int64_t each = (end - begin) / N, rest = begin + N * each;
+  for (int64_t n = begin; n < begin + each; n++)
+    products<N, B>(width, w + n * width, each * width, x, y + n * stride_n, each * stride_n, stride_b);
+  for (int64_t n = rest; n < end; n++) products<1, B>(width, w + n * width, 0, x, y + n * stride_n, 0, stride_b);
 }
 
 WPO_VECTOR void some_rows(int64_t rows, int64_t begin, int64_t end, int64_t width, const float* w, const float* x,
