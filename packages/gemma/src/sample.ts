@@ -22,7 +22,12 @@ export function checkSampling({ temperature = 0, topK, topP }: SamplingOptions):
 /** Index of the first largest value. */
 export function argMax(logits: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
+  let most = logits[0]!;
+  for (let i = 1; i < logits.length; i++) {
+    if (!(logits[i]! > most)) continue;
+    most = logits[i]!;
+    best = i;
+  }
   return best;
 }
 

@@ -16,6 +16,8 @@ interface NodeBackend {
   ): tf.Tensor[];
 }
 
+type Backend = NodeBackend & tf.KernelBackend;
+
 /** Operations in C++ that are loaded. */
 export interface Native {
   readonly device: 'processor' | 'gpu';
@@ -79,7 +81,7 @@ function load(): Native | null {
   return { device: 'gpu', products: true, operations: gpu.operations };
 }
 
-const backend = () => tf.backend() as unknown as NodeBackend;
+const backend = () => tf.backend() as unknown as Backend;
 
 /** Runs an operation. The results are the caller's, in a `tf.tidy` or not. */
 export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tensor[] {
@@ -111,11 +113,18 @@ export function runProgram(code: readonly number[], tensors: readonly tf.Tensor[
   );
 }
 
+/** Keeps a tensor's values, whoever frees it, until they are let go: a handle as `clone` gives would cost ten times as much. */
+export const hold = ({ dataId }: tf.Tensor): void => backend().incRef(dataId);
+
+export function letGo({ dataId }: tf.Tensor): void {
+  if (backend().disposeData(dataId)) tf.engine().removeDataId(dataId, backend());
+}
+
 const counted = (name: string, value: number) => ({ name, type: backend().binding.TF_ATTR_INT, value });
 
 /** Calls `use` with indices as a tensor `[n]`, and frees it. */
 export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) => T): T {
-  const ints = tf.tensor1d(values as number[], 'int32');
+  const ints = tf.tensor1d(Int32Array.from(values), 'int32');
   try {
     return use(ints);
   } finally {
@@ -124,7 +133,14 @@ export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) 
 }
 
 /** float32 values as int32 ones of the same bits: how operations are told numbers (native/op.h). */
-export const bitsOf = (values: readonly number[]) => new Int32Array(Float32Array.from(values).buffer);
+export const bitsOf = (values: readonly number[]): number[] =>
+  values.map((value) => {
+    float[0] = value;
+    return bits[0]!;
+  });
+
+const float = new Float32Array(1);
+const bits = new Int32Array(float.buffer);
 
 /** Calls `use` with the bits of numbers as a tensor `[n]`, and frees it. */
 export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {

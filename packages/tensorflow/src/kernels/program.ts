@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { bitsOf, operationNumber, runProgram } from './native';
+import { bitsOf, hold, letGo, operationNumber, runProgram } from './native';
 
 // The instructions of native/program.h.
 const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
@@ -50,7 +50,7 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n,
  */
 export class Program {
   private code: number[] = [];
-  private readonly inputs = new Map<tf.Tensor, { readonly number: number; readonly held: tf.Tensor }>();
+  private readonly inputs = new Map<tf.Tensor, number>(); // tensors by their numbers
   private readonly waiting = new Set<Made>();
   private count = 0; // of values
   private size = 0; // of what operations make, in values
@@ -58,8 +58,9 @@ export class Program {
   /** Notes an operation that makes values of these shapes. */
   run(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): Later[] {
     const numbers = inputs.map((input) => this.numberOf(input));
-    this.code.push(RUN, operationNumber(name), ...numbers, ...shapes.flatMap((shape) => [shape.length, ...shape]));
+    this.code.push(RUN, operationNumber(name), ...numbers);
     const values = shapes.map((shape) => {
+      this.code.push(shape.length, ...shape);
       const one = { number: this.count++, tensor: null, handles: 0 };
       this.waiting.add(one);
       this.size += sizeOf(shape);
@@ -97,8 +98,9 @@ export class Program {
 
   private flush(): void {
     const given = [...this.waiting];
-    const inputs = Array.from(this.inputs.values(), ({ held }) => held);
-    const code = [...this.code, ...given.flatMap(({ number }) => [GIVE, number])];
+    const inputs = [...this.inputs.keys()];
+    const { code } = this;
+    for (const { number } of given) code.push(GIVE, number);
     this.code = [];
     this.inputs.clear();
     this.waiting.clear();
@@ -107,7 +109,7 @@ export class Program {
       const tensors = runProgram(code, inputs, given.length);
       for (const [i, one] of given.entries()) one.tensor = tensors[i]!;
     } finally {
-      tf.dispose(inputs);
+      inputs.forEach(letGo);
     }
   }
 
@@ -117,15 +119,17 @@ export class Program {
     if (input instanceof Later && this.waiting.has(input.made)) return input.made.number;
     const tensor = input instanceof Later ? tensorOf(input) : (input as tf.Tensor);
     const known = this.inputs.get(tensor);
-    if (known) return known.number;
+    if (known !== undefined) return known;
     this.code.push(TENSOR);
     const number = this.count++;
-    this.inputs.set(tensor, { number, held: tf.keep(tensor.clone()) }); // whoever owns it may free it before
+    this.inputs.set(tensor, number);
+    hold(tensor); // whoever owns it may free it before
     return number;
   }
 
   private ints(values: ArrayLike<number>): number {
-    this.code.push(INTS, 1, values.length, ...Array.from(values));
+    this.code.push(INTS, 1, values.length);
+    for (let i = 0; i < values.length; i++) this.code.push(values[i]!);
     return this.count++;
   }
 }
