@@ -13,6 +13,7 @@ typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4)));
 typedef float Quarter __attribute__((vector_size(kLanes), aligned(4)));
 
 constexpr int64_t kRows = 8;  // rows of x at a time
+constexpr int64_t kAhead = 1024;  // values of a weight that memory is asked for before they are read
 
 WPO_INLINE float total_of(const Vector& lanes) {
   Quarter q[4];
@@ -30,7 +31,9 @@ WPO_INLINE void products(int64_t width, const float* w, int64_t apart, const flo
   for (; k + kLanes <= width; k += kLanes)
 #pragma GCC unroll 8
     for (int n = 0; n < N; n++) {
-      const Vector wk = *reinterpret_cast<const Vector*>(w + n * apart + k);
+      const float* at = w + n * apart + k;
+      __builtin_prefetch(at + kAhead, 0, 2);  // into the second level: the first holds x
+      const Vector wk = *reinterpret_cast<const Vector*>(at);
 #pragma GCC unroll 8
       for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector*>(x + k * B + b * kLanes);
     }
