@@ -9,7 +9,6 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
-export { attentionWith, type ScoreSoftmax } from './ops/attention';
 export { type Geglu, gatedLinearWith } from './ops/gated-linear';
 export {
   type AnswerLogps,

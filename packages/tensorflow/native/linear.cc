@@ -3,80 +3,94 @@
 #include <algorithm>
 #include "op.h"
 #include "parallel.h"
+#include "product.h"
 #include "scratch.h"
-#include "vector-math.h"
 
 namespace wpo {
 namespace {
 
-typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4)));
-typedef float Quarter __attribute__((vector_size(kLanes), aligned(4)));
-
-constexpr int64_t kRows = 8;  // rows of x at a time
+constexpr int64_t kRows = 8;      // rows of x at a time
 constexpr int64_t kAhead = 1024;  // values of a weight that memory is asked for before they are read
 
-WPO_INLINE float total_of(const Vector& lanes) {
-  Quarter q[4];
-  std::memcpy(q, &lanes, sizeof q);
-  const Quarter t = (q[0] + q[1]) + (q[2] + q[3]);
-  return (t[0] + t[1]) + (t[2] + t[3]);
+template <int L>
+WPO_INLINE float total_of(const Vector<L>& lanes) {
+  float sums[L];
+  std::memcpy(sums, &lanes, sizeof sums);
+  for (int half = L / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+  return sums[0];
 }
 
 // y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w, `apart` values from each other, and B of x, packed.
-template <int N, int B>
+template <int L, int N, int B>
 WPO_INLINE void products(int64_t width, const float* w, int64_t apart, const float* x, float* y, int64_t stride_n,
                          int64_t stride_b) {
-  Vector sums[N][B] = {};
+  Vector<L> sums[N][B] = {};
   int64_t k = 0;
-  for (; k + kLanes <= width; k += kLanes)
+  for (; k + L <= width; k += L)
 #pragma GCC unroll 8
     for (int n = 0; n < N; n++) {
       const float* at = w + n * apart + k;
       __builtin_prefetch(at + kAhead, 0, 2);  // into the second level: the first holds x
-      const Vector wk = *reinterpret_cast<const Vector*>(at);
+      const Vector<L> wk = *reinterpret_cast<const Vector<L>*>(at);
 #pragma GCC unroll 8
-      for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector*>(x + k * B + b * kLanes);
+      for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector<L>*>(x + k * B + b * L);
     }
   for (int n = 0; n < N; n++)
     for (int b = 0; b < B; b++) {
       float rest = 0;
       for (int64_t j = k; j < width; j++) rest += w[n * apart + j] * x[k * B + b * (width - k) + j - k];
-      y[n * stride_n + b * stride_b] = total_of(sums[n][b]) + rest;
+      y[n * stride_n + b * stride_b] = total_of<L>(sums[n][b]) + rest;
     }
 }
 
-template <int B>
-WPO_INLINE void rows_of(int64_t begin, int64_t end, int64_t width, const float* w, const float* x, float* y,
-                        int64_t stride_n, int64_t stride_b) {
-  constexpr int N = B <= 4 ? 4 : 3;  // as many sums as registers hold
-  // Rows far apart, so that each is followed by the next in memory: what fetches ahead stops where it sees a row end.
-  const int64_t each = (end - begin) / N, rest = begin + N * each;
-  for (int64_t n = begin; n < begin + each; n++)
-    products<N, B>(width, w + n * width, each * width, x, y + n * stride_n, each * stride_n, stride_b);
-  for (int64_t n = rest; n < end; n++) products<1, B>(width, w + n * width, 0, x, y + n * stride_n, 0, stride_b);
+// At most kRows rows of x, packed, to be multiplied by all of w.
+struct Job {
+  int64_t rows, width;
+  const float *w, *x;
+  float* y;
+  int64_t stride_n, stride_b;
+};
+
+// Rows [begin, end) of w. They are taken from far apart, so that each is followed by the next in memory: what fetches ahead stops
+// where it sees a row end.
+template <int L, int B>
+WPO_INLINE void rows_of(const Job& job, int64_t begin, int64_t end) {
+  constexpr int kSums = L == 16 ? 24 : 12;  // that registers hold
+  constexpr int N = std::clamp(kSums / B, 1, 4);
+  const int64_t each = (end - begin) / N, width = job.width, by = job.stride_n;
+  int64_t n = begin;
+  for (; n < begin + each; n++)
+    products<L, N, B>(width, job.w + n * width, each * width, job.x, job.y + n * by, each * by, job.stride_b);
+  for (n += (N - 1) * each; n < end; n++)
+    products<L, 1, B>(width, job.w + n * width, 0, job.x, job.y + n * by, 0, job.stride_b);
 }
 
-WPO_VECTOR void some_rows(int64_t rows, int64_t begin, int64_t end, int64_t width, const float* w, const float* x,
-                          float* y, int64_t stride_n, int64_t stride_b) {
-  switch (rows) {
-    case 1: return rows_of<1>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 2: return rows_of<2>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 3: return rows_of<3>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 4: return rows_of<4>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 5: return rows_of<5>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 6: return rows_of<6>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 7: return rows_of<7>(begin, end, width, w, x, y, stride_n, stride_b);
-    case 8: return rows_of<8>(begin, end, width, w, x, y, stride_n, stride_b);
-  }
+template <int L, int B>
+WPO_INLINE void some_rows(const Job& job, int64_t begin, int64_t end) {
+  if constexpr (B > 0) job.rows == B ? rows_of<L, B>(job, begin, end) : some_rows<L, B - 1>(job, begin, end);
 }
 
-// Rows of x by groups of kRows, each laid out as it is read: 16 values of every row, the next 16, and what is left.
-void pack(int64_t rows, int64_t width, const float* x, int64_t stride_row, int64_t stride_value, float* packed) {
+struct Way {
+  int64_t lanes;
+  void (*some_rows)(const Job&, int64_t, int64_t);
+};
+
+#define WPO_WAY(name, target, L, M)                                       \
+  target void some_rows_##name(const Job& job, int64_t begin, int64_t end) { \
+    some_rows<L, kRows>(job, begin, end);                                 \
+  }                                                                       \
+  const Way name = {L, some_rows_##name};
+
+WPO_WAYS
+
+// Rows of x by groups of kRows, each laid out as it is read: a vector of every row, the next of each, and what is left.
+void pack(int64_t lanes, int64_t rows, int64_t width, const float* x, int64_t stride_row, int64_t stride_value,
+          float* packed) {
   for (int64_t first = 0; first < rows; first += kRows)
-    for (int64_t k = 0; k < width; k += kLanes)
+    for (int64_t k = 0; k < width; k += lanes)
       for (int64_t b = first; b < std::min(first + kRows, rows); b++)
-        for (int64_t j = k; j < std::min<int64_t>(k + kLanes, width); j++)
-          *packed++ = x[b * stride_row + j * stride_value];
+        for (int64_t j = k; j < std::min(k + lanes, width); j++) *packed++ = x[b * stride_row + j * stride_value];
 }
 
 // x [rows, width] in strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
@@ -84,12 +98,12 @@ void multiply(Run& run, int64_t rows, int64_t width, int64_t count, const float*
               int64_t stride_value, const float* w, float* y, int64_t stride_n, int64_t stride_b) {
   const Scratch memory = scratch_of(rows * width);
   if (!run.ok(memory != nullptr, "no memory to multiply in")) return;
+  const Way& by = way();
   float* packed = memory.get();
-  pack(rows, width, x, stride_row, stride_value, packed);
+  pack(by.lanes, rows, width, x, stride_row, stride_value, packed);
   parallel(count, rows * width, [=](int64_t begin, int64_t end, int) {
     for (int64_t b = 0; b < rows; b += kRows)
-      some_rows(std::min(kRows, rows - b), begin, end, width, w, packed + b * width, y + b * stride_b, stride_n,
-                stride_b);
+      by.some_rows({std::min(kRows, rows - b), width, w, packed + b * width, y + b * stride_b, stride_n, stride_b}, begin, end);
   });
 }
 

@@ -1,13 +1,11 @@
-// Loaded by Node: registers the operations with the TensorFlow that is in the process, and exports `lanes`, how many values its
-// matrix products multiply at once, and `operations`, their names in the order of their numbers in a program.
+// Loaded by Node: registers the operations with the TensorFlow that is in the process, and exports `operations`, their names in
+// the order of their numbers in a program.
 #include <node_api.h>
 #include "op.h"
-#include "product.h"
 
 namespace wpo {
 void define_norm();
 void define_rope();
-void define_capped_softmax();
 void define_geglu();
 void define_head();
 void define_update();
@@ -23,7 +21,6 @@ void define_program();
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   wpo::define_norm();
   wpo::define_rope();
-  wpo::define_capped_softmax();
   wpo::define_geglu();
   wpo::define_head();
   wpo::define_update();
@@ -34,9 +31,6 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   wpo::define_attention();
   wpo::define_attention_gradient();
   wpo::define_program();
-  napi_value lanes;
-  napi_create_int32(env, wpo::product_lanes(), &lanes);
-  napi_set_named_property(env, exports, "lanes", lanes);
   napi_value names, name;
   napi_create_array(env, &names);
   uint32_t count = 0;

@@ -81,6 +81,16 @@ export function testPrograms(tier: Tier): void {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  test('what happens to be run in a tidy outlives it', () => {
+    const kernels = tier.kernels();
+    const x = tf.tensor2d([[1, 2]]);
+    const w = parameter('w', tf.tensor2d([[3, 4]]));
+    const { value } = kernels.linear(x, w);
+    tf.tidy(() => void kernels.settle!(value));
+    expect(kernels.settle!(value).dataSync()).toEqual(Float32Array.of(11));
+    for (const one of [value, x, w]) one.dispose();
+  });
+
   test('a weight whose gradients are summed by other kernels refuses one that is put off', () => {
     const x = tf.ones([1, 2]);
     const w = parameter('w', tf.ones([3, 2]));

@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, describe } from 'vitest';
-import { nativeProducts } from '../src/kernels/native';
 import { testGeneration, testPrograms } from './generate-properties';
 import { tiers } from './tiers';
 
 describe.each([
   ['fused', 16],
   ['fused', 8],
-  ['fused', 4], // one by one: attention's products are TensorFlow's there
+  ['fused', 4],
   ['raw', 16],
 ] as const)('generation by %s operations of up to %i lanes', (name, lanes) => {
   beforeAll(() => {
@@ -18,4 +17,4 @@ describe.each([
   testGeneration(tiers[name]);
 });
 
-describe.runIf(nativeProducts())('programs', () => testPrograms(tiers.fused));
+describe('programs', () => testPrograms(tiers.fused));

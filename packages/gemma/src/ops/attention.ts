@@ -1,14 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionScale, AttentionSpan, Result } from './kernels';
 
-/** The middle of attention, worth fusing: scores `[K, G n, s]` to probabilities, and back. */
-export interface ScoreSoftmax {
-  /** p = softmax(cap · tanh(scores)) where the span lets a query look, 0 elsewhere; without a cap, softmax(scores). */
-  forward(scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
-  /** d loss / d scores, given dp = d loss / d p. */
-  backward(dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, span: AttentionSpan, cap: number | null): tf.Tensor3D;
-}
-
 /**
  * Attention span by span, so that no score is computed that a mask would hide wholesale, and none is kept: the backward pass
  * computes a span's scores again.
@@ -20,48 +12,46 @@ export interface ScoreSoftmax {
  * The G heads that share a key head lie side by side as G · n columns: one product serves them all, and sums their dk and
  * dv. (Broadcasting keys over G instead goes wrong on tfjs's CPU backend, which wraps batch indices around.)
  */
-export const attentionWith =
-  (softmax: ScoreSoftmax) =>
-  (
-    q: tf.Tensor3D,
-    k: tf.Tensor3D,
-    v: tf.Tensor3D,
-    spans: readonly AttentionSpan[],
-    { scale, cap }: AttentionScale,
-  ): Result => {
-    const { queriesOf, asHeads } = grouped(q, k);
-    const factor = scale / (cap ?? 1);
-    const outputs = spans.map((span) =>
-      tf.tidy(() => {
-        const queries = tf.mul(queriesOf(q, span), factor);
-        const scores: tf.Tensor3D = tf.matMul(queries, keysOf(k, span), true, false); // [K, G n, s]
-        return asHeads(tf.matMul(keysOf(v, span), softmax.forward(scores, span, cap), false, true), span); // [N, D, n]
-      }),
-    );
-    const value = inOrder(outputs);
-    if (outputs.length > 1) tf.dispose(outputs);
+export function attention(
+  q: tf.Tensor3D,
+  k: tf.Tensor3D,
+  v: tf.Tensor3D,
+  spans: readonly AttentionSpan[],
+  { scale, cap }: AttentionScale,
+): Result {
+  const { queriesOf, asHeads } = grouped(q, k);
+  const factor = scale / (cap ?? 1);
+  const outputs = spans.map((span) =>
+    tf.tidy(() => {
+      const queries = tf.mul(queriesOf(q, span), factor);
+      const scores: tf.Tensor3D = tf.matMul(queries, keysOf(k, span), true, false); // [K, G n, s]
+      return asHeads(tf.matMul(keysOf(v, span), probabilities(scores, span, cap), false, true), span); // [N, D, n]
+    }),
+  );
+  const value = inOrder(outputs);
+  if (outputs.length > 1) tf.dispose(outputs);
 
-    const backward = (dy: tf.Tensor3D) =>
-      tf.tidy(() => {
-        const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
-        const dqs = spans.map((span) =>
-          tf.tidy(() => {
-            const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
-            const keys = keysOf(k, span);
-            const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
-            const p = softmax.forward(scores, span, cap);
-            const dO = queriesOf(dy, span); // [K, D, G n]
-            dv.add(span, tf.matMul(dO, p)); // [K, D, s]
-            const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
-            const ds = softmax.backward(dp, p, scores, span, cap);
-            dk.add(span, tf.matMul(queries, ds));
-            return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
-          }),
-        );
-        return [inOrder(dqs).clone(), dk.total(), dv.total()];
-      });
-    return { value, reads: [q, k, v], saved: [], backward };
-  };
+  const backward = (dy: tf.Tensor3D) =>
+    tf.tidy(() => {
+      const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
+      const dqs = spans.map((span) =>
+        tf.tidy(() => {
+          const queries: tf.Tensor3D = tf.mul(queriesOf(q, span), factor); // [K, D, G n]
+          const keys = keysOf(k, span);
+          const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
+          const p = probabilities(scores, span, cap);
+          const dO = queriesOf(dy, span); // [K, D, G n]
+          dv.add(span, tf.matMul(dO, p)); // [K, D, s]
+          const dp: tf.Tensor3D = tf.matMul(dO, keysOf(v, span), true, false); // [K, G n, s]
+          const ds = scoreGradient(dp, p, scores, cap);
+          dk.add(span, tf.matMul(queries, ds));
+          return asHeads(tf.mul(tf.matMul(keys, ds, false, true), factor), span); // [N, D, n]
+        }),
+      );
+      return [inOrder(dqs).clone(), dk.total(), dv.total()];
+    });
+  return { value, reads: [q, k, v], saved: [], backward };
+}
 
 /** A span's columns with the heads that share a key head side by side, and back. */
 function grouped(q: tf.Tensor3D, k: tf.Tensor3D) {
@@ -86,25 +76,23 @@ function grouped(q: tf.Tensor3D, k: tf.Tensor3D) {
 const keysOf = (x: tf.Tensor3D, { keys }: AttentionSpan) =>
   inOrder(keys.map((run) => columns(x, run.start, run.length)));
 
-/** Composed: dscores = p · (dp − Σ_s dp · p), times cap · (1 − tanh²) through a cap. */
-const composedSoftmax: ScoreSoftmax = {
-  forward: (scores, span, cap) =>
-    tf.tidy(() => {
-      const raised = cap === null ? scores : tf.mul(tf.tanh(scores), cap);
-      const mask = spanMask(span);
-      if (!mask) return tf.softmax(raised) as tf.Tensor3D;
-      const byHead = tf.reshape(raised, [-1, ...mask.shape]); // [N, n, s]
-      return tf.reshape(tf.softmax(tf.add(byHead, mask)), scores.shape) as tf.Tensor3D;
-    }),
-  backward: (dp, p, scores, _span, cap) =>
-    tf.tidy(() => {
-      const through = tf.mul(dp, p);
-      const ds: tf.Tensor3D = tf.sub(through, tf.mul(p, tf.sum(through, 2, true)));
-      return cap === null ? ds : tf.mul(ds, tf.mul(tf.sub(1, tf.square(tf.tanh(scores))), cap));
-    }),
-};
+/** softmax(cap · tanh(scores)) where the span lets a query look, 0 elsewhere: `[K, G n, s]`; without a cap, softmax(scores). */
+const probabilities = (scores: tf.Tensor3D, span: AttentionSpan, cap: number | null) =>
+  tf.tidy(() => {
+    const raised = cap === null ? scores : tf.mul(tf.tanh(scores), cap);
+    const mask = spanMask(span);
+    if (!mask) return tf.softmax(raised) as tf.Tensor3D;
+    const byHead = tf.reshape(raised, [-1, ...mask.shape]); // [N, n, s]
+    return tf.reshape(tf.softmax(tf.add(byHead, mask)), scores.shape) as tf.Tensor3D;
+  });
 
-export const attention = attentionWith(composedSoftmax);
+/** dscores = p · (dp − Σ_s dp · p), times cap · (1 − tanh²) through a cap. */
+const scoreGradient = (dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, cap: number | null) =>
+  tf.tidy(() => {
+    const through = tf.mul(dp, p);
+    const ds: tf.Tensor3D = tf.sub(through, tf.mul(p, tf.sum(through, 2, true)));
+    return cap === null ? ds : tf.mul(ds, tf.mul(tf.sub(1, tf.square(tf.tanh(scores))), cap));
+  });
 
 const columns = (x: tf.Tensor3D, start: number, length: number) =>
   start === 0 && length === x.shape[2] ? x : tf.slice(x, [0, 0, start], [-1, -1, length]);

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   type AttentionScale,
   type AttentionSpan,
-  attentionWith,
   composed,
   type Kernels,
   type PickRows,
@@ -12,11 +11,11 @@ import {
   type Weight,
 } from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { nativeDevice, nativeOperations, nativeProducts, run, withInts, withNumbers } from './native';
+import { nativeDevice, nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, Program } from './program';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
-import { isSingle, scaleNumbers, singleLayout, spansLayout, windowOf } from './spans';
+import { isSingle, scaleNumbers, singleLayout, spansLayout } from './spans';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
@@ -48,21 +47,16 @@ const settle = <T extends tf.Tensor>(value: Value) => program.settle(value) as T
 /** Which of a product's sides are read turned. */
 type Turns = '' | 'NT' | 'TN' | 'TT';
 
-/** The product of two matrices by the faster of C++ and TensorFlow: what {@link tensorflowKernels} make large ones by. */
+/** The product of two matrices, in C++ where that is there: what {@link tensorflowKernels} make large ones by. */
 export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false, turnB = false): tf.Tensor2D {
-  if (!nativeProducts()) return tf.matMul(a, b, turnA, turnB);
+  if (!nativeOperations()) return tf.matMul(a, b, turnA, turnB);
   const turns = turnA || turnB ? (turnA ? 'T' : 'N') + (turnB ? 'T' : 'N') : '';
   return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
 }
 
 /** The same, noted down: all dimensions but the last are rows, and the result is of `shape`. */
-function product(a: Value, b: Value, turns: Turns, shape: readonly number[]): Value {
-  if (nativeProducts()) return note(`WpoProduct${turns}`, [a, b], shape);
-  return tf.tidy(() => {
-    const matrix = (x: Value) => tf.reshape(settle(x), [-1, x.shape.at(-1)!]) as tf.Tensor2D;
-    return tf.reshape(tf.matMul(matrix(a), matrix(b), turns[0] === 'T', turns[1] === 'T'), [...shape]);
-  });
-}
+const product = (a: Value, b: Value, turns: Turns, shape: readonly number[]): Value =>
+  note(`WpoProduct${turns}`, [a, b], shape);
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
 function rowsOf(x: Value, w: Value): Value {
@@ -135,25 +129,9 @@ function rope(x: Value, { cos, sin }: Rotation): Result {
   return { value: turn(x, 1), reads: [], saved: [], backward: (dy) => [turn(dy, -1)] };
 }
 
-/** What the softmax of a span is told: queries, lead, window, cap (0 where there is none). */
-const spanNumbers = (span: AttentionSpan, cap: number | null) => ({
-  numbers: [span.rows, span.lead, windowOf(span), cap ?? 0],
-});
-
-/** Product by product, where those are TensorFlow's. */
-const apart = attentionWith({
-  forward: (scores, span, cap) => settle(note('WpoCapSoftmax', [scores, spanNumbers(span, cap)], scores.shape)),
-  backward: (dp, p, scores, span, cap) =>
-    settle(note('WpoCapSoftmaxGrad', [dp, p, scores, spanNumbers(span, cap)], scores.shape)),
-});
-
-/** In one operation each way, but where products are TensorFlow's and queries enough. */
 function attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Result {
   const how = { numbers: scaleNumbers(scale) };
   const single = isSingle(spans, q.shape[2]!);
-  if (!nativeProducts() && !single) {
-    return apart(settle(q), settle(k), settle(v), spans, scale);
-  }
   const layout = { ints: single ? singleLayout(spans) : spansLayout(spans) };
   return {
     value: note(single ? 'WpoAttendOne' : 'WpoAttendSpans', [q, k, v, layout, how], q.shape),
@@ -164,10 +142,10 @@ function attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[]
   };
 }
 
-/** GeGLU computed as a product's operand is laid out, where products are in C++: it is never a tensor. */
+/** GeGLU computed as the operand of a large product is laid out: it is never a tensor. */
 function gatedLinear(gate: Value, up: Value, w: Weight): Result {
   const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
-  const within = nativeProducts() && gate.shape[0]! > FEW_ROWS;
+  const within = gate.shape[0]! > FEW_ROWS;
   const activated = (use: (activated: Value) => Value) => freeing(note('WpoGeglu', [gate, up], gate.shape), use);
   return {
     value: within

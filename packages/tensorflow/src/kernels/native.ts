@@ -21,8 +21,6 @@ type Backend = NodeBackend & tf.KernelBackend;
 /** Operations in C++ that are loaded. */
 export interface Native {
   readonly device: 'processor' | 'gpu';
-  /** Whether matrix products are among them, and ahead of TensorFlow's own. */
-  readonly products: boolean;
   /** The operations' names; a program calls them by their place here. */
   readonly operations: readonly string[];
 }
@@ -34,9 +32,6 @@ let loaded: Native | null | undefined;
  * the GPU that TensorFlow uses, and not turned off by WPO_NATIVE=0.
  */
 export const nativeOperations = (): boolean => native() !== null;
-
-/** Whether matrix products in C++ are there and ahead of TensorFlow's own, as they are from AVX2 on, and on GPUs. */
-export const nativeProducts = (): boolean => native()?.products ?? false;
 
 /** What they run on. */
 export const nativeDevice = (): Native['device'] => native()?.device ?? 'processor';
@@ -67,18 +62,15 @@ function load(): Native | null {
     const addon = join(folder, name);
     return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer leaves none
   };
-  const processor: { readonly lanes: number; readonly operations: string[] } | null = open('kernels.node');
-  if (!processor || !usesGpu()) {
-    // 256, 16 or 8 values at once, or 4 where no instructions do more
-    return processor && { device: 'processor', products: processor.lanes >= 8, operations: processor.operations };
-  }
+  const processor: { readonly operations: string[] } | null = open('kernels.node');
+  if (!processor || !usesGpu()) return processor && { device: 'processor', operations: processor.operations };
   const gpu: { readonly operations: string[]; readonly lack: string } | null = open('gpu.node');
   if (!gpu || gpu.lack) {
     process.emitWarning(`TensorFlow's own operations are used, which are slower: ${gpu?.lack ?? NOT_BUILT}`);
     return null;
   }
   uploadAmongWork(backend());
-  return { device: 'gpu', products: true, operations: gpu.operations };
+  return { device: 'gpu', operations: gpu.operations };
 }
 
 const backend = () => tf.backend() as unknown as Backend;

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
 import { bitsOf, hold, letGo, operationNumber, runProgram } from './native';
 
@@ -107,7 +107,7 @@ export class Program {
     this.count = this.size = 0;
     try {
       const tensors = runProgram(code, inputs, given.length);
-      for (const [i, one] of given.entries()) one.tensor = tensors[i]!;
+      for (const [i, one] of given.entries()) one.tensor = tf.keep(tensors[i]!); // a tidy that happens to run it owns none
     } finally {
       inputs.forEach(letGo);
     }

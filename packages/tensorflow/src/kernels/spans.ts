@@ -11,7 +11,7 @@ export const singleLayout = (spans: readonly AttentionSpan[]) =>
   spans.flatMap(({ keys, lead }) => [keys[0]!.start, lead + 1]);
 
 /** Windows that reach as far as there is are told as 2³⁰. */
-export const windowOf = ({ window }: AttentionSpan) => Math.min(window, 2 ** 30);
+const windowOf = ({ window }: AttentionSpan) => Math.min(window, 2 ** 30);
 
 export const spansLayout = (spans: readonly AttentionSpan[]) =>
   spans.flatMap((span) => [

@@ -38,5 +38,5 @@ export function useEmulatedGpu(): void {
     ],
   });
   uploadAmongWork(tf.backend() as unknown as { binding: object });
-  useNative({ device: 'gpu', products: true, operations });
+  useNative({ device: 'gpu', operations });
 }
