@@ -76,10 +76,10 @@ struct Way {
   void (*some_rows)(const Job&, int64_t, int64_t);
 };
 
-#define WPO_WAY(name, target, L, M)                                       \
+#define WPO_WAY(name, target, L, M)                                          \
   target void some_rows_##name(const Job& job, int64_t begin, int64_t end) { \
-    some_rows<L, kRows>(job, begin, end);                                 \
-  }                                                                       \
+    some_rows<L, kRows>(job, begin, end);                                    \
+  }                                                                          \
   const Way name = {L, some_rows_##name};
 
 WPO_WAYS
@@ -102,8 +102,10 @@ void multiply(Run& run, int64_t rows, int64_t width, int64_t count, const float*
   float* packed = memory.get();
   pack(by.lanes, rows, width, x, stride_row, stride_value, packed);
   parallel(count, rows * width, [=](int64_t begin, int64_t end, int) {
-    for (int64_t b = 0; b < rows; b += kRows)
-      by.some_rows({std::min(kRows, rows - b), width, w, packed + b * width, y + b * stride_b, stride_n, stride_b}, begin, end);
+    for (int64_t b = 0; b < rows; b += kRows) {
+      const Job job = {std::min(kRows, rows - b), width, w, packed + b * width, y + b * stride_b, stride_n, stride_b};
+      by.some_rows(job, begin, end);
+    }
   });
 }
 
