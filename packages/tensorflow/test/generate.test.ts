@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe } from 'vitest';
+import { describe } from 'vitest';
 import { testGeneration, testPrograms } from './generate-properties';
-import { tiers } from './tiers';
+import { holdTo, tiers } from './tiers';
 
 describe.each([
   ['fused', 16],
@@ -8,12 +8,7 @@ describe.each([
   ['fused', 4],
   ['raw', 16],
 ] as const)('generation by %s operations of up to %i lanes', (name, lanes) => {
-  beforeAll(() => {
-    process.env.WPO_LANES = String(lanes);
-  });
-  afterAll(() => {
-    delete process.env.WPO_LANES;
-  });
+  holdTo(lanes);
   testGeneration(tiers[name]);
 });
 

@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type Kernels, parameter, type Result } from '@wpo/gemma';
 import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { normal, property, size, testKernels, values } from './kernel-properties';
-import { tiers } from './tiers';
+import { holdTo, tiers } from './tiers';
 
 test('fused operations are there, and taken: this machine has a compiler and no GPU', () => {
   expect(nativeOperations()).toBe(true);
@@ -20,12 +20,7 @@ describe.each([
   ['fused', 4],
   ['raw', 256],
 ] as const)('%s operations of up to %i lanes give what composed ones give, values and gradients', (name, lanes) => {
-  beforeAll(() => {
-    process.env.WPO_LANES = String(lanes);
-  });
-  afterAll(() => {
-    delete process.env.WPO_LANES;
-  });
+  holdTo(lanes);
   testKernels(tiers[name]);
 });
 

@@ -1,5 +1,6 @@
 import type { Kernels } from '@wpo/gemma';
 import type { AdamWKernel, Parameter } from '@wpo/trainer';
+import { afterAll, beforeAll } from 'vitest';
 import type { LogitLimits } from '../src/kernels/answer-logps';
 import { fused } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
@@ -20,3 +21,13 @@ export const tiers: Readonly<Record<'fused' | 'raw', Tier>> = {
   fused: { kernels: fused, update: fusedUpdate, norm: fusedNorm },
   raw: { kernels: raw, update: rawUpdate, norm: rawNorm },
 };
+
+/** Holds the tests of a `describe` to instructions of so many lanes, as processors without wider ones have them. */
+export function holdTo(lanes: number): void {
+  beforeAll(() => {
+    process.env.WPO_LANES = String(lanes);
+  });
+  afterAll(() => {
+    delete process.env.WPO_LANES;
+  });
+}

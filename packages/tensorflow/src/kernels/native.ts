@@ -75,7 +75,7 @@ function load(): Native | null {
 
 const backend = () => tf.backend() as unknown as Backend;
 
-/** Runs an operation. The results are the caller's, in a `tf.tidy` or not. */
+/** Runs an operation. The results are the caller's, or the `tf.tidy`'s that it is called in. */
 export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tensor[] {
   return backend().executeMultipleOutputs(name, [], inputs, outputs);
 }

@@ -50,7 +50,7 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n,
  */
 export class Program {
   private code: number[] = [];
-  private readonly inputs = new Map<tf.Tensor, number>(); // tensors by their numbers
+  private readonly inputs = new Map<tf.Tensor, number>(); // each tensor's number
   private readonly waiting = new Set<Made>();
   private count = 0; // of values
   private size = 0; // of what operations make, in values
