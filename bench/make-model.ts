@@ -10,13 +10,13 @@ const config: Gemma2Config = {
   vocabSize: 32_000,
   hiddenSize: 1024,
   intermediateSize: 4096,
-  layers: 8,
+  numHiddenLayers: 8,
   layerTypes: gemma2_2b.layerTypes.slice(0, 8),
   headDim: 128,
   queryPreAttnScalar: 128,
   slidingWindow: 512,
   maxPositionEmbeddings: 4096,
-  eosTokenIds: [1, 107],
+  eosTokenId: [1, 107],
 };
 
 /** Writes the benchmark's model with random weights, unless it is there; about 635 MB. */

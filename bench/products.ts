@@ -33,10 +33,18 @@ export interface StepProducts {
  * answer's token, and for each product there two on the way back. A multiply-add is two operations.
  */
 export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }: PairLengths): StepProducts {
-  const { hiddenSize: H, intermediateSize: F, heads, kvHeads, headDim, layers, vocabSize } = config;
+  const {
+    hiddenSize: H,
+    intermediateSize: F,
+    numAttentionHeads,
+    numKeyValueHeads,
+    headDim,
+    numHiddenLayers,
+    vocabSize,
+  } = config;
   const tokens = prompt + chosen + rejected;
   const read = chosen + rejected;
-  const inner = layers - 1;
+  const inner = numHiddenLayers - 1;
   const each = (m: number, k: number, n: number, times: number): Product[] =>
     times === 0
       ? []
@@ -46,15 +54,15 @@ export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }:
           { kind: 'weight', m: n, k: m, n: k, times },
         ];
   const onRows = (rows: number, times: number) => [
-    ...each(rows, H, heads * headDim, times), // q
-    ...each(rows, heads * headDim, H, times), // o
+    ...each(rows, H, numAttentionHeads * headDim, times), // q
+    ...each(rows, numAttentionHeads * headDim, H, times), // o
     ...each(rows, H, F, 2 * times), // gate, up
     ...each(rows, F, H, times), // down
   ];
   const linear = [
     ...onRows(tokens, inner),
     ...onRows(read, 1),
-    ...each(tokens, H, kvHeads * headDim, 2 * layers), // k, v
+    ...each(tokens, H, numKeyValueHeads * headDim, 2 * numHiddenLayers), // k, v
     ...each(read, H, vocabSize, 1), // output head
   ];
   const visible = config.layerTypes.reduce((total, type, layer) => {
@@ -67,7 +75,7 @@ export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }:
   return {
     linear,
     linearFlop: linear.reduce((total, { m, k, n, times }) => total + 2 * m * k * n * times, 0),
-    attentionFlop: 2 * 6 * heads * headDim * visible,
+    attentionFlop: 2 * 6 * numAttentionHeads * headDim * visible,
   };
 }
 

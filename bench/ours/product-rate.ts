@@ -69,16 +69,16 @@ const values = (shape: number[]): tf.Tensor =>
 
 /** Seconds of one floating-point operation in attention's products. */
 async function timeAttention(config: Gemma2Config, { prompt, chosen, rejected }: PairLengths): Promise<number> {
-  const { heads, kvHeads, headDim } = config;
+  const { numAttentionHeads, numKeyValueHeads, headDim } = config;
   const keys = prompt + Math.max(chosen, rejected);
-  const queries = (heads / kvHeads) * Math.min(256, keys);
-  const q = values([kvHeads, headDim, queries]) as tf.Tensor3D;
-  const kv = values([kvHeads, headDim, keys]) as tf.Tensor3D;
-  const p = values([kvHeads, queries, keys]) as tf.Tensor3D;
+  const queries = (numAttentionHeads / numKeyValueHeads) * Math.min(256, keys);
+  const q = values([numKeyValueHeads, headDim, queries]) as tf.Tensor3D;
+  const kv = values([numKeyValueHeads, headDim, keys]) as tf.Tensor3D;
+  const p = values([numKeyValueHeads, queries, keys]) as tf.Tensor3D;
   const scores = await fastest(() => tf.matMul(q, kv, true, false));
   const mixed = await fastest(() => tf.matMul(kv, p, false, true));
   tf.dispose([q, kv, p]);
-  return (scores + mixed) / (2 * 2 * kvHeads * headDim * queries * keys);
+  return (scores + mixed) / (2 * 2 * numKeyValueHeads * headDim * queries * keys);
 }
 
 async function fastest(run: () => tf.Tensor): Promise<number> {

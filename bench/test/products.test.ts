@@ -6,12 +6,12 @@ const tiny = {
   ...gemma2_2b,
   hiddenSize: 3,
   intermediateSize: 5,
-  heads: 2,
-  kvHeads: 1,
+  numAttentionHeads: 2,
+  numKeyValueHeads: 1,
   headDim: 2,
   vocabSize: 7,
   slidingWindow: 2,
-  layers: 2,
+  numHiddenLayers: 2,
   layerTypes: ['sliding_attention', 'full_attention'] as const,
 };
 
@@ -27,7 +27,7 @@ test('counts the products of a step as they are worked out by hand', () => {
 });
 
 test('a model of one block runs nothing on the prompt but its keys and values', () => {
-  const one = { ...tiny, layers: 1, layerTypes: ['full_attention'] as const };
+  const one = { ...tiny, numHiddenLayers: 1, layerTypes: ['full_attention'] as const };
   const { linear } = stepProducts(one, { prompt: 100, chosen: 2, rejected: 1 });
   const rows = linear.filter(({ kind }) => kind === 'forward').map(({ m, n }) => [m, n]);
   expect(rows.filter(([m]) => m === 103)).toEqual([[103, 2]]);

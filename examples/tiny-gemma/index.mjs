@@ -19,7 +19,7 @@ const policy = gemmaPolicy(await loadWeights(config, checkpoint, { kernels }), {
 await checkpoint.close();
 
 async function answer(prompt) {
-  const stopIds = [...config.eosTokenIds, text.tokenizer.tokenId('<end_of_turn>')];
+  const stopIds = [...config.eosTokenId, text.tokenizer.tokenId('<end_of_turn>')];
   const options = { kernels, stopIds, maxNewTokens: 48, temperature: 0.7, topP: 0.9, seed: 1 };
   const ids = await generate(policy.model, encodePrompt([{ role: 'user', content: prompt }], text), options);
   return text.tokenizer.decode(ids, { skipSpecialTokens: true }).trim();

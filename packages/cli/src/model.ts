@@ -56,7 +56,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
         policy,
         configJson,
         dtype: checkpoint.info(embedding!.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
-        stopIds: stopIdsOf(generationConfig) ?? config.eosTokenIds,
+        stopIds: stopIdsOf(generationConfig) ?? config.eosTokenId,
         dispose: () => policy.parameters.forEach((parameter) => void parameter.dispose()),
       };
     } finally {

@@ -11,11 +11,11 @@ export interface Gemma2Config {
   /** Width inside the MLP. */
   readonly intermediateSize: number;
   /** Number of blocks. */
-  readonly layers: number;
-  /** Query heads; a multiple of `kvHeads`. */
-  readonly heads: number;
-  /** Key and value heads, each shared by `heads / kvHeads` query heads. */
-  readonly kvHeads: number;
+  readonly numHiddenLayers: number;
+  /** Query heads; a multiple of `numKeyValueHeads`. */
+  readonly numAttentionHeads: number;
+  /** Key and value heads, each shared by `numAttentionHeads / numKeyValueHeads` query heads. */
+  readonly numKeyValueHeads: number;
   /** Width of a head; even. */
   readonly headDim: number;
   /** Queries are divided by its square root. */
@@ -34,7 +34,7 @@ export interface Gemma2Config {
   readonly layerTypes: readonly LayerType[];
   readonly bosTokenId: number | null;
   /** Tokens that end an answer. */
-  readonly eosTokenIds: readonly number[];
+  readonly eosTokenId: readonly number[];
   readonly padTokenId: number | null;
 }
 
@@ -45,7 +45,13 @@ const alternating = (layers: number): LayerType[] =>
 const published = (
   sizes: Pick<
     Gemma2Config,
-    'hiddenSize' | 'intermediateSize' | 'layers' | 'heads' | 'kvHeads' | 'headDim' | 'queryPreAttnScalar'
+    | 'hiddenSize'
+    | 'intermediateSize'
+    | 'numHiddenLayers'
+    | 'numAttentionHeads'
+    | 'numKeyValueHeads'
+    | 'headDim'
+    | 'queryPreAttnScalar'
   >,
 ): Gemma2Config => ({
   ...sizes,
@@ -56,9 +62,9 @@ const published = (
   rmsNormEps: 1e-6,
   ropeTheta: 10_000,
   maxPositionEmbeddings: 8192,
-  layerTypes: alternating(sizes.layers),
+  layerTypes: alternating(sizes.numHiddenLayers),
   bosTokenId: 2,
-  eosTokenIds: [1],
+  eosTokenId: [1],
   padTokenId: 0,
 });
 
@@ -66,9 +72,9 @@ const published = (
 export const gemma2_2b: Gemma2Config = published({
   hiddenSize: 2304,
   intermediateSize: 9216,
-  layers: 26,
-  heads: 8,
-  kvHeads: 4,
+  numHiddenLayers: 26,
+  numAttentionHeads: 8,
+  numKeyValueHeads: 4,
   headDim: 256,
   queryPreAttnScalar: 256,
 });
@@ -77,9 +83,9 @@ export const gemma2_2b: Gemma2Config = published({
 export const gemma2_9b: Gemma2Config = published({
   hiddenSize: 3584,
   intermediateSize: 14_336,
-  layers: 42,
-  heads: 16,
-  kvHeads: 8,
+  numHiddenLayers: 42,
+  numAttentionHeads: 16,
+  numKeyValueHeads: 8,
   headDim: 256,
   queryPreAttnScalar: 256,
 });
@@ -88,9 +94,9 @@ export const gemma2_9b: Gemma2Config = published({
 export const gemma2_27b: Gemma2Config = published({
   hiddenSize: 4608,
   intermediateSize: 36_864,
-  layers: 46,
-  heads: 32,
-  kvHeads: 16,
+  numHiddenLayers: 46,
+  numAttentionHeads: 32,
+  numKeyValueHeads: 16,
   headDim: 128,
   queryPreAttnScalar: 144,
 });
@@ -129,24 +135,32 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   if (json.hidden_activation === undefined) read('hidden_act', null, isGeluOrNull, `"${GELU_TANH}"`);
 
   const hiddenSize = size('hidden_size', gemma2_2b.hiddenSize);
-  const layers = size('num_hidden_layers', gemma2_2b.layers);
-  const heads = size('num_attention_heads', gemma2_2b.heads);
-  const kvHeads = size('num_key_value_heads', gemma2_2b.kvHeads);
+  const numHiddenLayers = size('num_hidden_layers', gemma2_2b.numHiddenLayers);
+  const numAttentionHeads = size('num_attention_heads', gemma2_2b.numAttentionHeads);
+  const numKeyValueHeads = size('num_key_value_heads', gemma2_2b.numKeyValueHeads);
   const headDim = size('head_dim', gemma2_2b.headDim);
-  if (heads % kvHeads !== 0) {
-    throw refuse('num_attention_heads', heads, `a multiple of num_key_value_heads, which is ${kvHeads}`);
+  if (numAttentionHeads % numKeyValueHeads !== 0) {
+    throw refuse(
+      'num_attention_heads',
+      numAttentionHeads,
+      `a multiple of num_key_value_heads, which is ${numKeyValueHeads}`,
+    );
   }
   if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'an even number: rotary embeddings turn pairs');
-  if (hiddenSize % heads !== 0) {
+  if (hiddenSize % numAttentionHeads !== 0) {
     throw refuse(
       'hidden_size',
       hiddenSize,
-      `a multiple of num_attention_heads, which is ${heads}: transformers asks it`,
+      `a multiple of num_attention_heads, which is ${numAttentionHeads}: transformers asks it`,
     );
   }
   const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
-  if (layerTypes && layerTypes.length !== layers) {
-    throw refuse('layer_types', layerTypes, `${layers} entries, as num_hidden_layers says, not ${layerTypes.length}`);
+  if (layerTypes && layerTypes.length !== numHiddenLayers) {
+    throw refuse(
+      'layer_types',
+      layerTypes,
+      `${numHiddenLayers} entries, as num_hidden_layers says, not ${layerTypes.length}`,
+    );
   }
   const maxPositionEmbeddings = size('max_position_embeddings', gemma2_2b.maxPositionEmbeddings);
   const slidingWindow = read('sliding_window', gemma2_2b.slidingWindow, orNull(isSize), 'a whole number above 0');
@@ -158,9 +172,9 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     vocabSize: size('vocab_size', gemma2_2b.vocabSize),
     hiddenSize,
     intermediateSize: size('intermediate_size', gemma2_2b.intermediateSize),
-    layers,
-    heads,
-    kvHeads,
+    numHiddenLayers,
+    numAttentionHeads,
+    numKeyValueHeads,
     headDim,
     queryPreAttnScalar: size('query_pre_attn_scalar', gemma2_2b.queryPreAttnScalar),
     slidingWindow: slidingWindow ?? maxPositionEmbeddings,
@@ -169,9 +183,9 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     rmsNormEps: read('rms_norm_eps', gemma2_2b.rmsNormEps, isPositive, 'a number above 0'),
     ropeTheta: ropeTheta(json, refuse),
     maxPositionEmbeddings,
-    layerTypes: layerTypes ?? alternating(layers),
+    layerTypes: layerTypes ?? alternating(numHiddenLayers),
     bosTokenId: tokenId('bos_token_id', gemma2_2b.bosTokenId),
-    eosTokenIds: eos === null ? [] : [eos].flat(),
+    eosTokenId: eos === null ? [] : [eos].flat(),
     padTokenId: tokenId('pad_token_id', gemma2_2b.padTokenId),
   };
 }
@@ -204,9 +218,9 @@ export function writeConfig(
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
-    num_hidden_layers: config.layers,
-    num_attention_heads: config.heads,
-    num_key_value_heads: config.kvHeads,
+    num_hidden_layers: config.numHiddenLayers,
+    num_attention_heads: config.numAttentionHeads,
+    num_key_value_heads: config.numKeyValueHeads,
     head_dim: config.headDim,
     query_pre_attn_scalar: config.queryPreAttnScalar,
     sliding_window: config.slidingWindow,
@@ -217,7 +231,7 @@ export function writeConfig(
     max_position_embeddings: config.maxPositionEmbeddings,
     layer_types: config.layerTypes,
     bos_token_id: config.bosTokenId,
-    eos_token_id: config.eosTokenIds.length > 1 ? config.eosTokenIds : (config.eosTokenIds[0] ?? null),
+    eos_token_id: config.eosTokenId.length > 1 ? config.eosTokenId : (config.eosTokenId[0] ?? null),
     pad_token_id: config.padTokenId,
   };
   const sorted = Object.fromEntries(Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1)));

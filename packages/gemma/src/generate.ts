@@ -31,7 +31,7 @@ export async function* generateBatchTokens(
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions = {},
 ): AsyncGenerator<WrittenToken, void> {
-  const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenIds, kernels = composed, ...sampling } = options;
+  const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenId, kernels = composed, ...sampling } = options;
   checkSampling(sampling);
   for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);

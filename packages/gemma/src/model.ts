@@ -53,15 +53,16 @@ export const embedding = (kernels: Kernels, model: Gemma2, ids: Int32Array) =>
 
 /** One block: `[T, H]` → `[T, H]`, or `[rows, H]` where the layout's `queries` say so. */
 export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout: Layout): Value {
-  const { heads, kvHeads, queryPreAttnScalar, attnLogitSoftcapping, rmsNormEps, layerTypes } = model.config;
+  const { numAttentionHeads, numKeyValueHeads, queryPreAttnScalar, attnLogitSoftcapping, rmsNormEps, layerTypes } =
+    model.config;
   const w = model.blocks[layer]!;
 
   const h = tape.rmsNorm(x, w.inputNorm, rmsNormEps); // [T, H]
   const { rows, rotation } = layout.queries ?? { rows: null, rotation: layout.rotation };
   const read = (value: Value) => (rows ? tape.rows(value, rows) : value);
-  const q = tape.rope(tape.linearToHeads(read(h), w.q, heads), rotation); // [N, D, T]
-  const k = tape.rope(tape.linearToHeads(h, w.k, kvHeads), layout.rotation); // [K, D, T]
-  const v = tape.linearToHeads(h, w.v, kvHeads); // [K, D, T]
+  const q = tape.rope(tape.linearToHeads(read(h), w.q, numAttentionHeads), rotation); // [N, D, T]
+  const k = tape.rope(tape.linearToHeads(h, w.k, numKeyValueHeads), layout.rotation); // [K, D, T]
+  const v = tape.linearToHeads(h, w.v, numKeyValueHeads); // [K, D, T]
   const seen = layout.cache ? layout.cache.extend(tape.kernels, layer, k, v) : { k, v }; // [K, D, S]
   const attended = tape.attention(q, seen.k, seen.v, layout.spans[layerTypes[layer]!], {
     scale: 1 / Math.sqrt(queryPreAttnScalar),

@@ -112,7 +112,7 @@ export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernel
   const readRotation = rotate(rows.map((row) => positions[row]!));
   const last: Layout = { ...inner, spans: spans(readSegments), queries: { rows, rotation: readRotation } };
   return {
-    layer: (index) => (index === config.layers - 1 ? last : inner),
+    layer: (index) => (index === config.numHiddenLayers - 1 ? last : inner),
     dispose() {
       for (const { cos, sin } of [inner.rotation, readRotation]) {
         cos.dispose();

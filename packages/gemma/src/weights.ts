@@ -46,10 +46,10 @@ const HEAD = 'lm_head.weight';
 /** A block's tensors: the checkpoint's name after `model.layers.N.`, and the shape. */
 const blockTensors = (c: Gemma2Config): Record<keyof Block, readonly [name: string, shape: number[]]> => ({
   inputNorm: ['input_layernorm', [c.hiddenSize]],
-  q: ['self_attn.q_proj', [c.heads * c.headDim, c.hiddenSize]],
-  k: ['self_attn.k_proj', [c.kvHeads * c.headDim, c.hiddenSize]],
-  v: ['self_attn.v_proj', [c.kvHeads * c.headDim, c.hiddenSize]],
-  o: ['self_attn.o_proj', [c.hiddenSize, c.heads * c.headDim]],
+  q: ['self_attn.q_proj', [c.numAttentionHeads * c.headDim, c.hiddenSize]],
+  k: ['self_attn.k_proj', [c.numKeyValueHeads * c.headDim, c.hiddenSize]],
+  v: ['self_attn.v_proj', [c.numKeyValueHeads * c.headDim, c.hiddenSize]],
+  o: ['self_attn.o_proj', [c.hiddenSize, c.numAttentionHeads * c.headDim]],
   postAttentionNorm: ['post_attention_layernorm', [c.hiddenSize]],
   preFeedforwardNorm: ['pre_feedforward_layernorm', [c.hiddenSize]],
   gate: ['mlp.gate_proj', [c.intermediateSize, c.hiddenSize]],
@@ -63,7 +63,7 @@ const blockName = (layer: number, part: string) => `model.layers.${layer}.${part
 /** Every tensor of a Gemma-2 checkpoint by name, with its shape. */
 export function tensorShapes(config: Gemma2Config): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>([[EMBEDDING, [config.vocabSize, config.hiddenSize]]]);
-  for (let layer = 0; layer < config.layers; layer++) {
+  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
     for (const [part, shape] of Object.values(blockTensors(config))) shapes.set(blockName(layer, part), shape);
   }
   return shapes.set(NORM, [config.hiddenSize]);
@@ -96,7 +96,7 @@ export async function loadWeights(
     config,
     embedding: at(EMBEDDING),
     blocks: Array.from(
-      { length: config.layers },
+      { length: config.numHiddenLayers },
       (_, layer) =>
         Object.fromEntries(
           parts.map(([key, [part]]) => [key, at(blockName(layer, part))]),
@@ -140,7 +140,7 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
   ];
   if (problems.length === 0) return;
   throw new Error(
-    `the checkpoint's tensors are not those of its config.json (${config.layers} layers, hidden size ${config.hiddenSize}): ` +
+    `the checkpoint's tensors are not those of its config.json (${config.numHiddenLayers} layers, hidden size ${config.hiddenSize}): ` +
       `${problems.join('; ')}. Check that config.json and the safetensors files belong together`,
   );
 }

@@ -10,9 +10,9 @@ const tiny: Gemma2Config = {
   vocabSize: 1722,
   hiddenSize: 64,
   intermediateSize: 160,
-  layers: 4,
-  heads: 4,
-  kvHeads: 2,
+  numHiddenLayers: 4,
+  numAttentionHeads: 4,
+  numKeyValueHeads: 2,
   headDim: 32,
   queryPreAttnScalar: 32,
   slidingWindow: 48,
@@ -23,7 +23,7 @@ const tiny: Gemma2Config = {
   maxPositionEmbeddings: 512,
   layerTypes: ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention'],
   bosTokenId: 2,
-  eosTokenIds: [1, 107],
+  eosTokenId: [1, 107],
   padTokenId: 0,
 };
 
@@ -37,14 +37,14 @@ describe('parseConfig', () => {
       ...tiny,
       hiddenSize: 96,
       intermediateSize: 200,
-      layers: 3,
-      heads: 6,
-      kvHeads: 3,
+      numHiddenLayers: 3,
+      numAttentionHeads: 6,
+      numKeyValueHeads: 3,
       headDim: 16,
       queryPreAttnScalar: 24,
       slidingWindow: 32,
       layerTypes: ['sliding_attention', 'full_attention', 'sliding_attention'],
-      eosTokenIds: [1],
+      eosTokenId: [1],
     });
   });
 
@@ -81,7 +81,7 @@ describe('parseConfig', () => {
     expect(parseConfig(file, 'config.json')).toEqual({
       ...tiny,
       ...{ attnLogitSoftcapping: null, finalLogitSoftcapping: null },
-      ...{ bosTokenId: null, eosTokenIds: [], padTokenId: null },
+      ...{ bosTokenId: null, eosTokenId: [], padTokenId: null },
     });
   });
 
@@ -197,8 +197,8 @@ describe('presets', () => {
   test('have the published parameter counts', () => {
     // Gemma 2 report (arXiv 2408.00118), table 2, "non-embedding parameters": all blocks and the last norm
     const parameters = (c: Gemma2Config) => {
-      const attention = 2 * c.hiddenSize * c.headDim * (c.heads + c.kvHeads);
-      return c.layers * (attention + 3 * c.hiddenSize * c.intermediateSize + 4 * c.hiddenSize) + c.hiddenSize;
+      const attention = 2 * c.hiddenSize * c.headDim * (c.numAttentionHeads + c.numKeyValueHeads);
+      return c.numHiddenLayers * (attention + 3 * c.hiddenSize * c.intermediateSize + 4 * c.hiddenSize) + c.hiddenSize;
     };
     expect(parameters(gemma2_2b)).toBe(2_024_517_888);
     expect(parameters(gemma2_9b)).toBe(8_324_201_984);
@@ -257,7 +257,7 @@ describe('writeConfig', () => {
     .record({
       vocabSize: size,
       intermediateSize: size,
-      kvHeads: fc.integer({ min: 1, max: 8 }),
+      numKeyValueHeads: fc.integer({ min: 1, max: 8 }),
       group: fc.integer({ min: 1, max: 4 }),
       headDim: fc.integer({ min: 1, max: 128 }).map((n) => 2 * n),
       widthPerHead: fc.integer({ min: 1, max: 128 }),
@@ -270,12 +270,17 @@ describe('writeConfig', () => {
       maxPositionEmbeddings: size,
       layerTypes: fc.array(fc.constantFrom('sliding_attention' as const, 'full_attention' as const), { minLength: 1 }),
       bosTokenId: id,
-      eosTokenIds: fc.array(fc.nat(1e6), { maxLength: 3 }),
+      eosTokenId: fc.array(fc.nat(1e6), { maxLength: 3 }),
       padTokenId: id,
     })
     .map(({ group, widthPerHead, ...rest }) => {
-      const heads = group * rest.kvHeads;
-      return { ...rest, heads, hiddenSize: widthPerHead * heads, layers: rest.layerTypes.length };
+      const numAttentionHeads = group * rest.numKeyValueHeads;
+      return {
+        ...rest,
+        numAttentionHeads,
+        hiddenSize: widthPerHead * numAttentionHeads,
+        numHiddenLayers: rest.layerTypes.length,
+      };
     });
   prop.prop([config, fc.dictionary(fc.string(), fc.jsonValue())])(
     'is read back as it was given, whatever else the file carries',

@@ -11,7 +11,7 @@ import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
 export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
   .record({
     vocabSize: fc.integer({ min: 8, max: 24 }),
-    kvHeads: fc.integer({ min: 1, max: 3 }),
+    numKeyValueHeads: fc.integer({ min: 1, max: 3 }),
     group: fc.integer({ min: 1, max: 3 }),
     headDim: fc.constantFrom(2, 4, 6),
     hiddenSize: fc.integer({ min: 4, max: 10 }),
@@ -27,14 +27,14 @@ export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
   })
   .map(({ group, ...rest }) => ({
     ...rest,
-    heads: group * rest.kvHeads,
-    layers: rest.layerTypes.length,
+    numAttentionHeads: group * rest.numKeyValueHeads,
+    numHiddenLayers: rest.layerTypes.length,
     // Large enough that a row of near-zero values does not blow float32's rounding up; the golden models have 1e-6.
     rmsNormEps: 1e-2,
     ropeTheta: 10000,
     maxPositionEmbeddings: 128,
     bosTokenId: 2,
-    eosTokenIds: [1],
+    eosTokenId: [1],
     padTokenId: 0,
   }));
 

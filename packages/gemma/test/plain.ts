@@ -9,7 +9,7 @@ export type Weights = Record<string, tf.Tensor>;
  * pass with its hand-derived ones is held to. `[T]` ids → logits `[T, V]`.
  */
 export function plainLogits(config: Gemma2Config, weights: Weights, ids: readonly number[]): tf.Tensor2D {
-  const { heads: N, kvHeads: K, headDim: D } = config;
+  const { numAttentionHeads: N, numKeyValueHeads: K, headDim: D } = config;
   const T = ids.length;
   const get = (name: string) => weights[`${name}.weight`]!;
   const norm = (x: tf.Tensor, w: tf.Tensor) =>
@@ -32,7 +32,7 @@ export function plainLogits(config: Gemma2Config, weights: Weights, ids: readonl
     tf.gather(get('model.embed_tokens'), tf.tensor1d([...ids], 'int32')),
     Math.sqrt(config.hiddenSize),
   );
-  for (let layer = 0; layer < config.layers; layer++) {
+  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
     const at = (part: string) => get(`model.layers.${layer}.${part}`);
     const window = config.layerTypes[layer] === 'sliding_attention' ? config.slidingWindow : T;
     const mask = tf.tensor2d(

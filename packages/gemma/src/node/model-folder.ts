@@ -136,8 +136,8 @@ async function finishReplacing(target: string): Promise<void> {
 }
 
 const generationConfigOf = (config: Gemma2Config) => {
-  const { bosTokenId, eosTokenIds, padTokenId } = config;
-  const eos = eosTokenIds.length > 1 ? eosTokenIds : (eosTokenIds[0] ?? null);
+  const { bosTokenId, eosTokenId, padTokenId } = config;
+  const eos = eosTokenId.length > 1 ? eosTokenId : (eosTokenId[0] ?? null);
   const json = { _from_model_config: true, bos_token_id: bosTokenId, eos_token_id: eos, pad_token_id: padTokenId };
   return `${JSON.stringify(json, null, 2)}\n`;
 };

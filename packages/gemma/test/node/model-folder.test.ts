@@ -41,7 +41,7 @@ async function numberIn(folder: string): Promise<number> {
 describe('readModelFolder', () => {
   test('reads config, generation config and weights of a folder by transformers', async () => {
     const model = await readModelFolder(golden('odd'));
-    expect(model.config).toMatchObject({ layers: 3, heads: 6, eosTokenIds: [1] });
+    expect(model.config).toMatchObject({ numHiddenLayers: 3, numAttentionHeads: 6, eosTokenId: [1] });
     expect(model.configJson).toMatchObject({ torch_dtype: 'bfloat16' });
     expect(model.generationConfig).toMatchObject({ eos_token_id: [1, 107] });
     expect(model.checkpoint.info('model.norm.weight')).toEqual({ dtype: 'BF16', shape: [96] });
