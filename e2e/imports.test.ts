@@ -39,7 +39,8 @@ function importsOf(name: string): Import[] {
 
 const isRelative = ({ wanted }: Import) => wanted.startsWith('.');
 const isNode = ({ wanted }: Import) => wanted.startsWith('node:') || builtinModules.includes(wanted);
-const isNodeFile = (file: string) => /^[^/]+\/src\/node(\.ts$|\/)/.test(file);
+/** Files of the entries that run in Node only: every `/node` entry, and `@wpo/data/hub`. */
+const isNodeFile = (file: string) => /^[^/]+\/src\/node(\.ts$|\/)|^data\/src\/hub\//.test(file);
 /** `@wpo/gemma` of `@wpo/gemma/node`. */
 const moduleOf = ({ wanted }: Import) => wanted.split('/', wanted.startsWith('@') ? 2 : 1).join('/');
 /** What a relative import means, from `packages/`. */

@@ -1,10 +1,16 @@
 import { library } from '../../tsup.shared';
 
 export default library(
-  { index: 'src/index.ts', node: 'src/node.ts', 'encode-worker': 'src/node/encode-worker.ts' },
+  {
+    index: 'src/index.ts',
+    pairing: 'src/pairing/index.ts',
+    hub: 'src/hub/index.ts',
+    node: 'src/node.ts',
+    'encode-worker': 'src/node/encode-worker.ts',
+  },
   {
     platform: 'node',
-    splitting: true, // in CommonJS too: both entries must throw the same RowError class
+    splitting: true, // in CommonJS too: all entries must throw the same RowError class
     shims: true, // gives CommonJS the URL by which the worker is found
   },
 );

@@ -1,5 +1,5 @@
-import type { DownloadProgress } from '@wpo/data/node';
-import { modelFolder } from '@wpo/data/node';
+import type { DownloadProgress } from '@wpo/data/hub';
+import { modelFolder } from '@wpo/data/hub';
 import { fromInput } from './errors';
 import { type Progress, progress } from './progress';
 import type { Terminal } from './terminal';

@@ -1,4 +1,4 @@
-import type { Overlaps, PairSummary } from '@wpo/data';
+import type { Overlaps, PairSummary } from '@wpo/data/pairing';
 import { count, share, table } from './table';
 
 /** What came of answers, as lines of text. */

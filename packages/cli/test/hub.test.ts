@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { type Fault, hubServer } from '../../data/test/node/hub-server';
+import { type Fault, hubServer } from '../../data/test/hub/hub-server';
 import type { WeighedPair } from '../src/index';
 import { main } from '../src/main';
 import { capture } from './capture';

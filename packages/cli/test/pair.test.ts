@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PairSummary } from '@wpo/data';
+import type { PairSummary } from '@wpo/data/pairing';
 import { expect, test } from 'vitest';
 import { main } from '../src/main';
 import { capture } from './capture';

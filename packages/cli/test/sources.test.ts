@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { columnNames } from '@wpo/data';
-import { dataSetName, hubNameText, modelName } from '@wpo/data/node';
+import { dataSetName, hubNameText, modelName } from '@wpo/data/hub';
 import { describe, expect, it, test } from 'vitest';
 import { parseRunConfig, runConfigYaml } from '../src/run-config';
 import { columnsFlag, sourceFrom } from '../src/sources';

@@ -1,6 +1,3 @@
-export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, type Scored } from './answers';
-export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './batches';
-export { type ChatOptions, ChatTemplateError, renderChat } from './chat-template';
 export {
   type CompareAnswersOptions,
   type Comparison,
@@ -11,6 +8,7 @@ export {
 } from './compare-answers';
 export type { ConcurrencyOptions } from './concurrently';
 export { type Distribution, distribution } from './distribution';
+export { type ChatOptions, ChatTemplateError, renderChat } from './encode/chat-template';
 export {
   type Completion,
   type EncodedPair,
@@ -25,7 +23,9 @@ export {
   type TruncateOptions,
   type Truncation,
   truncatePair,
-} from './encode';
+} from './encode/encode';
+export { loadTokenizer, type Tokenizer } from './encode/tokenizer';
+export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './epoch-order';
 export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './evaluation/alpaca-metrics';
 export {
   type Annotation,
@@ -59,29 +59,10 @@ export { type Measured, measureTokens, measureWords } from './inspect/measure';
 export type { Repeats } from './inspect/repeats';
 export type { SourceReport } from './inspect/sources';
 export type { WorstRow } from './inspect/worst';
-export type { RowFormat } from './json-stream';
-export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './layouts';
-export {
-  type AnswerDrops,
-  AnswerPool,
-  type ChosenAnswers,
-  type PairOptions,
-  type PoolPairs,
-} from './pairing/answer-pool';
-export { type Candidate, type ChooseOptions, choosePair, type NoPair, type PairStrategy } from './pairing/choose-pair';
-export { evaluationText } from './pairing/evaluation-text';
-export { OverlapIndex } from './pairing/overlap';
-export {
-  type Overlaps,
-  type PairAnswersOptions,
-  type Pairing,
-  type PairSummary,
-  pairAnswers,
-  pairPool,
-  type SourceCounts,
-} from './pairing/pair-answers';
-export { pairRow } from './pairing/pair-row';
-export { parseScoredAnswer, type ScoredAnswer } from './pairing/scored-answer';
+export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, type Scored } from './pairing/answers';
+export type { RowFormat } from './rows/json-stream';
+export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './rows/layouts';
+export { type Message, type PreferenceRow, parseRow, parseRowText } from './rows/preference-row';
 export {
   type BadRows,
   type DataRecord,
@@ -91,9 +72,9 @@ export {
   type RecordOptions,
   readRecordsFrom,
   readRowsFrom,
-} from './read-rows';
-export { type Message, type PreferenceRow, parseRow, parseRowText } from './records';
-export { type Place, RowError, type RowFault } from './row-error';
+} from './rows/read-rows';
+export { type Place, RowError, type RowFault } from './rows/row-error';
+export { type Answer, answersOf, bestAgainstWorst } from './rows/ultrafeedback';
 export {
   type SampleAnswersOptions,
   type Sampled,
@@ -102,5 +83,3 @@ export {
   sampleAnswers,
 } from './sample-answers';
 export { type ScoreAnswersOptions, scoreAnswers } from './score-answers';
-export { loadTokenizer, type Tokenizer } from './tokenizer';
-export { type Answer, answersOf, bestAgainstWorst } from './ultrafeedback';

@@ -7,7 +7,8 @@ import {
   measureWords,
   type PairReport,
 } from '@wpo/data';
-import { type HubOptions, loadTokenizerFolder, readRows } from '@wpo/data/node';
+import type { HubOptions } from '@wpo/data/hub';
+import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { formatReport } from '../inspect/format-report';

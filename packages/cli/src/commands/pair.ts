@@ -1,5 +1,5 @@
-import { evaluationText, OverlapIndex, type PairStrategy, type PairSummary } from '@wpo/data';
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
+import { evaluationText, OverlapIndex, type PairStrategy, type PairSummary } from '@wpo/data/pairing';
 import { fromInput, UserError } from '../errors';
 import { nearest } from '../nearest';
 import { formatPairSummary } from '../pair-summary';

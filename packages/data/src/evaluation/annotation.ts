@@ -1,4 +1,4 @@
-import { type Place, RowError } from '../row-error';
+import { type Place, RowError } from '../rows/row-error';
 import type { Preference } from './win-rate';
 
 /** An instruction of an evaluation set, as the project alpaca_eval lays it out. */

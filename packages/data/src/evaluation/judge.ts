@@ -1,4 +1,4 @@
-import type { Message } from '../records';
+import type { Message } from '../rows/preference-row';
 import type { Preference } from './win-rate';
 
 /** Names under which a judge sees two answers, as the project alpaca_eval has them. */

@@ -1,5 +1,5 @@
-import { splitRows } from '../json-stream';
-import { type Place, RowError } from '../row-error';
+import { splitRows } from '../rows/json-stream';
+import { type Place, RowError } from '../rows/row-error';
 
 /**
  * Reads a whole file in alpaca_eval's layout: a JSON array of rows, or one row a line.

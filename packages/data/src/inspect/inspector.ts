@@ -1,6 +1,6 @@
 import { type Distribution, distribution } from '../distribution';
 import { Numbers } from '../numbers';
-import type { PreferenceRow } from '../records';
+import type { PreferenceRow } from '../rows/preference-row';
 import { type CutCounts, CutTally } from './cuts';
 import type { Measured } from './measure';
 import { RepeatCounts, type Repeats } from './repeats';

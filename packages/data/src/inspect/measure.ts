@@ -1,5 +1,5 @@
-import { type EncodeOptions, encodeLists } from '../encode';
-import type { PreferenceRow } from '../records';
+import { type EncodeOptions, encodeLists } from '../encode/encode';
+import type { PreferenceRow } from '../rows/preference-row';
 
 /** Lengths of a pair's parts. */
 export interface Lengths {

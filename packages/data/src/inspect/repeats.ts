@@ -1,5 +1,5 @@
 import { fingerprint } from '../fingerprint';
-import type { PreferenceRow } from '../records';
+import type { PreferenceRow } from '../rows/preference-row';
 
 /** What came more than once, as rows beyond the first. */
 export interface Repeats {

@@ -1,4 +1,4 @@
-import type { PreferenceRow } from '../records';
+import type { PreferenceRow } from '../rows/preference-row';
 import type { Measured } from './measure';
 
 /** What one source's answers are like. */

@@ -1,4 +1,4 @@
-import type { PreferenceRow } from '../records';
+import type { PreferenceRow } from '../rows/preference-row';
 
 /** A row to look at. */
 export interface WorstRow {

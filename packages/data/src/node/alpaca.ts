@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { readAlpacaFrom } from '../evaluation/read-alpaca';
-import type { Place } from '../row-error';
+import type { Place } from '../rows/row-error';
 import { fileError } from './file-error';
 
 /**

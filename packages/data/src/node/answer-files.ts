@@ -1,12 +1,12 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { splitRows } from '../json-stream';
 import { Numbers } from '../numbers';
 import { AnswerPool } from '../pairing/answer-pool';
 import { type PairAnswersOptions, type Pairing, pairPool } from '../pairing/pair-answers';
 import { parseScoredAnswer } from '../pairing/scored-answer';
-import { type BadRows, decodeRow, keepGood, MAX_ROW_BYTES } from '../read-rows';
-import { type Fields, isFields, parseJson } from '../records';
-import type { Place } from '../row-error';
+import { splitRows } from '../rows/json-stream';
+import { type Fields, isFields, parseJson } from '../rows/preference-row';
+import { type BadRows, decodeRow, keepGood, MAX_ROW_BYTES } from '../rows/read-rows';
+import type { Place } from '../rows/row-error';
 import { fileError } from './file-error';
 import { unpacked } from './unpack';
 

@@ -1,10 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { hubDataFiles } from './hub/data-set';
-import { dataSetName } from './hub/name';
-import type { HubOptions } from './hub/settings';
-import { byCodePoint, chooseSplit, isDataFile } from './splits';
+import { hubDataFiles } from '../hub/data-set';
+import { dataSetName } from '../hub/name';
+import type { HubOptions } from '../hub/settings';
+import { byCodePoint, chooseSplit, isDataFile } from '../rows/splits';
 
 /** A file of rows. */
 export interface DataFile {

@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads';
-import { type EncodedPair, type EncodeOptions, encodePair } from '../encode';
-import { type BadRows, keepGood } from '../read-rows';
-import type { PreferenceRow } from '../records';
-import { RowError } from '../row-error';
+import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode';
+import type { PreferenceRow } from '../rows/preference-row';
+import { type BadRows, keepGood } from '../rows/read-rows';
+import { RowError } from '../rows/row-error';
 import type { EncodedRows, ThreadOptions } from './encode-worker';
 
 /** Some of a file's rows, and those left out, in its order. */

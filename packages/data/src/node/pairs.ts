@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { EncodedPair, EncodeOptions } from '../encode';
-import type { PreferenceRow } from '../records';
-import { RowError } from '../row-error';
+import type { EncodedPair, EncodeOptions } from '../encode/encode';
+import type { PreferenceRow } from '../rows/preference-row';
+import { RowError } from '../rows/row-error';
 import { encodeInThreads, pairsOf, type RowBatch, type Threads } from './encode-threads';
 import { type ReadRowsOptions, readRows } from './rows';
 import { folderOf } from './tokenizer-folder';

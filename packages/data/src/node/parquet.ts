@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import type { DataRecord } from '../read-rows';
+import type { DataRecord } from '../rows/read-rows';
 import { fileError } from './file-error';
 import { DAMAGED } from './unpack';
 

@@ -1,5 +1,5 @@
-import type { RowFormat } from '../json-stream';
-import { type DataRecord, type RecordOptions, readRecordsFrom } from '../read-rows';
+import type { RowFormat } from '../rows/json-stream';
+import { type DataRecord, type RecordOptions, readRecordsFrom } from '../rows/read-rows';
 import { type DataFile, type DataFileOptions, dataFiles } from './data-files';
 import { parquetRecords } from './parquet';
 import { type FileKind, kindOf, unpacked } from './unpack';

@@ -1,5 +1,5 @@
-import { preferenceRows, type ReadOptions } from '../read-rows';
-import type { PreferenceRow } from '../records';
+import type { PreferenceRow } from '../rows/preference-row';
+import { preferenceRows, type ReadOptions } from '../rows/read-rows';
 import type { DataFileOptions } from './data-files';
 import { readRecords } from './records';
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { loadTokenizer, type Tokenizer } from '../tokenizer';
+import { loadTokenizer, type Tokenizer } from '../encode/tokenizer';
 import { fileError } from './file-error';
 
 /** What a model's folder says of text. */

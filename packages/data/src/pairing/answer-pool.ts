@@ -1,7 +1,7 @@
 import { fingerprint } from '../fingerprint';
 import { Numbers } from '../numbers';
 import { stateFrom, xoshiro128 } from '../random';
-import { fail } from '../records';
+import { fail } from '../rows/preference-row';
 import { type Candidate, type ChooseOptions, choosePair, type NoPair } from './choose-pair';
 import type { ScoredAnswer } from './scored-answer';
 

@@ -1,5 +1,5 @@
-import { describe, fail, field, isFields, promptTurns } from '../records';
-import type { Place } from '../row-error';
+import { describe, fail, field, isFields, promptTurns } from '../rows/preference-row';
+import type { Place } from '../rows/row-error';
 
 /**
  * What a row of an evaluation set asks: `instruction` as AlpacaEval has it, `question`, or `prompt`, as text or as turns.

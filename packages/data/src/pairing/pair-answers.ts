@@ -1,8 +1,8 @@
 import { type Distribution, distribution } from '../distribution';
 import { Numbers } from '../numbers';
-import { type BadRows, keepGood } from '../read-rows';
-import { type Fields, type Message, promptTurns } from '../records';
-import type { Place } from '../row-error';
+import { type Fields, type Message, promptTurns } from '../rows/preference-row';
+import { type BadRows, keepGood } from '../rows/read-rows';
+import type { Place } from '../rows/row-error';
 import { type AnswerDrops, AnswerPool, type ChosenAnswers, type PairOptions } from './answer-pool';
 import type { NoPair } from './choose-pair';
 import type { OverlapIndex } from './overlap';

@@ -1,4 +1,4 @@
-import type { Fields } from '../records';
+import type { Fields } from '../rows/preference-row';
 
 /** Columns that are laid out anew in a pair. */
 const LAID_OUT = new Set(['prompt_id', 'prompt', 'completion', 'source', 'score']);

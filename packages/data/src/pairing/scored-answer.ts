@@ -1,4 +1,3 @@
-import { strip } from '../python-strip';
 import {
   describe,
   type Fields,
@@ -10,8 +9,9 @@ import {
   own,
   promptTurns,
   wellFormed,
-} from '../records';
-import type { Place } from '../row-error';
+} from '../rows/preference-row';
+import { strip } from '../rows/python-strip';
+import type { Place } from '../rows/row-error';
 
 /** A row of scored answers as it is read: what pairing has to know of it. */
 export interface ScoredAnswer {

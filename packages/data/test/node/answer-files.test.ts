@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { fc, test } from '@fast-check/vitest';
 import { afterAll, expect, it } from 'vitest';
-import { pairAnswers } from '../../src/index';
 import { pairAnswerFiles } from '../../src/node';
+import { pairAnswers } from '../../src/pairing/index';
 import { collect } from '../fixtures';
 
 const dir = mkdtempSync(join(tmpdir(), 'wpo-answers-'));

@@ -1,6 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { type Candidate, choosePair } from '../../src/index';
+import { type Candidate, choosePair } from '../../src/pairing/index';
 
 /** Answers by score and length; each is a text of its own. */
 const answers = (...list: [score: number, length: number][]): Candidate[] =>

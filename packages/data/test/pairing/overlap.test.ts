@@ -1,6 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { evaluationText, OverlapIndex } from '../../src/index';
+import { evaluationText, OverlapIndex } from '../../src/pairing/index';
 
 /** `w1 w2 … wn` */
 const words = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `w${from + i}`).join(' ');

@@ -1,6 +1,7 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { OverlapIndex, type PairAnswersOptions, type PairSummary, pairAnswers, parseRow } from '../../src/index';
+import { parseRow } from '../../src/index';
+import { OverlapIndex, type PairAnswersOptions, type PairSummary, pairAnswers } from '../../src/pairing/index';
 import { collect } from '../fixtures';
 
 const answer = (prompt: string, completion: string, score: number | null, source = 'own') => ({

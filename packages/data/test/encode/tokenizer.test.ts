@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from 'vitest';
-import { loadTokenizer, type Tokenizer } from '../src/index';
-import { loadTokenizerFolder } from '../src/node';
-import { fixture, readJson, reference } from './fixtures';
+import { loadTokenizer, type Tokenizer } from '../../src/index';
+import { loadTokenizerFolder } from '../../src/node';
+import { fixture, readJson, reference } from '../fixtures';
 
 const python = reference();
 let tokenizer: Tokenizer;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import picomatch from 'picomatch';
-import { chooseSplit } from '../splits';
+import { chooseSplit } from '../rows/splits';
 import { type HubName, hubNameText } from './name';
 import { HubError } from './request';
 import { type HubOptions, openHub } from './settings';

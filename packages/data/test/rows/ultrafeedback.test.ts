@@ -1,7 +1,7 @@
 import { fc, it as itProperty } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { answersOf, bestAgainstWorst, rowParser } from '../src/index';
-import { thrown } from './fixtures';
+import { answersOf, bestAgainstWorst, rowParser } from '../../src/index';
+import { thrown } from '../fixtures';
 
 const at = { file: 'evol_instruct.jsonl', line: 3 };
 

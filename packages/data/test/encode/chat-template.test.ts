@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { ChatTemplateError, renderChat } from '../src/index';
-import { reference, thrown } from './fixtures';
+import { ChatTemplateError, renderChat } from '../../src/index';
+import { reference, thrown } from '../fixtures';
 
 const { chat, templates } = reference();
 const user = (content: string) => ({ role: 'user', content });

@@ -1,5 +1,3 @@
-import { basename, dirname } from 'node:path/posix';
-
 const DATA = /\.(jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i;
 const METADATA = /^(dataset_infos?|dataset_dict|state|config|tokenizer.*)\.json$|^\./;
 const SHARD = /-(\d{5})-of-(\d{5})/;
@@ -74,6 +72,9 @@ function faultOf(files: readonly string[]): string | undefined {
 
 const shardsOf = (file: string) => file.replace(SHARD, '-of-$2').replace(/-[0-9a-f]{16}(?=\.)/, '');
 const sameShards = (a: string, b: string) => shardsOf(a) === shardsOf(b);
+
+const basename = (path: string) => path.slice(path.lastIndexOf('/') + 1);
+const dirname = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 
 /** The same order on every machine. */
 export const byCodePoint = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseSplit, isDataFile, splitOf } from '../../src/node/splits';
+import { chooseSplit, isDataFile, splitOf } from '../../src/rows/splits';
 
 describe('splitOf', () => {
   it.each([

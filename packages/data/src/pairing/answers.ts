@@ -1,4 +1,4 @@
-import type { Message } from './records';
+import type { Message } from '../rows/preference-row';
 
 /** A prompt and its name. */
 export interface NamedPrompt {

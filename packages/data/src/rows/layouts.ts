@@ -1,4 +1,4 @@
-import { type Fields, fail, field, isFields, own, type PreferenceRow, parseRow } from './records';
+import { type Fields, fail, field, isFields, own, type PreferenceRow, parseRow } from './preference-row';
 import { type Place, RowError } from './row-error';
 import { bestAgainstWorst } from './ultrafeedback';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Columns, layoutOf, preferenceRows, rowParser } from '../src/index';
-import { collect, thrown } from './fixtures';
+import { type Columns, layoutOf, preferenceRows, rowParser } from '../../src/index';
+import { collect, thrown } from '../fixtures';
 
 const at = { file: 'f.jsonl', line: 1 };
 const parse = (row: unknown, columns?: Columns) => rowParser(columns)(row, at);

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { isDataFile } from '../splits';
+import { isDataFile } from '../rows/splits';
 
 /** What a name says of a repository on the Hugging Face hub. */
 export interface HubName {

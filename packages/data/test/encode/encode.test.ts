@@ -11,9 +11,9 @@ import {
   type TextOptions,
   type Tokenizer,
   truncatePair,
-} from '../src/index';
-import { loadTokenizerFolder } from '../src/node';
-import { collect, fixture, reference, thrown } from './fixtures';
+} from '../../src/index';
+import { loadTokenizerFolder } from '../../src/node';
+import { collect, fixture, reference, thrown } from '../fixtures';
 
 const python = reference();
 let text: TextOptions;

@@ -1,8 +1,8 @@
 import { fc, test } from '@fast-check/vitest';
 import { BPE, Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { expect, it } from 'vitest';
-import { cutter, encodeByPieces } from '../src/bpe-pieces';
-import { readJson } from './fixtures';
+import { cutter, encodeByPieces } from '../../src/encode/bpe-pieces';
+import { readJson } from '../fixtures';
 
 const words = (merges: string) => merges.split(' ').map((pair) => pair.split('+') as [string, string]);
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { strip, stripEnd, stripStart } from '../src/python-strip';
-import { reference } from './fixtures';
+import { strip, stripEnd, stripStart } from '../../src/rows/python-strip';
+import { reference } from '../fixtures';
 
 const { strip: whitespace, stripChars } = reference();
 

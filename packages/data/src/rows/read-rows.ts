@@ -1,6 +1,6 @@
 import { type RawRow, type RowFormat, splitRows } from './json-stream';
 import { type Columns, rowParser } from './layouts';
-import { type PreferenceRow, parseJson } from './records';
+import { type PreferenceRow, parseJson } from './preference-row';
 import { type Place, RowError } from './row-error';
 
 /** What to do with a row that cannot be used: throw its `RowError`, or leave the row out and report it. */

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { encodePair, formatPair, truncatePair } from '../src/index';
-import { loadPairs, loadTokenizerFolder, readRows } from '../src/node';
-import { collect, fixture, type Ids, readJson } from './fixtures';
+import { encodePair, formatPair, truncatePair } from '../../src/index';
+import { loadPairs, loadTokenizerFolder, readRows } from '../../src/node';
+import { collect, fixture, type Ids, readJson } from '../fixtures';
 
 interface Golden {
   tokens: { text: string; ids: number[] }[];

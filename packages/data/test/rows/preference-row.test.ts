@@ -1,7 +1,7 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { parseRow, parseRowText, RowError } from '../src/index';
-import { thrown } from './fixtures';
+import { parseRow, parseRowText, RowError } from '../../src/index';
+import { thrown } from '../fixtures';
 
 const at = { file: 'pairs.jsonl', line: 12 };
 const user = (content: string) => ({ role: 'user', content });

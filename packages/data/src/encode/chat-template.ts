@@ -1,6 +1,6 @@
 import { Template } from '@huggingface/jinja';
-import { strip, stripEnd, stripStart } from './python-strip';
-import type { Message } from './records';
+import type { Message } from '../rows/preference-row';
+import { strip, stripEnd, stripStart } from '../rows/python-strip';
 
 /** What a chat template is given beside the messages. */
 export interface ChatOptions {

@@ -1,7 +1,7 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { type PreferenceRow, type ReadOptions, RowError, readRowsFrom } from '../src/index';
-import { chunked, collect } from './fixtures';
+import { type PreferenceRow, type ReadOptions, RowError, readRowsFrom } from '../../src/index';
+import { chunked, collect } from '../fixtures';
 
 const row = (name: string) => `{"prompt": "q", "chosen": "${name}", "rejected": "r"}`;
 

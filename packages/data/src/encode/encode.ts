@@ -1,8 +1,8 @@
+import type { Message, PreferenceRow } from '../rows/preference-row';
+import { strip } from '../rows/python-strip';
+import { type BadRows, keepGood } from '../rows/read-rows';
+import { RowError } from '../rows/row-error';
 import { ChatTemplateError, renderChat } from './chat-template';
-import { strip } from './python-strip';
-import { type BadRows, keepGood } from './read-rows';
-import type { Message, PreferenceRow } from './records';
-import { RowError } from './row-error';
 import type { Tokenizer } from './tokenizer';
 
 /**

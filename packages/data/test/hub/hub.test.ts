@@ -12,7 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type DownloadProgress, modelFolder, readRows } from '../../src/node';
+import { type DownloadProgress, modelFolder } from '../../src/hub/index';
+import { readRows } from '../../src/node';
 import { collect, fixture } from '../fixtures';
 import { COMMIT, gitId, hubServer, sha256 } from './hub-server';
 

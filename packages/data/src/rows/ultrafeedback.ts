@@ -1,7 +1,7 @@
-import { fingerprint } from './fingerprint';
-import { choosePair } from './pairing/choose-pair';
-import { pairRow } from './pairing/pair-row';
-import { type Fields, fail, field, isFields, optionalName } from './records';
+import { fingerprint } from '../fingerprint';
+import { choosePair } from '../pairing/choose-pair';
+import { pairRow } from '../pairing/pair-row';
+import { type Fields, fail, field, isFields, optionalName } from './preference-row';
 import type { Place } from './row-error';
 
 /** One answer to a prompt: what sampling writes, scoring fills in, and pairing reads. */
