@@ -28,8 +28,9 @@ export {
   sppoLoss,
 } from './losses';
 export { type LossMetrics, lossMetrics, type Rewarded, readLossMetrics } from './metrics';
+export type { LossNeeds } from './needs';
 export type { LossResult } from './pair-loss';
-export { type LossNeeds, lossNeeds, lossTypes, preferenceLoss } from './preference';
+export { lossNeeds, lossTypes, preferenceLoss } from './preference';
 export type { AttachedOptions, FDivergenceType, LossOptions } from './settings';
 export { tokenTerms } from './token-terms';
 export { type WeightOptions, wpoWeights } from './weight';

@@ -65,3 +65,15 @@ export function columns(
     ...(given.weights ? (['weights'] as const) : []),
   ];
 }
+
+/** What losses need beside the policy's log-probs. */
+export interface LossNeeds {
+  /** The reference's log-probs. */
+  reference: boolean;
+  /** The answers' lengths. */
+  lengths: boolean;
+  /** KTO's reference point. */
+  kl: boolean;
+  /** The whole batch at once, and no weights: its pairs are ranked. */
+  batch: boolean;
+}

@@ -15,7 +15,7 @@ import { sft } from './losses/sft';
 import { aot, aotUnpaired, sigmoid, sigmoidNorm } from './losses/sigmoid';
 import { simpo } from './losses/simpo';
 import { sppo } from './losses/sppo';
-import { columns, type Needs } from './needs';
+import { columns, type LossNeeds, type Needs } from './needs';
 import { type LossResult, pairLoss } from './pair-loss';
 import type { AttachedOptions } from './settings';
 import { type LossSettings, lossSettings, type Term } from './term';
@@ -45,18 +45,6 @@ const LOSSES: Record<LossType, (settings: LossSettings) => Term[]> = {
 
 /** All names of losses. */
 export const lossTypes = (): LossType[] => Object.keys(LOSSES) as LossType[];
-
-/** What losses need beside the policy's log-probs. */
-export interface LossNeeds {
-  /** The reference's log-probs. */
-  reference: boolean;
-  /** The answers' lengths. */
-  lengths: boolean;
-  /** KTO's reference point. */
-  kl: boolean;
-  /** The whole batch at once, and no weights: its pairs are ranked. */
-  batch: boolean;
-}
 
 /**
  * What `preferenceLoss` will need under these options.

@@ -108,6 +108,23 @@ describe.each(names.filter((name) => !/^(wpo|ld)/.test(name)))('%s', (name) => {
       take(2 * count);
     }
   });
+
+  it.skipIf(sorts)('agrees with PyTorch in gradients, over numbers', () => {
+    const { take } = reader(name);
+    for (let batch = 0; batch < fixtures.batches; batch++) {
+      const drawn = draw(batch);
+      const count = drawn.pairs.length;
+      // the fixtures have the gradient of Σ (i + 1) · loss_i
+      const weights = drawn.pairs.map((_, i) => i + 1);
+      const { gradient } = scalar.preferenceLossWithGradient(
+        { ...columns(drawn.pairs), kl: drawn.options.kl, weights },
+        mixtureOf(name, drawn) as MixtureOptions<'kto'>,
+      );
+      take(count);
+      expectClose([...gradient.chosenLogps], take(count), `batch ${batch}: gradients of chosen`, 2e-7);
+      expectClose([...gradient.rejectedLogps], take(count), `batch ${batch}: gradients of rejected`, 2e-7);
+    }
+  });
 });
 
 /** Both answers of drawn pairs as padded tensors, with NaN wherever an answer has ended. */

@@ -37,5 +37,5 @@ it.each(limits.map(({ name, limit }) => [name, limit]))('%s is at most %s, minif
 it('the limits are those promised', () => {
   const promised = Object.fromEntries(limits.map(({ name, limit, gzip }) => [name, [limit, gzip]]));
   expect(promised['@wpo/loss']).toEqual(['6 kB', true]);
-  expect(promised['@wpo/loss/scalar']).toEqual(['3 kB', true]);
+  expect(promised['@wpo/loss/scalar']).toEqual(['4 kB', true]);
 });

@@ -47,10 +47,29 @@ export function answerScore(where: string, path: string, tokens: AnswerTokens, a
  * @param alpha 0 (tokens past the shared length count nothing) to 1 (`sumLogps`).
  */
 export function ldLogps({ chosen, rejected }: PairTokens, alpha: number): { chosen: number; rejected: number } {
-  checkRange('ldLogps', 'alpha', alpha, [0, 1]);
   const c = column('ldLogps', 'chosen.logps', chosen.logps);
   const r = column('ldLogps', 'rejected.logps', rejected.logps);
-  const ofAnswer = (logps: readonly number[], other: readonly number[]) =>
-    sum(logps.map((logp, t) => (other.length > t ? logp : product(logp, alpha))));
-  return { chosen: ofAnswer(c, r), rejected: ofAnswer(r, c) };
+  const weights = ldWeights('ldLogps', c.length, r.length, alpha);
+  const sumOf = (logps: readonly number[], coefficients: Float64Array) =>
+    sum(logps.map((logp, t) => product(logp, coefficients[t]!)));
+  return { chosen: sumOf(c, weights.chosen), rejected: sumOf(r, weights.rejected) };
+}
+
+/**
+ * The coefficient of each token's log-prob in `ldLogps`, which is also the derivative of the sum by that log-prob: 1 up to
+ * the shorter answer's length, α past it. With α 1 they are those of `sumLogps`: 1 for every token.
+ *
+ * @param alpha 0 to 1.
+ */
+export const ldTokenWeights = (
+  chosenLength: number,
+  rejectedLength: number,
+  alpha: number,
+): { chosen: Float64Array; rejected: Float64Array } => ldWeights('ldTokenWeights', chosenLength, rejectedLength, alpha);
+
+function ldWeights(where: string, chosenLength: number, rejectedLength: number, alpha: number) {
+  checkRange(where, 'alpha', alpha, [0, 1]);
+  const shared = Math.min(chosenLength, rejectedLength);
+  const ofAnswer = (length: number) => new Float64Array(length).fill(1).fill(alpha, shared);
+  return { chosen: ofAnswer(chosenLength), rejected: ofAnswer(rejectedLength) };
 }

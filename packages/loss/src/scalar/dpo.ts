@@ -64,5 +64,6 @@ export function wpoLoss(
 
 function dpo(where: string, input: ScalarInput, options: DpoOptions & { refFree?: boolean }): LossResult<never> {
   const settings = settle(where, options);
-  return pairLoss(input, [[sigmoidLoss, 1]], settings) as LossResult<never>;
+  const { gradient: _, ...result } = pairLoss(input, [[sigmoidLoss, 1]], settings);
+  return result as LossResult<never>;
 }

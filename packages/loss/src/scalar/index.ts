@@ -1,11 +1,12 @@
 export type { Alignment } from '../alignment';
 export type { Numbers } from '../column';
 export type { LossType, MixtureOptions } from '../loss-types';
+export type { LossNeeds } from '../needs';
 export type { FDivergenceType, LossOptions } from '../settings';
 export type { WeightNumbers as WeightOptions } from '../weight-options';
-export { type AnswerTokens, answerScores, ldLogps, type PairTokens, sumLogps } from './answer';
+export { type AnswerTokens, answerScores, ldLogps, ldTokenWeights, type PairTokens, sumLogps } from './answer';
 export { type DpoOptions, dpoLoss, type WpoLossInput, type WpoLossResult, wpoLoss } from './dpo';
 export { klEstimate } from './kl-estimate';
-export type { LossResult } from './pair-loss';
-export { preferenceLoss } from './preference';
-export { wpoWeights } from './weight';
+export type { LossGradient, LossResult } from './pair-loss';
+export { lossNeeds, lossTypes, preferenceLoss, preferenceLossWithGradient } from './preference';
+export { type WeightWithGradient, wpoWeights, wpoWeightsWithGradient } from './weight';
