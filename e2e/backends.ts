@@ -1,5 +1,5 @@
 import '@wpo/tensorflow';
-import { composed, gemmaPolicy, loadWeights, type TensorSource } from '@wpo/gemma';
+import { gemmaPolicy, loadWeights, portableKernels, type TensorSource } from '@wpo/gemma';
 import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
 import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
@@ -11,7 +11,7 @@ import { tiers } from '../packages/tensorflow/test/tiers';
  * they are built.
  */
 export const backends = {
-  composed: () => ({ kernels: composed, optimizer: adamW(), norm: undefined }),
+  portable: () => ({ kernels: portableKernels, optimizer: adamW(), norm: undefined }),
   raw: () => ({
     kernels: tiers.raw.kernels(),
     optimizer: adamW({ kernel: tiers.raw.update }),
@@ -28,7 +28,7 @@ export type Kind = keyof typeof backends;
 
 /** Each fixture model by each way to compute. */
 export const everyWay = (['tiny', 'odd'] as const).flatMap((variant) =>
-  (['composed', 'raw', 'fused'] as const).map((kind) => [variant, kind] as const),
+  (['portable', 'raw', 'fused'] as const).map((kind) => [variant, kind] as const),
 );
 
 /** A fixture's reference and the policy moved away from it, for one way to compute. */

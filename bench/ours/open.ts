@@ -8,7 +8,7 @@ import {
   loadWeights,
 } from '@wpo/gemma';
 import { readModelFolder } from '@wpo/gemma/node';
-import { tensorflowKernels, tensorflowPlace } from '@wpo/tensorflow/kernels';
+import { tensorflowKernels, tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
 
 export const kernels = tensorflowKernels();
 
@@ -18,7 +18,7 @@ export async function openPolicy(
   activationCheckpointing: ActivationCheckpointing = 'auto',
 ): Promise<{ readonly policy: GemmaPolicy; readonly config: Gemma2Config }> {
   const { config, checkpoint } = await readModelFolder(folder);
-  const model = await loadWeights(config, checkpoint, { kernels, place: tensorflowPlace() });
+  const model = await loadWeights(config, checkpoint, { kernels, loadTensor: tensorflowTensorLoader() });
   await checkpoint.close();
   return { policy: gemmaPolicy(model, { kernels, activationCheckpointing }), config };
 }

@@ -1,4 +1,4 @@
-import type { Kernels, Place } from '@wpo/gemma';
+import type { Kernels, TensorLoader } from '@wpo/gemma';
 import type { AdamWKernel, TrainOptions } from '@wpo/trainer';
 import { fromInput } from './errors';
 
@@ -6,7 +6,7 @@ import { fromInput } from './errors';
 export interface Backend {
   readonly kernels: Kernels;
   /** How weights get from a checkpoint to where they are computed with. */
-  readonly place: Place;
+  readonly loadTensor: TensorLoader;
   /** Undefined where the composed update is the one to use. */
   readonly adamW: AdamWKernel | undefined;
   readonly norm: TrainOptions['norm'];
@@ -25,7 +25,7 @@ export const loadBackend = (): Promise<Backend> =>
     const on = await import('@wpo/tensorflow/kernels');
     return {
       kernels: on.tensorflowKernels(),
-      place: on.tensorflowPlace(),
+      loadTensor: on.tensorflowTensorLoader(),
       adamW: on.tensorflowAdamW(),
       norm: on.tensorflowGradientNorm(),
       memoryLeft: on.memoryLeft,

@@ -7,9 +7,9 @@ import {
   gemmaPolicy,
   loadWeights,
   type Parameter,
-  type Place,
   type PolicyOptions,
   parametersOf,
+  type TensorLoader,
 } from '@wpo/gemma';
 import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
 import type { NamedTensor } from '@wpo/trainer';
@@ -30,8 +30,8 @@ export interface LoadedModel {
 }
 
 export interface LoadOptions extends PolicyOptions {
-  /** Default `readAndPlace`. */
-  readonly place?: Place;
+  /** Default `readTensor`. */
+  readonly loadTensor?: TensorLoader;
   /** Bytes left where tensors lie. */
   readonly memoryLeft?: () => number;
   /** Keeps activations in what is left once a gradient and two moments of each weight have their place. Default false. */

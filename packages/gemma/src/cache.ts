@@ -1,5 +1,5 @@
 import type { KeyValues } from './model';
-import type { Value } from './ops/kernels';
+import type { Value } from './ops/contract';
 import type { Segment, Sequence } from './pack';
 
 /** Keys and values of sequences that grow side by side, block by block. */
@@ -36,7 +36,7 @@ export function createCache(capacities: readonly number[]): Cache {
             `sequence ${sequence} has room for ${capacities[sequence]} tokens, ${length} were given`,
           );
         }
-        segments.push({ row: ids.length, rows: own.length, keys: [{ start: starts[sequence]!, length }] });
+        segments.push({ row: ids.length, rows: own.length, keys: [{ start: starts[sequence]!, count: length }] });
         for (let i = 0; i < own.length; i++) {
           ids.push(own[i]!);
           positions.push(before + i);

@@ -1,6 +1,7 @@
 import { createCache } from './cache';
 import { block, embedding, type Gemma2, type KeyValues, readout } from './model';
-import { composed, type Kernels, type Value } from './ops/kernels';
+import type { Kernels, Value } from './ops/contract';
+import { portableKernels } from './ops/portable';
 import { layOut, type Sequence, wholeSequence } from './pack';
 import { checkSampling, type SamplingOptions, sampleToken, seededRandom } from './sample';
 import { Tape } from './tape';
@@ -31,7 +32,13 @@ export async function* generateBatchTokens(
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions = {},
 ): AsyncGenerator<WrittenToken, void> {
-  const { maxNewTokens = 256, seed = 0, stopIds = model.config.eosTokenId, kernels = composed, ...sampling } = options;
+  const {
+    maxNewTokens = 256,
+    seed = 0,
+    stopIds = model.config.eosTokenId,
+    kernels = portableKernels,
+    ...sampling
+  } = options;
   checkSampling(sampling);
   for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);
@@ -84,7 +91,7 @@ export async function generate(model: Gemma2, prompt: ArrayLike<number>, options
 export async function sequenceLogits(
   model: Gemma2,
   ids: ArrayLike<number>,
-  kernels: Kernels = composed,
+  kernels: Kernels = portableKernels,
 ): Promise<Float32Array> {
   return readLogits(model, kernels, wholeSequence(Int32Array.from(ids)));
 }
@@ -98,7 +105,7 @@ async function readLogits(
 ): Promise<Float32Array> {
   const layouts = layOut(sequence, model.config, kernels);
   const tape = new Tape(kernels, false);
-  let x: Value = embedding(kernels, model, sequence.ids).value;
+  let x: Value = embedding(kernels, model, sequence.ids).output;
   for (let layer = 0; layer < model.blocks.length; layer++) {
     const output = tape.release(block(tape, model, layer, x, { ...layouts.layer(layer), cache }));
     tape.dispose();

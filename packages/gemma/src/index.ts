@@ -9,19 +9,18 @@ export {
   type WrittenToken,
 } from './generate';
 export type { Block, Gemma2 } from './model';
-export { type Geglu, gatedLinearWith } from './ops/gated-linear';
-export {
-  type AnswerLogps,
-  type AttentionScale,
-  type AttentionSpan,
-  composed,
-  type Kernels,
-  type Result,
-  type Rotation,
-  type Value,
-  type Weight,
-} from './ops/kernels';
-export { type PickRows, pickRows } from './ops/shape';
+export type {
+  AnswerLogps,
+  AttentionOptions,
+  Kernels,
+  KeyRange,
+  OpResult,
+  QueryBlock,
+  RotaryTables,
+  Value,
+  Weight,
+} from './ops/contract';
+export { type Geglu, gatherRows, gegluLinearWith, portableKernels } from './ops/portable';
 export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {
@@ -37,9 +36,9 @@ export { type SamplingOptions, seededRandom } from './sample';
 export {
   type LoadOptions,
   loadWeights,
-  type Place,
   parametersOf,
-  readAndPlace,
+  readTensor,
+  type TensorLoader,
   type TensorLocation,
   type TensorSource,
   tensorShapes,

@@ -1,9 +1,9 @@
 import type { Gemma2Config } from './config';
 import type { Layout } from './model';
-import type { AttentionSpan, Kernels } from './ops/kernels';
+import type { Kernels, KeyRange, QueryBlock } from './ops/contract';
 
-/** Queries a span: few enough that little of the causal square's empty half is computed, enough to fill a product. */
-const ROWS = 256;
+/** Small enough to compute little of the causal mask's empty half, large enough for an efficient matrix product. */
+const QUERY_BLOCK_SIZE = 256;
 
 /** A preference pair as token ids; structurally the trainer's. */
 export interface TokenPair {
@@ -19,7 +19,7 @@ export interface Segment {
   readonly row: number;
   readonly rows: number;
   /** Key columns in order of position, this segment's own last. */
-  readonly keys: readonly { readonly start: number; readonly length: number }[];
+  readonly keys: readonly KeyRange[];
 }
 
 /** Tokens laid out for a forward pass, and the rows of the last block that are read. */
@@ -56,7 +56,7 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
       ids.push(tokens[i]!);
       positions.push(from + i);
     }
-    const own = { start: row, length: tokens.length };
+    const own = { start: row, count: tokens.length };
     const segment = { row, rows: tokens.length, keys: before ? [...before.keys, own] : [own] };
     segments.push(segment);
     return segment;
@@ -64,7 +64,7 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
   const answer = (tokens: ArrayLike<number>, prompt: Segment) => {
     const { row } = append(tokens, prompt);
     // The prompt's last row predicts the first token, each answer row the next; the last one predicts nothing.
-    const seen = { start: row, length: tokens.length - 1 };
+    const seen = { start: row, count: tokens.length - 1 };
     readSegments.push({ row: rows.length, rows: tokens.length, keys: [...prompt.keys, seen] });
     for (let i = 0; i < tokens.length; i++) {
       rows.push(i === 0 ? prompt.row + prompt.rows - 1 : row + i - 1);
@@ -91,7 +91,7 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
 /** One sequence by itself, of which every row is read. */
 export function wholeSequence(ids: Int32Array): Sequence {
   const every = Int32Array.from(ids, (_, i) => i);
-  const segments = [{ row: 0, rows: ids.length, keys: [{ start: 0, length: ids.length }] }];
+  const segments = [{ row: 0, rows: ids.length, keys: [{ start: 0, count: ids.length }] }];
   return { ids, positions: every, segments, rows: every, readSegments: segments };
 }
 
@@ -103,18 +103,18 @@ export interface Layouts {
 
 export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernels): Layouts {
   const { positions, segments, rows, readSegments } = sequence;
-  const rotate = (at: Int32Array) => kernels.rotation(at, config.headDim, config.ropeTheta);
-  const spans = (of: readonly Segment[]) => ({
-    full_attention: of.flatMap((segment) => spansOf(segment, Number.POSITIVE_INFINITY, kernels.spanRows)),
-    sliding_attention: of.flatMap((segment) => spansOf(segment, config.slidingWindow, kernels.spanRows)),
+  const tables = (at: Int32Array) => kernels.rotaryTables(at, config.headDim, config.ropeTheta);
+  const blocks = (of: readonly Segment[]) => ({
+    full_attention: of.flatMap((segment) => queryBlocks(segment, Number.POSITIVE_INFINITY, kernels.queryBlockSize)),
+    sliding_attention: of.flatMap((segment) => queryBlocks(segment, config.slidingWindow, kernels.queryBlockSize)),
   });
-  const inner: Layout = { rotation: rotate(positions), spans: spans(segments) };
-  const readRotation = rotate(rows.map((row) => positions[row]!));
-  const last: Layout = { ...inner, spans: spans(readSegments), queries: { rows, rotation: readRotation } };
+  const inner: Layout = { rotaryTables: tables(positions), queryBlocks: blocks(segments) };
+  const readTables = tables(rows.map((row) => positions[row]!));
+  const last: Layout = { ...inner, queryBlocks: blocks(readSegments), queries: { rows, rotaryTables: readTables } };
   return {
     layer: (index) => (index === config.numHiddenLayers - 1 ? last : inner),
     dispose() {
-      for (const { cos, sin } of [inner.rotation, readRotation]) {
+      for (const { cos, sin } of [inner.rotaryTables, readTables]) {
         cos.dispose();
         sin.dispose();
       }
@@ -122,42 +122,42 @@ export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernel
   };
 }
 
-/** A segment in runs of rows, at most `most` each, with just the keys that these can see within `window`. */
-export function spansOf({ row, rows, keys }: Segment, window: number, most = ROWS): AttentionSpan[] {
-  const offset = keys.reduce((total, run) => total + run.length, 0) - rows; // position of the first row
-  const each = Math.ceil(rows / Math.ceil(rows / most));
-  const spans: AttentionSpan[] = [];
+/** Splits a segment into query blocks of at most `size` rows, each with only the keys that its rows see within `window`. */
+function queryBlocks({ row, rows, keys }: Segment, window: number, size = QUERY_BLOCK_SIZE): QueryBlock[] {
+  const firstPosition = keys.reduce((total, range) => total + range.count, 0) - rows;
+  const each = Math.ceil(rows / Math.ceil(rows / size));
+  const blocks: QueryBlock[] = [];
   for (let start = 0; start < rows; start += each) {
     const count = Math.min(each, rows - start);
-    const first = Math.max(0, offset + start - window + 1);
-    const end = offset + start + count;
-    spans.push({
-      row: row + start,
-      rows: count,
-      keys: cut(keys, first, end),
-      lead: offset + start - first,
+    const position = firstPosition + start;
+    const firstKey = Math.max(0, position - window + 1);
+    blocks.push({
+      start: row + start,
+      count,
+      keyRanges: sliceRanges(keys, firstKey, position + count),
+      positionOffset: position - firstKey,
       window,
     });
   }
-  return spans;
+  return blocks;
 }
 
-/** The part of `runs`, end to end, from `first` up to `end`; runs that touch become one. */
-function cut(runs: Segment['keys'], first: number, end: number) {
-  const parts: { start: number; length: number }[] = [];
-  let at = 0;
-  for (const run of runs) {
-    const from = Math.max(first, at);
-    const to = Math.min(end, at + run.length);
-    const last = parts.at(-1);
-    const start = run.start + from - at;
+/** The columns of positions `first` to `end` (exclusive), where `ranges` end to end hold positions 0, 1, …; joins neighbours. */
+function sliceRanges(ranges: readonly KeyRange[], first: number, end: number): KeyRange[] {
+  const slices: { start: number; count: number }[] = [];
+  let position = 0; // of the range's first column
+  for (const range of ranges) {
+    const from = Math.max(first, position);
+    const to = Math.min(end, position + range.count);
+    const start = range.start + from - position;
+    const last = slices.at(-1);
     if (to > from) {
-      if (last && last.start + last.length === start) last.length += to - from;
-      else parts.push({ start, length: to - from });
+      if (last && last.start + last.count === start) last.count += to - from;
+      else slices.push({ start, count: to - from });
     }
-    at += run.length;
+    position += range.count;
   }
-  return parts;
+  return slices;
 }
 
 function checkPair(pair: TokenPair, vocabSize: number): void {

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, type Kernels, type Value, type Weight } from './ops/kernels';
+import type { Kernels, Value, Weight } from './ops/contract';
+import { portableKernels } from './ops/portable';
 
 /** A trainable tensor in float32, held as a tfjs tensor, with the sum of its gradients. */
 export interface Parameter extends Weight {
@@ -20,18 +21,18 @@ export interface ParameterOptions {
   /** Default true. */
   readonly decay?: boolean;
   /** How gradients add up; default composed from tfjs. */
-  readonly kernels?: Pick<Kernels, 'sum' | 'addRows' | 'settle'>;
+  readonly kernels?: Pick<Kernels, 'add' | 'addRows' | 'materialize'>;
 }
 
 /** Holds `initial` (ownership passes) under the checkpoint's `name`. */
 export function parameter(name: string, initial: tf.Tensor, options: ParameterOptions = {}): Parameter {
-  const { decay = true, kernels = composed } = options;
+  const { decay = true, kernels = portableKernels } = options;
   const shape = initial.shape;
   let current = tf.keep(initial);
   let sum: Value | null = null;
-  const settle = (value: Value) => kernels.settle?.(value) ?? (value as tf.Tensor);
+  const materialize = (value: Value) => kernels.materialize?.(value) ?? (value as tf.Tensor);
   const checked = <T extends Value>(value: T, what: string): T => {
-    if (!kernels.settle && !(value instanceof tf.Tensor)) {
+    if (!kernels.materialize && !(value instanceof tf.Tensor)) {
       throw new Error(
         `${name}: a ${what} is no tensor yet, as from kernels that put work off; give loadWeights, or parameter, the same kernels`,
       );
@@ -53,10 +54,10 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
       current.dispose();
       current = next;
     },
-    gradient: () => sum && settle(sum),
+    gradient: () => sum && materialize(sum),
     accumulate(gradient) {
       const next = checked(gradient, 'gradient');
-      sum = sum ? kept(kernels.sum(sum, next)) : next;
+      sum = sum ? kept(kernels.add(sum, next)) : next;
     },
     accumulateRows(indices, rows) {
       sum = kept(kernels.addRows(sum, indices, rows, shape[0]!));

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { block, embedding, type Gemma2, readout } from './model';
-import { type AnswerLogps, composed, type Kernels, type Value } from './ops/kernels';
+import type { AnswerLogps, Kernels, Value } from './ops/contract';
+import { portableKernels } from './ops/portable';
 import { layOut, packPairs, type TokenPair } from './pack';
 import type { Parameter } from './parameter';
 import { Tape } from './tape';
@@ -52,7 +53,7 @@ export type ActivationCheckpointing = 'auto' | 'always' | 'never';
  * is walked over as it was kept, or run again where it was not.
  */
 export function gemmaPolicy(model: Gemma2<Parameter>, options: PolicyOptions = {}): GemmaPolicy {
-  const { kernels = composed, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
+  const { kernels = portableKernels, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
   const budget = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY }[activationCheckpointing];
   return {
     model,
@@ -87,7 +88,7 @@ function forward(
 
   const embedded = embedding(kernels, model, packed.ids);
   const passed: Passed[] = [];
-  let x = embedded.value;
+  let x = embedded.output;
   let left = budget ?? 0;
   for (let layer = 0, cost = 0; layer < model.blocks.length; layer++) {
     const record = left > 0 && cost <= left; // a block costs about what the one before did

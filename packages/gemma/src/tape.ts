@@ -1,21 +1,21 @@
-import type { AttentionScale, AttentionSpan, Kernels, Result, Rotation, Value, Weight } from './ops/kernels';
+import type { AttentionOptions, Kernels, OpResult, QueryBlock, RotaryTables, Value, Weight } from './ops/contract';
 
 interface Step {
   readonly inputs: readonly Value[];
-  readonly result: Result;
+  readonly result: OpResult;
 }
 
 /**
- * Runs operations in the order called, owns what they make, and walks back over them.
+ * Runs operations, owns their results and, if it records, runs their backward passes in reverse order.
  *
- * Frees each step's result and what it saved as soon as the backward pass is behind it, so a tape's memory only shrinks
- * from the moment that `backward` starts.
+ * The backward pass frees each step's output and saved values as soon as it no longer needs them, so a tape's memory only
+ * shrinks once `backward` has started.
  */
 export class Tape {
   private steps: Step[] = [];
   private readonly owned = new Set<Value>();
 
-  /** `record: false` keeps nothing for a backward pass. */
+  /** @param record whether `backward` will be called; false keeps only outputs */
   constructor(
     readonly kernels: Kernels,
     private readonly record: boolean,
@@ -33,82 +33,87 @@ export class Tape {
   rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Value {
     return this.run(residual ? [x, residual] : [x], this.kernels.rmsNorm(x, w, epsilon, residual));
   }
-  rope(x: Value, rotation: Rotation): Value {
-    return this.run([x], this.kernels.rope(x, rotation));
+  rope(x: Value, tables: RotaryTables): Value {
+    return this.run([x], this.kernels.rope(x, tables));
   }
-  attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Value {
-    return this.run([q, k, v], this.kernels.attention(q, k, v, spans, scale));
+  attention(q: Value, k: Value, v: Value, blocks: readonly QueryBlock[], options: AttentionOptions): Value {
+    return this.run([q, k, v], this.kernels.attention(q, k, v, blocks, options));
   }
-  gatedLinear(gate: Value, up: Value, w: Weight): Value {
-    return this.run([gate, up], this.kernels.gatedLinear(gate, up, w));
+  gegluLinear(gate: Value, up: Value, w: Weight): Value {
+    return this.run([gate, up], this.kernels.gegluLinear(gate, up, w));
   }
-  rows(x: Value, indices: Int32Array): Value {
-    return this.run([x], this.kernels.rows(x, indices));
+  selectRows(x: Value, indices: Int32Array): Value {
+    return this.run([x], this.kernels.selectRows(x, indices));
   }
 
-  /** d loss / d `input`, given `dy` = d loss / d `output` (freed here). Ends the tape: everything on it is freed. */
-  backward(output: Value, dy: Value, input: Value): Value {
-    const gradients = new Map<Value, Value>([[output, dy]]);
+  /**
+   * Returns d loss / d `input`, given `dOutput` = d loss / d `output`, and adds the weights' gradients. Disposes `dOutput`
+   * and everything on the tape.
+   */
+  backward(output: Value, dOutput: Value, input: Value): Value {
+    const gradients = new Map<Value, Value>([[output, dOutput]]);
     for (let step = this.steps.pop(); step; step = this.steps.pop()) {
-      const gradient = gradients.get(step.result.value);
+      const { inputs, result } = step;
+      const gradient = gradients.get(result.output);
       if (gradient) {
-        gradients.delete(step.result.value);
-        const into = step.result.backward(gradient);
+        gradients.delete(result.output);
+        const inputGradients = result.backward(gradient);
         gradient.dispose();
-        step.inputs.forEach((value, i) => {
-          const before = gradients.get(value);
-          gradients.set(value, before ? this.kernels.sum(before, into[i]!) : into[i]!);
+        inputs.forEach((value, i) => {
+          const sum = gradients.get(value);
+          gradients.set(value, sum ? this.kernels.add(sum, inputGradients[i]!) : inputGradients[i]!);
         });
       }
-      this.free(step.result);
+      this.free(result);
     }
     const result = gradients.get(input);
     gradients.delete(input);
     for (const unused of gradients.values()) unused.dispose();
-    if (!result) throw new Error('the output does not depend on the input that a gradient was asked for');
+    if (!result)
+      throw new Error('Tape.backward: expected an output that depends on the input, found one that does not.');
     return result;
   }
 
-  /** Frees what no backward pass will read; what is left is the memory that a recorded block costs. */
+  /** Frees what `backward` does not read. */
   prune(): void {
-    const read = new Set(this.steps.flatMap((step) => step.result.reads));
-    const { value: output } = this.steps.at(-1)!.result;
+    const needed = new Set(this.steps.flatMap(({ result }) => result.inputsForBackward));
+    const { output } = this.steps.at(-1)!.result;
     for (const value of this.owned) {
-      if (value === output || read.has(value)) continue;
+      if (value === output || needed.has(value)) continue;
       this.owned.delete(value);
       value.dispose();
     }
   }
 
-  /** Bytes held: values that the tape owns and what its steps saved. */
+  /** Memory held, in bytes: owned outputs and saved values. */
   bytes(): number {
-    const values = [...this.owned, ...this.steps.flatMap((step) => step.result.saved)];
+    const values = [...this.owned, ...this.steps.flatMap(({ result }) => result.saved)];
     return values.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
   }
 
-  /** Hands `value` to the caller, who frees it. */
+  /** Passes ownership of `value` to the caller. */
   release(value: Value): Value {
     this.owned.delete(value);
     return value;
   }
 
-  /** Frees everything that the tape still owns. */
+  /** Disposes everything that the tape owns. */
   dispose(): void {
-    for (const step of this.steps) for (const value of step.result.saved) value.dispose();
+    for (const { result } of this.steps) for (const value of result.saved) value.dispose();
     for (const value of this.owned) value.dispose();
     this.steps = [];
     this.owned.clear();
   }
 
-  private run(inputs: Value[], result: Result): Value {
-    this.owned.add(result.value);
+  private run(inputs: Value[], result: OpResult): Value {
+    this.owned.add(result.output);
     if (this.record) this.steps.push({ inputs, result });
     else for (const value of result.saved) value.dispose();
-    return result.value;
+    return result.output;
   }
 
-  private free({ value, saved }: Result): void {
-    for (const kept of saved) kept.dispose();
-    if (this.owned.delete(value)) value.dispose();
+  private free({ output, saved }: OpResult): void {
+    for (const value of saved) value.dispose();
+    if (this.owned.delete(output)) output.dispose();
   }
 }

@@ -25,18 +25,18 @@ export interface TensorLocation {
 }
 
 /** Brings a tensor to where it is computed with; the result is the caller's. */
-export type Place = (source: TensorSource, name: string) => Promise<tf.Tensor>;
+export type TensorLoader = (source: TensorSource, name: string) => Promise<tf.Tensor>;
 
 /** Reads a tensor and hands it to tfjs's backend. */
-export const readAndPlace: Place = async (source, name) => {
+export const readTensor: TensorLoader = async (source, name) => {
   const value = tf.tensor(await source.read(name), [...source.info(name).shape], 'float32');
   upload(value);
   return value;
 };
 
 export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
-  /** Default `readAndPlace`, on any backend. */
-  readonly place?: Place;
+  /** Default `readTensor`, on any backend. */
+  readonly loadTensor?: TensorLoader;
 }
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -76,13 +76,13 @@ export function tensorShapes(config: Gemma2Config): Map<string, readonly number[
 export async function loadWeights(
   config: Gemma2Config,
   source: TensorSource,
-  { kernels, place = readAndPlace }: LoadOptions = {},
+  { kernels, loadTensor = readTensor }: LoadOptions = {},
 ): Promise<Gemma2<Parameter>> {
   checkTensors(config, source);
   const placed = new Map<string, Parameter>();
   try {
     for (const name of asTheyLie(source, [...tensorShapes(config).keys()])) {
-      const value = await place(source, name);
+      const value = await loadTensor(source, name);
       placed.set(name, parameter(name, value, { decay: !name.includes('norm'), kernels }));
     }
     if (source.names().includes(HEAD)) await checkTiedHead(source);

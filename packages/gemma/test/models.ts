@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import type { Gemma2Config } from '../src/config';
 import type { Gemma2 } from '../src/model';
-import type { Kernels } from '../src/ops/kernels';
+import type { Kernels } from '../src/ops/contract';
 import type { Parameter } from '../src/parameter';
 import { seededRandom } from '../src/sample';
 import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';

@@ -2,7 +2,7 @@ import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { composed } from '../src/ops/kernels';
+import { portableKernels } from '../src/ops/portable';
 import { gemmaPolicy, type PolicyOptions } from '../src/policy';
 import { parametersOf } from '../src/weights';
 import { randomModel, smallConfig, smallPair } from './models';
@@ -31,10 +31,12 @@ const named = <P extends object>(pairs: P[]) => pairs.map((pair, i) => ({ id: `p
 describe('a pair packed as one sequence', () => {
   test('has the log-probs of its two sequences run apart, in spans of however many rows', async () => {
     await fc.assert(
-      fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, spanRows) => {
+      fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, queryBlockSize) => {
         const model = await randomModel(config, seed);
         const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value()]));
-        const pass = gemmaPolicy(model, { kernels: { ...composed, spanRows } }).forward(named(pairs), { train: false });
+        const pass = gemmaPolicy(model, { kernels: { ...portableKernels, queryBlockSize } }).forward(named(pairs), {
+          train: false,
+        });
         pairs.forEach((pair, i) => {
           for (const side of ['chosen', 'rejected'] as const) {
             const apart = tf.tidy(() => plainLogps(config, weights, pair.prompt, pair[side]).arraySync());

@@ -58,7 +58,7 @@ export function testPrograms(tier: Tier): void {
     const w = parameter('w', tf.ones([1 << 11, 1]));
     const x = tf.ones([1 << 11, 1]);
     const ran = calls();
-    const made = Array.from({ length: 5 }, () => kernels.linear(x, w).value); // of 2²² values each
+    const made = Array.from({ length: 5 }, () => kernels.linear(x, w).output); // of 2²² values each
     expect(ran).toHaveBeenCalledTimes(1);
     for (const value of made) value.dispose();
     tf.dispose(x);
@@ -70,13 +70,13 @@ export function testPrograms(tier: Tier): void {
     const before = tf.memory().numTensors;
     const x = tf.tensor2d([[1, 2]]);
     const w = parameter('w', tf.tensor2d([[3, 4]]));
-    const { value } = kernels.linear(x, w);
+    const { output: value } = kernels.linear(x, w);
     x.dispose();
     const other = value.clone();
     value.dispose();
     value.dispose(); // again is nothing
     w.dispose();
-    expect(kernels.settle!(other).dataSync()).toEqual(Float32Array.of(11));
+    expect(kernels.materialize!(other).dataSync()).toEqual(Float32Array.of(11));
     other.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
@@ -85,9 +85,9 @@ export function testPrograms(tier: Tier): void {
     const kernels = tier.kernels();
     const x = tf.tensor2d([[1, 2]]);
     const w = parameter('w', tf.tensor2d([[3, 4]]));
-    const { value } = kernels.linear(x, w);
-    tf.tidy(() => void kernels.settle!(value));
-    expect(kernels.settle!(value).dataSync()).toEqual(Float32Array.of(11));
+    const { output: value } = kernels.linear(x, w);
+    tf.tidy(() => void kernels.materialize!(value));
+    expect(kernels.materialize!(value).dataSync()).toEqual(Float32Array.of(11));
     for (const one of [value, x, w]) one.dispose();
   });
 
@@ -95,9 +95,9 @@ export function testPrograms(tier: Tier): void {
     const x = tf.ones([1, 2]);
     const w = parameter('w', tf.ones([3, 2]));
     const kernels = tier.kernels();
-    const { value, backward } = kernels.linear(x, w);
+    const { output: value, backward } = kernels.linear(x, w);
     expect(() => backward(tf.ones([1, 3]))).toThrow(/^w: a gradient is no tensor yet.* the same kernels$/);
-    kernels.settle!(value); // leaves nothing noted
+    kernels.materialize!(value); // leaves nothing noted
     for (const one of [value, x, w]) one.dispose();
   });
 
@@ -109,13 +109,13 @@ export function testPrograms(tier: Tier): void {
       parameter('narrow', tf.ones([3, 2])),
       parameter('wide', tf.ones([3, 4])),
     ];
-    const { value } = kernels.linear(x, narrow);
-    expect(() => kernels.settle!(value)).toThrow('WpoLinearRows: x and w differ in width');
-    expect(() => kernels.settle!(value)).toThrow('there is no value');
+    const { output: value } = kernels.linear(x, narrow);
+    expect(() => kernels.materialize!(value)).toThrow('WpoLinearRows: x and w differ in width');
+    expect(() => kernels.materialize!(value)).toThrow('there is no value');
     value.dispose();
     const fine = kernels.linear(x, wide);
-    expect(kernels.settle!(fine.value).dataSync()).toEqual(Float32Array.of(4, 4, 4));
-    for (const one of [fine.value, x, narrow, wide]) one.dispose();
+    expect(kernels.materialize!(fine.output).dataSync()).toEqual(Float32Array.of(4, 4, 4));
+    for (const one of [fine.output, x, narrow, wide]) one.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
 

@@ -1,6 +1,6 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, type Kernels, parameter, type Result, type Value } from '@wpo/gemma';
+import { type Kernels, type OpResult, parameter, portableKernels, type Value } from '@wpo/gemma';
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -15,7 +15,7 @@ export const normal = (shape: number[], seed: number, spread = 1) =>
   tf.randomNormal(shape, 0, spread, 'float32', seed + 1);
 
 /** Also of what the fused operations have put off. */
-export const values = (x: unknown) => fused().settle!(x as Value).dataSync() as Float32Array;
+export const values = (x: unknown) => fused().materialize!(x as Value).dataSync() as Float32Array;
 
 /** Differences within 2e-5 of the largest value, or of 1, the size of what went in: a few float32 roundings. */
 function expectClose(found: unknown, wanted: unknown, what: string): void {
@@ -25,7 +25,10 @@ function expectClose(found: unknown, wanted: unknown, what: string): void {
   a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
 }
 
-type Operation = (kernels: Kernels, weight: (shape: number[], seed: number) => ReturnType<typeof parameter>) => Result;
+type Operation = (
+  kernels: Kernels,
+  weight: (shape: number[], seed: number) => ReturnType<typeof parameter>,
+) => OpResult;
 
 /** Runs an operation by these and by composed kernels, forwards and backwards, and compares all that comes out. */
 const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => {
@@ -36,11 +39,11 @@ const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => 
       weights.push(made);
       return made;
     });
-    const dy = normal([...result.value.shape], seed + 99);
+    const dy = normal([...result.output.shape], seed + 99);
     return { result, inputs: result.backward(dy), gradients: weights.map((w) => w.gradient()) };
   };
-  const [found, wanted] = [outcome(kernels), outcome(composed)];
-  expectClose(found.result.value, wanted.result.value, 'value');
+  const [found, wanted] = [outcome(kernels), outcome(portableKernels)];
+  expectClose(found.result.output, wanted.result.output, 'value');
   found.inputs.forEach((dx, i) => expectClose(dx, wanted.inputs[i], `gradient of input ${i}`));
   found.gradients.forEach((dw, i) => expectClose(dw, wanted.gradients[i], `gradient of weight ${i}`));
 };
@@ -78,7 +81,7 @@ export function testKernels(tier: Tier): void {
       const positions = Int32Array.from({ length: tokens }, (_, i) => (i * 37) % 8192);
       compare(
         (kernels) =>
-          kernels.rope(normal([heads, 2 * half, tokens], seed), kernels.rotation(positions, 2 * half, 10000)),
+          kernels.rope(normal([heads, 2 * half, tokens], seed), kernels.rotaryTables(positions, 2 * half, 10000)),
         seed,
       );
     });
@@ -104,7 +107,7 @@ export function testKernels(tier: Tier): void {
     property(fc.record({ rows: size(50), width: size(60), out: size(30) }), ({ rows, width, out }, seed) => {
       compare((kernels, weight) => {
         const [gate, up] = [normal([rows, width], seed, 4), normal([rows, width], seed + 1)];
-        return kernels.gatedLinear(gate, up, weight([out, width], 2));
+        return kernels.gegluLinear(gate, up, weight([out, width], 2));
       }, seed);
     });
   });
@@ -117,21 +120,21 @@ export function testKernels(tier: Tier): void {
       prompt: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)), // past a block of queries
       answer: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)),
       window: fc.constantFrom(1, 3, 17, 150, Number.POSITIVE_INFINITY),
-      cap: fc.constantFrom(null, 1, 50),
+      softcap: fc.constantFrom(null, 1, 50),
     });
-    property(shapes, ({ keyHeads, group, width, prompt, answer, window, cap }, seed) => {
+    property(shapes, ({ keyHeads, group, width, prompt, answer, window, softcap }, seed) => {
       const tokens = prompt + 2 * answer; // prompt, an answer of which nothing is asked, and one that does not see it
-      const spans = [
-        { row: 0, rows: prompt, keys: [{ start: 0, length: prompt }], lead: 0, window },
-        { row: prompt, rows: answer, keys: [{ start: prompt, length: answer }], lead: 0, window },
+      const blocks = [
+        { start: 0, count: prompt, keyRanges: [{ start: 0, count: prompt }], positionOffset: 0, window },
+        { start: prompt, count: answer, keyRanges: [{ start: prompt, count: answer }], positionOffset: 0, window },
         {
-          row: prompt + answer,
-          rows: answer,
-          keys: [
-            { start: 0, length: prompt },
-            { start: prompt + answer, length: answer },
+          start: prompt + answer,
+          count: answer,
+          keyRanges: [
+            { start: 0, count: prompt },
+            { start: prompt + answer, count: answer },
           ],
-          lead: prompt,
+          positionOffset: prompt,
           window,
         },
       ];
@@ -141,8 +144,8 @@ export function testKernels(tier: Tier): void {
             normal([keyHeads * group, width, tokens], seed, 2),
             normal([keyHeads, width, tokens], seed + 1, 2),
             normal([keyHeads, width, tokens], seed + 2),
-            spans,
-            { scale: 1 / Math.sqrt(width), cap },
+            blocks,
+            { scale: 1 / Math.sqrt(width), softcap },
           ),
         seed,
       );
@@ -156,24 +159,28 @@ export function testKernels(tier: Tier): void {
       width: size(20),
       lengths: fc.array(size(40), { minLength: 1, maxLength: 4 }),
       window: fc.constantFrom(1, 9, Number.POSITIVE_INFINITY),
-      cap: fc.constantFrom(null, 1, 50),
+      softcap: fc.constantFrom(null, 1, 50),
     });
-    property(shapes, ({ keyHeads, group, width, lengths, window, cap }, seed) => {
+    property(shapes, ({ keyHeads, group, width, lengths, window, softcap }, seed) => {
       const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, n) => sum + n, 0) + i); // one column spare
       const count = starts.at(-1)! + lengths.at(-1)! + 1;
-      const spans = lengths.map((length, row) => {
+      const blocks = lengths.map((length, i) => {
         const keys = Math.min(length, window);
-        return { row, rows: 1, keys: [{ start: starts[row]! + length - keys, length: keys }], lead: keys - 1, window };
+        const keyRanges = [{ start: starts[i]! + length - keys, count: keys }];
+        return { start: i, count: 1, keyRanges, positionOffset: keys - 1, window };
       });
       const columns = Int32Array.from(lengths, (length, i) => starts[i]! + length - 1);
       compare((kernels) => {
         const cached = (at: number) => {
           const before = kernels.setColumns(null, Int32Array.of(0), normal([keyHeads, width, 1], at), count);
-          const filled = kernels.sum(before, normal([keyHeads, width, count], at + 1));
+          const filled = kernels.add(before, normal([keyHeads, width, count], at + 1));
           return kernels.setColumns(filled, columns, normal([keyHeads, width, columns.length], at + 2), count);
         };
         const q = normal([keyHeads * group, width, lengths.length], seed, 2);
-        return kernels.attention(q, cached(seed + 3), cached(seed + 6), spans, { scale: 1 / Math.sqrt(width), cap });
+        return kernels.attention(q, cached(seed + 3), cached(seed + 6), blocks, {
+          scale: 1 / Math.sqrt(width),
+          softcap,
+        });
       }, seed);
     });
   });
@@ -183,19 +190,19 @@ export function testKernels(tier: Tier): void {
       answers: size(30),
       width: size(20),
       vocabulary: fc.integer({ min: 2, max: 300 }),
-      cap: fc.constantFrom(null, 3, 30),
+      softcap: fc.constantFrom(null, 3, 30),
       chunk: fc.constantFrom(700, 1 << 20), // values: some rows at a time, or all
     });
-    property(shapes, ({ answers, width, vocabulary, cap, chunk }, seed) => {
+    property(shapes, ({ answers, width, vocabulary, softcap, chunk }, seed) => {
       const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
       const limits = { train: chunk, forward: chunk, kept: 2 * chunk };
       const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
       const outcome = (kernels: Kernels) => {
         const table = parameter('table', normal([vocabulary, width], seed), { kernels });
-        const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, cap, true);
+        const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, softcap, true);
         return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
       };
-      const [found, wanted] = [outcome(tier.kernels(limits)), outcome(composed)];
+      const [found, wanted] = [outcome(tier.kernels(limits)), outcome(portableKernels)];
       for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
         expectClose(found[part], wanted[part], part);
       }
@@ -207,14 +214,14 @@ export function testKernels(tier: Tier): void {
       const indices = Int32Array.from({ length: count }, (_, i) => (seed + i * i) % rows);
       const outcome = (kernels: Kernels) =>
         kernels.addRows(
-          kernels.sum(normal([rows, width], seed), normal([rows, width], seed + 1)),
+          kernels.add(normal([rows, width], seed), normal([rows, width], seed + 1)),
           indices,
           normal([count, width], seed + 2),
           rows,
         );
-      expectClose(outcome(kernels), outcome(composed), 'sum');
+      expectClose(outcome(kernels), outcome(portableKernels), 'sum');
       const fresh = (kernels: Kernels) => kernels.addRows(null, indices, normal([count, width], seed + 2), rows);
-      expectClose(fresh(kernels), fresh(composed), 'fresh sum');
+      expectClose(fresh(kernels), fresh(portableKernels), 'fresh sum');
     });
   });
 

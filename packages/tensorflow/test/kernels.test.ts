@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { type Kernels, parameter, type Result } from '@wpo/gemma';
+import { type Kernels, type OpResult, parameter } from '@wpo/gemma';
 import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -19,10 +19,13 @@ describe.each([
   ['fused', 8],
   ['fused', 4],
   ['raw', 256],
-] as const)('%s operations of up to %i lanes give what composed ones give, values and gradients', (name, lanes) => {
-  holdTo(lanes);
-  testKernels(tiers[name]);
-});
+] as const)(
+  '%s operations of up to %i lanes give what portableKernels ones give, values and gradients',
+  (name, lanes) => {
+    holdTo(lanes);
+    testKernels(tiers[name]);
+  },
+);
 
 test('a row of few is the same to the last bit, whatever rows are beside it, fused', () => {
   property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {
@@ -30,9 +33,9 @@ test('a row of few is the same to the last bit, whatever rows are beside it, fus
     const kernels = tensorflowKernels();
     const w = parameter('w', normal([out, width], seed), { kernels });
     const x = normal([rows, width], seed + 1);
-    const together = values(kernels.linear(x, w).value);
+    const together = values(kernels.linear(x, w).output);
     for (let row = 0; row < rows; row++) {
-      const alone = values(kernels.linear(tf.slice(x, [row, 0], [1, width]), w).value);
+      const alone = values(kernels.linear(tf.slice(x, [row, 0], [1, width]), w).output);
       expect(together.subarray(row * out, (row + 1) * out)).toEqual(alone);
     }
   });
@@ -44,7 +47,7 @@ test('large gradients add up, and nothing else that holds the first is changed, 
     const [before, wanted] = [tf.mul(a, 1), tf.add(a, b)];
     const held = a.clone();
     const differ = (x: unknown, y: tf.Tensor) => tf.max(tf.abs(tf.sub(x as tf.Tensor, y))).dataSync()[0];
-    expect(differ(tiers.raw.kernels().sum(a, b), wanted)).toBe(0);
+    expect(differ(tiers.raw.kernels().add(a, b), wanted)).toBe(0);
     expect(differ(held, before)).toBe(0);
   });
 });
@@ -55,17 +58,17 @@ test('an index beyond the end is refused, raw', () => {
 });
 
 const geglu =
-  ({ gatedLinear }: Kernels) =>
+  ({ gegluLinear }: Kernels) =>
   (gate: tf.Tensor, up: tf.Tensor) =>
-    gatedLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
+    gegluLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
 
 describe('NaN passes through, and hostile sizes are refused', () => {
   test.each(['fused', 'raw'] as const)('a NaN that goes in comes out, %s', (name) => {
     const kernels = tiers[name].kernels();
     const { rmsNorm, answerLogps } = kernels;
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
-    expect(values(geglu(kernels)(x, tf.ones([1, 4])).value)[0]).toBeNaN();
-    expect(values(rmsNorm(x, parameter('w', tf.zeros([4])), 1e-6).value)[1]).toBeNaN();
+    expect(values(geglu(kernels)(x, tf.ones([1, 4])).output)[0]).toBeNaN();
+    expect(values(rmsNorm(x, parameter('w', tf.zeros([4])), 1e-6).output)[1]).toBeNaN();
     const head = answerLogps(
       tf.tensor2d([[Number.NaN]]),
       parameter('e', tf.ones([20, 1])),
@@ -79,7 +82,7 @@ describe('NaN passes through, and hostile sizes are refused', () => {
   test('sizes that do not fit are an error, not a read beyond the end', () => {
     const kernels = tiers.fused.kernels();
     const { linear, rmsNorm, answerLogps } = kernels;
-    const refused = (operation: () => Result) => expect(() => values(operation().value));
+    const refused = (operation: () => OpResult) => expect(() => values(operation().output));
     refused(() => geglu(kernels)(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow('gate and up differ in size');
     refused(() => rmsNorm(tf.ones([2, 3]), parameter('w', tf.zeros([4])), 1e-6)).toThrow(
       'w or residual does not fit x',

@@ -3,9 +3,9 @@ import { mkdtemp, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { readAndPlace } from '@wpo/gemma';
+import { readTensor } from '@wpo/gemma';
 import { openSafetensors, writeSafetensors } from '@wpo/gemma/node';
-import { tensorflowPlace } from '@wpo/tensorflow/kernels';
+import { tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
@@ -15,11 +15,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const place = tensorflowPlace();
+const place = tensorflowTensorLoader();
 
 const bytesOf = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 
-test('the operation that reads files is there', () => expect(place).not.toBe(readAndPlace));
+test('the operation that reads files is there', () => expect(place).not.toBe(readTensor));
 
 test('a tensor placed from its file has the bits that reading it gives, of every type, shape and offset', async () => {
   const tensor = fc.record({
@@ -38,7 +38,7 @@ test('a tensor placed from its file has the bits that reading it gives, of every
       await writeSafetensors(path, named);
       const file = await openSafetensors(path);
       for (const { name } of named) {
-        const [found, wanted] = [await place(file, name), await readAndPlace(file, name)];
+        const [found, wanted] = [await place(file, name), await readTensor(file, name)];
         expect(found.shape).toEqual(wanted.shape);
         expect(found.dataSync()).toEqual(wanted.dataSync());
         tf.dispose([found, wanted]);

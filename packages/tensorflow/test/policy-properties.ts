@@ -1,6 +1,6 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, gemmaPolicy, type Kernels, parametersOf } from '@wpo/gemma';
+import { gemmaPolicy, type Kernels, parametersOf, portableKernels } from '@wpo/gemma';
 import { adamW } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -67,7 +67,7 @@ export function testPolicy(tier: Tier): void {
           for (const parameter of parametersOf(model)) parameter.dispose();
           return values;
         };
-        const [found, wanted] = [await outcome(tier.kernels()), await outcome(composed)];
+        const [found, wanted] = [await outcome(tier.kernels()), await outcome(portableKernels)];
         found.terms.forEach((term, i) => {
           expectClose(term, wanted.terms[i]!, Math.max(1, largestOf(wanted.terms[i]!)), `term ${i}`);
         });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, PickRows, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Kernels, Weight } from '@wpo/gemma';
 
 // H hidden width, V vocabulary, A answer tokens, a those of a chunk.
 
@@ -49,7 +49,7 @@ export interface HeadParts {
   readonly termsOf: TermsOfLogits;
   /** Of two matrices, either of them turned. */
   readonly product: (a: tf.Tensor2D, b: tf.Tensor2D, turnA?: boolean, turnB?: boolean) => tf.Tensor2D;
-  readonly pick: PickRows;
+  readonly pick: (x: tf.Tensor2D, indices: Int32Array, factor: number) => tf.Tensor2D;
 }
 
 function answerLogps(

@@ -1,21 +1,20 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  type AttentionScale,
-  type AttentionSpan,
-  composed,
+  type AttentionOptions,
   type Kernels,
-  type PickRows,
-  type Result,
-  type Rotation,
+  type OpResult,
+  portableKernels,
+  type QueryBlock,
+  type RotaryTables,
   type Value,
   type Weight,
 } from '@wpo/gemma';
-import { answerLogpsWith, type LogitLimits, type TermsOfLogits } from './answer-logps';
+import { answerLogpsWith, type HeadParts, type LogitLimits, type TermsOfLogits } from './answer-logps';
 import { nativeDevice, nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, Program } from './program';
+import { encodeAttentionOptions, encodeDecodingBlocks, encodeQueryBlocks, isDecoding } from './query-blocks';
 import { raw } from './raw/kernels';
 import { rawOperations } from './raw/operation';
-import { isSingle, scaleNumbers, singleLayout, spansLayout } from './spans';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
@@ -29,11 +28,11 @@ const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
  */
 export function tensorflowKernels(): Kernels {
   if (nativeOperations()) return fused();
-  return rawOperations() ? raw() : composed;
+  return rawOperations() ? raw() : portableKernels;
 }
 
-/** Queries a span on a GPU, where a few more of their scores cost less than one more kernel to start. */
-const GPU_SPAN_ROWS = 1024;
+/** On a GPU, computing some masked scores costs less than launching another kernel. */
+const GPU_QUERY_BLOCK_SIZE = 1024;
 
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
@@ -42,7 +41,7 @@ const FEW_ROWS = 16;
 const program = new Program();
 const note = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
   program.run(name, inputs, shape)[0]!;
-const settle = <T extends tf.Tensor>(value: Value) => program.settle(value) as T;
+const materialize = <T extends tf.Tensor>(value: Value) => program.materialize(value) as T;
 
 /** Which of a product's sides are read turned. */
 type Turns = '' | 'NT' | 'TN' | 'TT';
@@ -65,8 +64,8 @@ function rowsOf(x: Value, w: Value): Value {
 }
 
 const linear: Kernels['linear'] = (x, w) => ({
-  value: rowsOf(x, w.value()),
-  reads: [x],
+  output: rowsOf(x, w.value()),
+  inputsForBackward: [x],
   saved: [],
   backward(dy) {
     w.accumulate(product(dy, x, 'TN', w.shape)); // [out, in]
@@ -79,10 +78,10 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
   const shape = [heads, features / heads, tokens]; // [heads, D, T]
   const whole = tokens > FEW_ROWS && nativeDevice() === 'processor';
   return {
-    value: whole
+    output: whole
       ? product(w.value(), x, 'NT', shape)
       : note('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
-    reads: [x],
+    inputsForBackward: [x],
     saved: [],
     backward(dy) {
       w.accumulate(product(dy, x, '', w.shape)); // [heads · D, H]
@@ -94,11 +93,11 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
 const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
   const shape = [x.shape[2]!, w.shape[0]!]; // [T, out]
   return {
-    value:
+    output:
       x.shape[2]! > FEW_ROWS
         ? product(x, w.value(), 'TT', shape)
         : note('WpoLinearRowsFromHeads', [x, w.value()], shape),
-    reads: [x],
+    inputsForBackward: [x],
     saved: [],
     backward(dy) {
       w.accumulate(product(dy, x, 'TT', w.shape)); // [out, N · D]
@@ -107,51 +106,63 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
   };
 };
 
-function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Result {
+function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult {
   const how = { numbers: [epsilon, Number(residual !== undefined)] };
   const inputs = [x, w.value(), how, residual ?? x];
-  const [value, inverse] = program.run('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  const [output, inverseRms] = program.run('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   return {
-    value: value!,
-    reads: [x],
-    saved: [inverse!],
+    output: output!,
+    inputsForBackward: [x],
+    saved: [inverseRms!],
     backward(dy) {
-      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverse!, w.value()], x.shape, w.shape);
+      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
       w.accumulate(dw!);
       return residual ? [dx!, dy.clone()] : [dx!];
     },
   };
 }
 
-function rope(x: Value, { cos, sin }: Rotation): Result {
-  const turn = (value: Value, direction: 1 | -1) =>
+function rope(x: Value, { cos, sin }: RotaryTables): OpResult {
+  const rotate = (value: Value, direction: 1 | -1) =>
     note('WpoRope', [value, cos, sin, { numbers: [direction] }], value.shape);
-  return { value: turn(x, 1), reads: [], saved: [], backward: (dy) => [turn(dy, -1)] };
+  return { output: rotate(x, 1), inputsForBackward: [], saved: [], backward: (dy) => [rotate(dy, -1)] };
 }
 
-function attention(q: Value, k: Value, v: Value, spans: readonly AttentionSpan[], scale: AttentionScale): Result {
-  const how = { numbers: scaleNumbers(scale) };
-  const single = isSingle(spans, q.shape[2]!);
-  const layout = { ints: single ? singleLayout(spans) : spansLayout(spans) };
+function attention(
+  q: Value,
+  k: Value,
+  v: Value,
+  blocks: readonly QueryBlock[],
+  attentionOptions: AttentionOptions,
+): OpResult {
+  const options = { numbers: encodeAttentionOptions(attentionOptions) };
+  const decoding = isDecoding(blocks, q.shape[2]!);
+  const layout = { ints: decoding ? encodeDecodingBlocks(blocks) : encodeQueryBlocks(blocks) };
   return {
-    value: note(single ? 'WpoAttendOne' : 'WpoAttendSpans', [q, k, v, layout, how], q.shape),
-    reads: [q, k, v],
+    output: note(decoding ? 'WpoAttendOne' : 'WpoAttendSpans', [q, k, v, layout, options], q.shape),
+    inputsForBackward: [q, k, v],
     saved: [],
     backward: (dy) =>
-      program.run('WpoAttendSpansGrad', [dy, q, k, v, { ints: spansLayout(spans) }, how], q.shape, k.shape, v.shape),
+      program.run(
+        'WpoAttendSpansGrad',
+        [dy, q, k, v, { ints: encodeQueryBlocks(blocks) }, options],
+        q.shape,
+        k.shape,
+        v.shape,
+      ),
   };
 }
 
 /** GeGLU computed as the operand of a large product is laid out: it is never a tensor. */
-function gatedLinear(gate: Value, up: Value, w: Weight): Result {
+function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
   const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
   const within = gate.shape[0]! > FEW_ROWS;
   const activated = (use: (activated: Value) => Value) => freeing(note('WpoGeglu', [gate, up], gate.shape), use);
   return {
-    value: within
+    output: within
       ? note('WpoGatedProduct', [gate, up, w.value()], shape)
       : activated((value) => rowsOf(value, w.value())),
-    reads: [gate, up],
+    inputsForBackward: [gate, up],
     saved: [],
     backward(dy) {
       w.accumulate(
@@ -172,28 +183,28 @@ function freeing<T>(value: Value, use: (value: Value) => T): T {
   return used;
 }
 
-const pickRows = (x: Value, indices: Int32Array, factor: number) =>
+const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
   note('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
 
-const rows: Kernels['rows'] = (x, indices) => ({
-  value: pickRows(x, indices, 1),
-  reads: [],
+const selectRows: Kernels['selectRows'] = (x, indices) => ({
+  output: gatherRows(x, indices, 1),
+  inputsForBackward: [],
   saved: [],
   backward: (dy) => [addRows(null, indices, dy, x.shape[0]!)],
 });
 
-const embed: Kernels['embed'] = (table, ids, scale) => ({
-  value: pickRows(table.value(), ids, scale),
-  reads: [],
+const embedding: Kernels['embedding'] = (ids, weight, scale) => ({
+  output: gatherRows(weight.value(), ids, scale),
+  inputsForBackward: [],
   saved: [],
   backward(dy) {
     const every = Int32Array.from(ids, (_, i) => i);
-    freeing(pickRows(dy, every, scale), (rows) => table.accumulateRows(ids, rows));
+    freeing(gatherRows(dy, every, scale), (rows) => weight.accumulateRows(ids, rows));
     return [];
   },
 });
 
-function sum(a: Value, b: Value): Value {
+function add(a: Value, b: Value): Value {
   program.change('WpoAdd', [a, b]);
   b.dispose();
   return a;
@@ -217,7 +228,7 @@ function logits(hidden: Value, table: Weight, cap: number | null): tf.Tensor2D {
   return program.take(freeing(raw, () => note('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
 }
 
-const pick: PickRows = (x, indices, factor) =>
+const pick: HeadParts['pick'] = (x, indices, factor) =>
   withInts(indices, (at) => withNumbers([factor], (n) => run('WpoScaledRows', [x, at, n], 1)[0] as tf.Tensor2D));
 
 /** One pass over each row of logits: its terms, and D where the logits lay, if it is asked for. */
@@ -234,22 +245,22 @@ const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
 export function fused(limits = LIMITS): Kernels {
   const answerLogps = answerLogpsWith({ termsOf: termsOfLogits, product: tensorflowProduct, pick }, limits);
   return {
-    embed,
+    embedding,
     linear,
     linearToHeads,
     linearFromHeads,
     rmsNorm,
     rope,
     attention,
-    gatedLinear,
-    rows,
-    answerLogps: (hidden, ...others) => answerLogps(settle(hidden), ...others),
+    gegluLinear,
+    selectRows,
+    answerLogps: (hidden, ...others) => answerLogps(materialize(hidden), ...others),
     logits,
-    sum,
+    add,
     addRows,
     setColumns,
-    rotation: composed.rotation,
-    settle: (value) => program.settle(value),
-    ...(nativeDevice() === 'gpu' ? { spanRows: GPU_SPAN_ROWS } : {}),
+    rotaryTables: portableKernels.rotaryTables,
+    materialize: (value) => program.materialize(value),
+    ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
   };
 }

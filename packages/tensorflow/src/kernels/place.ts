@@ -1,17 +1,17 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { type Place, readAndPlace } from '@wpo/gemma';
+import { readTensor, type TensorLoader } from '@wpo/gemma';
 import { hasOperation, run } from './native';
 
 /** Bytes a value of the types that go straight to where they stay. */
 const BYTES: Readonly<Record<string, number>> = { F32: 4, BF16: 2 };
 
 /** For `loadWeights({ place })`: reads tensors by all threads to where they stay, without a copy in JavaScript. */
-export const tensorflowPlace = (): Place => (hasOperation('WpoRead') ? placeFromFile : readAndPlace);
+export const tensorflowTensorLoader = (): TensorLoader => (hasOperation('WpoRead') ? placeFromFile : readTensor);
 
-const placeFromFile: Place = async (source, name) => {
+const placeFromFile: TensorLoader = async (source, name) => {
   const found = source.locate?.(name);
   const bytes = found && BYTES[found.dtype];
-  if (!found || bytes === undefined) return readAndPlace(source, name);
+  if (!found || bytes === undefined) return readTensor(source, name);
   const { file, path, offset, shape } = found;
   const how = tf.tensor1d([file, Math.floor(offset / 2 ** 30), offset % 2 ** 30, bytes, ...shape], 'int32');
   try {

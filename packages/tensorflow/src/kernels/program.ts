@@ -77,7 +77,7 @@ export class Program {
   }
 
   /** The tensor of a value, which stays the value's, with all that was noted done. */
-  settle(value: Value): tf.Tensor {
+  materialize(value: Value): tf.Tensor {
     if (this.code.length > 0) this.flush();
     if (!(value instanceof Later)) return value as tf.Tensor;
     return tensorOf(value);
@@ -85,7 +85,7 @@ export class Program {
 
   /** The tensor of a value that has no other handle, for the caller to free. */
   take(value: Value): tf.Tensor {
-    const tensor = this.settle(value);
+    const tensor = this.materialize(value);
     if (value instanceof Later) value.made.tensor = null;
     return tensor;
   }

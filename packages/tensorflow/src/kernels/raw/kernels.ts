@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { composed, type Geglu, gatedLinearWith, type Kernels, pickRows, type Result, type Rotation } from '@wpo/gemma';
+import {
+  type Geglu,
+  gatherRows,
+  gegluLinearWith,
+  type Kernels,
+  type OpResult,
+  portableKernels,
+  type RotaryTables,
+} from '@wpo/gemma';
 import { answerLogpsWith, type LogitLimits } from '../answer-logps';
 import { termsOfLogits } from './answer-terms';
 import { operate } from './operation';
@@ -8,15 +16,20 @@ import { addRows, sum } from './sums';
 // TensorFlow's own operations where they do at once, or in place, what tfjs does in several: only such as it has for GPUs too.
 
 /** x cos ± swapped x sin: the sine of one half is that of the other negated, so the way back is the other sign. */
-function rope(x: tf.Tensor3D, { half, ...tables }: Rotation): Result {
+function rope(x: tf.Tensor3D, tables: RotaryTables): OpResult {
   const [cos, sin] = [tables.cos as tf.Tensor2D, tables.sin as tf.Tensor2D];
   const turn = (value: tf.Tensor, add: typeof tf.add) =>
-    tf.tidy(() => add(tf.mul(value, cos), tf.mul(swapHalves(value, half), sin)));
-  return { value: turn(x, tf.add), reads: [], saved: [], backward: (dy: tf.Tensor3D) => [turn(dy, tf.sub)] };
+    tf.tidy(() => add(tf.mul(value, cos), tf.mul(swapHalves(value), sin)));
+  return {
+    output: turn(x, tf.add),
+    inputsForBackward: [],
+    saved: [],
+    backward: (dy: tf.Tensor3D) => [turn(dy, tf.sub)],
+  };
 }
 
-const swapHalves = (x: tf.Tensor, half: number) =>
-  operate('Roll', [x, tf.tensor1d([half], 'int32'), tf.tensor1d([1], 'int32')], {
+const swapHalves = (x: tf.Tensor) =>
+  operate('Roll', [x, tf.tensor1d([x.shape[1]! / 2], 'int32'), tf.tensor1d([1], 'int32')], {
     T: 'float32',
     Tshift: 'int32',
     Taxis: 'int32',
@@ -49,10 +62,10 @@ const LIMITS: LogitLimits = { train: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
 
 /** The operations over TensorFlow's own; only tests give limits of their own. */
 export const raw = (limits = LIMITS): Kernels => ({
-  ...composed,
+  ...portableKernels,
   rope,
-  gatedLinear: gatedLinearWith(geglu),
-  sum,
+  gegluLinear: gegluLinearWith(geglu),
+  add: sum,
   addRows,
-  answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: tf.matMul, pick: pickRows }, limits),
+  answerLogps: answerLogpsWith({ termsOf: termsOfLogits, product: tf.matMul, pick: gatherRows }, limits),
 });

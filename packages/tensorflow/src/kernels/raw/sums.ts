@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { composed } from '@wpo/gemma';
+import { portableKernels } from '@wpo/gemma';
 import { effect, operate } from './operation';
 import { tensorOf, variableOf } from './variable';
 
@@ -8,7 +8,7 @@ const LARGE = 1 << 20;
 
 /** a + b, in a's place where they are large; takes ownership of both. */
 export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  if (a.size < LARGE) return composed.sum(a, b) as tf.Tensor;
+  if (a.size < LARGE) return portableKernels.add(a, b) as tf.Tensor;
   const total = variableOf(a);
   effect('AssignAddVariableOp', [total, b], { dtype: 'float32' });
   b.dispose();
@@ -20,7 +20,7 @@ export function sum(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
  * TensorFlow adds all rows at once, so those of one index are summed before.
  */
 export function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor2D, count: number): tf.Tensor {
-  if (!total) return composed.addRows(null, indices, rows, count) as tf.Tensor;
+  if (!total) return portableKernels.addRows(null, indices, rows, count) as tf.Tensor;
   const { distinct, group } = grouped(indices, count);
   const next = tf.tidy(() => {
     const apart = distinct.length === indices.length;

@@ -1,0 +1,149 @@
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+
+// What a set of kernels must offer to run Gemma-2. The portable set is in portable.ts; @wpo/tensorflow has a native one.
+//
+// T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
+// A answer tokens. Values between the projections and attention are feature-major, `[heads, D, T]`: the projection writes
+// and reads them without a transpose.
+
+/** A tensor that flows between operations. Kernels may compute it lazily; the model only reads its shape. */
+export interface Value {
+  readonly shape: readonly number[];
+  /** A second handle on the same data. Each handle is disposed on its own. */
+  clone(): Value;
+  dispose(): void;
+}
+
+/** A trainable tensor as kernels use it: the forward pass reads it, the backward pass adds to its gradient. */
+export interface Weight {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** The current value, owned by the weight. */
+  value(): Value;
+  /** Adds to the weight's gradient. Takes ownership of `gradient`. */
+  accumulate(gradient: Value): void;
+  /** Adds `rows` `[n, H]` to the gradient's rows at `indices` `[n]`, which may repeat. */
+  accumulateRows(indices: Int32Array, rows: Value): void;
+}
+
+/** The result of an operation, and how to run its backward pass. */
+export interface OpResult {
+  readonly output: Value;
+  /** The inputs that `backward` reads; the others may be disposed earlier. `backward` never reads `output`. */
+  readonly inputsForBackward: readonly Value[];
+  /** Intermediate values that `backward` reads. The holder of this result disposes them. */
+  readonly saved: readonly Value[];
+  /**
+   * Returns the gradient of each input, given `dOutput`, and adds the weights' gradients to the weights. The caller owns
+   * the returned values and still owns `dOutput`.
+   */
+  backward(dOutput: Value): Value[];
+}
+
+/** Log-probabilities of answer tokens, with the terms of WPO's alignment weights. */
+export interface AnswerLogps {
+  /** log p of each target: `[A]`. */
+  readonly logps: Tensor1D;
+  /** log Σ_v p_v² over the vocabulary at each position: `[A]`. */
+  readonly logSumSquares: Tensor1D;
+  /** log max_v p_v at each position: `[A]`. */
+  readonly logMax: Tensor1D;
+  /** Returns d loss / d hidden `[A, H]`, given d loss / d logps `[A]`, and adds the weight's gradient. Call at most once. */
+  backward(dLogps: Tensor1D): Value;
+  /** Frees what is kept for `backward`. The three terms belong to the caller. */
+  dispose(): void;
+}
+
+/** cos and sin of the rotary position embedding for a list of positions. */
+export interface RotaryTables {
+  /** `[D, T]`; the second half of D repeats the first. */
+  readonly cos: Value;
+  /** `[D, T]`; −sin in the first half of D, +sin in the second, so that rope(x) = x · cos + swapHalves(x) · sin. */
+  readonly sin: Value;
+}
+
+/** A range of consecutive key columns. */
+export interface KeyRange {
+  readonly start: number;
+  readonly count: number;
+}
+
+/**
+ * A block of consecutive queries and the keys that they attend to. Query i of the block, at position p = positionOffset + i
+ * relative to the first key, sees the keys at positions p − window + 1 … p.
+ */
+export interface QueryBlock {
+  /** Column of the first query. */
+  readonly start: number;
+  /** Number of queries. */
+  readonly count: number;
+  /** The block's keys in order of position: consecutive positions, though not always consecutive columns. */
+  readonly keyRanges: readonly KeyRange[];
+  /** Position of the first query minus position of the first key. */
+  readonly positionOffset: number;
+  /** Sliding window in tokens, the query's own included; Infinity for full attention. */
+  readonly window: number;
+}
+
+export interface AttentionOptions {
+  /** Factor of the scores qᵀk: 1 / √query_pre_attn_scalar. */
+  readonly scale: number;
+  /** Scores become softcap · tanh(score / softcap); null: no cap. */
+  readonly softcap: number | null;
+}
+
+/** The operations of Gemma-2, each with its gradient. */
+export interface Kernels {
+  /** Rows `ids` `[T]` of `weight` `[V, H]`, times `scale`: `[T, H]`. */
+  embedding(ids: Int32Array, weight: Weight, scale: number): OpResult;
+  /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
+  linear(x: Value, w: Weight): OpResult;
+  /** x · wᵀ, written as heads: `[T, H]`, `[heads · D, H]` → `[heads, D, T]`. */
+  linearToHeads(x: Value, w: Weight, heads: number): OpResult;
+  /** x · wᵀ, read from heads: `[N, D, T]`, `[H, N · D]` → `[T, H]`. */
+  linearFromHeads(x: Value, w: Weight): OpResult;
+  /** (gelu_tanh(gate) · up) · wᵀ: `[T, F]`, `[T, F]`, `[H, F]` → `[T, H]`. */
+  gegluLinear(gate: Value, up: Value, w: Weight): OpResult;
+  /** x / √(mean(x²) + epsilon) · (1 + w) over each row, plus `residual` if given: `[T, H]`, `[H]` → `[T, H]`. */
+  rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult;
+  /** cos and sin for `positions` `[T]`: `[headDim, T]` each. */
+  rotaryTables(positions: Int32Array, headDim: number, theta: number): RotaryTables;
+  /** Rotary position embedding: `[heads, D, T]` → `[heads, D, T]`. */
+  rope(x: Value, tables: RotaryTables): OpResult;
+  /**
+   * softmax(softcap(qᵀk · scale) + mask) · v, for each query block: q `[N, D, T]`, k and v `[K, D, S]` → `[N, D, T]`. The
+   * blocks cover all queries in order.
+   */
+  attention(q: Value, k: Value, v: Value, blocks: readonly QueryBlock[], options: AttentionOptions): OpResult;
+  /** How many queries a block of `attention` should have at most. Default 256. */
+  readonly queryBlockSize?: number;
+  /** Rows of x at `indices` `[A]`, which may repeat: `[T, H]` → `[A, H]`. */
+  selectRows(x: Value, indices: Int32Array): OpResult;
+  /** softcap(hidden · weightᵀ): `[A, H]`, `[V, H]` → `[A, V]`. */
+  logits(hidden: Value, weight: Weight, softcap: number | null): Tensor2D;
+  /**
+   * log-softmax of the logits at `targets` `[A]`, and the alignment terms, without ever holding all logits `[A, V]`.
+   * `backward` may be called only if `requiresGrad`.
+   */
+  answerLogps(
+    hidden: Value,
+    weight: Weight,
+    targets: Int32Array,
+    softcap: number | null,
+    requiresGrad: boolean,
+  ): AnswerLogps;
+  /** a + b. Takes ownership of both; may write into a. */
+  add(a: Value, b: Value): Value;
+  /**
+   * `total` `[V, H]` (null: zeros with `count` rows) with `rows` `[n, H]` added at `indices` `[n]`, which may repeat. Takes
+   * ownership of `total`; may write into it.
+   */
+  addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value;
+  /**
+   * `total` `[K, D, count]` (null: zeros) with `values` `[K, D, n]` copied to `columns` `[n]`, ascending and distinct. Takes
+   * ownership of `total`; may write into it.
+   */
+  setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
+  /** Computes a lazy value now and returns its tensor, owned by the value. Absent where every value is a tensor. */
+  materialize?(value: Value): Tensor;
+}
