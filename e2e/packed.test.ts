@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { built, LONG } from './built';
+import { built, LONG, publishedPackages } from './built';
 import { programs } from './code-blocks';
 
 // What a user gets: tarballs as they would be published, installed by npm into empty projects outside this repository.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const NAMES = ['loss', 'data', 'gemma', 'trainer', 'tensorflow', 'cli'];
+const NAMES = publishedPackages();
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-packed-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -22,10 +22,7 @@ const tarball = (name: string) => {
 
 beforeAll(async () => {
   await built();
-  const { packageManager } = readJson(join(root, 'package.json')) as { packageManager: string };
-  // pnpm puts versions where the workspace has `workspace:^`; npm's own pack would leave them as they are
-  const packing = ['-r', '--filter', './packages/*', 'pack', '--pack-destination', join(folder, 'tarballs')];
-  run('npx', ['-y', packageManager, ...packing], root);
+  run(process.execPath, [join(root, 'scripts/pack.mjs'), join(folder, 'tarballs')], root);
   expect(readdirSync(join(folder, 'tarballs'))).toHaveLength(NAMES.length);
 }, LONG);
 

@@ -1,19 +1,19 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { built, LONG } from './built';
+import { built, LONG, publishedPackages } from './built';
 import { type CodeBlock, programs } from './code-blocks';
 
-// What READMEs show works: programs run on the built packages, in a folder that holds what they name, and their types are
-// right. Of a package's README that is the first program, since those after it are excerpts.
+// The programs in the READMEs run on the built packages, in a folder that holds the files they name, and pass the type check.
+// Of a package's README only the first program is run: those after it are excerpts.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const fixtures = join(root, 'packages/gemma/test/fixtures/golden');
-const packages = readdirSync(join(root, 'packages'));
+const packages = publishedPackages();
 
 const shown: [where: string, program: CodeBlock][] = [
   ...programs(join(root, 'README.md')).map((program, i): [string, CodeBlock] => [
@@ -47,7 +47,7 @@ beforeAll(async () => {
   cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'train.jsonl'));
 }, LONG);
 
-test('every package and the repository have a README, and the repository shows each library at work', () => {
+test('every package has a README, and the root README has a program for each package', () => {
   for (const name of packages) expect(existsSync(join(root, 'packages', name, 'README.md')), name).toBe(true);
   const code = programs(join(root, 'README.md'))
     .map((program) => program.code)
@@ -65,7 +65,7 @@ test.each(shown)('%s runs', (where, { language, code }) => {
   expect(status, stderr).toBe(0);
 });
 
-test('programs in TypeScript have their types right', () => {
+test('TypeScript programs pass the type check', () => {
   const files = shown.flatMap(([where, { language, code }]) => {
     if (language !== 'ts') return [];
     writeFileSync(`${fileOf(where)}.ts`, `export {};\n${code}`); // a module, imports or not
