@@ -63,20 +63,28 @@ def build_tokenizer(texts, vocab, out, split=None):
 
 def encode_pair(tok, row, completion):
     """Prompt and completion ids. 'turn': the completion is what the model samples, up to and with <end_of_turn>.
-    'trl': plus the newline that the template adds. 'paper': the header is part of the completion, which ends in <eos>."""
+    'trl': as TRL 1.16 does it, prompt and prompt + completion tokenized whole; the completion starts where they differ.
+    'paper': the header is part of the completion, which ends in <eos>."""
     ids = lambda text: tok(text, add_special_tokens=False)["input_ids"]
     turns = row["chosen"][:-1]
-    prompt = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=completion != "paper")
-    out = {"prompt": ids(prompt)}
+    render = lambda messages, generate: tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+    if completion == "trl":
+        prompt = ids(render(turns, True))
+        both = {side: ids(render(row[side], False)) for side in ("chosen", "rejected")}
+        start = min(common_prefix_length(prompt, other) for other in both.values())
+        return {"prompt": prompt[:start], **{side: other[start:] for side, other in both.items()}}
+    out = {"prompt": ids(render(turns, completion != "paper"))}
     for side in ("chosen", "rejected"):
         text = row[side][-1]["content"].strip()
         if completion == "turn":
             out[side] = ids(text + "<end_of_turn>")
-        elif completion == "trl":
-            out[side] = ids(text + "<end_of_turn>\n")
         else:
             out[side] = ids("<start_of_turn>model\n" + text + "<end_of_turn>\n") + [tok.eos_token_id]
     return out
+
+
+def common_prefix_length(a, b):
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
 
 
 def truncate(pair, mode, max_length, max_prompt_length):

@@ -10,20 +10,22 @@ export type { ConcurrencyOptions } from './concurrently';
 export { type Distribution, distribution } from './distribution';
 export { type ChatOptions, ChatTemplateError, renderChat } from './encode/chat-template';
 export {
-  type Completion,
   type EncodedPair,
   type EncodeOptions,
   encodePair,
-  encodePrompt,
   encodeRows,
+  type TruncateOptions,
+  type Truncation,
+  truncatePair,
+} from './encode/encode-pair';
+export {
+  type Completion,
+  encodePrompt,
   type FormatOptions,
   formatPair,
   type TextOptions,
   type TokenLists,
-  type TruncateOptions,
-  type Truncation,
-  truncatePair,
-} from './encode/encode';
+} from './encode/format-pair';
 export { loadTokenizer, type Tokenizer } from './encode/tokenizer';
 export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './epoch-order';
 export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './evaluation/alpaca-metrics';

@@ -4,12 +4,13 @@ import { encodeByPieces } from './bpe-pieces';
 /** Text to token ids and back. */
 export interface Tokenizer {
   /**
-   * Token ids of the text, as Python's `tokenizer(text, add_special_tokens=False)`: nothing is put in front or behind,
-   * but special tokens that stand in the text become their ids.
+   * Token ids of the text, as Python's `tokenizer(text, add_special_tokens=addSpecialTokens)`. Special tokens that are
+   * written in the text become their ids either way; `addSpecialTokens` (default false) adds those of the tokenizer's
+   * post-processor, e.g. `<bos>` at the start.
    *
    * @throws {Error} where the text holds a lone surrogate
    */
-  encode(text: string): number[];
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Text of the ids; `''` for none. Ids outside the vocabulary are left out, as in Python. */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Id of a token by its exact text, e.g. `<end_of_turn>`; undefined where the vocabulary lacks it. */
@@ -46,7 +47,7 @@ export function loadTokenizer(files: {
   const [bosToken, eosToken, padToken] = ['bos_token', 'eos_token', 'pad_token'].map((key) => tokenText(config[key]));
 
   return {
-    encode(text) {
+    encode(text, { addSpecialTokens = false } = {}) {
       const lone = /\p{Surrogate}/u.exec(text);
       if (lone !== null) {
         throw new Error(
@@ -54,7 +55,7 @@ export function loadTokenizer(files: {
             'Half of a two-part character is left, mostly by cutting text in the middle of an emoji: mend or remove it.',
         );
       }
-      return hub.encode(text, { add_special_tokens: false }).ids;
+      return hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
       const kept = Array.from(ids).filter(

@@ -1,4 +1,4 @@
-import { type EncodeOptions, encodeLists } from '../encode/encode';
+import { type EncodeOptions, encodeLists } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 
 /** Lengths of a pair's parts. */

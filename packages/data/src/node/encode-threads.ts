@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode';
+import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
 import { RowError } from '../rows/row-error';

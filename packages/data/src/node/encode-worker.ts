@@ -1,6 +1,6 @@
 // What an encoding thread runs: batches of rows in, their token ids out. See encode-threads.ts.
 import { parentPort, workerData } from 'node:worker_threads';
-import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode';
+import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 import { loadTokenizerFolder } from './tokenizer-folder';
 

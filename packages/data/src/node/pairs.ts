@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { EncodedPair, EncodeOptions } from '../encode/encode';
+import type { EncodedPair, EncodeOptions } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 import { RowError } from '../rows/row-error';
 import { encodeInThreads, pairsOf, type RowBatch, type Threads } from './encode-threads';

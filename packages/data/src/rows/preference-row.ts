@@ -24,6 +24,8 @@ export interface PreferenceRow {
   readonly scores?: { readonly chosen: number; readonly rejected: number };
   /** Who wrote the answers: `source_chosen` and `source_rejected`, else `source` for both; absent unless texts. */
   readonly sources?: { readonly chosen: string; readonly rejected: string };
+  /** True where the prompt and both answers were text, none of them a list of messages. */
+  readonly plainText?: boolean;
   /** Where the row lies. */
   readonly at: Place;
 }
@@ -90,6 +92,9 @@ export function parseRow(value: unknown, at: Place): PreferenceRow {
       : { scores: { chosen: scoreChosen, rejected: scoreRejected } }),
     ...(typeof sourceChosen === 'string' && typeof sourceRejected === 'string'
       ? { sources: { chosen: sourceChosen, rejected: sourceRejected } }
+      : {}),
+    ...(['prompt', 'chosen', 'rejected'].every((name) => typeof own(value, name) === 'string')
+      ? { plainText: true }
       : {}),
     at,
   };

@@ -128,7 +128,7 @@ describe('encodeInThreads', () => {
   it('gives the error of options by which no row can be encoded', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
     const pairs = encodeInThreads([{ items: [row(1)] }], options, { count: 2, worker, folder });
-    await expect(pairs.next()).rejects.toThrow('found no chat template');
+    await expect(pairs.next()).rejects.toThrow('expected the one of the model, found none');
   });
 
   it('reads no further ahead than a few batches a thread, and stops reading when it is stopped', async () => {

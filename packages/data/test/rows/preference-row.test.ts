@@ -66,7 +66,9 @@ describe('layouts', () => {
       hello,
     ],
   ])('%s', (_, value, context) => {
-    expect(parseRow(value, at)).toEqual({ id: 'pairs.jsonl:12', context, chosen: 'Yes.', rejected: 'No.', at });
+    const { plainText, ...row } = parseRow(value, at);
+    expect(row).toEqual({ id: 'pairs.jsonl:12', context, chosen: 'Yes.', rejected: 'No.', at });
+    expect(plainText).toBe(Object.values(value).every((part) => typeof part === 'string') ? true : undefined);
   });
 
   it('keeps answers as they stand, spaces and control characters and all', () => {
@@ -87,6 +89,7 @@ describe('layouts', () => {
       rejected: 'c',
       weight: 0,
       scores: { chosen: 8.5, rejected: -1 },
+      plainText: true,
       at,
     });
     expect(parseRow({ ...row, prompt_id: 'p' }, at).id).toBe('p');

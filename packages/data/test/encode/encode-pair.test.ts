@@ -7,13 +7,14 @@ import {
   encodeRows,
   formatPair,
   type PreferenceRow,
+  parseRow,
   RowError,
   type TextOptions,
   type Tokenizer,
   truncatePair,
 } from '../../src/index';
-import { loadTokenizerFolder } from '../../src/node';
-import { collect, fixture, reference, thrown } from '../fixtures';
+import { loadTokenizerFolder, readRows } from '../../src/node';
+import { collect, fixture, type Ids, readJson, reference, thrown } from '../fixtures';
 
 const python = reference();
 let text: TextOptions;
@@ -43,7 +44,7 @@ describe('formatPair', () => {
     expect(decoded('turn')).toEqual([user + header, 'yes<end_of_turn>']);
   });
 
-  it('gives Python’s ids for answers with odd edges and special tokens in them, in all three formats', () => {
+  it('gives Python’s ids for answers with unusual edges and special tokens, in all three formats', () => {
     expect(python.pairs.length).toBe(48);
     for (const { turns, answers, ...formats } of python.pairs) {
       const odd = row({ context: turns, chosen: answers[0], rejected: answers[1] });
@@ -67,8 +68,8 @@ describe('formatPair', () => {
     const error = thrown(() => formatPair(refused, text));
     expect(error).toBeInstanceOf(RowError);
     expect((error as Error).message).toBe(
-      'pairs.jsonl:3: "prompt": found turns that the chat template refuses (System role not supported), ' +
-        'wanted turns that it takes. The roles here are system, user: change them, or drop the row.',
+      'pairs.jsonl:3: "prompt": found messages that the chat template rejects (System role not supported), ' +
+        'wanted messages that it accepts. The roles here are system, user: change them, or drop the row.',
     );
   });
 
@@ -79,11 +80,14 @@ describe('formatPair', () => {
       tokenId: (token) => (names.includes(token) ? undefined : text.tokenizer.tokenId(token)),
     });
     const cases: [() => unknown, string][] = [
-      [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'found no chat template'],
+      [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'expected the one of the model, found none'],
       [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not Jinja that can be read'],
-      [() => formatPair(row(), { ...text, tokenizer: without() }), 'found no end-of-text token'],
+      [() => formatPair(row(), { ...text, tokenizer: without() }), 'no end-of-text token'],
       [() => formatPair(row(), { ...text, tokenizer: without('<end_of_turn>') }), 'no token <end_of_turn>'],
-      [() => formatPair(row(), { ...text, completion: 'papr' as 'paper' }), 'found completion "papr"'],
+      [
+        () => formatPair(row(), { ...text, completion: 'papr' as 'paper' }),
+        'expected "paper", "trl" or "turn", found "papr"',
+      ],
     ];
     for (const [run, message] of cases) {
       const error = thrown(run);
@@ -91,6 +95,47 @@ describe('formatPair', () => {
       expect((error as Error).message).toContain(message);
     }
     expect(formatPair(row(), { ...text, completion: 'turn', tokenizer: without() }).chosen.at(-1)).toBe(107);
+  });
+});
+
+describe('completion trl', () => {
+  interface TrlTokens {
+    /** Rows of messages. */
+    messages: Ids[];
+    /** Rows of plain text: the last message before the answers, and the answers. */
+    strings: Ids[];
+  }
+  const trl = readJson<TrlTokens>('tiny/trl-tokens.json');
+  const rows = () => collect(readRows(fixture('tiny/pairs.jsonl')));
+
+  it('gives the ids of TRL’s own DPOTrainer for messages, also where prompt and answer share a token', async () => {
+    const found = (await rows()).map((row) => formatPair(row, { ...text, completion: 'trl' }));
+    expect(found).toEqual(trl.messages);
+    // in the pairs 0, 2 and 9 the newline after the header merges with the answer's first letters
+    const headers = found.map(({ prompt }) => text.tokenizer.decode(prompt).endsWith('<start_of_turn>model\n'));
+    expect(headers.flatMap((whole, i) => (whole ? [] : [i]))).toEqual([0, 2, 9]);
+  });
+
+  it('gives its ids for plain text, without the chat template and with the end-of-text token', async () => {
+    const plain = (await rows()).map(({ context, chosen, rejected, at }) =>
+      parseRow({ prompt: context.at(-1)!.content, chosen, rejected }, at),
+    );
+    const withoutTemplate = { tokenizer: text.tokenizer, chatTemplate: undefined, completion: 'trl' as const };
+    expect(plain.map((row) => formatPair(row, withoutTemplate))).toEqual(trl.strings);
+  });
+
+  it('adds no second end-of-text token to plain text that ends in one', () => {
+    const plain = (chosen: string) => row({ chosen, plainText: true });
+    const format = (chosen: string) => formatPair(plain(chosen), { ...text, completion: 'trl' });
+    expect(format('yes<eos>')).toEqual(format('yes'));
+  });
+
+  it('needs no Gemma tokens', () => {
+    const tokenizer = { ...text.tokenizer, tokenId: () => undefined };
+    const chatTemplate =
+      '{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}';
+    const { prompt, chosen } = formatPair(row(), { tokenizer, chatTemplate, completion: 'trl' });
+    expect(tokenizer.decode([...prompt, ...chosen])).toBe('[user] hi\n[assistant] yes\n');
   });
 });
 
@@ -151,13 +196,16 @@ describe('truncatePair', () => {
   );
 
   it.each([
-    [{ maxLength: 1, maxPromptLength: 1 }, 'found max_length 1'],
-    [{ maxLength: 10.5 }, 'found max_length 10.5'],
-    [{ maxLength: Number.NaN }, 'found max_length NaN'],
-    [{ maxLength: 100, maxPromptLength: 100 }, 'found max_prompt_length 100 with max_length 100'],
-    [{ maxLength: 100, maxPromptLength: 0 }, 'found max_prompt_length 0'],
-    [{ maxLength: 100 }, 'found max_prompt_length 1800 with max_length 100'],
-    [{ truncation: 'keep_end' as 'paper' }, 'found truncation "keep_end"'],
+    [
+      { maxLength: 1, maxPromptLength: 1 },
+      'max_length: expected an integer of at least 2 (a token of the prompt and one of the answer), found 1',
+    ],
+    [{ maxLength: 10.5 }, 'found 10.5'],
+    [{ maxLength: Number.NaN }, 'found NaN'],
+    [{ maxLength: 100, maxPromptLength: 100 }, 'from 1 to 99, found 100 with max_length 100'],
+    [{ maxLength: 100, maxPromptLength: 0 }, 'from 1 to 99, found 0'],
+    [{ maxLength: 100 }, 'found 1800 with max_length 100'],
+    [{ truncation: 'keep_end' as 'paper' }, 'expected "paper" or "keep_start", found "keep_end"'],
   ])('refuses limits that make no sense: %o', (options, message) => {
     const run = () => truncatePair(pair, options);
     expect(run).toThrow(RangeError);
@@ -207,7 +255,7 @@ describe('encodeRows', () => {
 
   it('does not skip where the options are at fault', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
-    await expect(collect(encodeRows([row()], options))).rejects.toThrow('found no chat template');
+    await expect(collect(encodeRows([row()], options))).rejects.toThrow('expected the one of the model, found none');
   });
 });
 

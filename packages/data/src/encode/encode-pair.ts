@@ -1,0 +1,131 @@
+import type { PreferenceRow } from '../rows/preference-row';
+import { type BadRows, keepGood } from '../rows/read-rows';
+import { RowError } from '../rows/row-error';
+import { type FormatOptions, formatPair, type TokenLists } from './format-pair';
+
+/**
+ * How a pair is shortened to `maxLength` tokens.
+ *
+ * - `paper`: if the prompt and the longer answer are too long together, the prompt loses its start, down to
+ *   `maxPromptLength`. If they still are, both answers are cut to `maxLength - maxPromptLength`.
+ * - `keep_start`: the prompt and each answer, as one sequence, are cut at `maxLength`, as TRL does by default.
+ */
+export type Truncation = 'paper' | 'keep_start';
+
+/** A pair ready to train on. None of the three lists is empty. */
+export interface EncodedPair {
+  readonly id: string;
+  readonly prompt: Int32Array;
+  readonly chosen: Int32Array;
+  readonly rejected: Int32Array;
+  /** The row's weight; absent where the row has none. */
+  readonly weight?: number;
+}
+
+export interface TruncateOptions {
+  /** Default `paper`. */
+  readonly truncation?: Truncation;
+  /** Maximum number of tokens of a prompt with an answer. Default 2048. */
+  readonly maxLength?: number;
+  /** Used by `paper` only; less than `maxLength`. Default 1800. */
+  readonly maxPromptLength?: number;
+}
+
+export type EncodeOptions = FormatOptions & TruncateOptions;
+
+/**
+ * Shortens a pair to the length limits; returns it unchanged where it fits. `keep_start` leaves answers empty where the
+ * prompt alone fills `maxLength`.
+ *
+ * @throws {RangeError} where a limit is out of range
+ */
+export function truncatePair(pair: TokenLists, options: TruncateOptions = {}): TokenLists {
+  const { truncation, maxLength, maxPromptLength } = checkLimits(options);
+  let { prompt, chosen, rejected } = pair;
+  if (truncation === 'keep_start') {
+    const room = Math.max(0, maxLength - prompt.length);
+    return { prompt: prompt.slice(0, maxLength), chosen: chosen.slice(0, room), rejected: rejected.slice(0, room) };
+  }
+  const longest = Math.max(chosen.length, rejected.length);
+  if (prompt.length + longest > maxLength) prompt = prompt.slice(-maxPromptLength);
+  if (prompt.length + longest > maxLength) {
+    chosen = chosen.slice(0, maxLength - maxPromptLength);
+    rejected = rejected.slice(0, maxLength - maxPromptLength);
+  }
+  return { prompt, chosen, rejected };
+}
+
+/**
+ * Token ids of a row, formatted and truncated: `truncatePair(formatPair(row))`, with a check that no part is empty.
+ *
+ * @throws {RowError} where the chat template rejects the row, or a part is left without tokens
+ * @throws {Error} where the options cannot encode any row
+ */
+export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedPair {
+  const { kept } = encodeLists(row, options);
+  return {
+    id: row.id,
+    prompt: Int32Array.from(kept.prompt),
+    chosen: Int32Array.from(kept.chosen),
+    rejected: Int32Array.from(kept.rejected),
+    ...(row.weight === undefined ? {} : { weight: row.weight }),
+  };
+}
+
+/** As `encodePair`; returns the row's ids both before (`whole`) and after truncation (`kept`). */
+export function encodeLists(
+  row: PreferenceRow,
+  options: EncodeOptions,
+): { readonly whole: TokenLists; readonly kept: TokenLists } {
+  checkLimits(options);
+  const whole = formatPair(row, options);
+  const kept = truncatePair(whole, options);
+  for (const part of ['prompt', 'chosen', 'rejected'] as const) {
+    if (kept[part].length > 0) continue;
+    throw new RowError(row.at, {
+      field: part,
+      found: part === 'prompt' ? 'no tokens' : `no room after a prompt of ${kept.prompt.length} tokens or more`,
+      wanted: 'at least one token of the prompt and of each answer',
+      mend:
+        part === 'prompt'
+          ? 'The chat template renders the prompt to an empty text: fill the prompt in, or check the template.'
+          : 'Raise max_length, or use truncation "paper", which cuts the prompt first.',
+    });
+  }
+  return { whole, kept };
+}
+
+/**
+ * Encodes rows one by one, e.g. those of `readRows`.
+ *
+ * @throws {RowError} on a row that cannot be encoded, unless `onBadRow` is `skip`
+ */
+export async function* encodeRows(
+  rows: AsyncIterable<PreferenceRow> | Iterable<PreferenceRow>,
+  options: EncodeOptions & BadRows,
+): AsyncGenerator<EncodedPair, void, undefined> {
+  for await (const row of rows) {
+    const pair = keepGood(() => encodePair(row, options), options);
+    if (pair !== undefined) yield pair;
+  }
+}
+
+function checkLimits({ truncation = 'paper', maxLength = 2048, maxPromptLength = 1800 }: TruncateOptions) {
+  if (truncation !== 'paper' && truncation !== 'keep_start') {
+    throw new RangeError(`truncation: expected "paper" or "keep_start", found ${JSON.stringify(truncation)}.`);
+  }
+  if (!Number.isSafeInteger(maxLength) || maxLength < 2) {
+    throw new RangeError(
+      `max_length: expected an integer of at least 2 (a token of the prompt and one of the answer), found ${maxLength}.`,
+    );
+  }
+  if (truncation === 'paper') {
+    if (!Number.isSafeInteger(maxPromptLength) || maxPromptLength < 1 || maxPromptLength >= maxLength) {
+      throw new RangeError(
+        `max_prompt_length: expected an integer from 1 to ${maxLength - 1}, found ${maxPromptLength} with max_length ` +
+          `${maxLength}. Truncation "paper" leaves answers max_length - max_prompt_length tokens.`,
+      );
+    }
+  }
+  return { truncation, maxLength, maxPromptLength };
+}
