@@ -11,16 +11,16 @@ import { tiers } from '../packages/tensorflow/test/tiers';
  * they are built.
  */
 export const backends = {
-  portable: () => ({ kernels: portableKernels, optimizer: adamW(), norm: undefined }),
+  portable: () => ({ kernels: portableKernels, optimizer: adamW(), computeNorm: undefined }),
   raw: () => ({
     kernels: tiers.raw.kernels(),
     optimizer: adamW({ kernel: tiers.raw.update }),
-    norm: tiers.raw.norm,
+    computeNorm: tiers.raw.norm,
   }),
   fused: () => ({
     kernels: tensorflowKernels(),
     optimizer: adamW({ kernel: tensorflowAdamW() }),
-    norm: tensorflowGradientNorm(),
+    computeNorm: tensorflowGradientNorm(),
   }),
 };
 

@@ -32,7 +32,7 @@ try {
     pairs,
     reference,
     optimizer: adamW({ kernel: tensorflowAdamW() }),
-    norm: tensorflowGradientNorm(),
+    computeNorm: tensorflowGradientNorm(),
     order: (epoch) => epochOrder(pairs.length, 0, epoch),
     learningRate: 1e-4,
     maxSteps: Number(steps),

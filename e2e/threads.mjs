@@ -50,7 +50,7 @@ const references = await precomputeReference({ policy, pairs });
 const how = {
   policy,
   optimizer: adamW({ kernel: tensorflowAdamW() }),
-  norm: tensorflowGradientNorm(),
+  computeNorm: tensorflowGradientNorm(),
   loss: wpoPairLoss({ beta: 0.1 }),
   learningRate: 1e-2,
   maxGradNorm: 1,

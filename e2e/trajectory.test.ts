@@ -20,7 +20,7 @@ interface Trajectory {
 // WPO_PARITY=1 prints how close each comparison came; docs/parity.md holds the figures.
 test.each(everyWay)("eight steps of training are PyTorch's on %s by %s operations", async (variant, kind) => {
   const { training, truncation } = golden(variant) as Golden & Trajectory;
-  const { optimizer, norm } = backends[kind]();
+  const { optimizer, computeNorm } = backends[kind]();
   const { reference: policy } = await goldenPolicies(variant, kind); // training starts from the reference
   const pairs = goldenPairs(truncation.paper);
   const rows: MetricsRow[] = [];
@@ -29,7 +29,7 @@ test.each(everyWay)("eight steps of training are PyTorch's on %s by %s operation
     pairs,
     reference: await precomputeReference({ policy, pairs }),
     optimizer,
-    norm,
+    computeNorm,
     loss: wpoPairLoss({ beta: training.beta }),
     learningRate: training.learning_rate,
     maxSteps: training.steps,

@@ -50,14 +50,14 @@ test.each(['portable', 'raw', 'fused'] as const)(
       truncation: 'keep_start',
     });
     const { reference: policy } = await goldenPolicies('tiny', kind); // training starts from the reference
-    const { optimizer, norm } = backends[kind]();
+    const { optimizer, computeNorm } = backends[kind]();
     const rows: MetricsRow[] = [];
     await train({
       policy,
       pairs,
       reference: await precomputeReference({ policy, pairs }),
       optimizer,
-      norm,
+      computeNorm,
       loss: wpoPairLoss({ beta: trl.settings.beta, clamp: false }), // TRL does not limit a weight to 1
       learningRate: trl.settings.learning_rate,
       maxSteps: trl.settings.max_steps,

@@ -25,8 +25,8 @@ export async function openStep(options: {
   const references = await precomputeReference({ policy, pairs });
   const optimizer = adamW({ kernel: tensorflowAdamW() });
   const loss = wpoPairLoss({ beta: 0.01, clamp: false }); // as TRL's
-  const norm = tensorflowGradientNorm();
-  const steps = { policy, optimizer, loss, norm, learningRate: 1e-6, maxGradNorm: 1 };
+  const computeNorm = tensorflowGradientNorm();
+  const steps = { policy, optimizer, loss, computeNorm, learningRate: 1e-6, maxGradNorm: 1 };
 
   return async ({ pair, products }: { pair: number; products: boolean }): Promise<() => Promise<StepAnswer>> => {
     const start = performance.now();

@@ -9,7 +9,7 @@ export interface Backend {
   readonly loadTensor: TensorLoader;
   /** Undefined where the composed update is the one to use. */
   readonly adamW: AdamWKernel | undefined;
-  readonly norm: TrainOptions['norm'];
+  readonly norm: TrainOptions['computeNorm'];
   /** Bytes left where tensors lie. */
   readonly memoryLeft: () => number;
 }

@@ -85,8 +85,8 @@ test('weights are averaged by source: answers by their own factor, pairs by both
   const pair = (weight: number, chosen: [string, number, number], rejected: [string, number, number]) => ({
     weighed: {
       weight,
-      alignment: { chosen: scores(chosen[1], chosen[2]), rejected: scores(rejected[1], rejected[2]) },
-    } as Parameters<typeof sourceWeights>[0][number]['weighed'],
+      scores: { chosen: scores(chosen[1], chosen[2]), rejected: scores(rejected[1], rejected[2]) },
+    },
     sources: { chosen: chosen[0], rejected: rejected[0] },
   });
   const found = sourceWeights([

@@ -25,12 +25,11 @@ export type { TokenPair } from './pack';
 export { type Parameter, parameter } from './parameter';
 export {
   type ActivationCheckpointing,
-  type AnswerTerms,
   type Forward,
   type GemmaPolicy,
   gemmaPolicy,
-  type PairGradient,
   type PolicyOptions,
+  type TokenTerms,
 } from './policy';
 export { type SamplingOptions, seededRandom } from './sample';
 export {

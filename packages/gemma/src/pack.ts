@@ -37,8 +37,6 @@ export interface Sequence {
 export interface Packed extends Sequence {
   /** The token that each of `rows` predicts: chosen then rejected, pair after pair. */
   readonly targets: Int32Array; // [A]
-  /** How many answer tokens each pair has. */
-  readonly answers: readonly { readonly chosen: number; readonly rejected: number }[];
 }
 
 /** Lays pairs out as one sequence. Throws where a pair has an empty part or an id outside the vocabulary. */
@@ -70,13 +68,13 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
       rows.push(i === 0 ? prompt.row + prompt.rows - 1 : row + i - 1);
       targets.push(tokens[i]!);
     }
-    return tokens.length;
   };
-  const answers = pairs.map((pair) => {
+  for (const pair of pairs) {
     checkPair(pair, vocabSize);
     const prompt = append(pair.prompt, null);
-    return { chosen: answer(pair.chosen, prompt), rejected: answer(pair.rejected, prompt) };
-  });
+    answer(pair.chosen, prompt);
+    answer(pair.rejected, prompt);
+  }
   return {
     ids: Int32Array.from(ids),
     positions: Int32Array.from(positions),
@@ -84,7 +82,6 @@ export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packe
     rows: Int32Array.from(rows),
     readSegments,
     targets: Int32Array.from(targets),
-    answers,
   };
 }
 

@@ -1,29 +1,28 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { block, embedding, type Gemma2, readout } from './model';
-import type { AnswerLogps, Kernels, Value } from './ops/contract';
+import type { Kernels, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { layOut, packPairs, type TokenPair } from './pack';
 import type { Parameter } from './parameter';
 import { Tape } from './tape';
 import { parametersOf } from './weights';
 
-/** Per-token terms of one answer, each `[tokens of the answer]`. */
-export interface AnswerTerms {
-  readonly logps: tf.Tensor1D;
-  readonly logSumSquares: tf.Tensor1D;
-  readonly logMax: tf.Tensor1D;
+/** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
+export interface TokenTerms {
+  /** log p of each token. */
+  readonly logps: Float32Array;
+  /** log Σ_v p_v² at each token's position. */
+  readonly logSumSquares: Float32Array;
+  /** log max_v p_v at each token's position. */
+  readonly logMax: Float32Array;
 }
 
-/** d loss / d logps of both answers of a pair. */
-export interface PairGradient {
-  readonly chosen: tf.Tensor1D;
-  readonly rejected: tf.Tensor1D;
-}
-
-/** One forward pass over pairs, held until `dispose`. */
+/** One forward pass over pairs. It holds its memory until `dispose`. */
 export interface Forward {
-  readonly pairs: readonly { readonly chosen: AnswerTerms; readonly rejected: AnswerTerms }[];
-  backward(gradients: readonly PairGradient[]): void;
+  /** Reads the terms of all answer tokens from the device. */
+  terms(): Promise<TokenTerms>;
+  /** Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`. Once, and only with `train: true`. */
+  backward(dLogps: Float32Array): void;
   dispose(): void;
 }
 
@@ -106,7 +105,7 @@ function forward(
   const hidden = readout(head, model, last); // [A, H]
   const cap = model.config.finalLogitSoftcapping;
   const answers = kernels.answerLogps(hidden, model.embedding, packed.targets, cap, budget !== null);
-  const terms = splitAnswers(answers, packed.answers);
+  const { logps, logSumSquares, logMax } = answers; // [A] each
 
   const release = () => {
     for (const { input, tape } of passed.splice(0)) {
@@ -121,14 +120,17 @@ function forward(
   let open = budget !== null;
   if (!open) release();
   return {
-    pairs: terms,
-    backward(gradients) {
-      if (!open) throw new Error('backward: this pass was made with `train: false`, or has gone back already');
+    async terms() {
+      const [p, squares, max] = await Promise.all([logps.data(), logSumSquares.data(), logMax.data()]);
+      return { logps: p as Float32Array, logSumSquares: squares as Float32Array, logMax: max as Float32Array };
+    },
+    backward(dLogps) {
+      if (!open) throw new Error('backward: expected a pass with `train: true` whose backward pass has not run yet');
       open = false;
-      const dLogps = tf.concat(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected]));
-      const dHidden = answers.backward(dLogps);
+      const dy = tf.tensor1d(dLogps); // [A]
+      const dHidden = answers.backward(dy); // [A, H]
       answers.dispose();
-      dLogps.dispose();
+      dy.dispose();
       let dx = head.backward(hidden, dHidden, last);
       for (let layer = model.blocks.length - 1; layer >= 0; layer--) {
         const { input, output, tape } = passed.pop()!;
@@ -148,24 +150,7 @@ function forward(
     dispose() {
       if (open) release();
       open = false;
-      for (const { chosen, rejected } of terms) tf.dispose([{ ...chosen }, { ...rejected }]);
+      tf.dispose([logps, logSumSquares, logMax]);
     },
   };
-}
-
-/** `[A]` terms of all answers, cut into each answer's own; the whole ones are freed. */
-function splitAnswers(
-  { logps, logSumSquares, logMax }: AnswerLogps,
-  answers: readonly { readonly chosen: number; readonly rejected: number }[],
-): Forward['pairs'] {
-  let at = 0;
-  const take = (length: number): AnswerTerms => {
-    const slice = (x: tf.Tensor1D) => tf.slice(x, [at], [length]);
-    const terms = { logps: slice(logps), logSumSquares: slice(logSumSquares), logMax: slice(logMax) };
-    at += length;
-    return terms;
-  };
-  const pairs = answers.map(({ chosen, rejected }) => ({ chosen: take(chosen), rejected: take(rejected) }));
-  tf.dispose([logps, logSumSquares, logMax]);
-  return pairs;
 }

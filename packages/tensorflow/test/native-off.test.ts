@@ -23,7 +23,7 @@ test("WPO_NATIVE=0 leaves the operations in C++ unloaded and takes TensorFlow's 
 interface Way {
   readonly kernels: Kernels;
   readonly update?: AdamWKernel;
-  readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
+  readonly computeNorm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
 const pairs = [
@@ -36,11 +36,18 @@ const references = [
 ];
 
 /** Losses and gradient norms of four steps, and the weights that came of them. */
-async function train({ kernels, update, norm }: Way) {
+async function train({ kernels, update, computeNorm }: Way) {
   const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
   const policy = gemmaPolicy(await randomModel(config!, 11, kernels), { kernels });
   const optimizer = adamW({ kernel: update, weightDecay: 0.1 });
-  const how = { policy, optimizer, norm, loss: wpoPairLoss({ beta: 0.1 }), learningRate: 1e-2, maxGradNorm: 0.1 };
+  const how = {
+    policy,
+    optimizer,
+    computeNorm,
+    loss: wpoPairLoss({ beta: 0.1 }),
+    learningRate: 1e-2,
+    maxGradNorm: 0.1,
+  };
   const numbers: number[] = [];
   for (let i = 0; i < 4; i++) {
     const result = await step({ ...how, microBatches: [{ pairs, references }] });
@@ -53,9 +60,9 @@ test('training by them takes the steps that training by composed operations take
   const found = await train({
     kernels: tensorflowKernels(),
     update: tensorflowAdamW(),
-    norm: tensorflowGradientNorm(),
+    computeNorm: tensorflowGradientNorm(),
   });
-  const wanted = await train({ kernels: portableKernels, norm: gradientNorm });
+  const wanted = await train({ kernels: portableKernels, computeNorm: gradientNorm });
   expect(new Set(wanted.numbers).size).toBe(12);
   found.numbers.forEach((value, i) => expect(Math.abs(value / wanted.numbers[i]! - 1)).toBeLessThan(1e-4));
   found.weights.forEach((weight, w) => {

@@ -21,26 +21,21 @@ const cases = conditioned.chain((config) =>
 type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 
 /** d loss / d logps: any, of either sign. */
-const slopes = (length: number, seed: number) =>
-  tf.tensor1d(Float32Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i)));
+const slopes = (length: number, seed: number) => Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i));
 
 /** Log-probs and terms of every answer, and every parameter's gradient, by the parameter's name. */
-function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Kernels, { pairs, seed, ...how }: Case) {
+async function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Kernels, { pairs, seed, ...how }: Case) {
   const forward = gemmaPolicy(model, { kernels, ...how }).forward(
     pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair })),
     { train: true },
   );
-  const terms = forward.pairs.flatMap(({ chosen, rejected }) =>
-    [chosen, rejected].flatMap(({ logps, logSumSquares, logMax }) =>
-      [logps, logSumSquares, logMax].map((term) => term.dataSync() as Float32Array),
-    ),
-  );
-  const gradients = pairs.map(({ chosen, rejected }, i) => ({
-    chosen: slopes(chosen.length, seed + i),
-    rejected: slopes(rejected.length, seed - i),
-  }));
-  forward.backward(gradients);
-  tf.dispose(gradients.map((gradient) => ({ ...gradient })));
+  const { logps, logSumSquares, logMax } = await forward.terms();
+  const terms = [logps, logSumSquares, logMax];
+  const dLogps = pairs.flatMap(({ chosen, rejected }, i) => [
+    ...slopes(chosen.length, seed + i),
+    ...slopes(rejected.length, seed - i),
+  ]);
+  forward.backward(Float32Array.from(dLogps));
   forward.dispose();
   return {
     terms,
@@ -63,7 +58,7 @@ export function testPolicy(tier: Tier): void {
       fc.asyncProperty(cases, async (given) => {
         const outcome = async (kernels: Kernels) => {
           const model = await randomModel(given.config, given.seed, kernels);
-          const values = pass(model, kernels, given);
+          const values = await pass(model, kernels, given);
           for (const parameter of parametersOf(model)) parameter.dispose();
           return values;
         };
@@ -89,8 +84,8 @@ export function testPolicy(tier: Tier): void {
     const optimizer = adamW({ kernel: update });
     const counts: number[] = [];
     for (let step = 0; step < 3; step++) {
-      pass(model, kernels, given);
-      pass(model, kernels, given); // gradients that add up
+      await pass(model, kernels, given);
+      await pass(model, kernels, given); // gradients that add up
       await norm(parameters);
       await optimizer.step({ parameters, learningRate: 1e-3, gradientScale: 0.5 });
       for (const parameter of parameters) parameter.zeroGradient();

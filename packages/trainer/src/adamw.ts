@@ -4,34 +4,34 @@ import type { NamedTensor, Optimizer, OptimizerStep } from './optimizer';
 import type { Parameter } from './policy';
 
 export interface AdamWOptions {
-  /** Decay rate of the mean of gradients; 0.9. */
+  /** β₁, the decay rate of the first moment. Default 0.9. */
   readonly beta1?: number;
-  /** Decay rate of the mean of squared gradients; 0.999. */
+  /** β₂, the decay rate of the second moment. Default 0.999. */
   readonly beta2?: number;
-  /** Added to the denominator after its bias correction; 1e-8. */
+  /** ε, added to the denominator after its bias correction. Default 1e-8. */
   readonly epsilon?: number;
-  /** Decoupled decay, on the parameters that say `decay`; 0. */
+  /** λ, the decoupled weight decay of parameters with `decay`. Default 0. */
   readonly weightDecay?: number;
-  /** What updates parameters; composed from tfjs. */
+  /** The implementation of the update. Default: portable tfjs operations. */
   readonly kernel?: AdamWKernel;
 }
 
-/** Both means of a parameter's gradients, of its shape. */
+/** Both moments of a parameter's gradients, under PyTorch's names, each of the parameter's shape. */
 export interface Moments {
-  mean: tf.Tensor;
-  square: tf.Tensor;
+  expAvg: tf.Tensor;
+  expAvgSq: tf.Tensor;
 }
 
-/** A parameter to update, by its gradient. */
+/** A parameter to update, with its gradient and moments. */
 export interface AdamWUpdate {
   readonly parameter: Parameter;
   readonly gradient: tf.Tensor;
   readonly moments: Moments;
 }
 
-/** What an update of any parameter needs to know at a step. */
-export interface AdamWNumbers {
-  /** Every gradient counts times this. */
+/** The scalars of one step, the same for all parameters of a kernel call. */
+export interface AdamWScalars {
+  /** Every gradient is multiplied by this. */
   readonly gradientScale: number;
   readonly beta1: number;
   readonly beta2: number;
@@ -39,19 +39,19 @@ export interface AdamWNumbers {
   /** lr / (1 − β₁ᵗ). */
   readonly stepSize: number;
   /** √(1 − β₂ᵗ). */
-  readonly correction: number;
-  /** 1 − lr·λ, or 1 where the parameter does not decay. */
-  readonly keep: number;
+  readonly biasCorrection2Sqrt: number;
+  /** 1 − lr·λ, or 1 where the parameters do not decay. */
+  readonly decayFactor: number;
 }
 
 /**
- * Updates parameters and their moments, and returns the moments: new ones, the old freed, or the same changed in place, as
- * a backend's fused kernel does.
+ * Updates parameters and their moments, and returns the moments: either new tensors, with the old ones disposed, or the same
+ * tensors changed in place.
  */
-export type AdamWKernel = (updates: readonly AdamWUpdate[], how: AdamWNumbers) => readonly Moments[];
+export type AdamWKernel = (updates: readonly AdamWUpdate[], scalars: AdamWScalars) => readonly Moments[];
 
-const MEAN = '.exp_avg';
-const SQUARE = '.exp_avg_sq';
+const EXP_AVG = '.exp_avg';
+const EXP_AVG_SQ = '.exp_avg_sq';
 
 /**
  * AdamW (arXiv 1711.05101, algorithm 2) with PyTorch's order of operations and placement of epsilon:
@@ -60,12 +60,14 @@ const SQUARE = '.exp_avg_sq';
  *     m ← m + (g − m)(1 − β₁),  v ← β₂ v + (1 − β₂) g²
  *     p ← p − (lr / (1 − β₁ᵗ)) m / (√v / √(1 − β₂ᵗ) + ε)
  *
- * Moments are float32, two a parameter, made at its first gradient; a parameter without a gradient is left alone,
- * decay included. Composed, one parameter is worked on at a time, with at most three temporaries of its size. The state's
- * tensors are named `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`.
+ * Moments are float32 and are created at a parameter's first gradient. A parameter without a gradient does not change and does not
+ * decay. The portable implementation needs at most three temporaries of one parameter's size. The state's tensors are named
+ * `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`.
+ *
+ * @throws RangeError for an option out of range; TrainingError where a loaded state belongs to another model.
  */
 export function adamW(options: AdamWOptions = {}): Optimizer {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, kernel = composed } = options;
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, kernel = portable } = options;
   checkOptions({ beta1, beta2, epsilon, weightDecay });
   const moments = new Map<string, Moments>();
   let steps = 0;
@@ -74,19 +76,19 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
     const { name, shape } = parameter;
     const known = moments.get(name);
     if (!known) {
-      const made = { mean: tf.zerosLike(parameter.value()), square: tf.zerosLike(parameter.value()) };
-      moments.set(name, made);
-      return made;
+      const zeros = { expAvg: tf.zerosLike(parameter.value()), expAvgSq: tf.zerosLike(parameter.value()) };
+      moments.set(name, zeros);
+      return zeros;
     }
-    if (String(known.mean.shape) === String(shape)) return known;
+    if (String(known.expAvg.shape) === String(shape)) return known;
     throw new TrainingError(
-      `the optimizer's state of "${name}" has shape [${known.mean.shape}] and the parameter [${shape}]: the state ` +
-        'belongs to another model. Resume with the model that it was saved from.',
+      `optimizer state of "${name}": expected shape [${shape}], found [${known.expAvg.shape}]. The state belongs to another ` +
+        'model: resume with the model that it was saved from.',
     );
   }
 
   function dispose(): void {
-    for (const { mean, square } of moments.values()) tf.dispose([mean, square]);
+    for (const { expAvg, expAvgSq } of moments.values()) tf.dispose([expAvg, expAvgSq]);
     moments.clear();
   }
 
@@ -94,15 +96,16 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
     step({ parameters, learningRate, gradientScale }: OptimizerStep) {
       steps += 1;
       const stepSize = learningRate / (1 - beta1 ** steps);
-      const correction = Math.sqrt(1 - beta2 ** steps);
+      const biasCorrection2Sqrt = Math.sqrt(1 - beta2 ** steps);
       for (const decays of [true, false]) {
         const updates = parameters.flatMap((parameter) => {
           const gradient = parameter.decay === decays ? parameter.gradient() : null;
           return gradient ? [{ parameter, gradient, moments: momentsOf(parameter) }] : [];
         });
         if (updates.length === 0) continue;
-        const keep = decays ? 1 - learningRate * weightDecay : 1;
-        const next = kernel(updates, { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep });
+        const decayFactor = decays ? 1 - learningRate * weightDecay : 1;
+        const scalars = { gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor };
+        const next = kernel(updates, scalars);
         updates.forEach(({ parameter }, i) => moments.set(parameter.name, next[i]!));
       }
     },
@@ -121,27 +124,27 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   };
 }
 
-const composed: AdamWKernel = (updates, how) => updates.map((update) => composedUpdate(update, how));
+const portable: AdamWKernel = (updates, scalars) => updates.map((update) => portableUpdate(update, scalars));
 
-function composedUpdate(
+function portableUpdate(
   { parameter, gradient, moments }: AdamWUpdate,
-  { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep }: AdamWNumbers,
+  { gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor }: AdamWScalars,
 ): Moments {
-  const scaled = gradientScale === 1 ? tf.clone(gradient) : tf.mul(gradient, gradientScale);
-  const mean = replace(moments.mean, (m) => tf.add(m, tf.mul(tf.sub(scaled, m), 1 - beta1)));
-  const square = replace(moments.square, (v) => tf.add(tf.mul(v, beta2), tf.mul(tf.mul(scaled, 1 - beta2), scaled)));
-  scaled.dispose();
+  const g = gradientScale === 1 ? tf.clone(gradient) : tf.mul(gradient, gradientScale);
+  const expAvg = replace(moments.expAvg, (m) => tf.add(m, tf.mul(tf.sub(g, m), 1 - beta1)));
+  const expAvgSq = replace(moments.expAvgSq, (v) => tf.add(tf.mul(v, beta2), tf.mul(tf.mul(g, 1 - beta2), g)));
+  g.dispose();
   const change = tf.tidy(() => {
-    const denominator = tf.tidy(() => tf.add(tf.div(tf.sqrt(square), correction), epsilon));
-    return tf.div(tf.mul(mean, stepSize), denominator);
+    const denominator = tf.tidy(() => tf.add(tf.div(tf.sqrt(expAvgSq), biasCorrection2Sqrt), epsilon));
+    return tf.div(tf.mul(expAvg, stepSize), denominator);
   });
   const next = tf.tidy(() => {
     const value = parameter.value();
-    return tf.sub(keep === 1 ? value : tf.mul(value, keep), change);
+    return tf.sub(decayFactor === 1 ? value : tf.mul(value, decayFactor), change);
   });
   change.dispose();
   parameter.assign(next);
-  return { mean, square };
+  return { expAvg, expAvgSq };
 }
 
 function replace(old: tf.Tensor, next: (old: tf.Tensor) => tf.Tensor): tf.Tensor {
@@ -151,48 +154,56 @@ function replace(old: tf.Tensor, next: (old: tf.Tensor) => tf.Tensor): tf.Tensor
 }
 
 function* namedMoments(moments: ReadonlyMap<string, Moments>): Generator<NamedTensor> {
-  for (const [name, { mean, square }] of moments) {
-    yield { name: name + MEAN, tensor: mean };
-    yield { name: name + SQUARE, tensor: square };
+  for (const [name, { expAvg, expAvgSq }] of moments) {
+    yield { name: name + EXP_AVG, tensor: expAvg };
+    yield { name: name + EXP_AVG_SQ, tensor: expAvgSq };
   }
 }
 
+/** Reads a stored state into `moments`. Where it fails, every tensor read so far is disposed. */
 async function readMoments(
   tensors: Iterable<NamedTensor> | AsyncIterable<NamedTensor>,
-  into: Map<string, Moments>,
+  moments: Map<string, Moments>,
 ): Promise<void> {
-  const halves = new Map<string, Partial<Moments>>();
+  const read = new Map<string, Partial<Moments>>();
   try {
     for await (const { name, tensor } of tensors) {
-      const suffix = name.endsWith(SQUARE) ? SQUARE : name.endsWith(MEAN) ? MEAN : null;
+      const suffix = name.endsWith(EXP_AVG_SQ) ? EXP_AVG_SQ : name.endsWith(EXP_AVG) ? EXP_AVG : null;
       if (suffix === null) {
         tensor.dispose();
-        throw new TrainingError(`"${name}" is no AdamW state: its tensors are named <parameter>${MEAN} or ${SQUARE}`);
+        throw new TrainingError(
+          `AdamW state: expected tensors named <parameter>${EXP_AVG} or <parameter>${EXP_AVG_SQ}, found "${name}"`,
+        );
       }
       const parameter = name.slice(0, -suffix.length);
-      const half = halves.get(parameter) ?? {};
-      half[suffix === SQUARE ? 'square' : 'mean'] = tensor;
-      halves.set(parameter, half);
+      const entry = read.get(parameter) ?? {};
+      entry[suffix === EXP_AVG_SQ ? 'expAvgSq' : 'expAvg'] = tensor;
+      read.set(parameter, entry);
     }
-    for (const [name, { mean, square }] of halves) {
-      if (mean && square) continue;
-      throw new TrainingError(`the AdamW state lacks "${name}${mean ? SQUARE : MEAN}": the file is not whole`);
+    for (const [name, { expAvg, expAvgSq }] of read) {
+      if (expAvg && expAvgSq) continue;
+      throw new TrainingError(
+        `AdamW state: expected "${name}${expAvg ? EXP_AVG_SQ : EXP_AVG}", found none: the file is incomplete`,
+      );
     }
   } catch (error) {
-    for (const { mean, square } of halves.values()) tf.dispose([mean, square].filter((tensor) => tensor !== undefined));
+    for (const { expAvg, expAvgSq } of read.values()) {
+      expAvg?.dispose();
+      expAvgSq?.dispose();
+    }
     throw error;
   }
-  for (const [name, { mean, square }] of halves) into.set(name, { mean: mean!, square: square! });
+  for (const [name, { expAvg, expAvgSq }] of read) moments.set(name, { expAvg: expAvg!, expAvgSq: expAvgSq! });
 }
 
 function checkOptions(options: Required<Omit<AdamWOptions, 'kernel'>>): void {
-  const within = (name: keyof typeof options, low: number, high: number) => {
+  const check = (name: keyof typeof options, low: number, high: number) => {
     const value = options[name];
     if (value >= low && value < high) return;
-    throw new RangeError(`AdamW's ${name} must be at least ${low} and below ${high}, found ${value}`);
+    throw new RangeError(`adamW: ${name}: expected at least ${low} and below ${high}, found ${value}`);
   };
-  within('beta1', 0, 1);
-  within('beta2', 0, 1);
-  within('epsilon', 0, Number.POSITIVE_INFINITY);
-  within('weightDecay', 0, Number.POSITIVE_INFINITY);
+  check('beta1', 0, 1);
+  check('beta2', 0, 1);
+  check('epsilon', 0, Number.POSITIVE_INFINITY);
+  check('weightDecay', 0, Number.POSITIVE_INFINITY);
 }

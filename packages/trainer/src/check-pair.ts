@@ -1,83 +1,115 @@
 import { TrainingError } from './errors';
 import type { PairResult } from './micro-batch';
+import { pairLogps, type ScoredPair } from './pair-loss';
 import type { TokenPair } from './policy';
 import type { ReferenceLogps } from './reference';
 
-const at = (step: number | undefined) => (step === undefined ? '' : `step ${step}: `);
-
-/** @throws TrainingError where the prompt or an answer has no tokens: nothing to predict from, or no mean to take. */
+/** @throws TrainingError where the prompt or an answer has no tokens. */
 export function checkPair(pair: TokenPair, step?: number): void {
   for (const part of ['prompt', 'chosen', 'rejected'] as const) {
     if (pair[part].length > 0) continue;
-    throw new TrainingError(
-      `${at(step)}pair "${pair.id}" has no ${part} tokens (prompt ${pair.prompt.length}, chosen ${pair.chosen.length}, ` +
-        `rejected ${pair.rejected.length}): each needs at least one. Change max_length or max_prompt_length, or leave ` +
-        'the row out.',
-      { step, pairId: pair.id },
+    refuse(
+      pair.id,
+      step,
+      `expected at least one token in prompt, chosen and rejected, found ${pair.prompt.length}, ${pair.chosen.length} and ` +
+        `${pair.rejected.length}. Change max_length or max_prompt_length, or remove the row.`,
     );
   }
 }
 
-/** @throws TrainingError where a pair lacks its reference's log-probs, they are none, or were summed with another `ldAlpha`. */
+/** @throws TrainingError where the reference's log-probs of a pair are missing, invalid, or summed with another `ldAlpha`. */
 export function checkReference(
   pair: TokenPair,
   reference: ReferenceLogps | undefined,
   ldAlpha = 1,
   step?: number,
 ): void {
-  const refuse: (problem: string) => never = (problem) => {
-    throw new TrainingError(`${at(step)}pair "${pair.id}": ${problem}`, { step, pairId: pair.id });
-  };
   const {
     chosen,
     rejected,
     ldAlpha: found = 1,
-  } = reference ?? refuse('the reference’s log-probs are missing, which the loss looks at: give `references`.');
+  } = reference ??
+  refuse(pair.id, step, 'expected reference log-probs, found none. Give `references`: the loss needs them.');
   if (found !== ldAlpha) {
     refuse(
-      `the reference's log-probs were summed with ldAlpha ${found}, but the loss has ldAlpha ${ldAlpha}. Give ` +
-        'precomputeReference or referenceLogps the ldAlpha of the loss; a cache of others must have another key.',
+      pair.id,
+      step,
+      `expected reference log-probs summed with ldAlpha ${ldAlpha}, as the loss sums, found ldAlpha ${found}. Give ` +
+        'precomputeReference or referenceLogps the ldAlpha of the loss, and use another cache key for it.',
     );
   }
-  if (isAbove0(chosen, pair.chosen) || isAbove0(rejected, pair.rejected)) {
-    refuse(`the reference's log-probs are ${chosen} (chosen) and ${rejected} (rejected), but ${LOG_PROBS}`);
+  if (!isLogp(chosen, pair.chosen) || !isLogp(rejected, pair.rejected)) {
+    refuse(
+      pair.id,
+      step,
+      `expected reference log-probs of at most 0, found ${chosen} (chosen) and ${rejected} (rejected). Check the reference ` +
+        'model, which must compute log_softmax of its logits, and clear the reference cache.',
+    );
   }
 }
 
-/** @throws TrainingError where a loss is not finite, or what the policy gave is no log-prob. */
-export function checkResult(
+/**
+ * log π(y) of both answers under the policy.
+ *
+ * @throws TrainingError where a token's log-prob is NaN, or above 0 by more than rounding.
+ */
+export function checkLogps(
   pair: TokenPair,
-  result: PairResult,
+  answer: Pick<ScoredPair, 'chosen' | 'rejected'>,
+  step: number | undefined,
+): ReturnType<typeof pairLogps> {
+  try {
+    return pairLogps(answer);
+  } catch (error) {
+    return refuse(
+      pair.id,
+      step,
+      `the policy's log-probs are invalid: ${(error as Error).message} No weight was changed. A policy takes log_softmax of ` +
+        `its logits. ${adviceAt(step)}`,
+    );
+  }
+}
+
+/** @throws TrainingError where a loss is not finite. */
+export function checkResult(
+  { id, loss, weight, chosenLogps, rejectedLogps }: PairResult,
   reference: ReferenceLogps | undefined,
   step: number | undefined,
 ): void {
-  const { loss, chosenLogps, rejectedLogps } = result;
-  const known = !Number.isNaN(chosenLogps) && !Number.isNaN(rejectedLogps);
-  if (isAbove0(chosenLogps, pair.chosen) || isAbove0(rejectedLogps, pair.rejected)) {
-    throw new TrainingError(
-      `${at(step)}the log-probs of pair "${pair.id}" are ${chosenLogps} (chosen) and ${rejectedLogps} (rejected), but ` +
-        `${LOG_PROBS} No weight was changed.`,
-      { step, pairId: pair.id },
-    );
-  }
-  if (Number.isFinite(loss) && known) return;
-  const cause =
-    reference && !(Number.isFinite(reference.chosen) && Number.isFinite(reference.rejected))
-      ? 'The reference log-probs are not finite: check the reference model, and clear the reference cache.'
-      : step === undefined || step <= 1
-        ? 'No step has been made yet: check the row itself, and the weights of the model that training starts from.'
-        : 'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm; if it ' +
-          'comes back at the same pair, look at the row and leave it out.';
-  const against = reference ? `; reference ${reference.chosen} and ${reference.rejected}` : '';
-  throw new TrainingError(
-    `${at(step)}the loss of pair "${pair.id}" is ${loss} (weight ${result.weight}, chosen log-prob ${chosenLogps}, ` +
-      `rejected ${rejectedLogps}${against}). No weight was changed. ${cause}`,
-    { step, pairId: pair.id },
+  if (Number.isFinite(loss)) return;
+  const referenceIsFinite = !reference || (Number.isFinite(reference.chosen) && Number.isFinite(reference.rejected));
+  const advice = referenceIsFinite
+    ? adviceAt(step)
+    : 'The reference log-probs are not finite: check the reference model, and clear the reference cache.';
+  const against = reference ? `, reference log-probs ${reference.chosen} and ${reference.rejected}` : '';
+  refuse(
+    id,
+    step,
+    `expected a finite loss, found ${loss} (weight ${weight}, log-probs ${chosenLogps} (chosen) and ${rejectedLogps} ` +
+      `(rejected)${against}). No weight was changed. ${advice}`,
   );
 }
 
-const LOG_PROBS =
-  'a log-prob is at most 0 but for rounding: a policy takes log_softmax of its logits, and picks the answer’s tokens.';
+function refuse(pairId: string, step: number | undefined, problem: string): never {
+  const at = step === undefined ? '' : `step ${step}: `;
+  throw new TrainingError(`${at}pair "${pairId}": ${problem}`, { step, pairId });
+}
 
-/** Whether an answer's sum of log-probs is above 0 by more than float32 rounds in each token. */
-const isAbove0 = (sum: number, { length }: ArrayLike<number>) => sum > 1e-3 * length;
+/** Adds step and pairs to an error of the loss function. */
+export function lossError(error: unknown, pairs: readonly TokenPair[], step: number | undefined): TrainingError {
+  const ids = pairs.map(({ id }) => `"${id}"`).join(', ');
+  const at = step === undefined ? '' : `step ${step}: `;
+  const pairId = pairs.length === 1 ? pairs[0]!.id : undefined;
+  const message = error instanceof Error ? error.message : String(error);
+  return new TrainingError(`${at}the loss of pair ${ids} failed: ${message}`, { step, pairId, cause: error });
+}
+
+/** In the first step no update can have caused the fault. */
+const adviceAt = (step: number | undefined) =>
+  step === undefined || step <= 1
+    ? 'No update has been made yet: check the row, and the weights of the initial model.'
+    : 'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm. If the same pair ' +
+      'fails again, inspect its row and remove it.';
+
+/** Whether a sum of log-probs is at most 0, up to float32 rounding of each token; NaN is not. */
+const isLogp = (sum: number, { length }: ArrayLike<number>) => sum <= 1e-3 * length;

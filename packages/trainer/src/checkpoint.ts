@@ -1,11 +1,13 @@
+import type { Cursor, Plan } from './batches';
+import { TrainingError } from './errors';
 import type { Interval } from './metrics';
-import type { NamedTensor } from './optimizer';
-import type { Cursor } from './plan';
+import type { NamedTensor, Optimizer } from './optimizer';
+import type { Policy } from './policy';
 
 /** A value that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** All that a run is, beside its weights and its optimizer's tensors; plain JSON. */
+/** The state of a run beside its weights and the optimizer's tensors, as plain JSON. */
 export interface TrainerState {
   readonly version: 1;
   /** Optimizer steps done. */
@@ -13,21 +15,21 @@ export interface TrainerState {
   readonly cursor: Cursor;
   /** Tokens seen. */
   readonly tokens: number;
-  /** Metrics rows written, and the sums that the next one will be made of. */
+  /** Metrics rows written, and the sums of the next row. */
   readonly rows: number;
   readonly interval: Interval;
   readonly optimizerStep: number;
   /** An evaluation was due at this step and has not been written. */
   readonly evaluationDue: boolean;
-  /** What `RandomState.state` gave; null where there is none. */
+  /** The value of `RandomState.state`; null where there is none. */
   readonly random: Json;
-  /** What a run must have in common with this one to go on from it. */
+  /** The settings that a resumed run must share with this one. */
   readonly run: { readonly [key: string]: Json };
 }
 
 export interface Checkpoint {
   readonly state: TrainerState;
-  /** Still their owners': not to be disposed, and good until `save` returns. */
+  /** Valid until `save` returns, and not to be disposed: they belong to the policy and the optimizer. */
   readonly weights: Iterable<NamedTensor>;
   readonly optimizer: Iterable<NamedTensor>;
 }
@@ -41,15 +43,139 @@ export interface StoredCheckpoint {
 
 export interface OpenCheckpoint {
   readonly state: TrainerState;
-  /** Each tensor is the caller's. */
+  /** Each tensor becomes the caller's to dispose. */
   weights(): AsyncIterable<NamedTensor>;
   optimizer(): AsyncIterable<NamedTensor>;
 }
 
-/** Where checkpoints are kept. */
+/** Where checkpoints are stored. */
 export interface CheckpointStore {
-  /** Keeps a checkpoint whole or not at all. */
+  /** Stores a checkpoint completely or not at all. */
   save(checkpoint: Checkpoint): Promise<void>;
-  /** Those that are there, newest first. */
+  /** The stored checkpoints, newest first. */
   list(): Promise<readonly StoredCheckpoint[]>;
+}
+
+export interface RestoreOptions {
+  readonly policy: Policy;
+  readonly optimizer: Optimizer;
+  readonly checkpoints?: CheckpointStore;
+  readonly resume?: boolean;
+  readonly random?: { load(state: Json): void };
+  readonly warn?: (message: string) => void;
+}
+
+/**
+ * Restores policy and optimizer from the newest readable checkpoint and returns its state; null for a new run.
+ *
+ * @param run the settings that the checkpoint's run must share.
+ */
+export async function restoreState(options: RestoreOptions, run: TrainerState['run']): Promise<TrainerState | null> {
+  const { policy, optimizer, checkpoints, resume = false, random, warn = console.warn } = options;
+  if (resume && !checkpoints) throw new TrainingError('resume: expected `checkpoints` to resume from, found none.');
+  const stored = (await checkpoints?.list()) ?? [];
+  if (!resume && stored.length > 0) {
+    throw new TrainingError(
+      `${stored[0]!.name}: expected no checkpoint of an earlier run in the output directory, found this one. Resume that run, ` +
+        'remove its checkpoints, or choose another output_dir.',
+    );
+  }
+  if (stored.length === 0) {
+    if (resume) warn('no checkpoint to resume from: training starts from the beginning');
+    return null;
+  }
+  const failures: string[] = [];
+  for (const checkpoint of stored) {
+    try {
+      const opened = await checkpoint.open();
+      checkRun(checkpoint.name, opened.state.run, run);
+      await loadWeights(policy, opened.weights());
+      await optimizer.load({ step: opened.state.optimizerStep, tensors: opened.optimizer() });
+      random?.load(opened.state.random);
+      return opened.state;
+    } catch (error) {
+      if (error instanceof RunMismatch) throw error;
+      failures.push(`${checkpoint.name}: ${error instanceof Error ? error.message : String(error)}`);
+      warn(`cannot resume from ${failures.at(-1)}; trying the checkpoint before it`);
+    }
+  }
+  throw new TrainingError(
+    `resume: expected a readable checkpoint, found ${failures.length} damaged ones:\n` +
+      `${failures.map((failure) => `  ${failure}`).join('\n')}\nRestore one of them, or start a new run.`,
+  );
+}
+
+class RunMismatch extends TrainingError {}
+
+/** @throws where the checkpoint's run has other settings, naming each difference. */
+function checkRun(name: string, before: TrainerState['run'], now: TrainerState['run']): void {
+  const show = (value: Json | undefined) => (value === undefined ? 'nothing' : JSON.stringify(value));
+  const differences = [...new Set([...Object.keys(before), ...Object.keys(now)])]
+    .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(now[key]))
+    .map((key) => `${key}: expected ${show(before[key])}, found ${show(now[key])}`);
+  if (differences.length === 0) return;
+  throw new RunMismatch(
+    `cannot resume from ${name}, because a run with other settings made it: ${differences.join('; ')}. Restore these settings, ` +
+      'or start a new run in another folder.',
+  );
+}
+
+/** The settings that decide a run's weights, beside the data, the model and the caller's fingerprint. */
+export function runSettings(
+  options: {
+    readonly learningRate: number;
+    readonly schedule?: string;
+    readonly maxGradNorm?: number;
+    readonly fingerprint?: { readonly [key: string]: Json };
+  },
+  plan: Plan,
+  warmupSteps: number,
+): TrainerState['run'] {
+  return {
+    pairs: plan.pairs,
+    per_device_train_batch_size: plan.batchSize,
+    gradient_accumulation_steps: plan.gradientAccumulationSteps,
+    total_steps: plan.totalSteps,
+    learning_rate: options.learningRate,
+    lr_scheduler_type: options.schedule ?? 'linear',
+    warmup_steps: warmupSteps,
+    max_grad_norm: options.maxGradNorm ?? 1,
+    ...options.fingerprint,
+  };
+}
+
+/** A policy's weights under their checkpoint names. */
+export function* weightsOf(policy: Policy): Generator<NamedTensor> {
+  for (const parameter of policy.parameters) yield { name: parameter.name, tensor: parameter.value() };
+}
+
+/**
+ * Replaces every parameter's value by the tensor of its name.
+ *
+ * @throws TrainingError where a tensor is unknown, missing, or of another shape.
+ */
+export async function loadWeights(
+  policy: Policy,
+  tensors: Iterable<NamedTensor> | AsyncIterable<NamedTensor>,
+): Promise<void> {
+  const missing = new Map(policy.parameters.map((parameter) => [parameter.name, parameter]));
+  for await (const { name, tensor } of tensors) {
+    const parameter = missing.get(name);
+    if (!parameter || String(parameter.shape) !== String(tensor.shape)) {
+      const found = `[${tensor.shape}]`;
+      tensor.dispose();
+      throw new TrainingError(
+        parameter
+          ? `weights: "${name}": expected shape [${parameter.shape}], found ${found}`
+          : `weights: expected each parameter of the model once, found "${name}" of shape ${found}, which is unknown or a repeat`,
+      );
+    }
+    parameter.assign(tensor);
+    missing.delete(name);
+  }
+  if (missing.size === 0) return;
+  const names = [...missing.keys()].slice(0, 5).join(', ');
+  throw new TrainingError(
+    `weights: expected all parameters of the model, but ${missing.size} are missing: ${names}${missing.size > 5 ? ', …' : ''}`,
+  );
 }

@@ -1,38 +1,38 @@
 export {
   type AdamWKernel,
-  type AdamWNumbers,
   type AdamWOptions,
+  type AdamWScalars,
   type AdamWUpdate,
   adamW,
   type Moments,
 } from './adamw';
-export type {
-  Checkpoint,
-  CheckpointStore,
-  Json,
-  OpenCheckpoint,
-  StoredCheckpoint,
-  TrainerState,
+export { type Cursor, type Plan, type PlanOptions, planSteps } from './batches';
+export {
+  type Checkpoint,
+  type CheckpointStore,
+  type Json,
+  loadWeights,
+  type OpenCheckpoint,
+  type StoredCheckpoint,
+  type TrainerState,
 } from './checkpoint';
-export { clipScale, gradientNorm } from './clip';
-export { TrainingError, type TrainingErrorPlace } from './errors';
+export { TrainingError, type TrainingErrorDetails } from './errors';
 export { type EvaluateOptions, evaluate } from './evaluate';
+export type { StopSignal } from './event-loop';
+export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export { type MicroBatch, type PairResult, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
 export type { NamedTensor, Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
-export { type PaddedAnswers, padAnswers } from './pad';
 export {
   type PairLoss,
-  type PairLossInput,
-  type PairLossOutput,
+  type PairLossResult,
   type PreferencePairLossOptions,
   preferencePairLoss,
+  type ScoredPair,
   type WpoPairLossOptions,
   wpoPairLoss,
 } from './pair-loss';
-export type { PairSource } from './pairs';
-export { type Cursor, type Plan, type PlanOptions, planSteps } from './plan';
-export type { AnswerTerms, Forward, PairGradient, PairTerms, Parameter, Policy, TokenPair } from './policy';
+export type { Forward, PairSource, Parameter, Policy, TokenPair, TokenTerms } from './policy';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,
@@ -41,7 +41,6 @@ export {
   type ReferenceLogps,
   referenceLogps,
 } from './reference';
-export { loadWeights } from './resume';
 export {
   type Schedule,
   type ScheduleOptions,
@@ -51,7 +50,12 @@ export {
   warmupStepCount,
 } from './schedule';
 export { type StepOptions, type StepResult, step } from './step';
-export type { StopSignal } from './stop-signal';
+export {
+  type PaddedAnswers,
+  type TensorLossInput,
+  type TensorLossOutput,
+  tensorLoss,
+} from './tensor-loss';
 export {
   type RandomState,
   type StepReport,
@@ -60,3 +64,4 @@ export {
   type TrainResult,
   train,
 } from './train';
+export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

@@ -1,20 +1,20 @@
 import type { PairResult } from './micro-batch';
 import type { StepResult } from './step';
 
-/** A line of metrics: names as TRL logs them. */
+/** One row of metrics, under TRL's names. */
 export type MetricsRow = Readonly<Record<string, number>>;
 
-/** Takes metrics as they come. */
+/** Receives metrics rows. */
 export interface MetricsSink {
   write(row: MetricsRow): void | Promise<void>;
   /**
-   * Called once before the first row: keeps the first `rows` of what an earlier part of this run wrote and drops what
-   * comes after, which the run will write again. 0 for a new run.
+   * Called once before the first row. Keeps the first `rows` rows that an earlier part of this run wrote and drops the rest,
+   * which the run writes again. 0 for a new run.
    */
   rewind?(rows: number): void | Promise<void>;
 }
 
-/** Sums over the steps since the last row; plain numbers, so that a checkpoint can hold it. */
+/** Sums over the steps since the last row, as plain JSON for checkpoints. */
 export interface Interval {
   readonly steps: number;
   readonly pairs: number;
@@ -25,7 +25,7 @@ export interface Interval {
   readonly weightMin: number | null;
   readonly weightMax: number | null;
   readonly tokens: number;
-  /** Time in steps alone, without evaluation and saving. */
+  /** Time of the steps, without evaluation and saving. */
   readonly seconds: number;
 }
 
@@ -62,7 +62,7 @@ export const emptyInterval: Interval = {
   seconds: 0,
 };
 
-/** The interval with one more step in it. */
+/** The interval with one more step added. */
 export function addStep(interval: Interval, { pairs }: StepResult, seconds: number): Interval {
   const weights = pairs.map((pair) => pair.weight);
   return {
@@ -106,22 +106,22 @@ function pairMeans(sums: PairSums, pairs: number) {
   };
 }
 
-/** What a training row says beside the interval's own numbers. */
+/** The numbers of a training row that are not sums of the interval. */
 export interface RowContext {
   readonly step: number;
   readonly epoch: number;
-  /** Of the row's last step, before clipping. */
+  /** The last step's, before clipping. */
   readonly gradNorm: number;
-  /** The rate that the row's last step used. */
+  /** The last step's. */
   readonly learningRate: number;
-  /** Tokens seen since the run began. */
+  /** Tokens seen since the start of the run. */
   readonly tokens: number;
 }
 
 /**
- * One row of training metrics. As Hugging Face's Trainer and TRL log them: `loss` is the mean over the interval's steps,
- * `grad_norm` and `learning_rate` are the last step's; rewards, log-probs and weights are means over the interval's
- * pairs, `wpo/weight_min` and `_max` its extremes; `num_tokens` counts from the run's start.
+ * One row of training metrics, as Hugging Face's Trainer and TRL log them. `loss` is the mean over the interval's steps.
+ * `grad_norm` and `learning_rate` are the last step's. Rewards, log-probs and weights are means over the interval's pairs;
+ * `wpo/weight_min` and `wpo/weight_max` are its extremes. `num_tokens` counts from the start of the run.
  */
 export function trainingRow(interval: Interval, context: RowContext): MetricsRow {
   return {

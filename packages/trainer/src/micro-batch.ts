@@ -1,16 +1,12 @@
-// B pairs, T the longest answer's tokens.
-import * as tf from '@tensorflow/tfjs-core';
-import { checkPair, checkReference, checkResult } from './check-pair';
-import { onProcessor } from './on-processor';
-import { type PaddedAnswers, splitSides, stackPairs } from './pad';
-import type { PairLoss } from './pair-loss';
-import type { PairGradient, Policy, TokenPair } from './policy';
+import { checkLogps, checkPair, checkReference, checkResult, lossError } from './check-pair';
+import type { PairLoss, PairLossResult, pairLogps, ScoredPair } from './pair-loss';
+import type { Policy, TokenPair, TokenTerms } from './policy';
 import type { ReferenceLogps } from './reference';
 
-/** Pairs that are run at once. */
+/** Pairs that run in one forward pass. */
 export interface MicroBatch {
   readonly pairs: readonly TokenPair[];
-  /** The reference's log-probs of each, in the same order; may be absent where the loss looks at none. */
+  /** The reference's log-probs of each pair, in the same order; may be absent where the loss needs none. */
   readonly references?: readonly ReferenceLogps[];
 }
 
@@ -21,9 +17,10 @@ export interface PairResult {
   readonly weight: number;
   readonly chosenReward: number;
   readonly rejectedReward: number;
+  /** log π(y): the sum over all tokens of the answer. */
   readonly chosenLogps: number;
   readonly rejectedLogps: number;
-  /** Tokens of both sequences, the prompt counted with each answer as TRL counts them. */
+  /** Tokens of both sequences. The prompt counts with each answer, as in TRL. */
   readonly tokens: number;
 }
 
@@ -31,115 +28,104 @@ export interface RunMicroBatchOptions {
   readonly policy: Policy;
   readonly batch: MicroBatch;
   readonly loss: PairLoss;
-  /** The step being made, for errors. */
+  /** The number of the step, for errors. */
   readonly step?: number;
   /**
-   * Adds the gradient of `lossScale · Σ losses` to the parameters' gradients; absent, no gradient is computed.
-   * 1/n makes a step of n pairs the mean over them, however they are cut into micro-batches.
+   * Adds the gradient of `lossScale · Σ losses` to the parameters' gradients. Absent: no backward pass. With 1/n, a step of n
+   * pairs has the gradient of the mean over its pairs, whatever micro-batches they run in.
    */
   readonly lossScale?: number;
 }
 
 /**
- * Runs pairs through the policy and the loss, and, given a scale, back.
+ * Runs pairs through the policy and the loss and, where `lossScale` is given, the backward pass.
  *
- * @throws TrainingError naming the pair, where an answer has no tokens, the reference's log-probs are missing, no log-probs
- * or summed otherwise than the loss sums, the policy's are no log-probs, or a loss is not finite: before anything of this
- * micro-batch has been added to a gradient.
+ * @throws TrainingError naming the pair, where an answer has no tokens; where the reference's log-probs are missing, invalid or
+ * summed with another `ldAlpha`; where the policy's log-probs are invalid; or where a loss is not finite. Nothing of this
+ * micro-batch has been added to a gradient then.
  */
 export async function runMicroBatch(options: RunMicroBatchOptions): Promise<PairResult[]> {
   const { policy, batch, loss, step, lossScale } = options;
-  for (const [i, pair] of batch.pairs.entries()) {
+  const { pairs, references } = batch;
+  for (const [i, pair] of pairs.entries()) {
     checkPair(pair, step);
-    if (loss.needsReference !== false) checkReference(pair, batch.references?.[i], loss.ldAlpha, step);
+    if (loss.needsReference !== false) checkReference(pair, references?.[i], loss.ldAlpha, step);
   }
-  const train = lossScale !== undefined;
-  const forward = policy.forward(batch.pairs, { train });
+  const forward = policy.forward(pairs, { train: lossScale !== undefined });
   try {
-    const { gradient, numbers } = onProcessor(() => {
-      const answers = stackPairs(forward.pairs); // [2B, T]
-      const result = differentiate(loss, answers, batch, lossScale);
-      tf.dispose(Object.values(answers));
-      return result;
+    const terms = await forward.terms(); // [A]
+    const answers = splitAnswers(pairs, terms);
+    const logps = answers.map((answer, i) => checkLogps(pairs[i]!, answer, step));
+    const scored = answers.map((answer, i) => {
+      const { id, weight = 1 } = pairs[i]!;
+      return { id, ...answer, reference: references?.[i], weight };
     });
-    try {
-      const results = pairResults(batch.pairs, (await numbers.array()) as number[][]);
-      for (const [i, pair] of batch.pairs.entries()) checkResult(pair, results[i]!, batch.references?.[i], step);
-      if (gradient) backward(gradient, batch.pairs, (gradients) => forward.backward(gradients));
-      return results;
-    } finally {
-      tf.dispose([numbers, ...(gradient ? [gradient] : [])]);
-    }
+    const losses = await runLoss(loss, scored, pairs, step);
+    const results = losses.map((result, i) => pairResult(pairs[i]!, result, logps[i]!));
+    for (const [i, result] of results.entries()) checkResult(result, references?.[i], step);
+    if (lossScale !== undefined) forward.backward(joinGradients(losses, lossScale, terms.logps.length));
+    return results;
   } finally {
     forward.dispose();
   }
 }
 
-/** `numbers` `[6, B]`, and the gradient with respect to the stacked answers' log-probs, `[2B, T]`. */
-function differentiate(loss: PairLoss, answers: PaddedAnswers, batch: MicroBatch, lossScale: number | undefined) {
-  let numbers: tf.Tensor | undefined;
-  const total = (logps: tf.Tensor) => {
-    const { losses, table } = lossTable(loss, { ...answers, logps: logps as tf.Tensor2D }, batch);
-    numbers = tf.keep(table);
-    return tf.mul(tf.sum(losses), lossScale ?? 1) as tf.Scalar;
-  };
-  const gradient =
-    lossScale === undefined ? void tf.dispose(tf.tidy(() => total(answers.logps))) : tf.grad(total)(answers.logps);
-  return { gradient, numbers: numbers! };
-}
-
-function lossTable(loss: PairLoss, answers: PaddedAnswers, batch: MicroBatch) {
-  const { chosen, rejected } = splitSides(answers);
-  const { losses, weights, chosenRewards, rejectedRewards } = loss({
-    chosen: chosen.tokens,
-    rejected: rejected.tokens,
-    chosenLogps: chosen.logps,
-    rejectedLogps: rejected.logps,
-    // NaN shows up in the loss if one looks at a reference after all
-    refChosenLogps: tf.tensor1d(batch.pairs.map((_, i) => batch.references?.[i]?.chosen ?? Number.NaN)),
-    refRejectedLogps: tf.tensor1d(batch.pairs.map((_, i) => batch.references?.[i]?.rejected ?? Number.NaN)),
-    pairWeights: tf.tensor1d(batch.pairs.map((pair) => pair.weight ?? 1)),
-  });
-  const table = tf.stack([losses, weights, chosenRewards, rejectedRewards, chosen.logps, rejected.logps]); // [6, B]
-  return { losses, table };
-}
-
-function pairResults(pairs: readonly TokenPair[], numbers: number[][]): PairResult[] {
-  const [losses, weights, chosenRewards, rejectedRewards, chosenLogps, rejectedLogps] = numbers as [
-    number[],
-    number[],
-    number[],
-    number[],
-    number[],
-    number[],
-  ];
-  return pairs.map((pair, i) => ({
-    id: pair.id,
-    loss: losses[i]!,
-    weight: weights[i]!,
-    chosenReward: chosenRewards[i]!,
-    rejectedReward: rejectedRewards[i]!,
-    chosenLogps: chosenLogps[i]!,
-    rejectedLogps: rejectedLogps[i]!,
-    tokens: 2 * pair.prompt.length + pair.chosen.length + pair.rejected.length,
-  }));
-}
-
-/** Cuts the padded gradient `[2B, T]` into each answer's own tokens and hands it on. */
-function backward(
-  gradient: tf.Tensor,
+async function runLoss(
+  loss: PairLoss,
+  scored: readonly ScoredPair[],
   pairs: readonly TokenPair[],
-  accept: (gradients: readonly PairGradient[]) => void,
-): void {
-  const row = (at: number, length: number) =>
-    tf.tidy(() => tf.reshape(tf.slice(gradient, [at, 0], [1, length]), [length]) as tf.Tensor1D);
-  const gradients = pairs.map((pair, i) => ({
-    chosen: row(i, pair.chosen.length),
-    rejected: row(pairs.length + i, pair.rejected.length),
-  }));
+  step: number | undefined,
+): Promise<readonly PairLossResult[]> {
   try {
-    accept(gradients);
-  } finally {
-    tf.dispose(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected]));
+    return await loss(scored);
+  } catch (error) {
+    throw lossError(error, pairs, step);
   }
 }
+
+/** Each pair's part of the flat terms. The arrays are views: nothing is copied. */
+export function splitAnswers(
+  pairs: readonly TokenPair[],
+  { logps, logSumSquares, logMax }: TokenTerms,
+): Pick<ScoredPair, 'chosen' | 'rejected'>[] {
+  let start = 0;
+  const next = ({ length }: ArrayLike<number>): TokenTerms => {
+    const end = start + length;
+    const answer = {
+      logps: logps.subarray(start, end),
+      logSumSquares: logSumSquares.subarray(start, end),
+      logMax: logMax.subarray(start, end),
+    };
+    start = end;
+    return answer;
+  };
+  return pairs.map((pair) => ({ chosen: next(pair.chosen), rejected: next(pair.rejected) }));
+}
+
+/** d (`scale` · Σ losses) / d logps `[A]`, in the order of the terms. */
+function joinGradients(losses: readonly PairLossResult[], scale: number, length: number): Float32Array {
+  const dLogps = new Float32Array(length);
+  let at = 0;
+  for (const { gradient } of losses) {
+    for (const answer of [gradient.chosen, gradient.rejected]) {
+      for (let t = 0; t < answer.length; t++) dLogps[at++] = scale * answer[t]!;
+    }
+  }
+  if (at === length) return dLogps;
+  throw new RangeError(`the loss returned gradients for ${at} answer tokens: expected ${length}, one for each token`);
+}
+
+const pairResult = (
+  pair: TokenPair,
+  { loss, weight, chosenReward, rejectedReward }: PairLossResult,
+  logps: ReturnType<typeof pairLogps>,
+): PairResult => ({
+  id: pair.id,
+  loss,
+  weight,
+  chosenReward,
+  rejectedReward,
+  chosenLogps: logps.chosen,
+  rejectedLogps: logps.rejected,
+  tokens: 2 * pair.prompt.length + pair.chosen.length + pair.rejected.length,
+});

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Parameter } from './policy';
 
-/** A tensor and the name that a file knows it by. */
+/** A tensor and its name in a file. */
 export interface NamedTensor {
   readonly name: string;
   readonly tensor: Tensor;
@@ -10,31 +10,31 @@ export interface NamedTensor {
 export interface OptimizerStep {
   readonly parameters: readonly Parameter[];
   readonly learningRate: number;
-  /** Every gradient counts times this: the clipping. */
+  /** Every gradient is multiplied by this: the clipping. */
   readonly gradientScale: number;
 }
 
-/** What an optimizer needs to go on where it was. */
+/** What an optimizer needs to continue from where it was. */
 export interface OptimizerState {
-  /** Steps made so far. */
+  /** Steps done. */
   readonly step: number;
-  /** Still the optimizer's: not to be disposed, and good until its next step. */
+  /** Valid until the optimizer's next step, and not to be disposed: they belong to the optimizer. */
   readonly tensors: Iterable<NamedTensor>;
 }
 
-/** An optimizer's state as it comes back from a file. */
+/** An optimizer's state as read from a file. */
 export interface StoredOptimizerState {
   readonly step: number;
   /** The optimizer takes ownership of each tensor. */
   readonly tensors: Iterable<NamedTensor> | AsyncIterable<NamedTensor>;
 }
 
-/** Updates parameters from their gradients. The loop asks nothing more, so fused or 8-bit ones can take its place. */
+/** Updates parameters from their gradients. */
 export interface Optimizer {
-  /** One update. Gradients are left as they are. */
+  /** One update. It does not change the gradients. */
   step(input: OptimizerStep): void | Promise<void>;
   state(): OptimizerState;
-  /** Replaces the state; the next `step` goes on from it. */
+  /** Replaces the state, which the next `step` continues. */
   load(state: StoredOptimizerState): Promise<void>;
   dispose(): void;
 }

@@ -1,73 +1,80 @@
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 
-/** A preference pair as token ids: what a policy runs and the loop counts. */
+/** A preference pair as token ids. */
 export interface TokenPair {
   /** Names the pair in metrics and errors. */
   readonly id: string;
-  /** At least one token: an answer's first token is predicted from the prompt's last. */
+  /** At least one token: the prompt's last token predicts an answer's first. */
   readonly prompt: ArrayLike<number>;
-  /** Answers: at least one token each, all of which count in the loss. */
+  /** Answers of at least one token each. Every token counts in the loss. */
   readonly chosen: ArrayLike<number>;
   readonly rejected: ArrayLike<number>;
-  /** Multiplies the pair's WPO weight; 1 where absent. */
+  /** Multiplies the pair's WPO weight. Default 1. */
   readonly weight?: number;
 }
 
-/** What a policy says of one answer, token by token; each `[tokens of the answer]`, float32. */
-export interface AnswerTerms {
+/** Pairs by index: an array, or an object that makes them on request. */
+export type PairSource = readonly TokenPair[] | { readonly length: number; get(index: number): TokenPair };
+
+/** The pair at `index`. @throws RangeError outside the source. */
+export function pairAt(source: PairSource, index: number): TokenPair {
+  const pair = 'get' in source ? source.get(index) : source[index];
+  if (!pair) throw new RangeError(`pair ${index} does not exist: expected an index below ${source.length}`);
+  return pair;
+}
+
+/** Tokens of a pair as the model runs it: the prompt once, and both answers. */
+export const pairLength = ({ prompt, chosen, rejected }: TokenPair): number =>
+  prompt.length + chosen.length + rejected.length;
+
+/**
+ * What a policy computes for every answer token of a pass. Answers follow each other without padding: the first pair's chosen
+ * answer, its rejected answer, the second pair's chosen answer, and so on. Each array is `[A]`, A the number of all answer
+ * tokens.
+ */
+export interface TokenTerms {
   /** log p of each token. */
-  readonly logps: Tensor1D;
+  readonly logps: Float32Array;
   /** log Σ_v p_v² at each token's position: the `sampled` alignment term. */
-  readonly logSumSquares: Tensor1D;
+  readonly logSumSquares: Float32Array;
   /** log max_v p_v at each token's position: the `greedy` alignment term. */
-  readonly logMax: Tensor1D;
+  readonly logMax: Float32Array;
 }
 
-export interface PairTerms {
-  readonly chosen: AnswerTerms;
-  readonly rejected: AnswerTerms;
-}
-
-/** The gradient of a loss with respect to both answers' per-token log-probs; each `[tokens of the answer]`. */
-export interface PairGradient {
-  readonly chosen: Tensor1D;
-  readonly rejected: Tensor1D;
-}
-
-/** One forward pass, held until `dispose`. */
+/** One forward pass. It holds its memory until `dispose`. */
 export interface Forward {
-  /** One entry a pair, in the order given; owned by this pass and good until its `dispose`. */
-  readonly pairs: readonly PairTerms[];
+  /** Reads the terms of all answer tokens from the device. */
+  terms(): Promise<TokenTerms>;
   /**
-   * Adds d loss / d weight to every parameter's gradient, given d loss / d logps (not disposed here). Once a pass, and
-   * only where the pass was made with `train: true`.
+   * The backward pass: adds d loss / d weight to every parameter's gradient, given d loss / d `logps` `[A]` in the order of
+   * `terms`. Allowed once, and only where the pass was made with `train: true`.
    */
-  backward(gradients: readonly PairGradient[]): void;
-  /** Frees all that the pass holds; safe to call twice. */
+  backward(dLogps: Float32Array): void;
+  /** Frees everything that the pass holds. Safe to call twice. */
   dispose(): void;
 }
 
-/** One trainable tensor and the sum of its gradients. */
+/** A trainable tensor and the sum of its gradients. */
 export interface Parameter {
   /** The checkpoint's name, e.g. `model.layers.0.mlp.up_proj.weight`. */
   readonly name: string;
   readonly shape: readonly number[];
-  /** Whether weight decay applies: all but norms. */
+  /** Whether weight decay applies: to all parameters but norms. */
   readonly decay: boolean;
-  /** The current value, owned by the parameter: read it, never dispose it. */
+  /** The current value. The parameter owns it: read it, never dispose it. */
   value(): Tensor;
-  /** Replaces the value; the parameter takes ownership of `value` (same shape). */
+  /** Replaces the value by one of the same shape. The parameter takes ownership. */
   assign(value: Tensor): void;
-  /** Sum of the gradients since `zeroGradient`, owned by the parameter; null where there was none. */
+  /** The sum of the gradients since `zeroGradient`, owned by the parameter; null where there were none. */
   gradient(): Tensor | null;
-  /** Replaces the gradient's sum (an exchange between processes does); takes ownership. */
+  /** Replaces the gradient, as an all-reduce does. The parameter takes ownership. */
   assignGradient(gradient: Tensor): void;
   zeroGradient(): void;
 }
 
 /**
- * A model that can be trained on pairs: the loop asks nothing more of it. A pair's terms must depend on that pair alone,
- * and a pass computed twice must give the same, or a resumed run cannot equal one that never stopped.
+ * A model that can be trained on pairs. This is all that the training loop asks of it. A pair's terms must depend on that pair
+ * alone, and the same pass computed twice must give the same bits: otherwise a resumed run differs from one that never stopped.
  */
 export interface Policy {
   readonly parameters: readonly Parameter[];

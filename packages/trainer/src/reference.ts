@@ -1,56 +1,52 @@
-import * as tf from '@tensorflow/tfjs-core';
-import { ldLogps } from '@wpo/loss';
-import { breathe } from './breathe';
 import { checkPair } from './check-pair';
 import { TrainingError } from './errors';
-import { onProcessor } from './on-processor';
-import { splitSides, stackPairs } from './pad';
-import type { PairLoss } from './pair-loss';
-import { type PairSource, pairAt } from './pairs';
-import type { PairTerms, Policy, TokenPair } from './policy';
+import { yieldToEventLoop } from './event-loop';
+import { splitAnswers } from './micro-batch';
+import { type PairLoss, pairLogps } from './pair-loss';
+import { type PairSource, type Policy, pairAt, type TokenPair } from './policy';
 
 /** log π_ref of a pair's answers: the sums over their tokens. */
 export interface ReferenceLogps {
   readonly chosen: number;
   readonly rejected: number;
-  /** LD-DPO's α that the sums were taken with, by `ldLogps`; absent, all tokens count in full. */
+  /** LD-DPO's α that the sums were taken with. Absent: every token counts in full. */
   readonly ldAlpha?: number;
 }
 
 /**
- * Where the reference's log-probs come from: a list, entry i for pair i of the data, computed before training; or a
- * function that is asked for each micro-batch, answering in its order.
+ * Where the reference's log-probs come from: a list computed before training, entry i for pair i of the data; or a function that
+ * is called with each micro-batch and answers in its order.
  */
 export type Reference =
   | readonly ReferenceLogps[]
   | ((pairs: readonly TokenPair[]) => readonly ReferenceLogps[] | Promise<readonly ReferenceLogps[]>);
 
-/** Keeps reference log-probs between runs. A list may be cut short by a stop: what was kept of it is gone on from. */
+/** Keeps reference log-probs between runs. A list may be incomplete where a run was stopped; the next run continues it. */
 export interface ReferenceCache {
-  /** The first entries kept under this key, in the pairs' order; empty where there are none. */
+  /** The first entries stored under this key, in the pairs' order; empty where there are none. */
   read(key: string): Promise<readonly ReferenceLogps[]>;
-  /** Keeps `values` as the entries from `start` on. */
+  /** Stores `values` as the entries from index `start` on. */
   append(key: string, start: number, values: readonly ReferenceLogps[]): Promise<void>;
 }
 
 export interface PrecomputeReferenceOptions {
-  /** The reference: usually the model that training starts from, before its first step. */
+  /** The reference: usually the initial model, before its first step. */
   readonly policy: Policy;
   readonly pairs: PairSource;
   /** The `ldAlpha` of the loss that the values are for. */
   readonly ldAlpha?: number;
-  /** Pairs run at once; 1. */
+  /** Pairs in one forward pass. Default 1. */
   readonly batchSize?: number;
   readonly cache?: ReferenceCache;
-  /** Must tell apart all that the values depend on: the model, the pairs' token ids, the encoding, `ldAlpha`. */
+  /** Must change with everything that the values depend on: the model, the pairs' token ids, the encoding, `ldAlpha`. */
   readonly key?: string;
-  /** Stops between batches, by throwing the signal's reason; a cache keeps what was done. */
+  /** Stops between batches by throwing the signal's reason. The cache keeps what was computed. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 /**
- * Runs the reference once over all pairs, so that training holds one model and not two.
+ * Runs the reference once over all pairs, so that training holds one model in memory instead of two.
  *
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
  */
@@ -62,19 +58,21 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
     signal?.throwIfAborted();
     const start = values.length;
     const batch = Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
-    const found = await referenceLogps(policy, batch, { ldAlpha });
-    await cache?.append(key, start, found);
-    values.push(...found);
+    const computed = await referenceLogps(policy, batch, { ldAlpha });
+    await cache?.append(key, start, computed);
+    values.push(...computed);
     onProgress?.(values.length, pairs.length);
-    await breathe();
+    await yieldToEventLoop();
   }
   return values;
 }
 
 /**
- * log π of both answers of each pair under a policy, without gradients.
+ * log π of both answers of each pair under a policy, without gradients. The sums are those of the loss, so a policy that has
+ * not moved has the same log-probs as its reference to the last bit.
  *
- * @param options.ldAlpha of the loss that they are for.
+ * @param options.ldAlpha the `ldAlpha` of the loss that the values are for.
+ * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
  */
 export async function referenceLogps(
   policy: Policy,
@@ -84,58 +82,61 @@ export async function referenceLogps(
   for (const pair of pairs) checkPair(pair);
   const forward = policy.forward(pairs, { train: false });
   try {
-    // summed as a loss sums the policy's, so that a policy which has not moved ties with its reference to the last bit
-    const sums = onProcessor(() => tf.tidy(() => sumsOf(forward.pairs, ldAlpha))); // [2, B]
-    const [chosen, rejected] = (await sums.array()) as [number[], number[]];
-    sums.dispose();
-    const how = ldAlpha === undefined ? {} : { ldAlpha };
-    return pairs.map((pair, i) => checked(pair, { chosen: chosen[i]!, rejected: rejected[i]!, ...how }));
+    const answers = splitAnswers(pairs, await forward.terms());
+    return answers.map((answer, i) => {
+      const logps = finiteLogps(pairs[i]!, answer, ldAlpha);
+      return ldAlpha === undefined ? logps : { ...logps, ldAlpha };
+    });
   } finally {
     forward.dispose();
   }
 }
 
-function sumsOf(answers: readonly PairTerms[], ldAlpha: number | undefined): tf.Tensor {
-  const { chosen, rejected } = splitSides(stackPairs(answers));
-  if (ldAlpha === undefined) return tf.stack([chosen.logps, rejected.logps]);
-  const sums = ldLogps({ chosen: chosen.tokens, rejected: rejected.tokens }, ldAlpha);
-  return tf.stack([sums.chosen, sums.rejected]);
-}
-
-function checked(pair: TokenPair, logps: ReferenceLogps): ReferenceLogps {
-  if (Number.isFinite(logps.chosen) && Number.isFinite(logps.rejected)) return logps;
-  throw new TrainingError(
-    `the reference's log-probs of pair "${pair.id}" are ${logps.chosen} (chosen) and ${logps.rejected} (rejected): ` +
-      'they must be finite. Check the weights of the reference model, and the row.',
-    { pairId: pair.id },
-  );
+function finiteLogps(pair: TokenPair, answer: Parameters<typeof pairLogps>[0], ldAlpha: number | undefined) {
+  const refuse: (problem: string) => never = (problem) => {
+    throw new TrainingError(
+      `pair "${pair.id}": expected finite reference log-probs, found ${problem}. Check the weights of the reference model, ` +
+        'and the row.',
+      { pairId: pair.id },
+    );
+  };
+  let logps: ReturnType<typeof pairLogps>;
+  try {
+    logps = pairLogps(answer, ldAlpha);
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+  const { chosen, rejected } = logps;
+  if (Number.isFinite(chosen) && Number.isFinite(rejected)) return logps;
+  return refuse(`${chosen} (chosen) and ${rejected} (rejected)`);
 }
 
 /**
- * The reference to ask for a loss: none where the loss looks at none, though there be one.
+ * The reference that a loss needs: none where it needs none, even if one is given.
  *
- * @throws TrainingError where it looks at one and there is none.
+ * @throws TrainingError where it needs one and none is given.
  */
 export function referenceOf(loss: PairLoss, reference: Reference | undefined): Reference | undefined {
   if (loss.needsReference === false) return undefined;
   if (reference) return reference;
   throw new TrainingError(
-    'there is no reference, and the loss looks at one: give `reference`, as precomputeReference or referenceLogps make it.',
+    'expected `reference`, found none: the loss needs it. Compute it with precomputeReference or referenceLogps.',
   );
 }
 
-/** The reference log-probs of the pairs at `indices` of the data. */
+/** The reference log-probs of `pairs`, which have these `indices` in the data. */
 export async function lookUpReference(
   reference: Reference,
   indices: readonly number[],
   pairs: readonly TokenPair[],
 ): Promise<readonly ReferenceLogps[]> {
-  const found = typeof reference === 'function' ? await reference(pairs) : indices.map((index) => reference[index]);
-  const missing = pairs.find((_, i) => found[i] === undefined);
-  if (!missing && found.length === pairs.length) return found as readonly ReferenceLogps[];
+  const values = typeof reference === 'function' ? await reference(pairs) : indices.map((index) => reference[index]);
+  const missing = pairs.find((_, i) => values[i] === undefined);
+  if (!missing && values.length === pairs.length) return values as readonly ReferenceLogps[];
+  const count = values.filter((value) => value !== undefined).length;
   throw new TrainingError(
-    `the reference gave ${found.filter((value) => value !== undefined).length} log-prob entries for ${pairs.length} ` +
-      `pairs${missing ? ` and none for pair "${missing.id}"` : ''}: it must have one for each pair, in their order.`,
+    `reference: expected log-probs of ${pairs.length} pairs in their order, found ${count}` +
+      `${missing ? `, none for pair "${missing.id}"` : ''}.`,
     missing ? { pairId: missing.id } : {},
   );
 }

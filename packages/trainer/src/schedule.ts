@@ -1,26 +1,26 @@
-/** How the learning rate goes on after the warm-up, by Hugging Face's `lr_scheduler_type` names. */
+/** Hugging Face's names of learning-rate schedules (`lr_scheduler_type`). */
 export type ScheduleType = 'cosine' | 'linear' | 'constant' | 'constant_with_warmup';
 
 export const scheduleTypes: readonly ScheduleType[] = ['cosine', 'linear', 'constant', 'constant_with_warmup'];
 
 export interface ScheduleOptions {
   readonly type: ScheduleType;
-  /** Optimizer steps of the whole run. */
+  /** Optimizer steps of the run. */
   readonly totalSteps: number;
-  /** Steps of linear warm-up, see `warmupStepCount`; 0. */
+  /** Steps of linear warm-up, see `warmupStepCount`. Default 0. */
   readonly warmupSteps?: number;
 }
 
-/** The factor on the peak learning rate at a step, counted from 0: the first step of a run uses `schedule(0)`. */
+/** The factor of the peak learning rate at a step. Steps are counted from 0. */
 export type Schedule = (step: number) => number;
 
 /**
- * Learning-rate schedules as in Hugging Face's `optimization.py`: `step / warmupSteps` during the warm-up, so the first
- * step of a warmed-up run has rate 0, then
+ * Learning-rate schedules as in Hugging Face's `optimization.py`. During the warm-up the factor is `step / warmupSteps`, so the
+ * first step of a run with a warm-up has rate 0. After it:
  * - `cosine`: ½ (1 + cos(π · progress)), progress from 0 to 1 over the steps after the warm-up;
  * - `linear`: 1 − progress;
  * - `constant_with_warmup`: 1;
- * - `constant`: 1, warm-up ignored.
+ * - `constant`: 1, without a warm-up.
  *
  * @throws RangeError for an unknown type.
  */
@@ -40,14 +40,14 @@ export function schedule({ type, totalSteps, warmupSteps = 0 }: ScheduleOptions)
     case 'constant':
       return () => 1;
     default:
-      throw new RangeError(`unknown lr_scheduler_type "${type}": it is one of ${scheduleTypes.join(', ')}`);
+      throw new RangeError(`lr_scheduler_type: expected one of ${scheduleTypes.join(', ')}, found "${type}"`);
   }
 }
 
 /**
- * Warm-up steps as Hugging Face's Trainer counts them: `warmupSteps` where above 0, else ⌈ratio · totalSteps⌉.
+ * Warm-up steps as Hugging Face's Trainer counts them: `warmupSteps` where it is above 0, else ⌈warmupRatio · totalSteps⌉.
  *
- * @throws RangeError where `warmupSteps` is no whole number or `warmupRatio` is outside 0..1.
+ * @throws RangeError where `warmupSteps` is not an integer of at least 0, or `warmupRatio` is not in 0..1.
  */
 export function warmupStepCount(
   totalSteps: number,
@@ -55,11 +55,13 @@ export function warmupStepCount(
 ): number {
   if (!Number.isInteger(warmupSteps) || warmupSteps < 0) {
     throw new RangeError(
-      `warmup_steps must be a whole number, 0 or more, found ${warmupSteps}; a share is warmup_ratio`,
+      `warmup_steps: expected an integer of at least 0, found ${warmupSteps}. A fraction of the steps is warmup_ratio.`,
     );
   }
   if (!(warmupRatio >= 0 && warmupRatio <= 1)) {
-    throw new RangeError(`warmup_ratio must lie in 0..1, found ${warmupRatio}; a count of steps is warmup_steps`);
+    throw new RangeError(
+      `warmup_ratio: expected a number from 0 to 1, found ${warmupRatio}. A number of steps is warmup_steps.`,
+    );
   }
   return warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio);
 }

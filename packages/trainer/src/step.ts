@@ -1,6 +1,6 @@
-import { breathe } from './breathe';
-import { clipScale, gradientNorm } from './clip';
 import { TrainingError } from './errors';
+import { yieldToEventLoop } from './event-loop';
+import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, type PairResult, runMicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss } from './pair-loss';
@@ -11,46 +11,47 @@ export interface StepOptions {
   readonly optimizer: Optimizer;
   readonly loss: PairLoss;
   /**
-   * The pairs of this step, cut as memory allows: the cut changes nothing but rounding, unless the loss ranks pairs
-   * (`needsBatch`), which it does within a micro-batch.
+   * The pairs of this step, split as memory allows. The split changes only rounding, unless the loss ranks pairs (`needsBatch`):
+   * it ranks them within a micro-batch.
    */
   readonly microBatches: readonly MicroBatch[];
   readonly learningRate: number;
-  /** Clips the global gradient norm; 0 or Infinity does not. */
+  /** Clips the global gradient norm. 0 and Infinity do not clip. */
   readonly maxGradNorm: number;
-  /** Which step of the run this is, counted from 1, for errors. */
+  /** The number of this step in the run, counted from 1, for errors. */
   readonly step?: number;
-  /** Called once the gradients are whole and before the norm is taken: data-parallel training sums them here. */
-  readonly exchange?: (parameters: readonly Parameter[]) => Promise<void>;
-  /** Takes the place of `gradientNorm`, for parameters whose gradients are not whole here or a backend that is faster. */
-  readonly norm?: (parameters: readonly Parameter[]) => Promise<number>;
+  /** Called once the gradients of all micro-batches are summed and before the norm: data-parallel training reduces them here. */
+  readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
+  /** Replaces `gradientNorm`, for a backend that computes it faster. */
+  readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
 export interface StepResult {
-  /** One a pair, in the order given. */
+  /** One per pair, in the order given. */
   readonly pairs: readonly PairResult[];
-  /** Before clipping. */
+  /** The global gradient norm before clipping. */
   readonly gradNorm: number;
 }
 
 /**
- * One optimizer step: the gradient of the mean loss over all pairs of all micro-batches, clipped, applied, zeroed.
- * Gradients must be zero before, and are zero after, whether it succeeds or not.
+ * One optimizer step on the gradient of the mean loss over all pairs of all micro-batches: forward and backward passes, clipping,
+ * update. Gradients must be zero before. They are zero afterwards, whether the step succeeds or not.
  *
- * @throws TrainingError with the step and the pair where a loss or gradient is not finite; no weight has changed then.
+ * @throws TrainingError with the step and the pair where a loss or gradient is not finite. No weight has changed then.
  */
 export async function step(options: StepOptions): Promise<StepResult> {
-  const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, exchange, norm = gradientNorm } = options;
+  const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, allReduceGradients } = options;
+  const { computeNorm = gradientNorm } = options;
   const { parameters } = policy;
   const lossScale = 1 / microBatches.reduce((count, batch) => count + batch.pairs.length, 0);
   try {
     const pairs: PairResult[] = [];
     for (const batch of microBatches) {
       pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale })));
-      await breathe();
+      await yieldToEventLoop();
     }
-    await exchange?.(parameters);
-    const gradNorm = await norm(parameters);
+    await allReduceGradients?.(parameters);
+    const gradNorm = await computeNorm(parameters);
     if (!Number.isFinite(gradNorm)) throw await gradientError(options, gradNorm);
     await optimizer.step({ parameters, learningRate, gradientScale: clipScale(gradNorm, maxGradNorm) });
     return { pairs, gradNorm };
@@ -63,40 +64,37 @@ function zeroGradients(parameters: readonly Parameter[]): void {
   for (const parameter of parameters) parameter.zeroGradient();
 }
 
-/** Runs the step's pairs again, one at a time, to name the one whose gradient is not finite. */
+/** Runs the step's pairs again one at a time, to name the pair whose gradient is not finite. */
 async function gradientError(options: StepOptions, gradNorm: number): Promise<TrainingError> {
   const { policy, loss, microBatches, step } = options;
-  const where = step === undefined ? '' : `step ${step}: `;
-  const mend =
-    'No weight was changed. Resume from the last checkpoint with a lower learning_rate or a longer warm-up; if it comes ' +
-    'back at the same pair, look at the row and leave it out.';
+  const { parameters } = policy;
+  const at = step === undefined ? '' : `step ${step}: `;
+  const hint =
+    'No weight was changed. Resume from the last checkpoint with a lower learning_rate or a longer warm-up. If the same pair ' +
+    'fails again, inspect its row and remove it.';
   for (const { pairs, references } of microBatches) {
     for (const [i, pair] of pairs.entries()) {
-      zeroGradients(policy.parameters);
-      await runMicroBatch({
-        policy,
-        batch: { pairs: [pair], references: references && [references[i]!] },
-        loss,
-        step,
-        lossScale: 1,
-      });
-      const alone = await gradientNorm(policy.parameters);
-      if (Number.isFinite(alone)) continue;
-      const bad = await firstBad(policy.parameters);
+      zeroGradients(parameters);
+      const batch = { pairs: [pair], references: references && [references[i]!] };
+      await runMicroBatch({ policy, batch, loss, step, lossScale: 1 });
+      const norm = await gradientNorm(parameters);
+      if (Number.isFinite(norm)) continue;
+      const name = await firstNotFinite(parameters);
       return new TrainingError(
-        `${where}the gradient of pair "${pair.id}" is not finite (norm ${alone}${bad ? `, first in "${bad}"` : ''}). ${mend}`,
+        `${at}pair "${pair.id}": expected a finite gradient, found norm ${norm}${name ? `, first in "${name}"` : ''}. ${hint}`,
         { step, pairId: pair.id },
       );
     }
   }
   const ids = microBatches.flatMap(({ pairs }) => pairs.map((pair) => `"${pair.id}"`)).join(', ');
   return new TrainingError(
-    `${where}the gradient norm is ${gradNorm}, though each pair's by itself is finite (pairs ${ids}). ${mend}`,
+    `${at}expected a finite gradient norm, found ${gradNorm}, though the gradient of each single pair is finite (pairs ${ids}). ` +
+      hint,
     { step },
   );
 }
 
-async function firstBad(parameters: readonly Parameter[]): Promise<string | undefined> {
+async function firstNotFinite(parameters: readonly Parameter[]): Promise<string | undefined> {
   for (const parameter of parameters) {
     if (!Number.isFinite(await gradientNorm([parameter]))) return parameter.name;
   }

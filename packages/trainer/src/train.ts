@@ -1,57 +1,54 @@
-import type { CheckpointStore, Json } from './checkpoint';
-import { pairDrawer } from './draw';
+import { batchLoader, epochAt, planSteps } from './batches';
+import { type CheckpointStore, type Json, restoreState, runSettings, weightsOf } from './checkpoint';
 import { TrainingError } from './errors';
 import { evaluate } from './evaluate';
+import type { StopSignal } from './event-loop';
 import { addStep, emptyInterval, type MetricsRow, type MetricsSink, trainingRow } from './metrics';
 import type { Optimizer } from './optimizer';
 import { type PairLoss, wpoPairLoss } from './pair-loss';
-import type { PairSource } from './pairs';
-import { epochAt, planSteps } from './plan';
-import type { Policy } from './policy';
+import type { PairSource, Policy } from './policy';
+import { preflight } from './preflight';
 import { type Reference, referenceOf } from './reference';
-import { rehearse } from './rehearse';
-import { findState, runFacts, weightsOf } from './resume';
 import { type ScheduleType, schedule, warmupStepCount } from './schedule';
 import { type StepOptions, step as takeStep } from './step';
-import type { StopSignal } from './stop-signal';
 
-/** Numbers of a run, by the names that Hugging Face's TrainingArguments has for them. */
+/** The numbers of a run. Names in parentheses are those of Hugging Face's TrainingArguments. */
 export interface TrainingOptions {
-  /** Peak rate. */
+  /** The peak learning rate. */
   readonly learningRate: number;
-  /** Passes over the pairs, fractions allowed (`num_train_epochs`); 1. */
+  /** Passes over the pairs (`num_train_epochs`); fractions are allowed. Default 1. */
   readonly epochs?: number;
-  /** Above 0, wins over `epochs`. */
+  /** Above 0 it overrides `epochs`. */
   readonly maxSteps?: number;
-  /** Pairs of a micro-batch (`per_device_train_batch_size`), which a loss that ranks pairs ranks; 1. */
+  /** Pairs of a micro-batch (`per_device_train_batch_size`). A loss with `needsBatch` ranks these. Default 1. */
   readonly batchSize?: number;
-  /** 1. */
+  /** Micro-batches of a step. Default 1. */
   readonly gradientAccumulationSteps?: number;
   /**
-   * Runs a step's pairs in packs of at most so many tokens, prompts counted once, whatever its micro-batches: fuller
-   * products where pairs are short, the same gradient but for rounding. A longer pair goes by itself. Refused with a loss
-   * that ranks the pairs run at once (`needsBatch`).
+   * Packs a step's pairs into forward passes of at most this number of tokens, instead of one pass per micro-batch. A prompt
+   * counts once. Short pairs then run faster, and the gradient differs by rounding only. A longer pair runs alone. Not allowed
+   * with a loss that ranks pairs (`needsBatch`).
    */
   readonly maxTokensPerPack?: number;
-  /** `lr_scheduler_type`; linear. */
+  /** `lr_scheduler_type`. Default linear. */
   readonly schedule?: ScheduleType;
-  /** Share of all steps, rounded up; 0. */
+  /** The fraction of all steps with a rising learning rate, rounded up to steps. Default 0. */
   readonly warmupRatio?: number;
-  /** Above 0, wins over `warmupRatio`. */
+  /** Above 0 it overrides `warmupRatio`. */
   readonly warmupSteps?: number;
-  /** 1; 0 does not clip. */
+  /** Default 1; 0 does not clip. */
   readonly maxGradNorm?: number;
-  /** A metrics row each so many steps, and one at the end for what is left; 10; 0 for none. */
+  /** Writes a metrics row every `loggingSteps` steps, and one at the end for the rest. 0 writes none. Default 10. */
   readonly loggingSteps?: number;
-  /** An evaluation each so many steps and at the end; 0 for none. */
+  /** Evaluates every `evalSteps` steps and at the end. 0, the default, does not evaluate. */
   readonly evalSteps?: number;
-  /** An evaluation before the first step (`eval_on_start`); false. */
+  /** Evaluates before the first step (`eval_on_start`). Default false. */
   readonly evalOnStart?: boolean;
-  /** A checkpoint each so many steps; one is made at the end and at a stop in any case. */
+  /** Saves a checkpoint every `saveSteps` steps. One is saved at the end and at a stop in any case. */
   readonly saveSteps?: number;
 }
 
-/** Random numbers drawn while training, by a sampler or a model: saved, so that a resumed run goes on drawing them. */
+/** Random numbers drawn during training, by a sampler or a model. Their state is saved, so that a resumed run draws the same. */
 export interface RandomState {
   state(): Json;
   load(state: Json): void;
@@ -61,32 +58,32 @@ export interface TrainOptions extends TrainingOptions {
   readonly policy: Policy;
   readonly optimizer: Optimizer;
   readonly pairs: PairSource;
-  /** Each epoch's order of the pairs' indices, the same at every call for an epoch; as they come. */
+  /** The order of the pairs' indices in an epoch; it must be the same at every call for an epoch. Default: as given. */
   readonly order?: (epoch: number) => ArrayLike<number>;
-  /** May be absent where the loss looks at none (`needsReference` is false). */
+  /** May be absent where the loss needs none (`needsReference` is false). */
   readonly reference?: Reference;
-  /** `wpoPairLoss()`. */
+  /** Default `wpoPairLoss()`. */
   readonly loss?: PairLoss;
-  /** Held-out pairs, run as `evalSteps` and `evalOnStart` say. */
+  /** Held-out pairs, evaluated as `evalSteps` and `evalOnStart` say. */
   readonly evaluation?: { readonly pairs: PairSource; readonly reference?: Reference; readonly batchSize?: number };
   readonly metrics?: MetricsSink;
   readonly checkpoints?: CheckpointStore;
-  /** Goes on from the newest checkpoint, or from the beginning where there is none. */
+  /** Continues from the newest checkpoint, or starts from the beginning where there is none. */
   readonly resume?: boolean;
-  /** Whatever else must be as it was for a resumed run to be the same run: the seed, the data's hash, beta, … */
+  /** Everything else that a resumed run must share: the seed, the data's hash, beta, … */
   readonly fingerprint?: { readonly [key: string]: Json };
   readonly random?: RandomState;
-  /** Runs the longest pairs there and back before the first step: memory that is not enough is found out then. False. */
-  readonly rehearse?: boolean;
-  /** Once aborted, the step being made is finished and saved, and the run returns. */
+  /** Runs the longest micro-batch once before the first step, to find out early whether memory suffices. Default false. */
+  readonly preflight?: boolean;
+  /** Once aborted, the current step is finished and saved, and the run returns. */
   readonly signal?: StopSignal;
   /** Called after each step, once its metrics and checkpoint are written. */
   readonly onStep?: (report: StepReport) => void | Promise<void>;
-  /** Called with each evaluation's row as it is written. */
+  /** Called with the row of each evaluation once it is written. */
   readonly onEvaluation?: (row: MetricsRow) => void | Promise<void>;
   readonly warn?: (message: string) => void;
-  readonly exchange?: StepOptions['exchange'];
-  readonly norm?: StepOptions['norm'];
+  readonly allReduceGradients?: StepOptions['allReduceGradients'];
+  readonly computeNorm?: StepOptions['computeNorm'];
 }
 
 export interface StepReport {
@@ -103,17 +100,17 @@ export interface TrainResult {
   readonly epoch: number;
   /** Tokens seen. */
   readonly tokens: number;
-  /** Whether the signal ended it before its last step. */
+  /** Whether the signal ended the run early. */
   readonly stopped: boolean;
 }
 
 /**
- * Trains a policy on preference pairs: step, log, evaluate, save, until the planned steps are done or the signal stops
- * it. A run that was stopped or killed and is resumed has the same weights and the same metrics, times apart, bit for
- * bit, as one that never was, given a backend that computes the same twice.
+ * Trains a policy on preference pairs: step, log, evaluate, save, until all planned steps are done or the signal stops the run.
+ * A run that was stopped or killed and then resumed has the same weights and metrics (except times), bit for bit, as one that
+ * never stopped, provided that the backend computes the same bits twice.
  *
- * @throws TrainingError where the loss does not go with other options, a loss or gradient is not finite, a checkpoint
- *   belongs to another run, or checkpoints lie where a new run would write; RangeError for an option out of range.
+ * @throws TrainingError where the loss contradicts other options, a loss or gradient is not finite, a checkpoint belongs to
+ *   another run, or a new run would overwrite checkpoints; RangeError for an option out of range.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { policy, optimizer, evaluation, metrics, checkpoints, signal, loss = wpoPairLoss() } = options;
@@ -125,13 +122,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const warmupSteps = warmupStepCount(totalSteps, options);
   const rate = schedule({ type: options.schedule ?? 'linear', totalSteps, warmupSteps });
   const reference = referenceOf(loss, options.reference);
-  const draw = pairDrawer({ ...options, reference }, plan);
-  const run = runFacts(options, plan, warmupSteps);
+  const loadBatches = batchLoader({ ...options, reference }, plan);
+  const run = runSettings(options, plan, warmupSteps);
 
-  const from = (await findState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
-  let { step, cursor, tokens, rows, interval, evaluationDue } = from;
+  const initial = (await restoreState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
+  let { step, cursor, tokens, rows, interval, evaluationDue } = initial;
   let savedAt = step;
-  if (options.rehearse && step < totalSteps) await rehearse({ ...options, loss, reference });
+  if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
 
   const due = (every: number) => every > 0 && (step % every === 0 || step === totalSteps);
@@ -142,18 +139,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const save = async () => {
     const { step: optimizerStep, tensors } = optimizer.state();
     const random = options.random?.state() ?? null;
-    const state = {
-      version: 1,
-      step,
-      cursor,
-      tokens,
-      rows,
-      interval,
-      optimizerStep,
-      evaluationDue,
-      random,
-      run,
-    } as const;
+    const position = { step, cursor, tokens, rows, interval, evaluationDue };
+    const state = { version: 1, ...position, optimizerStep, random, run } as const;
     await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors });
     savedAt = step;
   };
@@ -161,10 +148,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   let report: StepReport | undefined;
   while (true) {
     if (evaluationDue && evaluation) {
-      const found = await evaluate({ policy, loss, signal, ...evaluation });
-      evaluationDue = found === null;
-      if (found) {
-        const row = { step, epoch: epochAt(plan, cursor), ...found };
+      const means = await evaluate({ policy, loss, signal, ...evaluation });
+      evaluationDue = means === null;
+      if (means) {
+        const row = { step, epoch: epochAt(plan, cursor), ...means };
         await write(row);
         await options.onEvaluation?.(row);
       }
@@ -179,10 +166,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     const started = performance.now();
     const learningRate = options.learningRate * rate(step);
-    const { microBatches, after } = await draw(cursor);
-    const { exchange, norm } = options;
-    const next = { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, step: step + 1, exchange, norm };
-    const result = await takeStep(next);
+    const { microBatches, after } = await loadBatches(cursor);
+    const { allReduceGradients, computeNorm } = options;
+    const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm };
+    const result = await takeStep({ policy, optimizer, loss, microBatches, ...settings });
     const seconds = (performance.now() - started) / 1000;
 
     step += 1;
@@ -201,13 +188,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   return { step, totalSteps, epoch: epochAt(plan, cursor), tokens, stopped };
 }
 
-/** @throws TrainingError where the loss looks at what there is not, or packs would cut the batch that it ranks. */
+const freshState = { step: 0, cursor: { epoch: 0, pair: 0 }, tokens: 0, rows: 0, interval: emptyInterval };
+
+/** @throws TrainingError where the loss lacks its reference, or packs would divide the batch that it ranks. */
 function checkLoss(loss: PairLoss, { maxTokensPerPack, evaluation }: TrainOptions): void {
   if (evaluation) referenceOf(loss, evaluation.reference);
   if (!loss.needsBatch || !maxTokensPerPack) return;
   throw new TrainingError(
-    `maxTokensPerPack is ${maxTokensPerPack}, but the loss ranks the pairs of a micro-batch among each other: cut into packs, ` +
-      'others would meet, and the loss would be another. Leave maxTokensPerPack out.',
+    `maxTokensPerPack: expected none with a loss that ranks the pairs of a micro-batch, found ${maxTokensPerPack}. Packs ` +
+      'would rank other pairs against each other. Remove maxTokensPerPack.',
   );
 }
 
@@ -215,11 +204,9 @@ function checkOptions(
   options: { [name in 'learningRate' | 'maxGradNorm' | 'loggingSteps' | 'evalSteps' | 'saveSteps']: number },
 ) {
   for (const [name, value] of Object.entries(options)) {
-    if (!(value >= 0)) throw new RangeError(`${name} must be a number, 0 or more, found ${value}`);
+    if (!(value >= 0)) throw new RangeError(`${name}: expected a number of at least 0, found ${value}`);
     if (name.endsWith('Steps') && !Number.isInteger(value)) {
-      throw new RangeError(`${name} must be a whole number of steps, found ${value}`);
+      throw new RangeError(`${name}: expected an integer, found ${value}`);
     }
   }
 }
-
-const freshState = { step: 0, cursor: { epoch: 0, pair: 0 }, tokens: 0, rows: 0, interval: emptyInterval };

@@ -8,8 +8,8 @@ const values = (tensor: tf.Tensor) => [...tensor.dataSync()];
 const f32 = (numbers: readonly number[]) => [...Float32Array.from(numbers)];
 
 /** float32 results that differ by rounding alone: by at most 4 units in the last place of the larger. */
-function expectClose(found: readonly number[], wanted: readonly number[]): void {
-  for (const [i, value] of wanted.entries()) {
+function expectClose(found: readonly number[], expected: readonly number[]): void {
+  for (const [i, value] of expected.entries()) {
     expect(Math.abs(found[i]! - value)).toBeLessThanOrEqual(4 * 2 ** -23 * Math.max(Math.abs(value), 1e-6));
   }
 }
@@ -17,27 +17,27 @@ function expectClose(found: readonly number[], wanted: readonly number[]): void 
 const collect = (state: { tensors: Iterable<NamedTensor> }) =>
   [...state.tensors].map(({ name, tensor }) => ({ name, tensor: tensor.clone() }));
 
-test('five steps give the values and moments of torch.optim.AdamW, with decay on the one parameter that wants it', () => {
+test('five steps give the values and moments of torch.optim.AdamW, with decay on one parameter only', () => {
   const parameters = golden.initial.map((initial, i) =>
     toyParameter(`p${i}`, i === 0, tf.tensor(initial, golden.shapes[i]!)),
   );
   const optimizer = adamW({ weightDecay: golden.weight_decay });
-  for (const [i, wanted] of golden.steps.entries()) {
+  for (const [i, expected] of golden.steps.entries()) {
     for (const [j, parameter] of parameters.entries()) {
-      parameter.assignGradient(tf.tensor(wanted.gradients[j]!, golden.shapes[j]!));
+      parameter.assignGradient(tf.tensor(expected.gradients[j]!, golden.shapes[j]!));
     }
     optimizer.step({ parameters, learningRate: golden.rates[i]!, gradientScale: 1 });
     const state = Object.fromEntries(collect(optimizer.state()).map(({ name, tensor }) => [name, values(tensor)]));
     for (const [j, parameter] of parameters.entries()) {
-      expectClose(values(parameter.value()), wanted.values[j]!);
-      expectClose(state[`p${j}.exp_avg`]!, wanted.exp_avg[j]!);
-      expectClose(state[`p${j}.exp_avg_sq`]!, wanted.exp_avg_sq[j]!);
+      expectClose(values(parameter.value()), expected.values[j]!);
+      expectClose(state[`p${j}.exp_avg`]!, expected.exp_avg[j]!);
+      expectClose(state[`p${j}.exp_avg_sq`]!, expected.exp_avg_sq[j]!);
     }
   }
   expect(optimizer.state().step).toBe(5);
 });
 
-test('the first step moves each value by the rate against its gradient’s sign', () => {
+test('the first step moves each value by the learning rate against the sign of its gradient', () => {
   const parameter = toyParameter('p', false, tf.tensor1d([1, 1, 1]));
   parameter.assignGradient(tf.tensor1d([3, -0.02, 0]));
   adamW().step({ parameters: [parameter], learningRate: 0.5, gradientScale: 1 });
@@ -45,7 +45,7 @@ test('the first step moves each value by the rate against its gradient’s sign'
   expectClose(values(parameter.value()), f32([1 - 0.5 / (1 + 1e-8 / 3), 1 + 0.5 / (1 + 1e-8 / 0.02), 1]));
 });
 
-test('a gradient scale is the same as gradients that were scaled', () => {
+test('gradientScale gives the same result as scaled gradients', () => {
   const run = (gradient: number, gradientScale: number) => {
     const parameter = toyParameter('p', true, tf.tensor1d([1, -2]));
     parameter.assignGradient(tf.tensor1d([gradient, -gradient]));
@@ -55,7 +55,7 @@ test('a gradient scale is the same as gradients that were scaled', () => {
   expect(run(8, 0.25)).toEqual(run(2, 1));
 });
 
-test('a parameter without a gradient is left alone, decay included', () => {
+test('a parameter without a gradient does not change and does not decay', () => {
   const still = toyParameter('still', true, tf.tensor1d([1, 2]));
   const optimizer = adamW({ weightDecay: 0.5 });
   optimizer.step({ parameters: [still], learningRate: 0.1, gradientScale: 1 });
@@ -69,7 +69,7 @@ describe('state', () => {
     optimizer.step({ parameters: [parameter], learningRate: 0.01, gradientScale: 1 });
   };
 
-  test('an optimizer that was given another’s state goes on as that one would, bit for bit', async () => {
+  test('an optimizer with the loaded state of another continues like it, bit for bit', async () => {
     const one = toyParameter('p', true, tf.tensor1d(spread(4)));
     const first = adamW({ weightDecay: 0.1 });
     for (const seed of [1, 2, 3]) step(first, one, seed);
@@ -84,7 +84,7 @@ describe('state', () => {
     expect(values(other.value())).toEqual(values(one.value()));
   });
 
-  test('loading frees the moments it replaces, and disposing the rest', async () => {
+  test('load disposes the old moments, and dispose the current ones', async () => {
     const parameter = toyParameter('p', true, tf.tensor1d(spread(4)));
     const optimizer = adamW();
     step(optimizer, parameter, 1);
@@ -96,9 +96,9 @@ describe('state', () => {
   });
 
   test.each([
-    [['p.exp_avg'], 'lacks "p.exp_avg_sq"'],
-    [['p.exp_avg', 'p.exp_avg_sq', 'p.momentum'], '"p.momentum" is no AdamW state'],
-  ])('%j is refused, and nothing of it kept', async (names, message) => {
+    [['p.exp_avg'], 'expected "p.exp_avg_sq", found none'],
+    [['p.exp_avg', 'p.exp_avg_sq', 'p.momentum'], 'found "p.momentum"'],
+  ])('%j is rejected, and its tensors are disposed', async (names, message) => {
     const optimizer = adamW();
     const before = tf.memory().numTensors;
     const tensors = names.map((name) => ({ name, tensor: tf.zeros([4]) }));
@@ -106,20 +106,20 @@ describe('state', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  test('moments of another shape are refused at the next step', async () => {
+  test('moments of another shape are rejected at the next step', async () => {
     const parameter = toyParameter('p', true, tf.tensor1d(spread(4)));
     const optimizer = adamW();
     const tensors = ['p.exp_avg', 'p.exp_avg_sq'].map((name) => ({ name, tensor: tf.zeros([5]) }));
     await optimizer.load({ step: 1, tensors });
-    expect(() => step(optimizer, parameter, 1)).toThrow('state of "p" has shape [5] and the parameter [4]');
+    expect(() => step(optimizer, parameter, 1)).toThrow('state of "p": expected shape [4], found [5]');
   });
 });
 
 test.each([
-  [{ beta1: 1 }, 'beta1 must be at least 0 and below 1, found 1'],
-  [{ beta2: -0.1 }, 'beta2 must be'],
-  [{ epsilon: Number.NaN }, 'epsilon must be'],
-  [{ weightDecay: -1 }, 'weightDecay must be'],
-])('%j is refused', (options, message) => {
+  [{ beta1: 1 }, 'beta1: expected at least 0 and below 1, found 1'],
+  [{ beta2: -0.1 }, 'beta2: expected'],
+  [{ epsilon: Number.NaN }, 'epsilon: expected'],
+  [{ weightDecay: -1 }, 'weightDecay: expected'],
+])('%j is rejected', (options, message) => {
   expect(() => adamW(options)).toThrow(message);
 });

@@ -1,59 +1,59 @@
 import * as tf from '@tensorflow/tfjs';
-import { type LossType, lossTypes } from '@wpo/loss';
+import { preferenceLoss, wpoWeights } from '@wpo/loss';
+import { type LossType, lossTypes } from '@wpo/loss/scalar';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type PairLoss, type PairLossInput, preferencePairLoss, wpoPairLoss } from '../src/pair-loss';
+import {
+  type PairLoss,
+  type PreferencePairLossOptions,
+  preferencePairLoss,
+  type ScoredPair,
+  type TokenTerms,
+  tensorLoss,
+  wpoPairLoss,
+} from '../src';
 
-const matrix = (rows: number[][]) => tf.tensor2d(rows, [rows.length, rows[0]!.length], 'float32');
-
-const answers = (logps: number[][], mask: number[][]) => ({
-  logps: matrix(logps),
-  logSumSquares: matrix(logps.map((row) => row.map((x) => x / 2))),
-  logMax: matrix(logps.map((row) => row.map((x) => x / 4))),
-  mask: matrix(mask),
+const termsOf = (logps: readonly number[]): TokenTerms => ({
+  logps: Float32Array.from(logps),
+  logSumSquares: Float32Array.from(logps, (x) => x / 2),
+  logMax: Float32Array.from(logps, (x) => x / 4),
 });
 
-/** One pair: log π(y_w) = −1 in 2 tokens, log π(y_l) = −3 in 3; reference −2 and −2; w = exp(½(−½) + ⅓(−1½)) = e^−¾. */
-const onePair = (): PairLossInput => {
-  const chosen = answers([[-0.5, -0.5, 0]], [[1, 1, 0]]);
-  const rejected = answers([[-1, -1, -1]], [[1, 1, 1]]);
-  return {
-    chosen,
-    rejected,
-    chosenLogps: tf.tensor1d([-1]),
-    rejectedLogps: tf.tensor1d([-3]),
-    refChosenLogps: tf.tensor1d([-2]),
-    refRejectedLogps: tf.tensor1d([-2]),
-    pairWeights: tf.tensor1d([1]),
-  };
-};
+/** log π(y_w) = −1 in 2 tokens, log π(y_l) = −3 in 3; reference −2 and −2; w = exp(½(−½) + ⅓(−1½)) = e^−¾. */
+const pair = (weight = 1): ScoredPair => ({
+  id: 'pair',
+  chosen: termsOf([-0.5, -0.5]),
+  rejected: termsOf([-1, -1, -1]),
+  reference: { chosen: -2, rejected: -2 },
+  weight,
+});
 
-const lossOf = (loss: PairLoss, input = onePair()) => loss(input).losses.dataSync()[0]!;
+const resultOf = async (loss: PairLoss, given = pair()) => (await loss([given]))[0]!;
+const lossOf = async (loss: PairLoss, given = pair()) => (await resultOf(loss, given)).loss;
 const softplus = (x: number) => Math.log1p(Math.exp(x));
 
 describe('preferencePairLoss', () => {
-  it('is WPO’s where nothing is said', () => {
+  it('is the WPO loss by default', async () => {
     // Δ = 1 + 1 = 2, β 0.1
-    expect(lossOf(preferencePairLoss())).toBeCloseTo(Math.exp(-0.75) * softplus(-0.2), 6);
-    expect(lossOf(wpoPairLoss({ beta: 0.5 }))).toBeCloseTo(Math.exp(-0.75) * softplus(-1), 6);
+    expect(await lossOf(preferencePairLoss())).toBeCloseTo(Math.exp(-0.75) * softplus(-0.2), 12);
+    expect(await lossOf(wpoPairLoss({ beta: 0.5 }))).toBeCloseTo(Math.exp(-0.75) * softplus(-1), 12);
   });
 
-  it('multiplies weights from the data in, with WPO’s and without', () => {
-    const input = { ...onePair(), pairWeights: tf.tensor1d([3]) };
-    expect(lossOf(preferencePairLoss(), input)).toBeCloseTo(3 * Math.exp(-0.75) * softplus(-0.2), 6);
-    const plain = preferencePairLoss({ useWeighting: false })(input);
-    expect(plain.losses.dataSync()[0]).toBeCloseTo(3 * softplus(-0.2), 6);
-    expect([...plain.weights.dataSync()]).toEqual([3]);
+  it('multiplies by the weight from the data, with WPO weights and without', async () => {
+    expect(await lossOf(preferencePairLoss(), pair(3))).toBeCloseTo(3 * Math.exp(-0.75) * softplus(-0.2), 12);
+    const plain = await resultOf(preferencePairLoss({ useWeighting: false }), pair(3));
+    expect(plain.loss).toBeCloseTo(3 * softplus(-0.2), 12);
+    expect(plain.weight).toBe(3);
   });
 
-  it('takes the weights’ alignment, clamp and temperature', () => {
+  it('applies alignment, clamp and temperature of the weights', async () => {
+    const weight = async (options: PreferencePairLossOptions) => (await resultOf(preferencePairLoss(options))).weight;
     // greedy: ½(−¾) + ⅓(−2¼) = −1⅛
-    const weight = (options: Parameters<typeof preferencePairLoss>[0]) =>
-      preferencePairLoss(options)(onePair()).weights.dataSync()[0];
-    expect(weight({ alignment: 'greedy' })).toBeCloseTo(Math.exp(-1.125), 6);
-    expect(weight({ temperature: 2 })).toBeCloseTo(Math.exp(-0.375), 6);
+    expect(await weight({ alignment: 'greedy' })).toBeCloseTo(Math.exp(-1.125), 12);
+    expect(await weight({ temperature: 2 })).toBeCloseTo(Math.exp(-0.375), 12);
   });
 
-  it('mixes losses: MPO', () => {
+  it('adds up several losses: MPO', async () => {
     const mpo = preferencePairLoss({
       lossType: ['sigmoid', 'bco_pair', 'sft'],
       lossWeights: [0.8, 0.2, 1],
@@ -61,86 +61,21 @@ describe('preferencePairLoss', () => {
       useWeighting: false,
     });
     // 0.8 · 0.313262 + 0.2 · 2 · 0.474077 + ½
-    expect(lossOf(mpo)).toBeCloseTo(0.94024, 5);
+    expect(await lossOf(mpo)).toBeCloseTo(0.94024, 5);
   });
 
-  it('counts tokens past the shared length ldAlpha times, but not in a likelihood', () => {
-    const ld = preferencePairLoss({
-      lossType: ['sigmoid', 'sft'],
-      ldAlpha: 0.5,
-      beta: 1,
-      useWeighting: false,
-    });
+  it('applies ldAlpha past the shorter answer to log-ratios, and not to a likelihood term', async () => {
+    const ld = preferencePairLoss({ lossType: ['sigmoid', 'sft'], ldAlpha: 0.5, beta: 1, useWeighting: false });
+    const { loss, gradient } = await resultOf(ld);
     // log π(y_l) = −2 − ½; Δ = 1 − (−2.5 + 2) = 1.5; and 1 / 2
-    expect(lossOf(ld)).toBeCloseTo(softplus(-1.5) + 0.5, 6);
+    expect(loss).toBeCloseTo(softplus(-1.5) + 0.5, 12);
     expect(ld.ldAlpha).toBe(0.5);
+    const slope = 1 / (1 + Math.exp(1.5)); // σ(−Δ)
+    Array.from(gradient.chosen).forEach((value) => expect(value).toBeCloseTo(-slope - 0.5, 12));
+    Array.from(gradient.rejected).forEach((value, t) => expect(value).toBeCloseTo(t < 2 ? slope : slope / 2, 12));
   });
 
-  it('says whether it looks at the reference and at the batch', () => {
-    expect(preferencePairLoss().needsReference).toBe(true);
-    expect(preferencePairLoss({ lossType: ['simpo', 'sft'] }).needsReference).toBe(false);
-    expect(preferencePairLoss({ refFree: true }).needsReference).toBe(false);
-    expect(preferencePairLoss({ lossType: 'aot', useWeighting: false }).needsBatch).toBe(true);
-    expect(preferencePairLoss().needsBatch).toBe(false);
-  });
-
-  it('knows every loss, and gives each a gradient by token through weights held constant', () => {
-    for (const lossType of lossTypes()) {
-      const ranked = lossType.startsWith('aot');
-      const loss = preferencePairLoss({ lossType, labelSmoothing: 0.1, kl: 0.5, useWeighting: !ranked });
-      const input = onePair();
-      const gradient = tf.grad((logps) => {
-        const chosen = { ...input.chosen, logps: logps as tf.Tensor2D };
-        return loss({ ...input, chosen, chosenLogps: tf.sum(logps, 1) as tf.Tensor1D }).losses;
-      })(input.chosen.logps);
-      const [first, second] = gradient.dataSync();
-      expect(Number.isFinite(first), lossType).toBe(true);
-      expect(first, lossType).not.toBe(0);
-      expect(second, lossType).toBe(first); // both tokens count alike
-    }
-  });
-
-  it('lets gradient into the weights where they are attached', () => {
-    const gradient = (attached: boolean) => {
-      const input = onePair();
-      const loss = preferencePairLoss({ beta: 0.5, attached });
-      return tf
-        .grad((logps) => {
-          const chosen = { ...input.chosen, logps: logps as tf.Tensor2D };
-          return loss({ ...input, chosen, chosenLogps: tf.sum(logps, 1) as tf.Tensor1D }).losses;
-        })(input.chosen.logps)
-        .dataSync()[0]!;
-    };
-    const w = Math.exp(-0.75);
-    const held = -0.5 / (1 + Math.E);
-    expect(gradient(false)).toBeCloseTo(w * held, 6);
-    // dw / dl_t = w / 2
-    expect(gradient(true)).toBeCloseTo(w * held + (w / 2) * softplus(-1), 6);
-  });
-
-  it('refuses before any pair is run what cannot be', () => {
-    expect(() => preferencePairLoss({ lossType: 'sigmod' })).toThrow(
-      "unknown lossType 'sigmod'. Did you mean 'sigmoid'?",
-    );
-    expect(() => preferencePairLoss({ beta: 0 })).toThrow('preferencePairLoss: beta is 0');
-    expect(() => preferencePairLoss({ lossType: 'exo_pair' })).toThrow('labelSmoothing is 0');
-    expect(() => preferencePairLoss({ lossType: ['sigmoid', 'sft'], lossWeights: [1] })).toThrow('lossWeights');
-    expect(() => preferencePairLoss({ lossType: 'nca_pair', fDivergenceType: 'forward_kl' })).toThrow(
-      "fDivergenceType 'forward_kl' is for losses of a difference of scores",
-    );
-    expect(() => preferencePairLoss({ lossType: 'aot' })).toThrow('take no weights: they compare quantiles of a batch');
-    expect(() => preferencePairLoss({ lossType: 'kto' })).toThrow('loss type kto needs kl');
-    expect(() => preferencePairLoss({ ldAlpha: 1.5 })).toThrow('ldAlpha is 1.5, but 0 to 1 was wanted');
-  });
-
-  it('refuses a weight of the data where pairs are ranked', () => {
-    const aot = preferencePairLoss({ lossType: 'aot' satisfies LossType, useWeighting: false });
-    expect(() => aot({ ...onePair(), pairWeights: tf.tensor1d([0.5]) })).toThrow('a pair has the weight 0.5');
-    // one pair is its own quantiles: DPO's loss
-    expect(lossOf(aot)).toBeCloseTo(softplus(-0.2), 6);
-  });
-
-  it('bends the likelihood beside LD-DPO no more than it lengthens it', () => {
+  it('keeps an f-divergence to the log-ratios beside LD-DPO', async () => {
     const loss = preferencePairLoss({
       lossType: ['sigmoid', 'sft'],
       fDivergenceType: 'forward_kl',
@@ -149,6 +84,108 @@ describe('preferencePairLoss', () => {
       useWeighting: false,
     });
     // scores 1 − e^−1 and 1 − e: softplus(−½ · 2.350402) = 0.269078
-    expect(lossOf(loss)).toBeCloseTo(0.769078, 5);
+    expect(await lossOf(loss)).toBeCloseTo(0.769078, 5);
+  });
+
+  it('says whether it needs the reference and the whole batch', () => {
+    expect(preferencePairLoss().needsReference).toBe(true);
+    expect(preferencePairLoss({ lossType: ['simpo', 'sft'] }).needsReference).toBe(false);
+    expect(preferencePairLoss({ refFree: true }).needsReference).toBe(false);
+    expect(preferencePairLoss({ lossType: 'aot', useWeighting: false }).needsBatch).toBe(true);
+    expect(preferencePairLoss().needsBatch).toBe(false);
+  });
+
+  it('treats the weight as a constant, unless it is attached', async () => {
+    const gradient = async (attached: boolean) =>
+      (await resultOf(preferencePairLoss({ beta: 0.5, attached }))).gradient.chosen[0]!;
+    const w = Math.exp(-0.75);
+    const dLoss = -0.5 / (1 + Math.E);
+    expect(await gradient(false)).toBeCloseTo(w * dLoss, 12);
+    // dw / dl_t = w / 2
+    expect(await gradient(true)).toBeCloseTo(w * dLoss + (w / 2) * softplus(-1), 12);
+  });
+
+  it('rejects contradictions before any pair runs', () => {
+    expect(() => preferencePairLoss({ lossType: 'sigmod' })).toThrow(/sigmod.*sigmoid/);
+    expect(() => preferencePairLoss({ beta: 0 })).toThrow(/preferencePairLoss: beta/);
+    expect(() => preferencePairLoss({ lossType: 'exo_pair' })).toThrow(/labelSmoothing/);
+    expect(() => preferencePairLoss({ lossType: ['sigmoid', 'sft'], lossWeights: [1] })).toThrow('lossWeights');
+    expect(() => preferencePairLoss({ lossType: 'nca_pair', fDivergenceType: 'forward_kl' })).toThrow(
+      /fDivergenceType.*forward_kl/,
+    );
+    expect(() => preferencePairLoss({ lossType: 'aot' })).toThrow('take no weights, found use_weighting true');
+    expect(() => preferencePairLoss({ lossType: 'kto' })).toThrow('loss type kto: expected kl, found none');
+    expect(() => preferencePairLoss({ ldAlpha: 1.5 })).toThrow('ldAlpha: expected a number from 0 to 1, found 1.5');
+  });
+
+  it('rejects a weight from the data where it ranks pairs', async () => {
+    const aot = preferencePairLoss({ lossType: 'aot' satisfies LossType, useWeighting: false });
+    expect(() => aot([pair(0.5)])).toThrow('pair "pair": weight: expected none, found 0.5');
+    // one pair is its own quantiles: the DPO loss
+    expect(await lossOf(aot)).toBeCloseTo(softplus(-0.2), 12);
   });
 });
+
+const answer = fc
+  .array(fc.double({ min: -6, max: -0.01, noNaN: true }), { minLength: 1, maxLength: 5 })
+  .map((logps) => termsOf(logps));
+const pairs = fc.array(
+  fc.record({
+    chosen: answer,
+    rejected: answer,
+    reference: fc.record({
+      chosen: fc.double({ min: -20, max: -0.1, noNaN: true }),
+      rejected: fc.double({ min: -20, max: -0.1, noNaN: true }),
+    }),
+    weight: fc.double({ min: 0.1, max: 2, noNaN: true }),
+  }),
+  { minLength: 1, maxLength: 3 },
+);
+
+/** The tensor implementation of the same loss, differentiated by tfjs. */
+const byTensors = (lossType: LossType, attached: boolean): PairLoss =>
+  tensorLoss(({ chosen, rejected, pairWeights, ...logps }) => {
+    const ranked = lossType.startsWith('aot');
+    const weights = tf.mul(wpoWeights({ chosen, rejected }, { attached }), pairWeights) as tf.Tensor1D;
+    const lengths = { chosenLengths: tf.sum(chosen.mask, 1), rejectedLengths: tf.sum(rejected.mask, 1) };
+    const result = preferenceLoss(
+      {
+        ...logps,
+        ...(lengths as Record<keyof typeof lengths, tf.Tensor1D>),
+        kl: 0.5,
+        ...(ranked ? {} : { weights }),
+      },
+      { lossType: lossType as 'kto', labelSmoothing: 0.1, attached },
+    );
+    return { ...result, weights: ranked ? tf.onesLike(pairWeights) : weights };
+  });
+
+it.each(lossTypes().flatMap((lossType) => [false, true].map((attached) => [lossType, attached] as const)))(
+  '%s (attached: %s) has the losses, weights, rewards and gradients of the tensor implementation',
+  async (lossType, attached) => {
+    const ranked = lossType.startsWith('aot');
+    const options = { lossType, labelSmoothing: 0.1, kl: 0.5, attached, useWeighting: !ranked };
+    await fc.assert(
+      fc.asyncProperty(pairs, async (given) => {
+        const scored = given.map((one, i) => ({ ...one, id: `${i}`, weight: ranked ? 1 : one.weight }));
+        const before = tf.memory().numTensors;
+        const expected = await byTensors(lossType, attached)(scored);
+        expect(tf.memory().numTensors).toBe(before);
+        const found = await preferencePairLoss(options)(scored);
+        found.forEach((result, i) => {
+          const close = (a: number, b: number, name: string) =>
+            expect(Math.abs(a - b) / Math.max(1, Math.abs(b)), name).toBeLessThan(2e-5);
+          for (const name of ['loss', 'weight', 'chosenReward', 'rejectedReward'] as const) {
+            close(result[name], expected[i]![name], name);
+          }
+          for (const side of ['chosen', 'rejected'] as const) {
+            const gradient = expected[i]!.gradient[side];
+            expect(result.gradient[side].length).toBe(gradient.length);
+            for (let t = 0; t < gradient.length; t++) close(result.gradient[side][t]!, gradient[t]!, `${side}[${t}]`);
+          }
+        });
+      }),
+      { numRuns: 25 },
+    );
+  },
+);

@@ -2,16 +2,16 @@ import { expect, test } from 'vitest';
 import { type ScheduleType, schedule, warmupStepCount } from '../src';
 import golden from './fixtures/schedules.json';
 
-test.each(golden)('$type over $total_steps steps with $warmup_steps of warm-up is transformers’', (wanted) => {
+test.each(golden)('$type over $total_steps steps with $warmup_steps of warm-up equals transformers', (expected) => {
   const factor = schedule({
-    type: wanted.type as ScheduleType,
-    totalSteps: wanted.total_steps,
-    warmupSteps: wanted.warmup_steps,
+    type: expected.type as ScheduleType,
+    totalSteps: expected.total_steps,
+    warmupSteps: expected.warmup_steps,
   });
-  for (const [step, value] of wanted.factors.entries()) expect(factor(step)).toBeCloseTo(value, 15);
+  for (const [step, value] of expected.factors.entries()) expect(factor(step)).toBeCloseTo(value, 15);
 });
 
-test('cosine over 8 steps with one of warm-up, worked out by hand', () => {
+test('cosine over 8 steps with one of warm-up, computed by hand', () => {
   const factor = schedule({ type: 'cosine', totalSteps: 8, warmupSteps: 1 });
   expect(factor(0)).toBe(0);
   expect(factor(1)).toBe(1);
@@ -26,19 +26,22 @@ test.each([
   [10, { warmupRatio: 0.1, warmupSteps: 4 }, 4],
   [10, { warmupRatio: 0, warmupSteps: 0 }, 0],
   [10, {}, 0],
-])('%d steps with %j warm up for %d', (total, options, wanted) => {
-  expect(warmupStepCount(total, options)).toBe(wanted);
+])('%d steps with %j warm up for %d', (total, options, expected) => {
+  expect(warmupStepCount(total, options)).toBe(expected);
 });
 
 test.each([
-  [{ warmupSteps: 0.1 }, 'warmup_steps must be a whole number, 0 or more, found 0.1; a share is warmup_ratio'],
-  [{ warmupRatio: 5 }, 'warmup_ratio must lie in 0..1, found 5; a count of steps is warmup_steps'],
-])('%j is refused', (options, message) => {
+  [
+    { warmupSteps: 0.1 },
+    'warmup_steps: expected an integer of at least 0, found 0.1. A fraction of the steps is warmup_ratio.',
+  ],
+  [{ warmupRatio: 5 }, 'warmup_ratio: expected a number from 0 to 1, found 5. A number of steps is warmup_steps.'],
+])('%j is rejected', (options, message) => {
   expect(() => warmupStepCount(10, options)).toThrow(message);
 });
 
-test('an unknown schedule is refused with the known ones', () => {
+test('an unknown schedule is rejected, and the error lists the known ones', () => {
   expect(() => schedule({ type: 'cosin' as ScheduleType, totalSteps: 1 })).toThrow(
-    'unknown lr_scheduler_type "cosin": it is one of cosine, linear, constant, constant_with_warmup',
+    'lr_scheduler_type: expected one of cosine, linear, constant, constant_with_warmup, found "cosin"',
   );
 });

@@ -29,7 +29,7 @@ function cut(count: number, sizes: readonly number[]): MicroBatch[] {
   });
 }
 
-/** An optimizer that keeps the gradients it was given and changes nothing. */
+/** An optimizer that records its input and changes nothing. */
 function recorder() {
   const seen: { gradients: number[][]; learningRate: number; gradientScale: number }[] = [];
   const optimizer: Optimizer = {
@@ -55,7 +55,7 @@ const take = (microBatches: readonly MicroBatch[], more: Partial<StepOptions> = 
     ...more,
   });
 
-test('the gradient is that of the mean loss over the pairs, taken straight through model and loss', async () => {
+test('the gradient equals that of the mean loss over all pairs, computed by tfjs through model and loss', async () => {
   const { optimizer, seen } = recorder();
   const policy = newPolicy();
   const { pairs } = await take(cut(3, [2, 1]), { policy, optimizer });
@@ -78,14 +78,14 @@ test('the gradient is that of the mean loss over the pairs, taken straight throu
     return tf.mean(tf.stack(losses)) as tf.Scalar;
   })([table, bias]);
   for (const [i, gradient] of direct.entries()) {
-    for (const [j, wanted] of [...gradient.dataSync()].entries()) {
-      expect(seen[0]!.gradients[i]![j]).toBeCloseTo(wanted, 6);
+    for (const [j, expected] of [...gradient.dataSync()].entries()) {
+      expect(seen[0]!.gradients[i]![j]).toBeCloseTo(expected, 6);
     }
   }
 });
 
 property.prop([fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 4 })], { numRuns: 10 })(
-  'micro-batches give what one batch of all their pairs gives',
+  'micro-batches give the same result as one batch of all their pairs',
   async (sizes) => {
     const count = sizes.reduce((sum, size) => sum + size, 0);
     const [apart, together] = [recorder(), recorder()];
@@ -100,7 +100,7 @@ property.prop([fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLengt
   },
 );
 
-test('a pair’s weight from the data multiplies its WPO weight and its loss', async () => {
+test('the weight of a pair from the data multiplies its WPO weight and its loss', async () => {
   const [batch] = cut(2, [2]);
   const heavy = { ...batch!, pairs: batch!.pairs.map((pair, i) => (i === 1 ? { ...pair, weight: 3 } : pair)) };
   const plain = (await take([batch!])).pairs;
@@ -110,13 +110,13 @@ test('a pair’s weight from the data multiplies its WPO weight and its loss', a
   expect(weighted[1]!.loss).toBeCloseTo(3 * plain[1]!.loss, 6);
 });
 
-test('tokens count the prompt with each answer', async () => {
+test('the token count of a pair counts the prompt with each answer', async () => {
   const [batch] = cut(1, [1]);
   const { prompt, chosen, rejected } = batch!.pairs[0]!;
   expect((await take([batch!])).pairs[0]!.tokens).toBe(2 * prompt.length + chosen.length + rejected.length);
 });
 
-test('the optimizer is given the rate and the clipping, and gradients are zero afterwards', async () => {
+test('the optimizer gets the learning rate and the clipping factor, and gradients are zero afterwards', async () => {
   const { optimizer, seen } = recorder();
   const policy = newPolicy();
   const { gradNorm } = await take(cut(3, [3]), { policy, optimizer, learningRate: 0.125, maxGradNorm: 1e-3 });
@@ -124,13 +124,13 @@ test('the optimizer is given the rate and the clipping, and gradients are zero a
   expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
 });
 
-test('an exchange sees whole gradients, and what it makes of them is what is clipped and applied', async () => {
+test('allReduceGradients receives the summed gradients, and its result is clipped and applied', async () => {
   const alone = recorder();
   const doubled = recorder();
   const a = await take(cut(3, [1, 2]), { optimizer: alone.optimizer });
   const b = await take(cut(3, [1, 2]), {
     optimizer: doubled.optimizer,
-    async exchange(parameters) {
+    async allReduceGradients(parameters) {
       for (const parameter of parameters) parameter.assignGradient(tf.mul(parameter.gradient()!, 2));
     },
   });
@@ -138,52 +138,58 @@ test('an exchange sees whole gradients, and what it makes of them is what is cli
   expect(doubled.seen[0]!.gradients[0]).toEqual(alone.seen[0]!.gradients[0]!.map((value) => 2 * value));
 });
 
-test('any loss of the same form can take the place of WPO’s', async () => {
-  // a hinge on the chosen answer alone
-  const loss: PairLoss = ({ chosenLogps }) => ({
-    losses: tf.neg(chosenLogps),
-    weights: tf.onesLike(chosenLogps),
-    chosenRewards: tf.zerosLike(chosenLogps),
-    rejectedRewards: tf.zerosLike(chosenLogps),
-  });
+test('a loss of the caller replaces the WPO loss', async () => {
+  // −log π(y_w)
+  const loss: PairLoss = (pairs) =>
+    pairs.map(({ chosen, rejected }) => ({
+      loss: -chosen.logps.reduce((sum, logp) => sum + logp, 0),
+      weight: 1,
+      chosenReward: 0,
+      rejectedReward: 0,
+      gradient: { chosen: chosen.logps.map(() => -1), rejected: rejected.logps.map(() => 0) },
+    }));
   const { optimizer, seen } = recorder();
   const { pairs } = await take(cut(2, [2]), { loss, optimizer });
-  expect(pairs[0]!.loss).toBe(-pairs[0]!.chosenLogps);
+  expect(pairs[0]!.loss).toBeCloseTo(-pairs[0]!.chosenLogps, 5);
   expect(seen[0]!.gradients[0]!.some((value) => value !== 0)).toBe(true);
 });
 
-/** A policy whose gradient, and nothing else, is NaN where the pair of this name is in the pass. */
+/** A policy whose gradient is NaN in each pass that contains the pair of this id. */
 function poisoned(name: string): Policy {
   const policy = newPolicy();
   return {
     parameters: policy.parameters,
     forward(pairs, options) {
       const forward = policy.forward(pairs, options);
-      const backward = (gradients: Parameters<typeof forward.backward>[0]) => {
-        forward.backward(gradients);
+      const backward = (dLogps: Float32Array) => {
+        forward.backward(dLogps);
         if (!pairs.some((pair) => pair.id === name)) return;
         const bias = policy.parameters[1]!;
         bias.assignGradient(tf.mul(bias.gradient()!, Number.NaN));
       };
-      return { pairs: forward.pairs, backward, dispose: forward.dispose };
+      return { ...forward, backward };
     },
   };
 }
 
-test('a gradient that is not finite stops the step before the optimizer, naming pair and parameter', async () => {
+test('a gradient that is not finite stops the step before the update, and the error names pair and parameter', async () => {
   const { optimizer, seen } = recorder();
   const policy = poisoned('pair-2');
   const run = take(cut(4, [2, 2]), { policy, optimizer, step: 9 });
   await expect(run).rejects.toMatchObject({ name: 'TrainingError', step: 9, pairId: 'pair-2' });
-  await expect(run).rejects.toThrow('step 9: the gradient of pair "pair-2" is not finite (norm NaN, first in "bias")');
+  await expect(run).rejects.toThrow(
+    'step 9: pair "pair-2": expected a finite gradient, found norm NaN, first in "bias"',
+  );
   await expect(run).rejects.toThrow('lower learning_rate');
   expect(seen).toEqual([]);
   expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
 });
 
-test('a norm that is not finite though every pair’s is names the step’s pairs', async () => {
-  const run = take(cut(2, [2]), { step: 3, norm: async () => Number.POSITIVE_INFINITY });
-  await expect(run).rejects.toThrow('step 3: the gradient norm is Infinity, though each pair');
+test('a norm that is not finite, though the gradient of each pair is, names the pairs of the step', async () => {
+  const run = take(cut(2, [2]), { step: 3, computeNorm: async () => Number.POSITIVE_INFINITY });
+  await expect(run).rejects.toThrow(
+    'step 3: expected a finite gradient norm, found Infinity, though the gradient of each',
+  );
   await expect(run).rejects.toThrow('"pair-0", "pair-1"');
 });
 

@@ -1,6 +1,6 @@
-// V vocabulary, T tokens of an answer, N tokens of all answers.
+// V vocabulary, N tokens of all answers.
 import * as tf from '@tensorflow/tfjs';
-import type { AnswerTerms, Forward, Parameter, Policy, TokenPair } from '../src';
+import type { Forward, Parameter, Policy, TokenPair } from '../src';
 
 /** The smallest policy that learns: logits = table[previous token] + bias. */
 export interface ToyPolicy extends Policy {
@@ -27,11 +27,11 @@ export function toyPolicy(vocab: number, table: readonly number[], bias: readonl
   };
 }
 
-/** Values that differ from entry to entry, the same at every call. */
+/** Deterministic values, each different. */
 export const spread = (count: number, scale = 1): number[] =>
   Array.from({ length: count }, (_, i) => scale * Math.sin(1 + 7.3 * i));
 
-/** Pairs of 1 to 6 tokens an answer, the same at every call. */
+/** Deterministic pairs with answers of 1 to 6 tokens. */
 export function toyPairs(count: number, vocab: number): TokenPair[] {
   const ids = (length: number, seed: number) => Array.from({ length }, (_, i) => (seed * 31 + i * i * 7 + i) % vocab);
   return Array.from({ length: count }, (_, i) => ({
@@ -93,32 +93,22 @@ function toyForward(
   const pick = (logps: tf.Tensor) => tf.sum(tf.mul(logps, tf.oneHot(labels, vocab)), 1); // [N]
   const values = parameters.map((parameter) => parameter.value()) as [tf.Tensor, tf.Tensor];
 
-  const terms = toyTerms(
-    answers.map(({ answer }) => answer.length),
-    () => logProbs(...values),
-    pick,
-  );
+  const terms = tf.tidy(() => {
+    const logps = logProbs(...values); // [N, V]
+    return [pick(logps), tf.logSumExp(tf.mul(logps, 2), 1), tf.max(logps, 1)] as tf.Tensor1D[]; // each [N]
+  });
   return {
-    pairs: pairs.map((_, i) => ({ chosen: terms[2 * i]!, rejected: terms[2 * i + 1]! })),
-    backward(gradients) {
-      if (!train) throw new Error('the pass was made without train');
+    async terms() {
+      const [logps, logSumSquares, logMax] = (await Promise.all(terms.map((term) => term.data()))) as Float32Array[];
+      return { logps: logps!, logSumSquares: logSumSquares!, logMax: logMax! };
+    },
+    backward(dLogps) {
+      if (!train) throw new Error('expected a pass with train: true');
       tf.tidy(() => {
-        const dy = tf.concat(gradients.flatMap(({ chosen, rejected }) => [chosen, rejected])); // [N]
-        const found = tf.grads((table, bias) => pick(logProbs(table, bias)))(values, dy);
-        for (const [i, gradient] of found.entries()) parameters[i]!.accumulate(gradient);
+        const gradients = tf.grads((table, bias) => pick(logProbs(table, bias)))(values, tf.tensor1d(dLogps));
+        for (const [i, gradient] of gradients.entries()) parameters[i]!.accumulate(gradient);
       });
     },
-    dispose() {
-      for (const answer of terms) tf.dispose([answer.logps, answer.logSumSquares, answer.logMax]);
-    },
+    dispose: () => tf.dispose(terms),
   };
-}
-
-function toyTerms(sizes: number[], logProbs: () => tf.Tensor, pick: (logps: tf.Tensor) => tf.Tensor): AnswerTerms[] {
-  const parts = tf.tidy(() => {
-    const logps = logProbs(); // [N, V]
-    const columns = [pick(logps), tf.logSumExp(tf.mul(logps, 2), 1), tf.max(logps, 1)]; // each [N]
-    return columns.map((column) => tf.split(column, sizes) as tf.Tensor1D[]);
-  });
-  return sizes.map((_, i) => ({ logps: parts[0]![i]!, logSumSquares: parts[1]![i]!, logMax: parts[2]![i]! }));
 }

@@ -28,12 +28,12 @@ const goldenOptions = {
   maxGradNorm: golden.max_grad_norm,
 } as const;
 
-/** The greatest difference, relative to the wanted value or to 1 where that is less. */
-const distance = (found: readonly number[], wanted: readonly number[]) =>
-  Math.max(...wanted.map((value, i) => Math.abs(found[i]! - value) / Math.max(1, Math.abs(value))));
+/** The largest difference, relative to the expected value or to 1 where that is less. */
+const distance = (found: readonly number[], expected: readonly number[]) =>
+  Math.max(...expected.map((value, i) => Math.abs(found[i]! - value) / Math.max(1, Math.abs(value))));
 
-function expectRow(row: MetricsRow | undefined, wanted: Record<string, number>): void {
-  for (const [name, value] of Object.entries(wanted))
+function expectRow(row: MetricsRow | undefined, expected: Record<string, number>): void {
+  for (const [name, value] of Object.entries(expected))
     expect([name, row?.[name]]).toEqual([name, expect.closeTo(value, 5)]);
 }
 
@@ -42,7 +42,7 @@ async function goldenRun(more: Partial<TrainOptions> = {}) {
   const optimizer = adamW({ weightDecay: golden.weight_decay });
   const rows: MetricsRow[] = [];
   const metrics = { write: (row: MetricsRow) => void rows.push(row) };
-  // by the policy itself, so that a policy which has not moved ties with it to the last bit, as in the golden run
+  // computed by the policy itself: before the first step both have the same log-probs to the last bit, as in the golden run
   const reference = await precomputeReference({ policy, pairs: golden.pairs });
   const result = await train({ ...goldenOptions, policy, optimizer, reference, metrics, loggingSteps: 1, ...more });
   return { policy, rows, result, reference };
@@ -60,17 +60,17 @@ const small = (more: Partial<TrainOptions> = {}): TrainOptions => {
   };
 };
 
-test('eight steps of training are those of PyTorch: metrics, clipping, schedule, weights and evaluation', async () => {
+test('eight steps of training match PyTorch: metrics, clipping, schedule, weights and evaluation', async () => {
   const { policy, rows, result, reference } = await goldenRun();
   expect(rows).toHaveLength(8);
-  for (const [i, wanted] of golden.log.entries()) expectRow(rows[i], wanted);
+  for (const [i, expected] of golden.log.entries()) expectRow(rows[i], expected);
   expect(result).toEqual({ step: 8, totalSteps: 8, epoch: 2.8, tokens: 412, stopped: false });
   expect(distance(policy.values()['table.weight']!, golden.final.table)).toBeLessThan(1e-5);
   expect(distance(policy.values().bias!, golden.final.bias)).toBeLessThan(1e-5);
   expectRow((await evaluate({ ...goldenOptions, policy, reference, batchSize: 3 }))!, golden.evaluation);
 });
 
-test.each([1, 20, 30, 1000])('packs of at most %i tokens train as micro-batches do', async (maxTokensPerPack) => {
+test.each([1, 20, 30, 1000])('packs of at most %i tokens train like micro-batches', async (maxTokensPerPack) => {
   const plain = await goldenRun();
   const sizes: number[] = [];
   const policy = toyPolicy(golden.vocab, golden.table, golden.bias);
@@ -90,7 +90,7 @@ test.each([1, 20, 30, 1000])('packs of at most %i tokens train as micro-batches 
   expect(Math.max(...sizes)).toBe({ 1: 1, 20: 2, 30: 3, 1000: 4 }[maxTokensPerPack]);
 });
 
-test('a row over several steps holds the mean loss of its steps, the means of its pairs, and the last step’s rate', async () => {
+test('a row over several steps has the mean loss of its steps, the means of its pairs, and the last learning rate', async () => {
   const { rows } = await goldenRun({ loggingSteps: 3 });
   expect(rows.map((row) => row.step)).toEqual([3, 6, 8]);
   const [a, b, c] = golden.log.slice(0, 3);
@@ -112,7 +112,7 @@ test('a row over several steps holds the mean loss of its steps, the means of it
   });
 });
 
-test('rows have exactly the names that TRL logs, and ours', async () => {
+test('rows have exactly the names of TRL, and the wpo/ and timing names', async () => {
   const { rows } = await goldenRun({ maxSteps: 1 });
   const names =
     'epoch grad_norm learning_rate logps/chosen logps/rejected loss num_tokens rewards/accuracies rewards/chosen ' +
@@ -120,7 +120,7 @@ test('rows have exactly the names that TRL logs, and ours', async () => {
   expect(Object.keys(rows[0]!).sort()).toEqual(names.split(' '));
 });
 
-test('pairs are drawn in the order given for each epoch', async () => {
+test('pairs are used in the order given for each epoch', async () => {
   const seen: string[] = [];
   const pairs = toyPairs(3, 5);
   await train(
@@ -138,11 +138,11 @@ test('pairs are drawn in the order given for each epoch', async () => {
   expect(seen).toEqual(['pair-2+pair-0', 'pair-1', 'pair-1+pair-2', 'pair-0']);
 });
 
-test('an order that leaves pairs out is refused', async () => {
-  await expect(train(small({ order: () => [0, 1] }))).rejects.toThrow('the order of epoch 0 has 2 entries for 6 pairs');
+test('an order without all pairs is rejected', async () => {
+  await expect(train(small({ order: () => [0, 1] }))).rejects.toThrow('order of epoch 0: expected 6 indices, found 2');
 });
 
-test('held-out pairs are evaluated before the first step, at each interval and at the end', async () => {
+test('held-out pairs are evaluated before the first step, every evalSteps steps and at the end', async () => {
   const rows: MetricsRow[] = [];
   const held = toyPairs(2, 5);
   const reference = held.map(() => ({ chosen: -3, rejected: -4 }));
@@ -169,14 +169,14 @@ test('held-out pairs are evaluated before the first step, at each interval and a
   );
 });
 
-test('each step is reported with its own numbers', async () => {
+test('onStep gets the numbers of each step', async () => {
   const reports: StepReport[] = [];
   await goldenRun({ loggingSteps: 4, onStep: (report) => void reports.push(report) });
   expect(reports.map(({ step, totalSteps }) => [step, totalSteps])).toEqual(golden.log.map(({ step }) => [step, 8]));
-  for (const [i, wanted] of golden.log.entries()) expectRow(reports[i]!.metrics, wanted);
+  for (const [i, expected] of golden.log.entries()) expectRow(reports[i]!.metrics, expected);
 });
 
-test('a signal lets the step finish and stops the run', async () => {
+test('an aborted signal stops the run after the current step', async () => {
   const controller = new AbortController();
   const result = await train(
     small({ signal: controller.signal, onStep: ({ step }) => (step === 2 ? controller.abort() : undefined) }),
@@ -184,13 +184,12 @@ test('a signal lets the step finish and stops the run', async () => {
   expect(result).toMatchObject({ step: 2, totalSteps: 6, stopped: true });
 });
 
-test('a loss that is not finite stops the run with the step and the pair, before any weight changes', async () => {
+test('a reference log-prob that is NaN stops the run before any weight changes, and the error names step and pair', async () => {
   const options = small();
   const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
   let before = values();
   const run = train({
     ...options,
-    // the reference rules out what the policy does not: an infinite reward
     reference: (pairs) => pairs.map((pair) => ({ chosen: pair.id === 'pair-3' ? Number.NaN : -3, rejected: -4 })),
     gradientAccumulationSteps: 2,
     onStep: () => {
@@ -199,29 +198,42 @@ test('a loss that is not finite stops the run with the step and the pair, before
   });
   await expect(run).rejects.toThrow(TrainingError);
   await expect(run).rejects.toMatchObject({ step: 2, pairId: 'pair-3' });
-  await expect(run).rejects.toThrow('step 2: the loss of pair "pair-3" is NaN (weight 0.');
   await expect(run).rejects.toThrow(
-    'reference NaN and -4). No weight was changed. The reference log-probs are not finite',
+    'step 2: pair "pair-3": expected reference log-probs of at most 0, found NaN (chosen) and -4 (rejected)',
   );
   expect(values()).toEqual(before);
   expect(options.policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
 });
 
+test('a loss that is not finite stops the run before any weight changes, and the error names step and pair', async () => {
+  const options = small();
+  const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+  const before = values();
+  // the reference assigns probability 0 to the rejected answer of one pair, which the policy does not
+  const references = Array.from({ length: options.pairs.length }, () => ({ chosen: -3, rejected: -4 }));
+  references[0] = { chosen: -3, rejected: Number.NEGATIVE_INFINITY };
+  const run = train({ ...options, reference: references });
+  await expect(run).rejects.toMatchObject({ name: 'TrainingError', step: 1, pairId: 'pair-0' });
+  await expect(run).rejects.toThrow('step 1: pair "pair-0": expected a finite loss, found Infinity (weight 0.');
+  await expect(run).rejects.toThrow('No weight was changed. The reference log-probs are not finite');
+  expect(values()).toEqual(before);
+});
+
 test.each([
-  [{ learningRate: Number.NaN }, 'learningRate must be a number, 0 or more, found NaN'],
-  [{ maxGradNorm: -1 }, 'maxGradNorm must be a number, 0 or more, found -1'],
-  [{ saveSteps: 0.5 }, 'saveSteps must be a whole number of steps, found 0.5'],
-])('%j is refused before anything is run', async (more, message) => {
+  [{ learningRate: Number.NaN }, 'learningRate: expected a number of at least 0, found NaN'],
+  [{ maxGradNorm: -1 }, 'maxGradNorm: expected a number of at least 0, found -1'],
+  [{ saveSteps: 0.5 }, 'saveSteps: expected an integer, found 0.5'],
+])('%j is rejected before any pair runs', async (more, message) => {
   const reference = () => {
     throw new Error('ran');
   };
   await expect(train(small({ ...more, reference }))).rejects.toThrow(message);
 });
 
-test('an answer without tokens is refused by its pair’s id', async () => {
+test('an answer without tokens is rejected, and the error names the pair', async () => {
   const pairs: TokenPair[] = toyPairs(2, 5).map((pair, i) => (i === 1 ? { ...pair, rejected: [] } : pair));
   await expect(train(small({ pairs }))).rejects.toThrow(
-    'step 2: pair "pair-1" has no rejected tokens (prompt 2, chosen 6, rejected 0)',
+    'step 2: pair "pair-1": expected at least one token in prompt, chosen and rejected, found 2, 6 and 0',
   );
 });
 
@@ -247,7 +259,7 @@ test('a hundred steps leave no tensor behind', async () => {
   expect(tf.memory().numTensors).toBe(before);
 });
 
-test('a loss of the policy alone trains without a reference, held-out pairs included', async () => {
+test('a reference-free loss trains and evaluates without a reference', async () => {
   const pairs = toyPairs(4, 5);
   const rows: MetricsRow[] = [];
   const loss = preferencePairLoss({ lossType: 'simpo', beta: 2, simpoGamma: 1, useWeighting: false });
@@ -268,13 +280,13 @@ test('a loss of the policy alone trains without a reference, held-out pairs incl
   expect(evaluated[1]).toBeLessThan(evaluated[0]!);
 });
 
-test('a loss that looks at a reference is refused without one before anything is run', async () => {
-  await expect(train(small({ reference: undefined }))).rejects.toThrow('there is no reference');
+test('a loss that needs a reference is rejected without one before any pair runs', async () => {
+  await expect(train(small({ reference: undefined }))).rejects.toThrow('expected `reference`, found none');
   const evaluation = { pairs: toyPairs(2, 5) };
-  await expect(train(small({ evaluation, evalSteps: 4 }))).rejects.toThrow('there is no reference');
+  await expect(train(small({ evaluation, evalSteps: 4 }))).rejects.toThrow('expected `reference`, found none');
 });
 
-test('AOT ranks the pairs of a micro-batch: accumulation changes it, and packs are refused', async () => {
+test('AOT ranks the pairs of a micro-batch: accumulation changes the loss, and packs are rejected', async () => {
   const loss = preferencePairLoss({ lossType: 'aot', beta: 1, useWeighting: false });
   const pairs = toyPairs(4, 5);
   const reference = pairs.map((_, i) => ({ chosen: -9 + 3 * i, rejected: -4 }));
@@ -301,6 +313,6 @@ test('AOT ranks the pairs of a micro-batch: accumulation changes it, and packs a
   expect(await first(4, dpo)).toBeCloseTo(await first(2, dpo), 6);
   expect(Math.abs((await first(4)) - (await first(2)))).toBeGreaterThan(1e-3);
   await expect(train(small({ loss, maxTokensPerPack: 100 }))).rejects.toThrow(
-    'maxTokensPerPack is 100, but the loss ranks the pairs of a micro-batch among each other',
+    'maxTokensPerPack: expected none with a loss that ranks the pairs of a micro-batch, found 100',
   );
 });

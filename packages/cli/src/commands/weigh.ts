@@ -1,18 +1,6 @@
-import * as tf from '@tensorflow/tfjs-core';
 import type { Columns, EncodedPair } from '@wpo/data';
-import type { GemmaPolicy } from '@wpo/gemma';
-import {
-  type Alignment,
-  answerScores,
-  type LossType,
-  lossNeeds,
-  type MixtureOptions,
-  preferenceLoss,
-  sumLogps,
-  wpoLoss,
-  wpoWeights,
-} from '@wpo/loss';
-import { padAnswers, precomputeReference, type ReferenceLogps } from '@wpo/trainer';
+import { type Alignment, type LossType, lossNeeds } from '@wpo/loss';
+import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
@@ -88,10 +76,10 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
     const model = await loadModel(folder, backend);
     await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
       for (const [i, pair] of pairs.entries()) {
-        const weighed = await weighPair(model.policy, pair, given, references?.[i]);
-        await append(`${JSON.stringify(weighed)}\n`);
+        const weighed = await weighPair(model.policy, pair, { ...given, reference: references?.[i] });
+        await append(`${JSON.stringify(lineOf(weighed, given.lossType))}\n`);
         weights.push(weighed.weight);
-        shown.update(i + 1);
+        shown.update(weights.length);
       }
     });
     model.dispose();
@@ -133,75 +121,24 @@ async function referencesBy(folder: string, pairs: readonly EncodedPair[], backe
   return values;
 }
 
-/** Weighs one pair; without reference values, by the policy as its own reference. */
-export async function weighPair(
-  policy: GemmaPolicy,
-  pair: EncodedPair,
-  options: Pick<WeighArguments, 'beta' | 'labelSmoothing' | 'lossType' | 'kl' | 'alignment' | 'clamp'>,
-  reference?: ReferenceLogps,
-): Promise<WeighedPair> {
-  const forward = policy.forward([pair], { train: false });
-  const numbers = tf.tidy(() => {
-    const [{ chosen: c, rejected: r }] = forward.pairs as [(typeof forward.pairs)[number]];
-    const [chosen, rejected] = [padAnswers([c]), padAnswers([r])]; // each [1, T]
-    const [chosenLogps, rejectedLogps] = [sumLogps(chosen), sumLogps(rejected)]; // [1]
-    const weights = tf.mul(wpoWeights({ chosen, rejected }, options), pair.weight ?? 1) as tf.Tensor1D;
-    const logps = {
-      chosenLogps,
-      rejectedLogps,
-      refChosenLogps: reference ? tf.tensor1d([reference.chosen]) : chosenLogps,
-      refRejectedLogps: reference ? tf.tensor1d([reference.rejected]) : rejectedLogps,
-    };
-    const { losses, dpoLosses } = wpoLoss({ ...logps, weights }, options);
-    const lengths = { chosenLengths: tf.sum(chosen.mask, 1), rejectedLengths: tf.sum(rejected.mask, 1) };
-    const asked = preferenceLoss(
-      { ...logps, ...(lengths as Record<keyof typeof lengths, tf.Tensor1D>), weights, kl: options.kl },
-      options as MixtureOptions<'kto'>,
-    );
-    const scores = [chosen, rejected].flatMap((side) => ALIGNMENTS.map((kind) => answerScores(side, kind)));
-    return tf.concat([
-      ...Object.values(logps),
-      weights,
-      dpoLosses,
-      losses,
-      asked.unweightedLosses,
-      asked.losses,
-      ...scores,
-    ]);
-  });
-  const values = [...(await numbers.data())];
-  numbers.dispose();
-  forward.dispose();
-  if (!values.every(Number.isFinite)) {
-    throw new UserError(
-      `pair "${pair.id}": its log-probs are not finite (${values.slice(0, 4).join(', ')}). Check the models' weights.`,
-    );
-  }
-  const [chosenLogps, rejectedLogps, refChosen, refRejected, weight, dpoLoss, wpoLossOf, loss, weighted, ...scores] =
-    values as number[];
+/** A pair's numbers as a line of the file. */
+function lineOf(weighed: PairWeight, lossType: LossType | undefined): WeighedPair {
+  const { pair, weight, dpoLoss, loss } = weighed;
   return {
     prompt_tokens: pair.prompt.length,
     chosen_tokens: pair.chosen.length,
     rejected_tokens: pair.rejected.length,
-    chosen_logps: chosenLogps!,
-    rejected_logps: rejectedLogps!,
-    ref_chosen_logps: refChosen!,
-    ref_rejected_logps: refRejected!,
-    alignment: { chosen: scoresOf(scores.slice(0, 3)), rejected: scoresOf(scores.slice(3)) },
-    weight: weight!,
-    dpo_loss: dpoLoss!,
-    wpo_loss: wpoLossOf!,
-    ...(options.lossType === undefined ? {} : { loss: loss!, weighted_loss: weighted! }),
+    chosen_logps: weighed.chosenLogps,
+    rejected_logps: weighed.rejectedLogps,
+    ref_chosen_logps: weighed.refChosenLogps,
+    ref_rejected_logps: weighed.refRejectedLogps,
+    alignment: weighed.scores,
+    weight,
+    dpo_loss: dpoLoss,
+    wpo_loss: weight * dpoLoss,
+    ...(lossType === undefined ? {} : { loss, weighted_loss: weight * loss }),
   };
 }
-
-const ALIGNMENTS = ['sampled', 'greedy', 'none'] as const;
-
-const scoresOf = ([sampled, greedy, none]: readonly number[]): Scores => ({
-  sampled: sampled!,
-  greedy: greedy!,
-  none: none!,
-});
 
 function describeWeights(weights: readonly number[]): string {
   const mean = weights.reduce((sum, weight) => sum + weight, 0) / weights.length;

@@ -36,8 +36,8 @@ export async function tokenLogps(policy: Policy, pairs: readonly TokenPair[]): P
   const answers: ArrayLike<number>[] = [];
   for (const pair of pairs) {
     const forward = policy.forward([pair], { train: false });
-    const [{ chosen, rejected }] = forward.pairs as [(typeof forward.pairs)[number]];
-    answers.push(await chosen.logps.data(), await rejected.logps.data());
+    const { logps } = await forward.terms();
+    answers.push(logps.subarray(0, pair.chosen.length), logps.subarray(pair.chosen.length));
     forward.dispose();
   }
   return answers;

@@ -1,4 +1,4 @@
-import type { WeighedPair } from '../commands/weigh';
+import type { WeighedPair } from '@wpo/trainer';
 
 /** How near the model's own style each source is. */
 export interface SourceWeights {
@@ -29,14 +29,14 @@ export interface SourceWeight {
 
 /** A weighed pair and who wrote its answers. */
 export interface WeighedSources {
-  readonly weighed: WeighedPair;
+  readonly weighed: Pick<WeighedPair, 'weight' | 'scores'>;
   readonly sources: { readonly chosen: string; readonly rejected: string };
 }
 
 /** Averages weights by source. @param pairs at least one */
 export function sourceWeights(pairs: readonly WeighedSources[]): SourceWeights {
   const answers = pairs.flatMap(({ weighed, sources }) =>
-    (['chosen', 'rejected'] as const).map((side) => ({ source: sources[side], scores: weighed.alignment[side] })),
+    (['chosen', 'rejected'] as const).map((side) => ({ source: sources[side], scores: weighed.scores[side] })),
   );
   const bySource = groupBy(answers, ({ source }) => source);
   const byBoth = groupBy(pairs, ({ sources: { chosen, rejected } }) => JSON.stringify([chosen, rejected]));

@@ -1,8 +1,8 @@
 import { encodePair, epochOrder, keepGood } from '@wpo/data';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
+import { weighPair } from '@wpo/trainer';
 import { loadBackend } from '../backend';
 import type { InspectArguments } from '../commands/inspect';
-import { weighPair } from '../commands/weigh';
 import { localModel } from '../downloads';
 import { fromInput } from '../errors';
 import { loadModel } from '../model';

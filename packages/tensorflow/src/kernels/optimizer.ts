@@ -5,11 +5,11 @@ import { rawNorm, rawUpdate } from './raw/optimizer';
 
 /** AdamW's update in one pass and in place: no copy of a parameter or of its moments. */
 export const fusedUpdate: AdamWKernel = (updates, how) => {
-  const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
-  const tensors = updates.flatMap(({ parameter, gradient, moments: { mean, square } }) => {
-    return [parameter.value(), mean, square, gradient];
+  const { gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor } = how;
+  const tensors = updates.flatMap(({ parameter, gradient, moments: { expAvg, expAvgSq } }) => {
+    return [parameter.value(), expAvg, expAvgSq, gradient];
   });
-  withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, correction, keep], (numbers) =>
+  withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor], (numbers) =>
     runOver('WpoAdamW', [numbers], tensors).dispose(),
   );
   return updates.map(({ moments }) => moments);
@@ -25,7 +25,7 @@ export function tensorflowAdamW(): AdamWKernel | undefined {
 }
 
 /**
- * For `train({ norm })`: the L2 norm of all gradients without squaring a copy of any. The fused one sums in float64,
+ * For `train({ computeNorm })`: the L2 norm of all gradients without squaring a copy of any. The fused one sums in float64,
  * TensorFlow's own in float32 within a parameter.
  */
 export function tensorflowGradientNorm(): (parameters: readonly Parameter[]) => Promise<number> {

@@ -9,9 +9,9 @@ import { hashFile } from './hash';
 export interface FileCheckpointsOptions {
   /** Writes tensors to a file, in float32. */
   readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
-  /** Reads them back; each tensor becomes the caller's. */
+  /** Reads tensors; each becomes the caller's to dispose. */
   readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
-  /** Checkpoints kept, 1 or more; the oldest go once a new one is whole. All are kept where absent. */
+  /** Keeps this number of checkpoints, at least 1, and removes the oldest after a save. Default: keeps all. */
   readonly saveTotalLimit?: number;
 }
 
@@ -20,18 +20,20 @@ const OPTIMIZER = 'optimizer.safetensors';
 const STATE = 'trainer_state.json';
 const MANIFEST = 'manifest.json';
 
-/** Sizes and SHA-256 of a checkpoint's other files, by their paths in it. */
+/** Size and SHA-256 of each other file of a checkpoint, by its path in the folder. */
 type Manifest = Record<string, { readonly bytes: number; readonly sha256: string }>;
 
 /**
- * Checkpoints as folders `checkpoint-<step>` of `folder`: weights, optimizer, `trainer_state.json`, and a manifest of
- * their sizes and hashes. One is written under a temporary name, synced and renamed, so a folder of that name is whole;
- * opening it checks the manifest, so one that was damaged since is told.
+ * Checkpoints as folders `checkpoint-<step>` in `folder`: weights, optimizer state, `trainer_state.json`, and a manifest with the
+ * size and hash of each file. A checkpoint is written under a temporary name, synced and renamed, so a folder of that name is
+ * complete. `open` checks the manifest, so later damage is found.
+ *
+ * @throws RangeError where `saveTotalLimit` is out of range.
  */
 export function fileCheckpoints(folder: string, options: FileCheckpointsOptions): CheckpointStore {
   const { writeTensors, readTensors, saveTotalLimit } = options;
   if (saveTotalLimit !== undefined && !(Number.isInteger(saveTotalLimit) && saveTotalLimit >= 1)) {
-    throw new RangeError(`save_total_limit must be a whole number, 1 or more, found ${saveTotalLimit}`);
+    throw new RangeError(`save_total_limit: expected an integer of at least 1, found ${saveTotalLimit}`);
   }
 
   async function write(path: string, { state, weights, optimizer }: Checkpoint): Promise<void> {
@@ -47,8 +49,7 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
   async function open(path: string): Promise<OpenCheckpoint> {
     await checkManifest(path);
     const state = JSON.parse(await readFile(join(path, STATE), 'utf8')) as TrainerState;
-    if (state.version !== 1)
-      throw new TrainingError(`its ${STATE} has version ${state.version}, and 1 is what this reads`);
+    if (state.version !== 1) throw new TrainingError(`${STATE}: expected version 1, found ${state.version}`);
     return {
       state,
       weights: () => readTensors(join(path, WEIGHTS)),
@@ -65,7 +66,7 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
       const temporary = `${final}.tmp`;
       try {
         await write(temporary, checkpoint);
-        // One of this step or a later one is there only if it was passed over as damaged: it must not be taken for newer.
+        // A checkpoint of this step or a later one exists only where it was skipped as damaged: it must not count as newer.
         for (const later of await stepsIn(folder)) if (later >= step) await setAside(join(folder, nameOf(later)));
         await rename(temporary, final);
       } catch (error) {
@@ -97,7 +98,7 @@ async function stepsIn(folder: string): Promise<number[]> {
   return steps.map((match) => Number(match[1])).sort((a, b) => b - a);
 }
 
-/** What a run killed while saving or removing left behind. */
+/** Removes the leftovers of a run that was killed while saving or removing. */
 async function removeLeftovers(folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => /^checkpoint-\d+\.tmp$/.test(name));
   for (const name of names) await rm(join(folder, name), { recursive: true });
@@ -108,7 +109,7 @@ async function setAside(path: string): Promise<void> {
   await rename(path, `${path}.damaged`);
 }
 
-/** Renames first, so that a kill half-way leaves no half of a checkpoint under a checkpoint's name. */
+/** Renames first, so that a kill leaves no part of a checkpoint under a checkpoint's name. */
 async function remove(path: string): Promise<void> {
   await rename(path, `${path}.tmp`);
   await rm(`${path}.tmp`, { recursive: true });
@@ -127,10 +128,11 @@ async function checkManifest(path: string): Promise<void> {
   const manifest = JSON.parse(await readFile(join(path, MANIFEST), 'utf8')) as Manifest;
   for (const [file, { bytes, sha256 }] of Object.entries(manifest)) {
     const { size } = await stat(join(path, file));
-    if (size !== bytes) throw new TrainingError(`its ${file} has ${size} bytes, and ${bytes} were written`);
-    if ((await hashFile(join(path, file))) !== sha256) throw new TrainingError(`its ${file} is not what was written`);
+    if (size !== bytes) throw new TrainingError(`${file}: expected ${bytes} bytes, found ${size}`);
+    const found = await hashFile(join(path, file));
+    if (found !== sha256) throw new TrainingError(`${file}: expected SHA-256 ${sha256}, found ${found}: it is damaged`);
   }
   for (const file of [WEIGHTS, OPTIMIZER, STATE]) {
-    if (!manifest[file]) throw new TrainingError(`its ${MANIFEST} names no ${file}`);
+    if (!manifest[file]) throw new TrainingError(`${MANIFEST}: expected an entry for ${file}, found none`);
   }
 }

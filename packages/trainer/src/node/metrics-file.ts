@@ -4,8 +4,8 @@ import type { MetricsRow, MetricsSink } from '../metrics';
 import { appendDurably, replaceFile } from './durable';
 
 /**
- * Metrics as JSON lines. A row is written as one whole line and synced; `rewind` cuts the file, half-written last line
- * included, to the rows that a resumed run goes on from, and empties it for a new run.
+ * Metrics as JSON lines. Each row is written as one line and synced. `rewind` cuts the file to the rows that a resumed run
+ * continues, and drops an incomplete last line; it empties the file for a new run.
  */
 export function metricsFile(path: string): MetricsSink {
   return {
@@ -18,7 +18,7 @@ export function metricsFile(path: string): MetricsSink {
         if (error.code === 'ENOENT') return '';
         throw error;
       });
-      // what follows the last newline is half a line
+      // the text after the last newline is an incomplete line
       const whole = text.split('\n').slice(0, -1);
       await replaceFile(
         path,

@@ -4,13 +4,13 @@ import type { ReferenceCache, ReferenceLogps } from '../reference';
 import { appendDurably, replaceFile } from './durable';
 
 /**
- * Reference log-probs in a folder, one JSON line a pair in `<key>.jsonl`. The file only ever grows by whole lines, each
- * with its pair's index, so what a killed run leaves is good up to its last whole line and is gone on from.
+ * Reference log-probs in a folder, one JSON line per pair in `<key>.jsonl`. Each line has its pair's index and is appended as a
+ * whole, so the file of a killed run is valid up to its last complete line, and the next run continues it.
  */
 export function referenceFiles(folder: string): ReferenceCache {
   const pathOf = (key: string) => {
     if (!/^[\w.-]+$/.test(key))
-      throw new RangeError(`"${key}" cannot name a cache file: use letters, digits, - _ and .`);
+      throw new RangeError(`reference cache key: expected letters, digits, - _ and ., found "${key}"`);
     return join(folder, `${key}.jsonl`);
   };
   return {
@@ -34,7 +34,7 @@ export function referenceFiles(folder: string): ReferenceCache {
 const format = (values: readonly ReferenceLogps[], start: number) =>
   values.map((value, i) => `${JSON.stringify({ pair: start + i, ...value })}\n`).join('');
 
-/** Entries 0, 1, 2, … as far as they go without a gap; two processes that wrote at once may have left some twice. */
+/** Entries 0, 1, 2, … up to the first gap. Two processes that wrote at once may have left duplicates. */
 function leadingEntries(text: string): ReferenceLogps[] {
   const values: ReferenceLogps[] = [];
   for (const line of text.split('\n').slice(0, -1)) {

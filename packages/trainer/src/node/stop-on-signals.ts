@@ -6,8 +6,8 @@ export interface SignalStop {
 }
 
 /**
- * Turns the first SIGINT or SIGTERM into an aborted signal, for `train` to finish its step, save and return. From then
- * on signals have their usual effect again, so a second one ends the process at once, in the middle of a native call too.
+ * Turns the first SIGINT or SIGTERM into an aborted signal, so that `train` finishes its step, saves and returns. After it, signals
+ * have their usual effect again: a second one ends the process at once, even during a native call.
  */
 export function stopOnSignals(options: { readonly onSignal?: (name: NodeJS.Signals) => void } = {}): SignalStop {
   const names = ['SIGINT', 'SIGTERM'] as const;

@@ -39,7 +39,7 @@ const collect = async (tensors: AsyncIterable<{ name: string; tensor: tf.Tensor 
   return found;
 };
 
-test('what was saved comes back as it was', async () => {
+test('a saved checkpoint is read back unchanged', async () => {
   await store().save(checkpoint(7));
   const [found] = await store().list();
   expect(found!.name).toBe(join(folder, 'checkpoint-7'));
@@ -49,7 +49,7 @@ test('what was saved comes back as it was', async () => {
   expect(await collect(opened.optimizer())).toEqual({ 'w.exp_avg': [...Float32Array.of(7, 1e-30)] });
 });
 
-test('checkpoints are listed by step, newest first, and nothing else is', async () => {
+test('list returns checkpoints only, newest first', async () => {
   for (const step of [2, 9, 10]) await store().save(checkpoint(step));
   await mkdir(join(folder, 'checkpoint-99.tmp'));
   await mkdir(join(folder, 'model'));
@@ -58,16 +58,16 @@ test('checkpoints are listed by step, newest first, and nothing else is', async 
   expect(names).toEqual(['checkpoint-10', 'checkpoint-9', 'checkpoint-2']);
 });
 
-test('a folder that is not there has no checkpoints', async () => {
+test('a missing folder has no checkpoints', async () => {
   expect(await fileCheckpoints(join(folder, 'none'), { writeTensors, readTensors }).list()).toEqual([]);
 });
 
-test('beyond the limit the oldest go, by number and not by name', async () => {
+test('the oldest checkpoints beyond the limit are removed, by number', async () => {
   for (const step of [8, 9, 10, 11]) await store({ saveTotalLimit: 2 }).save(checkpoint(step));
   expect((await readdir(folder)).sort()).toEqual(['checkpoint-10', 'checkpoint-11']);
 });
 
-test('a save that fails leaves what was there, and no half of itself', async () => {
+test('a failed save keeps the old checkpoints and leaves no part of the new one', async () => {
   await store({ saveTotalLimit: 1 }).save(checkpoint(1));
   const failing: FileCheckpointsOptions['writeTensors'] = async (path, tensors) => {
     if (path.includes('optimizer')) throw new Error('no space left on device');
@@ -79,14 +79,14 @@ test('a save that fails leaves what was there, and no half of itself', async () 
   expect(await readdir(folder)).toEqual(['checkpoint-1']);
 });
 
-test('a checkpoint of a later step, passed over as damaged, is set aside and does not count as newest', async () => {
+test('a damaged checkpoint of a later step is renamed and does not count as newest', async () => {
   await store().save(checkpoint(3));
   await store().save(checkpoint(6));
   await store({ saveTotalLimit: 1 }).save(checkpoint(4));
   expect((await readdir(folder)).sort()).toEqual(['checkpoint-4', 'checkpoint-6.damaged']);
 });
 
-test('what a killed save left is cleared by the next', async () => {
+test('the next save removes the leftovers of a killed one', async () => {
   await mkdir(join(folder, 'checkpoint-5.tmp'));
   await writeFile(join(folder, 'checkpoint-5.tmp', 'model.safetensors'), 'half');
   await store().save(checkpoint(5));
@@ -95,13 +95,13 @@ test('what a killed save left is cleared by the next', async () => {
   expect(Object.keys(manifest).sort()).toEqual(['model.safetensors', 'optimizer.safetensors', 'trainer_state.json']);
 });
 
-test('a state of another version is refused', async () => {
+test('a state of another version is rejected', async () => {
   const odd = checkpoint(1);
   await store().save({ ...odd, state: { ...odd.state, version: 2 as unknown as 1 } });
   const [found] = await store().list();
-  await expect(found!.open()).rejects.toThrow('trainer_state.json has version 2, and 1 is what this reads');
+  await expect(found!.open()).rejects.toThrow('trainer_state.json: expected version 1, found 2');
 });
 
-test.each([0, 1.5, -1])('a limit of %d is refused', (saveTotalLimit) => {
-  expect(() => store({ saveTotalLimit })).toThrow('save_total_limit must be a whole number, 1 or more');
+test.each([0, 1.5, -1])('a limit of %d is rejected', (saveTotalLimit) => {
+  expect(() => store({ saveTotalLimit })).toThrow('save_total_limit: expected an integer of at least 1');
 });

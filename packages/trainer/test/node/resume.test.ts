@@ -28,7 +28,7 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 
-/** Weights, optimizer and metrics, to the last bit. */
+/** Compares weights, optimizer state and metrics bit for bit. */
 function expectSame(run: Run): void {
   expect(run.values).toEqual(whole.values);
   expect(run.state).toEqual(whole.state);
@@ -36,7 +36,7 @@ function expectSame(run: Run): void {
   expect(run.result).toEqual(whole.result);
 }
 
-/** Stops after the step, as a signal does. */
+/** Runs until the step `last`, then stops as a signal does. */
 async function stopAfter(folder: string, last: number, more: Parameters<typeof toyRun>[1] = {}) {
   const controller = new AbortController();
   return toyRun(folder, {
@@ -46,20 +46,20 @@ async function stopAfter(folder: string, last: number, more: Parameters<typeof t
   });
 }
 
-test.each([1, 2, 3, 5, 7])('stopped after step %d and resumed, a run ends as one never stopped', async (last) => {
+test.each([1, 2, 3, 5, 7])('a run stopped after step %d and resumed ends like one that never stopped', async (last) => {
   const folder = await newFolder();
   const { result } = await stopAfter(folder, last);
   expect(result).toMatchObject({ step: last, stopped: true });
   expectSame(await toyRun(folder, { resume: true }));
 });
 
-test('stopped and resumed after every single step, it still does', async () => {
+test('a run stopped and resumed after every step ends like one that never stopped', async () => {
   const folder = await newFolder();
   for (let step = 1; step < 8; step++) await stopAfter(folder, step, { resume: step > 1 });
   expectSame(await toyRun(folder, { resume: true }));
 });
 
-test('a stop saves at once where no checkpoint was due', async () => {
+test('a stop saves a checkpoint even where none was due', async () => {
   const folder = await newFolder();
   await stopAfter(folder, 3, { saveSteps: 0 });
   expect(await checkpointsIn(folder)).toEqual(['checkpoint-3']);
@@ -67,10 +67,10 @@ test('a stop saves at once where no checkpoint was due', async () => {
   expect(await checkpointsIn(folder)).toEqual(['checkpoint-3', 'checkpoint-8']);
 });
 
-test('an evaluation that a stop cut short is made after the resume', async () => {
+test('an evaluation interrupted by a stop is repeated after the resume', async () => {
   const folder = await newFolder();
   let reads = 0;
-  // true from the second look of step 3's evaluation on
+  // aborted from the second read during the evaluation after step 3
   const signal = {
     get aborted() {
       reads += 1;
@@ -89,28 +89,30 @@ test('resuming a finished run changes nothing', async () => {
   expectSame(await toyRun(folder, { resume: true }));
 });
 
-test('resuming where nothing was saved starts from the beginning, and says so', async () => {
+test('a resume without a checkpoint starts from the beginning and warns', async () => {
   const warnings: string[] = [];
   expectSame(await toyRun(await newFolder(), { resume: true, warn: (message) => warnings.push(message) }));
-  expect(warnings).toEqual(['there is no checkpoint to resume from: starting from the beginning']);
+  expect(warnings).toEqual(['no checkpoint to resume from: training starts from the beginning']);
 });
 
-test('a new run does not write among the checkpoints of another', async () => {
+test('a new run does not write into the folder of another', async () => {
   const folder = await newFolder();
   await stopAfter(folder, 2);
   const rows = await readFile(join(folder, 'metrics.jsonl'), 'utf8');
-  await expect(toyRun(folder)).rejects.toThrow(`there is ${join(folder, 'checkpoint-2')} of an earlier run`);
+  await expect(toyRun(folder)).rejects.toThrow(
+    `${join(folder, 'checkpoint-2')}: expected no checkpoint of an earlier run`,
+  );
   expect(await readFile(join(folder, 'metrics.jsonl'), 'utf8')).toBe(rows);
 });
 
-test('a run with other settings is not resumed, and each difference is named', async () => {
+test('a run with other settings is not resumed, and the error names each difference', async () => {
   const folder = await newFolder();
   await stopAfter(folder, 2, { fingerprint: { beta: 0.5, seed: 1 } });
   const other = toyRun(folder, { resume: true, learningRate: 0.01, fingerprint: { beta: 0.1, seed: 1 } });
-  await expect(other).rejects.toThrow('learning_rate was 0.05 and is now 0.01; beta was 0.5 and is now 0.1.');
+  await expect(other).rejects.toThrow('learning_rate: expected 0.05, found 0.01; beta: expected 0.5, found 0.1.');
 });
 
-test('random numbers drawn while training go on where they were', async () => {
+test('random numbers continue from their saved state', async () => {
   const drawing = () => {
     let drawn = 0;
     const seen: number[] = [];
@@ -134,16 +136,16 @@ test('random numbers drawn while training go on where they were', async () => {
   expect(second.seen).toEqual([6, 7]);
 });
 
-describe('a damaged checkpoint is passed over with a warning, and the one before it resumed', () => {
+describe('a damaged checkpoint gives a warning, and the checkpoint before it is resumed', () => {
   const damages: [string, (checkpoint: string) => Promise<void>, string][] = [
-    [
-      'weights cut short',
-      (path) => truncate(join(path, 'model.safetensors'), 100),
-      'model.safetensors has 100 bytes, and',
-    ],
-    ['optimizer missing', (path) => rm(join(path, 'optimizer.safetensors')), 'no such file'],
+    ['truncated weights', (path) => truncate(join(path, 'model.safetensors'), 100), 'model.safetensors: expected'],
+    ['no optimizer state', (path) => rm(join(path, 'optimizer.safetensors')), 'no such file'],
     ['no manifest', (path) => rm(join(path, 'manifest.json')), 'no such file'],
-    ['an empty manifest', (path) => writeFile(join(path, 'manifest.json'), '{}'), 'its manifest.json names no model'],
+    [
+      'an empty manifest',
+      (path) => writeFile(join(path, 'manifest.json'), '{}'),
+      'manifest.json: expected an entry for model.safetensors',
+    ],
     [
       'a changed digit in the weights',
       async (path) => {
@@ -154,7 +156,7 @@ describe('a damaged checkpoint is passed over with a warning, and the one before
           text.replace(/\d(?=\D*$)/, (digit) => String((Number(digit) + 1) % 10)),
         );
       },
-      'its model.safetensors is not what was written',
+      'model.safetensors: expected SHA-256',
     ],
   ];
   test.each(damages)('%s', async (_, damage, message) => {
@@ -168,19 +170,19 @@ describe('a damaged checkpoint is passed over with a warning, and the one before
     expect(warnings[0]).toContain(message);
   });
 
-  test('where none is whole, the run does not start', async () => {
+  test('without an undamaged checkpoint, the run does not start', async () => {
     const folder = await newFolder();
     await stopAfter(folder, 1);
     await rm(join(folder, 'checkpoint-1', 'trainer_state.json'));
     const run = toyRun(folder, { resume: true, warn: () => {} });
-    await expect(run).rejects.toThrow('none of the 1 checkpoints can be read');
+    await expect(run).rejects.toThrow('expected a readable checkpoint, found 1 damaged ones');
   });
 });
 
-describe('in a process of its own', () => {
+describe('in a separate process', () => {
   const script = fileURLToPath(new URL('./toy-child.mjs', import.meta.url));
 
-  /** A run that says where it is, and waits once it has said `waitFor`. */
+  /** A run that prints its progress and waits after it has printed `waitFor`. */
   function start(folder: string, waitFor: string, until = '') {
     const child = spawn(process.execPath, [script, folder, waitFor, until], { stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
@@ -192,28 +194,28 @@ describe('in a process of its own', () => {
     return {
       ended,
       kill: (signal: NodeJS.Signals) => child.kill(signal),
-      async heard(wanted: string) {
-        for (let line = await lines.next(); !line.done; line = await lines.next()) if (line.value === wanted) return;
-        throw new Error(`the run ended before it said "${wanted}":\n${errors}`);
+      async printed(text: string) {
+        for (let line = await lines.next(); !line.done; line = await lines.next()) if (line.value === text) return;
+        throw new Error(`the run ended before it printed "${text}":\n${errors}`);
       },
     };
   }
 
   async function killAt(folder: string, line: string): Promise<void> {
     const run = start(folder, line);
-    await run.heard(line);
+    await run.printed(line);
     run.kill('SIGKILL');
     expect(await run.ended).toEqual([null, 'SIGKILL']);
   }
 
-  test('killed after step 3 of 8 and resumed, it ends as a run never stopped', async () => {
+  test('a run killed after step 3 of 8 and resumed ends like one that never stopped', async () => {
     const folder = await newFolder();
     await killAt(folder, 'step 3');
     expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
     expectSame(await toyRun(folder, { resume: true }));
   });
 
-  test('killed with a checkpoint half written, and again with a later one, it does so too', async () => {
+  test('so does a run killed twice while it writes a checkpoint', async () => {
     const folder = await newFolder();
     await killAt(folder, 'wrote checkpoint-4.tmp model.safetensors');
     expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3', 'checkpoint-4.tmp']);
@@ -223,28 +225,25 @@ describe('in a process of its own', () => {
     expect(await checkpointsIn(folder)).toEqual(['checkpoint-7', 'checkpoint-8']);
   });
 
-  test.each(['SIGTERM', 'SIGINT'] as const)(
-    'at %s it finishes and saves the step it is in, and returns',
-    async (name) => {
-      const folder = await newFolder();
-      const place = 'wrote checkpoint-3.tmp model.safetensors';
-      const run = start(folder, place, 'signal');
-      await run.heard(place);
-      run.kill(name);
-      await run.heard(`got ${name}`);
-      await run.heard('{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true}');
-      expect(await run.ended).toEqual([0, null]);
-      expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
-      expectSame(await toyRun(folder, { resume: true }));
-    },
-  );
+  test.each(['SIGTERM', 'SIGINT'] as const)('%s finishes the current step, saves it and returns', async (name) => {
+    const folder = await newFolder();
+    const place = 'wrote checkpoint-3.tmp model.safetensors';
+    const run = start(folder, place, 'signal');
+    await run.printed(place);
+    run.kill(name);
+    await run.printed(`got ${name}`);
+    await run.printed('{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true}');
+    expect(await run.ended).toEqual([0, null]);
+    expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
+    expectSame(await toyRun(folder, { resume: true }));
+  });
 
-  test('a second signal ends it at once', async () => {
+  test('a second signal ends the process at once', async () => {
     const folder = await newFolder();
     const run = start(folder, 'step 2');
-    await run.heard('step 2');
+    await run.printed('step 2');
     run.kill('SIGTERM');
-    await run.heard('got SIGTERM');
+    await run.printed('got SIGTERM');
     run.kill('SIGTERM');
     expect(await run.ended).toEqual([null, 'SIGTERM']);
     expectSame(await toyRun(folder, { resume: true }));

@@ -7,7 +7,7 @@ import { spread, toyPairs, toyPolicy } from '../toy-policy';
 
 type Stored = Record<string, { shape: number[]; values: number[] }>;
 
-/** Tensors as JSON: every float32 is a float64, and JSON gives a float64 back as it was. */
+/** Tensors as JSON, which keeps every float32 exactly. */
 export async function writeTensors(path: string, tensors: Iterable<NamedTensor>): Promise<void> {
   const stored: Stored = {};
   for (const { name, tensor } of tensors) stored[name] = { shape: tensor.shape, values: [...tensor.dataSync()] };
@@ -19,7 +19,7 @@ export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
   for (const [name, { shape, values }] of Object.entries(stored)) yield { name, tensor: tf.tensor(values, shape) };
 }
 
-/** Eight steps on ten pairs, shuffled by epoch, with rows, evaluations and checkpoints at different intervals. */
+/** Eight steps on ten pairs, with metrics, evaluations and checkpoints at different intervals. */
 export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
   const policy = toyPolicy(11, spread(121), spread(11, 0.5));
   const optimizer = adamW({ weightDecay: 0.1 });
@@ -69,8 +69,8 @@ async function readRows(folder: string): Promise<Record<string, number>[]> {
 }
 
 /**
- * The run in a process of its own, which says on stdout where it is and, once it has said `waitFor`, waits there: for a
- * signal where `until` is `signal`, else to be ended.
+ * Runs in a separate process and prints its progress. After it has printed `waitFor` it waits: for a signal where `until` is
+ * `signal`, otherwise until it is killed.
  */
 export async function toyChild(folder: string, waitFor: string, until: string): Promise<void> {
   const stop = stopOnSignals({ onSignal: (name) => void process.stdout.write(`got ${name}\n`) });

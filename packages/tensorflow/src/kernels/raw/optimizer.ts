@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdamWKernel, AdamWNumbers, AdamWUpdate, Moments, Parameter } from '@wpo/trainer';
+import type { AdamWKernel, AdamWScalars, AdamWUpdate, Moments, Parameter } from '@wpo/trainer';
 import { effect, operate } from './operation';
 import { tensorOf, variableOf } from './variable';
 
@@ -10,22 +10,24 @@ import { tensorOf, variableOf } from './variable';
  */
 export const rawUpdate: AdamWKernel = (updates, how) => updates.map((update) => updated(update, how));
 
-function updated({ parameter, gradient, moments }: AdamWUpdate, how: AdamWNumbers): Moments {
-  const { gradientScale, beta1, beta2, epsilon, stepSize, correction, keep } = how;
-  const variables = [tf.mul(parameter.value(), keep), moments.mean, moments.square].map(variableOf);
+function updated({ parameter, gradient, moments }: AdamWUpdate, how: AdamWScalars): Moments {
+  const { gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor } = how;
+  const variables = [tf.mul(parameter.value(), decayFactor), moments.expAvg, moments.expAvgSq].map(variableOf);
   tf.tidy(() => {
     const scaled = gradientScale === 1 ? gradient : tf.mul(gradient, gradientScale);
     // no powers of β: the bias corrections are in the step size and in epsilon
-    const numbers = [0, 0, stepSize * correction, beta1, beta2, epsilon * correction].map((x) => tf.scalar(x));
+    const numbers = [0, 0, stepSize * biasCorrection2Sqrt, beta1, beta2, epsilon * biasCorrection2Sqrt].map((x) =>
+      tf.scalar(x),
+    );
     effect('ResourceApplyAdam', [...variables, ...numbers, scaled], {
       T: 'float32',
       use_locking: false,
       use_nesterov: false,
     });
   });
-  const [value, mean, square] = variables.map(tensorOf) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  const [value, expAvg, expAvgSq] = variables.map(tensorOf) as [tf.Tensor, tf.Tensor, tf.Tensor];
   parameter.assign(value);
-  return { mean, square };
+  return { expAvg, expAvgSq };
 }
 
 /** The L2 norm of all gradients, without a square of any: L2Loss is Σ x² / 2. */

@@ -10,19 +10,19 @@ function withGradient(values: ArrayLike<number> | null) {
   return parameter;
 }
 
-test('the norm is that of all gradients as one vector; a missing gradient counts as zeros', async () => {
+test('the norm covers all gradients as one vector, and a missing gradient counts as zeros', async () => {
   expect(await gradientNorm([withGradient([3, 4]), withGradient(null), withGradient([12])])).toBe(13);
   expect(await gradientNorm([withGradient(null)])).toBe(0);
 });
 
-test('a gradient of more than 2^24 values is summed to its last one', async () => {
+test('a gradient of more than 2^24 values is summed completely', async () => {
   const values = new Float32Array(2 ** 24 + 3);
   values[0] = 3;
   values[2 ** 24 + 2] = 4;
   expect(await gradientNorm([withGradient(values)])).toBe(5);
 });
 
-test('a NaN or an infinity anywhere shows in the norm', async () => {
+test('a NaN or an infinity in any gradient makes the norm NaN or infinite', async () => {
   expect(await gradientNorm([withGradient([1, Number.NaN]), withGradient([2])])).toBeNaN();
   expect(await gradientNorm([withGradient([1]), withGradient([Number.NEGATIVE_INFINITY])])).toBe(
     Number.POSITIVE_INFINITY,
@@ -41,7 +41,7 @@ test.each([
 });
 
 property.prop([fc.double({ min: 0, max: 1e30, noNaN: true }), fc.double({ min: 1e-6, max: 1e6, noNaN: true })])(
-  'a clipped norm never exceeds the maximum, and one well below it is left alone',
+  'a clipped norm never exceeds the maximum, and a norm below it is not clipped',
   (norm, maximum) => {
     const scale = clipScale(norm, maximum);
     expect(scale * norm).toBeLessThanOrEqual(maximum * (1 + 2 ** -50));
@@ -49,6 +49,6 @@ property.prop([fc.double({ min: 0, max: 1e30, noNaN: true }), fc.double({ min: 1
   },
 );
 
-test('a maximum below 0 is refused', () => {
-  expect(() => clipScale(1, -1)).toThrow('maxGradNorm must be 0 (no clipping) or more, found -1');
+test('a maximum below 0 is rejected', () => {
+  expect(() => clipScale(1, -1)).toThrow('maxGradNorm: expected a number of at least 0, found -1');
 });

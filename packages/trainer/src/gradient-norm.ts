@@ -1,13 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Parameter } from './policy';
 
-// Bounds the temporary that squaring makes, and the length over which float32 has to sum.
+/** Bounds the temporary tensor of squares, and the number of values that float32 sums. */
 const CHUNK = 1 << 24;
 
 /**
- * The L2 norm of all gradients taken as one vector; a parameter without a gradient counts as zeros. Sums of squares
- * are float32 over at most 2^24 values at a time and float64 beyond. Not finite where a gradient is not, or where a
- * square leaves float32.
+ * The L2 norm of all gradients as one vector. A parameter without a gradient counts as zeros. Sums of squares are float32 over at
+ * most 2^24 values, and float64 beyond. The norm is not finite where a gradient is not, or where a square overflows float32.
  */
 export async function gradientNorm(parameters: readonly Parameter[]): Promise<number> {
   const sums = tf.tidy(() => {
@@ -36,11 +35,12 @@ function sumsOfSquares(gradient: tf.Tensor): tf.Tensor[] {
 }
 
 /**
- * What gradients of this norm are multiplied by, exactly as `torch.nn.utils.clip_grad_norm_` does:
- * `min(1, maxNorm / (norm + 1e-6))`. A `maxNorm` of 0 or Infinity clips nothing.
+ * The factor by which `torch.nn.utils.clip_grad_norm_` multiplies gradients of this norm: `min(1, maxNorm / (norm + 1e-6))`.
+ *
+ * @param maxNorm 0 and Infinity do not clip.
  */
 export function clipScale(norm: number, maxNorm: number): number {
-  if (!(maxNorm >= 0)) throw new RangeError(`maxGradNorm must be 0 (no clipping) or more, found ${maxNorm}`);
+  if (!(maxNorm >= 0)) throw new RangeError(`maxGradNorm: expected a number of at least 0, found ${maxNorm}`);
   if (maxNorm === 0) return 1;
   return Math.min(1, maxNorm / (norm + 1e-6));
 }

@@ -1,7 +1,7 @@
 import { fc, test as property } from '@fast-check/vitest';
 import { expect, test } from 'vitest';
 import { planSteps } from '../src';
-import { epochAt, nextStep } from '../src/plan';
+import { epochAt, nextStep } from '../src/batches';
 
 test.each([
   // pairs, batch, accumulation, epochs, maxSteps: micro-batches and steps an epoch, total
@@ -23,7 +23,7 @@ test.each([
   },
 );
 
-test('an epoch’s last step takes what is left, and its epoch counts micro-batches', () => {
+test('the last step of an epoch takes the remaining pairs, and the epoch counts micro-batches', () => {
   const plan = planSteps({ pairs: 5, batchSize: 2, gradientAccumulationSteps: 2 });
   const first = nextStep(plan, { epoch: 0, pair: 0 });
   expect(first).toEqual({
@@ -40,7 +40,7 @@ test('an epoch’s last step takes what is left, and its epoch counts micro-batc
 });
 
 property.prop([fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 })])(
-  'an epoch’s steps see each pair once, in order',
+  'the steps of an epoch see each pair once, in order',
   (pairs, batchSize, gradientAccumulationSteps) => {
     const plan = planSteps({ pairs, batchSize, gradientAccumulationSteps });
     const seen: number[] = [];
@@ -58,14 +58,14 @@ property.prop([fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 9 }), 
 );
 
 test.each([
-  [{ pairs: 0 }, 'there are 0 pairs to train on'],
-  [{ pairs: 4, batchSize: 0 }, 'per_device_train_batch_size must be a whole number, 1 or more, found 0'],
+  [{ pairs: 0 }, 'pairs to train on: expected an integer of at least 1, found 0'],
+  [{ pairs: 4, batchSize: 0 }, 'per_device_train_batch_size: expected an integer of at least 1, found 0'],
   [
     { pairs: 4, gradientAccumulationSteps: 1.5 },
-    'gradient_accumulation_steps must be a whole number, 1 or more, found 1.5',
+    'gradient_accumulation_steps: expected an integer of at least 1, found 1.5',
   ],
-  [{ pairs: 4, epochs: 0 }, 'num_train_epochs must be above 0, found 0'],
-  [{ pairs: 4, maxSteps: 2.5 }, 'max_steps must be a whole number, found 2.5'],
-])('%j is refused', (options, message) => {
+  [{ pairs: 4, epochs: 0 }, 'num_train_epochs: expected a number above 0, found 0'],
+  [{ pairs: 4, maxSteps: 2.5 }, 'max_steps: expected an integer, found 2.5'],
+])('%j is rejected', (options, message) => {
   expect(() => planSteps(options)).toThrow(message);
 });

@@ -7,7 +7,7 @@ const policy = () => toyPolicy(2, spread(4), spread(2));
 const weights = (shapes: Record<string, number[]>) =>
   Object.entries(shapes).map(([name, shape]) => ({ name, tensor: tf.ones(shape) }));
 
-test('weights are put in by name, whatever their order, and take the old ones’ place', async () => {
+test('weights are assigned by name in any order, and the old ones are disposed', async () => {
   const toy = policy();
   const before = tf.memory().numTensors;
   await loadWeights(toy, weights({ bias: [2], 'table.weight': [2, 2] }));
@@ -16,10 +16,10 @@ test('weights are put in by name, whatever their order, and take the old ones’
 });
 
 test.each([
-  [{ bias: [2] }, 'the weights lack 1 of the model’s parameters: table.weight'],
-  [{ bias: [2], head: [2] }, 'the weights hold "head" of shape [2], which the model has no parameter for'],
-  [{ bias: [3] }, 'the weights hold "bias" of shape [3], and the model wants [2]'],
+  [{ bias: [2] }, 'weights: expected all parameters of the model, but 1 are missing: table.weight'],
+  [{ bias: [2], head: [2] }, 'weights: expected each parameter of the model once, found "head" of shape [2]'],
+  [{ bias: [3] }, 'weights: "bias": expected shape [2], found [3]'],
 ])('%j is refused', async (shapes, message) => {
   const load = loadWeights(policy(), weights(shapes as Record<string, number[]>));
-  await expect(load).rejects.toThrow(message.replace('’', "'"));
+  await expect(load).rejects.toThrow(message);
 });
