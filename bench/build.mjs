@@ -1,9 +1,9 @@
-// Bundles the benchmark's sources, which use the built packages as a project would.
+// Bundles the benchmark's sources. They use the built packages, as a user's project would.
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'tsup';
 
-/** `@wpo/x` and `@wpo/x/y` stay outside, as the files that their packages were built to. */
+/** Keeps `@wpo/x` and `@wpo/x/y` external and resolves them to the packages' built files. */
 const builtPackages = (root) => ({
   name: 'built-packages',
   setup({ onResolve }) {
@@ -15,8 +15,8 @@ const builtPackages = (root) => ({
 });
 
 /**
- * @param {string} root the repository
- * @returns {Promise<string>} the folder of `main.mjs` and `worker.mjs`
+ * @param {string} root the repository's folder
+ * @returns {Promise<string>} the folder that holds `main.mjs` and `worker.mjs`
  */
 export async function buildBench(root) {
   const folder = join(root, 'node_modules/.cache/wpo/bench');

@@ -2,55 +2,55 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { ActivationCheckpointing } from '@wpo/gemma';
 
-/** What can be measured, in the order in which it is. */
+/** The measures, in the order in which they run. */
 export const MEASURES = ['step', 'reference', 'generate', 'load', 'data', 'memory'] as const;
 export type MeasureName = (typeof MEASURES)[number];
 
 export interface Flags {
-  /** A Python with TRL's packages; none: ours alone. */
+  /** A Python with TRL's packages; undefined: only ours is measured. */
   readonly peer: string | undefined;
-  /** Undefined: the benchmark's own, made on first use. */
+  /** Undefined: the benchmark's own model, written on first use. */
   readonly model: string | undefined;
-  /** The long run's; undefined: a small one. */
+  /** The model of the `memory` measure; undefined: a small one. */
   readonly memoryModel: string | undefined;
   readonly pairs: string;
   readonly long: string;
   readonly only: readonly MeasureName[];
-  /** Undefined: what `wpo train` does by itself, and all blocks computed again beside it. */
+  /** Undefined: both `auto`, which is `wpo train`'s default, and `always`. */
   readonly checkpointing: ActivationCheckpointing | undefined;
-  /** Rounds over the pairs that count; one more goes before them. */
+  /** Measured rounds over the pairs; a warm-up round comes before them. */
   readonly rounds: number;
-  /** Tokens written for each prompt. */
+  /** Tokens generated for each prompt. */
   readonly tokens: number;
   /** Rows encoded. */
   readonly rows: number;
-  /** Steps of the long run. */
+  /** Steps of the `memory` measure. */
   readonly steps: number;
   readonly json: boolean;
   readonly help: boolean;
 }
 
-export const HELP = `pnpm bench [FLAGS]: what training costs on this machine, and a peer beside it
+export const HELP = `npm run bench -- [FLAGS]: measures speed and memory of training on this machine, beside TRL
 
-  --peer PYTHON          run TRL beside it, pair by pair in turns; its packages: pip install torch transformers trl datasets
-  --model DIR            a Gemma-2 to measure with; default: one of 159M random parameters, made on first use
-  --memory-model DIR     a Gemma-2 for the long run; default: one of 0.3M parameters
+  --peer PYTHON          also measure TRL, pair by pair in turns; needs: pip install torch transformers trl datasets
+  --model DIR            the Gemma-2 to measure with; default: 159M random parameters, written on first use
+  --memory-model DIR     the Gemma-2 for the memory measure; default: 0.3M parameters
   --pairs FILE           pairs with short prompts; default bench/pairs.jsonl
   --long FILE            pairs with long prompts; default bench/long-pairs.jsonl
-  --only LIST            of ${MEASURES.join(',')}
-  --checkpointing MODE   auto, always or never; default: auto, and always beside it
-  --rounds N             rounds that count, after one that warms up; default 2
-  --tokens N             tokens written for each prompt; default 64
-  --rows N               rows encoded; default 61000
-  --steps N              steps of the long run; default 1000
-  --json                 print all that was measured as JSON
+  --only LIST            measures to run, of ${MEASURES.join(',')}
+  --checkpointing MODE   auto, always or never; default: both auto and always
+  --rounds N             measured rounds, after a warm-up round; default 2
+  --tokens N             tokens to generate for each prompt; default 64
+  --rows N               rows to encode; default 61000
+  --steps N              steps of the memory measure; default 1000
+  --json                 print every turn as JSON instead of a table
 `;
 
-/** @throws Error naming the flag, what was found and what wanted */
+/** @throws Error that names the flag, the value found and the values expected */
 export function parseFlags(args: readonly string[], root: string): Flags {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
-    args: args.filter((arg) => arg !== '--'), // pnpm and npm hand it on
+    args: args.filter((arg) => arg !== '--'), // package managers may pass `--` on
     options: {
       peer: text,
       model: text,
@@ -88,15 +88,16 @@ export function parseFlags(args: readonly string[], root: string): Flags {
 
 const CHECKPOINTING = ['auto', 'always', 'never'] as const;
 
-function oneOf<T extends string>(flag: string, found: string, wanted: readonly T[]): T {
-  const match = wanted.find((name) => name === found);
-  if (match === undefined) throw new Error(`--${flag}: found ${found}, wanted ${wanted.join(', ')}`);
+function oneOf<T extends string>(flag: string, found: string, expected: readonly T[]): T {
+  const match = expected.find((name) => name === found);
+  if (match === undefined) throw new Error(`--${flag}: expected one of ${expected.join(', ')}, found ${found}`);
   return match;
 }
 
-function count(flag: string, found: string | undefined, absent: number): number {
-  if (found === undefined) return absent;
+function count(flag: string, found: string | undefined, byDefault: number): number {
+  if (found === undefined) return byDefault;
   const value = Number(found);
-  if (!Number.isSafeInteger(value) || value < 1) throw new Error(`--${flag}: found ${found}, wanted a whole number`);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new Error(`--${flag}: expected a positive integer, found ${found}`);
   return value;
 }

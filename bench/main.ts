@@ -3,18 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { HELP, type MeasureName, parseFlags } from './flags';
-import { ensureModel } from './make-model';
+import { ensureModel } from './inputs';
 import { measureData } from './measures/data';
-import { measureGenerate } from './measures/generate';
-import { measureLoad } from './measures/load';
+import { measureGenerate, measureLoad } from './measures/inference';
 import type { Bench, Measure } from './measures/measure';
-import { measureMemory } from './measures/memory';
-import { measureReference } from './measures/reference';
-import { measureStep } from './measures/step';
-import type { FactsAnswer } from './ours/facts';
+import { measureMemory, measureReference, measureStep } from './measures/training';
+import type { FactsAnswer } from './ours/worker';
 import { formatReport, type Machine, type Report } from './report';
-import { ours } from './sides';
-import { open } from './turns';
+import { open, ours } from './turns';
 
 const measures: Readonly<Record<MeasureName, Measure>> = {
   step: measureStep,
@@ -26,10 +22,10 @@ const measures: Readonly<Record<MeasureName, Measure>> = {
 };
 
 /**
- * Runs the benchmark and prints what it found.
+ * Runs the benchmark and prints its report.
  *
- * @param root the repository
- * @throws Error where a flag is wrong, or a side ends unasked
+ * @param root the repository's folder
+ * @throws Error where a flag is wrong or a side fails
  */
 export async function main(args: readonly string[], root: string): Promise<void> {
   const flags = parseFlags(args, root);
@@ -44,12 +40,7 @@ export async function main(args: readonly string[], root: string): Promise<void>
   const texts = [flags.pairs, flags.long, ...['train', 'eval'].map((name) => join(root, `demo/data/${name}.jsonl`))];
   const bench: Bench = { flags, model, small, peer, texts, say };
 
-  const report: Report = {
-    machine: await machineFacts(),
-    ...(versions ? { peer: versions } : {}),
-    rows: [],
-    turns: [],
-  };
+  const machine = await machineFacts();
   const rows = [];
   const turns = [];
   for (const name of flags.only) {
@@ -58,16 +49,16 @@ export async function main(args: readonly string[], root: string): Promise<void>
     turns.push(...found.turns);
   }
   if (process.stderr.isTTY) say('');
-  const whole = { ...report, rows, turns };
-  process.stdout.write(flags.json ? `${JSON.stringify(whole, null, 1)}\n` : formatReport(whole));
+  const report: Report = { machine, ...(versions ? { peer: versions } : {}), rows, turns };
+  process.stdout.write(flags.json ? `${JSON.stringify(report, null, 1)}\n` : formatReport(report));
 }
 
-/** Shows what is being done: on a terminal in one line, elsewhere line by line. */
+/** Shows progress: on a terminal in a single line, elsewhere one line each. */
 function say(line: string): void {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
 }
 
-/** Lets this process and all that it starts keep their files in a folder that goes when it ends. */
+/** Gives this process and those it starts a temporary folder, which is removed at exit. */
 function makeTemporaryFolder(): void {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-bench-'));
   process.env.TMPDIR = folder;
@@ -75,28 +66,28 @@ function makeTemporaryFolder(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
 }
 
-/** @throws Error saying what to install, where the Python lacks it */
+/** @throws Error with what to install, where the Python lacks a package */
 function peerVersions(python: string, script: string): Record<string, string> {
   const { status, stdout, stderr, error } = spawnSync(python, [script, 'versions'], { encoding: 'utf8' });
   const line = stdout?.split('\n').find((text) => text.startsWith('@'));
   if (status === 0 && line) return JSON.parse(line.slice(1));
   throw new Error(
-    `--peer ${python}: wanted a Python with torch, transformers, trl and datasets, found ` +
+    `--peer ${python}: expected a Python with torch, transformers, trl and datasets, found: ` +
       `${error?.message ?? stderr.trim().split('\n').at(-1)}. Install them: pip install torch transformers trl datasets`,
   );
 }
 
 async function machineFacts(): Promise<Machine> {
   const worker = await open(ours('facts', {}));
-  const { tensorflow, device, fused } = await worker.ask<FactsAnswer>({});
+  const { tensorflow, device, native } = await worker.ask<FactsAnswer>({});
   await worker.close();
   return {
-    processor: cpus()[0]?.model ?? 'unknown processor',
+    cpu: cpus()[0]?.model ?? 'unknown CPU',
     cores: availableParallelism(),
     memoryGb: Math.round(totalmem() / 1e9),
     node: process.versions.node,
     tensorflow,
     device,
-    fused,
+    native,
   };
 }

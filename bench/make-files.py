@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS = 61_000
-PARTS = 5  # answers put one after another to make one
+PARTS = 5  # the most answers that are concatenated into one
 
 folder = pathlib.Path(sys.argv[1])
 source = [json.loads(line) for line in (pathlib.Path(__file__).parent / "pairs.jsonl").open()]

@@ -1,11 +1,11 @@
-import type { FactsAnswer } from './ours/facts';
+import type { FactsAnswer } from './ours/worker';
 
-/** One figure of ours, and the peer's beside it. */
+/** One result: ours, and those of the peers. */
 export interface Row {
-  /** What was run, e.g. `step, pairs.jsonl`. */
+  /** What was run, such as `step, pairs.jsonl`. */
   readonly of: string;
   readonly what: string;
-  /** Which way is better; `given`: neither. */
+  /** Whether less or more is better; `given`: neither. */
   readonly better: 'less' | 'more' | 'given';
   readonly ours: number | null;
   readonly peers: readonly PeerValue[];
@@ -14,12 +14,12 @@ export interface Row {
 export interface PeerValue {
   readonly name: string;
   readonly value: number;
-  /** How many times better ours is: above 1, ours is ahead. */
+  /** How many times better ours is; above 1, ours is ahead. */
   readonly ratio: number;
 }
 
 export interface Machine extends FactsAnswer {
-  readonly processor: string;
+  readonly cpu: string;
   readonly cores: number;
   readonly memoryGb: number;
   readonly node: string;
@@ -27,14 +27,14 @@ export interface Machine extends FactsAnswer {
 
 export interface Report {
   readonly machine: Machine;
-  /** The peer's versions; absent where none was run. */
+  /** Versions of the peer's packages; absent where no peer was measured. */
   readonly peer?: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
-  /** All that was measured, turn by turn. */
+  /** Every turn. */
   readonly turns: readonly object[];
 }
 
-/** A row, with the ratios worked out; peers without a value are left out. */
+/** Makes a row with its ratios; peers without a value are left out. */
 export function row(
   of: string,
   what: string,
@@ -50,7 +50,7 @@ export function row(
   return { of, what, better, ours, peers: values };
 }
 
-/** The report as text: a table, a row each figure. */
+/** Formats the report as a table with one line per row. */
 export function formatReport({ machine, peer, rows }: Report): string {
   const names = [...new Set(rows.flatMap(({ peers }) => peers.map(({ name }) => name)))];
   const filled = rows.filter(({ ours, peers }) => ours !== null || peers.length > 0);
@@ -64,9 +64,9 @@ export function formatReport({ machine, peer, rows }: Report): string {
     }),
   ]);
   const language = machine.device === 'gpu' ? 'CUDA' : 'C++';
-  const kernels = machine.fused ? `fused operations in ${language}` : "TensorFlow's own operations";
+  const kernels = machine.native ? `native kernels in ${language}` : "TensorFlow's own operations";
   const facts = [
-    `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB; ${machine.device === 'gpu' ? 'on its GPU; ' : ''}` +
+    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB; ${machine.device === 'gpu' ? 'on its GPU; ' : ''}` +
       `Node ${machine.node}, TensorFlow ${machine.tensorflow}, ${kernels}`,
     ...(peer
       ? [
@@ -79,7 +79,7 @@ export function formatReport({ machine, peer, rows }: Report): string {
   return `${table([header, ...lines])}\n\n${facts.join('\n')}\n`;
 }
 
-/** Three digits, or all before the point. */
+/** Three significant digits, or all digits before the point. */
 function number(value: number | null): string {
   if (value === null) return '';
   if (!Number.isFinite(value)) return '-';

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { deviceBytes } from './device-memory';
+import { fileURLToPath } from 'node:url';
+import { deviceBytes } from './memory';
 
-/** A process that waits for a line on stdin, does one turn, and answers with a line that starts with `@`. */
+/** A process that does one turn for each line of JSON on stdin, and answers with a line of JSON that starts with `@`. */
 export interface Side {
   readonly name: string;
   readonly command: string;
@@ -11,35 +12,64 @@ export interface Side {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** What every answer says. */
+/** This library, in a Node process that runs the bundled worker. */
+export const ours = (kind: string, options: object, name = 'ours'): Side => ({
+  name,
+  command: process.execPath,
+  args: [fileURLToPath(new URL('./worker.mjs', import.meta.url)), kind, JSON.stringify(options)],
+});
+
+/** TRL or transformers, in a Python that has them. */
+export interface Peer {
+  readonly python: string;
+  readonly script: string;
+}
+
+/**
+ * Makes glibc keep freed memory instead of returning it: on machines where fresh memory is slow, PyTorch's steps take half the
+ * time with it.
+ */
+const KEEP_FREED_MEMORY = { MALLOC_MMAP_THRESHOLD_: '8589934592', MALLOC_TRIM_THRESHOLD_: '68719476736' };
+
+export const TUNED = 'TRL, tuned';
+export const DEFAULT = 'TRL, default';
+
+export const peerSide = ({ python, script }: Peer, kind: string, options: object, name = TUNED): Side => ({
+  name,
+  command: python,
+  args: [script, kind, JSON.stringify(options)],
+  ...(name === DEFAULT ? {} : { env: KEEP_FREED_MEMORY }),
+});
+
+/** What every answer contains. */
 export interface Answer {
-  /** The most memory that the process has held so far, in bytes; null where the system does not say. */
+  /** The process's peak resident memory so far, in bytes; null where the system does not report it. */
   readonly peakBytes: number | null;
 }
 
-/** A side that is ready for its turns. */
+/** A started side. */
 export interface Worker {
   readonly name: string;
   readonly pid: number;
-  /** From the start of the process until it was ready. */
+  /** Seconds from the start of the process until it was ready for its first turn. */
   readonly startSeconds: number;
   ask<T>(request: object): Promise<T & Answer>;
-  /** Ends the process, and waits until it has ended. */
+  /** Ends the process and waits for its end. */
   close(): Promise<void>;
 }
 
-/** Threads that spin for a while after their work must be asleep before the other side's turn. */
-const REST = 300; // ms
+/** Pause before each turn, in milliseconds: threads that spin after their work must be asleep before the other side's turn. */
+const PAUSE = 300;
 
 /**
  * Starts a side and waits until it is ready.
  *
- * @throws Error with the end of what the process wrote to stderr, where it ends unasked
+ * @throws Error with the end of the process's stderr, where it exits before it is ready
  */
 export async function open(side: Side): Promise<Worker> {
   const started = performance.now();
   const child = spawn(side.command, side.args, { env: { ...process.env, ...side.env }, stdio: 'pipe' });
-  const answers = answersOf(child, side.name);
+  const answers = readAnswers(child, side.name);
   await answers.next();
   const startSeconds = (performance.now() - started) / 1000;
   return {
@@ -60,7 +90,7 @@ export async function open(side: Side): Promise<Worker> {
   };
 }
 
-function answersOf(child: ChildProcess, name: string) {
+function readAnswers(child: ChildProcess, name: string) {
   const lines: string[] = [];
   let errors = '';
   let failure: Error | undefined;
@@ -78,9 +108,9 @@ function answersOf(child: ChildProcess, name: string) {
     lines.push(line.slice(1));
     wake();
   });
-  child.stdin!.on('error', () => {}); // `close` says more
+  child.stdin!.on('error', () => {}); // `close` reports the failure
   child.on('error', (error) => fail(error.message));
-  child.on('close', (code, signal) => fail(`ended with ${signal ?? `status ${code}`}`));
+  child.on('close', (code, signal) => fail(`exited with ${signal ?? `status ${code}`}`));
   return {
     async next(): Promise<unknown> {
       while (lines.length === 0) {
@@ -94,29 +124,29 @@ function answersOf(child: ChildProcess, name: string) {
   };
 }
 
-/** One turn: what was asked, and what the side answered. */
+/** One turn of one side. */
 export interface Turn<T> {
   readonly side: string;
-  /** 0 warms up. */
+  /** 0 is the warm-up. */
   readonly round: number;
   readonly item: number;
   readonly answer: T & Answer;
 }
 
-/** All turns, and what else is known of each side, by its name. */
+/** All turns, and facts about each side by its name. */
 export interface Turns<T> {
   readonly turns: Turn<T>[];
   readonly startSeconds: Readonly<Record<string, number>>;
-  /** GPU memory at the end; null where there is none. Both libraries keep what they once took, so it is the most they took. */
+  /** GPU memory at the end; null without a GPU. Both libraries keep what they have allocated, so this is the peak. */
   readonly deviceBytes: Readonly<Record<string, number | null>>;
 }
 
-/** Gives every side each item in turns, round by round. All sides are open at the same time, and closed at the end. */
+/** Gives every side each item in turns, round by round. All sides run at the same time, idle between their turns. */
 export async function inTurns<T>(
   sides: readonly Side[],
   options: {
     readonly items: number;
-    /** Rounds that count; round 0 goes before them. */
+    /** Measured rounds; the warm-up, round 0, comes before them. */
     readonly rounds: number;
     readonly request: (item: number, round: number) => object;
     readonly say: (line: string) => void;
@@ -134,7 +164,7 @@ export async function inTurns<T>(
       for (let item = 0; item < items; item++) {
         say(`${round === 0 ? 'warming up' : `round ${round} of ${rounds}`}: ${item + 1} of ${items}`);
         for (const worker of workers) {
-          if (workers.length > 1) await sleep(REST);
+          if (workers.length > 1) await sleep(PAUSE);
           const answer = await worker.ask<T>(request(item, round));
           turns.push({ side: worker.name, round, item, answer });
         }

@@ -1,4 +1,4 @@
-// `pnpm bench [FLAGS]`: what training costs on this machine; see bench/README.md.
+// `npm run bench -- [FLAGS]`: measures speed and memory of training on this machine; see bench/README.md.
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setUpOrExit } from './setup.mjs';
@@ -7,7 +7,7 @@ const root = resolve(fileURLToPath(import.meta.url), '../..');
 await setUpOrExit({ quiet: true });
 const { buildBench } = await import('../bench/build.mjs');
 const folder = await buildBench(root);
-// npm runs scripts at the root, and says here where it was called
+// npm runs scripts at the root, and keeps the folder it was called from in INIT_CWD
 if (process.env.INIT_CWD) process.chdir(process.env.INIT_CWD);
 const { main } = await import(pathToFileURL(join(folder, 'main.mjs')).href);
 try {

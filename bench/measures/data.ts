@@ -1,14 +1,14 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DataAnswer } from '../ours/data';
-import { watchTree } from '../process-memory';
+import { writeRows } from '../inputs';
+import { watchTree } from '../memory';
+import type { DataAnswer } from '../ours/worker';
 import { row } from '../report';
-import { BEST, ours, peerSide } from '../sides';
-import { type Answer, open } from '../turns';
-import { writeRows } from '../write-rows';
+import { inGb } from '../statistics';
+import { type Answer, open, ours, peerSide, TUNED } from '../turns';
 import type { Bench, Measured } from './measure';
 
-/** Rows of text to token ids, once: longer than any warming up. */
+/** Encodes rows of text to token ids, once per side: the run is long enough to need no warm-up. */
 export async function measureData({ model, flags, texts, peer, say }: Bench): Promise<Measured> {
   const rows = join(tmpdir(), 'rows.jsonl');
   say(`data: writing ${flags.rows} rows`);
@@ -26,15 +26,14 @@ export async function measureData({ model, flags, texts, peer, say }: Bench): Pr
     }
   }
   const { answer, bytes } = found.ours!;
-  const theirs = found[BEST];
-  const gb = (value: number | null | undefined) => (value == null ? null : value / 1e9);
+  const theirs = found[TUNED];
   return {
     rows: [
       row('data', 'rows/s', 'more', answer.rows / answer.seconds, {
-        [BEST]: theirs && theirs.answer.rows / theirs.answer.seconds,
+        [TUNED]: theirs && theirs.answer.rows / theirs.answer.seconds,
       }),
-      row('data', 'tokens', 'given', answer.tokens, { [BEST]: theirs?.answer.tokens }),
-      row('data', 'peak GB, all its processes', 'less', gb(bytes), { [BEST]: gb(theirs?.bytes) }),
+      row('data', 'tokens', 'given', answer.tokens, { [TUNED]: theirs?.answer.tokens }),
+      row('data', 'peak GB, all its processes', 'less', inGb(bytes), { [TUNED]: inGb(theirs?.bytes) }),
       row('data', 'growth of resident memory after a tenth of the rows, MB', 'given', answer.growthBytes! / 1e6),
       row('data', 'cores used', 'given', answer.cores!),
     ],

@@ -1,16 +1,16 @@
 import type { Flags } from '../flags';
 import type { Row } from '../report';
-import type { Peer } from '../sides';
+import type { Peer } from '../turns';
 
 /** What a measure is given. */
 export interface Bench {
   readonly flags: Flags;
   /** Folder of the model. */
   readonly model: string;
-  /** Folder of a model that is quick to run. */
+  /** Folder of a model that runs quickly. */
   readonly small: string;
   readonly peer: Peer | undefined;
-  /** Files of rows whose text the encoding's rows are made of. */
+  /** Files of preference rows whose text the rows to encode are made of. */
   readonly texts: readonly string[];
   readonly say: (line: string) => void;
 }
@@ -21,3 +21,9 @@ export interface Measured {
 }
 
 export type Measure = (bench: Bench) => Promise<Measured>;
+
+/** Joins several measurements into one. */
+export const join = (parts: readonly Measured[]): Measured => ({
+  rows: parts.flatMap(({ rows }) => rows),
+  turns: parts.flatMap(({ turns }) => turns),
+});

@@ -1,19 +1,19 @@
-"""TRL's and transformers' side of the benchmark: does one turn for each line on stdin, as the other side does.
+"""The side of TRL and transformers in the benchmark: does one turn for each line of JSON on stdin.
 
     python peer.py KIND '{"model": DIR, ...}'        KIND: versions step reference generate load data
 
-A turn's answer is a line on stdout that starts with @; the first such line says that the side is ready. All else on stdout
-and stderr is the libraries' own. See ours/ for the same kinds and requests.
+A turn's answer is a line on stdout that starts with @; the first such line says that the side is ready. Everything else on
+stdout and stderr comes from the libraries. See ours/ for the same kinds and requests.
 """
 import copy, json, os, sys, tempfile, time
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1", TQDM_DISABLE="1",
-                  HF_DATASETS_CACHE=tempfile.mkdtemp())  # in TMPDIR, which is emptied by who set it
+                  HF_DATASETS_CACHE=tempfile.mkdtemp())  # in TMPDIR, which bench/main.ts removes
 KIND, OPTIONS = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
 MAX_LENGTH = 2048
 
 
-def say(**answer):
+def answer(**answer):
     print("@" + json.dumps(answer), flush=True)
 
 
@@ -28,15 +28,15 @@ def peak_bytes():
 
 
 def request():
-    """The next turn's request; ends the process where there is none."""
+    """Reads the next turn's request; exits where there is none."""
     line = sys.stdin.readline()
     if line:
         return json.loads(line)
     sys.stdout.flush()
-    os._exit(0)  # out of the middle of a trainer
+    os._exit(0)  # leaves the middle of a trainer
 
 
-def settle():
+def wait_for_device():
     import torch
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -50,7 +50,7 @@ def device():
 def load_model():
     import torch
     from transformers import Gemma2ForCausalLM
-    # eager: the other attentions leave out Gemma-2's soft cap of the scores, or do not run here
+    # eager: the other attention implementations ignore Gemma-2's soft cap of the scores, or do not run here
     return Gemma2ForCausalLM.from_pretrained(OPTIONS["model"], dtype=torch.float32, attn_implementation="eager")
 
 
@@ -76,7 +76,7 @@ def lengths(row):
 
 def check_turn(asked, pair):
     if asked["pair"] != pair:
-        raise SystemExit(f"asked for pair {asked['pair']}, but the trainer is at pair {pair}")
+        raise SystemExit(f"expected a request for pair {pair}, found one for pair {asked['pair']}")
 
 
 def step():
@@ -84,25 +84,25 @@ def step():
     from trl import DPOTrainer
 
     class Turns(TrainerCallback):
-        """Each optimizer step waits for its turn, and answers once its loss is logged."""
+        """Each optimizer step waits for its turn and answers when its loss is logged."""
         done = 0
 
         def on_step_begin(self, *_, **__):
             if self.done == 0:
-                say()
+                answer()
             self.pair = self.done % len(trainer.train_dataset)
             check_turn(request(), self.pair)
             self.start = time.perf_counter()
 
         def on_step_end(self, *_, **__):
-            settle()
+            wait_for_device()
             self.seconds = time.perf_counter() - self.start
             self.peak = peak_bytes()
             self.done += 1
 
         def on_log(self, _args, _state, _control, logs=None, **__):
             if logs and "loss" in logs:
-                say(seconds=self.seconds, loss=float(logs["loss"]), lengths=lengths(trainer.train_dataset[self.pair]), peakBytes=self.peak)
+                answer(seconds=self.seconds, loss=float(logs["loss"]), lengths=lengths(trainer.train_dataset[self.pair]), peakBytes=self.peak)
 
     trainer = trainer_of(DPOTrainer, load_model(), callbacks=[Turns()])
     trainer.train()
@@ -115,17 +115,17 @@ def reference():
 
     class Turns(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
-            """As TRL's own, one batch a turn, and without end."""
+            """As in TRL, but one batch per turn, repeated without end."""
             batches = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator, shuffle=False))
             batches = list(batches)
-            say()
+            answer()
             for pair in itertools.cycle(range(len(batches))):
                 check_turn(request(), pair)
                 start = time.perf_counter()
                 chosen, rejected = self.compute_ref_log_probs(self.model, batches[pair])
                 chosen, rejected = chosen.cpu().item(), rejected.cpu().item()
                 seconds = time.perf_counter() - start
-                say(seconds=seconds, chosen=chosen, rejected=rejected, lengths=lengths(dataset[pair]), peakBytes=peak_bytes())
+                answer(seconds=seconds, chosen=chosen, rejected=rejected, lengths=lengths(dataset[pair]), peakBytes=peak_bytes())
 
     trainer_of(Turns, load_model())
 
@@ -133,8 +133,8 @@ def reference():
 def generate():
     import torch
     model = load_model().to(device()).eval()
-    model.generation_config.eos_token_id = None  # nothing ends an answer early
-    say()
+    model.generation_config.eos_token_id = None  # no stop token
+    answer()
     while True:
         asked = request()
         prompts, longest = asked["prompts"], max(map(len, asked["prompts"]))
@@ -143,23 +143,23 @@ def generate():
         start = time.perf_counter()
         with torch.inference_mode():
             out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=asked["tokens"], do_sample=False, use_cache=True)
-        settle()
-        say(seconds=time.perf_counter() - start, ids=out[:, longest:].tolist(), peakBytes=peak_bytes())
+        wait_for_device()
+        answer(seconds=time.perf_counter() - start, ids=out[:, longest:].tolist(), peakBytes=peak_bytes())
 
 
 def load():
     import torch
     from transformers import Gemma2ForCausalLM
-    say()
+    answer()
     request()
     start = time.perf_counter()
     model = load_model().to(device()).eval()
-    settle()
+    wait_for_device()
     seconds = time.perf_counter() - start
     with torch.inference_mode():
         model(torch.arange(4, 22, device=device())[None])
-    settle()
-    say(seconds=seconds, firstPassSeconds=time.perf_counter() - start, peakBytes=peak_bytes())
+    wait_for_device()
+    answer(seconds=seconds, firstPassSeconds=time.perf_counter() - start, peakBytes=peak_bytes())
     request()
 
 
@@ -172,21 +172,21 @@ def data():
                                            num_attention_heads=1, num_key_value_heads=1, head_dim=16))
     config = DPOConfig(output_dir=os.environ["HF_DATASETS_CACHE"], max_length=MAX_LENGTH, report_to=[], use_cpu=True, bf16=False,
                        dataset_num_proc=os.cpu_count(), disable_tqdm=True)
-    say()
+    answer()
     request()
     start = time.perf_counter()
     rows = load_dataset("json", data_files=OPTIONS["rows"], split="train").select_columns(["chosen", "rejected"])
     encoded = DPOTrainer(model=model, ref_model=copy.deepcopy(model), args=config, train_dataset=rows, processing_class=tokenizer).train_dataset
     seconds = time.perf_counter() - start
     tokens = sum(sum(map(len, encoded[part + "_ids"])) for part in ("prompt", "chosen", "rejected"))
-    say(seconds=seconds, rows=len(encoded), tokens=tokens, peakBytes=peak_bytes())
+    answer(seconds=seconds, rows=len(encoded), tokens=tokens, peakBytes=peak_bytes())
     request()
 
 
 def versions():
     import datasets, torch, transformers, trl
     found = {module.__name__: module.__version__ for module in (torch, transformers, trl, datasets)}
-    say(**found, python=sys.version.split()[0], device=torch.cuda.get_device_name() if torch.cuda.is_available() else "processor")
+    answer(**found, python=sys.version.split()[0], device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
 
 
 {kind.__name__: kind for kind in (versions, step, reference, generate, load, data)}[KIND]()

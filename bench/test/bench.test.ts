@@ -17,8 +17,8 @@ function bench(...flags: string[]) {
   return spawnSync(process.execPath, [at('scripts/bench.mjs'), ...flags], { encoding: 'utf8', env });
 }
 
-// a small model and short pairs: that every measure runs and says what it found, not how fast anything is
-test('measures a small model by itself and tells all of it as JSON', () => {
+// with a small model and short pairs: checks that every measure runs and reports, not how fast anything is
+test('runs every measure on a small model and prints JSON', () => {
   const pairs = join(folder, 'pairs.jsonl');
   writeFileSync(pairs, readFileSync(`${fixtures}/pairs.jsonl`, 'utf8').split('\n').slice(0, 2).join('\n'));
   const small = ['--rounds', '1', '--tokens', '2', '--rows', '40', '--steps', '4'];
@@ -38,20 +38,20 @@ test('measures a small model by itself and tells all of it as JSON', () => {
   expect(peer).toBeUndefined();
   const found = new Map(rows.map(({ of, what, ours }) => [`${of}: ${what}`, ours]));
   for (const name of [
-    'step, pairs.jsonl: s a pair',
-    'step, pairs.jsonl: step over its matrix products alone',
-    'step, pairs.jsonl: matrix products alone, GFLOP/s',
-    'step, pairs.jsonl, all computed again: time over that of auto',
-    'reference, pairs.jsonl: s a pair',
+    'step, pairs.jsonl: s per pair',
+    'step, pairs.jsonl: step time / that of its matrix products',
+    'step, pairs.jsonl: matrix products, GFLOP/s',
+    'step, pairs.jsonl, full checkpointing: time / that of auto',
+    'reference, pairs.jsonl: s per pair',
     'generate, batch 1: tokens/s',
     'generate, batch 8: tokens/s',
     'load: weights in memory, s',
     'data: rows/s',
-    'memory, 4 steps: resident after 2, GB',
+    'memory, 4 steps: resident after step 2, GB',
   ]) {
     expect(found.get(name), name).toBeGreaterThan(0);
   }
-  expect(found.get('memory, 4 steps: growth after 2, MB')).toEqual(expect.any(Number));
+  expect(found.get('memory, 4 steps: growth after step 2, MB')).toEqual(expect.any(Number));
   expect(found.get('load: checkpoint, GB')).toBeCloseTo(2 * 0.001335, 5); // both files of the fixture
   expect(rows.every((row) => row.peers.length === 0)).toBe(true);
   expect(new Set(turns.map((turn) => (turn as { measure: string }).measure.split(',')[0]))).toEqual(
@@ -59,8 +59,8 @@ test('measures a small model by itself and tells all of it as JSON', () => {
   );
 });
 
-test('a peer that is not there is said to be missing before anything is measured', () => {
+test('reports a peer without the needed packages before it measures anything', () => {
   const { stderr, status } = bench('--model', `${fixtures}/tiny`, '--peer', process.execPath);
   expect(status).toBe(1);
-  expect(stderr).toContain('wanted a Python with torch, transformers, trl and datasets');
+  expect(stderr).toContain('expected a Python with torch, transformers, trl and datasets');
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseFlags } from '../flags';
 
-test('without flags everything is measured, with the pairs that lie here', () => {
+test('without flags, runs every measure on the pairs in bench/', () => {
   const flags = parseFlags([], '/repository');
   expect(flags.only).toEqual(['step', 'reference', 'generate', 'load', 'data', 'memory']);
   expect(flags.long).toBe('/repository/bench/long-pairs.jsonl');
@@ -9,20 +9,20 @@ test('without flags everything is measured, with the pairs that lie here', () =>
   expect(flags.memoryModel).toBeUndefined();
 });
 
-test('a model for the long run is one of its own', () => {
+test('--memory-model does not change the model of the other measures', () => {
   const flags = parseFlags(['--memory-model', '/models/gemma'], '/repository');
   expect(flags).toMatchObject({ memoryModel: '/models/gemma', model: undefined });
 });
 
-test('takes flags after the two dashes that package managers hand on', () => {
+test('accepts flags after a `--` that a package manager passes on', () => {
   const flags = parseFlags(['--', '--only', 'step,load', '--checkpointing', 'always', '--rounds', '1'], '/repository');
   expect(flags).toMatchObject({ only: ['step', 'load'], checkpointing: 'always', rounds: 1 });
 });
 
 test.each([
-  [['--only', 'steps'], '--only: found steps, wanted step, reference, generate, load, data, memory'],
-  [['--checkpointing', 'some'], '--checkpointing: found some, wanted auto, always, never'],
-  [['--rounds', '0'], '--rounds: found 0, wanted a whole number'],
-])('says what is wrong with %j', (args, message) => {
+  [['--only', 'steps'], '--only: expected one of step, reference, generate, load, data, memory, found steps'],
+  [['--checkpointing', 'some'], '--checkpointing: expected one of auto, always, never, found some'],
+  [['--rounds', '0'], '--rounds: expected a positive integer, found 0'],
+])('rejects %j', (args, message) => {
   expect(() => parseFlags(args, '/repository')).toThrow(message);
 });

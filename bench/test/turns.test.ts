@@ -3,17 +3,17 @@ import { inTurns } from '../turns';
 
 const side = (name: string, script: string) => ({ name, command: process.execPath, args: ['-e', script] });
 
-/** Answers each line with what it was asked and when; says other things in between. */
+/** Answers each line with the request and the time, and writes other output in between. */
 const echo = `
   console.log('@{}');
   require('readline').createInterface({ input: process.stdin }).on('line', (line) => {
-    console.log('a library speaks');
+    console.log('output of a library');
     console.log('@' + JSON.stringify({ asked: JSON.parse(line), at: Date.now(), peakBytes: null }));
   });`;
 
 const quiet = { say: () => {} };
 
-test('sides take turns item by item, round by round, a round before those that count', async () => {
+test('sides take turns item by item and round by round, after a warm-up round', async () => {
   const { turns } = await inTurns<{ asked: object; at: number }>([side('a', echo), side('b', echo)], {
     ...quiet,
     items: 2,
@@ -28,14 +28,14 @@ test('sides take turns item by item, round by round, a round before those that c
   expect(times).toEqual([...times].sort((x, y) => x - y));
 });
 
-test('a side that ends unasked is named, with the end of what it wrote', async () => {
+test('an error names a side that exits before it is ready, with the end of its stderr', async () => {
   const dying = side('broken', "console.error('out of memory'); process.exit(3)");
   const run = inTurns([side('a', echo), dying], { ...quiet, items: 1, rounds: 1, request: () => ({}) });
-  await expect(run).rejects.toThrow('broken: ended with status 3\nout of memory');
+  await expect(run).rejects.toThrow('broken: exited with status 3\nout of memory');
 });
 
-test('a side that ends in the middle of a turn is no answer', async () => {
+test('a side that exits in the middle of a turn is an error', async () => {
   const script = "console.log('@{}'); process.stdin.once('data', () => process.exit(0))";
   const run = inTurns([side('gone', script)], { ...quiet, items: 1, rounds: 1, request: () => ({}) });
-  await expect(run).rejects.toThrow('gone: ended with status 0');
+  await expect(run).rejects.toThrow('gone: exited with status 0');
 });

@@ -1,35 +1,35 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Gemma2Config } from '@wpo/gemma';
 import { tensorflowProduct } from '@wpo/tensorflow/kernels';
-import { type PairLengths, type Product, stepProducts } from '../products';
-import { made } from './open';
+import { type PairLengths, type Product, stepProducts } from '../matrix-products';
+import { waitForTensor } from './policy';
 
-/** A step's matrix products and nothing else, on this machine now. */
+/** Time of a step's matrix products alone. */
 export interface ProductTime {
   readonly flop: number;
   readonly seconds: number;
-  /** By instructions that multiply floats as they are. */
-  readonly asFloats: number;
+  /** The same with instructions that multiply float32 directly, without bf16x3. */
+  readonly float32Seconds: number;
 }
 
-/** Runs of each product, of which the fastest counts: nothing but the product itself is to be in it. */
+/** Runs of each product. The fastest counts, since it has the least of anything else in it. */
 const RUNS = 3;
 
-/** Products that a GPU is given at once in a run: to wait for it takes longer than most of them. */
-const AT_ONCE = 32;
+/** Products per run on a GPU: waiting for the GPU takes longer than most single products. */
+const PER_GPU_RUN = 32;
 
 /**
- * Runs each of a step's matrix products by itself, by ours and by TensorFlow's own, and adds up the times of the faster.
- * Those of attention are few and small: they are timed on one block of queries, and counted by their operations.
+ * Runs each of a step's matrix products alone, with our product and with TensorFlow's, and adds up the times of the faster.
+ * Attention's products are few and small: they are timed on one block of queries and scaled by their operation count.
  */
 export async function timeProducts(config: Gemma2Config, lengths: PairLengths): Promise<ProductTime> {
   const { linear, linearFlop, attentionFlop } = stepProducts(config, lengths);
   const attention = attentionFlop * (await timeAttention(config, lengths));
-  const total = { flop: linearFlop + attentionFlop, seconds: attention, asFloats: attention };
+  const total = { flop: linearFlop + attentionFlop, seconds: attention, float32Seconds: attention };
   for (const product of linear) {
-    const { seconds, asFloats } = await timeProduct(product);
+    const { seconds, float32Seconds } = await timeProduct(product);
     total.seconds += seconds * product.times;
-    total.asFloats += asFloats * product.times;
+    total.float32Seconds += float32Seconds * product.times;
   }
   return total;
 }
@@ -37,29 +37,30 @@ export async function timeProducts(config: Gemma2Config, lengths: PairLengths): 
 async function timeProduct({ kind, m, k, n }: Product): Promise<Omit<ProductTime, 'flop'>> {
   const a = values(kind === 'weight' ? [k, m] : [m, k]) as tf.Tensor2D;
   const b = values(kind === 'forward' ? [n, k] : [k, n]) as tf.Tensor2D;
-  const [turnA, turnB] = [kind === 'weight', kind === 'forward'];
-  const ours = () => fastest(() => tensorflowProduct(a, b, turnA, turnB));
+  const [transposeA, transposeB] = [kind === 'weight', kind === 'forward'];
+  const ours = () => fastest(() => tensorflowProduct(a, b, transposeA, transposeB));
   const seconds = await ours();
-  const asFloats = Math.min(await withFloats(ours), await fastest(() => tf.matMul(a, b, turnA, turnB)));
+  const tensorflows = () => fastest(() => tf.matMul(a, b, transposeA, transposeB));
+  const float32Seconds = Math.min(await withoutAmx(ours), await tensorflows());
   tf.dispose([a, b]);
-  return { seconds: Math.min(seconds, asFloats), asFloats };
+  return { seconds: Math.min(seconds, float32Seconds), float32Seconds };
 }
 
-/** What our products take where AMX's tiles are left alone. */
-async function withFloats<T>(work: () => Promise<T>): Promise<T> {
-  const asked = process.env.WPO_LANES;
-  process.env.WPO_LANES = String(Math.min(16, Number(asked ?? 16)));
+/** Runs our products without AMX, which multiplies float32 only in three bfloat16 parts. */
+async function withoutAmx<T>(work: () => Promise<T>): Promise<T> {
+  const before = process.env.WPO_LANES;
+  process.env.WPO_LANES = String(Math.min(16, Number(before ?? 16)));
   try {
     return await work();
   } finally {
-    if (asked === undefined) delete process.env.WPO_LANES;
-    else process.env.WPO_LANES = asked;
+    if (before === undefined) delete process.env.WPO_LANES;
+    else process.env.WPO_LANES = before;
   }
 }
 
 const SAMPLE = Float32Array.from({ length: 1 << 16 }, () => Math.random() - 0.5);
 
-/** All bits of these come and go: a processor takes more power for them than for one value over and over, and so more time. */
+/** Random values: the same value over and over would draw less power, so that a CPU would run faster. */
 const values = (shape: number[]): tf.Tensor =>
   tf.tidy(() => {
     const size = shape.reduce((product, n) => product * n, 1);
@@ -67,7 +68,7 @@ const values = (shape: number[]): tf.Tensor =>
     return tf.reshape(size % SAMPLE.length ? tf.slice(repeated, 0, size) : repeated, shape);
   });
 
-/** Seconds of one floating-point operation in attention's products. */
+/** Seconds per floating-point operation in attention's products. */
 async function timeAttention(config: Gemma2Config, { prompt, chosen, rejected }: PairLengths): Promise<number> {
   const { numAttentionHeads, numKeyValueHeads, headDim } = config;
   const keys = prompt + Math.max(chosen, rejected);
@@ -76,19 +77,19 @@ async function timeAttention(config: Gemma2Config, { prompt, chosen, rejected }:
   const kv = values([numKeyValueHeads, headDim, keys]) as tf.Tensor3D;
   const p = values([numKeyValueHeads, queries, keys]) as tf.Tensor3D;
   const scores = await fastest(() => tf.matMul(q, kv, true, false));
-  const mixed = await fastest(() => tf.matMul(kv, p, false, true));
+  const weighted = await fastest(() => tf.matMul(kv, p, false, true));
   tf.dispose([q, kv, p]);
-  return (scores + mixed) / (2 * 2 * numKeyValueHeads * headDim * queries * keys);
+  return (scores + weighted) / (2 * 2 * numKeyValueHeads * headDim * queries * keys);
 }
 
 async function fastest(run: () => tf.Tensor): Promise<number> {
   let best = Number.POSITIVE_INFINITY;
   for (let i = 0; i <= RUNS; i++) {
     const start = performance.now();
-    const count = onGpu() ? AT_ONCE : 1;
+    const count = onGpu() ? PER_GPU_RUN : 1;
     for (let one = 1; one < count; one++) run().dispose();
     const result = run();
-    if (onGpu()) await made(result); // it works on meanwhile
+    if (onGpu()) await waitForTensor(result); // a GPU computes asynchronously
     best = Math.min(best, (performance.now() - start) / 1000 / count);
     result.dispose();
   }

@@ -1,21 +1,43 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { generateBatch } from '@wpo/gemma';
 import { referenceLogps } from '@wpo/trainer';
-import { openPolicy, secondsSince } from './open';
+import { kernels, openPolicy, secondsSince } from './policy';
+
+export interface GenerateAnswer {
+  readonly seconds: number;
+  readonly ids: readonly (readonly number[])[];
+}
+
+/** Greedy tokens after each prompt of a batch, without stop tokens. */
+export async function openGenerate(options: { readonly model: string }) {
+  const { policy } = await openPolicy(options.model);
+  return async ({ prompts, tokens }: { prompts: number[][]; tokens: number }) => {
+    const start = performance.now();
+    const ids = await generateBatch(policy.model, prompts, {
+      temperature: 0,
+      maxNewTokens: tokens,
+      stopIds: [],
+      kernels,
+    });
+    const seconds = secondsSince(start);
+    return async (): Promise<GenerateAnswer> => ({ seconds, ids });
+  };
+}
 
 export interface LoadAnswer {
-  /** Until the weights are where they are computed with. */
+  /** Until the weights are in memory. */
   readonly seconds: number;
-  /** Until a first forward pass is done, too: a library may have put the reading off until then. */
+  /** Until a first forward pass is done as well, since a library may defer the reading until then. */
   readonly firstPassSeconds: number;
-  /** Reading the same files and doing nothing with them; the peer is not asked. */
+  /** Time of only reading the same files; absent for the peer. */
   readonly readSeconds?: number;
   readonly bytes?: number;
 }
 
 const PROMPT = Array.from({ length: 16 }, (_, i) => i + 4);
 
-/** Loads a model's folder, once. */
+/** Loads a model folder, once. */
 export async function openLoad(options: { readonly model: string }) {
   return async () => {
     const { readSeconds, bytes } = await readFiles(options.model);

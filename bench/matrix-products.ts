@@ -1,10 +1,8 @@
 import type { Gemma2Config } from '@wpo/gemma';
 
-// P prompt tokens, C and R tokens of the two answers, T = P + C + R, A = C + R.
-
-/** Matrix products of one shape: [m, k] · [k, n], `batch` of them at once, `times` a step. */
+/** Matrix products of one shape, [m, k] · [k, n], of which a step has `times`. */
 export interface Product {
-  /** Which way round: x · Wᵀ on the way there, dy · W and dyᵀ · x on the way back. */
+  /** x · Wᵀ (`forward`), or in the backward pass dy · W (`input`) and dyᵀ · x (`weight`). */
   readonly kind: 'forward' | 'input' | 'weight';
   readonly m: number;
   readonly k: number;
@@ -18,19 +16,19 @@ export interface PairLengths {
   readonly rejected: number;
 }
 
-/** Products of a step, those of attention apart, for they are cut by what mask and window allow. */
+/** The products of a step. Attention's are counted separately, since mask and window decide their size. */
 export interface StepProducts {
   readonly linear: readonly Product[];
   /** Floating-point operations of all products in `linear`. */
   readonly linearFlop: number;
-  /** Those of attention: scores and their use, and four products on the way back, of visible keys alone. */
+  /** Those of attention over visible keys: scores and weighted values, and four products in the backward pass. */
   readonly attentionFlop: number;
 }
 
 /**
- * The matrix products that a step on one pair cannot do without, nothing computed twice: the prompt once, each query
- * against the keys that it may see, the last block's queries and MLP and the output head on the rows that predict an
- * answer's token, and for each product there two on the way back. A multiply-add is two operations.
+ * The matrix products that a step on one pair cannot do without, each computed once: the prompt once, each query against the
+ * keys it sees, and the last block's queries, its MLP and the output head only at positions that predict an answer token. Each
+ * forward product has two in the backward pass. A multiply-add counts as two operations.
  */
 export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }: PairLengths): StepProducts {
   const {
@@ -43,7 +41,7 @@ export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }:
     vocabSize,
   } = config;
   const tokens = prompt + chosen + rejected;
-  const read = chosen + rejected;
+  const answerTokens = chosen + rejected;
   const inner = numHiddenLayers - 1;
   const each = (m: number, k: number, n: number, times: number): Product[] =>
     times === 0
@@ -61,21 +59,21 @@ export function stepProducts(config: Gemma2Config, { prompt, chosen, rejected }:
   ];
   const linear = [
     ...onRows(tokens, inner),
-    ...onRows(read, 1),
+    ...onRows(answerTokens, 1),
     ...each(tokens, H, numKeyValueHeads * headDim, 2 * numHiddenLayers), // k, v
-    ...each(read, H, vocabSize, 1), // output head
+    ...each(answerTokens, H, vocabSize, 1), // output head
   ];
-  const visible = config.layerTypes.reduce((total, type, layer) => {
+  const visibleTotal = config.layerTypes.reduce((total, type, layer) => {
     const window = type === 'full_attention' ? Number.POSITIVE_INFINITY : config.slidingWindow;
-    const seen = (first: number, count: number) => visibleKeys(first, count, window);
-    const inAnswers = layer < inner ? prompt : prompt - 1; // position of an answer's first query
-    const own = seen(inAnswers, chosen) + seen(inAnswers, rejected);
-    return total + own + (layer < inner ? seen(0, prompt) : 0);
+    const visible = (position: number, count: number) => visibleKeys(position, count, window);
+    const first = layer < inner ? prompt : prompt - 1; // the last block starts at the prompt's last token
+    const answers = visible(first, chosen) + visible(first, rejected);
+    return total + answers + (layer < inner ? visible(0, prompt) : 0);
   }, 0);
   return {
     linear,
     linearFlop: linear.reduce((total, { m, k, n, times }) => total + 2 * m * k * n * times, 0),
-    attentionFlop: 2 * 6 * numAttentionHeads * headDim * visible,
+    attentionFlop: 2 * 6 * numAttentionHeads * headDim * visibleTotal,
   };
 }
 

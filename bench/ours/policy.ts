@@ -23,11 +23,12 @@ export async function openPolicy(
   return { policy: gemmaPolicy(model, { kernels, activationCheckpointing }), config };
 }
 
-/** Waits until a device has done all that it was given. */
-export const settle = ({ parameters }: GemmaPolicy): Promise<void> => made(parameters[parameters.length - 1]!.value());
+/** Waits until the device has finished all work on the policy's weights. */
+export const waitForDevice = ({ parameters }: GemmaPolicy): Promise<void> =>
+  waitForTensor(parameters[parameters.length - 1]!.value());
 
-/** Waits until a tensor has its values. */
-export async function made(value: tf.Tensor): Promise<void> {
+/** Waits until a tensor has been computed. */
+export async function waitForTensor(value: tf.Tensor): Promise<void> {
   const one = tf.tidy(() => tf.slice(tf.reshape(value, [value.size]), 0, 1));
   await one.data();
   one.dispose();

@@ -1,0 +1,102 @@
+import { readPairs } from '../inputs';
+import type { GenerateAnswer, LoadAnswer } from '../ours/inference';
+import { row } from '../report';
+import { inGb, median, peakGb, perItem } from '../statistics';
+import { type Answer, inTurns, open, ours, peerSide, TUNED } from '../turns';
+import { type Bench, join, type Measured } from './measure';
+
+const BATCH = 8;
+
+/** Tokens per second of generation, prompts included: one prompt at a time, and eight at once. */
+export async function measureGenerate({ model, flags, peer, say }: Bench): Promise<Measured> {
+  const pairs = [...(await readPairs(model, flags.pairs)), ...(await readPairs(model, flags.long))];
+  const prompts = Array.from({ length: BATCH }, (_, i) => Array.from(pairs[i % pairs.length]!.prompt));
+  const sides = [ours('generate', { model }), ...(peer ? [peerSide(peer, 'generate', { model })] : [])];
+  const measured: Measured[] = [];
+  for (const batches of [prompts.map((prompt) => [prompt]), [prompts]]) {
+    const of = `generate, batch ${batches[0]!.length}`;
+    const { turns, deviceBytes } = await inTurns<GenerateAnswer>(sides, {
+      items: batches.length,
+      rounds: flags.rounds,
+      request: (item) => ({ prompts: batches[item]!, tokens: flags.tokens }),
+      say: (line) => say(`${of}: ${line}`),
+    });
+    const rate = (side: string) => {
+      const seconds = perItem(turns, side, (answer) => answer.seconds);
+      return seconds === undefined ? undefined : (batches[0]!.length * flags.tokens) / seconds;
+    };
+    const ids = (side: string) => turns.filter((turn) => turn.side === side).flatMap(({ answer }) => answer.ids.flat());
+    const own = ids('ours');
+    const theirs = ids(TUNED);
+    const same = theirs.filter((id, i) => id === own[i]).length / theirs.length;
+    measured.push({
+      rows: [
+        row(of, 'tokens/s', 'more', rate('ours')!, { [TUNED]: rate(TUNED) }),
+        row(of, 'peak GB', 'less', peakGb(turns, 'ours'), { [TUNED]: peakGb(turns, TUNED) }),
+        row(of, 'GPU memory, GB', 'less', inGb(deviceBytes.ours), { [TUNED]: inGb(deviceBytes[TUNED]) }),
+        row(of, 'tokens equal to ours, %', 'given', null, { [TUNED]: peer && 100 * same }),
+      ],
+      turns: turns.map(({ answer: { seconds, peakBytes }, ...turn }) => ({
+        measure: of,
+        ...turn,
+        answer: { seconds, peakBytes },
+      })),
+    });
+  }
+  return join(measured);
+}
+
+interface LoadTurn {
+  readonly side: string;
+  readonly round: number;
+  readonly startSeconds: number;
+  readonly answer: LoadAnswer & Answer;
+}
+
+/** From a checkpoint on disk to weights in memory, in a new process each time. */
+export async function measureLoad({ model, flags, peer, say }: Bench): Promise<Measured> {
+  const sides = [ours('load', { model }), ...(peer ? [peerSide(peer, 'load', { model })] : [])];
+  const turns: LoadTurn[] = [];
+  for (let round = 0; round <= flags.rounds; round++) {
+    for (const side of sides) {
+      say(`load: ${round === 0 ? 'warming up' : `round ${round} of ${flags.rounds}`}, ${side.name}`);
+      const worker = await open(side);
+      try {
+        const answer = await worker.ask<LoadAnswer>({});
+        turns.push({ side: side.name, round, startSeconds: worker.startSeconds, answer });
+      } finally {
+        await worker.close();
+      }
+    }
+  }
+  const over = (side: string, value: (turn: LoadTurn) => number) => {
+    const values = turns.filter((turn) => turn.side === side && turn.round > 0).map(value);
+    return values.length === 0 ? undefined : median(values);
+  };
+  const { bytes = 0 } = turns[0]!.answer;
+  const own = (value: (turn: LoadTurn) => number) => over('ours', value)!;
+  const both = (what: string, value: (turn: LoadTurn) => number) =>
+    row('load', what, 'less', own(value), { [TUNED]: over(TUNED, value) });
+  return {
+    rows: [
+      both('weights in memory, s', ({ answer }) => answer.seconds),
+      both('and a first forward pass, s', ({ answer }) => answer.firstPassSeconds),
+      both('from process start, s', ({ startSeconds, answer }) => startSeconds + answer.firstPassSeconds),
+      both('peak GB', ({ answer }) => (answer.peakBytes ?? Number.NaN) / 1e9),
+      row('load', 'checkpoint, GB', 'given', bytes / 1e9),
+      row(
+        'load',
+        'GB/s',
+        'given',
+        own(({ answer }) => bytes / 1e9 / answer.seconds),
+      ),
+      row(
+        'load',
+        'GB/s of only reading the files',
+        'given',
+        own(({ answer }) => bytes / 1e9 / answer.readSeconds!),
+      ),
+    ],
+    turns: turns.map((turn) => ({ measure: 'load', ...turn })),
+  };
+}
