@@ -7,12 +7,12 @@ export default defineConfig({
   resolve: {
     // Tests read the sources: no build is needed, and coverage maps to what is edited.
     alias: [
-      { find: /^@wpo\/(data|gemma|trainer)\/node$/, replacement: source('$1/src/node.ts') },
+      { find: /^@wpo\/(data|eval|gemma|trainer)\/node$/, replacement: source('$1/src/node.ts') },
       { find: /^@wpo\/data\/(pairing|hub)$/, replacement: source('data/src/$1/index.ts') },
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
       { find: '@wpo/tensorflow/kernels', replacement: source('tensorflow/src/kernels/index.ts') },
       { find: '@wpo/loss/scalar', replacement: source('loss/src/scalar/index.ts') },
-      { find: /^@wpo\/(loss|data|gemma|trainer|tensorflow)$/, replacement: source('$1/src/index.ts') },
+      { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow)$/, replacement: source('$1/src/index.ts') },
     ],
   },
   test: {

@@ -9,13 +9,14 @@ import { describe, expect, test } from 'vitest';
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   loss: [],
   data: [],
+  eval: ['data'],
   gemma: [],
   trainer: ['loss'],
   tensorflow: ['gemma', 'trainer'],
-  cli: ['loss', 'data', 'gemma', 'trainer', 'tensorflow'],
+  cli: ['loss', 'data', 'eval', 'gemma', 'trainer', 'tensorflow'],
 };
 /** Packages that run in a browser too, but for their `/node` entries. */
-const ANYWHERE = ['loss', 'data', 'gemma', 'trainer'];
+const ANYWHERE = ['loss', 'data', 'eval', 'gemma', 'trainer'];
 
 const packages = fileURLToPath(new URL('../packages', import.meta.url));
 

@@ -4,7 +4,7 @@ export class UserError extends Error {
 }
 
 /** Errors of the libraries that are about what they were given; by name, so that `wpo --help` loads no library. */
-const inputErrors = ['UserError', 'RowError', 'ChatTemplateError', 'TrainingError'];
+const inputErrors = ['UserError', 'RowError', 'ChatTemplateError', 'TrainingError', 'EvaluationError', 'EndpointError'];
 
 /** Whether an error is about what the command was given, and not about the command itself. */
 export const isUserError = (error: Error): boolean => inputErrors.includes(error.name);

@@ -8,12 +8,6 @@ export { type SampleArguments, type SampleRow, sample } from './commands/sample'
 export { type ScoreArguments, type ScoredRow, score } from './commands/score';
 export { type TrainArguments, train } from './commands/train';
 export { type WeighArguments, type WeighedPair, weigh } from './commands/weigh';
-export {
-  createEndpoint,
-  type Endpoint,
-  EndpointError,
-  type EndpointOptions,
-} from './endpoint/endpoint';
 export { isUserError, UserError } from './errors';
 export { main } from './main';
 export {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Message, NamedPrompt } from '@wpo/data';
+import type { Message } from '@wpo/data';
+import type { NamedPrompt } from '@wpo/eval';
 import { UserError } from './errors';
 import { type FileRow, readRowsFile } from './rows-file';
 

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
+import { parseAddress } from '@wpo/eval/node';
 import type { Command } from 'commander';
 import { type EvalArguments, evaluate, kindOfEvaluation } from './commands/eval';
 import { checkPairing, type PairArguments, pair } from './commands/pair';
 import { checkSampling, type SampleArguments, sample } from './commands/sample';
 import { checkScoring, type ScoreArguments, score } from './commands/score';
 import { checkWeighing, type WeighArguments, weigh } from './commands/weigh';
-import { parseAddress } from './endpoint/address';
 import { isUserError, UserError } from './errors';
 import { evaluation } from './flags/eval';
 import { pair as pairFlags } from './flags/pair';

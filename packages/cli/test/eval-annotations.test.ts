@@ -9,7 +9,7 @@ import { temporaryFolder } from './golden';
 type Case = { readonly expected: Record<string, number>; readonly rows: [number, number, number | null][] };
 
 const cases: Record<string, Case> = JSON.parse(
-  readFileSync(fileURLToPath(new URL('../../data/test/fixtures/alpaca-eval.json', import.meta.url)), 'utf8'),
+  readFileSync(fileURLToPath(new URL('../../eval/test/fixtures/alpaca-eval.json', import.meta.url)), 'utf8'),
 );
 
 const KEYS = [
@@ -84,7 +84,7 @@ test('null is left out in silence, what is not from 1 to 2 with a word', async (
 test.each([
   [
     ['--annotations', '/nowhere.json'],
-    /^\/nowhere\.json: found no such file, wanted a JSON or JSONL file in alpaca_eval’s/,
+    /^\/nowhere\.json: expected a JSON or JSONL file in alpaca_eval’s layout, found no such file/,
   ],
   [[], /^found none of them, wanted one of --annotations FILE, --pairs FILE and --baseline FILE\.$/m],
   [['--annotations', 'a', '--pairs', 'b'], /^found --annotations and --pairs, wanted one of/],

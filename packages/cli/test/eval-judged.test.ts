@@ -1,12 +1,12 @@
 import '@wpo/tensorflow';
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Annotation, ModelOutput } from '@wpo/data';
+import type { Annotation, ModelOutput } from '@wpo/eval';
 import { expect, test } from 'vitest';
+import { type Script, type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
 import { main } from '../src/main';
 import { capture } from './capture';
 import { modelFolder, temporaryFolder } from './golden';
-import { type Script, type ScriptedBody, type ScriptedServer, scriptedServer } from './scripted-server';
 
 const INSTRUCTIONS = Array.from({ length: 12 }, (_, i) => `Question ${i}?`);
 

@@ -1,6 +1,6 @@
 import '@wpo/tensorflow';
+import { klMetrics, rewardMetrics } from '@wpo/eval';
 import { expect, test } from 'vitest';
-import { klMetrics, rewardMetrics } from '../src/evaluation/held-out';
 import { main } from '../src/main';
 import { capture } from './capture';
 import { golden, modelFolder, pairsFile, policyFolder } from './golden';

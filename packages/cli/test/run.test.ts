@@ -3,10 +3,15 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import {
+  type ScriptedBody,
+  type ScriptedFault,
+  type ScriptedServer,
+  scriptedServer,
+} from '../../eval/test/scripted-server';
 import { startWpo } from './child';
 import { readMetrics, temporaryFolder } from './golden';
 import { readRows, wpo, writeRows } from './rows';
-import { type ScriptedBody, type ScriptedFault, type ScriptedServer, scriptedServer } from './scripted-server';
 
 const demo = (path: string) => fileURLToPath(new URL(`../../../demo/${path}`, import.meta.url));
 

@@ -1,11 +1,11 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
+import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
 import type { SampleRow } from '../src/index';
 import { startWpo } from './child';
 import { temporaryFolder } from './golden';
 import { readRows, wpo, writeRows } from './rows';
-import { type ScriptedBody, type ScriptedServer, scriptedServer } from './scripted-server';
 
 const talk = [
   { role: 'user', content: 'ten' },

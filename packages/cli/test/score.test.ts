@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
 import type { ScoredRow } from '../src/index';
 import { startWpo } from './child';
 import { temporaryFolder } from './golden';
 import { readRows, wpo, writeRows } from './rows';
-import { type ScriptedBody, type ScriptedServer, scriptedServer } from './scripted-server';
 
 const answer = (prompt_id: string, seed: number | undefined, completion: string, source = 'gemma') => ({
   prompt_id,

@@ -1,12 +1,3 @@
-export {
-  type CompareAnswersOptions,
-  type Comparison,
-  compareAnswers,
-  comparisons,
-  scoresFromVerdicts,
-  type Verdict,
-} from './compare-answers';
-export type { ConcurrencyOptions } from './concurrently';
 export { type Distribution, distribution } from './distribution';
 export { type ChatOptions, ChatTemplateError, renderChat } from './encode/chat-template';
 export {
@@ -28,40 +19,12 @@ export {
 } from './encode/format-pair';
 export { loadTokenizer, type Tokenizer } from './encode/tokenizer';
 export { type Batch, type BatchOptions, batches, type Cursor, epochOrder } from './epoch-order';
-export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './evaluation/alpaca-metrics';
-export {
-  type Annotation,
-  type EvalInstruction,
-  type ModelOutput,
-  type OutputPair,
-  parseAnnotation,
-  parseInstruction,
-  parseModelOutput,
-} from './evaluation/annotation';
-export {
-  judgeMessages,
-  judgePrompt,
-  parseJudgePrompt,
-  preferenceFromLogprobs,
-  preferenceFromVerdict,
-} from './evaluation/judge';
-export {
-  type Judgement,
-  type JudgeOutputsOptions,
-  type JudgeRequest,
-  judgeOutputs,
-  pairOutputs,
-} from './evaluation/judge-outputs';
-export { type LengthJudged, lengthControlledWinRate } from './evaluation/length-control';
-export { readAlpacaFrom } from './evaluation/read-alpaca';
-export { type Preference, type WinRate, winRate } from './evaluation/win-rate';
 export type { CutCounts } from './inspect/cuts';
 export { type Inspected, inspectPairs, PairInspector, type PairReport, type WorstKind } from './inspect/inspector';
 export { type Measured, measureTokens, measureWords } from './inspect/measure';
 export type { Repeats } from './inspect/repeats';
 export type { SourceReport } from './inspect/sources';
 export type { WorstRow } from './inspect/worst';
-export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, type Scored } from './pairing/answers';
 export type { RowFormat } from './rows/json-stream';
 export { type Columns, columnNames, type LayoutName, layoutOf, rowParser } from './rows/layouts';
 export { type Message, type PreferenceRow, parseRow, parseRowText } from './rows/preference-row';
@@ -77,11 +40,3 @@ export {
 } from './rows/read-rows';
 export { type Place, RowError, type RowFault } from './rows/row-error';
 export { type Answer, answersOf, bestAgainstWorst } from './rows/ultrafeedback';
-export {
-  type SampleAnswersOptions,
-  type Sampled,
-  type SampledRow,
-  type SampleRequest,
-  sampleAnswers,
-} from './sample-answers';
-export { type ScoreAnswersOptions, scoreAnswers } from './score-answers';

@@ -1,4 +1,3 @@
-export { readAlpaca } from './node/alpaca';
 export { pairAnswerFiles } from './node/answer-files';
 export { type DataFile, type DataFileOptions, dataFiles } from './node/data-files';
 export { type LoadedPairs, loadPairs, type ReadPairsOptions, readPairs } from './node/pairs';

@@ -1,13 +1,18 @@
-import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/data';
+import {
+  answerKey,
+  type Drawing,
+  type NamedPrompt,
+  type SampledRow,
+  type SampleRequest,
+  sampleAnswers,
+} from '@wpo/eval';
+import { createEndpoint, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
-import { createEndpoint } from '../endpoint/endpoint';
 import { UserError } from '../errors';
 import type { EndpointFlags } from '../flags/endpoint';
 import { readNamedPrompts } from '../prompts';
 import type { FileRow } from '../rows-file';
 import { localSampler } from '../sampling/local';
-import type { Drawing } from '../sampling/sampler';
-import { serverSampler } from '../sampling/server';
 import { runStage, type StageControls } from '../stage';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';

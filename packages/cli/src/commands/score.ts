@@ -1,15 +1,21 @@
-import { answerKey, type Scored, scoreAnswers } from '@wpo/data';
+import { answerKey, type Scored, type Scorer, scoreAnswers } from '@wpo/eval';
+import {
+  createEndpoint,
+  type Endpoint,
+  type FileAnswer,
+  fingerprint,
+  indexAnswers,
+  type RewardApi,
+  ratingJudge,
+  readAnswers,
+  rewardServer,
+  rewardsFile,
+} from '@wpo/eval/node';
 import * as v from 'valibot';
-import { type FileAnswer, fingerprint, indexAnswers, readAnswers } from '../answers-file';
-import { createEndpoint, type Endpoint } from '../endpoint/endpoint';
 import { UserError } from '../errors';
 import type { EndpointFlags } from '../flags/endpoint';
 import type { FileRow } from '../rows-file';
 import { scoreByComparing } from '../scoring/by-comparing';
-import { ratingJudge } from '../scoring/judge';
-import { type RewardApi, rewardServer } from '../scoring/reward-server';
-import { rewardsFile } from '../scoring/rewards-file';
-import type { Scorer } from '../scoring/scorer';
 import { runStage, type StageControls } from '../stage';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';

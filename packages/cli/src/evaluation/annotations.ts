@@ -1,5 +1,5 @@
-import { alpacaMetrics, metricsByDataset, parseAnnotation } from '@wpo/data';
-import { readAlpaca } from '@wpo/data/node';
+import { alpacaMetrics, metricsByDataset, parseAnnotation } from '@wpo/eval';
+import { readAlpaca } from '@wpo/eval/node';
 import { fromInput } from '../errors';
 import type { Terminal } from '../terminal';
 import { formatDatasets, formatMetrics } from './report';

@@ -1,10 +1,9 @@
-import { type EvalInstruction, type ModelOutput, sampleAnswers } from '@wpo/data';
+import { type Drawing, type EvalInstruction, type ModelOutput, sampleAnswers } from '@wpo/eval';
 import { hashJson } from '@wpo/trainer/node';
 import * as v from 'valibot';
 import { hashModel } from '../model';
 import { withProgress } from '../progress';
 import { localSampler } from '../sampling/local';
-import type { Drawing } from '../sampling/sampler';
 import type { Stop } from '../stop';
 import type { Terminal } from '../terminal';
 import { openMemo } from './memo';

@@ -1,15 +1,14 @@
+import type { Message } from '@wpo/data';
 import {
   type Judgement,
   type JudgeRequest,
   judgeMessages,
-  type Message,
   preferenceFromLogprobs,
   preferenceFromVerdict,
-} from '@wpo/data';
+} from '@wpo/eval';
+import { type ChatOptions, chatBody, type Endpoint, EndpointError } from '@wpo/eval/node';
 import { hashJson } from '@wpo/trainer/node';
 import * as v from 'valibot';
-import { type ChatOptions, chatBody } from '../endpoint/chat';
-import { type Endpoint, EndpointError } from '../endpoint/endpoint';
 import { UserError } from '../errors';
 import type { Memo } from './memo';
 

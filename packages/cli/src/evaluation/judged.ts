@@ -1,23 +1,23 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
+import type { Message } from '@wpo/data';
 import {
   type Annotation,
   alpacaMetrics,
+  type Drawing,
   judgeOutputs,
   judgePrompt,
-  type Message,
   type ModelOutput,
   metricsByDataset,
   type OutputPair,
   pairOutputs,
   parseJudgePrompt,
-} from '@wpo/data';
-import { createEndpoint, type Endpoint } from '../endpoint/endpoint';
+} from '@wpo/eval';
+import { createEndpoint, type Endpoint } from '@wpo/eval/node';
 import { fromInput, UserError } from '../errors';
 import type { EndpointFlags } from '../flags/endpoint';
 import { patience } from '../patience';
 import { withProgress } from '../progress';
-import type { Drawing } from '../sampling/sampler';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';

@@ -1,5 +1,6 @@
-import { type EvalInstruction, type ModelOutput, type Place, parseInstruction, parseModelOutput } from '@wpo/data';
-import { readAlpaca } from '@wpo/data/node';
+import type { Place } from '@wpo/data';
+import { type EvalInstruction, type ModelOutput, parseInstruction, parseModelOutput } from '@wpo/eval';
+import { readAlpaca } from '@wpo/eval/node';
 import { fromInput } from '../errors';
 import { writeWholeFile } from '../whole-file';
 

@@ -1,4 +1,5 @@
 import type { EncodedPair } from '@wpo/data';
+import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@wpo/eval';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
 import { loadModel } from '../model';
@@ -6,7 +7,6 @@ import { pairReader } from '../pairs';
 import { withProgress } from '../progress';
 import type { Terminal } from '../terminal';
 import { drawPairs, tokenLogps } from './draw-pairs';
-import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from './held-out';
 import { rows } from './report';
 
 export interface HeldOutArguments {

@@ -1,4 +1,4 @@
-import type { AlpacaMetrics, DatasetMetrics } from '@wpo/data';
+import type { AlpacaMetrics, DatasetMetrics } from '@wpo/eval';
 import { table } from '../table';
 
 /** Rates as a few lines of text. */

@@ -1,11 +1,11 @@
 import { setImmediate as breathe } from 'node:timers/promises';
-import { encodePrompt, type NamedPrompt, promptMessages, type SampleRequest } from '@wpo/data';
+import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
+import { type Drawing, type NamedPrompt, promptMessages, type SampleRequest, type Sampler } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
 import { loadBackend } from '../backend';
 import { fromInput } from '../errors';
 import { loadModel } from '../model';
-import type { Drawing, Sampler } from './sampler';
 
 export interface LocalOptions extends Drawing {
   /** Folder of the model. */

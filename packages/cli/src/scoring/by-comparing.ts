@@ -1,14 +1,12 @@
-import { answerKey, type Comparison, compareAnswers, comparisons, scoresFromVerdicts, type Verdict } from '@wpo/data';
+import { answerKey, type Comparison, compareAnswers, comparisons, scoresFromVerdicts, type Verdict } from '@wpo/eval';
+import { comparingJudge, type Endpoint, type FileAnswer, fingerprint, indexAnswers } from '@wpo/eval/node';
 import * as v from 'valibot';
-import { type FileAnswer, fingerprint, indexAnswers } from '../answers-file';
-import type { Endpoint } from '../endpoint/endpoint';
 import { UserError } from '../errors';
 import type { FileRow } from '../rows-file';
 import { runStage, type StageControls } from '../stage';
 import type { Stop } from '../stop';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
-import { comparingJudge } from './judge';
 
 export interface ComparingArguments {
   /** Files of answers; all of them are in memory. */
