@@ -1,5 +1,5 @@
+import type { AnswerRow, NamedPrompt } from './answers';
 import { type ConcurrencyOptions, concurrently } from './concurrently';
-import type { AnswerRow, NamedPrompt } from './pairing/answers';
 
 /** An answer that is wanted. */
 export interface SampleRequest extends NamedPrompt {

@@ -1,5 +1,5 @@
+import type { AnswerRow, Scored } from './answers';
 import { type ConcurrencyOptions, concurrently } from './concurrently';
-import type { AnswerRow, Scored } from './pairing/answers';
 
 export interface ScoreAnswersOptions<A extends AnswerRow> extends ConcurrencyOptions<A> {
   readonly answers: Iterable<A> | AsyncIterable<A>;
