@@ -1,31 +1,83 @@
-import * as tf from '@tensorflow/tfjs-core';
+// Checks of plain values, free of tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
 
-/** A shape, or its dimensions' names where only their number is known. */
-type Shape = readonly number[] | string;
-
-/**
- * Refuses what is no tensor of a shape, or has nothing in it. `where` names the function that was called, `name` the
- * argument as its caller knows it; any dtype will do where none is asked for.
- */
-export function checkShape(where: string, name: string, tensor: unknown, wanted: Shape, dtype?: tf.DataType): void {
-  const refuse: (problem: string) => never = (problem) => {
-    throw new Error(`${where}: ${name} ${problem}`);
-  };
-  if (!(tensor instanceof tf.Tensor)) {
-    const found = tensor === undefined ? 'missing' : `a ${Array.isArray(tensor) ? 'plain array' : typeof tensor}`;
-    refuse(`is ${found}, but a tfjs tensor was wanted.`);
-  }
-  const shape = `[${tensor.shape}]`;
-  const right = typeof wanted === 'string' ? tensor.rank === wanted.split(',').length : shape === `[${wanted}]`;
-  if (!right) refuse(`has shape ${shape}, but [${wanted}] was wanted.`);
-  if (tensor.size === 0) {
-    refuse(`has shape ${shape}: there are no ${tensor.shape[0] ? 'tokens' : 'pairs'} in it. Leave such a batch out.`);
-  }
-  if (dtype && tensor.dtype !== dtype) {
-    refuse(`is ${tensor.dtype}, but ${dtype} was wanted. Cast it with tf.cast(x, '${dtype}').`);
-  }
+/** The finite numbers that an option may be. Without any bound: all of them. */
+export interface NumberRange {
+  /** Exclusive lower bound. */
+  readonly above?: number;
+  /** Inclusive lower bound. */
+  readonly min?: number;
+  /** Inclusive upper bound. */
+  readonly max?: number;
 }
 
-export function checkFloats(where: string, name: string, tensor: unknown, wanted: Shape): void {
-  checkShape(where, name, tensor, wanted, 'float32');
+export const POSITIVE: NumberRange = { above: 0 };
+export const NON_NEGATIVE: NumberRange = { min: 0 };
+export const FINITE: NumberRange = {};
+
+/** A range in words: `a finite number above 0`. */
+export const rangeText = ({ above, min, max }: NumberRange): string =>
+  max === undefined
+    ? `a finite number${above === undefined ? '' : ` above ${above}`}${min === undefined ? '' : ` of at least ${min}`}`
+    : `a number from ${min} to ${max}`;
+
+/** @throws where `value` is outside the range, NaN or infinite. */
+export function checkRange(where: string, name: string, value: number, range: NumberRange): void {
+  const { above = -Infinity, min = -Infinity, max = Infinity } = range;
+  if (value > above && value >= min && value <= max && value < Infinity) return;
+  throw new Error(`${where}: ${name}: expected ${rangeText(range)}, found ${value}.`);
+}
+
+/** @throws where `name` is not among those known; the error suggests the most similar one. */
+export function checkName(where: string, option: string, name: unknown, known: readonly string[]): void {
+  const found = String(name);
+  if (known.includes(found)) return;
+  const [nearest] = [...known].sort((a, b) => similarity(found, b) - similarity(found, a));
+  throw new Error(
+    `${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'. Did you mean '${nearest}'?`,
+  );
+}
+
+/** The share of letter pairs that two names have in common (Sørensen-Dice coefficient over bigrams). */
+function similarity(a: string, b: string): number {
+  const bigrams = (name: string) => [...name].map((letter, i) => (name[i - 1] ?? '') + letter);
+  return bigrams(a).filter((bigram) => bigrams(b).includes(bigram)).length / (a.length + b.length);
+}
+
+/** log p ≤ 0, but float32 rounds log-probs of logits near ±1e4 by about this much. */
+const LOG_PROB_ROUNDING = 1e-3;
+
+/** @throws where `value` is NaN, or above 0 by more than rounding. −∞ is a valid log-probability: that of a masked token. */
+export function checkLogp(where: string, name: string, value: number): void {
+  if (value <= LOG_PROB_ROUNDING) return;
+  const hint = value > 0 ? 'Apply log_softmax to the logits first.' : 'Check the logits for NaN and infinity.';
+  throw new Error(`${where}: ${name}: expected a log-probability, at most 0, found ${value}. ${hint}`);
+}
+
+/** One number for one pair, or an array with one number per pair. */
+export type Numbers = number | ArrayLike<number>;
+
+/**
+ * `given` as an array of numbers, each checked against `range`, or as a log-probability where there is no range.
+ *
+ * @throws naming the first wrong number, or where there are not `count` numbers (at least 1 without `count`).
+ */
+export function checkNumbers(
+  where: string,
+  name: string,
+  given: Numbers | undefined,
+  range?: NumberRange,
+  count?: number,
+): number[] {
+  const values = typeof given === 'number' ? [given] : Array.from(given ?? []);
+  if (values.length !== (count ?? (values.length || 1))) {
+    const expected = count ?? 'at least 1';
+    throw new Error(
+      `${where}: ${name}: expected ${expected} values, found ${given === undefined ? 'none' : values.length}.`,
+    );
+  }
+  values.forEach((value, i) => {
+    if (range) checkRange(where, `${name}[${i}]`, value, range);
+    else checkLogp(where, `${name}[${i}]`, value);
+  });
+  return values;
 }

@@ -1,10 +1,7 @@
-export type { Alignment } from './alignment';
-export { type AnswerTokens, answerScores, type PairTokens, sumLogps } from './answer';
-export { type CheckLogpsOptions, checkLogps } from './check-logps';
-export { stopGradient } from './gradient';
-export { klEstimate } from './kl-estimate';
-export { ldLogps, type PairLogps } from './ld';
-export type { LossType, MixtureOptions } from './loss-types';
+export { type AnswerTokens, answerScores, ldLogps, type PairLogps, type PairTokens, sumLogps } from './answers';
+export { type CheckLogpsOptions, checkLogps } from './check-tensors';
+export { type LossNeeds, type LossType, lossNeeds, lossTypes, type MixtureOptions } from './loss-table';
+export { type LossMetrics, lossMetrics, type Rewarded, readLossMetrics } from './metrics';
 export {
   aotLoss,
   aotUnpairedLoss,
@@ -12,11 +9,13 @@ export {
   apoZeroLoss,
   bcoLoss,
   cpoLoss,
+  type DpoOptions,
   discopopLoss,
   dpoLoss,
   exoLoss,
   hingeLoss,
   ipoLoss,
+  klEstimate,
   ktoLoss,
   ncaLoss,
   orpoLoss,
@@ -26,12 +25,12 @@ export {
   sigmoidNormLoss,
   simpoLoss,
   sppoLoss,
-} from './losses';
-export { type LossMetrics, lossMetrics, type Rewarded, readLossMetrics } from './metrics';
-export type { LossNeeds } from './needs';
-export type { LossResult } from './pair-loss';
-export { lossNeeds, lossTypes, preferenceLoss } from './preference';
-export type { AttachedOptions, FDivergenceType, LossOptions } from './settings';
+  type WpoLossInput,
+  type WpoLossResult,
+  wpoLoss,
+} from './named-losses';
+export { stopGradient } from './ops';
+export type { Alignment, AttachedOptions, FDivergenceType, LossOptions } from './options';
+export { type LossResult, preferenceLoss } from './preference-loss';
 export { tokenTerms } from './token-terms';
-export { type WeightOptions, wpoWeights } from './weight';
-export { type DpoOptions, type WpoLossInput, type WpoLossResult, wpoLoss } from './wpo';
+export { type WeightOptions, wpoWeights } from './weights';

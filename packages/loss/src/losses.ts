@@ -1,138 +1,148 @@
 import type * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLengths, PolicyLogps, ReferenceLogps, ReferencePoint, Weighted } from './inputs';
-import { apoDown, apoZero } from './losses/apo';
-import { bco } from './losses/bco';
-import { cpo } from './losses/cpo';
-import { discopop } from './losses/discopop';
-import { exo } from './losses/exo';
-import { hinge } from './losses/hinge';
-import { ipo } from './losses/ipo';
-import { kto } from './losses/kto';
-import { nca } from './losses/nca';
-import { orpo } from './losses/orpo';
-import { robust } from './losses/robust';
-import { sft } from './losses/sft';
-import { aot, aotUnpaired, sigmoid, sigmoidNorm } from './losses/sigmoid';
-import { simpo } from './losses/simpo';
-import { sppo } from './losses/sppo';
-import type { TensorInput } from './measured';
-import { type LossResult, pairLoss } from './pair-loss';
-import type {
-  AttachedOptions,
-  BcoOptions,
-  BetaOptions,
-  CpoOptions,
-  DiscopopOptions,
-  DivergenceOptions,
-  KtoOptions,
-  LossOptions,
-  SimpoOptions,
-  SmoothingOptions,
-} from './settings';
-import { type LossSettings, lossSettings, type Term } from './term';
+import type { LossType } from './loss-table';
+import { add, clampMax, exp, expm1, log, mul, neg, relu, sigmoid as sigma, softplus, square, sub } from './ops';
+import type { Settings } from './options';
 
-/** log π(y) of each pair's answers under policy and reference, summed over answer tokens; each `[B]`, float32. */
-export type PreferenceLogps = PolicyLogps<tf.Tensor1D> & ReferenceLogps<tf.Tensor1D>;
+// The losses over tensors; every tensor is [B], float32, B pairs. Above each is its formula, in the symbols of docs/losses.md:
+// ρ_w, ρ_l: what the loss measures of the chosen and the rejected answer, by default log π(y) − log π_ref(y)
+// Δ = ρ_w − ρ_l; rewards r = β ρ; S = log σ, and softplus(x) = log(1 + e^x) = −S(−x)
+// loss-table.ts says which losses read the reference, divide by length, take an f-divergence or compare by rank.
 
-type Policy = PolicyLogps<tf.Tensor1D> & Weighted<tf.Tensor1D>;
-type Reference = ReferenceLogps<tf.Tensor1D>;
-type Lengths = AnswerLengths<tf.Tensor1D>;
-type Unweighted = PreferenceLogps & { weights?: undefined };
-
-/** A loss against a reference; with `refFree: true` there is none, and without it the types refuse its absence. */
-interface ReferencedLoss<Options, Needs = unknown> {
-  (input: Policy & Reference & Needs, options?: Options & AttachedOptions & { refFree?: false }): LossResult;
-  (input: Policy & Needs, options: Options & AttachedOptions & { refFree: true }): LossResult;
+/** What a formula reads of each pair. */
+export interface Measured {
+  /** ρ_w. */
+  readonly chosen: tf.Tensor1D;
+  /** ρ_l. */
+  readonly rejected: tf.Tensor1D;
+  /** Δ = ρ_w − ρ_l. */
+  readonly margin: tf.Tensor1D;
+  /** −log π(y_w) / |y_w|. */
+  readonly nll: () => tf.Tensor1D;
+  /** z₀, KTO's reference point. */
+  readonly kl?: tf.Tensor1D;
 }
 
-/** A loss of the policy alone. */
-type FreeLoss<Options, Needs = unknown> = (input: Policy & Needs, options?: Options & AttachedOptions) => LossResult;
+/** The loss of each pair, differentiable. */
+export type Formula = (pair: Measured, settings: Settings) => tf.Tensor1D;
 
-type SortingLoss = (input: Unweighted, options?: SmoothingOptions) => LossResult;
+/** −(1−ε) S(u) − ε S(−u). */
+const smoothed = (u: tf.Tensor1D, e: number): tf.Tensor1D =>
+  e ? add(mul(softplus(neg(u)), 1 - e), mul(softplus(u), e)) : softplus(neg(u));
 
-/** The loss that `define` makes of the options. `where` names the function that was called. */
-export function loss(
-  where: string,
-  define: (settings: LossSettings) => Term[],
-  input: TensorInput,
-  options: LossOptions & AttachedOptions = {},
-): LossResult {
-  const settings = lossSettings(where, options);
-  return pairLoss(input, define(settings), settings);
+/**
+ * DPO (arXiv 2305.18290, equation 7), label-smoothed: −(1−ε) S(βΔ) − ε S(−βΔ). Also of `sigmoid_norm` (Tülu 3,
+ * arXiv 2411.15124), whose ρ are divided by length, and of AOT (arXiv 2406.05882), whose ρ are matched by rank.
+ */
+export const sigmoid: Formula = ({ margin }, { beta, labelSmoothing }) => smoothed(mul(margin, beta), labelSmoothing);
+
+/** SLiC-HF (arXiv 2305.10425, section 2) on log-ratios, as RSO does (arXiv 2309.06657, hinge-norm): max(0, 1 − βΔ). */
+export const hinge: Formula = ({ margin }, { beta }) => relu(add(mul(margin, -beta), 1));
+
+/**
+ * IPO (arXiv 2310.12036, equation 17, whose τ is β): (Δ − 1/(2β))². ρ is divided by length: the authors told TRL that the
+ * paper's results are of that form.
+ */
+export const ipo: Formula = ({ margin }, { beta }) => square(add(margin, -1 / (2 * beta)));
+
+/** EXO (arXiv 2402.00856, equation 16), p = σ(βΔ), q = σ(−βΔ): p (log p − log(1−ε)) + q (log q − log ε). */
+export const exoPair: Formula = ({ margin }, { beta, labelSmoothing: e }) => {
+  const u = mul(margin, beta);
+  const p = mul(sigma(u), add(softplus(neg(u)), Math.log1p(-e))); // −p (log p − log(1−ε))
+  const q = mul(sigma(neg(u)), add(softplus(u), Math.log(e)));
+  return neg(add(p, q));
+};
+
+/** NCA (arXiv 2402.05369, section 4, two answers): −S(r_w) − ½ S(−r_w) − ½ S(−r_l). */
+export const ncaPair: Formula = ({ chosen, rejected }, { beta }) => {
+  const rw = mul(chosen, beta);
+  return add(add(softplus(neg(rw)), mul(softplus(rw), 0.5)), mul(softplus(mul(rejected, beta)), 0.5));
+};
+
+/** Robust DPO (arXiv 2403.00409, section 3): (−(1−ε) S(βΔ) + ε S(−βΔ)) / (1 − 2ε). */
+export const robust: Formula = ({ margin }, { beta, labelSmoothing: e }) => {
+  const u = mul(margin, beta);
+  return add(mul(softplus(neg(u)), (1 - e) / (1 - 2 * e)), mul(softplus(u), -e / (1 - 2 * e)));
+};
+
+/** BCO (arXiv 2404.04656): −S(r_w − δ) − S(δ − r_l). */
+export const bcoPair: Formula = ({ chosen, rejected }, { beta, bcoDelta }) =>
+  add(softplus(add(mul(chosen, -beta), bcoDelta)), softplus(add(mul(rejected, beta), -bcoDelta)));
+
+/** SPPO (arXiv 2405.00675, equation 4.7, with winning probability 1): (ρ_w − 1/(2β))² + (ρ_l + 1/(2β))². */
+export const sppoHard: Formula = ({ chosen, rejected }, { beta }) =>
+  add(square(add(chosen, -0.5 / beta)), square(add(rejected, 0.5 / beta)));
+
+/** APO-zero (arXiv 2408.06266, equation 7), for chosen answers better than the policy's: (1 − σ(r_w)) + σ(r_l). */
+export const apoZero: Formula = ({ chosen, rejected }, { beta }) =>
+  add(sigma(mul(chosen, -beta)), sigma(mul(rejected, beta)));
+
+/** APO-down (arXiv 2408.06266, equation 8), for chosen answers worse than the policy's: σ(r_w) + (1 − σ(r_w − r_l)). */
+export const apoDown: Formula = ({ chosen, margin }, { beta }) =>
+  add(sigma(mul(chosen, beta)), sigma(mul(margin, -beta)));
+
+/** DiscoPOP (arXiv 2406.08414, equation 5), m = σ(βΔ/τ): (1 − m) (−S(βΔ)) + m e^−βΔ. */
+export const discopop: Formula = ({ margin }, { beta, discopopTau }) => {
+  const u = mul(margin, beta);
+  const [m, rest] = [sigma(mul(u, 1 / discopopTau)), sigma(mul(neg(u), 1 / discopopTau))];
+  return add(mul(rest, softplus(neg(u))), mul(m, exp(neg(u))));
+};
+
+/** MPO's generation loss (arXiv 2411.10442, section 3.2), RPO's NLL (arXiv 2404.19733, equation 1): −log π(y_w) / |y_w|. */
+export const sft: Formula = ({ chosen }) => neg(chosen);
+
+/** SimPO (arXiv 2405.14734, equation 6), ρ = log π(y) / |y|, label-smoothed as in TRL: −S(βΔ − γ). */
+export const simpo: Formula = ({ margin }, { beta, labelSmoothing, simpoGamma }) =>
+  smoothed(add(mul(margin, beta), -simpoGamma), labelSmoothing);
+
+/** CPO (arXiv 2401.08417, equation 3 and its NLL), ρ = log π(y): −S(βΔ) + α nll. NLL per token, as in the authors' code. */
+export const cpo: Formula = ({ margin, nll }, { beta, labelSmoothing, cpoAlpha }) =>
+  add(smoothed(mul(margin, beta), labelSmoothing), mul(nll(), cpoAlpha));
+
+/**
+ * ORPO (arXiv 2403.07691, equations 3, 4, 6, 7), log P = ρ = log π(y) / |y|, odds = P / (1 − P), λ = β:
+ * −log P_w − λ S(log odds_w − log odds_l).
+ */
+export const orpo: Formula = ({ chosen, rejected }, { beta }) =>
+  add(neg(chosen), mul(softplus(neg(sub(logOdds(chosen), logOdds(rejected)))), beta));
+
+/** −2^−24: log P of the float32 number below 1. Larger probabilities count as this one, because the odds of 1 are infinite. */
+const LARGEST_LOG_P = -5.9604644775390625e-8;
+
+/** log(P / (1 − P)) = log P − log(1 − P). */
+function logOdds(logP: tf.Tensor1D): tf.Tensor1D {
+  const x = clampMax(logP, LARGEST_LOG_P);
+  return sub(x, log(neg(expm1(x))));
 }
 
 /**
- * Direct Preference Optimization (arXiv 2305.18290), label-smoothed: −(1−ε) log σ(βΔ) − ε log σ(−βΔ).
- *
- * Of every loss here: log-probs are `[B]`, float32; where policy and reference both rule an answer out (−∞), its log-ratio
- * counts as 0; it throws where shapes do not match, there are no pairs, or an option is out of range.
+ * KTO (arXiv 2402.01306, equation 7), a pair as one desirable and one undesirable answer:
+ * λ_D (1 − σ(β (ρ_w − z₀))) + λ_U (1 − σ(β (z₀ − ρ_l))).
  */
-export const dpoLoss: ReferencedLoss<SmoothingOptions & DivergenceOptions> = (input, options) =>
-  loss('dpoLoss', sigmoid, input, options);
+export const kto: Formula = ({ chosen, rejected, kl }, { beta, desirableWeight, undesirableWeight }) =>
+  add(
+    mul(sigma(mul(sub(chosen, kl!), -beta)), desirableWeight),
+    mul(sigma(mul(sub(rejected, kl!), beta)), undesirableWeight),
+  );
 
-/** DPO with each log-ratio over its answer's length (Tülu 3, arXiv 2411.15124): −log σ(β (ρ_w / |y_w| − ρ_l / |y_l|)). */
-export const sigmoidNormLoss: ReferencedLoss<SmoothingOptions & DivergenceOptions, Lengths> = (input, options) =>
-  loss('sigmoidNormLoss', sigmoidNorm, input, options);
-
-/** max(0, 1 − βΔ) (SLiC-HF, arXiv 2305.10425; RSO, arXiv 2309.06657). */
-export const hingeLoss: ReferencedLoss<BetaOptions & DivergenceOptions> = (input, options) =>
-  loss('hingeLoss', hinge, input, options);
-
-/** (ρ_w / |y_w| − ρ_l / |y_l| − 1/(2β))² (IPO, arXiv 2310.12036, per token). */
-export const ipoLoss: ReferencedLoss<BetaOptions & DivergenceOptions, Lengths> = (input, options) =>
-  loss('ipoLoss', ipo, input, options);
-
-/** DPO's loss unbiased by a share ε < 0.5 of flipped labels (Robust DPO, arXiv 2403.00409). */
-export const robustLoss: ReferencedLoss<SmoothingOptions & DivergenceOptions> = (input, options) =>
-  loss('robustLoss', robust, input, options);
-
-/** KL of (σ(βΔ), σ(−βΔ)) from (1−ε, ε) (EXO, arXiv 2402.00856). `labelSmoothing` must be above 0; the paper takes 1e-3. */
-export const exoLoss: ReferencedLoss<
-  SmoothingOptions & DivergenceOptions & Required<Pick<SmoothingOptions, 'labelSmoothing'>>
-> = (input, options) => loss('exoLoss', exo, input, options);
-
-/** −log σ(r_w) − ½ log σ(−r_w) − ½ log σ(−r_l) (NCA, arXiv 2402.05369). */
-export const ncaLoss: ReferencedLoss<BetaOptions> = (input, options) => loss('ncaLoss', nca, input, options);
-
-/** −log σ(r_w − δ) − log σ(δ − r_l) (BCO, arXiv 2404.04656). */
-export const bcoLoss: ReferencedLoss<BcoOptions> = (input, options) => loss('bcoLoss', bco, input, options);
-
-/** (ρ_w − 1/(2β))² + (ρ_l + 1/(2β))² (SPPO with hard labels, arXiv 2405.00675). */
-export const sppoLoss: ReferencedLoss<BetaOptions> = (input, options) => loss('sppoLoss', sppo, input, options);
-
-/** (1 − σ(r_w)) + σ(r_l) (APO-zero, arXiv 2408.06266). */
-export const apoZeroLoss: ReferencedLoss<BetaOptions> = (input, options) =>
-  loss('apoZeroLoss', apoZero, input, options);
-
-/** σ(r_w) + (1 − σ(r_w − r_l)) (APO-down, arXiv 2408.06266). */
-export const apoDownLoss: ReferencedLoss<BetaOptions> = (input, options) =>
-  loss('apoDownLoss', apoDown, input, options);
-
-/** (1 − m) (−log σ(βΔ)) + m e^−βΔ, m = σ(βΔ/τ) (DiscoPOP, arXiv 2406.08414). */
-export const discopopLoss: ReferencedLoss<DiscopopOptions & DivergenceOptions> = (input, options) =>
-  loss('discopopLoss', discopop, input, options);
-
-/**
- * AOT (arXiv 2406.05882): DPO in which the policy's k-th largest margin meets the reference's k-th largest, in the batch
- * given. A pair's loss stands where its policy's margin does. Takes no weights: docs/losses.md says why.
- */
-export const aotLoss: SortingLoss = (input, options) => loss('aotLoss', aot, input, options);
-
-/** AOT of unpaired answers: the k-th largest log-ratio of chosen answers meets the k-th largest of rejected ones. */
-export const aotUnpairedLoss: SortingLoss = (input, options) => loss('aotUnpairedLoss', aotUnpaired, input, options);
-
-/** −log π(y_w) / |y_w|: what MPO and RPO add to a preference loss. */
-export const sftLoss: FreeLoss<BetaOptions, Lengths> = (input, options) => loss('sftLoss', sft, input, options);
-
-/** −log σ(β (log π(y_w) / |y_w| − log π(y_l) / |y_l|) − γ) (SimPO, arXiv 2405.14734, which takes β 2 to 2.5). */
-export const simpoLoss: FreeLoss<SimpoOptions, Lengths> = (input, options) => loss('simpoLoss', simpo, input, options);
-
-/** −log σ(β (log π(y_w) − log π(y_l))) + α (−log π(y_w) / |y_w|) (CPO, arXiv 2401.08417). */
-export const cpoLoss: FreeLoss<CpoOptions, Lengths> = (input, options) => loss('cpoLoss', cpo, input, options);
-
-/** −log π(y_w) / |y_w| − β log σ(log odds(y_w) − log odds(y_l)), β the paper's λ (ORPO, arXiv 2403.07691). */
-export const orpoLoss: FreeLoss<BetaOptions, Lengths> = (input, options) => loss('orpoLoss', orpo, input, options);
-
-/** λ_D (1 − σ(β (ρ_w − z₀))) + λ_U (1 − σ(β (z₀ − ρ_l))), z₀ = `kl` (KTO, arXiv 2402.01306), held constant. */
-export const ktoLoss: ReferencedLoss<KtoOptions, ReferencePoint<tf.Tensor | number>> = (input, options) =>
-  loss('ktoLoss', kto, input, options);
+export const FORMULAS: Readonly<Record<LossType, Formula>> = {
+  dpo: sigmoid,
+  sigmoid,
+  hinge,
+  ipo,
+  exo_pair: exoPair,
+  nca_pair: ncaPair,
+  robust,
+  bco_pair: bcoPair,
+  sppo_hard: sppoHard,
+  aot: sigmoid,
+  aot_unpaired: sigmoid,
+  apo_zero: apoZero,
+  apo_down: apoDown,
+  discopop,
+  sft,
+  sigmoid_norm: sigmoid,
+  simpo,
+  orpo,
+  cpo,
+  kto,
+};

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
-/** Means over a batch's pairs, in TRL's names, and what the weights came to. */
+/** Means over a batch's pairs, by TRL's names, and statistics of the weights. */
 export type LossMetrics = {
   'rewards/chosen': number;
   'rewards/rejected': number;
@@ -12,7 +12,7 @@ export type LossMetrics = {
   'wpo/weight_max': number;
 };
 
-/** What `lossMetrics` reads of a `wpoLoss` result. */
+/** What `lossMetrics` reads of a loss's result. */
 export interface Rewarded {
   chosenRewards: tf.Tensor1D;
   rejectedRewards: tf.Tensor1D;
@@ -20,10 +20,10 @@ export interface Rewarded {
   weights: tf.Tensor1D;
 }
 
-/** Plain numbers to log. Reads the tensors, so it waits for the device: on WebGPU take `readLossMetrics`. */
+/** Plain numbers to log. Reads the tensors, so it waits for the device; on WebGPU use `readLossMetrics`. */
 export const lossMetrics = (result: Rewarded): LossMetrics => metricsOf(tensorsOf(result).map((x) => x.dataSync()));
 
-/** The same without blocking, as WebGPU asks of reads. */
+/** The same without blocking, which WebGPU requires of reads. */
 export const readLossMetrics = async (result: Rewarded): Promise<LossMetrics> =>
   metricsOf(await Promise.all(tensorsOf(result).map((x) => x.data())));
 

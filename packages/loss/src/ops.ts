@@ -1,7 +1,38 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { constant, differentiable } from './gradient';
 
-// Elementwise over float32 tensors of one shape, each with its own gradient: all that losses are made of.
+// The elementwise operations that losses are made of, over float32 tensors of one shape. Each has its own gradient, because
+// tfjs-core alone registers none: with these, a program needs no package beside tfjs-core and a backend.
+
+/** An operation with its own gradient. What `forward` computes is not recorded for differentiation. */
+export function differentiable<T extends tf.Tensor>(
+  inputs: readonly tf.Tensor[],
+  forward: (save: tf.GradSaveFunc) => T,
+  backward: (dy: T, saved: tf.Tensor[]) => tf.Tensor[],
+): T {
+  const run = tf.customGrad<T>((...args) => ({
+    value: forward(args.at(-1) as tf.GradSaveFunc),
+    gradFunc: (dy, saved) => tf.tidy(() => backward(dy, saved)),
+  }));
+  return run(...inputs);
+}
+
+/** The value of `compute`, constant with respect to `inputs`: each of them gets a gradient of zeros. */
+export function detached<T extends tf.Tensor>(inputs: readonly tf.Tensor[], compute: () => T): T {
+  const shapes = inputs.map((input) => input.shape);
+  return differentiable(inputs, compute, () => shapes.map((shape) => tf.zeros(shape)));
+}
+
+/**
+ * `x` as a constant: the same values, with a gradient of zeros, as PyTorch's `detach`. tfjs-core has no such function.
+ *
+ * @param x any float32 tensor; not disposed.
+ */
+export function stopGradient<T extends tf.Tensor>(x: T): T {
+  return detached([x], () => tf.clone(x));
+}
+
+/** The value of `compute`, not recorded for differentiation. */
+export const noGrad = <T extends tf.Tensor>(compute: () => T): T => detached([], compute);
 
 type Operand<T> = T | number;
 
@@ -14,7 +45,7 @@ export const add = <T extends tf.Tensor>(a: T, b: Operand<T>): T =>
     () => [1, 1],
   );
 
-/** a − b, and 0 where they are equal: −∞ − −∞ would be NaN. */
+/** a − b, and 0 where both are equal: −∞ − (−∞) would be NaN. */
 export const sub = <T extends tf.Tensor>(a: T, b: Operand<T>): T =>
   binary(
     a,
@@ -32,52 +63,58 @@ export const mul = <T extends tf.Tensor>(a: T, b: Operand<T>): T =>
     (a, b) => [b, a],
   );
 
-/** a / b, b held constant. */
-export const over = <T extends tf.Tensor>(a: T, b: T): T =>
+/** −x. */
+export const neg = <T extends tf.Tensor>(x: T): T => mul(x, -1);
+
+/** a / b, with b constant. */
+export const divideByConstant = <T extends tf.Tensor>(a: T, b: T): T =>
   mul(
     a,
-    constant(() => tf.div<T>(1, b)),
+    noGrad(() => tf.div<T>(1, b)),
   );
 
+/** e^x. */
 export const exp = <T extends tf.Tensor>(x: T): T => unary(x, tf.exp, tf.exp);
 
 /** e^x − 1. */
 export const expm1 = <T extends tf.Tensor>(x: T): T => unary(x, tf.expm1, tf.exp);
 
+/** log x. */
 export const log = <T extends tf.Tensor>(x: T): T => unary(x, tf.log, tf.reciprocal);
 
-/** 1 / (1 + e^−x). */
+/** σ(x) = 1 / (1 + e^−x). Its derivative is σ(x) σ(−x). */
 export const sigmoid = <T extends tf.Tensor>(x: T): T =>
   unary(x, tf.sigmoid, (x) => tf.mul(tf.sigmoid(x), tf.sigmoid(tf.neg(x))));
 
-/** log(1 + e^x) = −log σ(−x): no overflow on either side, and as exact as the backend's log1p. */
+/** log(1 + e^x) = −log σ(−x), without overflow on either side. Its derivative is σ(x). */
 export const softplus = <T extends tf.Tensor>(x: T): T =>
-  unary(x, (x) => tf.add(positive(x), tf.log1p(tf.exp(tf.neg(tf.abs(x))))), tf.sigmoid);
+  unary(x, (x) => tf.add(positivePart(x), tf.log1p(tf.exp(tf.neg(tf.abs(x))))), tf.sigmoid);
 
+/** x². */
 export const square = <T extends tf.Tensor>(x: T): T => mul(x, x);
 
-/** max(0, x). */
-export const relu = <T extends tf.Tensor>(x: T): T => unary(x, positive, tf.step);
+/** max(0, x). Its derivative at 0 is 0. */
+export const relu = <T extends tf.Tensor>(x: T): T => unary(x, positivePart, tf.step);
 
-/** Not tf.relu nor, below, tf.minimum: NaN stays NaN, and −∞ makes none, on every backend. */
-const positive = <T extends tf.Tensor>(x: T): T => tf.where(tf.less(x, 0), 0, x);
+// tf.relu and tf.minimum do not keep NaN, or make NaN of −∞, on some backends; hence tf.where here and in clampMax
+const positivePart = <T extends tf.Tensor>(x: T): T => tf.where(tf.less(x, 0), 0, x);
 
-/** min(x, most). */
-export const atMost = <T extends tf.Tensor>(x: T, most: number): T =>
+/** min(x, max). Its derivative at x = max is 1. */
+export const clampMax = <T extends tf.Tensor>(x: T, max: number): T =>
   unary(
     x,
-    (x) => tf.where(tf.greater(x, most), most, x),
-    (x) => tf.cast(tf.lessEqual(x, most), 'float32'),
+    (x) => tf.where(tf.greater(x, max), max, x),
+    (x) => tf.cast(tf.lessEqual(x, max), 'float32'),
   );
 
-function unary<T extends tf.Tensor>(x: T, f: (x: T) => T, slope: (x: T) => T): T {
+function unary<T extends tf.Tensor>(x: T, f: (x: T) => T, derivative: (x: T) => T): T {
   return differentiable(
     [x],
     (save) => {
       save([x]);
       return f(x);
     },
-    (dy, [x]) => [product(dy, slope(x as T))],
+    (dy, [x]) => [product(dy, derivative(x as T))],
   );
 }
 
@@ -85,7 +122,7 @@ function binary<T extends tf.Tensor>(
   a: T,
   b: Operand<T>,
   f: () => T,
-  slopes: (a: T, b: Operand<T>) => readonly Operand<T>[],
+  derivatives: (a: T, b: Operand<T>) => readonly Operand<T>[],
 ): T {
   const inputs = typeof b === 'number' ? [a] : [a, b];
   return differentiable(
@@ -94,7 +131,7 @@ function binary<T extends tf.Tensor>(
       save(inputs);
       return f();
     },
-    (dy, saved) => inputs.map((_, i) => product(dy, slopes(saved[0] as T, (saved[1] ?? b) as Operand<T>)[i]!)),
+    (dy, saved) => inputs.map((_, i) => product(dy, derivatives(saved[0] as T, (saved[1] ?? b) as Operand<T>)[i]!)),
   );
 }
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerTokens } from './answer';
-import { checkFloats, checkShape } from './checks';
-import { detached, differentiable } from './gradient';
+import type { AnswerTokens } from './answers';
+import { checkFloats, checkShape } from './check-tensors';
+import { detached, differentiable } from './ops';
 
 // B: answers, T: tokens of the longest one, V: vocabulary.
 

@@ -27,9 +27,9 @@ import {
   simpoLoss,
   sppoLoss,
 } from '../src/index';
-import type { MixtureOptions } from '../src/loss-types';
+import type { MixtureOptions } from '../src/loss-table';
 import * as scalar from '../src/scalar/index';
-import { FACES } from './faces';
+import { IMPLEMENTATIONS } from './implementations';
 import { values } from './tensors';
 
 // log π moved from −2 to −1 for the chosen answer of 2 tokens and from −2 to −3 for the rejected one of 4:
@@ -78,7 +78,7 @@ const WORKED: readonly (readonly [MixtureOptions, number, string])[] = [
   [{ lossType: ['sigmoid', 'sft'], lossWeights: [1, 0.5] }, 0.563262, 'RPO: .313262 + ½ · ½'],
 ];
 
-describe.each(FACES)('a loss worked by hand, over %s', (_, face) => {
+describe.each(IMPLEMENTATIONS)('a loss worked by hand, over %s', (_, face) => {
   it.each(WORKED)('%j is %d: %s', (options, wanted) => {
     const { losses } = face({ ...moved, kl: 0.5 }, { beta, ...options });
     expect(losses[0]).toBeCloseTo(wanted, 6);
@@ -170,7 +170,7 @@ describe('each loss by its own name', () => {
   ];
 
   it.each(NAMED)('%s is preferenceLoss of its type', (_name, loss, options) => {
-    const [, tensors] = FACES[0]!;
+    const [, tensors] = IMPLEMENTATIONS[0]!;
     expect(values(loss().losses)).toEqual(tensors({ ...moved, kl: 0.5 }, { beta, ...options }).losses);
   });
 

@@ -3,12 +3,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ldLogps, lossNeeds, lossTypes, preferenceLoss, wpoWeights } from '../src/index';
-import type { LossType, MixtureOptions } from '../src/loss-types';
+import type { LossType, MixtureOptions } from '../src/loss-table';
 import * as scalar from '../src/scalar/index';
 import { batch, lossOptions, mixture, pairs } from './arbitraries';
-import { close } from './close';
-import { type Columns, isRanked, optionsFor, plain } from './faces';
-import { answerBatch, values } from './tensors';
+import { type Columns, isRanked, optionsFor, plain } from './implementations';
+import { answerBatch, close, values } from './tensors';
 
 type Gradient = Record<'chosenLogps' | 'rejectedLogps' | 'weights', number[]>;
 
@@ -324,7 +323,9 @@ describe('ldTokenWeights', () => {
     });
     expect(scalar.ldTokenWeights(1, 2, 0)).toEqual({ chosen: Float64Array.of(1), rejected: Float64Array.of(1, 0) });
     expect(scalar.ldTokenWeights(2, 1, 1).chosen).toEqual(Float64Array.of(1, 1));
-    expect(() => scalar.ldTokenWeights(1, 1, 2)).toThrow('ldTokenWeights: alpha is 2');
+    expect(() => scalar.ldTokenWeights(1, 1, 2)).toThrow(
+      'ldTokenWeights: alpha: expected a number from 0 to 1, found 2.',
+    );
   });
 
   it('is the gradient of ldLogps over tensors', () => {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { expect } from 'vitest';
 import type { AnswerTokens } from '../src/index';
 
 export const values = (tensor: tf.Tensor): number[] => Array.from(tensor.dataSync());
@@ -38,4 +39,14 @@ function pad(row: readonly number[], columns: number, junk: number): number[] {
 export function maxDifference(found: readonly number[], wanted: readonly number[]): number {
   if (found.length !== wanted.length) return Number.NaN;
   return found.reduce((worst, value, i) => Math.max(worst, value === wanted[i] ? 0 : Math.abs(value - wanted[i]!)), 0);
+}
+
+/** Asserts that numbers are within `bound` of the expected ones, relative to those above 1. */
+export function close(found: readonly number[], expected: readonly number[], bound = 2e-5): void {
+  expect(found).toHaveLength(expected.length);
+  for (const [i, x] of found.entries()) {
+    if (!(Math.abs(x - expected[i]!) <= bound * Math.max(1, Math.abs(expected[i]!)))) {
+      throw new Error(`[${i}]: expected ${expected[i]}, found ${x}`);
+    }
+  }
 }

@@ -220,16 +220,16 @@ describe('tokenTerms', () => {
   it('says what is wrong with its input', () => {
     const { logits, labels, mask } = hard();
     expect(() => tokenTerms(logits, tf.cast(labels, 'float32'), mask)).toThrow(
-      'tokenTerms: labels is float32, but int32 was wanted.',
+      'tokenTerms: labels: expected dtype int32, found float32.',
     );
     expect(() => tokenTerms(logits, tf.ones([2, 1], 'int32'), mask)).toThrow(
-      'tokenTerms: labels has shape [2,1], but [2,2] was wanted.',
+      'tokenTerms: labels: expected shape [2,2], found [2,1].',
     );
     expect(() => tokenTerms(logits, labels, tf.ones([2]))).toThrow(
-      'tokenTerms: mask has shape [2], but [2,2] was wanted.',
+      'tokenTerms: mask: expected shape [2,2], found [2].',
     );
     expect(() => tokenTerms(tf.ones([2, 2]) as unknown as tf.Tensor3D, labels, mask)).toThrow(
-      'tokenTerms: logits has shape [2,2], but [answers, tokens, vocabulary] was wanted.',
+      'tokenTerms: logits: expected shape [answers, tokens, vocabulary], found [2,2].',
     );
   });
 

@@ -1,12 +1,46 @@
-export type { Alignment } from '../alignment';
-export type { Numbers } from '../column';
-export type { LossType, MixtureOptions } from '../loss-types';
-export type { LossNeeds } from '../needs';
-export type { FDivergenceType, LossOptions } from '../settings';
-export type { WeightNumbers as WeightOptions } from '../weight-options';
-export { type AnswerTokens, answerScores, ldLogps, ldTokenWeights, type PairTokens, sumLogps } from './answer';
-export { type DpoOptions, dpoLoss, type WpoLossInput, type WpoLossResult, wpoLoss } from './dpo';
-export { klEstimate } from './kl-estimate';
-export type { LossGradient, LossResult } from './pair-loss';
-export { lossNeeds, lossTypes, preferenceLoss, preferenceLossWithGradient } from './preference';
-export { type WeightWithGradient, wpoWeights, wpoWeightsWithGradient } from './weight';
+export { type NumberRange, type Numbers, rangeText } from '../checks';
+export { LOSS_DESCRIPTIONS, OPTION_DESCRIPTIONS } from '../descriptions';
+export {
+  LOSSES,
+  type LossNeeds,
+  type LossSpec,
+  type LossType,
+  lossNeeds,
+  lossTypes,
+  type MixtureOptions,
+  OPTIONS_OF_LOSS,
+  type OptionsOf,
+} from '../loss-table';
+export {
+  type Alignment,
+  type FDivergenceType,
+  LOSS_OPTIONS,
+  type LossOptions,
+  type NumberOption,
+  type NumberOptionName,
+  type WeightNumbers as WeightOptions,
+} from '../options';
+export {
+  type AnswerTokens,
+  answerScores,
+  ldLogps,
+  ldTokenWeights,
+  type PairTokens,
+  sumLogps,
+  type WeightWithGradient,
+  wpoWeights,
+  wpoWeightsWithGradient,
+} from './answers';
+export {
+  type DpoOptions,
+  dpoLoss,
+  klEstimate,
+  type LossGradient,
+  type LossResult,
+  type LossResultWithGradient,
+  preferenceLoss,
+  preferenceLossWithGradient,
+  type WpoLossInput,
+  type WpoLossResult,
+  wpoLoss,
+} from './preference-loss';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { klEstimate, lossTypes, preferenceLoss } from '../../src/index';
-import type { MixtureOptions } from '../../src/loss-types';
+import type { MixtureOptions } from '../../src/loss-table';
 
 /** Every loss, every f-divergence, and a mixture. */
 export const EVERY_LOSS: readonly MixtureOptions[] = [
