@@ -1,68 +1,78 @@
-import type { KeyValues } from './model';
-import type { Value } from './ops/contract';
-import type { Segment, Sequence } from './pack';
+import type { Kernels, Value } from './ops/contract';
+import type { ModelInput, Segment } from './pack';
 
-/** Keys and values of sequences that grow side by side, block by block. */
-export interface Cache extends KeyValues {
+/** Keys and values of earlier tokens, one pair of tensors per layer. */
+export interface KeyValueCache {
   /**
-   * Lays out the next tokens of some sequences as one forward pass, of which each sequence's last row is read; their keys
-   * and values go into the cache as the pass runs.
+   * Appends a layer's new keys and values `[K, D, T]`. Returns all of the layer's keys and values `[K, D, S]`, owned by the
+   * cache.
    */
-  next(tokens: readonly { readonly sequence: number; readonly ids: ArrayLike<number> }[]): Sequence;
+  append(kernels: Kernels, layer: number, k: Value, v: Value): { readonly k: Value; readonly v: Value };
+}
+
+/** The cache of sequences that are generated side by side. */
+export interface GenerationCache extends KeyValueCache {
+  /**
+   * Prepares a pass over the next tokens of some sequences. Its output rows are each sequence's last token.
+   *
+   * @throws RangeError where a sequence exceeds its capacity
+   */
+  next(tokens: readonly { readonly sequence: number; readonly ids: ArrayLike<number> }[]): ModelInput;
   dispose(): void;
 }
 
 /**
- * Room for `capacities[i]` tokens of sequence i, side by side: `[K, D, Σ capacities]` a block, made at the first pass.
- * A sequence's columns follow on from each other, so that attention reads them where they lie.
+ * Makes a cache with room for `capacities[i]` tokens of sequence i. Each sequence has consecutive columns of the tensors
+ * `[K, D, Σ capacities]`, so that attention reads its keys in place. The tensors are made in the first pass.
  */
-export function createCache(capacities: readonly number[]): Cache {
+export function createCache(capacities: readonly number[]): GenerationCache {
   const starts = capacities.map((_, i) => capacities.slice(0, i).reduce((sum, n) => sum + n, 0));
-  const seen = capacities.map(() => 0);
+  const lengths = capacities.map(() => 0);
   const total = capacities.reduce((sum, n) => sum + n, 0);
-  const held: { k: Value; v: Value }[] = [];
-  let columns = new Int32Array();
+  const layers: { k: Value; v: Value }[] = [];
+  let columns = new Int32Array(); // of the current pass's tokens
   return {
     next(tokens) {
       const ids: number[] = [];
       const positions: number[] = [];
       const segments: Segment[] = [];
-      const at: number[] = [];
-      for (const { sequence, ids: own } of tokens) {
-        const before = seen[sequence]!;
-        const length = before + own.length;
+      const newColumns: number[] = [];
+      for (const { sequence, ids: newIds } of tokens) {
+        const before = lengths[sequence]!;
+        const length = before + newIds.length;
         if (length > capacities[sequence]!) {
           throw new RangeError(
-            `sequence ${sequence} has room for ${capacities[sequence]} tokens, ${length} were given`,
+            `cache: sequence ${sequence}: expected at most ${capacities[sequence]} tokens, its capacity, found ${length}.`,
           );
         }
-        segments.push({ row: ids.length, rows: own.length, keys: [{ start: starts[sequence]!, count: length }] });
-        for (let i = 0; i < own.length; i++) {
-          ids.push(own[i]!);
+        const keyRanges = [{ start: starts[sequence]!, count: length }];
+        segments.push({ start: ids.length, count: newIds.length, keyRanges });
+        for (let i = 0; i < newIds.length; i++) {
+          ids.push(newIds[i]!);
           positions.push(before + i);
-          at.push(starts[sequence]! + before + i);
+          newColumns.push(starts[sequence]! + before + i);
         }
-        seen[sequence] = length;
+        lengths[sequence] = length;
       }
-      columns = Int32Array.from(at);
+      columns = Int32Array.from(newColumns);
       return {
         ids: Int32Array.from(ids),
         positions: Int32Array.from(positions),
         segments,
-        rows: Int32Array.from(segments, ({ row, rows }) => row + rows - 1),
-        readSegments: segments.map(({ keys }, row) => ({ row, rows: 1, keys })),
+        outputRows: Int32Array.from(segments, ({ start, count }) => start + count - 1),
+        outputSegments: segments.map(({ keyRanges }, i) => ({ start: i, count: 1, keyRanges })),
       };
     },
-    extend(kernels, layer, k, v) {
-      const { k: keys, v: values } = held[layer] ?? { k: null, v: null };
-      held[layer] = {
-        k: kernels.setColumns(keys, columns, k, total),
-        v: kernels.setColumns(values, columns, v, total),
+    append(kernels, layer, k, v) {
+      const held = layers[layer];
+      layers[layer] = {
+        k: kernels.setColumns(held?.k ?? null, columns, k, total),
+        v: kernels.setColumns(held?.v ?? null, columns, v, total),
       };
-      return held[layer];
+      return layers[layer];
     },
     dispose() {
-      for (const { k, v } of held.splice(0)) {
+      for (const { k, v } of layers.splice(0)) {
         k.dispose();
         v.dispose();
       }

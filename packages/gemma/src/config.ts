@@ -1,44 +1,8 @@
 import type { WeightDtype } from './dtype';
+import { isObject, show } from './json';
+import type { Gemma2Config, LayerType } from './model';
 
-/** What a block attends to: the window's last tokens, or all tokens before. */
-export type LayerType = 'sliding_attention' | 'full_attention';
-
-/** The shape and constants of a Gemma-2 model: all of `config.json` that the mathematics needs. */
-export interface Gemma2Config {
-  readonly vocabSize: number;
-  /** Width of the residual stream. */
-  readonly hiddenSize: number;
-  /** Width inside the MLP. */
-  readonly intermediateSize: number;
-  /** Number of blocks. */
-  readonly numHiddenLayers: number;
-  /** Query heads; a multiple of `numKeyValueHeads`. */
-  readonly numAttentionHeads: number;
-  /** Key and value heads, each shared by `numAttentionHeads / numKeyValueHeads` query heads. */
-  readonly numKeyValueHeads: number;
-  /** Width of a head; even. */
-  readonly headDim: number;
-  /** Queries are divided by its square root. */
-  readonly queryPreAttnScalar: number;
-  /** A sliding block's token sees itself and the `slidingWindow - 1` before it. */
-  readonly slidingWindow: number;
-  /** Attention scores s become cap · tanh(s / cap); null: left as they are. */
-  readonly attnLogitSoftcapping: number | null;
-  /** The same for the output logits. */
-  readonly finalLogitSoftcapping: number | null;
-  readonly rmsNormEps: number;
-  /** The base of the rotary embedding's frequencies. */
-  readonly ropeTheta: number;
-  readonly maxPositionEmbeddings: number;
-  /** [layers] */
-  readonly layerTypes: readonly LayerType[];
-  readonly bosTokenId: number | null;
-  /** Tokens that end an answer. */
-  readonly eosTokenId: readonly number[];
-  readonly padTokenId: number | null;
-}
-
-/** Sliding and full blocks by turns, sliding first: what a file without `layer_types` means. */
+/** Sliding-window and full attention in turn, the default of transformers. */
 const alternating = (layers: number): LayerType[] =>
   Array.from({ length: layers }, (_, i) => (i % 2 === 0 ? 'sliding_attention' : 'full_attention'));
 
@@ -68,7 +32,7 @@ const published = (
   padTokenId: 0,
 });
 
-/** Gemma-2 2B. Source: https://github.com/google/gemma_pytorch, gemma/config.py; so too 9B and 27B. */
+/** Gemma-2 2B. Source of all three sizes: https://github.com/google/gemma_pytorch, gemma/config.py. */
 export const gemma2_2b: Gemma2Config = published({
   hiddenSize: 2304,
   intermediateSize: 9216,
@@ -90,7 +54,7 @@ export const gemma2_9b: Gemma2Config = published({
   queryPreAttnScalar: 256,
 });
 
-/** Gemma-2 27B; its queries are scaled by hidden size / heads, not by the head's width. */
+/** Gemma-2 27B. Its queryPreAttnScalar is hiddenSize / numAttentionHeads instead of headDim. */
 export const gemma2_27b: Gemma2Config = published({
   hiddenSize: 4608,
   intermediateSize: 36_864,
@@ -102,36 +66,36 @@ export const gemma2_27b: Gemma2Config = published({
 });
 
 /**
- * Reads a Gemma-2 `config.json`: today's layout (`rope_parameters`, `dtype`, `layer_types`) and that of 2024 (flat
- * `rope_theta`, `torch_dtype`, no `layer_types`). An absent key has transformers' default, which is Gemma-2 2B's value.
- * Keys that do not touch the mathematics are passed over; so is dropout, which preference training turns off.
+ * Reads a Gemma-2 `config.json`, in the current layout (`rope_parameters`, `dtype`, `layer_types`) or in that of 2024 (flat
+ * `rope_theta`, `torch_dtype`, no `layer_types`). An absent key has transformers' default, the value of Gemma-2 2B. Keys that
+ * do not affect the computation are ignored, and so is dropout, which preference training turns off.
  *
  * @param json the parsed file
- * @param where names the file in errors
- * @throws Error naming file, key, what was found and what wanted, where this is no Gemma-2 that transformers would load
+ * @param where the file's name for errors
+ * @throws Error for a model that this package does not run as configured; names file and key
  */
 export function parseConfig(json: unknown, where: string): Gemma2Config {
-  if (!isObject(json)) throw new Error(`${where}: holds ${show(json)}; wanted an object, a model's config.json.`);
-  const refuse = (key: string, found: unknown, wanted: string) =>
-    new Error(`${where}: ${key} is ${show(found)}; wanted ${wanted}.`);
-  const read = <T>(key: string, absent: T, accepts: (value: unknown) => value is T, wanted: string): T => {
+  if (!isObject(json)) throw new Error(`${where}: expected an object, found ${show(json)}.`);
+  const refuse = (key: string, found: unknown, expected: string) =>
+    new Error(`${where}: ${key}: expected ${expected}, found ${show(found)}.`);
+  const read = <T>(key: string, absent: T, accepts: (value: unknown) => value is T, expected: string): T => {
     const value = json[key];
     if (value === undefined) return absent;
     if (accepts(value)) return value;
-    throw refuse(key, value, wanted);
+    throw refuse(key, value, expected);
   };
   const size = (key: string, absent: number) => read(key, absent, isSize, 'a whole number above 0');
-  const cap = (key: string, absent: number | null) =>
+  const softcap = (key: string, absent: number | null) =>
     read(key, absent, orNull(isPositive), 'a number above 0, or null');
   const tokenId = (key: string, absent: number | null) => read(key, absent, orNull(isTokenId), 'a token id, or null');
 
-  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2", the one model read here');
-  read('attention_bias', false, isFalseOrNull, "false: Gemma-2's projections have no bias");
-  read('use_bidirectional_attention', null, isFalseOrNull, 'false: each token sees only those before it');
-  read('tie_word_embeddings', true, is(true), "true: Gemma-2's output head is its embedding");
-  read('quantization_config', null, is(null), 'none: give the original, unquantised weights');
+  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2"');
+  read('attention_bias', false, isFalseOrNull, "false (Gemma-2's projections have no bias)");
+  read('use_bidirectional_attention', null, isFalseOrNull, 'false (attention is causal)');
+  read('tie_word_embeddings', true, is(true), "true (Gemma-2's output projection is its embedding)");
+  read('quantization_config', null, is(null), 'null (quantized weights are not supported)');
   read('hidden_activation', null, orNull(is(GELU_TANH)), `"${GELU_TANH}"`);
-  // Gemma-2 does not read this key, and files that say "gelu" mean the tanh form: only other functions are a sign of error.
+  // transformers ignores hidden_act for Gemma-2, and files with "gelu" mean the tanh form. Other values point to an error.
   if (json.hidden_activation === undefined) read('hidden_act', null, isGeluOrNull, `"${GELU_TANH}"`);
 
   const hiddenSize = size('hidden_size', gemma2_2b.hiddenSize);
@@ -140,32 +104,21 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   const numKeyValueHeads = size('num_key_value_heads', gemma2_2b.numKeyValueHeads);
   const headDim = size('head_dim', gemma2_2b.headDim);
   if (numAttentionHeads % numKeyValueHeads !== 0) {
-    throw refuse(
-      'num_attention_heads',
-      numAttentionHeads,
-      `a multiple of num_key_value_heads, which is ${numKeyValueHeads}`,
-    );
+    throw refuse('num_attention_heads', numAttentionHeads, `a multiple of num_key_value_heads (${numKeyValueHeads})`);
   }
-  if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'an even number: rotary embeddings turn pairs');
+  if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'an even number (rotary embeddings rotate pairs)');
+  // transformers refuses it too
   if (hiddenSize % numAttentionHeads !== 0) {
-    throw refuse(
-      'hidden_size',
-      hiddenSize,
-      `a multiple of num_attention_heads, which is ${numAttentionHeads}: transformers asks it`,
-    );
+    throw refuse('hidden_size', hiddenSize, `a multiple of num_attention_heads (${numAttentionHeads})`);
   }
   const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
   if (layerTypes && layerTypes.length !== numHiddenLayers) {
-    throw refuse(
-      'layer_types',
-      layerTypes,
-      `${numHiddenLayers} entries, as num_hidden_layers says, not ${layerTypes.length}`,
-    );
+    throw refuse('layer_types', layerTypes, `${numHiddenLayers} entries (num_hidden_layers)`);
   }
   const maxPositionEmbeddings = size('max_position_embeddings', gemma2_2b.maxPositionEmbeddings);
   const slidingWindow = read('sliding_window', gemma2_2b.slidingWindow, orNull(isSize), 'a whole number above 0');
   if (slidingWindow === null && layerTypes?.includes('sliding_attention') !== false) {
-    throw refuse('sliding_window', null, 'a whole number above 0, since there are sliding_attention layers');
+    throw refuse('sliding_window', null, 'a whole number above 0 (some layers have sliding_attention)');
   }
   const eos = read('eos_token_id', 1, orNull(isTokenIds), 'a token id, a list of them, or null');
   return {
@@ -178,8 +131,8 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     headDim,
     queryPreAttnScalar: size('query_pre_attn_scalar', gemma2_2b.queryPreAttnScalar),
     slidingWindow: slidingWindow ?? maxPositionEmbeddings,
-    attnLogitSoftcapping: cap('attn_logit_softcapping', gemma2_2b.attnLogitSoftcapping),
-    finalLogitSoftcapping: cap('final_logit_softcapping', gemma2_2b.finalLogitSoftcapping),
+    attnLogitSoftcapping: softcap('attn_logit_softcapping', gemma2_2b.attnLogitSoftcapping),
+    finalLogitSoftcapping: softcap('final_logit_softcapping', gemma2_2b.finalLogitSoftcapping),
     rmsNormEps: read('rms_norm_eps', gemma2_2b.rmsNormEps, isPositive, 'a number above 0'),
     ropeTheta: ropeTheta(json, refuse),
     maxPositionEmbeddings,
@@ -191,11 +144,11 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
 }
 
 /**
- * Writes a `config.json` in today's layout, as transformers 5 loads it.
+ * Writes a `config.json` in the current layout, as transformers 5 loads it.
  *
- * @param options.dtype the type in which the weights are written
- * @param options.extra the parsed `config.json` that the model came from: its keys that are not written anew here are
- *   kept, those of the 2024 layout are not
+ * @param options.dtype the type of the weights
+ * @param options.extra the parsed `config.json` of the model that this one was made from: its other keys are kept, except
+ *   those of the 2024 layout
  * @returns the file's text
  */
 export function writeConfig(
@@ -242,27 +195,27 @@ const GELU_TANH = 'gelu_pytorch_tanh';
 
 const LAYER_TYPES: readonly LayerType[] = ['sliding_attention', 'full_attention'];
 
-/** Keys that today's layout spells otherwise, or Gemma-2 does not read. */
+/** Keys that the current layout replaces, or that Gemma-2 does not read. */
 const KEYS_OF_2024 = ['rope_theta', 'rope_scaling', 'torch_dtype', 'hidden_act'];
 
 const FLOAT_KEYS = 'attn_logit_softcapping|final_logit_softcapping|rms_norm_eps|rope_theta|initializer_range';
 
-/** transformers 5 refuses 50 where it wants 50.0, and JavaScript writes 50.0 as 50. One key a line, as indented JSON has. */
+/** transformers 5 refuses 50 where it expects 50.0, and JSON.stringify writes 50.0 as 50. Expects one key per line. */
 const withFloats = (text: string) => text.replace(new RegExp(`^( *"(?:${FLOAT_KEYS})": \\d+)(,?)$`, 'gm'), '$1.0$2');
 
-/** As transformers reads it: `rope_scaling`, where it says something, goes before `rope_parameters`. */
+/** As transformers reads it: a non-empty `rope_scaling` takes precedence over `rope_parameters`. */
 function ropeTheta(
   json: Record<string, unknown>,
-  refuse: (key: string, found: unknown, wanted: string) => Error,
+  refuse: (key: string, found: unknown, expected: string) => Error,
 ): number {
   const key = json.rope_scaling ? 'rope_scaling' : 'rope_parameters';
   const rope = json[key] ?? {};
   if (!isObject(rope) || LAYER_TYPES.some((type) => Object.hasOwn(rope, type))) {
-    throw refuse(key, rope, 'an object with rope_theta and rope_type, one for all layers');
+    throw refuse(key, rope, 'an object with rope_theta and rope_type, the same for all layers');
   }
   const type = rope.rope_type ?? rope.type ?? 'default';
   if (type !== 'default')
-    throw refuse(`${key}.rope_type`, type, '"default": scaled rotary embeddings are not run here');
+    throw refuse(`${key}.rope_type`, type, '"default" (scaled rotary embeddings are not supported)');
   const theta = rope.rope_theta ?? json.rope_theta ?? gemma2_2b.ropeTheta;
   if (!isPositive(theta)) throw refuse('rope_theta', theta, 'a number above 0');
   return theta;
@@ -275,13 +228,10 @@ const isTokenIds = (value: unknown): value is number | number[] =>
   isTokenId(value) || (Array.isArray(value) && value.every(isTokenId));
 const isLayerTypes = (value: unknown): value is LayerType[] =>
   Array.isArray(value) && value.every((type) => LAYER_TYPES.includes(type));
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 const is =
-  <T extends string | boolean | null>(wanted: T) =>
+  <T extends string | boolean | null>(expected: T) =>
   (value: unknown): value is T =>
-    value === wanted;
+    value === expected;
 const orNull =
   <T>(accepts: (value: unknown) => value is T) =>
   (value: unknown): value is T | null =>
@@ -289,9 +239,3 @@ const orNull =
 const isFalseOrNull = orNull(is(false));
 const isGeluOrNull = (value: unknown): value is string | null =>
   value === null || value === 'gelu' || value === GELU_TANH;
-
-/** A value as JSON, short enough for a message. */
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'missing';
-  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
-}

@@ -1,37 +1,43 @@
-import { createCache } from './cache';
-import { block, embedding, type Gemma2, type KeyValues, readout } from './model';
-import type { Kernels, Value } from './ops/contract';
+import { createCache, type KeyValueCache } from './cache';
+import { forward, type Gemma2, logits as logitsOf } from './model';
+import type { Kernels } from './ops/contract';
 import { portableKernels } from './ops/portable';
-import { layOut, type Sequence, wholeSequence } from './pack';
+import { checkTokenIds, type ModelInput, singleSequence } from './pack';
 import { checkSampling, type SamplingOptions, sampleToken, seededRandom } from './sample';
 import { Tape } from './tape';
 
 export interface GenerateOptions extends SamplingOptions {
-  /** Tokens to write at most. Default 256. */
+  /** Most tokens to generate. Default 256. */
   readonly maxNewTokens?: number;
-  /** Seeds the draws, of all prompts or of each; the same seed writes the same answer, beside whatever others. Default 0. */
+  /**
+   * Seed of the random draws: one number for every prompt, or one per prompt. A prompt's answer depends on its seed and not
+   * on the other prompts. Default 0.
+   */
   readonly seed?: number | readonly number[];
-  /** Ids that end the answer; default the config's eos ids. The one met is part of the answer, as in transformers. */
+  /** Token ids that end the answer. The one generated is part of the answer, as in transformers. Default: the config's `eosTokenId`. */
   readonly stopIds?: readonly number[];
+  /** Default `portableKernels`. */
   readonly kernels?: Kernels;
 }
 
-/** A token of an answer as it is written. */
-export interface WrittenToken {
-  /** Which prompt it answers. */
+/** A token of an answer, as it is generated. */
+export interface GeneratedToken {
+  /** Index of the prompt. */
   readonly prompt: number;
   readonly token: number;
 }
 
 /**
- * Continues prompts (ids `[T]` each, T ≥ 1) side by side, a token of each at a time, keeping keys and values of what is
- * behind. A finished answer leaves the others to go on. Each prompt draws from a generator of its own.
+ * Continues prompts (token ids `[T]` each, T ≥ 1) side by side, one token of each per pass, with a key-value cache. Prompts
+ * whose answer has ended drop out. Each prompt has a random generator of its own.
+ *
+ * @throws RangeError for an option outside its range; Error for an empty prompt or a token id outside the vocabulary
  */
 export async function* generateBatchTokens(
   model: Gemma2,
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions = {},
-): AsyncGenerator<WrittenToken, void> {
+): AsyncGenerator<GeneratedToken, void> {
   const {
     maxNewTokens = 256,
     seed = 0,
@@ -39,23 +45,23 @@ export async function* generateBatchTokens(
     kernels = portableKernels,
     ...sampling
   } = options;
+  const { vocabSize } = model.config;
   checkSampling(sampling);
-  for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, model.config.vocabSize);
+  for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);
   const cache = createCache(prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)));
   try {
-    let open = prompts.map((ids, sequence) => ({ sequence, ids }));
-    for (let written = 0; written < maxNewTokens && open.length > 0; written++) {
-      const logits = await readLogits(model, kernels, cache.next(open), cache);
-      const { vocabSize } = model.config;
-      const next: typeof open = [];
-      for (const [row, { sequence }] of open.entries()) {
+    let unfinished = prompts.map((ids, sequence) => ({ sequence, ids }));
+    for (let generated = 0; generated < maxNewTokens && unfinished.length > 0; generated++) {
+      const logits = await readLogits(model, kernels, cache.next(unfinished), cache);
+      const next: typeof unfinished = [];
+      for (const [row, { sequence }] of unfinished.entries()) {
         const own = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
         const token = sampleToken(own, sampling, randoms[sequence]!);
         yield { prompt: sequence, token };
         if (!stopIds.includes(token)) next.push({ sequence, ids: [token] });
       }
-      open = next;
+      unfinished = next;
     }
   } finally {
     cache.dispose();
@@ -71,7 +77,7 @@ export async function* generateTokens(
   for await (const { token } of generateBatchTokens(model, [prompt], options)) yield token;
 }
 
-/** The whole answers' ids, in order of the prompts; a stop id is included where one ended an answer. */
+/** The whole answers' token ids, in the order of the prompts, each with the stop id that ended it. */
 export async function generateBatch(
   model: Gemma2,
   prompts: readonly ArrayLike<number>[],
@@ -82,40 +88,30 @@ export async function generateBatch(
   return answers;
 }
 
-/** The whole answer's ids, a stop id included where one ended it. */
+/** The whole answer's token ids, with the stop id that ended it. */
 export async function generate(model: Gemma2, prompt: ArrayLike<number>, options?: GenerateOptions): Promise<number[]> {
   return (await generateBatch(model, [prompt], options))[0]!;
 }
 
-/** Logits `[T, V]` of every position of one sequence, row-major: for comparing models, not for long text. */
+/** Logits of every position of one sequence: `[T, V]`, row-major. Meant for comparing models, not for long texts. */
 export async function sequenceLogits(
   model: Gemma2,
   ids: ArrayLike<number>,
   kernels: Kernels = portableKernels,
 ): Promise<Float32Array> {
-  return readLogits(model, kernels, wholeSequence(Int32Array.from(ids)));
+  return readLogits(model, kernels, singleSequence(Int32Array.from(ids)));
 }
 
-/** Logits `[rows, V]` of the rows that a sequence reads. */
+/** Logits of the input's output rows: `[A, V]`, row-major. */
 async function readLogits(
   model: Gemma2,
   kernels: Kernels,
-  sequence: Sequence,
-  cache?: KeyValues,
+  input: ModelInput,
+  cache?: KeyValueCache,
 ): Promise<Float32Array> {
-  const layouts = layOut(sequence, model.config, kernels);
-  const tape = new Tape(kernels, false);
-  let x: Value = embedding(kernels, model, sequence.ids).output;
-  for (let layer = 0; layer < model.blocks.length; layer++) {
-    const output = tape.release(block(tape, model, layer, x, { ...layouts.layer(layer), cache }));
-    tape.dispose();
-    x.dispose();
-    x = output;
-  }
-  const logits = kernels.logits(readout(tape, model, x), model.embedding, model.config.finalLogitSoftcapping);
+  const tape = new Tape(kernels, { record: false });
+  const logits = logitsOf(tape, model, forward(tape, model, input, cache)); // [A, V]
   tape.dispose();
-  x.dispose();
-  layouts.dispose();
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
   return values;
@@ -124,19 +120,16 @@ async function readLogits(
 function seedsOf(seed: number | readonly number[], prompts: number): readonly number[] {
   if (typeof seed === 'number') return new Array<number>(prompts).fill(seed);
   if (seed.length === prompts) return seed;
-  throw new RangeError(`generate: found ${seed.length} seeds for ${prompts} prompts, wanted one for each, or a number`);
+  throw new RangeError(
+    `generate: seed: expected a number, or one for each of ${prompts} prompts, found ${seed.length} numbers.`,
+  );
 }
 
 function checkPrompt(prompt: ArrayLike<number>, index: number, vocabSize: number): void {
   if (prompt.length === 0) {
-    throw new Error(`generate: prompt ${index} has no tokens; start it with the <bos> token`);
-  }
-  for (let i = 0; i < prompt.length; i++) {
-    const id = prompt[i]!;
-    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
     throw new Error(
-      `generate: token ${i} of prompt ${index} is ${id}, but the model's vocabulary is 0 … ${vocabSize - 1}; encode the ` +
-        "text with the model's own tokenizer",
+      `generate: prompt ${index}: expected at least one token, found none. Start it with the <bos> token.`,
     );
   }
+  checkTokenIds(prompt, vocabSize, `generate: prompt ${index}`);
 }

@@ -1,14 +1,14 @@
-export { type Gemma2Config, gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
+export { gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
 export {
+  type GeneratedToken,
   type GenerateOptions,
   generate,
   generateBatch,
   generateBatchTokens,
   generateTokens,
   sequenceLogits,
-  type WrittenToken,
 } from './generate';
-export type { Block, Gemma2 } from './model';
+export type { DecoderLayer, Gemma2, Gemma2Config, Gemma2Weights, LayerType } from './model';
 export type {
   AnswerLogps,
   AttentionOptions,
@@ -22,7 +22,6 @@ export type {
 } from './ops/contract';
 export { type Geglu, gatherRows, gegluLinearWith, portableKernels } from './ops/portable';
 export type { TokenPair } from './pack';
-export { type Parameter, parameter } from './parameter';
 export {
   type ActivationCheckpointing,
   type Forward,
@@ -35,6 +34,9 @@ export { type SamplingOptions, seededRandom } from './sample';
 export {
   type LoadOptions,
   loadWeights,
+  type Parameter,
+  type ParameterOptions,
+  parameter,
   parametersOf,
   readTensor,
   type TensorLoader,

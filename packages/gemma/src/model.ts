@@ -1,80 +1,183 @@
-import type { Gemma2Config } from './config';
-import type { Kernels, QueryBlock, RotaryTables, Value, Weight } from './ops/contract';
+import type { KeyValueCache } from './cache';
+import type { AnswerLogps, QueryBlock, RotaryTables, Value, Weight } from './ops/contract';
+import { type ModelInput, queryBlocks, type Segment } from './pack';
 import type { Tape } from './tape';
 
-// Gemma-2, top to bottom. Sources: arXiv 2408.00118; google/gemma_pytorch gemma/model.py; transformers modeling_gemma2.py.
+// Gemma-2, top to bottom: configuration, weights, decoder layer, layer loop, logits. Training and generation run this code.
+// Sources: arXiv 2408.00118; google/gemma_pytorch gemma/model.py; transformers modeling_gemma2.py.
 //
-// T tokens, H hidden width, N query heads, K key heads, D head width, S keys, F feed-forward width, V vocabulary.
+// Shapes: T tokens of the pass, A output rows (the rows whose logits are needed), H hidden size, N query heads, K key-value
+// heads, D head dimension, S keys (T, or all cached tokens), F intermediate size, V vocabulary.
+//
+// Per layer, with RMSNorm(x) = x / √(mean(x²) + ε) · (1 + w):
+//   y = x + postAttentionLayernorm(attention(inputLayernorm(x)))
+//   output = y + postFeedforwardLayernorm(mlp(preFeedforwardLayernorm(y)))
 
-export interface Gemma2<W extends Weight = Weight> {
+/** Sliding-window attention, or attention to all earlier tokens. */
+export type LayerType = 'sliding_attention' | 'full_attention';
+
+/** The fields of Hugging Face's `config.json` that define a Gemma-2 model. */
+export interface Gemma2Config {
+  readonly vocabSize: number;
+  /** Width of the residual stream. */
+  readonly hiddenSize: number;
+  /** Width of the MLP. */
+  readonly intermediateSize: number;
+  readonly numHiddenLayers: number;
+  /** Query heads: a multiple of `numKeyValueHeads`. */
+  readonly numAttentionHeads: number;
+  /** Each key-value head serves `numAttentionHeads / numKeyValueHeads` query heads. */
+  readonly numKeyValueHeads: number;
+  /** Even. */
+  readonly headDim: number;
+  /** Attention scores are scaled by 1 / √queryPreAttnScalar. */
+  readonly queryPreAttnScalar: number;
+  /** In a sliding-window layer, a token sees itself and the `slidingWindow − 1` tokens before it. */
+  readonly slidingWindow: number;
+  /** Attention scores s become cap · tanh(s / cap); null: no cap. */
+  readonly attnLogitSoftcapping: number | null;
+  /** The same for the output logits. */
+  readonly finalLogitSoftcapping: number | null;
+  readonly rmsNormEps: number;
+  /** Base of the rotary embedding's frequencies. */
+  readonly ropeTheta: number;
+  readonly maxPositionEmbeddings: number;
+  /** [numHiddenLayers] */
+  readonly layerTypes: readonly LayerType[];
+  readonly bosTokenId: number | null;
+  /** The tokens that end an answer. */
+  readonly eosTokenId: readonly number[];
+  readonly padTokenId: number | null;
+}
+
+/** One value per weight, in the structure and under the names of Hugging Face's modules. */
+export interface Gemma2Weights<T> {
+  /** Also the output projection: the embeddings are tied. */
+  readonly embedTokens: T;
+  readonly layers: readonly DecoderLayer<T>[];
+  readonly norm: T;
+}
+
+export interface DecoderLayer<T> {
+  readonly inputLayernorm: T;
+  readonly selfAttn: { readonly qProj: T; readonly kProj: T; readonly vProj: T; readonly oProj: T };
+  readonly postAttentionLayernorm: T;
+  readonly preFeedforwardLayernorm: T;
+  readonly mlp: { readonly gateProj: T; readonly upProj: T; readonly downProj: T };
+  readonly postFeedforwardLayernorm: T;
+}
+
+/** A model: its configuration and weights. */
+export interface Gemma2<W extends Weight = Weight> extends Gemma2Weights<W> {
   readonly config: Gemma2Config;
-  readonly embedding: W; // [V, H], the output head's too
-  readonly blocks: readonly Block<W>[];
-  readonly norm: W; // [H]
 }
 
-export interface Block<W extends Weight = Weight> {
-  readonly inputNorm: W; // [H]
-  readonly q: W; // [N · D, H]
-  readonly k: W; // [K · D, H]
-  readonly v: W; // [K · D, H]
-  readonly o: W; // [H, N · D]
-  readonly postAttentionNorm: W; // [H]
-  readonly preFeedforwardNorm: W; // [H]
-  readonly gate: W; // [F, H]
-  readonly up: W; // [F, H]
-  readonly down: W; // [H, F]
-  readonly postFeedforwardNorm: W; // [H]
+/** The weights' shapes. Projections are `[out, in]`, as in PyTorch. */
+export function weightShapes(config: Gemma2Config): Gemma2Weights<readonly number[]> {
+  const { vocabSize: V, hiddenSize: H, intermediateSize: F } = config;
+  const { numAttentionHeads: N, numKeyValueHeads: K, headDim: D } = config;
+  const layer: DecoderLayer<readonly number[]> = {
+    inputLayernorm: [H],
+    selfAttn: { qProj: [N * D, H], kProj: [K * D, H], vProj: [K * D, H], oProj: [H, N * D] },
+    postAttentionLayernorm: [H],
+    preFeedforwardLayernorm: [H],
+    mlp: { gateProj: [F, H], upProj: [F, H], downProj: [H, F] },
+    postFeedforwardLayernorm: [H],
+  };
+  return { embedTokens: [V, H], layers: new Array<typeof layer>(config.numHiddenLayers).fill(layer), norm: [H] };
 }
 
-/** Where tokens stand and what they see: made once for a sequence, used by every block. */
-export interface Layout {
-  readonly rotaryTables: RotaryTables;
-  /** What each query may look at, in sliding-window blocks and in full ones. */
-  readonly queryBlocks: Readonly<Record<'sliding_attention' | 'full_attention', readonly QueryBlock[]>>;
-  /** Keys and values of earlier tokens, put before a block's own. */
-  readonly cache?: KeyValues;
-  /**
-   * For the last block, of which only some rows are read: those rows, and where they stand. Keys and values are still
-   * made of all rows; spans count queries in `rows`.
-   */
-  readonly queries?: { readonly rows: Int32Array; readonly rotaryTables: RotaryTables };
+/**
+ * The final hidden states at the input's output rows: `[A, H]`, owned by the tape.
+ *
+ * @param tape runs the operations; decides which layers keep their activations for the backward pass
+ * @param cache keys and values of earlier tokens, to which this pass appends its own
+ */
+export function forward(tape: Tape, model: Gemma2, input: ModelInput, cache?: KeyValueCache): Value {
+  const { config } = model;
+  const { inner, last } = attentionInputs(tape, config, input);
+  let x = tape.embedding(input.ids, model.embedTokens, Math.sqrt(config.hiddenSize)); // [T, H]
+  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
+    const attention = layer === config.numHiddenLayers - 1 ? last : inner;
+    x = tape.checkpoint(x, (inTape, input) => decoderLayer(inTape, model, layer, input, attention, cache));
+    // [T, H]; after the last layer [A, H]
+  }
+  return tape.rmsNorm(x, model.norm, config.rmsNormEps); // [A, H]
 }
 
-/** What attention looks at beyond the tokens at hand. */
-export interface KeyValues {
-  /** All keys and values up to now `[K, D, S]`, this block's new ones last; owned by the cache. */
-  extend(kernels: Kernels, layer: number, k: Value, v: Value): { k: Value; v: Value };
+/** Logits of hidden states: `[A, H]` → `[A, V]`, owned by the caller. */
+export const logits = (tape: Tape, { embedTokens, config }: Gemma2, hidden: Value) =>
+  tape.kernels.logits(hidden, embedTokens, config.finalLogitSoftcapping);
+
+/** Log-probs of `targets` `[A]`, and the alignment terms, from hidden states `[A, H]`. */
+export const answerLogps = (
+  tape: Tape,
+  { embedTokens, config }: Gemma2,
+  hidden: Value,
+  targets: Int32Array,
+): AnswerLogps => tape.kernels.answerLogps(hidden, embedTokens, targets, config.finalLogitSoftcapping, tape.recording);
+
+/** What attention needs to know of the pass, besides hidden states. */
+interface AttentionInputs {
+  /** Rotary tables of the keys' positions: `[D, T]`. */
+  readonly keyTables: RotaryTables;
+  /** Rotary tables of the queries' positions: `[D, T]`, in the last layer `[D, A]`. */
+  readonly queryTables: RotaryTables;
+  /** Which keys each query sees. */
+  readonly queryBlocks: Readonly<Record<LayerType, readonly QueryBlock[]>>;
+  /** In the last layer: the rows `[A]` that go on to the logits. Only keys and values are computed for the others. */
+  readonly outputRows: Int32Array | null;
 }
 
-/** Token ids to the first block's input: `[T, H]`, scaled by √H. */
-export const embedding = (kernels: Kernels, model: Gemma2, ids: Int32Array) =>
-  kernels.embedding(ids, model.embedding, Math.sqrt(model.config.hiddenSize));
+/** Computed once per pass: for all layers but the last, and for the last. */
+function attentionInputs(
+  tape: Tape,
+  config: Gemma2Config,
+  { positions, segments, outputRows, outputSegments }: ModelInput,
+): { readonly inner: AttentionInputs; readonly last: AttentionInputs } {
+  const tables = (at: Int32Array) => tape.rotaryTables(at, config.headDim, config.ropeTheta);
+  const size = tape.kernels.queryBlockSize;
+  const blocks = (of: readonly Segment[]) => ({
+    full_attention: queryBlocks(of, Number.POSITIVE_INFINITY, size),
+    sliding_attention: queryBlocks(of, config.slidingWindow, size),
+  });
+  const keyTables = tables(positions);
+  const queryTables = tables(outputRows.map((row) => positions[row]!));
+  return {
+    inner: { keyTables, queryTables: keyTables, queryBlocks: blocks(segments), outputRows: null },
+    last: { keyTables, queryTables, queryBlocks: blocks(outputSegments), outputRows },
+  };
+}
 
-/** One block: `[T, H]` → `[T, H]`, or `[rows, H]` where the layout's `queries` say so. */
-export function block(tape: Tape, model: Gemma2, layer: number, x: Value, layout: Layout): Value {
-  const { numAttentionHeads, numKeyValueHeads, queryPreAttnScalar, attnLogitSoftcapping, rmsNormEps, layerTypes } =
-    model.config;
-  const w = model.blocks[layer]!;
+/** `[T, H]` → `[T, H]`; in the last layer → `[A, H]`, and T below is A from the queries on. */
+function decoderLayer(
+  tape: Tape,
+  { config, layers }: Gemma2,
+  layer: number,
+  x: Value,
+  { keyTables, queryTables, queryBlocks, outputRows }: AttentionInputs,
+  cache?: KeyValueCache,
+): Value {
+  const { inputLayernorm, selfAttn, postAttentionLayernorm, ...feedforward } = layers[layer]!;
+  const { preFeedforwardLayernorm, mlp, postFeedforwardLayernorm } = feedforward;
+  const eps = config.rmsNormEps;
+  const atOutputRows = (value: Value) => (outputRows ? tape.selectRows(value, outputRows) : value);
 
-  const h = tape.rmsNorm(x, w.inputNorm, rmsNormEps); // [T, H]
-  const { rows, rotaryTables } = layout.queries ?? { rows: null, rotaryTables: layout.rotaryTables };
-  const read = (value: Value) => (rows ? tape.selectRows(value, rows) : value);
-  const q = tape.rope(tape.linearToHeads(read(h), w.q, numAttentionHeads), rotaryTables); // [N, D, T]
-  const k = tape.rope(tape.linearToHeads(h, w.k, numKeyValueHeads), layout.rotaryTables); // [K, D, T]
-  const v = tape.linearToHeads(h, w.v, numKeyValueHeads); // [K, D, T]
-  const seen = layout.cache ? layout.cache.extend(tape.kernels, layer, k, v) : { k, v }; // [K, D, S]
-  const attended = tape.attention(q, seen.k, seen.v, layout.queryBlocks[layerTypes[layer]!], {
-    scale: 1 / Math.sqrt(queryPreAttnScalar),
-    softcap: attnLogitSoftcapping,
+  const h = tape.rmsNorm(x, inputLayernorm, eps); // [T, H]
+  const q = tape.rope(tape.linearToHeads(atOutputRows(h), selfAttn.qProj, config.numAttentionHeads), queryTables); // [N, D, T]
+  const k = tape.rope(tape.linearToHeads(h, selfAttn.kProj, config.numKeyValueHeads), keyTables); // [K, D, T]
+  const v = tape.linearToHeads(h, selfAttn.vProj, config.numKeyValueHeads); // [K, D, T]
+  const seen = cache ? cache.append(tape.kernels, layer, k, v) : { k, v }; // [K, D, S]
+  const attended = tape.attention(q, seen.k, seen.v, queryBlocks[config.layerTypes[layer]!], {
+    scale: 1 / Math.sqrt(config.queryPreAttnScalar),
+    softcap: config.attnLogitSoftcapping,
   }); // [N, D, T]
-  const mixed = tape.rmsNorm(tape.linearFromHeads(attended, w.o), w.postAttentionNorm, rmsNormEps, read(x)); // [T, H]
+  const o = tape.linearFromHeads(attended, selfAttn.oProj); // [T, H]
+  const y = tape.rmsNorm(o, postAttentionLayernorm, eps, atOutputRows(x)); // x + norm(o): [T, H]
 
-  const m = tape.rmsNorm(mixed, w.preFeedforwardNorm, rmsNormEps); // [T, H]
-  const fed = tape.gegluLinear(tape.linear(m, w.gate), tape.linear(m, w.up), w.down); // [T, F] twice → [T, H]
-  return tape.rmsNorm(fed, w.postFeedforwardNorm, rmsNormEps, mixed); // [T, H]
+  const m = tape.rmsNorm(y, preFeedforwardLayernorm, eps); // [T, H]
+  const gate = tape.linear(m, mlp.gateProj); // [T, F]
+  const up = tape.linear(m, mlp.upProj); // [T, F]
+  const down = tape.gegluLinear(gate, up, mlp.downProj); // (gelu(gate) · up) · downProjᵀ: [T, H]
+  return tape.rmsNorm(down, postFeedforwardLayernorm, eps, y); // y + norm(down): [T, H]
 }
-
-/** The last norm, of the rows that are read: `[A, H]` → `[A, H]`. */
-export const readout = (tape: Tape, model: Gemma2, x: Value): Value =>
-  tape.rmsNorm(x, model.norm, model.config.rmsNormEps);

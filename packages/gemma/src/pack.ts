@@ -1,137 +1,139 @@
-import type { Gemma2Config } from './config';
-import type { Layout } from './model';
-import type { Kernels, KeyRange, QueryBlock } from './ops/contract';
+import type { KeyRange, QueryBlock } from './ops/contract';
 
-/** Small enough to compute little of the causal mask's empty half, large enough for an efficient matrix product. */
-const QUERY_BLOCK_SIZE = 256;
+// Several sequences run as one list of T token rows. A segment is a piece of a sequence that occupies consecutive rows; its
+// key ranges say where the keys of the same sequence are. Example, a pair with prompt p, chosen c and rejected r:
+//
+//   rows       p0 p1 p2 | c0 c1 | r0 r1 r2
+//   positions   0  1  2 |  3  4 |  3  4  5
+//
+// Three segments: the prompt sees itself; each answer sees the prompt and itself, and not the other answer. So the packed
+// pass gives the numbers of two separate sequences, and computes the prompt once.
 
-/** A preference pair as token ids; structurally the trainer's. */
+/** A preference pair as token ids. Every part has at least one token. */
 export interface TokenPair {
+  /** Names the pair in errors. */
   readonly id: string;
   readonly prompt: ArrayLike<number>;
   readonly chosen: ArrayLike<number>;
   readonly rejected: ArrayLike<number>;
 }
 
-/** Tokens that follow on from each other, and the columns that hold the keys of positions 0 … last. */
+/** Consecutive tokens of one sequence. */
 export interface Segment {
-  /** Column of the first token. */
-  readonly row: number;
-  readonly rows: number;
-  /** Key columns in order of position, this segment's own last. */
-  readonly keys: readonly KeyRange[];
+  /** Row of the first token. */
+  readonly start: number;
+  /** Number of tokens. */
+  readonly count: number;
+  /** Columns of the sequence's keys at positions 0, 1, …, the last token of this segment included. */
+  readonly keyRanges: readonly KeyRange[];
 }
 
-/** Tokens laid out for a forward pass, and the rows of the last block that are read. */
-export interface Sequence {
-  readonly ids: Int32Array; // [T]
-  readonly positions: Int32Array; // [T]
+/** The input of a forward pass. */
+export interface ModelInput {
+  /** Token ids: `[T]`. */
+  readonly ids: Int32Array;
+  /** Position of each token in its sequence: `[T]`. */
+  readonly positions: Int32Array;
+  /** Covers the T rows in order. */
   readonly segments: readonly Segment[];
-  /** Rows of which the last block's output is wanted, in order of `readSegments`. */
-  readonly rows: Int32Array; // [A]
-  /** The same rows as queries: their own columns in `row`, keys as everywhere. */
-  readonly readSegments: readonly Segment[];
+  /** The rows whose final hidden states are needed: `[A]`. A row may repeat. */
+  readonly outputRows: Int32Array;
+  /** Covers the A output rows in order: `start` counts output rows, key ranges count key columns. */
+  readonly outputSegments: readonly Segment[];
 }
 
-/** Pairs as one sequence: each prompt once, then its two answers, neither of which sees the other. */
-export interface Packed extends Sequence {
-  /** The token that each of `rows` predicts: chosen then rejected, pair after pair. */
-  readonly targets: Int32Array; // [A]
+/** Pairs as one input. The output rows are those that predict an answer token: chosen, then rejected, pair by pair. */
+export interface PackedPairs extends ModelInput {
+  /** The token that each output row predicts: `[A]`. */
+  readonly targets: Int32Array;
 }
 
-/** Lays pairs out as one sequence. Throws where a pair has an empty part or an id outside the vocabulary. */
-export function packPairs(pairs: readonly TokenPair[], vocabSize: number): Packed {
+/**
+ * Packs pairs into one input.
+ *
+ * @throws Error for a pair with an empty part or a token id outside 0 … `vocabSize` − 1; names the pair
+ */
+export function packPairs(pairs: readonly TokenPair[], vocabSize: number): PackedPairs {
   const ids: number[] = [];
   const positions: number[] = [];
   const segments: Segment[] = [];
-  const rows: number[] = [];
-  const readSegments: Segment[] = [];
+  const outputRows: number[] = [];
+  const outputSegments: Segment[] = [];
   const targets: number[] = [];
-  const append = (tokens: ArrayLike<number>, before: Segment | null): Segment => {
-    const row = ids.length;
-    const from = before?.rows ?? 0;
+
+  const append = (tokens: ArrayLike<number>, prompt: Segment | null): Segment => {
+    const start = ids.length;
+    const firstPosition = prompt?.count ?? 0;
     for (let i = 0; i < tokens.length; i++) {
       ids.push(tokens[i]!);
-      positions.push(from + i);
+      positions.push(firstPosition + i);
     }
-    const own = { start: row, count: tokens.length };
-    const segment = { row, rows: tokens.length, keys: before ? [...before.keys, own] : [own] };
+    const own = { start, count: tokens.length };
+    const segment = { ...own, keyRanges: prompt ? [...prompt.keyRanges, own] : [own] };
     segments.push(segment);
     return segment;
   };
-  const answer = (tokens: ArrayLike<number>, prompt: Segment) => {
-    const { row } = append(tokens, prompt);
-    // The prompt's last row predicts the first token, each answer row the next; the last one predicts nothing.
-    const seen = { start: row, count: tokens.length - 1 };
-    readSegments.push({ row: rows.length, rows: tokens.length, keys: [...prompt.keys, seen] });
+  const appendAnswer = (tokens: ArrayLike<number>, prompt: Segment) => {
+    const { start } = append(tokens, prompt);
+    // The prompt's last row predicts the first answer token, and each answer row the next one. The last row predicts nothing.
+    const predicting = { start, count: tokens.length - 1 };
+    outputSegments.push({
+      start: outputRows.length,
+      count: tokens.length,
+      keyRanges: [...prompt.keyRanges, predicting],
+    });
     for (let i = 0; i < tokens.length; i++) {
-      rows.push(i === 0 ? prompt.row + prompt.rows - 1 : row + i - 1);
+      outputRows.push(i === 0 ? prompt.start + prompt.count - 1 : start + i - 1);
       targets.push(tokens[i]!);
     }
   };
   for (const pair of pairs) {
     checkPair(pair, vocabSize);
     const prompt = append(pair.prompt, null);
-    answer(pair.chosen, prompt);
-    answer(pair.rejected, prompt);
+    appendAnswer(pair.chosen, prompt);
+    appendAnswer(pair.rejected, prompt);
   }
   return {
     ids: Int32Array.from(ids),
     positions: Int32Array.from(positions),
     segments,
-    rows: Int32Array.from(rows),
-    readSegments,
+    outputRows: Int32Array.from(outputRows),
+    outputSegments,
     targets: Int32Array.from(targets),
   };
 }
 
-/** One sequence by itself, of which every row is read. */
-export function wholeSequence(ids: Int32Array): Sequence {
-  const every = Int32Array.from(ids, (_, i) => i);
-  const segments = [{ row: 0, rows: ids.length, keys: [{ start: 0, count: ids.length }] }];
-  return { ids, positions: every, segments, rows: every, readSegments: segments };
+/** One sequence; every row is an output row. */
+export function singleSequence(ids: Int32Array): ModelInput {
+  const rows = Int32Array.from(ids, (_, i) => i);
+  const own = { start: 0, count: ids.length };
+  const segments = [{ ...own, keyRanges: [own] }];
+  return { ids, positions: rows, segments, outputRows: rows, outputSegments: segments };
 }
 
-/** A layout for all blocks but the last, and one for the last, whose queries are the rows that are read. */
-export interface Layouts {
-  layer(index: number): Layout;
-  dispose(): void;
-}
+/** Small enough to compute little of the causal mask's empty half, large enough for an efficient matrix product. */
+const QUERY_BLOCK_SIZE = 256;
 
-export function layOut(sequence: Sequence, config: Gemma2Config, kernels: Kernels): Layouts {
-  const { positions, segments, rows, readSegments } = sequence;
-  const tables = (at: Int32Array) => kernels.rotaryTables(at, config.headDim, config.ropeTheta);
-  const blocks = (of: readonly Segment[]) => ({
-    full_attention: of.flatMap((segment) => queryBlocks(segment, Number.POSITIVE_INFINITY, kernels.queryBlockSize)),
-    sliding_attention: of.flatMap((segment) => queryBlocks(segment, config.slidingWindow, kernels.queryBlockSize)),
-  });
-  const inner: Layout = { rotaryTables: tables(positions), queryBlocks: blocks(segments) };
-  const readTables = tables(rows.map((row) => positions[row]!));
-  const last: Layout = { ...inner, queryBlocks: blocks(readSegments), queries: { rows, rotaryTables: readTables } };
-  return {
-    layer: (index) => (index === config.numHiddenLayers - 1 ? last : inner),
-    dispose() {
-      for (const { cos, sin } of [inner.rotaryTables, readTables]) {
-        cos.dispose();
-        sin.dispose();
-      }
-    },
-  };
-}
+/**
+ * Splits segments into query blocks of at most `size` queries, each with only the keys that its queries see.
+ *
+ * @param window sliding window in tokens; Infinity for full attention
+ */
+export const queryBlocks = (segments: readonly Segment[], window: number, size = QUERY_BLOCK_SIZE): QueryBlock[] =>
+  segments.flatMap((segment) => splitSegment(segment, window, size));
 
-/** Splits a segment into query blocks of at most `size` rows, each with only the keys that its rows see within `window`. */
-function queryBlocks({ row, rows, keys }: Segment, window: number, size = QUERY_BLOCK_SIZE): QueryBlock[] {
-  const firstPosition = keys.reduce((total, range) => total + range.count, 0) - rows;
-  const each = Math.ceil(rows / Math.ceil(rows / size));
+function splitSegment({ start, count, keyRanges }: Segment, window: number, size: number): QueryBlock[] {
+  const firstPosition = keyRanges.reduce((total, range) => total + range.count, 0) - count;
+  const each = Math.ceil(count / Math.ceil(count / size)); // blocks of about equal size
   const blocks: QueryBlock[] = [];
-  for (let start = 0; start < rows; start += each) {
-    const count = Math.min(each, rows - start);
-    const position = firstPosition + start;
+  for (let done = 0; done < count; done += each) {
+    const queries = Math.min(each, count - done);
+    const position = firstPosition + done;
     const firstKey = Math.max(0, position - window + 1);
     blocks.push({
-      start: row + start,
-      count,
-      keyRanges: sliceRanges(keys, firstKey, position + count),
+      start: start + done,
+      count: queries,
+      keyRanges: sliceRanges(keyRanges, firstKey, position + queries),
       positionOffset: position - firstKey,
       window,
     });
@@ -139,7 +141,7 @@ function queryBlocks({ row, rows, keys }: Segment, window: number, size = QUERY_
   return blocks;
 }
 
-/** The columns of positions `first` to `end` (exclusive), where `ranges` end to end hold positions 0, 1, …; joins neighbours. */
+/** The columns of positions `first` to `end` (exclusive); adjacent ranges become one. */
 function sliceRanges(ranges: readonly KeyRange[], first: number, end: number): KeyRange[] {
   const slices: { start: number; count: number }[] = [];
   let position = 0; // of the range's first column
@@ -161,16 +163,21 @@ function checkPair(pair: TokenPair, vocabSize: number): void {
   for (const part of ['prompt', 'chosen', 'rejected'] as const) {
     const tokens = pair[part];
     if (tokens.length === 0) {
-      const mend = part === 'prompt' ? 'start it with the <bos> token' : 'drop the pair, or raise the length limit';
-      throw new Error(`pair ${pair.id}: its ${part} has no tokens; ${mend}`);
+      const hint = part === 'prompt' ? 'Start it with the <bos> token.' : 'Drop the pair, or raise the length limit.';
+      throw new Error(`pair ${pair.id}: ${part}: expected at least one token, found none. ${hint}`);
     }
-    for (let i = 0; i < tokens.length; i++) {
-      const id = tokens[i]!;
-      if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
-      throw new Error(
-        `pair ${pair.id}: ${part} token ${i} is ${id}, but the model's vocabulary is 0 … ${vocabSize - 1}; ` +
-          "encode the text with the model's own tokenizer",
-      );
-    }
+    checkTokenIds(tokens, vocabSize, `pair ${pair.id}: ${part}`);
+  }
+}
+
+/** @throws Error naming `where` and the index of the first id outside 0 … `vocabSize` − 1 */
+export function checkTokenIds(tokens: ArrayLike<number>, vocabSize: number, where: string): void {
+  for (let i = 0; i < tokens.length; i++) {
+    const id = tokens[i]!;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new Error(
+      `${where}: token ${i}: expected an id from 0 to ${vocabSize - 1}, the model's vocabulary, found ${id}. ` +
+        "Encode the text with the model's own tokenizer.",
+    );
   }
 }

@@ -1,11 +1,13 @@
 /**
- * The safetensors format, without files: a header of named tensors to and from bytes. A file is the header's length (8
- * bytes, little-endian), the header (JSON), then the tensors' bytes, little-endian, end to end.
+ * The safetensors header, to and from bytes. A file is the header's length (8 bytes, little-endian), the header (JSON), then
+ * the tensors' bytes, little-endian, without gaps.
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-/** Bytes a value, by safetensors' type names. */
-// biome-ignore format: one width a line
+import { isObject, show } from './json';
+
+/** Bytes per value of each safetensors type. */
+// biome-ignore format: one width per line
 const BYTES = {
   C64: 8, F64: 8, I64: 8, U64: 8,
   F32: 4, I32: 4, U32: 4,
@@ -16,85 +18,84 @@ const BYTES = {
 /** A tensor's type, by safetensors' name. */
 export type SafetensorsDtype = keyof typeof BYTES;
 
-/** What a tensor is, without its values. */
+/** Type and shape of a tensor. */
 export interface TensorSpec {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
 }
 
-/** A tensor and where its bytes lie. */
+/** A tensor and the position of its bytes. */
 export interface TensorEntry extends TensorSpec {
-  /** The first byte's place, from the beginning of the file. */
+  /** Offset of the first byte in the file. */
   readonly offset: number;
   readonly byteLength: number;
 }
 
-/** A file's table of contents: it says where each of the file's bytes belongs, none left over and none used twice. */
+/** A file's header. Its tensors cover the rest of the file, without gaps or overlaps. */
 export interface SafetensorsHeader {
-  /** By name, in the order in which they lie in the file. */
+  /** By name, in file order. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** The bytes are not a whole, well-formed safetensors file; the message names file, tensor, what was found and wanted. */
+/** The bytes are not a complete, valid safetensors file. */
 export class SafetensorsError extends Error {
   override name = 'SafetensorsError';
 }
 
-/** The longest header that safetensors' own reader accepts. */
+/** The limit of safetensors' own reader. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** Braces and brackets open at once in a header: the object, a tensor's object, its shape. */
+/** Nesting of a header: the object, a tensor's object, its shape. */
 const MAX_DEPTH = 3;
 
 const PREFIX_BYTES = 8;
 
 /**
- * How many bytes to read from the beginning of a file before `parseHeader` can read them: the length and the header.
+ * The number of bytes that `parseHeader` needs from the beginning of a file: the length and the header.
  *
  * @param prefix the file's first 8 bytes or more
  * @param fileSize bytes
- * @param where names the file in errors
- * @throws SafetensorsError where the length cannot be a header's
+ * @param where the file's name for errors
+ * @throws SafetensorsError if the length cannot be a header's
  */
 export function headerByteLength(prefix: Uint8Array, fileSize: number, where: string): number {
   if (prefix.length < PREFIX_BYTES || fileSize < PREFIX_BYTES) {
     throw new SafetensorsError(
-      `${where}: holds ${Math.min(prefix.length, fileSize)} bytes; wanted at least 8, a header's length. ` +
-        'The file may be empty or cut short: fetch it again.',
+      `${where}: expected at least 8 bytes, found ${Math.min(prefix.length, fileSize)}. ` +
+        'The file is empty or truncated: download it again.',
     );
   }
   if (new TextDecoder().decode(prefix.subarray(0, PREFIX_BYTES)) === 'version ') {
     throw new SafetensorsError(
-      `${where}: begins with "version ", as a Git LFS pointer does; wanted a safetensors file. ` +
-        'Fetch the file that the pointer stands for: git lfs pull.',
+      `${where}: expected a safetensors file, found a Git LFS pointer. Download the file itself: git lfs pull.`,
     );
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
   const most = Math.min(MAX_HEADER_BYTES, fileSize - PREFIX_BYTES);
   if (length > BigInt(most)) {
     throw new SafetensorsError(
-      `${where}: the header's length is ${length} bytes; wanted at most ${most} ` +
-        `(the file has ${fileSize} bytes). The file is cut short or is not a safetensors file.`,
+      `${where}: header length: expected at most ${most} bytes (the file has ${fileSize}), found ${length}. ` +
+        'The file is truncated or is not a safetensors file.',
     );
   }
   return PREFIX_BYTES + Number(length);
 }
 
 /**
- * Reads and checks a header: each tensor of a known type, its bytes as many as its shape says, and all of them together
- * the whole rest of the file, with no hole and no overlap.
+ * Reads and checks a header: every type is known, every tensor has as many bytes as its shape and type need, and the tensors
+ * cover the rest of the file without gaps or overlaps.
  *
  * @param bytes the file's beginning, at least `headerByteLength` bytes of it
  * @param fileSize bytes
- * @param where names the file in errors
- * @throws SafetensorsError for anything else, whatever the bytes
+ * @param where the file's name for errors
+ * @throws SafetensorsError for any other bytes
  */
 export function parseHeader(bytes: Uint8Array, fileSize: number, where: string): SafetensorsHeader {
   const dataStart = headerByteLength(bytes, fileSize, where);
   if (bytes.length < dataStart) {
     throw new SafetensorsError(
-      `${where}: ${bytes.length} bytes given; wanted ${dataStart}, the length and the header.`,
+      `${where}: expected the first ${dataStart} bytes (length and header), found ${bytes.length}.`,
     );
   }
   const { __metadata__: metadata, ...entries } = parseJson(bytes.subarray(PREFIX_BYTES, dataStart), where);
@@ -105,33 +106,33 @@ export function parseHeader(bytes: Uint8Array, fileSize: number, where: string):
 }
 
 /**
- * The header of a file to be written, and where in it each tensor's bytes go. Wider types come first, so that each
- * tensor begins at a multiple of its own width; beyond that the order given is kept. The header is padded with spaces to
- * a multiple of 8 bytes.
+ * Makes the header of a new file. Wider types come first, so that each tensor is aligned to its type; tensors of the same
+ * width keep their order. The header is padded with spaces to a multiple of 8 bytes.
  *
- * @param entries names, types and shapes
- * @param metadata text by key; transformers wants `format: 'pt'`, the default
- * @returns `bytes`, the file's beginning; `header`, what `parseHeader` reads from it, in writing order; `fileSize`
- * @throws SafetensorsError where a name comes twice or a shape is not of whole numbers
+ * @param metadata default `format: 'pt'`, which transformers requires
+ * @returns `bytes`, the beginning of the file; `header`, what `parseHeader` reads from it, in file order; `fileSize`
+ * @throws SafetensorsError for a repeated name or a shape that is not of whole numbers
  */
-export function layoutHeader(
+export function makeHeader(
   entries: Iterable<TensorSpec & { readonly name: string }>,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): { readonly bytes: Uint8Array; readonly header: SafetensorsHeader; readonly fileSize: number } {
-  const where = 'safetensors header';
+  const where = 'makeHeader';
   const ordered = [...entries].sort((a, b) => BYTES[b.dtype] - BYTES[a.dtype]);
-  const spans = new Map<string, TensorEntry>();
+  const entriesByName = new Map<string, TensorEntry>();
   let end = 0;
   for (const { name, dtype, shape } of ordered) {
-    if (name === '__metadata__') throw new SafetensorsError(`${where}: a tensor may not be named "__metadata__".`);
-    if (spans.has(name)) throw new SafetensorsError(`${where}: two tensors are named ${show(name)}; wanted one.`);
+    if (name === '__metadata__')
+      throw new SafetensorsError(`${where}: expected a tensor name, found "__metadata__", which is reserved.`);
+    if (entriesByName.has(name))
+      throw new SafetensorsError(`${where}: expected unique tensor names, found ${show(name)} twice.`);
     const byteLength = checkedByteLength(name, dtype, shape, where);
-    spans.set(name, { dtype, shape: [...shape], offset: end, byteLength });
+    entriesByName.set(name, { dtype, shape: [...shape], offset: end, byteLength });
     end += byteLength;
   }
   const json = Object.fromEntries([
     ['__metadata__', metadata],
-    ...[...spans].map(([name, { dtype, shape, offset, byteLength }]) => [
+    ...[...entriesByName].map(([name, { dtype, shape, offset, byteLength }]) => [
       name,
       { dtype, shape, data_offsets: [offset, offset + byteLength] },
     ]),
@@ -140,20 +141,20 @@ export function layoutHeader(
   const dataStart = PREFIX_BYTES + Math.ceil(text.length / 8) * 8;
   if (dataStart - PREFIX_BYTES > MAX_HEADER_BYTES) {
     throw new SafetensorsError(
-      `${where}: ${text.length} bytes; wanted at most ${MAX_HEADER_BYTES}. Write fewer tensors.`,
+      `${where}: header: expected at most ${MAX_HEADER_BYTES} bytes, found ${text.length}. Write fewer tensors per file.`,
     );
   }
   const bytes = new Uint8Array(dataStart).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(dataStart - PREFIX_BYTES), true);
   bytes.set(text, PREFIX_BYTES);
-  const tensors = new Map([...spans].map(([name, e]) => [name, { ...e, offset: dataStart + e.offset }]));
+  const tensors = new Map([...entriesByName].map(([name, e]) => [name, { ...e, offset: dataStart + e.offset }]));
   return { bytes, header: { tensors, metadata: new Map(Object.entries(metadata)) }, fileSize: dataStart + end };
 }
 
 /**
- * How many bytes a tensor's values take.
+ * The number of bytes of a tensor's values.
  *
- * @throws SafetensorsError where the shape is not of whole numbers, or too large to be counted
+ * @throws SafetensorsError if the shape is not of whole numbers, or its size is not a safe integer
  */
 export function tensorByteLength(name: string, spec: TensorSpec): number {
   return checkedByteLength(name, spec.dtype, spec.shape, 'tensor');
@@ -161,25 +162,27 @@ export function tensorByteLength(name: string, spec: TensorSpec): number {
 
 function parseJson(bytes: Uint8Array, where: string): Record<string, unknown> {
   const refuse = (found: string) =>
-    new SafetensorsError(`${where}: the header ${found}; wanted a JSON object. The file is damaged: fetch it again.`);
+    new SafetensorsError(
+      `${where}: header: expected a JSON object, found ${found}. The file is damaged: download it again.`,
+    );
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw refuse('is not UTF-8 text');
+    throw refuse('text that is not UTF-8');
   }
-  if (!text.startsWith('{')) throw refuse(`begins with ${show(text.slice(0, 8))}`);
+  if (!text.startsWith('{')) throw refuse(`text that begins with ${show(text.slice(0, 8))}`);
   checkKeysAndDepth(text, where);
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw refuse(`is not JSON (${error instanceof Error ? error.message : error})`);
+    throw refuse(`invalid JSON (${error instanceof Error ? error.message : error})`);
   }
 }
 
 /**
- * What `JSON.parse` lets by: a key given twice, of which it would keep the last; and nesting without end, which costs
- * memory far beyond the file's size. Text that is not JSON passes here, for `JSON.parse` to refuse.
+ * Refuses what `JSON.parse` accepts: a repeated key, of which it would keep the last, and deep nesting, which takes far more
+ * memory than the file. Invalid JSON passes here; `JSON.parse` refuses it.
  */
 function checkKeysAndDepth(text: string, where: string): void {
   const colon = /[ \t\n\r]*:/y;
@@ -189,7 +192,7 @@ function checkKeysAndDepth(text: string, where: string): void {
     if (character === '{' || character === '[') {
       open.push(new Set());
       if (open.length > MAX_DEPTH) {
-        throw new SafetensorsError(`${where}: the header nests ${open.length} deep; wanted at most ${MAX_DEPTH}.`);
+        throw new SafetensorsError(`${where}: header: expected at most ${MAX_DEPTH} levels of nesting, found more.`);
       }
     } else if (character === '}' || character === ']') {
       open.pop();
@@ -200,7 +203,9 @@ function checkKeysAndDepth(text: string, where: string): void {
       if (!colon.test(text)) continue;
       const key = decodedKey(text.slice(start, i + 1));
       const keys = open.at(-1);
-      if (keys?.has(key)) throw new SafetensorsError(`${where}: the header gives ${show(key)} twice; wanted once.`);
+      if (keys?.has(key)) {
+        throw new SafetensorsError(`${where}: header: expected unique keys, found ${show(key)} twice.`);
+      }
       keys?.add(key);
     }
   }
@@ -217,27 +222,27 @@ function decodedKey(quoted: string): string {
 function parseMetadata(found: unknown, where: string): Map<string, string> {
   if (found === undefined) return new Map();
   if (!isObject(found))
-    throw new SafetensorsError(`${where}: __metadata__ is ${show(found)}; wanted an object of text.`);
+    throw new SafetensorsError(`${where}: __metadata__: expected an object of strings, found ${show(found)}.`);
   return new Map(
     Object.entries(found).map(([key, value]) => {
       if (typeof value === 'string') return [key, value];
-      throw new SafetensorsError(`${where}: __metadata__ ${show(key)} is ${show(value)}; wanted text.`);
+      throw new SafetensorsError(`${where}: __metadata__: ${show(key)}: expected a string, found ${show(value)}.`);
     }),
   );
 }
 
 function parseEntry(name: string, entry: unknown, dataStart: number, where: string): [string, TensorEntry] {
-  const refuse = (what: string, found: unknown, wanted: string) =>
-    new SafetensorsError(`${where}: tensor ${show(name)}: ${what} ${show(found)}; wanted ${wanted}.`);
-  if (!isObject(entry)) throw refuse('is', entry, 'an object with dtype, shape and data_offsets');
+  const refuse = (field: string, found: unknown, expected: string) =>
+    new SafetensorsError(`${where}: tensor ${show(name)}: ${field}expected ${expected}, found ${show(found)}.`);
+  if (!isObject(entry)) throw refuse('', entry, 'an object with dtype, shape and data_offsets');
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!isDtype(dtype)) throw refuse('dtype is', dtype, `one of ${Object.keys(BYTES).join(', ')}`);
-  if (!isCounts(shape)) throw refuse('shape is', shape, 'a list of whole numbers from 0');
-  if (!isCounts(offsets) || offsets.length !== 2) throw refuse('data_offsets is', offsets, 'two whole numbers from 0');
+  if (!isDtype(dtype)) throw refuse('dtype: ', dtype, `one of ${Object.keys(BYTES).join(', ')}`);
+  if (!isCounts(shape)) throw refuse('shape: ', shape, 'a list of whole numbers');
+  if (!isCounts(offsets) || offsets.length !== 2) throw refuse('data_offsets: ', offsets, 'two whole numbers');
   const [begin, end] = offsets as [number, number];
   const byteLength = checkedByteLength(name, dtype, shape, where);
   if (end - begin !== byteLength) {
-    throw refuse('data_offsets span', end - begin, `${byteLength} bytes, as ${dtype} ${show(shape)} takes`);
+    throw refuse('data_offsets: ', offsets, `a difference of ${byteLength} bytes for ${dtype} ${show(shape)}`);
   }
   return [name, { dtype, shape, offset: dataStart + begin, byteLength }];
 }
@@ -253,8 +258,8 @@ function checkContiguous(
   for (const [name, { offset, byteLength }] of tensors) {
     if (offset !== end) {
       throw new SafetensorsError(
-        `${where}: tensor ${show(name)} begins at byte ${offset - dataStart} of the data; wanted ${end - dataStart}, ` +
-          `where ${before} ends: the data may hold no ${offset > end ? 'holes' : 'overlaps'}.`,
+        `${where}: tensor ${show(name)}: expected data from byte ${end - dataStart}, where ${before} ends, found ` +
+          `${offset - dataStart}: data may not have ${offset > end ? 'gaps' : 'overlaps'}.`,
       );
     }
     end = offset + byteLength;
@@ -262,10 +267,10 @@ function checkContiguous(
   }
   if (end !== fileSize) {
     throw new SafetensorsError(
-      `${where}: the file has ${fileSize} bytes; wanted ${end}, where ${before} ends. ` +
+      `${where}: expected a file of ${end} bytes, where ${before} ends, found ${fileSize}. ` +
         (fileSize < end
-          ? 'It is cut short: fetch it again.'
-          : 'What follows belongs to no tensor: the file is damaged.'),
+          ? 'The file is truncated: download it again.'
+          : 'The file is damaged: the bytes after that belong to no tensor.'),
     );
   }
 }
@@ -273,14 +278,14 @@ function checkContiguous(
 function checkedByteLength(name: string, dtype: SafetensorsDtype, shape: readonly number[], where: string): number {
   if (!isCounts(shape)) {
     throw new SafetensorsError(
-      `${where}: tensor ${show(name)}: shape is ${show(shape)}; wanted a list of whole numbers from 0.`,
+      `${where}: tensor ${show(name)}: shape: expected a list of whole numbers, found ${show(shape)}.`,
     );
   }
   const bytes = shape.includes(0) ? 0 : shape.reduce((product, n) => product * n, BYTES[dtype]);
   if (!Number.isSafeInteger(bytes)) {
     throw new SafetensorsError(
-      `${where}: tensor ${show(name)}: shape ${show(shape)} of ${dtype} takes ${bytes} bytes; ` +
-        `wanted at most ${Number.MAX_SAFE_INTEGER}.`,
+      `${where}: tensor ${show(name)}: shape: expected at most ${Number.MAX_SAFE_INTEGER} bytes, ` +
+        `found ${bytes} for ${dtype} ${show(shape)}.`,
     );
   }
   return bytes;
@@ -290,12 +295,3 @@ const isDtype = (value: unknown): value is SafetensorsDtype => typeof value === 
 
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0 && !Object.is(n, -0));
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** A value as JSON, short enough for a message. */
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'missing';
-  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
-}

@@ -1,54 +1,57 @@
-/** How the next token is picked from logits. */
+/** How the next token is chosen from logits. */
 export interface SamplingOptions {
-  /** 0 picks the likeliest token; above it, logits are divided by it. Default 0. */
+  /** Divides the logits. 0 takes the most likely token. Default 0. */
   readonly temperature?: number;
-  /** Keep the k likeliest tokens only. */
+  /** Samples only from the k most likely tokens. */
   readonly topK?: number;
-  /** Keep the fewest likeliest tokens whose probabilities reach p, 0 < p ≤ 1. */
+  /** Samples only from the smallest set of most likely tokens whose probabilities sum to at least p, 0 < p ≤ 1. */
   readonly topP?: number;
 }
 
-/** Throws where an option is outside its range. */
+/** @throws RangeError for an option outside its range */
 export function checkSampling({ temperature = 0, topK, topP }: SamplingOptions): void {
-  const wrong = (name: string, found: number, wanted: string) =>
-    new RangeError(`${name} is ${found}, wanted ${wanted}`);
+  const refuse = (name: string, expected: string, found: number) =>
+    new RangeError(`generate: ${name}: expected ${expected}, found ${found}.`);
   if (!(temperature >= 0 && temperature < Number.POSITIVE_INFINITY)) {
-    throw wrong('temperature', temperature, '0 (the likeliest token) or above');
+    throw refuse('temperature', '0 (the most likely token) or above', temperature);
   }
-  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1)) throw wrong('top-k', topK, 'a whole number from 1');
-  if (topP !== undefined && !(topP > 0 && topP <= 1)) throw wrong('top-p', topP, 'above 0 and at most 1');
+  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1)) {
+    throw refuse('topK', 'a whole number of at least 1', topK);
+  }
+  if (topP !== undefined && !(topP > 0 && topP <= 1)) throw refuse('topP', 'a number above 0 and at most 1', topP);
 }
 
-/** Index of the first largest value. */
+/** Index of the largest value; the first of equal ones. */
 export function argMax(logits: Float32Array): number {
   let best = 0;
-  let most = logits[0]!;
+  let largest = logits[0]!;
   for (let i = 1; i < logits.length; i++) {
-    if (!(logits[i]! > most)) continue;
-    most = logits[i]!;
+    if (!(logits[i]! > largest)) continue;
+    largest = logits[i]!;
     best = i;
   }
   return best;
 }
 
 /**
- * Draws a token: temperature, then top-k, then top-p, as transformers orders them (generation/logits_process.py).
- * `random` gives numbers in [0, 1).
+ * Samples a token: temperature, then top-k, then top-p, the order of transformers (generation/logits_process.py).
+ *
+ * @param random returns numbers in [0, 1)
  */
 export function sampleToken(
   logits: Float32Array,
   { temperature = 0, topK = logits.length, topP = 1 }: SamplingOptions,
   random: () => number,
 ): number {
-  const likeliest = argMax(logits);
-  if (temperature === 0) return likeliest;
-  const peak = logits[likeliest]!;
-  const weights = new Float64Array(logits.length); // relative to the likeliest
+  const best = argMax(logits);
+  if (temperature === 0) return best;
+  const peak = logits[best]!;
+  const weights = new Float64Array(logits.length); // probabilities relative to the most likely token's
   for (let id = 0; id < logits.length; id++) weights[id] = Math.exp((logits[id]! - peak) / temperature);
   if (topK >= logits.length && topP >= 1) return draw(weights, random() * sumOf(weights));
 
   const all = topK < logits.length ? undefined : sumOf(weights);
-  let kept = likeliestFirst(logits, peak, temperature, (ids) =>
+  let kept = mostLikely(logits, peak, temperature, (ids) =>
     all === undefined ? ids.length >= topK : sumOf(weights, ids) >= topP * all,
   ).subarray(0, topK);
   if (topP < 1) {
@@ -62,28 +65,28 @@ export function sampleToken(
   return kept[draw(keptWeights, random() * sumOf(keptWeights))]!;
 }
 
-/** The index at which weights added up pass `mark`. */
+/** The first index at which the cumulative weight exceeds `mark`. */
 function draw(weights: Float64Array, mark: number): number {
   let left = mark;
   for (let i = 0; i < weights.length; i++) {
     left -= weights[i]!;
     if (left < 0) return i;
   }
-  return weights.length - 1; // rounding left nothing over
+  return weights.length - 1; // reached only by rounding
 }
 
 /**
- * Ids by falling logit, equal ones by rising id, at least so many from the first on as are `enough`. A vocabulary has
- * 256,000 tokens of which a few hundred matter: those near the peak are looked for before any are sorted.
+ * The most likely token ids, sorted by falling logit and rising id, at least until `enough` holds. Of a vocabulary of 256,000
+ * a few hundred tokens usually suffice, so this collects the tokens near the peak and sorts only those.
  */
-function likeliestFirst(
+function mostLikely(
   logits: Float32Array,
   peak: number,
   temperature: number,
   enough: (ids: Uint32Array) => boolean,
 ): Uint32Array {
   for (let depth = 8; ; depth = depth < 1000 ? 2 * depth : Number.POSITIVE_INFINITY) {
-    const least = peak - depth * temperature; // a token below it weighs less than e to the −depth
+    const least = peak - depth * temperature; // a token below has a relative probability under e^−depth
     let count = 0;
     for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) count++;
     const ids = new Uint32Array(count);
@@ -100,7 +103,7 @@ function sumOf(weights: Float64Array, ids?: Uint32Array): number {
   return sum;
 }
 
-/** Numbers in [0, 1) from a 32-bit seed: the same on every machine (mulberry32, T. Ettinger, public domain). */
+/** A random generator of numbers in [0, 1) from a 32-bit seed, the same on every machine (mulberry32, T. Ettinger, public domain). */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,15 +1,97 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Gemma2Config } from './config';
-import type { Block, Gemma2 } from './model';
-import { type Parameter, type ParameterOptions, parameter } from './parameter';
+import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
+import type { Kernels, Value, Weight } from './ops/contract';
+import { portableKernels } from './ops/portable';
 
-/** Where tensors come from: an open checkpoint, or anything that answers as one does. */
+/** A trainable float32 tensor and the sum of its gradients. */
+export interface Parameter extends Weight {
+  /** Whether weight decay applies: true for all weights but norms. */
+  readonly decay: boolean;
+  /** The current value, owned by the parameter. */
+  value(): tf.Tensor;
+  /** Replaces the value. Takes ownership. */
+  assign(value: tf.Tensor): void;
+  /** The sum of the gradients since `zeroGradient`, owned by the parameter; null if there were none. */
+  gradient(): tf.Tensor | null;
+  /** Replaces the gradient. Takes ownership. */
+  assignGradient(gradient: tf.Tensor): void;
+  zeroGradient(): void;
+  dispose(): void;
+}
+
+export interface ParameterOptions {
+  /** Default true. */
+  readonly decay?: boolean;
+  /** The kernels that compute the gradients, which also add them up. Default `portableKernels`. */
+  readonly kernels?: Pick<Kernels, 'add' | 'addRows' | 'materialize'>;
+}
+
+/**
+ * Makes a parameter with the value `initial`; takes ownership.
+ *
+ * @param name the checkpoint's name of the tensor, e.g. `model.layers.0.mlp.up_proj.weight`
+ */
+export function parameter(name: string, initial: tf.Tensor, options: ParameterOptions = {}): Parameter {
+  const { decay = true, kernels = portableKernels } = options;
+  const shape = initial.shape;
+  let current = tf.keep(initial);
+  let sum: Value | null = null;
+  const materialize = (value: Value) => kernels.materialize?.(value) ?? (value as tf.Tensor);
+  const checked = <T extends Value>(value: T, what: string): T => {
+    if (!kernels.materialize && !(value instanceof tf.Tensor)) {
+      throw new Error(
+        `${name}: ${what}: expected a tensor, found a lazy value of other kernels. Give loadWeights, or parameter, the ` +
+          'kernels that the model runs on.',
+      );
+    }
+    if (value.shape.length === shape.length && value.shape.every((n, i) => n === shape[i])) return keep(value);
+    throw new Error(`${name}: ${what}: expected the shape [${shape}], found [${value.shape}].`);
+  };
+  const zeroGradient = () => {
+    sum?.dispose();
+    sum = null;
+  };
+  return {
+    name,
+    shape,
+    decay,
+    value: () => current,
+    assign(value) {
+      const next = checked(value, 'value');
+      current.dispose();
+      current = next;
+    },
+    gradient: () => sum && materialize(sum),
+    accumulate(gradient) {
+      const next = checked(gradient, 'gradient');
+      sum = sum ? keep(kernels.add(sum, next)) : next;
+    },
+    accumulateRows(indices, rows) {
+      sum = keep(kernels.addRows(sum, indices, rows, shape[0]!));
+    },
+    assignGradient(gradient) {
+      const next = checked(gradient, 'gradient');
+      zeroGradient();
+      sum = next;
+    },
+    zeroGradient,
+    dispose() {
+      zeroGradient();
+      current.dispose();
+    },
+  };
+}
+
+/** Keeps a tensor beyond the `tf.tidy` in which it was made. */
+const keep = <T extends Value>(value: T): T => (value instanceof tf.Tensor ? tf.keep(value) : value);
+
+/** Named tensors to load weights from: an open checkpoint, or any object with these functions. */
 export interface TensorSource {
   names(): readonly string[];
   info(name: string): { readonly shape: readonly number[] };
   /** The values in float32, row-major. */
   read(name: string): Promise<Float32Array>;
-  /** Where the bytes lie, little-endian, for those who read them by themselves; absent where they lie in no file. */
+  /** Where the tensor's little-endian bytes are, for loaders that read them directly. Absent for a source without files. */
   locate?(name: string): TensorLocation;
 }
 
@@ -17,135 +99,24 @@ export interface TensorLocation {
   readonly path: string;
   /** Descriptor of the open file. */
   readonly file: number;
-  /** Of the first byte in the file. */
+  /** Offset of the tensor's first byte in the file. */
   readonly offset: number;
-  /** As safetensors has it: `F32`, `BF16`, … */
+  /** safetensors' name of the type: `F32`, `BF16`, … */
   readonly dtype: string;
   readonly shape: readonly number[];
 }
 
-/** Brings a tensor to where it is computed with; the result is the caller's. */
+/** Loads a tensor to the device that computes with it. The caller owns the result. */
 export type TensorLoader = (source: TensorSource, name: string) => Promise<tf.Tensor>;
 
-/** Reads a tensor and hands it to tfjs's backend. */
+/** Reads a tensor's values and passes them to the current tfjs backend. */
 export const readTensor: TensorLoader = async (source, name) => {
-  const value = tf.tensor(await source.read(name), [...source.info(name).shape], 'float32');
-  upload(value);
-  return value;
+  const tensor = tf.tensor(await source.read(name), [...source.info(name).shape], 'float32');
+  upload(tensor);
+  return tensor;
 };
 
-export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
-  /** Default `readTensor`, on any backend. */
-  readonly loadTensor?: TensorLoader;
-}
-
-const EMBEDDING = 'model.embed_tokens.weight';
-const NORM = 'model.norm.weight';
-const HEAD = 'lm_head.weight';
-
-/** A block's tensors: the checkpoint's name after `model.layers.N.`, and the shape. */
-const blockTensors = (c: Gemma2Config): Record<keyof Block, readonly [name: string, shape: number[]]> => ({
-  inputNorm: ['input_layernorm', [c.hiddenSize]],
-  q: ['self_attn.q_proj', [c.numAttentionHeads * c.headDim, c.hiddenSize]],
-  k: ['self_attn.k_proj', [c.numKeyValueHeads * c.headDim, c.hiddenSize]],
-  v: ['self_attn.v_proj', [c.numKeyValueHeads * c.headDim, c.hiddenSize]],
-  o: ['self_attn.o_proj', [c.hiddenSize, c.numAttentionHeads * c.headDim]],
-  postAttentionNorm: ['post_attention_layernorm', [c.hiddenSize]],
-  preFeedforwardNorm: ['pre_feedforward_layernorm', [c.hiddenSize]],
-  gate: ['mlp.gate_proj', [c.intermediateSize, c.hiddenSize]],
-  up: ['mlp.up_proj', [c.intermediateSize, c.hiddenSize]],
-  down: ['mlp.down_proj', [c.hiddenSize, c.intermediateSize]],
-  postFeedforwardNorm: ['post_feedforward_layernorm', [c.hiddenSize]],
-});
-
-const blockName = (layer: number, part: string) => `model.layers.${layer}.${part}.weight`;
-
-/** Every tensor of a Gemma-2 checkpoint by name, with its shape. */
-export function tensorShapes(config: Gemma2Config): Map<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>([[EMBEDDING, [config.vocabSize, config.hiddenSize]]]);
-  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
-    for (const [part, shape] of Object.values(blockTensors(config))) shapes.set(blockName(layer, part), shape);
-  }
-  return shapes.set(NORM, [config.hiddenSize]);
-}
-
-/**
- * Reads a model's weights, one tensor in memory beside those already placed. All names and shapes are checked before the
- * first is read; the error names every tensor that is missing, unexpected or of another shape.
- */
-export async function loadWeights(
-  config: Gemma2Config,
-  source: TensorSource,
-  { kernels, loadTensor = readTensor }: LoadOptions = {},
-): Promise<Gemma2<Parameter>> {
-  checkTensors(config, source);
-  const placed = new Map<string, Parameter>();
-  try {
-    for (const name of asTheyLie(source, [...tensorShapes(config).keys()])) {
-      const value = await loadTensor(source, name);
-      placed.set(name, parameter(name, value, { decay: !name.includes('norm'), kernels }));
-    }
-    if (source.names().includes(HEAD)) await checkTiedHead(source);
-  } catch (error) {
-    for (const { dispose } of placed.values()) dispose();
-    throw error;
-  }
-  const at = (name: string) => placed.get(name)!;
-  const parts = Object.entries(blockTensors(config));
-  return {
-    config,
-    embedding: at(EMBEDDING),
-    blocks: Array.from(
-      { length: config.numHiddenLayers },
-      (_, layer) =>
-        Object.fromEntries(
-          parts.map(([key, [part]]) => [key, at(blockName(layer, part))]),
-        ) as unknown as Block<Parameter>,
-    ),
-    norm: at(NORM),
-  };
-}
-
-/** All of a model's parameters, in checkpoint order. */
-export const parametersOf = (model: Gemma2<Parameter>): Parameter[] => [
-  model.embedding,
-  ...model.blocks.flatMap((block) => Object.values(block) as Parameter[]),
-  model.norm,
-];
-
-/** Names in the order of their place in the files, where that is known: a disk read back and forth is slower. */
-function asTheyLie(source: TensorSource, names: readonly string[]): readonly string[] {
-  if (!source.locate) return names;
-  const places = names.map((name) => ({ name, ...source.locate!(name) }));
-  places.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : a.offset - b.offset));
-  return places.map(({ name }) => name);
-}
-
-function checkTensors(config: Gemma2Config, source: TensorSource): void {
-  const wanted = tensorShapes(config);
-  const found = new Set(source.names());
-  const missing = [...wanted.keys()].filter((name) => !found.has(name));
-  const unexpected = [...found].filter((name) => !wanted.has(name) && name !== HEAD);
-  const misshapen = [...wanted].flatMap(([name, shape]) => {
-    if (!found.has(name)) return [];
-    const has = source.info(name).shape;
-    return has.length === shape.length && has.every((n, i) => n === shape[i])
-      ? []
-      : [`${name} is [${has}], wanted [${shape}]`];
-  });
-  const problems = [
-    ...(missing.length ? [`missing: ${listed(missing)}`] : []),
-    ...(unexpected.length ? [`unexpected: ${listed(unexpected)}`] : []),
-    ...(misshapen.length ? [`of another shape: ${listed(misshapen)}`] : []),
-  ];
-  if (problems.length === 0) return;
-  throw new Error(
-    `the checkpoint's tensors are not those of its config.json (${config.numHiddenLayers} layers, hidden size ${config.hiddenSize}): ` +
-      `${problems.join('; ')}. Check that config.json and the safetensors files belong together`,
-  );
-}
-
-/** Moves values to the backend now, not at first use: until then the array that was read stays in memory beside them. */
+/** tfjs uploads a tensor at its first use and holds the array until then. A slice of one value uploads it now. */
 const upload = (tensor: tf.Tensor) =>
   tf.dispose(
     tf.slice(
@@ -155,14 +126,124 @@ const upload = (tensor: tf.Tensor) =>
     ),
   );
 
-/** Some files carry the output head although it is the embedding: only an equal one can be left out. */
-async function checkTiedHead(source: TensorSource): Promise<void> {
-  const [head, table] = [await source.read(HEAD), await source.read(EMBEDDING)];
-  if (head.length === table.length && head.every((value, i) => Object.is(value, table[i]))) return;
+/** Calls `f` for every weight with its checkpoint name, in checkpoint order. */
+function mapWeights<A, B>(weights: Gemma2Weights<A>, f: (value: A, name: string) => B): Gemma2Weights<B> {
+  const mapLayer = (layer: DecoderLayer<A>, index: number): DecoderLayer<B> => {
+    const at = (module: string, value: A) => f(value, `model.layers.${index}.${module}.weight`);
+    const { selfAttn, mlp } = layer;
+    return {
+      inputLayernorm: at('input_layernorm', layer.inputLayernorm),
+      selfAttn: {
+        qProj: at('self_attn.q_proj', selfAttn.qProj),
+        kProj: at('self_attn.k_proj', selfAttn.kProj),
+        vProj: at('self_attn.v_proj', selfAttn.vProj),
+        oProj: at('self_attn.o_proj', selfAttn.oProj),
+      },
+      postAttentionLayernorm: at('post_attention_layernorm', layer.postAttentionLayernorm),
+      preFeedforwardLayernorm: at('pre_feedforward_layernorm', layer.preFeedforwardLayernorm),
+      mlp: {
+        gateProj: at('mlp.gate_proj', mlp.gateProj),
+        upProj: at('mlp.up_proj', mlp.upProj),
+        downProj: at('mlp.down_proj', mlp.downProj),
+      },
+      postFeedforwardLayernorm: at('post_feedforward_layernorm', layer.postFeedforwardLayernorm),
+    };
+  };
+  return {
+    embedTokens: f(weights.embedTokens, EMBEDDING),
+    layers: weights.layers.map(mapLayer),
+    norm: f(weights.norm, 'model.norm.weight'),
+  };
+}
+
+const EMBEDDING = 'model.embed_tokens.weight';
+/** Tied to the embedding, and so redundant; some checkpoints have it. */
+const HEAD = 'lm_head.weight';
+
+/** Every tensor of a Gemma-2 checkpoint by name, with its shape. */
+export function tensorShapes(config: Gemma2Config): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  mapWeights(weightShapes(config), (shape, name) => shapes.set(name, shape));
+  return shapes;
+}
+
+/** All parameters of a model, in checkpoint order. */
+export function parametersOf(model: Gemma2<Parameter>): Parameter[] {
+  const parameters: Parameter[] = [];
+  mapWeights(model, (parameter) => parameters.push(parameter));
+  return parameters;
+}
+
+export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
+  /** Default `readTensor`, which runs on any tfjs backend. */
+  readonly loadTensor?: TensorLoader;
+}
+
+/**
+ * Loads a model's weights, one tensor at a time.
+ *
+ * @throws Error before anything is read if tensors are missing, unexpected or of another shape; it lists them all
+ */
+export async function loadWeights(
+  config: Gemma2Config,
+  source: TensorSource,
+  { kernels, loadTensor = readTensor }: LoadOptions = {},
+): Promise<Gemma2<Parameter>> {
+  checkTensors(config, source);
+  const loaded = new Map<string, Parameter>();
+  try {
+    for (const name of inFileOrder(source, [...tensorShapes(config).keys()])) {
+      const tensor = await loadTensor(source, name);
+      loaded.set(name, parameter(name, tensor, { decay: !name.includes('norm'), kernels }));
+    }
+    if (source.names().includes(HEAD)) await checkTiedHead(source);
+  } catch (error) {
+    for (const { dispose } of loaded.values()) dispose();
+    throw error;
+  }
+  return { config, ...mapWeights(weightShapes(config), (_, name) => loaded.get(name)!) };
+}
+
+/** Sorts names by file and offset, if known: sequential reads are faster. */
+function inFileOrder(source: TensorSource, names: readonly string[]): readonly string[] {
+  if (!source.locate) return names;
+  const located = names.map((name) => ({ name, ...source.locate!(name) }));
+  located.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : a.offset - b.offset));
+  return located.map(({ name }) => name);
+}
+
+function checkTensors(config: Gemma2Config, source: TensorSource): void {
+  const expected = tensorShapes(config);
+  const found = new Set(source.names());
+  const missing = [...expected.keys()].filter((name) => !found.has(name));
+  const unexpected = [...found].filter((name) => !expected.has(name) && name !== HEAD);
+  const misshapen = [...expected].flatMap(([name, shape]) => {
+    if (!found.has(name)) return [];
+    const has = source.info(name).shape;
+    return has.length === shape.length && has.every((n, i) => n === shape[i])
+      ? []
+      : [`${name} (expected [${shape}], found [${has}])`];
+  });
+  const problems = [
+    ...(missing.length ? [`missing ${list(missing)}`] : []),
+    ...(unexpected.length ? [`unexpected ${list(unexpected)}`] : []),
+    ...(misshapen.length ? [`of another shape ${list(misshapen)}`] : []),
+  ];
+  if (problems.length === 0) return;
   throw new Error(
-    `${HEAD} differs from ${EMBEDDING}, but Gemma-2's output head is its embedding: re-tie them, then save again`,
+    `checkpoint: expected the tensors of its config.json (${config.numHiddenLayers} layers, hidden size ` +
+      `${config.hiddenSize}), found: ${problems.join('; ')}. Check that config.json and the safetensors files belong together.`,
   );
 }
 
-const listed = (names: string[]) =>
+async function checkTiedHead(source: TensorSource): Promise<void> {
+  const [head, embedding] = [await source.read(HEAD), await source.read(EMBEDDING)];
+  if (head.length === embedding.length && head.every((value, i) => Object.is(value, embedding[i]))) return;
+  throw new Error(
+    `checkpoint: ${HEAD}: expected the values of ${EMBEDDING}, since Gemma-2 ties them, found others. Tie the weights ` +
+      'and save the checkpoint again.',
+  );
+}
+
+const list = (names: string[]) =>
   names.length > 8 ? `${names.slice(0, 8).join(', ')} and ${names.length - 8} more` : names.join(', ');

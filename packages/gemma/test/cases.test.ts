@@ -6,7 +6,7 @@ import { parseConfig } from '../src/config';
 import { sequenceLogits } from '../src/generate';
 import { loadWeights, tensorShapes } from '../src/weights';
 
-/** transformers' logits of a small model; scripts/make-gemma-cases.py made them and says how the weights follow. */
+/** transformers' logits of a small model, from scripts/make-gemma-cases.py, which defines how the seed gives the weights. */
 interface Case {
   readonly name: string;
   readonly seed: number;
@@ -17,21 +17,24 @@ interface Case {
 
 const cases: Case[] = JSON.parse(readFileSync(new URL('./fixtures/cases.json', import.meta.url), 'utf8'));
 
-test.each(cases)("transformers' logits of a model with $name", async ({ name, seed, config: json, ids, logits }) => {
-  const config = parseConfig(json, name);
-  const shapes = tensorShapes(config);
-  const weights = weightsOf(shapes, seed);
-  const model = await loadWeights(config, {
-    names: () => [...shapes.keys()],
-    info: (tensor) => ({ shape: shapes.get(tensor)! }),
-    read: async (tensor) => weights.get(tensor)!,
-  });
-  const found = await sequenceLogits(model, ids);
-  const wanted = logits.flat();
-  const largest = Math.max(...wanted.map(Math.abs));
-  expect(found).toHaveLength(wanted.length);
-  expect(Math.max(...wanted.map((value, i) => Math.abs(value - found[i]!))) / largest).toBeLessThan(1e-4);
-});
+test.each(cases)(
+  "the logits of a model with $name equal transformers'",
+  async ({ name, seed, config: json, ids, logits }) => {
+    const config = parseConfig(json, name);
+    const shapes = tensorShapes(config);
+    const weights = weightsOf(shapes, seed);
+    const model = await loadWeights(config, {
+      names: () => [...shapes.keys()],
+      info: (tensor) => ({ shape: shapes.get(tensor)! }),
+      read: async (tensor) => weights.get(tensor)!,
+    });
+    const found = await sequenceLogits(model, ids);
+    const expected = logits.flat();
+    const largest = Math.max(...expected.map(Math.abs));
+    expect(found).toHaveLength(expected.length);
+    expect(Math.max(...expected.map((value, i) => Math.abs(value - found[i]!))) / largest).toBeLessThan(1e-4);
+  },
+);
 
 function weightsOf(shapes: ReadonlyMap<string, readonly number[]>, seed: number): Map<string, Float32Array> {
   let x = seed;

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fc, test as prop } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
-import { type Gemma2Config, gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from '../src/config';
+import { gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from '../src/config';
+import type { Gemma2Config } from '../src/model';
 
 const fixture = (variant: string): Record<string, unknown> =>
   JSON.parse(readFileSync(new URL(`./fixtures/golden/${variant}/config.json`, import.meta.url), 'utf8'));
@@ -28,11 +29,11 @@ const tiny: Gemma2Config = {
 };
 
 describe('parseConfig', () => {
-  test("reads today's layout", () => {
+  test('reads the current layout', () => {
     expect(parseConfig(fixture('tiny'), 'config.json')).toEqual(tiny);
   });
 
-  test('reads the layout of 2024: flat rope_theta, no layer_types, sliding first', () => {
+  test('reads the layout of 2024: flat rope_theta, no layer_types', () => {
     expect(parseConfig(fixture('odd'), 'config.json')).toEqual({
       ...tiny,
       hiddenSize: 96,
@@ -67,11 +68,11 @@ describe('parseConfig', () => {
     expect(parseConfig(file, 'config.json')).toEqual(gemma2_9b);
   });
 
-  test("takes transformers' defaults, the 2B model's values, for keys that are absent", () => {
+  test("absent keys have transformers' defaults, the values of the 2B model", () => {
     expect(parseConfig({ model_type: 'gemma2' }, 'config.json')).toEqual(gemma2_2b);
   });
 
-  test('reads null caps as none, and null ids as none', () => {
+  test('reads null as no cap and no token id', () => {
     const file = {
       ...fixture('tiny'),
       attn_logit_softcapping: null,
@@ -86,99 +87,131 @@ describe('parseConfig', () => {
   });
 
   test.each([
-    ['rope_parameters first', { rope_parameters: { rope_theta: 5e5, rope_type: 'default' }, rope_theta: 1 }, 5e5],
+    [
+      'rope_parameters, before the flat key',
+      { rope_parameters: { rope_theta: 5e5, rope_type: 'default' }, rope_theta: 1 },
+      5e5,
+    ],
     [
       'the flat key where rope_parameters has none',
       { rope_parameters: { rope_type: 'default' }, rope_theta: 5e5 },
       5e5,
     ],
-    ['the flat key beside a null rope_scaling', { rope_parameters: undefined, rope_scaling: null, rope_theta: 7 }, 7],
-    ['10000 where neither is there', { rope_parameters: undefined }, 10000],
+    ['the flat key with a null rope_scaling', { rope_parameters: undefined, rope_scaling: null, rope_theta: 7 }, 7],
+    ['10000, the default', { rope_parameters: undefined }, 10000],
   ])('takes the rotary base from %s', (_, keys, theta) => {
     expect(parseConfig({ ...fixture('tiny'), ...keys }, 'config.json').ropeTheta).toBe(theta);
   });
 
-  test('takes gelu in hidden_act for the tanh form, as Gemma files mean it', () => {
+  test('reads gelu in hidden_act as the tanh form, as Gemma files mean it', () => {
     const { hidden_activation: _, ...file } = fixture('tiny');
     expect(parseConfig({ ...file, hidden_act: 'gelu' }, 'config.json')).toEqual(tiny);
     expect(parseConfig({ ...file, hidden_activation: 'gelu_pytorch_tanh', hidden_act: 'silu' }, 'x')).toEqual(tiny);
   });
 
-  test('needs no sliding window where no block slides', () => {
+  test('needs no sliding window without sliding-window layers', () => {
     const file = { ...fixture('tiny'), sliding_window: null, layer_types: Array(4).fill('full_attention') };
     expect(parseConfig(file, 'config.json').layerTypes).not.toContain('sliding_attention');
   });
 
   const refusals: [what: string, keys: Record<string, unknown>, message: string][] = [
-    ['another model', { model_type: 'gemma3_text' }, 'model_type is "gemma3_text"; wanted "gemma2"'],
-    ['no model_type', { model_type: undefined }, 'model_type is missing; wanted "gemma2"'],
-    ['a size with a fraction', { hidden_size: 64.5 }, 'hidden_size is 64.5; wanted a whole number above 0'],
-    ['a size of 0', { num_hidden_layers: 0 }, 'num_hidden_layers is 0; wanted a whole number above 0'],
-    ['a negative size', { vocab_size: -1 }, 'vocab_size is -1; wanted a whole number above 0'],
-    ['a size as text', { intermediate_size: '160' }, 'intermediate_size is "160"; wanted a whole number above 0'],
-    ['a null size', { head_dim: null }, 'head_dim is null; wanted a whole number above 0'],
+    ['another model', { model_type: 'gemma3_text' }, 'model_type: expected "gemma2", found "gemma3_text"'],
+    ['no model_type', { model_type: undefined }, 'model_type: expected "gemma2", found nothing'],
+    ['a fractional size', { hidden_size: 64.5 }, 'hidden_size: expected a whole number above 0, found 64.5'],
+    ['a size of 0', { num_hidden_layers: 0 }, 'num_hidden_layers: expected a whole number above 0, found 0'],
+    ['a negative size', { vocab_size: -1 }, 'vocab_size: expected a whole number above 0, found -1'],
+    ['a size as text', { intermediate_size: '160' }, 'intermediate_size: expected a whole number above 0, found "160"'],
+    ['a null size', { head_dim: null }, 'head_dim: expected a whole number above 0, found null'],
     [
-      'query heads that key heads do not divide',
+      'a number of query heads that the key-value heads do not divide',
       { num_key_value_heads: 3 },
-      'num_attention_heads is 4; wanted a multiple of num_key_value_heads, which is 3',
+      'num_attention_heads: expected a multiple of num_key_value_heads (3), found 4',
     ],
-    ['an odd head', { head_dim: 31 }, 'head_dim is 31; wanted an even number'],
     [
-      'a hidden size that heads do not divide',
-      { hidden_size: 66 },
-      'hidden_size is 66; wanted a multiple of num_attention_heads, which is 4',
+      'an odd head dimension',
+      { head_dim: 31 },
+      'head_dim: expected an even number (rotary embeddings rotate pairs), found 31',
     ],
-    ['an untied head', { tie_word_embeddings: false }, 'tie_word_embeddings is false; wanted true'],
-    ['biases', { attention_bias: true }, 'attention_bias is true; wanted false'],
-    ['attention both ways', { use_bidirectional_attention: true }, 'use_bidirectional_attention is true; wanted false'],
-    ['quantised weights', { quantization_config: { bits: 4 } }, 'quantization_config is {"bits":4}; wanted none'],
-    ['another activation', { hidden_activation: 'silu' }, 'hidden_activation is "silu"; wanted "gelu_pytorch_tanh"'],
+    [
+      'a hidden size that the heads do not divide',
+      { hidden_size: 66 },
+      'hidden_size: expected a multiple of num_attention_heads (4), found 66',
+    ],
+    [
+      'untied embeddings',
+      { tie_word_embeddings: false },
+      "tie_word_embeddings: expected true (Gemma-2's output projection is its embedding), found false",
+    ],
+    [
+      'biases',
+      { attention_bias: true },
+      "attention_bias: expected false (Gemma-2's projections have no bias), found true",
+    ],
+    [
+      'bidirectional attention',
+      { use_bidirectional_attention: true },
+      'use_bidirectional_attention: expected false (attention is causal), found true',
+    ],
+    [
+      'quantized weights',
+      { quantization_config: { bits: 4 } },
+      'quantization_config: expected null (quantized weights are not supported), found {"bits":4}',
+    ],
+    [
+      'another activation',
+      { hidden_activation: 'silu' },
+      'hidden_activation: expected "gelu_pytorch_tanh", found "silu"',
+    ],
     [
       'another activation in the old key',
       { hidden_activation: undefined, hidden_act: 'relu' },
-      'hidden_act is "relu"; wanted "gelu_pytorch_tanh"',
+      'hidden_act: expected "gelu_pytorch_tanh", found "relu"',
     ],
     [
       'scaled rotary embeddings',
       { rope_parameters: { rope_type: 'yarn', factor: 4 } },
-      'rope_parameters.rope_type is "yarn"; wanted "default"',
+      'rope_parameters.rope_type: expected "default" (scaled rotary embeddings are not supported), found "yarn"',
     ],
     [
       'scaled rotary embeddings in the old key',
       { rope_scaling: { type: 'linear', factor: 2 } },
-      'rope_scaling.rope_type is "linear"; wanted "default"',
+      'rope_scaling.rope_type: expected "default" (scaled rotary embeddings are not supported), found "linear"',
     ],
     [
       'rotary embeddings by layer type',
       { rope_parameters: { full_attention: { rope_theta: 1e6 } } },
-      'wanted an object with rope_theta and rope_type, one for all layers',
+      'expected an object with rope_theta and rope_type, the same for all layers',
     ],
     [
-      'a rotary base that is no number',
+      'a rotary base that is not a number',
       { rope_parameters: { rope_theta: '1e4' } },
-      'rope_theta is "1e4"; wanted a number above 0',
+      'rope_theta: expected a number above 0, found "1e4"',
     ],
-    ['a cap of 0', { attn_logit_softcapping: 0 }, 'attn_logit_softcapping is 0; wanted a number above 0, or null'],
-    ['an epsilon of 0', { rms_norm_eps: 0 }, 'rms_norm_eps is 0; wanted a number above 0'],
+    [
+      'a cap of 0',
+      { attn_logit_softcapping: 0 },
+      'attn_logit_softcapping: expected a number above 0, or null, found 0',
+    ],
+    ['an epsilon of 0', { rms_norm_eps: 0 }, 'rms_norm_eps: expected a number above 0, found 0'],
     [
       'layer types of another length',
       { layer_types: ['full_attention'] },
-      'layer_types is ["full_attention"]; wanted 4 entries, as num_hidden_layers says, not 1',
+      'layer_types: expected 4 entries (num_hidden_layers), found ["full_attention"]',
     ],
     [
       'an unknown layer type',
       { layer_types: Array(4).fill('chunked') },
-      'wanted a list of sliding_attention and full_attention',
+      'expected a list of sliding_attention and full_attention',
     ],
     [
-      'sliding blocks without a window',
+      'sliding-window layers without a window',
       { sliding_window: null },
-      'sliding_window is null; wanted a whole number above 0',
+      'sliding_window: expected a whole number above 0 (some layers have sliding_attention), found null',
     ],
     [
-      'an end token that is none',
+      'an eos token that is not a token id',
       { eos_token_id: [1, -1] },
-      'eos_token_id is [1,-1]; wanted a token id, a list of them, or null',
+      'eos_token_id: expected a token id, a list of them, or null, found [1,-1]',
     ],
   ];
   test.each(refusals)('refuses %s', (_, keys, message) => {
@@ -187,15 +220,15 @@ describe('parseConfig', () => {
     expect(run).toThrow('dir/config.json: ');
   });
 
-  test('refuses a file that holds no object', () => {
-    expect(() => parseConfig([1], 'config.json')).toThrow('config.json: holds [1]; wanted an object');
-    expect(() => parseConfig(null, 'config.json')).toThrow('config.json: holds null; wanted an object');
+  test('refuses a file that is not an object', () => {
+    expect(() => parseConfig([1], 'config.json')).toThrow('config.json: expected an object, found [1]');
+    expect(() => parseConfig(null, 'config.json')).toThrow('config.json: expected an object, found null');
   });
 });
 
 describe('presets', () => {
   test('have the published parameter counts', () => {
-    // Gemma 2 report (arXiv 2408.00118), table 2, "non-embedding parameters": all blocks and the last norm
+    // Gemma 2 report (arXiv 2408.00118), table 2, "non-embedding parameters": all layers and the final norm
     const parameters = (c: Gemma2Config) => {
       const attention = 2 * c.hiddenSize * c.headDim * (c.numAttentionHeads + c.numKeyValueHeads);
       return c.numHiddenLayers * (attention + 3 * c.hiddenSize * c.intermediateSize + 4 * c.hiddenSize) + c.hiddenSize;
@@ -205,7 +238,7 @@ describe('presets', () => {
     expect(parameters(gemma2_27b)).toBe(26_047_480_320);
   });
 
-  test('are read back from what is written of them', () => {
+  test('are read back as they were written', () => {
     for (const preset of [gemma2_2b, gemma2_9b, gemma2_27b]) {
       expect(parseConfig(JSON.parse(writeConfig(preset, { dtype: 'BF16' })), 'x')).toEqual(preset);
     }
@@ -213,14 +246,14 @@ describe('presets', () => {
 });
 
 describe('writeConfig', () => {
-  test("gives back the file of today's layout that it came from, number for number", () => {
+  test('writes a file of the current layout back unchanged', () => {
     const json = fixture('tiny');
     const text = writeConfig(parseConfig(json, 'x'), { dtype: 'F32', extra: json });
     expect(JSON.parse(text)).toEqual(json);
     expect(Object.keys(JSON.parse(text))).toEqual(Object.keys(json));
   });
 
-  test('writes floats as floats, which transformers 5 insists on', () => {
+  test('writes whole floats with a decimal point, as transformers 5 requires', () => {
     const text = writeConfig({ ...tiny, rmsNormEps: 1 }, { dtype: 'F32', extra: { initializer_range: 1, mine: 3 } });
     const line = (key: string) =>
       text
@@ -236,7 +269,7 @@ describe('writeConfig', () => {
     expect(line('mine')).toBe('"mine": 3,');
   });
 
-  test("turns the layout of 2024 into today's and keeps keys that it does not know", () => {
+  test('converts the layout of 2024 to the current one and keeps unknown keys', () => {
     const extra = { ...fixture('odd'), note: { by: 'us' }, rope_scaling: null };
     const json = JSON.parse(writeConfig(parseConfig(extra, 'x'), { dtype: 'BF16', extra }));
     expect(json).toMatchObject({
@@ -283,7 +316,7 @@ describe('writeConfig', () => {
       };
     });
   prop.prop([config, fc.dictionary(fc.string(), fc.jsonValue())])(
-    'is read back as it was given, whatever else the file carries',
+    'is read back as it was written, whatever other keys the file has',
     (given, extra) => {
       expect(parseConfig(JSON.parse(writeConfig(given, { dtype: 'F32', extra })), 'x')).toEqual(given);
     },

@@ -30,24 +30,24 @@ describe('bfloat16 to float32', () => {
     ]);
   });
 
-  test('returns from all 65536 patterns to the same pattern, signalling NaN made quiet', () => {
+  test('round-trips all 65536 patterns; signalling NaN becomes quiet', () => {
     const wanted = everyPattern.map((b) => ((b & 0x7fff) > 0x7f80 ? b | 0x40 : b));
     expect(f32ToBf16(bf16ToF32(everyPattern))).toEqual(wanted);
   });
 });
 
 describe('float32 to bfloat16', () => {
-  test('rounds as PyTorch does: every upper half, lower halves about the tie', () => {
+  test('rounds as PyTorch does: every upper half, lower halves around the tie', () => {
     const wide = torch.f32_to_bf16.lower_halves.flatMap((low) => [...everyPattern].map((high) => high * 0x10000 + low));
     expect(sha256(oneNaN16(f32ToBf16(new Float32Array(Uint32Array.from(wide).buffer))))).toBe(torch.f32_to_bf16.sha256);
   });
 
-  test('goes to the even neighbour from the middle, and on past the largest to infinity', () => {
+  test('rounds ties to even, and values past the largest to infinity', () => {
     const found = f32ToBf16(floats(0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0xff7fffff, 0x00008000, 0x00018000));
     expect([...found]).toEqual([0x3f80, 0x3f82, 0x3f81, 0x7f80, 0xff80, 0x0000, 0x0002]);
   });
 
-  test('keeps NaN a NaN of the same sign, whichever of its bits are set', () => {
+  test('keeps NaN and its sign for every payload', () => {
     expect([...f32ToBf16(floats(0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000))]).toEqual([
       0x7fc0, 0xffc0, 0x7fff, 0xffff, 0x7fc0,
     ]);
@@ -87,8 +87,14 @@ describe('an output array', () => {
   });
 
   test('of another length is refused', () => {
-    expect(() => bf16ToF32(new Uint16Array(3), new Float32Array(2))).toThrow('holds 2 values, wanted 3');
-    expect(() => f16ToF32(new Uint16Array(3), new Float32Array(4))).toThrow('holds 4 values, wanted 3');
-    expect(() => f32ToBf16(new Float32Array(3), new Uint16Array(2))).toThrow('holds 2 values, wanted 3');
+    expect(() => bf16ToF32(new Uint16Array(3), new Float32Array(2))).toThrow(
+      'expected 3 values, one per input value, found 2',
+    );
+    expect(() => f16ToF32(new Uint16Array(3), new Float32Array(4))).toThrow(
+      'expected 3 values, one per input value, found 4',
+    );
+    expect(() => f32ToBf16(new Float32Array(3), new Uint16Array(2))).toThrow(
+      'expected 3 values, one per input value, found 2',
+    );
   });
 });

@@ -5,13 +5,13 @@ import { describe, expect, test } from 'vitest';
 import { generate, generateBatch } from '../src/generate';
 import { sampleToken, seededRandom } from '../src/sample';
 import { parametersOf } from '../src/weights';
-import { belowLikeliest } from './likeliest';
+import { logitGaps } from './logit-gaps';
 import { randomModel, smallConfig } from './models';
 
 const tokens = fc.array(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 15 });
 
-describe('generation with kept keys and values', () => {
-  test('writes the tokens that whole forward passes would, prompts side by side or alone', async () => {
+describe('generation with a key-value cache', () => {
+  test('generates the most likely tokens of full forward passes, for prompts side by side or alone', async () => {
     await fc.assert(
       fc.asyncProperty(
         smallConfig,
@@ -28,7 +28,7 @@ describe('generation with kept keys and values', () => {
             const prompt = prompts[i % prompts.length]!;
             expect(answer.at(-1) === 1 || answer.length === 6).toBe(true);
             expect(answer.indexOf(1)).toBe(answer.at(-1) === 1 ? answer.length - 1 : -1);
-            for (const below of await belowLikeliest(model, prompt, answer)) expect(below).toBeLessThan(1e-4);
+            for (const gap of await logitGaps(model, prompt, answer)) expect(gap).toBeLessThan(1e-4);
           }
           for (const parameter of parametersOf(model)) parameter.dispose();
         },
@@ -37,7 +37,7 @@ describe('generation with kept keys and values', () => {
     );
   });
 
-  test('the same seed writes the same answer beside other prompts, another seed another', async () => {
+  test('an answer depends on its seed and not on the other prompts', async () => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
     const model = await randomModel(config!, 5);
     const options = { maxNewTokens: 12, temperature: 2, stopIds: [], seed: 4 };
@@ -57,7 +57,7 @@ describe('generation with kept keys and values', () => {
     expect(await generate(model, [2, 3], { ...options, seed: 5 })).not.toEqual(alone);
   });
 
-  test('prompts side by side may each have a seed of their own', async () => {
+  test('each prompt may have a seed of its own', async () => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
     const model = await randomModel(config!, 5);
     const prompt = [2, 3];
@@ -69,12 +69,17 @@ describe('generation with kept keys and values', () => {
   });
 
   test.each([
-    ['no tokens', [[2], []], {}, 'prompt 1 has no tokens'],
-    ['an id beyond the vocabulary', [[2, 900]], {}, 'token 1 of prompt 0 is 900'],
-    ['a temperature below 0', [[2]], { temperature: -1 }, 'temperature is -1, wanted 0'],
-    ['a seed too few', [[2], [3]], { seed: [1] }, 'found 1 seeds for 2 prompts, wanted one for each, or a number'],
-    ['top-p of 0', [[2]], { topP: 0 }, 'top-p is 0, wanted above 0'],
-    ['top-k of a half', [[2]], { topK: 0.5 }, 'top-k is 0.5, wanted a whole number'],
+    ['no tokens', [[2], []], {}, 'generate: prompt 1: expected at least one token, found none'],
+    ['an id outside the vocabulary', [[2, 900]], {}, 'generate: prompt 0: token 1: expected an id from 0 to 9'],
+    [
+      'a temperature below 0',
+      [[2]],
+      { temperature: -1 },
+      'temperature: expected 0 (the most likely token) or above, found -1',
+    ],
+    ['too few seeds', [[2], [3]], { seed: [1] }, 'expected a number, or one for each of 2 prompts, found 1 numbers'],
+    ['top-p of 0', [[2]], { topP: 0 }, 'topP: expected a number above 0 and at most 1, found 0'],
+    ['top-k of a half', [[2]], { topK: 0.5 }, 'topK: expected a whole number of at least 1, found 0.5'],
   ])('%s is refused', async (_, prompts, options, message) => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
     await expect(generateBatch(await randomModel(config!, 5), prompts, options)).rejects.toThrow(message);
@@ -90,12 +95,12 @@ describe('sampling', () => {
     return counts.map((n) => n / count);
   };
 
-  test('draws each token as often as its probability says', () => {
-    const wanted = [0.0871, 0.6439, 0.2369, 0.0321];
-    draws({ temperature: 1 }).forEach((share, i) => expect(Math.abs(share - wanted[i]!)).toBeLessThan(0.03));
+  test('draws each token with its probability', () => {
+    const expected = [0.0871, 0.6439, 0.2369, 0.0321];
+    draws({ temperature: 1 }).forEach((share, i) => expect(Math.abs(share - expected[i]!)).toBeLessThan(0.03));
   });
 
-  test('draws what sorting all tokens would, ties, impossible tokens and flat logits included', () => {
+  test('draws what sorting all tokens would draw, also with ties, impossible tokens and equal logits', () => {
     const logit = fc.oneof(
       fc.double({ min: -30, max: 30, noNaN: true }),
       fc.constantFrom(0, 1, 5, Number.NEGATIVE_INFINITY),
@@ -105,7 +110,7 @@ describe('sampling', () => {
         fc.array(logit, { minLength: 1, maxLength: 300, size: 'max' }).filter((all) => all.some(Number.isFinite)),
         fc.constantFrom(0.05, 0.7, 1, 4, 100),
         fc.option(fc.integer({ min: 1, max: 320 }), { nil: undefined }),
-        fc.constantFrom(undefined, 0.0137, 0.4871, 0.9513, 1), // no share of equal weights, which rounding would decide
+        fc.constantFrom(undefined, 0.0137, 0.4871, 0.9513, 1), // not a share of equal weights, where rounding would decide
         fc.nat(2 ** 32 - 1).map((n) => n / 2 ** 32),
         (values, temperature, topK, topP = 1, drawn) => {
           const logits = Float32Array.from(values);
@@ -123,7 +128,7 @@ describe('sampling', () => {
             { temperature, topP, ...(topK === undefined ? {} : { topK }) },
             () => drawn,
           );
-          // where rounding may decide between neighbours, any will do
+          // rounding may decide between neighbours: either is right
           const at = (mark: number) => {
             const index = kept.findIndex((_, i) => sum(kept.slice(0, i + 1)) > mark);
             return index < 0 ? kept.length - 1 : index;
@@ -136,7 +141,7 @@ describe('sampling', () => {
     );
   });
 
-  test('top-k keeps the k likeliest, top-p the fewest that reach p, a cold temperature the likeliest', () => {
+  test('top-k keeps the k most likely tokens, top-p the fewest that reach p, a low temperature the most likely one', () => {
     expect(draws({ temperature: 1, topK: 2 }).map((share) => share > 0)).toEqual([false, true, true, false]);
     expect(draws({ temperature: 1, topP: 0.9 }).map((share) => share > 0)).toEqual([true, true, true, false]);
     expect(draws({ temperature: 1, topP: 0.6 })).toEqual([0, 1, 0, 0]);

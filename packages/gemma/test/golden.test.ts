@@ -3,19 +3,19 @@ import type * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generate, sequenceLogits } from '../src/generate';
 import type { Gemma2 } from '../src/model';
-import type { Parameter } from '../src/parameter';
 import { gemmaPolicy, type TokenTerms } from '../src/policy';
+import type { Parameter } from '../src/weights';
 import { golden, goldenModel, goldenPairs, goldenStopIds } from './golden';
 import { parity } from './parity';
 
-// WPO_PARITY=1 prints how close each comparison came; docs/parity.md holds the figures.
+// WPO_PARITY=1 prints the largest difference of each comparison; docs/parity.md lists them.
 const BETA = 0.1;
 const numbers = (x: tf.Tensor) => x.dataSync() as Float32Array;
 const sum = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0);
 
-describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) => {
-  const wanted = golden(variant);
-  const pairs = goldenPairs(wanted.truncation.paper);
+describe.each(['tiny', 'odd'])("the %s model has PyTorch's", (variant) => {
+  const expected = golden(variant);
+  const pairs = goldenPairs(expected.truncation.paper);
   let reference: Gemma2<Parameter>;
   let policy: Gemma2<Parameter>;
   const { within, report } = parity(variant);
@@ -25,8 +25,8 @@ describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) =>
     policy = await goldenModel(variant, 'policy');
   });
 
-  test('logits, past the sliding window', async () => {
-    const { ids, rows, first8, logsumexp, max_abs } = wanted.logits;
+  test('logits, also past the sliding window', async () => {
+    const { ids, rows, first8, logsumexp, max_abs } = expected.logits;
     const logits = await sequenceLogits(reference, ids);
     const vocabulary = reference.config.vocabSize;
     rows.forEach((row, i) => {
@@ -45,7 +45,7 @@ describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) =>
       return { sampled: mean(logSumSquares), greedy: mean(logMax), none: mean(null) };
     };
     let end = 0;
-    wanted.pairs.forEach((pair) => {
+    expected.pairs.forEach((pair) => {
       for (const side of ['chosen', 'rejected'] as const) {
         const start = end;
         end += pair[`${side}_tokens`];
@@ -67,11 +67,11 @@ describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) =>
     before.dispose();
   });
 
-  test('the gradient of every tensor under the mean WPO loss of four pairs', () => {
+  test('gradient of every tensor for the mean WPO loss of four pairs', () => {
     const trained = gemmaPolicy(policy);
     const pass = trained.forward(pairs.slice(0, 4), { train: true });
-    // d loss / d log π(y) = ∓ w β σ(−βΔ) / 4, from the fixture's own weights and log-probs
-    const dLogps = wanted.pairs.slice(0, 4).flatMap((pair) => {
+    // d loss / d log π(y) = ∓ w β σ(−βΔ) / 4, with the fixture's weights and log-probs
+    const dLogps = expected.pairs.slice(0, 4).flatMap((pair) => {
       const delta = pair.chosen_logps - pair.rejected_logps - (pair.ref_chosen_logps - pair.ref_rejected_logps);
       const slope = (pair.weight * BETA) / (1 + Math.exp(BETA * delta)) / 4;
       return [
@@ -81,9 +81,9 @@ describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) =>
     });
     pass.backward(Float32Array.from(dLogps));
     pass.dispose();
-    expect(trained.parameters.map((p) => p.name).sort()).toEqual(Object.keys(wanted.gradients).sort());
+    expect(trained.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
     for (const parameter of trained.parameters) {
-      const { norm, first } = wanted.gradients[parameter.name]!;
+      const { norm, first } = expected.gradients[parameter.name]!;
       const found = numbers(parameter.gradient()!);
       const largest = found.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       within('gradient norms, relative', Math.sqrt(sum(found.map((x) => x * x))) / norm - 1, 1e-3, parameter.name);
@@ -94,8 +94,8 @@ describe.each(['tiny', 'odd'])("PyTorch's values for the %s model", (variant) =>
     }
   });
 
-  test('greedy text', async () => {
-    for (const { prompt, completion } of wanted.greedy) {
+  test('greedily generated text', async () => {
+    for (const { prompt, completion } of expected.greedy) {
       expect(await generate(reference, prompt, { maxNewTokens: 24, stopIds: goldenStopIds(variant) })).toEqual(
         completion,
       );

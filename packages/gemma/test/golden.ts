@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { parseConfig } from '../src/config';
 import type { Gemma2 } from '../src/model';
 import { openCheckpoint, openSafetensors } from '../src/node/read-checkpoint';
-import type { Parameter } from '../src/parameter';
+import type { Parameter } from '../src/weights';
 import { loadWeights } from '../src/weights';
 
-/** PyTorch's values for a fixture model; scripts/make-golden.py made them. */
+/** PyTorch's values for a fixture model, from scripts/make-golden.py. */
 export interface Golden {
   formats: Record<'turn' | 'trl' | 'paper', Pair[]>;
   truncation: { limits: { max_length: number; max_prompt_length: number }; paper: Pair[]; keep_start: Pair[] };
@@ -43,7 +43,7 @@ export const golden = (variant: string): Golden =>
 
 export const goldenPairs = (pairs: readonly Pair[]) => pairs.map((pair, i) => ({ id: `golden-${i}`, ...pair }));
 
-/** The fixture's model; `policy` is the one moved away from its reference. */
+/** A fixture's model: the reference, or the policy trained away from it. */
 export async function goldenModel(
   variant: string,
   which: 'reference' | 'policy' = 'reference',
@@ -59,6 +59,6 @@ export async function goldenModel(
   }
 }
 
-/** Where its generation stops: today's transformers takes the ids from generation_config.json. */
+/** The stop ids of generation: current transformers takes them from generation_config.json. */
 export const goldenStopIds = (variant: string): number[] =>
   JSON.parse(readFileSync(join(goldenFolder(variant), 'generation_config.json'), 'utf8')).eos_token_id;

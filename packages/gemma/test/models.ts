@@ -1,13 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import type { Gemma2Config } from '../src/config';
-import type { Gemma2 } from '../src/model';
+import type { Gemma2, Gemma2Config } from '../src/model';
 import type { Kernels } from '../src/ops/contract';
-import type { Parameter } from '../src/parameter';
 import { seededRandom } from '../src/sample';
+import type { Parameter } from '../src/weights';
 import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
 
-/** Small Gemma-2 shapes: heads and key heads, window, soft caps or none, layer kinds. */
+/** Small Gemma-2 configurations that vary heads, key-value heads, window, soft caps and layer types. */
 export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
   .record({
     vocabSize: fc.integer({ min: 8, max: 24 }),
@@ -29,7 +28,7 @@ export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
     ...rest,
     numAttentionHeads: group * rest.numKeyValueHeads,
     numHiddenLayers: rest.layerTypes.length,
-    // Large enough that a row of near-zero values does not blow float32's rounding up; the golden models have 1e-6.
+    // Large enough that a row of near-zero values does not amplify float32's rounding. The golden models have 1e-6.
     rmsNormEps: 1e-2,
     ropeTheta: 10000,
     maxPositionEmbeddings: 128,
@@ -38,7 +37,7 @@ export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
     padTokenId: 0,
   }));
 
-/** A model of random weights, spread enough that caps and norms matter; `kernels` add its gradients up. */
+/** A model with random weights, large enough that soft caps and norms matter. `kernels` add up its gradients. */
 export function randomModel(config: Gemma2Config, seed: number, kernels?: Kernels): Promise<Gemma2<Parameter>> {
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

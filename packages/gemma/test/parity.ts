@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-/** Holds each difference to its limit, and remembers the worst of a kind. */
+/** Checks each difference against its limit, and reports the largest of each kind. */
 export function parity(variant: string) {
   const worst = new Map<string, { difference: number; limit: number }>();
   return {

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Gemma2Config } from '../src/config';
+import type { Gemma2Config } from '../src/model';
 
 /** Weights by checkpoint name. */
 export type Weights = Record<string, tf.Tensor>;
 
 /**
- * Gemma-2 on one sequence as its papers write it, from plain tfjs operations with tfjs's own gradients: what the packed
- * pass with its hand-derived ones is held to. `[T]` ids → logits `[T, V]`.
+ * Gemma-2 on one sequence, as the papers write it, from plain tfjs operations with tfjs's automatic gradients: the reference
+ * for the packed pass with its hand-derived gradients. `[T]` ids → logits `[T, V]`.
  */
 export function plainLogits(config: Gemma2Config, weights: Weights, ids: readonly number[]): tf.Tensor2D {
   const { numAttentionHeads: N, numKeyValueHeads: K, headDim: D } = config;
@@ -41,7 +41,7 @@ export function plainLogits(config: Gemma2Config, weights: Weights, ids: readonl
     );
     const h = norm(x, at('input_layernorm'));
     const q = rotate(intoHeads(project(h, at('self_attn.q_proj')), N));
-    // each key head serves N / K query heads
+    // each key-value head serves N / K query heads
     const spread = Array.from({ length: N }, (_, n) => Math.floor((n * K) / N));
     const k = tf.gather(rotate(intoHeads(project(h, at('self_attn.k_proj')), K)), spread);
     const v = tf.gather(intoHeads(project(h, at('self_attn.v_proj')), K), spread);

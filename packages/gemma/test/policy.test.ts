@@ -29,7 +29,7 @@ const norm = (tensors: tf.Tensor[]) =>
 const named = <P extends object>(pairs: P[]) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
 
 describe('a pair packed as one sequence', () => {
-  test('has the log-probs of its two sequences run apart, in spans of however many rows', async () => {
+  test('has the log-probs of two separate sequences, for any query block size', async () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, queryBlockSize) => {
         const model = await randomModel(config, seed);
@@ -52,7 +52,7 @@ describe('a pair packed as one sequence', () => {
     );
   });
 
-  test("has the gradients that tfjs's tape finds in a plain composition", async () => {
+  test("has the gradients that tfjs's automatic differentiation finds for the plain model", async () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, modes, fc.nat(), async ({ config, seed, pairs }, mode, slopes) => {
         const model = await randomModel(config, seed);
@@ -81,19 +81,19 @@ describe('a pair packed as one sequence', () => {
             ),
           ) as tf.Scalar;
         });
-        const wanted = plainGradients(parameters.map((p) => p.value()));
+        const expected = plainGradients(parameters.map((p) => p.value()));
         const nudged = parameters.map((p) =>
           tf.tidy(() => tf.mul(p.value(), tf.randomUniform(p.value().shape, 1 - 1e-7, 1 + 1e-7, 'float32', seed))),
         );
         const unsure = plainGradients(nudged);
         const found = parameters.map((p) => p.gradient()!.clone());
-        const largest = Math.max(...wanted.map(largestOf));
+        const largest = Math.max(...expected.map(largestOf));
         const apart = (values: tf.Tensor[]) =>
-          values.map((value, i) => tf.tidy(() => largestOf(tf.sub(value, wanted[i]!)) / largest));
+          values.map((value, i) => tf.tidy(() => largestOf(tf.sub(value, expected[i]!)) / largest));
         const [uncertain, differences] = [apart(unsure), apart(found)];
-        tf.dispose([wanted, nudged, unsure, found, gradients]);
+        tf.dispose([expected, nudged, unsure, found, gradients]);
         for (const parameter of parameters) parameter.dispose();
-        // Rarely norms of near-zero rows blow rounding up, in the plain composition too: then it settles nothing.
+        // Rarely, norms of near-zero rows amplify rounding, also in the plain model: such a draw decides nothing.
         fc.pre(Math.max(...uncertain) < 1e-5);
         parameters.forEach(({ name }, i) => void expect(differences[i], name).toBeLessThan(2e-4));
       }),
@@ -101,7 +101,7 @@ describe('a pair packed as one sequence', () => {
     );
   });
 
-  test('keeps no more for the way back than it was given, and all where that is plenty', async () => {
+  test('keeps at most activationBytes for the backward pass, and everything if that is enough', async () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, fc.double({ min: 0, max: 3, noNaN: true }), async (given, share) => {
         const model = await randomModel(given.config, given.seed);
@@ -118,14 +118,14 @@ describe('a pair packed as one sequence', () => {
         const activationBytes = Math.floor(share * all);
         const kept = heldBy({ activationCheckpointing: 'auto', activationBytes }) - inputs;
         expect(kept).toBeLessThanOrEqual(activationBytes);
-        if (share >= 2) expect(kept).toBe(all); // the last block may be taken for as large as those before
+        if (share >= 2) expect(kept).toBe(all); // the last layer is smaller than the one before, whose size predicts it
         for (const parameter of parametersOf(model)) parameter.dispose();
       }),
       { numRuns: 60 },
     );
   });
 
-  test('has gradients that finite differences confirm', async () => {
+  test('has the gradients of finite differences', async () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, async ({ config, seed, pairs }) => {
         const model = await randomModel(config, seed);
@@ -140,7 +140,7 @@ describe('a pair packed as one sequence', () => {
         const answerTokens = pairs.reduce((sum, p) => sum + p.chosen.length + p.rejected.length, 0);
         pass.backward(new Float32Array(answerTokens).fill(1));
         pass.dispose();
-        // Along a direction that is half gradient, half random, the slope is large against float32's noise.
+        // Along a direction that is half gradient, half random, the slope is large compared to float32's noise.
         const gradient = policy.parameters.map((p) => p.gradient()!);
         const random = policy.parameters.map((p, i) => tf.randomNormal([...p.shape], 0, 1, 'float32', seed + i));
         const [size, spread] = [norm(gradient), norm(random)];
@@ -156,7 +156,7 @@ describe('a pair packed as one sequence', () => {
           return sum;
         };
         const central = async (h: number) => ((await moved(h)) - (await moved(-h))) / (2 * h);
-        // Steps that change the sum by about so much: large ones err by curvature, small ones by rounding, the best counts.
+        // Steps that change the sum by about these amounts. Large ones err by curvature, small ones by rounding: take the best.
         const steps = [0.3, 0.1, 0.03, 0.01].map((change) => change / Math.max(1, size));
         const errors: number[] = [];
         for (const h of steps) errors.push(Math.abs((4 * (await central(h / 2)) - (await central(h))) / 3 - slope));
@@ -170,7 +170,7 @@ describe('a pair packed as one sequence', () => {
 });
 
 describe('memory', () => {
-  test('a pass leaves nothing behind but gradients', async () => {
+  test('a pass leaves only gradients behind', async () => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
     const policy = gemmaPolicy(await randomModel(config!, 1));
     const pair = { id: 'one', prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
@@ -190,12 +190,28 @@ describe('memory', () => {
   });
 });
 
-describe('a pair that cannot be run is refused', () => {
+describe('an invalid pair is refused:', () => {
   test.each([
-    ['an empty prompt', { prompt: [], chosen: [3], rejected: [3] }, 'pair x: its prompt has no tokens'],
-    ['an empty answer', { prompt: [2], chosen: [3], rejected: [] }, 'pair x: its rejected has no tokens'],
-    ['an id beyond the vocabulary', { prompt: [2], chosen: [3, 999], rejected: [3] }, 'pair x: chosen token 1 is 999'],
-    ['an id that is no number', { prompt: [2], chosen: [Number.NaN], rejected: [3] }, 'pair x: chosen token 0 is NaN'],
+    [
+      'an empty prompt',
+      { prompt: [], chosen: [3], rejected: [3] },
+      'pair x: prompt: expected at least one token, found none',
+    ],
+    [
+      'an empty answer',
+      { prompt: [2], chosen: [3], rejected: [] },
+      'pair x: rejected: expected at least one token, found none',
+    ],
+    [
+      'an id outside the vocabulary',
+      { prompt: [2], chosen: [3, 999], rejected: [3] },
+      'pair x: chosen: token 1: expected',
+    ],
+    [
+      'an id that is not a number',
+      { prompt: [2], chosen: [Number.NaN], rejected: [3] },
+      'pair x: chosen: token 0: expected',
+    ],
   ])('%s', async (_, pair, message) => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
     const policy = gemmaPolicy(await randomModel(config!, 1));

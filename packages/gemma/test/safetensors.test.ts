@@ -3,7 +3,7 @@ import { fc, test as prop } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
 import {
   headerByteLength,
-  layoutHeader,
+  makeHeader,
   parseHeader,
   type SafetensorsDtype,
   SafetensorsError,
@@ -12,7 +12,7 @@ import {
 
 const fixture = (path: string) => new Uint8Array(readFileSync(new URL(`./fixtures/${path}`, import.meta.url)));
 
-/** A file's beginning with `header` as its JSON, and the size of a file with `dataBytes` after it. */
+/** The beginning of a file with `header` as its JSON, and the size of a file with `dataBytes` after it. */
 function withHeader(header: unknown, dataBytes = 0) {
   const text = new TextEncoder().encode(typeof header === 'string' ? header : JSON.stringify(header));
   const bytes = new Uint8Array(8 + text.length);
@@ -24,8 +24,8 @@ function withHeader(header: unknown, dataBytes = 0) {
 const parse = (header: unknown, dataBytes = 0) => parseHeader(...withHeader(header, dataBytes), 'x.safetensors');
 const f32 = (shape: unknown, begin: unknown, end: unknown) => ({ dtype: 'F32', shape, data_offsets: [begin, end] });
 
-describe("a header by Python's safetensors", () => {
-  test('gives names, types, shapes, places and metadata', () => {
+describe("a header written by Python's safetensors", () => {
+  test('has names, types, shapes, offsets and metadata', () => {
     const bytes = fixture('safetensors/mixed.safetensors');
     const { tensors, metadata } = parseHeader(bytes, bytes.length, 'mixed');
     const data = headerByteLength(bytes, bytes.length, 'mixed');
@@ -40,10 +40,10 @@ describe("a header by Python's safetensors", () => {
     ]);
   });
 
-  test('is laid out by us byte for byte, given the same tensors', () => {
+  test('equals our header of the same tensors, byte for byte', () => {
     const bytes = fixture('golden/tiny/model.safetensors');
     const { tensors } = parseHeader(bytes, bytes.length, 'golden');
-    const ours = layoutHeader([...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
+    const ours = makeHeader([...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
     expect(ours.bytes).toEqual(bytes.subarray(0, ours.bytes.length));
     expect(ours.fileSize).toBe(bytes.length);
   });
@@ -51,79 +51,114 @@ describe("a header by Python's safetensors", () => {
 
 describe('parseHeader refuses', () => {
   const cases: [what: string, header: unknown, dataBytes: number, message: string][] = [
-    ['a header that is no object', '[1]', 0, 'the header begins with "[1]"; wanted a JSON object'],
-    ['leading spaces', ' {}', 0, 'begins with " {}"'],
-    ['broken JSON', '{"a":', 0, 'is not JSON'],
-    ['an entry that is no object', { a: 3 }, 0, 'tensor "a": is 3; wanted an object'],
+    ['a header that is not an object', '[1]', 0, 'header: expected a JSON object, found text that begins with "[1]"'],
+    ['leading spaces', ' {}', 0, 'found text that begins with " {}"'],
+    ['broken JSON', '{"a":', 0, 'found invalid JSON'],
     [
-      'a type it does not know',
+      'an entry that is not an object',
+      { a: 3 },
+      0,
+      'tensor "a": expected an object with dtype, shape and data_offsets, found 3',
+    ],
+    [
+      'an unknown type',
       { a: { dtype: 'F31', shape: [1], data_offsets: [0, 4] } },
       4,
-      'dtype is "F31"; wanted one of',
+      'F8_E5M2, F8_E8M0, I8, U8, found "F31"',
     ],
     [
       'a type named like a built-in',
       { a: { dtype: 'toString', shape: [], data_offsets: [0, 4] } },
       4,
-      'dtype is "toString"',
+      'U8, found "toString"',
     ],
-    ['a missing shape', { a: { dtype: 'F32', data_offsets: [0, 4] } }, 4, 'shape is missing; wanted a list'],
-    ['a negative size', { a: f32([-1, -4], 0, 16) }, 16, 'shape is [-1,-4]; wanted a list of whole numbers from 0'],
-    ['a size that is no whole number', { a: f32([1.5], 0, 6) }, 6, 'shape is [1.5]'],
-    ['a size beyond exact numbers', '{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}', 4, 'shape is [null]'],
     [
-      'sizes whose product is beyond exact numbers',
+      'a missing shape',
+      { a: { dtype: 'F32', data_offsets: [0, 4] } },
+      4,
+      'shape: expected a list of whole numbers, found nothing',
+    ],
+    ['a negative size', { a: f32([-1, -4], 0, 16) }, 16, 'shape: expected a list of whole numbers, found [-1,-4]'],
+    ['a fractional size', { a: f32([1.5], 0, 6) }, 6, 'whole numbers, found [1.5]'],
+    [
+      'a size beyond safe integers',
+      '{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}',
+      4,
+      'whole numbers, found [null]',
+    ],
+    [
+      'sizes whose product is beyond safe integers',
       { a: f32([2 ** 30, 2 ** 30], 0, 4) },
       4,
-      'takes 4611686018427388000 bytes',
+      'found 4611686018427388000 for F32 [1073741824,1073741824]',
     ],
-    ['one offset', { a: { dtype: 'F32', shape: [1], data_offsets: [4] } }, 4, 'data_offsets is [4]; wanted two'],
-    ['offsets as text', { a: f32([1], '0', '4') }, 4, 'data_offsets is ["0","4"]'],
-    ['an end before the beginning', { a: f32([1], 4, 0) }, 4, 'data_offsets span -4; wanted 4 bytes'],
     [
-      'fewer bytes than the shape takes',
+      'one offset',
+      { a: { dtype: 'F32', shape: [1], data_offsets: [4] } },
+      4,
+      'data_offsets: expected two whole numbers, found [4]',
+    ],
+    ['offsets as strings', { a: f32([1], '0', '4') }, 4, 'found ["0","4"]'],
+    [
+      'an end before the beginning',
+      { a: f32([1], 4, 0) },
+      4,
+      'data_offsets: expected a difference of 4 bytes for F32 [1], found [4,0]',
+    ],
+    [
+      'fewer bytes than the shape needs',
       { a: f32([2, 3], 0, 20) },
       20,
-      'data_offsets span 20; wanted 24 bytes, as F32 [2,3] takes',
+      'data_offsets: expected a difference of 24 bytes for F32 [2,3], found [0,20]',
     ],
     [
-      'a hole',
+      'a gap',
       { a: f32([1], 0, 4), b: f32([1], 8, 12) },
       12,
-      'tensor "b" begins at byte 8 of the data; wanted 4, where tensor "a" ends: the data may hold no holes',
+      'tensor "b": expected data from byte 4, where tensor "a" ends, found 8: data may not have gaps',
     ],
     [
-      'a hole before the first',
+      'a gap before the first tensor',
       { a: f32([1], 4, 8) },
       8,
-      'tensor "a" begins at byte 4 of the data; wanted 0, where the header ends',
+      'tensor "a": expected data from byte 0, where the header ends, found 4',
     ],
     [
       'an overlap',
       { a: f32([2], 0, 8), b: f32([2], 4, 12) },
       12,
-      'tensor "b" begins at byte 4 of the data; wanted 8, where tensor "a" ends: the data may hold no overlaps',
+      'tensor "b": expected data from byte 8, where tensor "a" ends, found 4: data may not have overlaps',
     ],
-    ['the same bytes twice', { a: f32([1], 0, 4), b: f32([1], 0, 4) }, 4, 'no overlaps'],
-    ['a file that ends early', { a: f32([4], 0, 16) }, 12, 'It is cut short'],
-    ['bytes after the last tensor', { a: f32([1], 0, 4) }, 5, 'belongs to no tensor'],
-    ['bytes without any tensor', {}, 1, 'where the header ends. What follows belongs to no tensor'],
+    ['the same bytes twice', { a: f32([1], 0, 4), b: f32([1], 0, 4) }, 4, 'may not have overlaps'],
+    ['a file that ends early', { a: f32([4], 0, 16) }, 12, 'The file is truncated'],
+    ['bytes after the last tensor', { a: f32([1], 0, 4) }, 5, 'belong to no tensor'],
+    ['bytes without any tensor', {}, 1, 'where the header ends, found 11. The file is damaged'],
     [
-      'a name given twice',
+      'a repeated name',
       `{"a":${JSON.stringify(f32([0], 0, 0))},"a":${JSON.stringify(f32([0], 0, 0))}}`,
       0,
-      'gives "a" twice',
+      'found "a" twice',
     ],
-    ['a name given twice in other spelling', '{"a":1,"\\u0061" :2}', 0, 'gives "a" twice'],
+    ['a repeated name, escaped differently', '{"a":1,"\\u0061" :2}', 0, 'found "a" twice'],
     [
-      'a type given twice',
+      'a repeated field',
       '{"a":{"dtype":"F16","dtype":"BF16","shape":[1],"data_offsets":[0,2]}}',
       2,
-      'gives "dtype" twice',
+      'found "dtype" twice',
     ],
-    ['metadata that is no object', { __metadata__: [] }, 0, '__metadata__ is []; wanted an object of text'],
-    ['metadata that is no text', { __metadata__: { step: 3 } }, 0, '__metadata__ "step" is 3; wanted text'],
-    ['deep nesting', `{"a":${'['.repeat(1e6)}`, 0, 'nests 4 deep; wanted at most 3'],
+    [
+      'metadata that is not an object',
+      { __metadata__: [] },
+      0,
+      '__metadata__: expected an object of strings, found []',
+    ],
+    [
+      'metadata that is not a string',
+      { __metadata__: { step: 3 } },
+      0,
+      '__metadata__: "step": expected a string, found 3',
+    ],
+    ['deep nesting', `{"a":${'['.repeat(1e6)}`, 0, 'expected at most 3 levels of nesting'],
   ];
   test.each(cases)('%s', (_, header, dataBytes, message) => {
     const run = () => parse(header, dataBytes);
@@ -135,36 +170,46 @@ describe('parseHeader refuses', () => {
   test('bytes that are not UTF-8', () => {
     const [bytes, size] = withHeader('{"a":1}');
     bytes[10] = 0xff;
-    expect(() => parseHeader(bytes, size, 'x')).toThrow('x: the header is not UTF-8 text');
+    expect(() => parseHeader(bytes, size, 'x')).toThrow(
+      'x: header: expected a JSON object, found text that is not UTF-8',
+    );
   });
 
-  test('a file too short for a length, and a length beyond the file or beyond 100 MB', () => {
-    expect(() => parseHeader(new Uint8Array(7), 7, 'x')).toThrow('x: holds 7 bytes; wanted at least 8');
+  test('a file shorter than 8 bytes, and a header length beyond the file or beyond 100 MB', () => {
+    expect(() => parseHeader(new Uint8Array(7), 7, 'x')).toThrow('x: expected at least 8 bytes, found 7');
     const [bytes] = withHeader('{}');
-    expect(() => parseHeader(bytes, 9, 'x')).toThrow("x: the header's length is 2 bytes; wanted at most 1");
+    expect(() => parseHeader(bytes, 9, 'x')).toThrow(
+      'x: header length: expected at most 1 bytes (the file has 9), found 2',
+    );
     new DataView(bytes.buffer).setBigUint64(0, 2n ** 64n - 1n, true);
-    expect(() => headerByteLength(bytes, 10, 'x')).toThrow('is 18446744073709551615 bytes; wanted at most 2');
+    expect(() => headerByteLength(bytes, 10, 'x')).toThrow(
+      'expected at most 2 bytes (the file has 10), found 18446744073709551615',
+    );
     new DataView(bytes.buffer).setBigUint64(0, 100_000_001n, true);
-    expect(() => headerByteLength(bytes, 2 ** 40, 'x')).toThrow('is 100000001 bytes; wanted at most 100000000');
+    expect(() => headerByteLength(bytes, 2 ** 40, 'x')).toThrow(
+      'expected at most 100000000 bytes (the file has 1099511627776), found 100000001',
+    );
     new DataView(bytes.buffer).setBigUint64(0, 100_000_000n, true);
     expect(headerByteLength(bytes, 2 ** 40, 'x')).toBe(100_000_008);
-    expect(() => parseHeader(bytes, 2 ** 40, 'x')).toThrow('x: 10 bytes given; wanted 100000008');
+    expect(() => parseHeader(bytes, 2 ** 40, 'x')).toThrow(
+      'x: expected the first 100000008 bytes (length and header), found 10',
+    );
   });
 
-  test('a Git LFS pointer, saying what it is', () => {
+  test('a Git LFS pointer, with a hint', () => {
     const pointer = new TextEncoder().encode('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n');
     expect(() => parseHeader(pointer, pointer.length, 'x')).toThrow('git lfs pull');
   });
 });
 
-describe('parseHeader takes', () => {
+describe('parseHeader accepts', () => {
   test('entries in any order, padding, scalars and empty tensors', () => {
     const header = { b: f32([1], 4, 8), e: f32([0, 2 ** 52], 4, 4), a: f32([], 0, 4) };
     const { tensors } = parse(`${JSON.stringify(header)}   `, 8);
     expect([...tensors.keys()]).toEqual(['a', 'e', 'b']);
   });
 
-  test("names that are built-ins' as names and nothing more", () => {
+  test('tensor names that are names of built-in properties', () => {
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
     const fields = names.map((name, i) => `"${name}":${JSON.stringify(f32([1], 4 * i, 4 * i + 4))}`);
     const { tensors, metadata } = parse(`{"__metadata__":{"__proto__":"m"},${fields.join()}}`, 16);
@@ -174,9 +219,9 @@ describe('parseHeader takes', () => {
   });
 });
 
-describe('layoutHeader', () => {
-  test('puts wider types first, keeps the order else, and pads to 8 bytes', () => {
-    const { bytes, header, fileSize } = layoutHeader([
+describe('makeHeader', () => {
+  test('puts wider types first, otherwise keeps the order, and pads to 8 bytes', () => {
+    const { bytes, header, fileSize } = makeHeader([
       { name: 'a', dtype: 'BF16', shape: [3] },
       { name: 'b', dtype: 'F32', shape: [2, 2] },
       { name: 'c', dtype: 'BF16', shape: [1] },
@@ -191,11 +236,13 @@ describe('layoutHeader', () => {
     expect(fileSize).toBe(bytes.length + 24);
   });
 
-  test("refuses a name given twice, the metadata's name, and shapes that are none", () => {
+  test('refuses a repeated name, a reserved name and an invalid shape', () => {
     const one = { name: 'a', dtype: 'F32', shape: [1] } as const;
-    expect(() => layoutHeader([one, one])).toThrow('two tensors are named "a"');
-    expect(() => layoutHeader([{ ...one, name: '__metadata__' }])).toThrow('may not be named "__metadata__"');
-    expect(() => layoutHeader([{ ...one, shape: [1.5] }])).toThrow('tensor "a": shape is [1.5]');
+    expect(() => makeHeader([one, one])).toThrow('expected unique tensor names, found "a" twice');
+    expect(() => makeHeader([{ ...one, name: '__metadata__' }])).toThrow('found "__metadata__", which is reserved');
+    expect(() => makeHeader([{ ...one, shape: [1.5] }])).toThrow(
+      'tensor "a": shape: expected a list of whole numbers, found [1.5]',
+    );
   });
 
   const dtypes: SafetensorsDtype[] = ['F64', 'F32', 'BF16', 'F16', 'U8', 'BOOL'];
@@ -212,10 +259,10 @@ describe('layoutHeader', () => {
   prop.prop([
     named.chain((list) => fc.tuple(...list.map((name) => spec.map((s) => ({ name, ...s }))))),
     fc.dictionary(fc.string(), fc.string()),
-  ])('is read back as it was given', (entries, metadata) => {
-    const { bytes, header, fileSize } = layoutHeader(entries, metadata);
+  ])('is read back as it was written', (entries, metadata) => {
+    const { bytes, header, fileSize } = makeHeader(entries, metadata);
     const read = parseHeader(bytes, fileSize, 'x');
-    // empty tensors lie where another begins: only their order among themselves is free
+    // empty tensors share their offset with another, so their order may differ
     const byName = (map: typeof read.tensors) => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
     expect(byName(read.tensors)).toEqual(byName(header.tensors));
     expect(new Map(read.metadata)).toEqual(new Map(Object.entries(metadata)));
@@ -224,8 +271,8 @@ describe('layoutHeader', () => {
   });
 });
 
-describe('hostile bytes', () => {
-  /** Whatever comes back must account for every byte of the file once. */
+describe('invalid bytes are refused or read consistently:', () => {
+  /** A header that is accepted must cover every byte of the file exactly once. */
   function parsesOrRefuses(bytes: Uint8Array, fileSize: number) {
     try {
       const { tensors } = parseHeader(bytes, fileSize, 'x');
@@ -243,11 +290,11 @@ describe('hostile bytes', () => {
     }
   }
 
-  prop.prop([fc.uint8Array({ maxLength: 200 }), fc.nat(1000)], { numRuns: 500 })('at random', (bytes, more) => {
+  prop.prop([fc.uint8Array({ maxLength: 200 }), fc.nat(1000)], { numRuns: 500 })('random bytes', (bytes, more) => {
     parsesOrRefuses(bytes, bytes.length + more);
   });
 
-  prop.prop([fc.json(), fc.nat(40)], { numRuns: 500 })('as a header of any JSON', (json, more) => {
+  prop.prop([fc.json(), fc.nat(40)], { numRuns: 500 })('any JSON as the header', (json, more) => {
     parsesOrRefuses(...withHeader(json, more));
   });
 
@@ -270,14 +317,14 @@ describe('hostile bytes', () => {
     { requiredKeys: [] },
   );
   prop.prop([fc.dictionary(fc.string({ maxLength: 3 }), entry, { maxKeys: 4 }), fc.nat(40)], { numRuns: 2000 })(
-    'as headers of nearly right entries',
+    'headers with nearly valid entries',
     (header, more) => {
       parsesOrRefuses(...withHeader(header, more));
     },
   );
 
   const whole = fixture('safetensors/mixed.safetensors');
-  test('as a whole file cut anywhere: always refused', () => {
+  test('a file truncated anywhere: always refused', () => {
     for (let size = 0; size < whole.length; size++) {
       expect(parsesOrRefuses(whole.subarray(0, size), size)).toBe(false);
     }
@@ -286,7 +333,7 @@ describe('hostile bytes', () => {
 
   prop.prop([fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { minLength: 1, maxLength: 3 })], {
     numRuns: 2000,
-  })('as a whole file with bytes changed', (changes) => {
+  })('a file with changed bytes', (changes) => {
     const bytes = whole.slice();
     for (const [at, byte] of changes) bytes[at] = byte;
     parsesOrRefuses(bytes, bytes.length);

@@ -1,23 +1,25 @@
 import { mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Gemma2Config, parseConfig, writeConfig } from '../config';
+import { parseConfig, writeConfig } from '../config';
 import type { WeightDtype } from '../dtype';
+import { isObject, show } from '../json';
+import type { Gemma2Config } from '../model';
 import { partialPath, syncFolder, writeDurably } from './durable';
 import { type Checkpoint, openCheckpoint } from './read-checkpoint';
 import { isCheckpointFile, type TensorValues, writeCheckpoint } from './write-checkpoint';
 
-/** A model as Hugging Face folders hold it. */
+/** A model's folder in Hugging Face's layout. */
 export interface ModelFolder {
   readonly config: Gemma2Config;
-  /** `config.json` as it is, with the keys that `config` leaves out. */
+  /** The parsed `config.json`, with the keys that `config` leaves out. */
   readonly configJson: Readonly<Record<string, unknown>>;
-  /** `generation_config.json`; undefined where there is none. */
+  /** The parsed `generation_config.json`; undefined if there is none. */
   readonly generationConfig: Readonly<Record<string, unknown>> | undefined;
-  /** The weights, open until its `close`. */
+  /** The open weights. The caller closes them. */
   readonly checkpoint: Checkpoint;
 }
 
-/** Files that go with a model from folder to folder as they are, where they are there. */
+/** Files that are copied with a model, if present. */
 const COMPANIONS = [
   'generation_config.json',
   'tokenizer.json',
@@ -34,15 +36,15 @@ const isModelFile = (name: string) => name === 'config.json' || COMPANIONS.inclu
 /**
  * Opens a model's folder: reads `config.json` and `generation_config.json`, and checks the checkpoint's headers.
  *
- * @throws Error naming file, key or tensor, what was found and wanted
+ * @throws Error if a file is missing or invalid; names file, key or tensor
  */
 export async function readModelFolder(dir: string): Promise<ModelFolder> {
   const configPath = join(dir, 'config.json');
   const configJson = await readJsonObject(configPath);
   if (configJson === undefined) {
     throw new Error(
-      `${dir}: holds no config.json; wanted a model's folder with config.json, tokenizer.json and ` +
-        'model.safetensors or shards with their index. Is the path right?',
+      `${dir}: expected a model's folder with config.json, found no config.json. Check the path; a model's folder also has ` +
+        'tokenizer.json, and model.safetensors or shards with an index.',
     );
   }
   return {
@@ -54,19 +56,20 @@ export async function readModelFolder(dir: string): Promise<ModelFolder> {
 }
 
 /**
- * Writes a model's folder as transformers loads it: `config.json`, `generation_config.json`, the tokenizer's files and
- * the weights.
+ * Writes a model's folder that transformers can load: `config.json`, `generation_config.json`, the tokenizer's files and the
+ * weights.
  *
- * All of it is written beside the target (`.NAME.partial`) and renamed into place once it is whole and on the disk. A
- * folder already there stays until then; its files that are not a model's are kept. Between the two renames that replace
- * it, a crash leaves the old folder as `.NAME.replaced`; the next call puts things right.
+ * Everything is written to `.NAME.partial` next to `dir`, and renamed when it is complete and on the disk. Until then an
+ * existing folder stays; its files that do not belong to a model are kept. A crash between the two renames leaves the old folder
+ * as `.NAME.replaced`; the next call completes the replacement.
  *
- * @param dir the folder to be; its parents are made
- * @param model.configJson the `config.json` that the model came from, whose other keys are kept
- * @param model.tensors asked for their values one at a time
- * @param model.dtype the type of all weights
+ * @param dir created with its parents
+ * @param model.configJson the `config.json` of the model that this one was made from: its other keys are kept
+ * @param model.tensors their values are requested one at a time
+ * @param model.dtype the type of all weights in the file
  * @param model.copyFrom a model's folder whose tokenizer and `generation_config.json` are copied; may be `dir` itself
  * @param model.maxShardBytes see `writeCheckpoint`
+ * @throws Error if `dir` is a file, or writing fails; the old folder then stays
  */
 export async function writeModelFolder(
   dir: string,
@@ -84,7 +87,7 @@ export async function writeModelFolder(
   const target = await realPathOf(dir);
   await finishReplacing(target);
   if ((await exists(target)) && !(await stat(target)).isDirectory()) {
-    throw new Error(`${dir}: is a file; wanted a folder, or nothing there yet.`);
+    throw new Error(`${dir}: expected a folder or nothing, found a file.`);
   }
   const companions = copyFrom === undefined ? [] : await filesOf(copyFrom, (name) => COMPANIONS.includes(name));
   const partial = partialPath(target);
@@ -106,7 +109,7 @@ export async function writeModelFolder(
   await replaceFolder(target, partial);
 }
 
-/** Where a replaced folder lies until its own files have been moved to the new one. */
+/** Path of a replaced folder until its remaining files are moved to the new one. */
 const replacedPath = (target: string) => join(dirname(target), `.${basename(target)}.replaced`);
 
 async function replaceFolder(target: string, partial: string): Promise<void> {
@@ -115,15 +118,13 @@ async function replaceFolder(target: string, partial: string): Promise<void> {
     await rename(partial, target);
   } catch (error) {
     const reason = error instanceof Error ? error.message : error;
-    throw new Error(
-      `${target}: the model is written and whole in ${partial}, but could not be moved here (${reason}).`,
-    );
+    throw new Error(`${target}: the model could not be moved here (${reason}). It is complete in ${partial}.`);
   }
   await syncFolder(dirname(target));
   await finishReplacing(target);
 }
 
-/** Ends a replacement, this call's or one that was cut off: what lay beside the old model moves to the new, the old goes. */
+/** Completes a replacement, also an interrupted one: moves the old folder's other files to the new one and deletes it. */
 async function finishReplacing(target: string): Promise<void> {
   const replaced = replacedPath(target);
   if (!(await exists(replaced))) return;
@@ -148,16 +149,17 @@ async function readJsonObject(path: string): Promise<Record<string, unknown> | u
     json = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
     if (isMissing(error)) return undefined;
-    if (error instanceof SyntaxError) throw new Error(`${path}: is not JSON (${error.message}); wanted a JSON object.`);
+    if (error instanceof SyntaxError)
+      throw new Error(`${path}: expected a JSON object, found invalid JSON (${error.message}).`);
     throw error;
   }
-  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
-  throw new Error(`${path}: holds ${JSON.stringify(json).slice(0, 40)}; wanted a JSON object.`);
+  if (isObject(json)) return json;
+  throw new Error(`${path}: expected a JSON object, found ${show(json)}.`);
 }
 
-const filesOf = async (dir: string, wanted: (name: string) => boolean) => (await readdir(dir)).filter(wanted);
+const filesOf = async (dir: string, select: (name: string) => boolean) => (await readdir(dir)).filter(select);
 
-/** The folder that a link stands for, so that the folder is replaced and the link stays. */
+/** Resolves a symbolic link, so that the folder is replaced and the link stays. */
 async function realPathOf(path: string): Promise<string> {
   try {
     return await realpath(path);

@@ -1,24 +1,25 @@
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { bf16ToF32, f16ToF32, littleEndianHost } from '../dtype';
+import { isObject } from '../json';
 import { headerByteLength, parseHeader, SafetensorsError, type TensorEntry, type TensorSpec } from '../safetensors';
 import type { TensorLocation } from '../weights';
-import { inPieces, readFully } from './pieces';
+import { inChunks, readFully } from './file-io';
 
-/** Named tensors on disk, read one at a time, in any order and as often as wanted, until closed. */
+/** Named tensors in open files. They are read one at a time, in any order and as often as needed. */
 export interface Checkpoint {
-  /** The file or folder, for messages. */
+  /** The path of the file or folder, for messages. */
   readonly where: string;
-  /** All tensors' names, in the order in which they lie on disk: reading them in this order is fastest. */
+  /** All tensor names in file order, the fastest order to read them in. */
   names(): string[];
   has(name: string): boolean;
-  /** Type and shape. Throws where there is no such tensor. */
+  /** Type and shape. @throws Error if there is no such tensor */
   info(name: string): TensorSpec;
-  /** The values in row-major order, as float32: F32 as it is, BF16 and F16 widened. Throws for any other type. */
+  /** The values in float32, row-major; BF16 and F16 are widened. @throws Error for any other type */
   read(name: string): Promise<Float32Array>;
-  /** Where it lies: which bytes of which open file. */
+  /** The position of the tensor's bytes in its open file. */
   locate(name: string): TensorLocation;
-  /** The bytes as they lie in the file, little-endian, whatever the type. */
+  /** The tensor's little-endian bytes, for any type. */
   readRaw(name: string): Promise<ArrayBuffer>;
   /** Closes the files; safe to call twice. */
   close(): Promise<void>;
@@ -34,20 +35,19 @@ const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
 /**
- * Opens a Hugging Face checkpoint: `model.safetensors`, or, where there is none, the shards that
- * `model.safetensors.index.json` names. Headers are checked against the files, the index against the shards; no tensor
- * is read yet.
+ * Opens a Hugging Face checkpoint: `model.safetensors`, or else the shards that `model.safetensors.index.json` names. It checks
+ * headers against file sizes and the index against the shards, and reads no tensor yet.
  *
  * @param dir the model's folder
- * @throws SafetensorsError where a file is damaged, or index and shards disagree; Error where there is neither file
+ * @throws SafetensorsError if a file is damaged, or the index and the shards disagree; Error if there is no checkpoint
  */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   if (await isFile(join(dir, SINGLE))) return openSafetensors(join(dir, SINGLE));
   const indexPath = join(dir, INDEX);
   if (!(await isFile(indexPath))) {
     throw new Error(
-      `${dir}: holds neither ${SINGLE} nor ${INDEX}; wanted a folder as transformers' save_pretrained writes it. ` +
-        'PyTorch .bin files are not read: save the model again with safetensors.',
+      `${dir}: expected ${SINGLE} or ${INDEX}, found neither. PyTorch .bin files are not supported: save the model with ` +
+        "transformers' save_pretrained, which writes safetensors.",
     );
   }
   const weightMap = await readWeightMap(indexPath);
@@ -65,9 +65,9 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
 }
 
 /**
- * Opens one safetensors file, its header checked against the file; no tensor is read yet.
+ * Opens one safetensors file. It checks the header against the file size and reads no tensor yet.
  *
- * @throws SafetensorsError where the file is not whole and well-formed
+ * @throws SafetensorsError if the file is not complete and valid
  */
 export async function openSafetensors(path: string): Promise<Checkpoint> {
   return checkpointOf([await openFile(path)], path);
@@ -78,7 +78,7 @@ function checkpointOf(files: readonly OpenFile[], where: string): Checkpoint {
   const find = (name: string) => {
     const tensor = found.get(name);
     if (tensor) return tensor;
-    throw new Error(`${where}: no tensor is named "${name}"; it holds ${found.size}, ${someOf([...found.keys()])}.`);
+    throw new Error(`${where}: expected a tensor "${name}", found ${found.size} others: ${someOf([...found.keys()])}.`);
   };
   return {
     where,
@@ -110,12 +110,12 @@ async function readValues(name: string, { file, entry }: FoundTensor): Promise<F
   if (dtype === 'F32') return new Float32Array(await readBytes(name, { file, entry }));
   if (dtype !== 'BF16' && dtype !== 'F16') {
     throw new Error(
-      `${where} is ${dtype}; wanted F32, BF16 or F16. Quantised checkpoints are not read: use the original weights.`,
+      `${where}: expected F32, BF16 or F16, found ${dtype}. Quantized checkpoints are not supported: use the original weights.`,
     );
   }
   const widen = dtype === 'BF16' ? bf16ToF32 : f16ToF32;
   const values = new Float32Array(byteLength / 2);
-  await inPieces(byteLength, async (start, end, scratch) => {
+  await inChunks(byteLength, async (start, end, scratch) => {
     const bytes = new Uint8Array(scratch, 0, end - start);
     await readFully(file.handle, bytes, offset + start, where);
     widen(new Uint16Array(scratch, 0, bytes.length / 2), values.subarray(start / 2, end / 2));
@@ -123,10 +123,10 @@ async function readValues(name: string, { file, entry }: FoundTensor): Promise<F
   return values;
 }
 
-/** An ArrayBuffer, since it may be larger than Node 20 lets a Uint8Array be. */
+/** An ArrayBuffer, because it may be larger than a Uint8Array of Node 20. */
 async function readBytes(name: string, { file, entry }: FoundTensor): Promise<ArrayBuffer> {
   const bytes = new ArrayBuffer(entry.byteLength);
-  await inPieces(entry.byteLength, (start, end) => {
+  await inChunks(entry.byteLength, (start, end) => {
     const piece = new Uint8Array(bytes, start, end - start);
     return readFully(file.handle, piece, entry.offset + start, `${file.path}: tensor "${name}"`);
   });
@@ -135,9 +135,7 @@ async function readBytes(name: string, { file, entry }: FoundTensor): Promise<Ar
 
 async function openFile(path: string): Promise<OpenFile> {
   if (!littleEndianHost) {
-    throw new Error(
-      `${path}: this machine keeps numbers highest byte first; safetensors files are read on others only.`,
-    );
+    throw new Error(`${path}: safetensors files are only read on little-endian machines; this one is big-endian.`);
   }
   const handle = await open(path, 'r');
   try {
@@ -159,7 +157,7 @@ async function openAll(paths: readonly string[], indexPath: string): Promise<Ope
     for (const path of paths) {
       if (!(await isFile(path))) {
         throw new SafetensorsError(
-          `${indexPath}: names the shard ${basename(path)}, which is not in ${dirname(path)}. Fetch the missing file.`,
+          `${indexPath}: expected the shard ${basename(path)} in ${dirname(path)}, found no such file. Download it.`,
         );
       }
       files.push(await openFile(path));
@@ -178,44 +176,48 @@ async function closeAll(files: readonly OpenFile[]): Promise<void> {
 /** The index's `weight_map`: tensor name to the shard's file name. */
 async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
   const refuse = (found: string) =>
-    new SafetensorsError(`${indexPath}: ${found}; wanted {"weight_map": {tensor: "model-….safetensors", …}}.`);
+    new SafetensorsError(`${indexPath}: expected {"weight_map": {tensor: "model-….safetensors", …}}, found ${found}.`);
   let index: unknown;
   try {
     index = JSON.parse(await readFile(indexPath, 'utf8'));
   } catch (error) {
-    if (error instanceof SyntaxError) throw refuse(`not JSON (${error.message})`);
+    if (error instanceof SyntaxError) throw refuse(`invalid JSON (${error.message})`);
     throw error;
   }
   const weightMap = isObject(index) ? index.weight_map : undefined;
-  if (!isObject(weightMap)) throw refuse('has no weight_map object');
+  if (!isObject(weightMap)) throw refuse('no weight_map object');
   return new Map(
     Object.entries(weightMap).map(([name, shard]) => {
       if (typeof shard === 'string' && shard.endsWith('.safetensors') && !/[/\\]/.test(shard)) return [name, shard];
-      throw refuse(`weight_map "${name}" is ${JSON.stringify(shard)}, not the name of a .safetensors file beside it`);
+      throw refuse(
+        `"${name}": ${JSON.stringify(shard)}, which is not the name of a .safetensors file in the same folder`,
+      );
     }),
   );
 }
 
-/** Every tensor in the shard that the index says, and none that it does not name. */
+/** Checks that the shards hold exactly the tensors that the index lists for them. */
 function checkIndex(weightMap: ReadonlyMap<string, string>, files: readonly OpenFile[], indexPath: string): void {
   const shards = new Map(files.map((file) => [basename(file.path), file.tensors]));
   const missing = [...weightMap].filter(([name, shard]) => !shards.get(shard)?.has(name));
   if (missing.length > 0) {
     const [name, shard] = missing[0]!;
     throw new SafetensorsError(
-      `${indexPath}: says that "${name}" is in ${shard}, which does not hold it (${missing.length} such). ` +
-        'The shards and the index are of different saves: fetch or save them together.',
+      `${indexPath}: expected "${name}" in ${shard}, found no such tensor there (${missing.length} tensors are missing). ` +
+        DIFFERENT_SAVES,
     );
   }
   for (const [shard, tensors] of shards) {
     const extra = [...tensors.keys()].filter((name) => weightMap.get(name) !== shard);
     if (extra.length === 0) continue;
     throw new SafetensorsError(
-      `${indexPath}: does not list ${extra.length} of the tensors in ${shard}: ${someOf(extra)}. ` +
-        'The shards and the index are of different saves: fetch or save them together.',
+      `${indexPath}: expected every tensor of ${shard} in weight_map, found ${extra.length} unlisted: ${someOf(extra)}. ` +
+        DIFFERENT_SAVES,
     );
   }
 }
+
+const DIFFERENT_SAVES = 'The shards and the index are from different saves: download or save them together.';
 
 async function isFile(path: string): Promise<boolean> {
   try {
@@ -228,6 +230,3 @@ async function isFile(path: string): Promise<boolean> {
 
 const someOf = (names: readonly string[]) =>
   names.length > 3 ? `${names.slice(0, 3).join(', ')} and others` : names.join(', ') || 'none';
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

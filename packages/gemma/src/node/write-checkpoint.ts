@@ -1,32 +1,29 @@
 import { access, type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
-import { layoutHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
+import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
 import { writeDurably } from './durable';
-import { inPieces, writeFully } from './pieces';
+import { inChunks, writeFully } from './file-io';
 
-/** A tensor to be written. */
+/** A tensor to write. */
 export interface TensorValues {
   readonly name: string;
   readonly shape: readonly number[];
-  /** The values in row-major order. Called once, when the tensor's turn comes; not held after it is written. */
+  /** The values in row-major order. Called once, just before the tensor is written; the values are not kept. */
   data(): Float32Array | Promise<Float32Array>;
 }
 
-/** A tensor to be written and the type in which it is: BF16 rounds to nearest, ties to even. */
+/** A tensor to write, and its type in the file. BF16 rounds to nearest, ties to even. */
 export interface TensorToWrite extends TensorValues {
   readonly dtype: WeightDtype;
 }
 
 /**
- * Writes one safetensors file. Names, types and shapes are laid out first; then each tensor's values are asked for and
- * written, one tensor in memory at a time. The file appears under `path` only once it is whole and on the disk; an older
- * one stays until then.
+ * Writes one safetensors file: the header, then one tensor at a time. The file appears under `path` only when it is complete
+ * and on the disk; until then an older file stays.
  *
- * @param path the file
- * @param tensors at least their names and shapes are held at once
- * @param options.metadata text by key for the header; transformers wants `format: 'pt'`, the default
- * @throws SafetensorsError where names repeat; RangeError where a tensor's values are not as many as its shape says
+ * @param options.metadata for the header; default `format: 'pt'`, which transformers requires
+ * @throws SafetensorsError for a repeated name; RangeError if the number of values does not match the shape
  */
 export async function writeSafetensors(
   path: string,
@@ -34,11 +31,11 @@ export async function writeSafetensors(
   options: { readonly metadata?: Readonly<Record<string, string>> } = {},
 ): Promise<void> {
   if (!littleEndianHost) {
-    throw new Error(`${path}: this machine keeps numbers highest byte first; safetensors files are written on others.`);
+    throw new Error(`${path}: safetensors files are only written on little-endian machines; this one is big-endian.`);
   }
   const sources = new Map<string, TensorToWrite>();
   const listed = [...tensors];
-  const { bytes, header } = layoutHeader(listed, options.metadata);
+  const { bytes, header } = makeHeader(listed, options.metadata);
   for (const source of listed) sources.set(source.name, source);
   await writeDurably(path, async (file) => {
     await writeFully(file, bytes, 0);
@@ -47,16 +44,16 @@ export async function writeSafetensors(
 }
 
 /**
- * Writes a checkpoint as transformers' `save_pretrained` lays it out: `model.safetensors`, or, where that would be
- * larger than `maxShardBytes`, `model-00001-of-0000N.safetensors` and so on with `model.safetensors.index.json`. The
- * index comes last, so a folder without it is not whole.
+ * Writes a checkpoint with the file names of transformers' `save_pretrained`: `model.safetensors`, or, if that would exceed
+ * `maxShardBytes`, shards `model-00001-of-0000N.safetensors` with `model.safetensors.index.json`. The index is written last, so
+ * a folder without it is incomplete.
  *
- * @param dir an existing folder that holds no checkpoint yet
+ * @param dir an existing folder without a checkpoint
  * @param tensors in the order in which they fill the shards
- * @param options.maxShardBytes the most bytes of tensors a shard; a single larger tensor gets a shard of its own.
- *   Default 5e9, as on the Hugging Face Hub
- * @returns the names of the files written
- * @throws Error where the folder holds a checkpoint; as `writeSafetensors` does
+ * @param options.maxShardBytes most bytes of tensors per shard; a larger tensor gets a shard of its own. Default 5e9, as on the
+ *   Hugging Face Hub
+ * @returns the names of the written files
+ * @throws Error if the folder holds a checkpoint; the errors of `writeSafetensors`
  */
 export async function writeCheckpoint(
   dir: string,
@@ -64,11 +61,12 @@ export async function writeCheckpoint(
   options: { readonly maxShardBytes?: number } = {},
 ): Promise<string[]> {
   const { maxShardBytes = 5e9 } = options;
-  if (!(maxShardBytes > 0)) throw new RangeError(`maxShardBytes is ${maxShardBytes}; wanted a number above 0.`);
+  if (!(maxShardBytes > 0))
+    throw new RangeError(`writeCheckpoint: maxShardBytes: expected a number above 0, found ${maxShardBytes}.`);
   await refuseOldCheckpoint(dir);
   const listed = [...tensors];
   const repeated = listed.find(({ name }, i) => listed.findIndex((other) => other.name === name) !== i);
-  if (repeated) throw new SafetensorsError(`${dir}: two tensors are named "${repeated.name}"; wanted one.`);
+  if (repeated) throw new SafetensorsError(`${dir}: expected unique tensor names, found "${repeated.name}" twice.`);
   const shards = splitIntoShards(listed, maxShardBytes);
   if (shards.length === 1) {
     await writeSafetensors(join(dir, 'model.safetensors'), shards[0]!);
@@ -83,7 +81,7 @@ export async function writeCheckpoint(
 
 const INDEX = 'model.safetensors.index.json';
 
-/** Whether a file in a model's folder is of its checkpoint. */
+/** Whether a file of a model's folder belongs to its checkpoint. */
 export const isCheckpointFile = (name: string): boolean =>
   name === INDEX || /^model(-\d{5}-of-\d{5})?\.safetensors$/.test(name);
 
@@ -118,8 +116,8 @@ async function refuseOldCheckpoint(dir: string): Promise<void> {
   const old = (await readdir(dir)).find(isCheckpointFile);
   if (old === undefined) return;
   throw new Error(
-    `${dir}: already holds ${old}; wanted a folder without a checkpoint, since old and new shards would be read as one. ` +
-      'Write to a new folder, or use writeModelFolder, which replaces a whole one.',
+    `${dir}: expected a folder without a checkpoint, found ${old}: readers would mix old and new shards. Write to a new ` +
+      'folder, or use writeModelFolder, which replaces a model.',
   );
 }
 
@@ -133,15 +131,15 @@ async function writeTensor(
   const width = dtype === 'F32' ? 4 : 2;
   if (values.length !== byteLength / width) {
     throw new RangeError(
-      `${path}: tensor "${source.name}": data() gave ${values.length} values; ` +
-        `wanted ${byteLength / width}, as shape [${source.shape.join(', ')}] has.`,
+      `${path}: tensor "${source.name}": data(): expected ${byteLength / width} values for the shape ` +
+        `[${source.shape.join(', ')}], found ${values.length}.`,
     );
   }
-  await inPieces(byteLength, (start, end, scratch) => {
-    const piece = values.subarray(start / width, end / width);
+  await inChunks(byteLength, (start, end, scratch) => {
+    const chunk = values.subarray(start / width, end / width);
     if (dtype === 'F32')
-      return writeFully(file, new Uint8Array(piece.buffer, piece.byteOffset, end - start), offset + start);
-    f32ToBf16(piece, new Uint16Array(scratch, 0, piece.length));
+      return writeFully(file, new Uint8Array(chunk.buffer, chunk.byteOffset, end - start), offset + start);
+    f32ToBf16(chunk, new Uint16Array(scratch, 0, chunk.length));
     return writeFully(file, new Uint8Array(scratch, 0, end - start), offset + start);
   });
 }

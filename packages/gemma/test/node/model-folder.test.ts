@@ -39,7 +39,7 @@ async function numberIn(folder: string): Promise<number> {
 }
 
 describe('readModelFolder', () => {
-  test('reads config, generation config and weights of a folder by transformers', async () => {
+  test('reads config, generation config and weights of a folder that transformers wrote', async () => {
     const model = await readModelFolder(golden('odd'));
     expect(model.config).toMatchObject({ numHiddenLayers: 3, numAttentionHeads: 6, eosTokenId: [1] });
     expect(model.configJson).toMatchObject({ torch_dtype: 'bfloat16' });
@@ -48,7 +48,7 @@ describe('readModelFolder', () => {
     await model.checkpoint.close();
   });
 
-  test('does without generation_config.json', async () => {
+  test('needs no generation_config.json', async () => {
     await cp(golden('tiny'), dir, { recursive: true });
     await rm(join(dir, 'generation_config.json'));
     const model = await readModelFolder(dir);
@@ -56,14 +56,18 @@ describe('readModelFolder', () => {
     await model.checkpoint.close();
   });
 
-  test('names the file that is missing or broken', async () => {
-    await expect(readModelFolder(join(dir, 'none'))).rejects.toThrow(`${join(dir, 'none')}: holds no config.json`);
+  test('names a missing or invalid file', async () => {
+    await expect(readModelFolder(join(dir, 'none'))).rejects.toThrow(
+      `${join(dir, 'none')}: expected a model's folder with config.json, found no config.json`,
+    );
     await writeFile(join(dir, 'config.json'), '{"model_type": ');
-    await expect(readModelFolder(dir)).rejects.toThrow(`${join(dir, 'config.json')}: is not JSON`);
+    await expect(readModelFolder(dir)).rejects.toThrow(
+      `${join(dir, 'config.json')}: expected a JSON object, found invalid JSON`,
+    );
     await writeFile(join(dir, 'config.json'), '"gemma2"');
-    await expect(readModelFolder(dir)).rejects.toThrow('config.json: holds "gemma2"; wanted a JSON object');
+    await expect(readModelFolder(dir)).rejects.toThrow('config.json: expected a JSON object, found "gemma2"');
     await writeFile(join(dir, 'config.json'), '{"model_type": "llama"}');
-    await expect(readModelFolder(dir)).rejects.toThrow('config.json: model_type is "llama"');
+    await expect(readModelFolder(dir)).rejects.toThrow('config.json: model_type: expected "gemma2", found "llama"');
   });
 });
 
@@ -98,7 +102,7 @@ describe('writeModelFolder', () => {
     },
   );
 
-  test('writes shards where asked, and generation_config.json from the config where there is no source', async () => {
+  test('writes shards of at most maxShardBytes, and generation_config.json from the config without copyFrom', async () => {
     const source = await readModelFolder(golden('tiny'));
     await writeModelFolder(dir, {
       config: source.config,
@@ -113,7 +117,7 @@ describe('writeModelFolder', () => {
     await source.checkpoint.close();
   });
 
-  test("replaces the model in a folder, its own source too, and keeps files that are not a model's", async () => {
+  test('replaces the model in a folder, also its own source, and keeps other files', async () => {
     const to = join(dir, 'model');
     await cp(golden('odd'), to, { recursive: true });
     await mkdir(join(to, 'runs'));
@@ -129,7 +133,7 @@ describe('writeModelFolder', () => {
     expect(await readdir(dir)).toEqual(['model']);
   });
 
-  test('leaves the old model as it was, and nothing beside it, where writing fails', async () => {
+  test('leaves the old model unchanged, and no partial folder, if writing fails', async () => {
     const to = join(dir, 'model');
     await writeModelFolder(to, numbered(1));
     const failing = [...numbered(2).tensors, { name: 'x', shape: [1], data: () => Promise.reject(new Error('lost')) }];
@@ -139,7 +143,7 @@ describe('writeModelFolder', () => {
     expect(await readdir(dir)).toEqual(['model']);
   });
 
-  test('puts right a replacement that was cut off between its two renames', async () => {
+  test('recovers from a crash between the two renames', async () => {
     const to = join(dir, 'model');
     await writeModelFolder(to, numbered(1));
     await writeFile(join(to, 'notes.txt'), 'kept');
@@ -150,7 +154,7 @@ describe('writeModelFolder', () => {
     expect(await readdir(dir)).toEqual(['model']);
   });
 
-  test('puts right a replacement that was cut off after them, and sweeps up a half-written folder', async () => {
+  test('recovers from a crash after the renames, and removes a partial folder', async () => {
     const to = join(dir, 'model');
     await writeModelFolder(to, numbered(2));
     await writeModelFolder(join(dir, '.model.replaced'), numbered(1));
@@ -163,7 +167,7 @@ describe('writeModelFolder', () => {
     expect(await readdir(dir)).toEqual(['model']);
   });
 
-  test('replaces the folder that a link stands for, not the link', async () => {
+  test('replaces the folder behind a symbolic link, not the link', async () => {
     await writeModelFolder(join(dir, 'real'), numbered(1));
     await symlink(join(dir, 'real'), join(dir, 'link'));
     await writeModelFolder(join(dir, 'link'), numbered(2));
@@ -174,7 +178,7 @@ describe('writeModelFolder', () => {
   test('refuses a target that is a file', async () => {
     await writeFile(join(dir, 'model'), 'a file');
     await expect(writeModelFolder(join(dir, 'model'), numbered(1))).rejects.toThrow(
-      'model: is a file; wanted a folder',
+      'model: expected a folder or nothing, found a file',
     );
     expect(await readFile(join(dir, 'model'), 'utf8')).toBe('a file');
   });

@@ -29,8 +29,8 @@ async function shards(change: (weightMap: Record<string, unknown>) => void = () 
   await writeFile(join(dir, INDEX), JSON.stringify(index));
 }
 
-describe("a file by Python's safetensors", () => {
-  test('reads F32, BF16 and F16 as the values that were put in', async () => {
+describe("a file written by Python's safetensors", () => {
+  test('F32, BF16 and F16 tensors are read as the values that were written', async () => {
     const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
     expect(file.names()).toEqual(['count', 'empty', 'full', 'scalar', 'brain', 'half']);
     expect(file.info('half')).toEqual({ dtype: 'F16', shape: [2, 3] });
@@ -43,30 +43,30 @@ describe("a file by Python's safetensors", () => {
     await file.close();
   });
 
-  test('gives any type raw, and says which types are weights', async () => {
+  test('readRaw reads any type; read refuses types that are not weights', async () => {
     const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
     const raw = await file.readRaw('count');
     expect([...new BigInt64Array(raw)]).toEqual([-1n, 2n ** 40n]);
     await expect(file.read('count')).rejects.toThrow(
-      'mixed.safetensors: tensor "count" is I64; wanted F32, BF16 or F16',
+      'mixed.safetensors: tensor "count": expected F32, BF16 or F16, found I64',
     );
     await file.close();
   });
 
-  test('names a tensor that is not there, and some that are', async () => {
+  test('a missing tensor is an error that names it and some others', async () => {
     const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
     expect(file.has('brain')).toBe(true);
     expect(file.has('__proto__')).toBe(false);
     expect(() => file.info('brian')).toThrow(
-      'mixed.safetensors: no tensor is named "brian"; it holds 6, count, empty, full and others.',
+      'mixed.safetensors: expected a tensor "brian", found 6 others: count, empty, full and others.',
     );
-    await expect(file.read('toString')).rejects.toThrow('no tensor is named "toString"');
+    await expect(file.read('toString')).rejects.toThrow('expected a tensor "toString"');
     await file.close();
   });
 });
 
 describe('a checkpoint', () => {
-  test('of one file has every tensor, bit for bit', async () => {
+  test('in one file: every tensor has the same bits', async () => {
     const path = fixture('golden/tiny/model.safetensors');
     const bytes = await readFile(path);
     const checkpoint = await openCheckpoint(fixture('golden/tiny'));
@@ -80,7 +80,7 @@ describe('a checkpoint', () => {
     await checkpoint.close();
   });
 
-  test("of BF16 shards has every tensor, each value's upper half as it lies in its shard", async () => {
+  test('in BF16 shards: every tensor has the bits of its shard', async () => {
     const checkpoint = await openCheckpoint(fixture('golden/odd'));
     expect(checkpoint.names()).toHaveLength(35);
     let total = 0;
@@ -94,7 +94,7 @@ describe('a checkpoint', () => {
     await checkpoint.close();
   });
 
-  test('of one file and shards is the one file, as transformers takes it', async () => {
+  test('with one file and shards: the one file is read, as transformers does', async () => {
     await shards();
     await writeSafetensors(join(dir, 'model.safetensors'), [
       { name: 'a', dtype: 'F32', shape: [1], data: () => Float32Array.of(1) },
@@ -104,7 +104,7 @@ describe('a checkpoint', () => {
     await checkpoint.close();
   });
 
-  test('is whole across pieces: tensors larger than one, of odd length', async () => {
+  test('with tensors of several chunks and odd length is read completely', async () => {
     const n = 3 * 2 ** 20 + 7;
     const values = Float32Array.from({ length: n }, (_, i) => i % 251);
     const path = join(dir, 'model.safetensors');
@@ -120,7 +120,7 @@ describe('a checkpoint', () => {
     await checkpoint.close();
   });
 
-  test('closes twice, and refuses to be read after', async () => {
+  test('may be closed twice, and cannot be read afterwards', async () => {
     const checkpoint = await openCheckpoint(fixture('golden/odd'));
     await checkpoint.close();
     await checkpoint.close();
@@ -135,74 +135,75 @@ describe('openCheckpoint refuses', () => {
     await expect(opening).rejects.toBeInstanceOf(type);
   };
 
-  test('a folder without a checkpoint, naming what it looked for', async () => {
-    await refused('holds neither model.safetensors nor model.safetensors.index.json', Error);
+  test('a folder without a checkpoint, naming the expected files', async () => {
+    await refused('expected model.safetensors or model.safetensors.index.json, found neither', Error);
   });
 
   test('a missing shard', async () => {
     await shards();
     await rm(join(dir, ODD[1]!));
-    await refused(`${INDEX}: names the shard ${ODD[1]}, which is not in ${dir}`);
+    await refused(`${INDEX}: expected the shard ${ODD[1]} in ${dir}, found no such file`);
   });
 
-  test('a tensor that is not in the shard that the index says', async () => {
+  test('a tensor that is not in the shard of the index', async () => {
     await shards((map) => {
       map['model.norm.weight'] = ODD[0];
     });
-    await refused(`says that "model.norm.weight" is in ${ODD[0]}, which does not hold it (1 such)`);
+    await refused(`expected "model.norm.weight" in ${ODD[0]}, found no such tensor there (1 tensors are missing)`);
   });
 
-  test('a tensor that no shard holds', async () => {
+  test('a tensor that no shard has', async () => {
     await shards((map) => {
       map['model.layers.3.mlp.up_proj.weight'] = ODD[2];
     });
-    await refused(`says that "model.layers.3.mlp.up_proj.weight" is in ${ODD[2]}, which does not hold it`);
+    await refused(`expected "model.layers.3.mlp.up_proj.weight" in ${ODD[2]}, found no such tensor there`);
   });
 
   test('a tensor in a shard that the index does not list', async () => {
     await shards((map) => {
       delete map['model.norm.weight'];
     });
-    await refused(`does not list 1 of the tensors in ${ODD[2]}: model.norm.weight`);
+    await refused(`expected every tensor of ${ODD[2]} in weight_map, found 1 unlisted: model.norm.weight`);
   });
 
-  test('a shard that is cut short', async () => {
+  test('a truncated shard', async () => {
     await shards();
     await truncate(join(dir, ODD[2]!), 250_000);
-    await refused(`${ODD[2]}: the file has 250000 bytes; wanted 250928`);
+    await refused(`${ODD[2]}: expected a file of 250928 bytes`);
   });
 
   test('a shard outside the folder', async () => {
     await shards((map) => {
       map['model.norm.weight'] = '../model.safetensors';
     });
-    await refused('weight_map "model.norm.weight" is "../model.safetensors", not the name of a .safetensors file');
+    await refused('found "model.norm.weight": "../model.safetensors", which is not the name of a .safetensors file');
   });
 
   test.each([
-    ['text that is not JSON', '{"weight_map": ', 'not JSON'],
-    ['a list', '[]', 'has no weight_map object'],
-    ['an index without weight_map', '{"metadata": {}}', 'has no weight_map object'],
-    ['a shard that is no name', '{"weight_map": {"a": 1}}', 'weight_map "a" is 1'],
+    ['text that is not JSON', '{"weight_map": ', 'found invalid JSON'],
+    ['a list', '[]', 'found no weight_map object'],
+    ['an index without weight_map', '{"metadata": {}}', 'found no weight_map object'],
+    ['a shard that is not a file name', '{"weight_map": {"a": 1}}', 'found "a": 1'],
   ])('an index that is %s', async (_, text, message) => {
     await writeFile(join(dir, INDEX), text);
-    await refused(`${INDEX}: ${message}`);
+    await refused(`${INDEX}: expected {"weight_map"`);
+    await refused(message);
   });
 
-  test('a file that is no safetensors file', async () => {
+  test('a file that is not a safetensors file', async () => {
     await writeFile(join(dir, 'model.safetensors'), 'PK\u0003\u0004 a zip file of PyTorch weights');
-    await refused("model.safetensors: the header's length is");
+    await refused('model.safetensors: header length: expected at most');
     await writeFile(join(dir, 'model.safetensors'), '');
-    await refused('model.safetensors: holds 0 bytes; wanted at least 8');
+    await refused('model.safetensors: expected at least 8 bytes, found 0');
   });
 });
 
-test('a file cut short while open fails to read, saying where', async () => {
+test('a file truncated while open is an error that names file, tensor and position', async () => {
   const path = join(dir, 'x.safetensors');
   await copyFile(fixture('golden/tiny/model.safetensors'), path);
   const file = await openSafetensors(path);
   await truncate(path, 1_000_000);
   const last = file.names().at(-1)!;
-  await expect(file.read(last)).rejects.toThrow(`x.safetensors: tensor "${last}": the file ends at byte`);
+  await expect(file.read(last)).rejects.toThrow(`x.safetensors: tensor "${last}": expected`);
   await file.close();
 });

@@ -41,7 +41,7 @@ describe('writeSafetensors', () => {
     expect((await readFile(path)).equals(await readFile(fixture('golden/tiny/model.safetensors')))).toBe(true);
   });
 
-  test('asks for one tensor at a time, in the order in which they lie', async () => {
+  test('requests one tensor at a time, in file order', async () => {
     const asked: string[] = [];
     const watched = ['a', 'b', 'c'].map((name) => ({
       ...tensor(name, [2], name === 'b' ? 'F32' : 'BF16'),
@@ -54,7 +54,7 @@ describe('writeSafetensors', () => {
     expect(asked).toEqual(['b', 'a', 'c']);
   });
 
-  test('takes values that are part of a larger array', async () => {
+  test('accepts values that are part of a larger array', async () => {
     const path = join(dir, 'x.safetensors');
     const part = Float32Array.of(9, 1, 2, 9).subarray(1, 3);
     await writeSafetensors(path, [
@@ -67,7 +67,7 @@ describe('writeSafetensors', () => {
     await file.close();
   });
 
-  test('leaves the old file whole, and nothing else, where a tensor fails', async () => {
+  test('leaves the old file, and no partial one, if a tensor fails', async () => {
     const path = join(dir, 'x.safetensors');
     await writeSafetensors(path, [tensor('old', [3])]);
     const before = await readFile(path);
@@ -77,13 +77,13 @@ describe('writeSafetensors', () => {
     expect(await readdir(dir)).toEqual(['x.safetensors']);
   });
 
-  test('refuses values that are not as many as the shape says', async () => {
+  test('refuses a number of values that does not match the shape', async () => {
     const short = { ...tensor('w', [2, 3]), data: () => new Float32Array(5) };
     await expect(writeSafetensors(join(dir, 'x.safetensors'), [short])).rejects.toThrow(
-      'x.safetensors: tensor "w": data() gave 5 values; wanted 6, as shape [2, 3] has.',
+      'x.safetensors: tensor "w": data(): expected 6 values for the shape [2, 3], found 5.',
     );
     await expect(writeSafetensors(join(dir, 'x.safetensors'), [tensor('w', [1]), tensor('w', [2])])).rejects.toThrow(
-      'two tensors are named "w"',
+      'expected unique tensor names, found "w" twice',
     );
     expect(await readdir(dir)).toEqual([]);
   });
@@ -91,7 +91,7 @@ describe('writeSafetensors', () => {
   const value = fc.float32Array({ maxLength: 40 });
   prop.prop([fc.dictionary(fc.string(), fc.record({ values: value, dtype: fc.constantFrom('F32', 'BF16') }))], {
     numRuns: 50,
-  })('is read back: F32 bit for bit, BF16 as rounded', async (tensors) => {
+  })('reads back F32 bit for bit and BF16 as rounded', async (tensors) => {
     const path = join(dir, 'x.safetensors');
     const listed = Object.entries(tensors).filter(([name]) => name !== '__metadata__');
     await writeSafetensors(
@@ -108,14 +108,14 @@ describe('writeSafetensors', () => {
 });
 
 describe('writeCheckpoint', () => {
-  test('writes one file, and no index, where all fits', async () => {
+  test('writes one file without an index if everything fits', async () => {
     expect(await writeCheckpoint(dir, [tensor('a', [2]), tensor('b', [2])], { maxShardBytes: 16 })).toEqual([
       'model.safetensors',
     ]);
     expect(await readdir(dir)).toEqual(['model.safetensors']);
   });
 
-  test('fills shards in order, a tensor too large for any alone in its own, and indexes them as transformers does', async () => {
+  test('fills shards in order, puts a larger tensor into a shard of its own, and indexes them as transformers does', async () => {
     // 8 + 8 bytes | 40 | 8 + 4 (BF16)
     const tensors = [
       tensor('d', [2]),
@@ -171,14 +171,18 @@ describe('writeCheckpoint', () => {
     await golden.close();
   });
 
-  test('refuses a folder that holds a checkpoint, a missing folder, a shard of no size and a name in two shards', async () => {
+  test('refuses a folder with a checkpoint, a missing folder, a shard size of 0 and a repeated name', async () => {
     const twice = [tensor('a', [1]), tensor('b', [1]), tensor('a', [1])];
-    await expect(writeCheckpoint(dir, twice, { maxShardBytes: 4 })).rejects.toThrow('two tensors are named "a"');
-    await expect(writeCheckpoint(dir, [], { maxShardBytes: 0 })).rejects.toThrow('maxShardBytes is 0');
+    await expect(writeCheckpoint(dir, twice, { maxShardBytes: 4 })).rejects.toThrow(
+      'expected unique tensor names, found "a" twice',
+    );
+    await expect(writeCheckpoint(dir, [], { maxShardBytes: 0 })).rejects.toThrow(
+      'maxShardBytes: expected a number above 0, found 0',
+    );
     await expect(writeCheckpoint(join(dir, 'none'), [tensor('a', [1])])).rejects.toThrow('ENOENT');
     await writeFile(join(dir, 'model-00002-of-00009.safetensors'), '');
     await expect(writeCheckpoint(dir, [tensor('a', [1])])).rejects.toThrow(
-      'already holds model-00002-of-00009.safetensors',
+      'expected a folder without a checkpoint, found model-00002-of-00009.safetensors',
     );
   });
 });

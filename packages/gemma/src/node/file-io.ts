@@ -1,43 +1,43 @@
 import type { FileHandle } from 'node:fs/promises';
 
-/** Two at work: one piece is converted while the next is on its way to or from the disk. */
-const LANES = 2;
+/** While one chunk is converted, the other is read or written. */
+const CONCURRENCY = 2;
 
-/** Small enough to stay in the processor's cache between the disk and the conversion. */
-const PIECE_BYTES = 2 ** 21;
+/** Small enough to stay in the CPU's cache between the disk and the conversion. */
+const CHUNK_BYTES = 2 ** 21;
 
 /**
- * Goes through `total` bytes in pieces, two at a time.
+ * Processes `total` bytes in chunks, two at a time.
  *
- * @param job handles bytes `start` to `end`; `scratch` is its own until it ends
+ * @param job processes bytes `start` to `end`; no other call uses `scratch` until it ends
  */
-export async function inPieces(
+export async function inChunks(
   total: number,
   job: (start: number, end: number, scratch: ArrayBuffer) => Promise<void>,
 ): Promise<void> {
   let next = 0;
-  const lane = async () => {
-    const scratch = new ArrayBuffer(Math.min(PIECE_BYTES, total));
+  const worker = async () => {
+    const scratch = new ArrayBuffer(Math.min(CHUNK_BYTES, total));
     while (next < total) {
       const start = next;
-      const end = Math.min(start + PIECE_BYTES, total);
+      const end = Math.min(start + CHUNK_BYTES, total);
       next = end;
       try {
         await job(start, end, scratch);
       } catch (error) {
-        next = total;
+        next = total; // stops the other worker
         throw error;
       }
     }
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
 }
 
 /**
  * Fills `target` from a file.
  *
- * @param where names what is read in errors
- * @throws Error where the file ends first
+ * @param where what is read, for errors
+ * @throws Error if the file ends first
  */
 export async function readFully(file: FileHandle, target: Uint8Array, position: number, where: string): Promise<void> {
   let done = 0;
@@ -45,8 +45,8 @@ export async function readFully(file: FileHandle, target: Uint8Array, position: 
     const { bytesRead } = await file.read(target, done, target.length - done, position + done);
     if (bytesRead === 0) {
       throw new Error(
-        `${where}: the file ends at byte ${position + done}; wanted ${target.length - done} more. ` +
-          'It was whole when opened: is something rewriting it?',
+        `${where}: expected ${target.length - done} more bytes at byte ${position + done}, found the end of the file. ` +
+          'The file was complete when it was opened: is another process rewriting it?',
       );
     }
     done += bytesRead;
