@@ -6,10 +6,7 @@ import { adamW } from '@wpo/trainer';
 import { goldenFolder } from '../packages/gemma/test/golden';
 import { tiers } from '../packages/tensorflow/test/tiers';
 
-/**
- * What training computes with: operations composed from tfjs, TensorFlow's own, or what the command line takes, fused where
- * they are built.
- */
+/** The sets of kernels that training can use: portable, TensorFlow's own operations, and native (what the command line uses). */
 export const backends = {
   portable: () => ({ kernels: portableKernels, optimizer: adamW(), computeNorm: undefined }),
   raw: () => ({
@@ -17,7 +14,7 @@ export const backends = {
     optimizer: adamW({ kernel: tiers.raw.update }),
     computeNorm: tiers.raw.norm,
   }),
-  fused: () => ({
+  native: () => ({
     kernels: tensorflowKernels(),
     optimizer: adamW({ kernel: tensorflowAdamW() }),
     computeNorm: tensorflowGradientNorm(),
@@ -26,20 +23,20 @@ export const backends = {
 
 export type Kind = keyof typeof backends;
 
-/** Each fixture model by each way to compute. */
-export const everyWay = (['tiny', 'odd'] as const).flatMap((variant) =>
-  (['portable', 'raw', 'fused'] as const).map((kind) => [variant, kind] as const),
+/** Every fixture model with every set of kernels. */
+export const allBackends = (['tiny', 'odd'] as const).flatMap((variant) =>
+  (['portable', 'raw', 'native'] as const).map((kind) => [variant, kind] as const),
 );
 
-/** A fixture's reference and the policy moved away from it, for one way to compute. */
+/** A fixture's reference and its perturbed policy, with one set of kernels. */
 export async function goldenPolicies(variant: string, kind: Kind) {
   const { kernels } = backends[kind]();
   const folder = goldenFolder(variant);
   const { config, checkpoint } = await readModelFolder(folder);
-  const moved = await openSafetensors(`${folder}/policy.safetensors`);
+  const perturbed = await openSafetensors(`${folder}/policy.safetensors`);
   const policyOf = async (source: TensorSource) =>
     gemmaPolicy(await loadWeights(config, source, { kernels }), { kernels });
-  const policies = { reference: await policyOf(checkpoint), policy: await policyOf(moved) };
-  await Promise.all([checkpoint.close(), moved.close()]);
+  const policies = { reference: await policyOf(checkpoint), policy: await policyOf(perturbed) };
+  await Promise.all([checkpoint.close(), perturbed.close()]);
   return policies;
 }

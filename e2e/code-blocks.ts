@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 
 export interface CodeBlock {
-  /** What stands after the fence: `ts`, `js`, `sh`, … */
+  /** The language after the fence: `ts`, `js`, `sh`, … */
   readonly language: string;
   readonly code: string;
 }
 
-/** The fenced code of a Markdown file, in order. */
+/** The fenced code blocks of a Markdown file, in order. */
 export function codeBlocks(path: string): CodeBlock[] {
   const fenced = /^```(\w*)[^\n]*\n(.*?)^```$/gms;
   return Array.from(readFileSync(path, 'utf8').matchAll(fenced), ([, language, code]) => ({
@@ -15,5 +15,5 @@ export function codeBlocks(path: string): CodeBlock[] {
   }));
 }
 
-/** The programs among them. */
+/** Those in TypeScript or JavaScript. */
 export const programs = (path: string) => codeBlocks(path).filter(({ language }) => ['ts', 'js'].includes(language));

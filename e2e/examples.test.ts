@@ -21,7 +21,7 @@ function run(example: string, ...args: string[]): string {
   return stdout;
 }
 
-test('loss-only: a pair near what the policy would write counts in full, one far from it little', () => {
+test('loss-only: a pair that the policy would write has weight 1, a pair far from it a weight near 0', () => {
   const output = run('loss-only/index.mjs');
   const [near, far] = JSON.parse(output.match(/^weights +(\[.*\])$/m)![1]!) as [number, number];
   // s = (−0.2 − 0.9 − 0.1 + 1.3) / 3 + (−1.1 + 1.1) / 2 > 0, and (−6.9 + 0.9) / 2 + (−4.2 + 1.6) / 2 = −4.3
@@ -30,29 +30,29 @@ test('loss-only: a pair near what the policy would write counts in full, one far
 });
 
 test(
-  'hybrid: goes from prompts to a win rate, and passes over all of it the second time',
+  'hybrid: runs from prompts to a win rate, and skips every stage the second time',
   () => {
     const output = run('hybrid/index.mjs', 'hybrid');
-    const [, failed] = output.match(/^The servers answered \d+ requests, and failed (\d+) on the way\.$/m)!;
+    const [, failed] = output.match(/^The server answered \d+ requests and failed (\d+)\.$/m)!;
     expect(Number(failed)).toBeGreaterThan(10);
-    // 16 prompts, three answers of the model and one of another
+    // 16 prompts, each with three answers of the model and one of another model
     expect(output).toContain('answers.jsonl has all 48 answers.');
     expect(output).toContain('scored.jsonl has all 64 scores.');
-    expect(output).toContain('Requests that it took: 0');
+    expect(output).toContain('Requests sent: 0');
     expect(output.match(/^\w+ +done before/gm)).toHaveLength(6);
-    expect(output).toMatch(/^Win rate \d+\.\d %, length-controlled \d+\.\d %, of a stand-in judge\.$/m);
+    expect(output).toMatch(/^Win rate \d+\.\d %, length-controlled \d+\.\d %, from a stand-in judge\.$/m);
   },
   LONG,
 );
 
-test('tiny-gemma: answers, trains, answers otherwise, and writes the model', () => {
+test('tiny-gemma: trains, answers differently after training, and saves the model', () => {
   const fixtures = at('../packages/gemma/test/fixtures/golden');
   const output = run('tiny-gemma/index.mjs', `${fixtures}/tiny`, `${fixtures}/pairs.jsonl`, 'trained');
   const [, before] = output.match(/^before: (.+)$/m)!;
   const [, after] = output.match(/^after: (.+)$/m)!;
   expect(after).not.toBe(before);
   expect(output.match(/^step .*$/gm)).toHaveLength(8);
-  // before training every implicit reward is 0: the first step's loss is its mean weight times log 2
+  // before training every implicit reward is 0, so that the first step's loss is its mean weight times log 2
   expect(output).toContain('step 1/8  loss 0.6126  weight 0.88  margin 0.0000');
   expect(Object.keys(JSON.parse(readFileSync(join(folder, 'trained/config.json'), 'utf8')))).toContain('model_type');
 });

@@ -1,7 +1,7 @@
 // node e2e/memory.mjs MODEL PAIRS STEPS EVERY
 //
-// Trains as `wpo train` does, evaluating and saving on the way, and prints what memory holds, a JSON line each EVERY steps:
-// `tensors` and `tensor_bytes` as TensorFlow.js counts them, `resident_bytes` of the whole process. On the built packages.
+// Trains as `wpo train` does, with evaluations and checkpoints, and prints a JSON line every EVERY steps: `tensors` and
+// `tensor_bytes` as TensorFlow.js counts them, and `resident_bytes` of the process. Uses the built packages.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -8,7 +8,7 @@ const fixtures = at('../packages/gemma/test/fixtures/golden');
 
 beforeAll(built, LONG); // memory.mjs runs the built packages
 
-// 500 steps of the demo's model, and resident memory: docs/parity.md says how, and what came of it.
+// docs/parity.md has the command and the results for 1,500 steps of the demo's model.
 test('sixty steps, evaluations and checkpoints leave no tensor behind', () => {
   const args = [at('memory.mjs'), `${fixtures}/tiny`, `${fixtures}/pairs.jsonl`, '60', '10'];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });

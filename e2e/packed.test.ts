@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { built, LONG, publishedPackages } from './built';
 import { programs } from './code-blocks';
 
-// What a user gets: tarballs as they would be published, installed by npm into empty projects outside this repository.
+// What users get: the tarballs as they would be published, installed with npm into empty projects outside this repository.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const NAMES = publishedPackages();
@@ -30,7 +30,7 @@ describe.each(NAMES)('@wpo/%s as packed', (name) => {
   test('passes publint and attw', () => {
     const bin = (tool: string, ...args: string[]) => run(join(root, 'node_modules/.bin', tool), args, folder);
     bin('publint', '--strict', tarball(name));
-    // TypeScript's node10 resolution, which TypeScript 6 deprecates, knows no `exports` and so no entry but the first
+    // node10 resolution, which TypeScript 6 deprecates, ignores `exports` and so finds only the first entry
     bin('attw', '--profile', 'node16', tarball(name));
   });
 });
@@ -43,7 +43,7 @@ describe('@wpo/loss alone, in an empty project', () => {
     npmInstall(project, tarball('loss'), `@tensorflow/tfjs@${version}`);
   }, LONG);
 
-  test('pulls no native module', () => {
+  test('installs no native module', () => {
     const files = readdirSync(join(project, 'node_modules'), { recursive: true, encoding: 'utf8' });
     expect(files).toContain(join('@wpo', 'loss', 'dist', 'index.js'));
     expect(files.filter((path) => path.endsWith('.node') || path.endsWith('.gyp'))).toEqual([]);
@@ -51,7 +51,7 @@ describe('@wpo/loss alone, in an empty project', () => {
     expect(readdirSync(join(project, 'node_modules/@wpo'))).toEqual(['loss']);
   });
 
-  test("runs its README's example on TensorFlow.js's own CPU backend", () => {
+  test("runs its README's example on TensorFlow.js's CPU backend", () => {
     const [example] = programs(join(project, 'node_modules/@wpo/loss/README.md'));
     writeFileSync(join(project, 'example.mjs'), `${example!.code}\nconsole.log('backend', tf.getBackend());\n`);
     const output = run(process.execPath, ['--no-addons', 'example.mjs'], project);
@@ -64,7 +64,7 @@ describe('@wpo/loss alone, in an empty project', () => {
     expect(output).toContain('backend cpu');
   });
 
-  test('is the same by import and by require', () => {
+  test('has the same exports by import and by require', () => {
     const names = 'console.log(JSON.stringify(Object.keys(loss).sort()))';
     const imported = script(project, 'names.mjs', `import * as loss from '@wpo/loss'; ${names}`);
     const required = script(project, 'names.cjs', `const loss = require('@wpo/loss'); ${names}`);
@@ -81,7 +81,7 @@ describe('all packages, in an empty project', () => {
       readonly dependencies?: Readonly<Record<string, string>>;
       readonly exports: Readonly<Record<string, string | Record<'import' | 'require', { types: string }>>>;
     };
-  /** Every entry, as `@wpo/gemma/node`; package.json apart. */
+  /** Every entry, such as `@wpo/gemma/node`, except package.json. */
   const entries = () =>
     NAMES.flatMap((name) =>
       Object.keys(manifest(name).exports)
@@ -93,7 +93,7 @@ describe('all packages, in an empty project', () => {
     npmInstall(project, ...NAMES.map(tarball));
   }, LONG);
 
-  test('are one of each, which depend on each other by version', () => {
+  test('are installed once each and depend on each other by version', () => {
     for (const name of NAMES) {
       expect(existsSync(join(project, 'node_modules/@wpo', name, 'node_modules/@wpo'))).toBe(false);
       for (const [dependency, range] of Object.entries(manifest(name).dependencies ?? {})) {
@@ -102,7 +102,7 @@ describe('all packages, in an empty project', () => {
     }
   });
 
-  test('say how to put TensorFlow in place, and do it by that command', () => {
+  test('name the command that installs TensorFlow, and the command works', () => {
     const load =
       "import('@wpo/tensorflow').then((m) => console.log(m.tensorflowVersion), (e) => console.log(e.message))";
     expect(script(project, 'load.mjs', load)).toContain('npx wpo-tensorflow install');
@@ -110,18 +110,18 @@ describe('all packages, in an empty project', () => {
     expect(script(project, 'load.mjs', load)).toMatch(/^\d+\.\d+\.\d+$/);
   });
 
-  test('load every entry, the same by import and by require', () => {
-    const wanted = JSON.stringify(entries());
+  test('have the same exports in every entry by import and by require', () => {
+    const list = JSON.stringify(entries());
     const imported = script(
       project,
       'names.mjs',
-      `const all = {}; for (const entry of ${wanted}) all[entry] = Object.keys(await import(entry)).sort();
+      `const all = {}; for (const entry of ${list}) all[entry] = Object.keys(await import(entry)).sort();
        console.log(JSON.stringify(all));`,
     );
     const required = script(
       project,
       'names.cjs',
-      `const all = {}; for (const entry of ${wanted}) all[entry] = Object.keys(require(entry)).sort();
+      `const all = {}; for (const entry of ${list}) all[entry] = Object.keys(require(entry)).sort();
        console.log(JSON.stringify(all));`,
     );
     expect(JSON.parse(required)).toEqual(JSON.parse(imported));
@@ -130,7 +130,7 @@ describe('all packages, in an empty project', () => {
     }
   });
 
-  test('give TypeScript the types of every entry, for modules of both kinds', () => {
+  test('have types for every entry, in ES modules and CommonJS', () => {
     const imports = entries().map((entry, i) => `import * as m${i} from '${entry}';`);
     // an entry without types would be an error under `strict`
     const uses = entries().map((_, i) => `export const keys${i} = Object.keys(m${i});`);
@@ -139,10 +139,10 @@ describe('all packages, in an empty project', () => {
     run(join(root, 'node_modules/.bin/tsc'), [...options, 'user.mts', 'user.cts'], project);
   });
 
-  test('encode a file in threads, the same by import and by require, and end when done, stopped or dropped', () => {
+  test('encode a file in threads by import and by require, and leave no thread running', () => {
     const tiny = join(root, 'packages/data/test/fixtures/tiny');
     const code = `
-      setTimeout(() => process.exit(9), 60_000).unref(); // fires where something keeps the process alive
+      setTimeout(() => process.exit(9), 60_000).unref(); // fires only if something keeps the process alive
       (async () => {
         const { tokenizer, chatTemplate } = await loadTokenizerFolder('${tiny}');
         const own = tokenizer.encode.bind(tokenizer);
@@ -171,7 +171,7 @@ describe('all packages, in an empty project', () => {
     expect([imported, required]).toEqual(Array(2).fill(`${length} 0 true`));
   });
 
-  test('answer a prompt from the command line', () => {
+  test('generate text from the command line', () => {
     const model = join(root, 'packages/gemma/test/fixtures/golden/tiny');
     const answer = run('npx', ['wpo', 'generate', '--model', model, '--prompt', 'Hi', '--json'], project);
     expect((JSON.parse(answer) as { completion_ids: number[] }).completion_ids.length).toBeGreaterThan(0);
@@ -186,7 +186,7 @@ function emptyProject(name: string): string {
 }
 
 function npmInstall(project: string, ...what: string[]): void {
-  // tfjs-node-gpu's own installer finds no host, as on a closed network: nothing is fetched that is not from npm
+  // tfjs-node-gpu's install script gets an address without a server, as on a closed network, so that it downloads nothing
   const env = { TFJS_NODE_BASE_URI: 'http://127.0.0.1:9/' };
   run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...what], project, env);
 }
@@ -196,7 +196,7 @@ function script(project: string, file: string, code: string): string {
   return run(process.execPath, [file], project).trim();
 }
 
-/** Runs a program as from a shell of its own: without what npm, pnpm and vitest tell the programs that they run. */
+/** Runs a program as from a new shell, without the environment variables of npm, pnpm and vitest. */
 function run(program: string, args: readonly string[], cwd: string, more: NodeJS.ProcessEnv = {}): string {
   const own =
     /^(npm_(package|lifecycle|command|execpath|node_execpath|config_(call|package|local_prefix))|INIT_CWD|NODE_(ENV|PATH)|VITEST)/i;

@@ -1,7 +1,7 @@
 // node e2e/threads.mjs
 //
-// Trains a small model of random weights for three steps by the fused operations, on as many threads as WPO_THREADS says, and
-// prints a hash of the weights before and after. On the built packages.
+// Trains a small model with random weights for three steps with the native kernels on WPO_THREADS threads, and prints a hash of
+// the weights before and after. Uses the built packages.
 import { createHash } from 'node:crypto';
 import {
   gemma2_2b,
@@ -15,7 +15,7 @@ import '../packages/tensorflow/dist/index.js';
 import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, precomputeReference, step, wpoPairLoss } from '../packages/trainer/dist/index.js';
 
-// wide and long enough that all that is worth sharing out among threads is
+// wide and long enough that every operation that can use several threads does
 const config = {
   ...gemma2_2b,
   vocabSize: 1500,
@@ -47,7 +47,7 @@ const kernels = tensorflowKernels();
 const model = await loadWeights(config, source, { kernels });
 const policy = gemmaPolicy(model, { kernels });
 const references = await precomputeReference({ policy, pairs });
-const how = {
+const options = {
   policy,
   optimizer: adamW({ kernel: tensorflowAdamW() }),
   computeNorm: tensorflowGradientNorm(),
@@ -62,6 +62,6 @@ const hash = () => {
 };
 console.log(hash());
 for (let i = 0; i < 3; i++) {
-  await step({ ...how, microBatches: pairs.map((pair, at) => ({ pairs: [pair], references: [references[at]] })) });
+  await step({ ...options, microBatches: pairs.map((pair, at) => ({ pairs: [pair], references: [references[at]] })) });
 }
 console.log(hash());

@@ -7,7 +7,7 @@ beforeAll(built, LONG); // threads.mjs runs the built packages
 
 const script = fileURLToPath(new URL('threads.mjs', import.meta.url));
 
-/** Hashes of the weights before and after. */
+/** Hashes of the weights before and after training. */
 const weightsOn = (threads: number) => {
   const env = { ...process.env, WPO_THREADS: String(threads) };
   const { status, stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8', env });
@@ -15,7 +15,7 @@ const weightsOn = (threads: number) => {
   return stdout.trim().split('\n');
 };
 
-test('three steps give the same weights, bit for bit, on one thread, two and seven', () => {
+test('three training steps give the same bits on one, two and seven threads', () => {
   const [before, after] = weightsOn(1);
   expect(after).toMatch(/^[0-9a-f]{64}$/);
   expect(after).not.toBe(before);

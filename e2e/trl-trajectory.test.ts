@@ -7,7 +7,7 @@ import { goldenFolder } from '../packages/gemma/test/golden';
 import { parity } from '../packages/gemma/test/parity';
 import { backends, goldenPolicies } from './backends';
 
-/** Ten steps of TRL's DPOTrainer with `use_weighting`; scripts/make-trl-trajectory.py made them. */
+/** Ten steps of TRL's DPOTrainer with `use_weighting`, made by scripts/make-trl-trajectory.py. */
 interface TrlTrajectory {
   readonly settings: {
     readonly per_device_train_batch_size: number;
@@ -21,7 +21,7 @@ interface TrlTrajectory {
 
 /**
  * Largest differences allowed. A log-prob sums up to 60 float32 terms, and AdamW moves every weight by about the learning
- * rate however small its gradient is, so that rounding grows with the steps: seen are up to 1e-4 in a log-prob. A reward is
+ * rate however small its gradient is, so that rounding errors grow with the steps: up to 1e-4 in a log-prob was seen. A reward is
  * beta (0.1) times a log-ratio; a loss and a gradient norm depend on log-probs through beta as well.
  */
 const LIMITS = {
@@ -39,9 +39,9 @@ type Metric = keyof typeof LIMITS;
 
 const trl: TrlTrajectory = JSON.parse(readFileSync(new URL('./fixtures/trl-trajectory.json', import.meta.url), 'utf8'));
 
-// WPO_PARITY=1 prints how close each comparison came.
-test.each(['portable', 'raw', 'fused'] as const)(
-  'ten steps from rows of text are those of TRL’s own WPO trainer with %s operations',
+// WPO_PARITY=1 prints the largest difference of each comparison, which docs/parity.md lists.
+test.each(['portable', 'raw', 'native'] as const)(
+  'ten training steps agree with TRL’s WPO trainer: %s kernels',
   async (kind) => {
     const text = await loadTokenizerFolder(goldenFolder('tiny'));
     const { pairs } = await loadPairs(join(goldenFolder('tiny'), '../pairs.jsonl'), {
@@ -71,8 +71,8 @@ test.each(['portable', 'raw', 'fused'] as const)(
     expect(rows).toHaveLength(trl.steps.length);
     for (const [i, expected] of trl.steps.entries()) {
       for (const metric of Object.keys(LIMITS) as Metric[]) {
-        const found = rows[i]![metric]!;
-        const difference = metric === 'grad_norm' ? found / expected[metric] - 1 : found - expected[metric];
+        const actual = rows[i]![metric]!;
+        const difference = metric === 'grad_norm' ? actual / expected[metric] - 1 : actual - expected[metric];
         within(`TRL, ${metric}`, difference, LIMITS[metric], `${metric} of step ${i + 1}`);
       }
     }

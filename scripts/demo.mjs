@@ -1,13 +1,13 @@
-// npm run demo: sets up what is missing, trains the demo's model with WPO, and lets it answer before and after.
+// `npm run demo`: sets up what is missing, trains the demo's model with WPO, and answers a prompt before and after.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const wpo = 'packages/cli/bin/wpo.mjs';
 
-process.on('SIGINT', () => {}); // the command being run gets it too: it saves and ends, and so does this
+process.on('SIGINT', () => {}); // the running command gets the signal too: it saves and exits, and so does this script
 
-/** Runs a script of the repository; ends this one with its status where it fails. */
+/** Runs a script of the repository; if it fails, exits with its status. */
 function run(script, args = [], stdio = 'inherit') {
   const { status, signal, stdout } = spawnSync(process.execPath, [script, ...args], { cwd: root, stdio });
   if (status !== 0) process.exit(status ?? (signal === 'SIGINT' ? 130 : 1));
@@ -16,11 +16,11 @@ function run(script, args = [], stdio = 'inherit') {
 
 run('scripts/setup.mjs');
 
-const started = new Date().toISOString().slice(0, 19).replaceAll(':', '-'); // a new folder each time
+const started = new Date().toISOString().slice(0, 19).replaceAll(':', '-'); // each run gets a new folder
 const output = `runs/demo-${started}`;
 run(wpo, ['train', 'recipes/demo.yaml', '--set', `output_dir=${output}`]);
 
-const prompt = 'Suggest a snack that you can make in under 5 minutes.'; // of the held-out pairs
+const prompt = 'Suggest a snack that you can make in under 5 minutes.'; // from the held-out pairs
 const answer = (model) => {
   const sampling = ['--temperature', '0.7', '--top-p', '0.9', '--seed', '1', '--max-new-tokens', '64'];
   return run(
@@ -30,7 +30,7 @@ const answer = (model) => {
   ).trim();
 };
 console.log(`
-A held-out prompt, answered by sampling with the same seed:
+Answers to a held-out prompt, sampled with the same seed:
 
   ${prompt}
 
@@ -38,6 +38,6 @@ before: ${answer('demo/model')}
 
 after:  ${answer(`${output}/model`)}
 
-This run lies in ${output}; its metrics in ${output}/metrics.jsonl.
-See which pairs the trained model would learn from:
+The run is in ${output}, its metrics in ${output}/metrics.jsonl.
+To see which pairs the trained model would learn from:
   npm run -s wpo -- weigh --model ${output}/model --ref demo/model --pairs demo/data/eval.jsonl --out runs/weights.jsonl`);

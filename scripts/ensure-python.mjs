@@ -1,4 +1,4 @@
-// A Python with transformers, for the tests that hold our models to it.
+// A Python with transformers, for the tests that compare our models with it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -11,41 +11,40 @@ const PACKAGES = ['transformers==5.23.0', 'tokenizers', 'safetensors', 'numpy', 
 const GIGABYTES = 6;
 
 /**
- * A Python that imports torch and transformers: `WPO_PYTHON`, else `python3`, else one made here by pip under the user's
- * cache folder (`$XDG_CACHE_HOME/wpo/python`). One that could not be made is not tried again until that folder is deleted.
+ * Finds a Python that imports torch and transformers: `WPO_PYTHON`, else `python3`, else one that pip installs under the user's
+ * cache folder (`$XDG_CACHE_HOME/wpo/python`). A failed installation is not tried again until that folder is deleted.
  *
- * Only a build of PyTorch without CUDA is downloaded unasked: some 250 MB, where pip's configured sources offer one. The
- * build for Linux on x86 that is on PyPI brings over 2 GB of CUDA packages, and does not load without them:
- * `WPO_PYTHON_CUDA=1` allows it.
+ * By default only a build of PyTorch without CUDA is downloaded: about 250 MB, where pip's configured sources offer one. The
+ * build for Linux on x86 on PyPI brings over 2 GB of CUDA packages and does not load without them: `WPO_PYTHON_CUDA=1` allows it.
  *
- * @param {(line: string) => void} [say] is told what is being done, and why there is none
- * @returns {string | null} what to run, or null, the reason said
+ * @param {(line: string) => void} [say] called with progress, and with the reason if there is no such Python
+ * @returns {string | null} the command to run, or null
  */
 export function ensurePython(say = console.log) {
   const named = process.env.WPO_PYTHON;
   if (named) {
     const { status, ...failure } = run(named, ['-c', IMPORTS]);
     if (status === 0) return named;
-    return none(say, `WPO_PYTHON is ${named}, which cannot import torch and transformers (${lastLine(failure)})`);
+    return skip(say, `WPO_PYTHON is ${named}, which cannot import torch and transformers (${lastLine(failure)})`);
   }
   if (finds('python3')) return 'python3';
   const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wpo/python');
   const python = join(folder, 'bin/python');
   if (existsSync(join(folder, 'ready')) && finds(python)) return python;
   if (existsSync(join(folder, 'failed'))) {
-    return none(
+    return skip(
       say,
-      `making one failed before (${readFileSync(join(folder, 'failed'), 'utf8')}); delete ${folder} to try again`,
+      `an earlier installation failed (${readFileSync(join(folder, 'failed'), 'utf8')}); delete ${folder} to try again`,
     );
   }
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const missing = whatIsMissing(folder);
-  if (missing) return none(say, missing);
-  say(`Python: making one with transformers in ${folder}`);
+  if (missing) return skip(say, missing);
+  say(`Python: installing transformers in ${folder}`);
   const problem = build(folder, python);
   writeFileSync(join(folder, problem ? 'failed' : 'ready'), problem ?? '');
-  return problem ? none(say, problem) : python;
+  return problem ? skip(say, problem) : python;
 }
 
 function whatIsMissing(folder) {
@@ -57,9 +56,9 @@ function whatIsMissing(folder) {
   return null;
 }
 
-/** Fills a virtual environment; what went wrong, or null. */
+/** Installs the packages in a virtual environment; returns what went wrong, or null. */
 function build(folder, python) {
-  // without a pip of its own, for Debian's python3 has none to give; python3's serves it from outside
+  // without its own pip, since Debian's python3 lacks ensurepip; the system's pip installs into it from outside
   const venv = run('python3', ['-m', 'venv', '--without-pip', folder]);
   if (venv.status !== 0) return `python3 -m venv failed: ${lastLine(venv)}`;
   const install = (...packages) =>
@@ -70,8 +69,8 @@ function build(folder, python) {
     if (cpuOnly) return `pip could not install ${TORCH}: ${lastLine(torch)}`;
     if (!process.env.WPO_PYTHON_CUDA) {
       return (
-        `pip finds no ${TORCH} without CUDA (${lastLine(torch)}); ` +
-        'WPO_PYTHON_CUDA=1 lets it download the build with CUDA, over 2 GB'
+        `pip finds no ${TORCH} without CUDA (${lastLine(torch)}). ` +
+        'Set WPO_PYTHON_CUDA=1 to allow a download of the build with CUDA, over 2 GB'
       );
     }
     const withCuda = install(TORCH);
@@ -80,14 +79,14 @@ function build(folder, python) {
   const rest = install(...PACKAGES);
   if (rest.status !== 0) return `pip could not install ${PACKAGES.join(', ')}: ${lastLine(rest)}`;
   const loaded = run(python, ['-c', IMPORTS]);
-  return loaded.status === 0 ? null : `what pip installed does not load: ${lastLine(loaded)}`;
+  return loaded.status === 0 ? null : `the installed packages do not load: ${lastLine(loaded)}`;
 }
 
 const run = (program, args) => spawnSync(program, args, { encoding: 'utf8' });
 const finds = (python) => run(python, ['-c', FINDS]).status === 0;
 const lastLine = ({ error, stderr }) => error?.message ?? stderr.trim().split('\n').at(-1);
 
-function none(say, reason) {
-  say(`Python: none with transformers, so the tests against it are skipped: ${reason}.`);
+function skip(say, reason) {
+  say(`Python: tests against transformers are skipped: ${reason}.`);
   return null;
 }

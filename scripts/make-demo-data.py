@@ -1,12 +1,12 @@
-"""The demo's preference pairs, chosen from published ones: nothing is written here that people did not write or judge.
+"""Selects the demo's preference pairs from published ones. No text or judgement is generated.
 
     python scripts/make-demo-data.py --pairs real-pairs.jsonl --out demo/data
 
 --pairs holds UltraFeedback-style rows of three sources (demo/README.md says where they come from and under which
-licences). Of these come
-  train.jsonl, eval.jsonl  LLMBar's adversarial pairs, but for the long ones: an answer that does what was asked, and one
+licences). The outputs are
+  train.jsonl, eval.jsonl  LLMBar's adversarial pairs except the long ones: an answer that does what was asked, and one
                            that looks better and does something else. No prompt is in both
-  text.jsonl               each prompt of all sources with all its answers, but for the prompts held out: what
+  text.jsonl               each prompt of all sources with all its answers, without the held-out prompts: the input of
                            make-demo-model.py reads
 """
 import argparse, json, os, random
@@ -22,12 +22,12 @@ def longest(row):
     return len(row["prompt"]) + max(len(answer(row, "chosen")), len(answer(row, "rejected")))
 
 
-def suits(row, characters):
+def is_selected(row, characters):
     return row["source"] == "llmbar" and row["dataset"].startswith("Adversarial/") and longest(row) <= characters
 
 
 def split_by_prompt(rows, held_out, rng):
-    """Whole prompts are held out until there are `held_out` rows of them (the last prompt's surplus rows are left out)."""
+    """Holds out whole prompts until they have `held_out` rows; surplus rows of the last prompt are dropped."""
     prompts = sorted({r["prompt"] for r in rows})
     rng.shuffle(prompts)
     evaluation, hidden = [], set()
@@ -51,13 +51,13 @@ def main():
     ap.add_argument("--pairs", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--eval", type=int, default=64)
-    ap.add_argument("--characters", type=int, default=1500, help="a prompt and its longer answer have at most these")
+    ap.add_argument("--characters", type=int, default=1500, help="maximum length of a prompt with its longer answer")
     ap.add_argument("--text-characters", type=int, default=2000, help="the same, for text.jsonl")
     ap.add_argument("--seed", type=int, default=0)
     args = ap.parse_args()
     rng = random.Random(args.seed)
     rows = [json.loads(line) for line in open(args.pairs)]
-    train, evaluation, hidden = split_by_prompt([r for r in rows if suits(r, args.characters)], args.eval, rng)
+    train, evaluation, hidden = split_by_prompt([r for r in rows if is_selected(r, args.characters)], args.eval, rng)
     rng.shuffle(train)
     rng.shuffle(evaluation)
     os.makedirs(args.out, exist_ok=True)

@@ -1,9 +1,9 @@
-"""The demo's model: a tiny Gemma-2 fitted to the demo's text on one CPU thread, some ten minutes.
+"""Pretrains the demo's model, a tiny Gemma-2, on the demo's text: about ten minutes on one CPU thread.
 
     pip install torch==2.13.0 transformers==5.23.0 tokenizers safetensors jinja2
     python scripts/make-demo-model.py --text demo/data/text.jsonl --check demo/data/eval.jsonl --out demo/model
 
-The tokenizer and the fit read --text alone: the prompts of --check are not in it, and its answers only measure.
+Only --text trains the tokenizer and the model. The prompts of --check are not in it; its answers only measure the loss.
 """
 import argparse, importlib.util, json, math, os, random, time
 import torch
@@ -18,7 +18,7 @@ SHAPE = dict(hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_at
              head_dim=48, query_pre_attn_scalar=48, sliding_window=128, max_position_embeddings=1024)
 
 
-# a word with the space before it, as sentencepiece has them; digits and line ends apart
+# a word with the space before it, as in sentencepiece; digits and newlines are separate
 WORDS = pre_tokenizers.Sequence([
     pre_tokenizers.Split("\u2581", "merged_with_next"), pre_tokenizers.Split(Regex(r"\n|\d"), "isolated")])
 
@@ -28,7 +28,7 @@ def read(path):
 
 
 def sequence(tok, prompt, answer, max_tokens):
-    """A whole conversation as ids, closed by <eos>, and where its answer starts."""
+    """Returns the ids of a whole conversation, ending in <eos>, and the position where its answer starts."""
     head = tok.apply_chat_template([dict(role="user", content=prompt)], tokenize=False, add_generation_prompt=False)
     ids = lambda text: tok(text, add_special_tokens=False)["input_ids"]
     start = ids(head)
@@ -37,7 +37,7 @@ def sequence(tok, prompt, answer, max_tokens):
 
 
 def batches(sequences, tokens, rng):
-    """Sequences of like length together, about `tokens` tokens a batch, in random order."""
+    """Batches sequences of similar length, about `tokens` tokens per batch, in random order."""
     order = sorted(sequences, key=lambda s: (len(s[0]), rng.random()))
     out, batch = [], []
     for s in order:
@@ -50,7 +50,7 @@ def batches(sequences, tokens, rng):
 
 
 def loss_of(model, batch, prompt_weight):
-    """Mean cross entropy a token; a prompt's tokens count `prompt_weight`, an answer's 1."""
+    """Mean cross entropy per token; a prompt token has weight `prompt_weight`, an answer token 1."""
     width = max(len(ids) for ids, _ in batch)
     ids = torch.tensor([i + [0] * (width - len(i)) for i, _ in batch])
     weight = torch.zeros(ids.shape)
@@ -63,7 +63,7 @@ def loss_of(model, batch, prompt_weight):
 
 
 def answer_loss(model, sequences):
-    """Mean negative log-likelihood an answer token."""
+    """Mean negative log-likelihood per answer token."""
     total = count = 0.0
     with torch.no_grad():
         for ids, start in sequences:

@@ -1,12 +1,12 @@
-"""Logits of small random Gemma-2 models by transformers, one model for each way that a config can differ.
+"""Computes logits of small random Gemma-2 models with transformers; each model differs in one setting.
 
     pip install torch==2.13.0 transformers==5.23.0
     python scripts/make-gemma-cases.py > packages/gemma/test/fixtures/cases.json
 
-A case is a `config.json`, token ids and their logits. Weights are not in the file but follow from its `seed`: the tensors
-in the alphabetical order of their names, each filled row by row from one stream of
+A case has a `config.json`, token ids and their logits. Weights are not in the file; its `seed` defines them: the tensors in
+alphabetical order of their names, each filled row by row from one stream of
     x = (1664525 x + 1013904223) mod 2^32,  value = scale (x / 2^32 - 1/2),
-x starting at `seed`, the scale 0.8 for norms, 2 for the embedding, 4 / sqrt(columns) for the others; rounded to float32.
+where x starts at `seed`; the scale is 0.8 for norms, 2 for the embedding, 4 / sqrt(columns) for the others; rounded to float32.
 """
 import json, math, sys
 import torch
@@ -16,7 +16,7 @@ SMALL = dict(vocab_size=24, hidden_size=8, intermediate_size=12, num_hidden_laye
              num_key_value_heads=1, head_dim=4, query_pre_attn_scalar=4, sliding_window=5, max_position_embeddings=64,
              bos_token_id=2, eos_token_id=1, pad_token_id=0)
 
-CASES = {  # what differs from SMALL, and the number of tokens
+CASES = {  # differences from SMALL, and the number of tokens
     "one head": (dict(num_attention_heads=1), 9),
     "as many key heads as heads": (dict(num_attention_heads=3, num_key_value_heads=3, hidden_size=9), 12),
     "three heads to each of two key heads": (dict(num_attention_heads=6, num_key_value_heads=2, head_dim=2, hidden_size=12), 12),

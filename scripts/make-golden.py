@@ -1,4 +1,4 @@
-"""Golden values for Gemma-2 + WPO, from PyTorch and transformers.
+"""Computes the golden values for Gemma-2 and WPO with PyTorch and transformers.
 
     pip install torch==2.13.0 transformers==5.23.0 tokenizers safetensors jinja2
     golden=packages/gemma/test/fixtures/golden
@@ -6,13 +6,12 @@
         python scripts/make-golden.py --variant $variant --pairs $golden/pairs.jsonl --out $golden/$variant
     done
 
-Its outputs lie in packages/gemma/test/fixtures/golden: `tiny` (float32, one file, today's config layout) and `odd`
-(bfloat16 shards, the layout of 2024, other head counts). model*.safetensors is the reference, policy.safetensors the
-same model moved a little, and expected.json all that the TypeScript packages are held to.
+The outputs are in packages/gemma/test/fixtures/golden: `tiny` (float32, one file, the current config layout) and `odd`
+(bfloat16 shards, the layout of 2024, other head counts). model*.safetensors is the reference, policy.safetensors the same model
+with perturbed weights, and expected.json the values that the TypeScript packages are compared with.
 
-Everything the TypeScript packages must agree with is computed here a second time, with plain PyTorch, from the
-published formulas: token ids, logits, log-probabilities, WPO weights, losses, gradients, and whole training
-trajectories. Run it with another --variant or --seed for cases that nobody tuned to.
+Everything is computed from the published formulas in plain PyTorch: token ids, logits, log-probabilities, WPO weights, losses,
+gradients, and whole training runs. Run it with another --variant or --seed for cases that the code was never tuned to.
 """
 import argparse, json, math, os
 import torch
@@ -37,8 +36,8 @@ VARIANTS = {
 
 
 def build_tokenizer(texts, vocab, out, split=None):
-    """A small BPE with Gemma's shape: byte fallback, spaces as U+2581, no dummy prefix, Gemma's special ids. `split` is a
-    pre-tokenizer whose pieces no merge crosses; it serves the training alone."""
+    """Trains a small BPE like Gemma's: byte fallback, spaces as U+2581, no dummy prefix, Gemma's special ids. `split` is a
+    pre-tokenizer that is used only during training; no merge crosses its pieces."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<2mass>", "[@BOS@]"] + [f"<unused{i}>" for i in range(99)]
     special += ["<start_of_turn>", "<end_of_turn>"]  # 106, 107
     tok = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
@@ -88,8 +87,8 @@ def common_prefix_length(a, b):
 
 
 def truncate(pair, mode, max_length, max_prompt_length):
-    """'paper': cut the prompt's front, then, if still too long, both answers to max_length - max_prompt_length.
-    'keep_start': cut prompt + answer as one sequence at max_length."""
+    """'paper': cut the prompt at its start, then, if still too long, both answers to max_length - max_prompt_length.
+    'keep_start': cut prompt + answer as one sequence to max_length."""
     p, c, r = pair["prompt"], pair["chosen"], pair["rejected"]
     if mode == "paper":
         longest = max(len(c), len(r))
@@ -136,7 +135,7 @@ def pair_terms(model, ref, pair, beta, kind="sampled", smoothing=0.0):
 
 
 def fit(model, pairs, epochs=6, lr=3e-3):
-    """A short supervised fit, so that probabilities, weights and greedy text are those of a model, not of noise."""
+    """Trains briefly on the answers, so that probabilities, weights and greedy text are not those of random weights."""
     opt = torch.optim.AdamW(model.parameters(), lr=lr)
     for _ in range(epochs):
         for p in pairs:
@@ -176,7 +175,7 @@ def lr_at(step, total, warmup_ratio, peak):
 
 
 def train(make, pairs, steps, accumulate, lr, beta, warmup_ratio=0.1, clip=1.0, weight_decay=0.0):
-    """Pairs in file order, `accumulate` pairs a step, mean over the pairs of a step, AdamW, linear warmup + cosine."""
+    """Pairs in file order, `accumulate` pairs per step, mean over a step's pairs, AdamW, linear warmup + cosine."""
     model, ref = make(), make()
     opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
     log = []
@@ -216,7 +215,7 @@ def main():
     cfg = Gemma2Config(vocab_size=len(tok), max_position_embeddings=512, attn_implementation="eager", use_cache=True,
                        bos_token_id=2, eos_token_id=[1, 107], pad_token_id=0, **v)
     model = Gemma2ForCausalLM(cfg)
-    with torch.no_grad():  # spread the weights, so that both soft caps and the norms' (1 + w) matter
+    with torch.no_grad():  # large weights, so that both soft caps and the norms' (1 + w) matter
         for name, p in model.named_parameters():
             p.normal_(0.0, 0.1 if "norm" in name else 0.3 if "embed" in name else 1.5 / math.sqrt(p.shape[-1]))
     fit(model, [encode_pair(tok, r, "paper") for r in rows])
@@ -236,7 +235,7 @@ def main():
     # pairs for the maths: the paper's completions under the paper's truncation
     pairs = cut["paper"]
     ref = make()
-    with torch.no_grad():  # a policy that has moved away from its reference
+    with torch.no_grad():  # a policy that differs from its reference
         g = torch.Generator().manual_seed(args.seed + 1)
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=g) * 0.05 * p.std())

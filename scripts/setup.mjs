@@ -1,4 +1,4 @@
-// Makes a clone ready to use: dependencies, TensorFlow, built packages. Does only what is not done yet.
+// Makes a clone ready to use: installs dependencies and TensorFlow, and builds the packages. Skips what is already done.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -11,19 +11,19 @@ export const root = resolve(fileURLToPath(import.meta.url), '../..');
 const stamps = join(root, 'node_modules/.cache/wpo');
 const PNPM = 'pnpm@12.21.0';
 
-/** A stage that failed, with what to do about it. */
+/** A stage that failed. The message says what to do. */
 class SetupError extends Error {}
 
 /**
- * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: a line on stderr for what is being done, none for what
- *   was done before; declarations: build the packages' types too, which takes most of a build and nothing but packing needs
- * @throws what {@link describe} turns into the text to show
+ * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: report on stderr, and only what is being done; declarations:
+ *   build the packages' types too, which takes most of a build's time and is needed only for packing
+ * @throws an error that {@link describe} turns into the text to show
  */
 export async function setUp({ quiet = false, declarations = false } = {}) {
   checkNode();
   const say = quiet ? (line) => console.error(`wpo: ${line}`) : (line) => console.log(line);
   const done = quiet ? () => {} : say;
-  await alone(async () => {
+  await withLock(async () => {
     await dependencies(say, done);
     await tensorflow(say, done);
     await packages(declarations, say, done);
@@ -40,12 +40,12 @@ async function dependencies(say, done) {
   const hash = hashFiles(['package.json', 'pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]);
   if (isStamped('dependencies', hash)) return done('Dependencies: in place');
   say(`Dependencies: installing with ${PNPM}`);
-  // without a terminal pnpm would ask, and stop, before it replaces a node_modules of another layout
+  // without a terminal, pnpm would stop and ask before it replaces a node_modules of another layout
   const args = ['-y', PNPM, 'install', '--frozen-lockfile', '--config.confirmModulesPurge=false'];
   await run(
     'npx',
     args,
-    `Dependencies could not be installed. Is the npm registry reached? Try: npx ${args.join(' ')}`,
+    `Dependencies could not be installed. Check that the npm registry can be reached, then try: npx ${args.join(' ')}`,
   );
   stamp('dependencies', hash);
 }
@@ -78,13 +78,13 @@ async function packages(declarations, say, done) {
 
 async function build(name, hash, declarations) {
   const tsup = join(root, 'node_modules/tsup/dist/cli-default.js');
-  const mend = `packages/${name} could not be built. Mend what the lines above name, then run this again.`;
+  const hint = `packages/${name} could not be built. Fix the errors above, then run this again.`;
   const args = [tsup, ...(declarations ? [] : ['--no-dts'])];
-  await run(process.execPath, args, mend, join(root, 'packages', name));
+  await run(process.execPath, args, hint, join(root, 'packages', name));
   stamp(`build-${name}`, hash, declarations ? 'types' : '');
 }
 
-/** Runs a task on each item, as many at a time as there are cores; four at most, for a build holds half a gigabyte. */
+/** Runs a task on each item, one per core at a time, but at most four: a build takes half a gigabyte of memory. */
 async function eachAtOnce(items, task) {
   const queue = [...items];
   const worker = async () => {
@@ -93,7 +93,7 @@ async function eachAtOnce(items, task) {
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, worker));
 }
 
-/** The packages whose sources, or those of a sibling they use, are not the ones last built. */
+/** The packages whose sources, or those of a sibling they depend on, have changed since their last build. */
 function stalePackages(declarations) {
   const isPackage = (name) => existsSync(join(root, 'packages', name, 'package.json'));
   const names = readdirSync(join(root, 'packages')).filter(isPackage);
@@ -114,7 +114,7 @@ function stalePackages(declarations) {
     .filter(({ name, hash }) => !isBuilt(name, hash));
 }
 
-/** Files below a folder whose path in it matches, as paths from the root. */
+/** Files below a folder whose relative path matches, as paths from the root. */
 function glob(folder, pattern) {
   const at = join(root, folder);
   if (!existsSync(at)) return [];
@@ -146,24 +146,24 @@ function stamp(name, hash, more = '') {
   writeFileSync(join(stamps, name), `${hash} ${more}`);
 }
 
-/** Runs a program, holding its output back unless it fails. */
-function run(program, args, mend, cwd = root) {
-  // what an npx around this one was told to call is not for the npx in here
+/** Runs a program and shows its output only if it fails. */
+function run(program, args, hint, cwd = root) {
+  // an npx that runs this script leaves its own settings in the environment, which the npx started here must not see
   const { npm_config_call, npm_config_package, ...env } = process.env;
   return new Promise((done, fail) => {
     const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => (output += text));
-    child.on('error', (error) => fail(new SetupError(`${program}: ${error.message}\n${mend}`)));
+    child.on('error', (error) => fail(new SetupError(`${program}: ${error.message}\n${hint}`)));
     child.on('close', (code) =>
-      code === 0 ? done() : fail(new SetupError(`${output.trim().split('\n').slice(-30).join('\n')}\n${mend}`)),
+      code === 0 ? done() : fail(new SetupError(`${output.trim().split('\n').slice(-30).join('\n')}\n${hint}`)),
     );
   });
 }
 
 /** Runs a task while no other process sets up this clone. */
-async function alone(task) {
+async function withLock(task) {
   const lock = join(tmpdir(), `wpo-setup-${createHash('sha256').update(root).digest('hex').slice(0, 16)}`);
   while (!take(lock)) await sleep(200);
   try {
@@ -180,27 +180,27 @@ function take(lock) {
     return true;
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
-    if (isLeft(lock)) rmSync(lock, { recursive: true, force: true });
+    if (isStale(lock)) rmSync(lock, { recursive: true, force: true });
     return false;
   }
 }
 
-/** Whether a lock's process is gone. */
-function isLeft(lock) {
+/** Whether a lock's process has ended. */
+function isStale(lock) {
   try {
     process.kill(Number(readFileSync(join(lock, 'pid'), 'utf8')), 0);
     return false;
   } catch (error) {
     if (error.code === 'ESRCH') return true;
-    // no pid yet: its process is about to write it, or died in between
+    // no pid yet: its process is about to write it, or died before it could
     return error.code === 'ENOENT' && Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 5000;
   }
 }
 
-/** What to show of an error: what to do about it, or else where it came from. */
+/** What to show of an error: the hint if there is one, else the error with its stack. */
 export const describe = (error) => (error instanceof SetupError ? error.message : error);
 
-/** Sets up, or says what to do and ends the process. */
+/** Sets up; on failure prints what to do and exits. */
 export async function setUpOrExit(options) {
   try {
     await setUp(options);

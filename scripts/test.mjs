@@ -1,4 +1,4 @@
-// `npm test [-- VITEST ARGS]`: sets up, checks types and style, runs the tests, and closes on `N passed, N failed`.
+// `npm test [-- VITEST ARGS]`: sets up, checks types and style, runs the tests, and ends with `N passed, N failed`.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,16 +23,16 @@ const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map(sum);
 process.exitCode = failed > 0 ? 1 : 0;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 
-/** What some tests use where it can be had, each put in place by its own script; they are skipped aloud without it. */
+/** Installs what some tests need and the others do not; without it those tests are skipped with a message. */
 function ensureOptional() {
   const python = ensurePython();
   if (python) process.env.WPO_PYTHON = python;
 }
 
-/** Runs a tool from node_modules; its failure counts as one, its success is nothing to count. */
+/** Runs a tool from node_modules. A failure counts as one failed test; success counts as nothing. */
 async function check(name, tool, args) {
   const { status } = await node(tool, args);
-  console.log(`${name}: ${status === 0 ? 'right' : 'wrong, see above'}`);
+  console.log(`${name}: ${status === 0 ? 'passed' : 'failed, see above'}`);
   return { failed: status === 0 ? 0 : 1 };
 }
 
@@ -53,7 +53,7 @@ async function vitest(args) {
   }
 }
 
-/** Nothing is taken for success that is not: a file that did not load, an error outside all tests, a run of no tests. */
+/** Counts as failures, too: a file that did not load, an error outside all tests, a run without tests. */
 function count(report, status) {
   const tests = (report?.testResults ?? []).flatMap((file) => {
     const failures = file.assertionResults.filter((test) => test.status === 'failed').length;
@@ -68,7 +68,8 @@ function count(report, status) {
   const skipped = tests.length - passed - failed;
   if (failed > 0) return { passed, failed, skipped };
   if (passed === 0) console.log('No test ran.');
-  else if (status !== 0) console.log(`vitest ended with ${status ?? 'a signal'}, though no test failed.`);
+  else if (status !== 0)
+    console.log(`vitest exited with ${status === null ? 'a signal' : `status ${status}`}, although no test failed.`);
   return { passed, failed: passed === 0 || status !== 0 ? 1 : 0, skipped };
 }
 
@@ -76,20 +77,20 @@ function readReport(path) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch {
-    console.log('vitest left no report.');
+    console.log('vitest wrote no report.');
     return undefined;
   }
 }
 
-/** Runs a tool of node_modules to its end, and passes signals on to it: none is left running where this run is stopped. */
+/** Runs a tool from node_modules and forwards signals to it, so that it does not outlive this process. */
 function node(tool, args) {
   const child = spawn(process.execPath, [join(root, 'node_modules', tool), ...args], { cwd: root, stdio: 'inherit' });
-  const passOn = (signal) => child.kill(signal);
-  process.on('SIGINT', passOn).on('SIGTERM', passOn);
+  const forward = (signal) => child.kill(signal);
+  process.on('SIGINT', forward).on('SIGTERM', forward);
   return new Promise((done, fail) => {
     child.on('error', fail);
     child.on('close', (status) => {
-      process.off('SIGINT', passOn).off('SIGTERM', passOn);
+      process.off('SIGINT', forward).off('SIGTERM', forward);
       done({ status });
     });
   });

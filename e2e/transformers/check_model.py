@@ -1,10 +1,10 @@
-"""Loads a model folder with transformers and says what it makes of it.
+"""Loads a model folder with transformers and prints what it computes.
 
     echo '{"ids": [2, 106, 108], "prompt": "Say hi."}' | python check_model.py MODEL_DIR
 
-Prints JSON: `problems` (missing, unexpected, mismatched weights; empty where all is well), `dtype` of the weights on disk,
-`logits` [tokens][vocabulary] of `ids` in float32, `prompt_ids` by the folder's chat template, and the `completion_ids` and
-`text` that greedy decoding gives in at most `max_new_tokens` (24).
+Prints JSON: `problems` (missing, unexpected or mismatched weights; empty if there are none), `dtype` of the weights on disk,
+`logits` [tokens][vocabulary] of `ids` in float32, `prompt_ids` from the folder's chat template, and the `completion_ids` and
+`text` of greedy decoding of at most `max_new_tokens` (24) tokens.
 """
 import json, sys
 import torch

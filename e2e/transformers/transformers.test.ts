@@ -8,13 +8,13 @@ import { loadWeights, parametersOf, sequenceLogits } from '@wpo/gemma';
 import { readModelFolder } from '@wpo/gemma/node';
 import { afterAll, describe, expect, test } from 'vitest';
 
-// What a user does: `wpo train` as built, then transformers on the folder that it wrote.
+// As a user does: runs the built `wpo train`, then loads its output folder in transformers.
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const fixtures = at('../../packages/gemma/test/fixtures/golden');
 const python = process.env.WPO_PYTHON || 'python3';
 
-/** What check_model.py prints. */
+/** The output of check_model.py. */
 interface Checked {
   readonly problems: Record<string, string[]>;
   readonly dtype: string;
@@ -24,7 +24,7 @@ interface Checked {
   readonly text: string;
 }
 
-describe.skipIf(!hasTransformers())('transformers, given what wpo train wrote', () => {
+describe.skipIf(!hasTransformers())('transformers on the output of wpo train', () => {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-transformers-'));
   afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -32,7 +32,7 @@ describe.skipIf(!hasTransformers())('transformers, given what wpo train wrote', 
     ['tiny', 'float32'],
     ['odd', 'bfloat16'],
   ])(
-    'loads %s in %s with no weight amiss, computes the same logits and writes the same text',
+    'loads %s in %s with every weight, computes the same logits and generates the same text',
     async (variant, dtype) => {
       const source = join(fixtures, variant);
       const run = join(folder, `${variant}-${dtype}`);
@@ -50,7 +50,7 @@ describe.skipIf(!hasTransformers())('transformers, given what wpo train wrote', 
       const flat = theirs.logits.flat();
       expect(ours).toHaveLength(flat.length);
       expect(largest(flat.map((value, i) => value - ours[i]!)) / largest(flat)).toBeLessThan(1e-4);
-      // training moved it: these are not the source's logits
+      // training changed the model: its logits differ from the source's
       const before = await logitsOf(source, ids);
       expect(largest(flat.map((value, i) => value - before[i]!)) / largest(flat)).toBeGreaterThan(1e-2);
 
@@ -79,13 +79,13 @@ function hasTransformers(): boolean {
   if (status === 0) return true;
   const why = error?.message ?? stderr.trim().split('\n').at(-1);
   console.warn(
-    `SKIPPED: transformers on what wpo train wrote: ${python} cannot import torch and transformers (${why}). ` +
+    `SKIPPED: transformers on the output of wpo train: ${python} cannot import torch and transformers (${why}). ` +
       'Set WPO_PYTHON to a Python that can.',
   );
   return false;
 }
 
-/** Four steps of two pairs, at a rate that moves every weight. */
+/** Four steps of two pairs, with a learning rate high enough to change every weight. */
 function trainingConfig(source: string, outputDir: string, dtype: string): string {
   const path = `${outputDir}.yaml`;
   const config = {
@@ -125,4 +125,4 @@ async function logitsOf(folder: string, ids: readonly number[]): Promise<Float32
   return logits;
 }
 
-const largest = (values: readonly number[]) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const largest = (values: readonly number[]) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);

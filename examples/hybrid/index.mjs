@@ -1,10 +1,10 @@
-// node index.mjs [OUT]: goes from prompts to a win rate by `wpo run`, on the demo's model and 16 of its prompts, with a small
-// server in place of reward model and judge; then once more, to show that nothing is done twice.
+// node index.mjs [OUT]: runs `wpo run` from prompts to a win rate on the demo's model and 16 of its prompts, with a small server
+// instead of a reward model and a judge. Then runs it again, which skips every stage.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { main } from '@wpo/cli';
-import { standIn } from './server.mjs';
+import { startServer } from './server.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const folder = resolve(process.argv[2] ?? 'hybrid-run');
@@ -15,7 +15,7 @@ const lines = (path) =>
     .split('\n')
     .map((line) => JSON.parse(line));
 
-// prompts, answers of another model to them, and a baseline: from the demo's held-out pairs
+// prompts, answers of another model, and a baseline's answers, all from the demo's held-out pairs
 const rows = lines(here('../../demo/data/eval.jsonl'))
   .filter(({ prompt }) => prompt.length < 300)
   .slice(0, 16);
@@ -24,9 +24,9 @@ const last = (messages) => messages.at(-1).content;
 mkdirSync(folder, { recursive: true });
 writeFileSync(at('prompts.jsonl'), jsonl(rows.map(({ prompt_id, prompt }) => ({ prompt_id, prompt }))));
 writeFileSync(
-  at('someone.jsonl'),
+  at('other.jsonl'),
   jsonl(
-    rows.map(({ prompt_id, prompt, chosen }) => ({ prompt_id, prompt, completion: last(chosen), source: 'someone' })),
+    rows.map(({ prompt_id, prompt, chosen }) => ({ prompt_id, prompt, completion: last(chosen), source: 'other' })),
   ),
 );
 const baseline = rows
@@ -34,11 +34,11 @@ const baseline = rows
   .map((row) => ({ instruction: row.prompt, output: last(row.rejected), generator: 'base' }));
 writeFileSync(at('baseline.json'), JSON.stringify(baseline));
 
-const server = await standIn();
+const server = await startServer();
 const settings = {
   output_dir: folder,
   'sample.prompts': at('prompts.jsonl'),
-  'score.answers': [at('answers.jsonl'), at('someone.jsonl')],
+  'score.answers': [at('answers.jsonl'), at('other.jsonl')],
   'score.endpoint': server.url,
   'eval.baseline': at('baseline.json'),
   'eval.judge': server.url,
@@ -51,20 +51,18 @@ async function wpo(...args) {
 }
 
 await wpo('run', here('run.yaml'), ...set);
-console.log(
-  `\nThe servers answered ${server.counts.answered} requests, and failed ${server.counts.failed} on the way.`,
-);
+console.log(`\nThe server answered ${server.counts.answered} requests and failed ${server.counts.failed}.`);
 
-console.log('\nThe pairs that came of it, and their weights under the model before training:\n');
+console.log('\nThe pairs, and their weights under the model before training:\n');
 await wpo('inspect', at('pairs.jsonl'), '--model', here('../../demo/model'), '--worst', '0');
 
 const before = server.counts.answered;
 console.log('\nThe same run again:\n');
 await wpo('run', here('run.yaml'), ...set);
-console.log(`\nRequests that it took: ${server.counts.answered - before}`);
+console.log(`\nRequests sent: ${server.counts.answered - before}`);
 
 const { win_rate, length_controlled_winrate } = JSON.parse(readFileSync(at('eval/metrics.json'), 'utf8'));
 console.log(
-  `Win rate ${win_rate.toFixed(1)} %, length-controlled ${length_controlled_winrate.toFixed(1)} %, of a stand-in judge.`,
+  `Win rate ${win_rate.toFixed(1)} %, length-controlled ${length_controlled_winrate.toFixed(1)} %, from a stand-in judge.`,
 );
 server.close();

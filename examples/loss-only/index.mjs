@@ -1,9 +1,9 @@
-// Log-probs of two preference pairs under a policy and its reference, as any model may give them: how much does each
-// pair count, what is its loss, and which way do its tokens go?
+// Computes the weights, losses and gradients of two preference pairs from their log-probs under a policy and its reference. The
+// log-probs can come from any model.
 import * as tf from '@tensorflow/tfjs';
 import { sumLogps, wpoLoss, wpoWeights } from '@wpo/loss';
 
-// One row a pair, one column a token; the second chosen answer ends after two tokens.
+// One row per pair and one column per token. The second chosen answer ends after two tokens.
 const chosen = {
   logps: tf.tensor2d([
     [-0.2, -0.9, -0.1],

@@ -1,5 +1,5 @@
-// The same two pairs over plain numbers, without TensorFlow.js: what a server or a notebook needs that holds log-probs from
-// elsewhere. Each answer is its tokens, with no padding.
+// The same two pairs over plain numbers, without TensorFlow.js, as in a server that gets log-probs from elsewhere. Each answer has
+// its own number of tokens, without padding.
 import { preferenceLoss, sumLogps, wpoWeights } from '@wpo/loss/scalar';
 
 const pairs = [

@@ -1,6 +1,6 @@
-// node index.mjs [MODEL] [PAIRS] [OUT]: trains a Gemma-2 on preference pairs by WPO, has it answer a prompt before and
-// after, and writes it as a folder that transformers loads. By default the demo's model, on the demo's first 24 pairs.
-import '@wpo/tensorflow'; // makes TensorFlow the backend of TensorFlow.js
+// node index.mjs [MODEL] [PAIRS] [OUT]: trains a Gemma-2 on preference pairs with WPO, answers a prompt before and after, and saves
+// the model as a folder that transformers can load. Default: the demo's model and its first 24 pairs.
+import '@wpo/tensorflow'; // registers TensorFlow as the backend of TensorFlow.js
 import { fileURLToPath } from 'node:url';
 import { encodePrompt } from '@wpo/data';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
@@ -14,7 +14,7 @@ const [source = demo('model'), file = demo('data/train.jsonl'), target = 'traine
 
 const text = await loadTokenizerFolder(source);
 const { config, configJson, checkpoint } = await readModelFolder(source);
-const kernels = tensorflowKernels(); // fused operations where they are built; leave them out for any other backend
+const kernels = tensorflowKernels(); // native kernels; leave them out for any other backend
 const policy = gemmaPolicy(await loadWeights(config, checkpoint, { kernels }), { kernels });
 await checkpoint.close();
 
@@ -30,7 +30,7 @@ console.log('before:', await answer(prompt));
 
 const { pairs: all } = await loadPairs(file, { ...text, maxLength: 384, maxPromptLength: 256 });
 const pairs = all.slice(0, 24);
-const reference = await precomputeReference({ policy, pairs }); // log-probs before the first step
+const reference = await precomputeReference({ policy, pairs }); // log-probs before training
 await train({
   policy,
   pairs,
@@ -51,4 +51,4 @@ await train({
 console.log('after:', await answer(prompt));
 const tensors = policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => value().data() }));
 await writeModelFolder(target, { config, configJson, tensors, dtype: 'F32', copyFrom: source });
-console.log(`The trained model lies in ${target}`);
+console.log(`Saved the trained model to ${target}`);
