@@ -7,6 +7,7 @@ export default defineConfig({
   resolve: {
     // Tests read the sources: no build is needed, and coverage maps to what is edited.
     alias: [
+      { find: /^@wpo\/internal\/(.*)$/, replacement: source('../internal/src/$1.ts') },
       { find: /^@wpo\/(data|eval|gemma|trainer)\/node$/, replacement: source('$1/src/node.ts') },
       { find: /^@wpo\/data\/(pairing|hub)$/, replacement: source('data/src/$1/index.ts') },
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
@@ -16,7 +17,12 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'e2e/**/*.test.ts', 'bench/test/**/*.test.ts'],
+    include: [
+      'internal/test/**/*.test.ts',
+      'packages/*/test/**/*.test.ts',
+      'e2e/**/*.test.ts',
+      'bench/test/**/*.test.ts',
+    ],
     // TensorFlow is native code: one process a file, and no more of them than there are cores here.
     pool: 'forks',
     maxWorkers: 2,

@@ -15,6 +15,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   tensorflow: ['gemma', 'trainer'],
   cli: ['loss', 'data', 'eval', 'gemma', 'trainer', 'tensorflow'],
 };
+/** What the packages share. Their builds bundle it, so it is a development dependency and may import none of them. */
+const INTERNAL = '@wpo/internal';
 /** Packages that run in a browser too, but for their `/node` entries. */
 const ANYWHERE = ['loss', 'data', 'eval', 'gemma', 'trainer'];
 
@@ -58,16 +60,18 @@ describe.each(Object.keys(ARROWS))('packages/%s', (name) => {
   test('imports those siblings alone that its arrows allow, and those by name', () => {
     const allowed = ARROWS[name]!.map((sibling) => `@wpo/${sibling}`);
     const siblings = imports.filter(({ wanted }) => wanted.startsWith('@wpo/'));
-    expect(siblings.filter((one) => !allowed.includes(moduleOf(one))).map(shown)).toEqual([]);
+    expect(siblings.filter((one) => ![...allowed, INTERNAL].includes(moduleOf(one))).map(shown)).toEqual([]);
     const outside = imports.filter(isRelative).filter((one) => !targetOf(one).startsWith(`${name}/`));
     expect(outside.map(shown)).toEqual([]);
   });
 
   test('declares every module that it imports', () => {
-    const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
+    const { dependencies, devDependencies, optionalDependencies, peerDependencies } = JSON.parse(
       readFileSync(join(packages, name, 'package.json'), 'utf8'),
     );
+    expect(Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })).not.toContain(INTERNAL);
     const declared = Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies });
+    if (devDependencies?.[INTERNAL]) declared.push(INTERNAL);
     const modules = imports.filter((one) => !isRelative(one) && !isNode(one));
     expect(modules.length).toBeGreaterThan(0);
     expect(modules.filter((one) => !declared.includes(moduleOf(one))).map(shown)).toEqual([]);

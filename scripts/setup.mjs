@@ -36,7 +36,7 @@ function checkNode() {
 }
 
 async function dependencies(say, done) {
-  const manifests = ['packages', 'examples'].flatMap((folder) => glob(folder, /^[^/]+\/package\.json$/));
+  const manifests = ['packages', 'examples', 'internal'].flatMap((folder) => glob(folder, /^([^/]+\/)?package\.json$/));
   const hash = hashFiles(['package.json', 'pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]);
   if (isStamped('dependencies', hash)) return done('Dependencies: in place');
   say(`Dependencies: installing with ${PNPM}`);
@@ -103,7 +103,7 @@ function stalePackages(declarations) {
   };
   const hashOf = (name) => {
     const own = glob(`packages/${name}`, /^(src|install)\/|^(package\.json|tsup\.config\.ts)$/);
-    const shared = ['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml'];
+    const shared = ['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml', ...glob('internal', /^src\//)];
     return hashFiles([...shared, ...own], siblingsOf(name).map(hashOf).join());
   };
   const isBuilt = (name, hash) =>

@@ -1,8 +1,8 @@
+import { nearestName } from '@wpo/internal/nearest';
 import type { LossType } from '@wpo/loss';
 import type { PreferencePairLossOptions } from '@wpo/trainer';
 import * as v from 'valibot';
 import { above, atLeast, defaultsTo, flag, maybe, number, oneOf, text, within } from './config-values';
-import { nearest } from './nearest';
 
 /** What a loss is of; here and not asked of @wpo/loss, so that `wpo --help` loads no library. */
 type Kind =
@@ -157,7 +157,7 @@ export function* unknownLosses({ loss_type }: Pick<LossConfig, 'loss_type'>): Ge
     if (lossNames.includes(name)) continue;
     yield [
       'loss_type',
-      `there is no loss "${name}". The nearest is "${nearest(name, lossNames)}"; all: ${lossNames.join(', ')}.`,
+      `there is no loss "${name}". The nearest is "${nearestName(name, lossNames)}"; all: ${lossNames.join(', ')}.`,
     ];
   }
 }

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import type { Message } from '@wpo/data';
 import type { NamedPrompt } from '@wpo/eval';
+import { shortHash } from '@wpo/internal/node/hash';
 import { UserError } from './errors';
 import { type FileRow, readRowsFile } from './rows-file';
 
@@ -34,12 +34,10 @@ function namedPrompt({ row, at }: FileRow): NamedPrompt {
   if (!isPrompt(prompt)) {
     throw new UserError(`${at}: "prompt": wanted text, or a list of {"role": …, "content": …}, not empty.`);
   }
-  const name = prompt_id ?? id ?? hashOf(prompt);
+  const name = prompt_id ?? id ?? shortHash(prompt);
   if (typeof name === 'string' || typeof name === 'number') return { prompt_id: String(name), prompt };
   throw new UserError(`${at}: "prompt_id": found ${JSON.stringify(name)}, wanted text or a number.`);
 }
-
-const hashOf = (prompt: Prompt) => createHash('sha256').update(JSON.stringify(prompt)).digest('hex').slice(0, 16);
 
 const isPrompt = (prompt: unknown): prompt is Prompt =>
   Array.isArray(prompt) ? prompt.length > 0 && prompt.every(isMessage) : typeof prompt === 'string' && prompt !== '';

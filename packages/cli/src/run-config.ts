@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { nearestName } from '@wpo/internal/nearest';
 import type { ScheduleType } from '@wpo/trainer';
 import * as v from 'valibot';
 import { isMap, isScalar, LineCounter, parse, parseDocument, stringify } from 'yaml';
@@ -19,7 +20,6 @@ import {
 } from './config-values';
 import { fromInput, UserError } from './errors';
 import { type Contradiction, lossContradictions, lossKeys } from './loss-config';
-import { nearest } from './nearest';
 import { sourceFrom, sourceKeys } from './sources';
 
 const scheduleTypes = ['cosine', 'linear', 'constant', 'constant_with_warmup'] as const satisfies ScheduleType[];
@@ -277,7 +277,7 @@ export function readSetting(setting: string): [string, Given] {
 function* unknownKeys(given: ReadonlyMap<string, Given>): Generator<string> {
   for (const [key, { at }] of given) {
     if (Object.hasOwn(schema.entries, key)) continue;
-    yield `${at}${key}: there is no such key. The nearest is "${nearest(key, keys)}"; \`wpo train --help\` lists all.`;
+    yield `${at}${key}: there is no such key. The nearest is "${nearestName(key, keys)}"; \`wpo train --help\` lists all.`;
   }
 }
 

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { nearestName } from '@wpo/internal/nearest';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { UserError } from './errors';
-import { nearest } from './nearest';
 import { describe, type Given, readSetting, readYaml } from './run-config';
 
 /** Stages of a run, in their order. */
@@ -68,7 +68,7 @@ const isStage = (key: string): key is StageName => (STAGES as readonly string[])
 function problemOf(key: string, { at, value }: Given): string[] {
   if (key === 'output_dir') return [];
   if (!isStage(key)) {
-    return [`${at}${key}: there is no such key. The nearest is "${nearest(key, ['output_dir', ...STAGES])}".`];
+    return [`${at}${key}: there is no such key. The nearest is "${nearestName(key, ['output_dir', ...STAGES])}".`];
   }
   if (value === null || (typeof value === 'object' && !Array.isArray(value))) return [];
   return [`${at}${key}: found ${describe(value)}, wanted the keys of wpo ${key}, a line each.`];

@@ -1,5 +1,5 @@
+import { nearestName } from '@wpo/internal/nearest';
 import { type Command, InvalidArgumentError, type Option } from 'commander';
-import { nearest } from './nearest';
 import { describe, type Given } from './run-config';
 
 /** What a command is given where a file has its options as keys. */
@@ -30,7 +30,7 @@ export function readOptions(command: Command, keys: ReadonlyMap<string, Given>, 
     try {
       if (option === undefined) {
         throw new InvalidArgumentError(
-          `there is no such key. The nearest is "${nearest(key, [...options.keys()])}"; \`wpo ${stage} --help\` lists all.`,
+          `there is no such key. The nearest is "${nearestName(key, [...options.keys()])}"; \`wpo ${stage} --help\` lists all.`,
         );
       }
       values[option.attributeName()] = readValue(option, value);

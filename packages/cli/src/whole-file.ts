@@ -1,31 +1,29 @@
-import { open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
+import { replaceFile } from '@wpo/internal/node/files';
 import { UserError } from './errors';
 
 /**
- * Writes a file under a temporary name beside its own, and renames it once it is whole and on the disk. Where `fill`
- * fails nothing is left, and an older file stays.
+ * Writes a file that appears, or replaces an older one, only once it is complete; see `replaceFile`.
  *
- * @param fill is given a function that appends text
- * @throws {UserError} where no file can be made there
+ * @param fill receives a function that appends text
+ * @throws {UserError} where the file cannot be created
  */
 export async function writeWholeFile(
   path: string,
   fill: (append: (text: string) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const partial = join(dirname(path), `.${basename(path)}.partial`);
-  const file = await open(partial, 'w').catch((error: NodeJS.ErrnoException) => {
-    const found = error.code === 'ENOENT' ? `no folder ${dirname(path)}` : error.message;
-    throw new UserError(`${path}: cannot be written: found ${found}, wanted a place for a file.`);
-  });
+  let opened = false;
   try {
-    await fill((text) => file.appendFile(text));
-    await file.sync();
-    await file.close();
-    await rename(partial, path);
+    await replaceFile(path, async (file) => {
+      opened = true;
+      await fill((text) => file.appendFile(text));
+    });
   } catch (error) {
-    await file.close();
-    await rm(partial, { force: true });
-    throw error;
+    throw opened ? error : cannotWrite(path, error as NodeJS.ErrnoException);
   }
+}
+
+export function cannotWrite(path: string, { code, message }: NodeJS.ErrnoException): UserError {
+  const found = code === 'ENOENT' ? `no folder ${dirname(path)}` : message;
+  return new UserError(`${path}: cannot be written: expected a path where a file can be created, found ${found}.`);
 }

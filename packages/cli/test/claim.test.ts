@@ -10,7 +10,7 @@ const folder = temporaryFolder();
 describe.runIf(process.platform === 'linux')('a claim', () => {
   test('holds until it is released, whatever path leads to the file', async () => {
     const release = await claim(folder, 'train');
-    await expect(claim(join(folder, '.'), 'train')).rejects.toThrow('another wpo process is at work there');
+    await expect(claim(join(folder, '.'), 'train')).rejects.toThrow('another wpo process is writing here');
     release();
     (await claim(folder, 'train'))();
   });
@@ -26,7 +26,7 @@ describe.runIf(process.platform === 'linux')('a claim', () => {
     const path = join(folder, 'rows.jsonl');
     const file = await openRowsFile(path);
     await file.append({ row: 1 });
-    await expect(openRowsFile(path)).rejects.toThrow(`${path}: another wpo process is at work there`);
+    await expect(openRowsFile(path)).rejects.toThrow(`${path}: another wpo process is writing here`);
     await file.close();
     await (await openRowsFile(path)).close();
   });

@@ -68,7 +68,7 @@ test('a second run in the same folder is refused, and does the first no harm', a
   const second = await start(output, '--resume').ended;
   run.kill('SIGCONT');
   expect(second.status).toBe(1);
-  expect(second.err).toContain(`${output}: another wpo process is at work there`);
+  expect(second.err).toContain(`${output}: another wpo process is writing here`);
   expect((await run.ended).status).toBe(0);
   await expectSameEnd(output);
 });

@@ -1,4 +1,4 @@
-import { below, stateFrom, xoshiro128 } from './random';
+import { below, stateFrom, xoshiro128 } from '@wpo/internal/random';
 
 /** A place in the order of training: the next row to take. Plain JSON: save it, and resume from it. */
 export interface Cursor {

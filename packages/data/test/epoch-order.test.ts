@@ -1,7 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { batches, type Cursor, epochOrder } from '../src/index';
-import { below, xoshiro128 } from '../src/random';
 import { reference } from './fixtures';
 
 const seeds = fc.maxSafeNat();
@@ -112,21 +111,5 @@ describe('batches', () => {
     expect(() => [...batches({ count: 0 })]).toThrow('found count 0');
     expect(() => [...batches({ count: 3, batchSize: 0 })]).toThrow('found batchSize 0');
     expect(() => [...batches({ count: 3, epochs: 1.5 })]).toThrow('found epochs 1.5');
-  });
-});
-
-describe('the generator', () => {
-  it('draws what its authors’ C code draws from the state 1, 2, 3, 4', () => {
-    const next = xoshiro128([1, 2, 3, 4]);
-    expect(Array.from({ length: 6 }, next)).toEqual([11520, 0, 5927040, 70819200, 2031721883, 1637235492]);
-  });
-
-  it('leaves out the draws that would favour some rows', () => {
-    // 2^32 mod 3 = 1: a draw of 0 is left out, then 1 mod 3, 2 mod 3, 3 mod 3
-    const draws = [0, 1, 2, 3][Symbol.iterator]();
-    const next = () => draws.next().value ?? Number.NaN;
-    expect([below(3, next), below(3, next), below(3, next)]).toEqual([1, 2, 0]);
-    expect(below(2 ** 32, () => 5)).toBe(5);
-    expect(below(1, () => 0)).toBe(0);
   });
 });

@@ -1,5 +1,5 @@
+import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import { type AnswerRow, answerKey, type NamedPrompt, type Scored } from './answers';
-import { type ConcurrencyOptions, concurrently } from './concurrently';
 
 /** Two answers to a prompt in the order in which a judge is shown them. */
 export interface Comparison<A extends AnswerRow = AnswerRow> extends NamedPrompt {

@@ -1,3 +1,4 @@
+export type { ConcurrencyOptions } from '@wpo/internal/concurrently';
 export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './alpaca-metrics';
 export {
   type Annotation,
@@ -17,7 +18,6 @@ export {
   scoresFromVerdicts,
   type Verdict,
 } from './compare-answers';
-export type { ConcurrencyOptions } from './concurrently';
 export { EvaluationError } from './errors';
 export {
   type Judgement,

@@ -1,5 +1,5 @@
+import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import type { Annotation, ModelOutput, OutputPair } from './alpaca-rows';
-import { type ConcurrencyOptions, concurrently } from './concurrently';
 import type { Preference } from './win-rate';
 
 /** Two answers in the order in which a judge is shown them. */

@@ -1,5 +1,5 @@
+import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import type { AnswerRow, NamedPrompt } from './answers';
-import { type ConcurrencyOptions, concurrently } from './concurrently';
 
 /** An answer that is wanted. */
 export interface SampleRequest extends NamedPrompt {

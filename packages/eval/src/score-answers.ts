@@ -1,5 +1,5 @@
+import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import type { AnswerRow, Scored } from './answers';
-import { type ConcurrencyOptions, concurrently } from './concurrently';
 
 export interface ScoreAnswersOptions<A extends AnswerRow> extends ConcurrencyOptions<A> {
   readonly answers: Iterable<A> | AsyncIterable<A>;

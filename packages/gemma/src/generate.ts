@@ -1,9 +1,10 @@
+import { seededRandom } from '@wpo/internal/random';
 import { createCache, type KeyValueCache } from './cache';
 import { forward, type Gemma2, logits as logitsOf } from './model';
 import type { Kernels } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { checkTokenIds, type ModelInput, singleSequence } from './pack';
-import { checkSampling, type SamplingOptions, sampleToken, seededRandom } from './sample';
+import { checkSampling, type SamplingOptions, sampleToken } from './sample';
 import { Tape } from './tape';
 
 export interface GenerateOptions extends SamplingOptions {

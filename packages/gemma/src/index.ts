@@ -1,3 +1,4 @@
+export { seededRandom } from '@wpo/internal/random';
 export { gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
 export {
   type GeneratedToken,
@@ -30,7 +31,7 @@ export {
   type PolicyOptions,
   type TokenTerms,
 } from './policy';
-export { type SamplingOptions, seededRandom } from './sample';
+export type { SamplingOptions } from './sample';
 export {
   type LoadOptions,
   loadWeights,

@@ -102,14 +102,3 @@ function sumOf(weights: Float64Array, ids?: Uint32Array): number {
   else for (const weight of weights) sum += weight;
   return sum;
 }
-
-/** A random generator of numbers in [0, 1) from a 32-bit seed, the same on every machine (mulberry32, T. Ettinger, public domain). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -1,9 +1,10 @@
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
+import { seededRandom } from '@wpo/internal/random';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { generate, generateBatch } from '../src/generate';
-import { sampleToken, seededRandom } from '../src/sample';
+import { sampleToken } from '../src/sample';
 import { parametersOf } from '../src/weights';
 import { logitGaps } from './logit-gaps';
 import { randomModel, smallConfig } from './models';

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { seededRandom } from '@wpo/internal/random';
 import fc from 'fast-check';
 import type { Gemma2, Gemma2Config } from '../src/model';
 import type { Kernels } from '../src/ops/contract';
-import { seededRandom } from '../src/sample';
 import type { Parameter } from '../src/weights';
 import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
 

@@ -1,3 +1,4 @@
+import { nearestName } from '@wpo/internal/nearest';
 // Checks of plain values, free of tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
 
 /** The finite numbers that an option may be. Without any bound: all of them. */
@@ -31,16 +32,9 @@ export function checkRange(where: string, name: string, value: number, range: Nu
 export function checkName(where: string, option: string, name: unknown, known: readonly string[]): void {
   const found = String(name);
   if (known.includes(found)) return;
-  const [nearest] = [...known].sort((a, b) => similarity(found, b) - similarity(found, a));
   throw new Error(
-    `${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'. Did you mean '${nearest}'?`,
+    `${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'. Did you mean '${nearestName(found, known)}'?`,
   );
-}
-
-/** The share of letter pairs that two names have in common (Sørensen-Dice coefficient over bigrams). */
-function similarity(a: string, b: string): number {
-  const bigrams = (name: string) => [...name].map((letter, i) => (name[i - 1] ?? '') + letter);
-  return bigrams(a).filter((bigram) => bigrams(b).includes(bigram)).length / (a.length + b.length);
 }
 
 /** log p ≤ 0, but float32 rounds log-probs of logits near ±1e4 by about this much. */

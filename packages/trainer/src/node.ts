@@ -1,5 +1,6 @@
+export { hashFiles, hashJson } from '@wpo/internal/node/hash';
 export { type FileCheckpointsOptions, fileCheckpoints } from './node/file-checkpoints';
-export { hashFiles, hashJson, hashPairs } from './node/hash';
+export { hashPairs } from './node/hash';
 export { metricsFile } from './node/metrics-file';
 export { referenceFiles } from './node/reference-files';
 export { type SignalStop, stopOnSignals } from './node/stop-on-signals';

@@ -1,7 +1,7 @@
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
 import { evaluationText, OverlapIndex, type PairStrategy, type PairSummary } from '@wpo/data/pairing';
+import { nearestName } from '@wpo/internal/nearest';
 import { fromInput, UserError } from '../errors';
-import { nearest } from '../nearest';
 import { formatPairSummary } from '../pair-summary';
 import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
@@ -85,7 +85,7 @@ function checkSources({ offPolicy = [] }: PairArguments, { sources }: PairSummar
   if (unknown === undefined || known.length === 0) return;
   throw new UserError(
     `--off-policy ${unknown}: found no answer of that source, wanted one of ${known.join(', ')}. ` +
-      `Did you mean ${nearest(unknown, known)}?`,
+      `Did you mean ${nearestName(unknown, known)}?`,
   );
 }
 

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { syncFolder } from '@wpo/internal/node/files';
+import { hashFile } from '@wpo/internal/node/hash';
+import { waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
-import { ATTEMPTS, HubError, request, wait, why } from './request';
+import { ATTEMPTS, HubError, request, why } from './request';
 import type { Hub } from './settings';
 import { blobId, type HubFile } from './tree';
 
@@ -40,6 +42,7 @@ export async function fetchBlob(
       if (attempt === 2) throw wrongBytes(hub, file);
     }
     await rename(partial, blob);
+    await syncFolder(dirname(blob));
     return blob;
   } finally {
     await release().catch(() => {}); // as above: it is not ours any more
@@ -81,7 +84,7 @@ async function fill(hub: Hub, url: string, file: HubFile, partial: string, onByt
         `${hub.text}: ${file.path}: the download broke off at byte ${have} of ${size} (${fault}). Start again to go on.`,
       );
     }
-    if (have < size) await wait(hub, failures + 1);
+    if (have < size) await waitBeforeRetry(failures, undefined, { firstDelay: hub.retryDelay, signal: hub.signal });
   }
 }
 
@@ -118,11 +121,8 @@ async function append(answer: Response, { partial, have, size, onBytes }: Fillin
 const isFileFault = (error: unknown) =>
   /^(ENOSPC|EACCES|EROFS|EDQUOT|EIO)$/.test((error as NodeJS.ErrnoException).code ?? '');
 
-async function checksum(path: string, { sha256, size }: HubFile): Promise<string> {
-  const hash = sha256 === undefined ? createHash('sha1').update(`blob ${size}\0`) : createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
-  return hash.digest('hex');
-}
+const checksum = (path: string, { sha256, size }: HubFile): Promise<string> =>
+  hashFile(path, sha256 === undefined ? createHash('sha1').update(`blob ${size}\0`) : createHash('sha256'));
 
 /** Undefined where there is no such file. */
 export const sizeOf = async (path: string): Promise<number | undefined> =>

@@ -1,71 +1,89 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { retryAfter, withRetries } from '@wpo/internal/node/retry';
 import type { Hub } from './settings';
 
-/** What the hub answered, or that it could not be asked. Its message holds neither token nor signed address. */
+/** The hub refused a request or could not be reached. The message holds neither the token nor a signed URL. */
 export class HubError extends Error {
   override readonly name = 'HubError';
 }
 
-/** How often a request is made before its failure is told. */
+/** How often a request is tried before it fails. */
 export const ATTEMPTS = 5;
-
-const LONGEST_WAIT = 300_000; // the hub's rate limits are over windows of five minutes
 
 export interface RequestOptions {
   readonly headers?: Readonly<Record<string, string>>;
-  /** Receive the whole answer before it counts as one: an answer that is cut off is asked for again. */
+  /** Read the whole body within the attempt, so that a response that is cut off is requested again. */
   readonly whole?: boolean;
 }
 
+/** An attempt without a usable response: one that is not successful, or none. */
+class Fault extends Error {
+  constructor(
+    message: string,
+    readonly response?: Response,
+  ) {
+    super(message);
+  }
+
+  get isRetryable(): boolean {
+    const status = this.response?.status;
+    return status === undefined || status === 408 || status === 429 || status >= 500;
+  }
+}
+
 /**
- * Asks the hub, again where it is busy (408, 429, 5xx) or cannot be reached. The token goes to the hub's own address
- * alone: fetch drops it where a redirect leads to another host.
+ * Sends a request to the hub, again where it is busy (408, 429, 5xx) or cannot be reached. The token goes to the hub's
+ * own address only: fetch drops it where a redirect leads to another host.
  *
- * @throws {HubError} on any answer but success
+ * @throws {HubError} where the last response is not a success
  */
 export async function request(hub: Hub, url: string, options: RequestOptions = {}): Promise<Response> {
   const own = new URL(url).origin === new URL(hub.endpoint).origin;
   const authorization: Record<string, string> = own && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
-  for (let attempt = 1; ; attempt++) {
-    const answer = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
-      .then((answer) => (options.whole && answer.ok ? received(answer) : answer))
-      .catch((error: unknown) => why(error));
+  const attempt = async () => {
+    const response = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
+      .then((response) => (options.whole && response.ok ? withBody(response) : response))
+      .catch((error: unknown) => {
+        throw new Fault(why(error));
+      });
+    if (response.ok) return response;
+    await response.body?.cancel();
+    throw new Fault(`status ${response.status}`, response);
+  };
+  try {
+    return await withRetries(attempt, {
+      retries: ATTEMPTS - 1,
+      firstDelay: hub.retryDelay,
+      signal: hub.signal,
+      isRetryable: (error) => error instanceof Fault && error.isRetryable && !hub.signal?.aborted,
+      delayAsked: (error) => {
+        const { response } = error as Fault;
+        return response && retryAfter(response.headers);
+      },
+    });
+  } catch (error) {
     hub.signal?.throwIfAborted();
-    if (typeof answer !== 'string' && answer.ok) return answer;
-    const again = typeof answer === 'string' || answer.status === 408 || answer.status === 429 || answer.status >= 500;
-    if (!again || attempt === ATTEMPTS) throw await failure(hub, answer);
-    if (typeof answer !== 'string') await answer.body?.cancel();
-    await wait(hub, attempt, typeof answer === 'string' ? null : answer.headers.get('retry-after'));
+    throw error instanceof Fault ? hubError(hub, error) : error;
   }
 }
 
-async function received(answer: Response): Promise<Response> {
-  const { status, headers } = answer;
-  return new Response(await answer.arrayBuffer(), { status, headers });
+async function withBody(response: Response): Promise<Response> {
+  const { status, headers } = response;
+  return new Response(await response.arrayBuffer(), { status, headers });
 }
 
-/** Waits before a further attempt: as long as the hub asked for, else twice as long each time. */
-export async function wait({ retryDelay = 500, signal }: Hub, attempt: number, retryAfter: string | null = null) {
-  const asked = retryAfter === null ? Number.NaN : Number(retryAfter) * 1000;
-  const time = Number.isFinite(asked) ? asked : retryDelay * 2 ** (attempt - 1);
-  await sleep(Math.min(Math.max(time, 0), LONGEST_WAIT), undefined, { signal });
-}
-
-/** Why no answer came. */
+/** Why no response came: `fetch` says "fetch failed", and its cause says why. */
 export function why(error: unknown): string {
   const { cause, message } = error as Error & { cause?: NodeJS.ErrnoException };
   return cause?.code ?? cause?.message ?? message;
 }
 
-async function failure(hub: Hub, answer: Response | string): Promise<HubError> {
-  if (typeof answer === 'string') {
-    return new HubError(
-      `${hub.text}: ${hub.endpoint} could not be reached (${answer}) in ${ATTEMPTS} attempts. ` +
-        'HF_HUB_OFFLINE=1 takes what the cache holds.',
-    );
-  }
-  await answer.body?.cancel();
-  return new HubError(`${hub.text}: the hub answered ${answer.status}: ${meaning(hub, answer)}`);
+function hubError(hub: Hub, { message, response }: Fault): HubError {
+  if (response !== undefined)
+    return new HubError(`${hub.text}: the hub answered ${response.status}: ${meaning(hub, response)}`);
+  return new HubError(
+    `${hub.text}: ${hub.endpoint} could not be reached (${message}) in ${ATTEMPTS} attempts. ` +
+      'HF_HUB_OFFLINE=1 takes what the cache holds.',
+  );
 }
 
 function meaning({ name, endpoint, token }: Hub, { status, headers }: Response): string {

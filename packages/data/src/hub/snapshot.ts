@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { copyFile, mkdir, readFile, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { forEachConcurrently } from '@wpo/internal/concurrently';
+import { replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
 import { fetchBlob, sizeOf } from './download';
 import { HubError, request } from './request';
 import type { Hub } from './settings';
-import { checkedFile, type HubFile, readTree, writeTree, writeWhole } from './tree';
+import { checkedFile, type HubFile, readTree, writeTree } from './tree';
 
 /** Files of a repository at one commit, in the cache. */
 export interface Snapshot {
@@ -69,7 +71,9 @@ async function commitOf(hub: Hub): Promise<string> {
   const params = { name: repo, revision, additionalFields: ['sha' as const], ...access(hub) };
   const { sha } = await understood(hub, () => (type === 'dataset' ? datasetInfo(params) : modelInfo(params)));
   if (!COMMIT.test(sha)) throw new HubError(`${hub.text}: the hub named no commit for ${JSON.stringify(revision)}.`);
-  await writeWhole(join(hub.folder, 'refs', ...revision.split('/')), sha);
+  const ref = join(hub.folder, 'refs', ...revision.split('/'));
+  await mkdir(dirname(ref), { recursive: true });
+  await replaceFile(ref, sha);
   return sha;
 }
 
@@ -123,12 +127,7 @@ async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[])
     }
     here.set(file.path, file.size);
   };
-  const left = [...files];
-  const work = async () => {
-    for (let file = left.shift(); file !== undefined && !stop.signal.aborted; file = left.shift()) await fetchOne(file);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, () => work().catch((error) => stop.abort(error))));
-  stop.signal.throwIfAborted(); // the first fault
+  await forEachConcurrently(files, AT_ONCE, fetchOne, (error) => stop.abort(error));
 }
 
 function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): string {

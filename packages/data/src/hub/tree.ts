@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { replaceFile } from '@wpo/internal/node/files';
 
 /** A file of a repository at one commit. */
 export interface HubFile {
@@ -52,7 +52,9 @@ export async function writeTree(folder: string, commit: string, files: readonly 
     { size, blob_id: gitId, ...(sha256 === undefined ? {} : { lfs_sha256: sha256, lfs_size: size }) },
   ]);
   const tree: Tree = { format_version: 1, files: Object.fromEntries(entries) };
-  await writeWhole(treePath(folder, commit), JSON.stringify(tree, null, 1));
+  const path = treePath(folder, commit);
+  await mkdir(dirname(path), { recursive: true });
+  await replaceFile(path, JSON.stringify(tree, null, 1));
 }
 
 /** @throws {Error} where a path would lead out of the snapshot, or the file has no size or checksum */
@@ -61,12 +63,4 @@ export function checkedFile(file: HubFile): HubFile {
   const checked = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));
   if (within && checked && Number.isSafeInteger(file.size)) return file;
   throw new Error(`a file ${JSON.stringify(file.path)} without a path, size or checksum that can be used`);
-}
-
-/** Writes a small file so that it is there whole or not at all. */
-export async function writeWhole(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const fresh = `${path}.${randomUUID()}`;
-  await writeFile(fresh, text);
-  await rename(fresh, path);
 }

@@ -1,4 +1,4 @@
-import { fingerprint } from '../fingerprint';
+import { fingerprint } from '@wpo/internal/fingerprint';
 import type { PreferenceRow } from '../rows/preference-row';
 
 /** What came more than once, as rows beyond the first. */

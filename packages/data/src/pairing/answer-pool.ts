@@ -1,6 +1,6 @@
-import { fingerprint } from '../fingerprint';
+import { fingerprint } from '@wpo/internal/fingerprint';
+import { stateFrom, xoshiro128 } from '@wpo/internal/random';
 import { Numbers } from '../numbers';
-import { stateFrom, xoshiro128 } from '../random';
 import { fail } from '../rows/preference-row';
 import { type Candidate, type ChooseOptions, choosePair, type NoPair } from './choose-pair';
 import type { ScoredAnswer } from './scored-answer';

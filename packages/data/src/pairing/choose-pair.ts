@@ -1,4 +1,4 @@
-import { below } from '../random';
+import { below } from '@wpo/internal/random';
 
 /** What decides which answers to a prompt make its pair. */
 export interface Candidate {

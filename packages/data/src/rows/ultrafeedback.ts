@@ -1,4 +1,4 @@
-import { fingerprint } from '../fingerprint';
+import { fingerprint } from '@wpo/internal/fingerprint';
 import { choosePair } from '../pairing/choose-pair';
 import { pairRow } from '../pairing/pair-row';
 import { type Fields, fail, field, isFields, optionalName } from './preference-row';

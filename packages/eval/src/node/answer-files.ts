@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { DataRecord } from '@wpo/data';
+import { shortHash } from '@wpo/internal/node/hash';
 import * as v from 'valibot';
 import { type AnswerRow, answerKey } from '../answers';
 import { EvaluationError } from '../errors';
@@ -64,6 +64,5 @@ export async function indexAnswers(
   return index;
 }
 
-/** Tells texts apart: the start of their SHA-256. */
-export const fingerprint = (...texts: readonly string[]): string =>
-  createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, 16);
+/** A short id of texts. */
+export const fingerprint = (...texts: readonly string[]): string => shortHash(texts);

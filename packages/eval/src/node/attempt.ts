@@ -1,4 +1,5 @@
-import { type Agent, fetch, type Headers, type Response } from 'undici';
+import { retryAfter } from '@wpo/internal/node/retry';
+import { type Agent, fetch, type Response } from 'undici';
 
 export interface Request {
   readonly method: 'GET' | 'POST';
@@ -43,7 +44,12 @@ export class Fault extends Error implements FaultFacts {
 export async function attempt<T>(request: Request, parse: (reply: unknown) => T): Promise<T> {
   const { status, headers, text } = await exchange(request);
   if (status < 200 || status > 299) {
-    throw new Fault(`status ${status}`, { again: worthRetrying(status), status, after: asked(headers), body: text });
+    throw new Fault(`status ${status}`, {
+      again: worthRetrying(status),
+      status,
+      after: retryAfter(headers),
+      body: text,
+    });
   }
   let reply: unknown;
   try {
@@ -87,13 +93,3 @@ function reason(error: Error, timeout: number): string {
 }
 
 const worthRetrying = (status: number) => [408, 409, 425, 429].includes(status) || status >= 500;
-
-/** Milliseconds of a `Retry-After`, which is seconds or a date, or of the finer `retry-after-ms`. */
-function asked(headers: Headers): number | undefined {
-  const fine = headers.get('retry-after-ms');
-  if (fine !== null && Number(fine) >= 0) return Number(fine);
-  const text = headers.get('retry-after');
-  if (text === null) return undefined;
-  const wait = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-  return Number.isNaN(wait) ? undefined : Math.max(0, wait);
-}

@@ -1,19 +1,23 @@
 import type { Message } from '@wpo/data';
+import { withRetries } from '@wpo/internal/node/retry';
 import { Agent } from 'undici';
 import * as v from 'valibot';
 import { EvaluationError } from '../errors';
 import { parseAddress } from './address';
 import { attempt, Fault } from './attempt';
 import { type Answer, type ChatOptions, chatBody, parseChat } from './chat';
-import { type RetryOptions, withRetries } from './retries';
 
-export interface EndpointOptions extends Partial<RetryOptions> {
+export interface EndpointOptions {
   /** The server's base URL, with `/v1` or without. */
   readonly url: string;
   /** The model to ask; default the one that the server serves, where it serves one. */
   readonly model?: string;
   /** Milliseconds for one try, from the request to the reply's last byte. Default ten minutes. */
   readonly timeout?: number;
+  /** Attempts after the first. Default 6. */
+  readonly retries?: number;
+  /** Once aborted, waiting ends and no attempt starts. A running attempt is not interrupted. */
+  readonly signal?: AbortSignal;
 }
 
 /** A server that speaks as OpenAI's does: vLLM and the like. */
@@ -68,7 +72,12 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
       return attempt({ method, url, headers, body, timeout, agent }, parse);
     };
     try {
-      return await withRetries(once, { retries, signal });
+      return await withRetries(once, {
+        retries,
+        signal,
+        isRetryable: (error) => error instanceof Fault && error.again,
+        delayAsked: (error) => (error as Fault).after,
+      });
     } catch (error) {
       throw error instanceof Fault ? failure(url, error, tries, [key, credentials]) : error;
     }

@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { replaceFile, syncFolder } from '@wpo/internal/node/files';
 import { parseConfig, writeConfig } from '../config';
 import type { WeightDtype } from '../dtype';
 import { isObject, show } from '../json';
 import type { Gemma2Config } from '../model';
-import { partialPath, syncFolder, writeDurably } from './durable';
 import { type Checkpoint, openCheckpoint } from './read-checkpoint';
 import { isCheckpointFile, type TensorValues, writeCheckpoint } from './write-checkpoint';
 
@@ -94,8 +94,7 @@ export async function writeModelFolder(
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial);
   try {
-    const write = (name: string, content: string | Uint8Array) =>
-      writeDurably(join(partial, name), (file) => file.writeFile(content));
+    const write = (name: string, content: string | Uint8Array) => replaceFile(join(partial, name), content);
     await write('config.json', writeConfig(config, { dtype, extra: configJson }));
     await write('generation_config.json', generationConfigOf(config));
     for (const name of companions) await write(name, await readFile(join(copyFrom!, name)));
@@ -108,6 +107,9 @@ export async function writeModelFolder(
   }
   await replaceFolder(target, partial);
 }
+
+/** Path of a new folder until it is complete. */
+const partialPath = (target: string) => join(dirname(target), `.${basename(target)}.partial`);
 
 /** Path of a replaced folder until its remaining files are moved to the new one. */
 const replacedPath = (target: string) => join(dirname(target), `.${basename(target)}.replaced`);

@@ -1,8 +1,8 @@
 import { access, type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '@wpo/internal/node/files';
 import { f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
-import { writeDurably } from './durable';
 import { inChunks, writeFully } from './file-io';
 
 /** A tensor to write. */
@@ -37,7 +37,7 @@ export async function writeSafetensors(
   const listed = [...tensors];
   const { bytes, header } = makeHeader(listed, options.metadata);
   for (const source of listed) sources.set(source.name, source);
-  await writeDurably(path, async (file) => {
+  await replaceFile(path, async (file) => {
     await writeFully(file, bytes, 0);
     for (const [name, entry] of header.tensors) await writeTensor(file, sources.get(name)!, entry, path);
   });
@@ -75,7 +75,7 @@ export async function writeCheckpoint(
   const pad = (n: number) => String(n).padStart(5, '0');
   const files = shards.map((_, i) => `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`);
   for (const [i, shard] of shards.entries()) await writeSafetensors(join(dir, files[i]!), shard);
-  await writeDurably(join(dir, INDEX), (file) => file.writeFile(indexText(shards, files)));
+  await replaceFile(join(dir, INDEX), indexText(shards, files));
   return [...files, INDEX];
 }
 

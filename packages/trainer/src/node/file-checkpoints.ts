@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { filesBelow, syncFile, syncFolder } from '@wpo/internal/node/files';
+import { hashFile } from '@wpo/internal/node/hash';
 import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint, TrainerState } from '../checkpoint';
 import { TrainingError } from '../errors';
 import type { NamedTensor } from '../optimizer';
-import { filesBelow, sync } from './durable';
-import { hashFile } from './hash';
 
 export interface FileCheckpointsOptions {
   /** Writes tensors to a file, in float32. */
@@ -42,8 +42,8 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
     await writeTensors(join(path, OPTIMIZER), optimizer);
     await writeFile(join(path, STATE), `${JSON.stringify(state, null, 2)}\n`);
     await writeFile(join(path, MANIFEST), `${JSON.stringify(await describe(path), null, 2)}\n`);
-    for (const file of await filesBelow(path)) await sync(join(path, file));
-    await sync(path);
+    for (const file of await filesBelow(path)) await syncFile(join(path, file));
+    await syncFolder(path);
   }
 
   async function open(path: string): Promise<OpenCheckpoint> {
@@ -73,7 +73,7 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
         await rm(temporary, { recursive: true, force: true });
         throw error;
       }
-      await sync(folder);
+      await syncFolder(folder);
       if (saveTotalLimit === undefined) return;
       for (const old of (await stepsIn(folder)).slice(saveTotalLimit)) await remove(join(folder, nameOf(old)));
     },

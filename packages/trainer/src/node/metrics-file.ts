@@ -1,7 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { appendToFile, replaceFile } from '@wpo/internal/node/files';
+import { completeLines } from '@wpo/internal/node/jsonl';
 import type { MetricsRow, MetricsSink } from '../metrics';
-import { appendDurably, replaceFile } from './durable';
 
 /**
  * Metrics as JSON lines. Each row is written as one line and synced. `rewind` cuts the file to the rows that a resumed run
@@ -10,7 +11,7 @@ import { appendDurably, replaceFile } from './durable';
 export function metricsFile(path: string): MetricsSink {
   return {
     async write(row: MetricsRow) {
-      await appendDurably(path, `${JSON.stringify(row)}\n`);
+      await appendToFile(path, `${JSON.stringify(row)}\n`);
     },
     async rewind(rows) {
       await mkdir(dirname(path), { recursive: true });
@@ -18,15 +19,8 @@ export function metricsFile(path: string): MetricsSink {
         if (error.code === 'ENOENT') return '';
         throw error;
       });
-      // the text after the last newline is an incomplete line
-      const whole = text.split('\n').slice(0, -1);
-      await replaceFile(
-        path,
-        whole
-          .slice(0, rows)
-          .map((line) => `${line}\n`)
-          .join(''),
-      );
+      const kept = completeLines(text).slice(0, rows);
+      await replaceFile(path, kept.map((line) => `${line}\n`).join(''));
     },
   };
 }

@@ -1,7 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { appendToFile, replaceFile } from '@wpo/internal/node/files';
+import { completeLines } from '@wpo/internal/node/jsonl';
 import type { ReferenceCache, ReferenceLogps } from '../reference';
-import { appendDurably, replaceFile } from './durable';
 
 /**
  * Reference log-probs in a folder, one JSON line per pair in `<key>.jsonl`. Each line has its pair's index and is appended as a
@@ -26,7 +27,7 @@ export function referenceFiles(folder: string): ReferenceCache {
     },
     async append(key, start, values) {
       await mkdir(folder, { recursive: true });
-      await appendDurably(pathOf(key), format(values, start));
+      await appendToFile(pathOf(key), format(values, start));
     },
   };
 }
@@ -37,7 +38,7 @@ const format = (values: readonly ReferenceLogps[], start: number) =>
 /** Entries 0, 1, 2, … up to the first gap. Two processes that wrote at once may have left duplicates. */
 function leadingEntries(text: string): ReferenceLogps[] {
   const values: ReferenceLogps[] = [];
-  for (const line of text.split('\n').slice(0, -1)) {
+  for (const line of completeLines(text)) {
     const entry = parse(line);
     if (!entry || entry.pair > values.length) break;
     const { pair, ...value } = entry;

@@ -1,9 +1,8 @@
 import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fc, test as property } from '@fast-check/vitest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { hashFiles, hashJson, hashPairs, metricsFile, referenceFiles } from '../../src/node';
+import { hashPairs, metricsFile, referenceFiles } from '../../src/node';
 import { toyPairs } from '../toy-policy';
 
 let folder: string;
@@ -90,46 +89,12 @@ describe('reference files', () => {
   });
 });
 
-describe('hashes', () => {
-  test('the hash of files depends on each content and its end', async () => {
-    const paths = await Promise.all(
-      [
-        ['ab', 'c'],
-        ['a', 'bc'],
-      ]
-        .flat()
-        .map(async (content, i) => {
-          const path = join(folder, String(i));
-          await writeFile(path, content);
-          return path;
-        }),
-    );
-    const [first, second] = [await hashFiles(paths.slice(0, 2)), await hashFiles(paths.slice(2))];
-    expect(first).toMatch(/^[0-9a-f]{64}$/);
-    expect(first).not.toBe(second);
-    expect(await hashFiles(paths.slice(0, 2))).toBe(first);
-  });
-
-  test('the hash of pairs depends on the values and positions of token ids', () => {
-    const pairs = toyPairs(4, 9);
-    const hash = hashPairs(pairs);
-    expect(hashPairs(pairs.map((pair) => ({ ...pair, id: 'x', prompt: Int32Array.from(pair.prompt) })))).toBe(hash);
-    expect(hashPairs([...pairs].reverse())).not.toBe(hash);
-    expect(hashPairs(pairs.map((pair) => ({ ...pair, chosen: pair.rejected, rejected: pair.chosen })))).not.toBe(hash);
-    const shifted = pairs.map((pair) => ({ ...pair, prompt: [...Array.from(pair.prompt), 1], chosen: pair.chosen }));
-    expect(hashPairs(shifted)).not.toBe(hash);
-  });
-
-  test('the hash of JSON depends on everything but the order of keys', () => {
-    expect(hashJson({ a: 1, b: { c: [1, 2], d: null } })).toBe(hashJson({ b: { d: null, c: [1, 2] }, a: 1 }));
-    expect(hashJson({ a: [1, 2] })).not.toBe(hashJson({ a: [2, 1] }));
-    // sha256 of {"a":1}
-    expect(hashJson({ a: 1 })).toBe('015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862');
-  });
-
-  property.prop([fc.jsonValue(), fc.jsonValue()])('equal JSON values have equal hashes', (a, b) => {
-    const text = (value: unknown) => JSON.stringify(value);
-    if (text(a) === text(b)) expect(hashJson(a as null)).toBe(hashJson(b as null));
-    expect(hashJson(JSON.parse(text(a)) as null)).toBe(hashJson(a as null));
-  });
+test('the hash of pairs depends on the values and positions of token ids', () => {
+  const pairs = toyPairs(4, 9);
+  const hash = hashPairs(pairs);
+  expect(hashPairs(pairs.map((pair) => ({ ...pair, id: 'x', prompt: Int32Array.from(pair.prompt) })))).toBe(hash);
+  expect(hashPairs([...pairs].reverse())).not.toBe(hash);
+  expect(hashPairs(pairs.map((pair) => ({ ...pair, chosen: pair.rejected, rejected: pair.chosen })))).not.toBe(hash);
+  const shifted = pairs.map((pair) => ({ ...pair, prompt: [...Array.from(pair.prompt), 1], chosen: pair.chosen }));
+  expect(hashPairs(shifted)).not.toBe(hash);
 });

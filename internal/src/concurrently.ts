@@ -1,16 +1,16 @@
-/** What runs of many tasks have in common. */
+/** Options of everything that runs many tasks. */
 export interface ConcurrencyOptions<T> {
-  /** Tasks under way at once. Default 1. */
+  /** How many tasks run at once. Default 1. */
   readonly concurrency?: number;
-  /** Once aborted no task begins; those under way are finished and their results given. */
+  /** Once aborted, no further task starts. Running tasks finish and their results are given. */
   readonly signal?: { readonly aborted: boolean };
-  /** Told of a task that failed, which is left out. Without it the first failure ends the run, as an abort would. */
+  /** Called with a task that failed, which is then skipped. Without it, the first failure ends the run like an abort. */
   readonly onError?: (error: unknown, task: T) => void;
 }
 
 /**
- * Runs tasks side by side, and gives each result as soon as it is there, whatever the order; no more results wait to be
- * taken than tasks are under way.
+ * Runs tasks concurrently and yields each result as soon as it is there, in whatever order. A task waits until its result
+ * is taken, so a slow consumer holds at most `concurrency` results.
  *
  * @throws what the first failed task threw, after the others' results, where no `onError` is given
  */
@@ -32,7 +32,6 @@ export async function* concurrently<T, R>(
       try {
         for await (const value of run(task)) {
           if (left) return;
-          // waits until its result is taken, so that results do not pile up before a slow consumer
           await new Promise<void>((taken) => {
             results.push({ value, taken });
             wake();
@@ -77,4 +76,28 @@ export async function* concurrently<T, R>(
 
 async function* iterate<T>(tasks: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
   yield* tasks;
+}
+
+/**
+ * Runs a task on each item, `concurrency` at a time. After a failure no further task starts, and the running ones finish.
+ *
+ * @param onFailure called at once with the first failure, e.g. to abort the running tasks
+ * @throws what the first failed task threw
+ */
+export async function forEachConcurrently<T>(
+  items: Iterable<T>,
+  concurrency: number,
+  task: (item: T) => Promise<void>,
+  onFailure: (error: unknown) => void = () => {},
+): Promise<void> {
+  const queue = items[Symbol.iterator]();
+  const failures: unknown[] = [];
+  const work = async () => {
+    for (let item = queue.next(); !item.done && failures.length === 0; item = queue.next()) await task(item.value);
+  };
+  const fail = (error: unknown) => {
+    if (failures.push(error) === 1) onFailure(error);
+  };
+  await Promise.all(Array.from({ length: concurrency }, () => work().catch(fail)));
+  if (failures.length > 0) throw failures[0];
 }

@@ -1,0 +1,123 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { syncFolder } from './files';
+
+/** A value of a JSONL file. */
+export interface JsonLine {
+  readonly value: unknown;
+  /** From 1. */
+  readonly line: number;
+}
+
+/** A line that is not JSON. The message is the JSON parser's. */
+export class JsonLineError extends Error {
+  override readonly name = 'JsonLineError';
+
+  constructor(
+    message: string,
+    readonly line: number,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * Reads a JSONL file line by line. Blank lines are skipped.
+ *
+ * @throws {JsonLineError} on a line that is not JSON
+ * @throws what `node:fs` throws where the file cannot be read
+ */
+export async function* readJsonLines(path: string): AsyncGenerator<JsonLine, void, undefined> {
+  let line = 0;
+  for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
+    line += 1;
+    if (text.trim() !== '') yield { value: parseLine(text, line), line };
+  }
+}
+
+function parseLine(text: string, line: number): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new JsonLineError((error as Error).message, line);
+  }
+}
+
+/** The lines of a text that end with a newline: a killed writer may have left half a line after the last one. */
+export const completeLines = (text: string): string[] => text.split('\n').slice(0, -1);
+
+/** A JSONL file to which values are appended. */
+export interface JsonlAppender {
+  /** Appends a value as one line. Resolves once the line is synced to disk; calls that overlap share one sync. */
+  append(value: object): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a JSONL file for appending, or creates it. Half a last line, left by a killed writer, is cut off.
+ *
+ * Lock the file first: the end of a file that another process is writing looks like half a line.
+ */
+export async function openJsonl(path: string): Promise<JsonlAppender> {
+  const file = await open(path, 'a+');
+  try {
+    await repairEnd(file);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  let pending = '';
+  let writing = Promise.resolve();
+  const flush = async () => {
+    const text = pending;
+    pending = '';
+    await file.appendFile(text);
+    await file.sync();
+  };
+  return {
+    append(value) {
+      const joinsNextFlush = pending !== '';
+      pending += `${JSON.stringify(value)}\n`;
+      if (!joinsNextFlush) writing = writing.then(flush);
+      return writing;
+    },
+    close: () => writing.catch(() => {}).then(() => file.close()),
+  };
+}
+
+/** Half a JSON object is never JSON, so a last line without a newline is either complete or to be cut off. */
+async function repairEnd(file: FileHandle): Promise<void> {
+  const { size } = await file.stat();
+  const last = await lastLine(file, size);
+  if (last.length === 0) return;
+  if (isJson(last.toString('utf8'))) await file.appendFile('\n');
+  else await file.truncate(size - last.length);
+}
+
+const CHUNK = 65_536;
+
+/** What follows the last newline. */
+async function lastLine(file: FileHandle, size: number): Promise<Buffer> {
+  let tail: Buffer = Buffer.alloc(0);
+  for (let end = size; end > 0; ) {
+    const start = Math.max(0, end - CHUNK);
+    const { buffer } = await file.read(Buffer.alloc(end - start), 0, end - start, start);
+    const newline = buffer.lastIndexOf(10);
+    tail = Buffer.concat([buffer.subarray(newline + 1), tail]);
+    if (newline >= 0) break;
+    end = start;
+  }
+  return tail;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

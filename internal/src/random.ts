@@ -1,0 +1,63 @@
+/**
+ * mulberry32 by T. Ettinger (public domain): numbers in [0, 1) from a 32-bit seed, the same on every machine. Sampled
+ * completions depend on it, so its output may never change.
+ */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * xoshiro128** by Blackman and Vigna (https://prng.di.unimi.it/xoshiro128starstar.c): 32-bit integers from four words of
+ * state, not all zero. The same on every machine. The pairs that are drawn depend on it, so its output may never change.
+ */
+export function xoshiro128(state: readonly [number, number, number, number]): () => number {
+  let [a, b, c, d] = state;
+  return () => {
+    const result = Math.imul(rotateLeft(Math.imul(b, 5), 7), 9) >>> 0;
+    const t = b << 9;
+    c ^= a;
+    d ^= b;
+    b ^= c;
+    a ^= d;
+    c ^= t;
+    d = rotateLeft(d, 11);
+    return result;
+  };
+}
+
+/** State for `xoshiro128` from any integers. MurmurHash3's 32-bit finaliser mixes them in, from four starting values. */
+export function stateFrom(words: readonly number[]): [number, number, number, number] {
+  const mix = (start: number) => words.reduce((hash, word) => murmurFinalise(hash ^ word), start);
+  return [mix(0x9e3779b9), mix(0x3c6ef372), mix(0xdaa66d2b), mix(0x78dde6e4)];
+}
+
+/**
+ * A uniform integer from 0 to `limit - 1`.
+ *
+ * @param limit from 1 to 2^32
+ * @param next gives uniform 32-bit integers; it is called again where a draw would make the result biased
+ */
+export function below(limit: number, next: () => number): number {
+  const biased = 2 ** 32 % limit;
+  for (;;) {
+    const draw = next();
+    if (draw >= biased) return draw % limit;
+  }
+}
+
+export const rotateLeft = (x: number, by: number) => (x << by) | (x >>> (32 - by));
+
+/** MurmurHash3's 32-bit finaliser: each input bit changes about half of the output bits. */
+export function murmurFinalise(h: number): number {
+  h ^= h >>> 16;
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
