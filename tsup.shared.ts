@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig, type Options } from 'tsup';
 
 /** ESM and CJS side by side, each with its own declarations. */
@@ -9,7 +10,12 @@ export const library = (entry: string[] | Record<string, string>, more: Options 
     platform: 'neutral',
     clean: true,
     sourcemap: true,
-    // declarations need TypeScript 6 told that tsup's own `baseUrl` is known to be deprecated
-    dts: { compilerOptions: { ignoreDeprecations: '6.0' } },
+    dts: {
+      compilerOptions: {
+        // makes tsconfig.json's `paths` lead to the sources, so that types of the internal package are copied in
+        baseUrl: fileURLToPath(new URL('.', import.meta.url)),
+        ignoreDeprecations: '6.0', // TypeScript 6 deprecates `baseUrl`
+      },
+    },
     ...more,
   });

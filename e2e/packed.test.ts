@@ -102,6 +102,15 @@ describe('all packages, in an empty project', () => {
     }
   });
 
+  test('contain the code and types of the internal package', () => {
+    for (const name of NAMES) {
+      const dist = join(project, 'node_modules/@wpo', name, 'dist');
+      const files = readdirSync(dist).filter((file) => !file.endsWith('.map'));
+      const open = files.filter((file) => readFileSync(join(dist, file), 'utf8').includes('@wpo/internal'));
+      expect([name, open]).toEqual([name, []]);
+    }
+  });
+
   test('name the command that installs TensorFlow, and the command works', () => {
     const load =
       "import('@wpo/tensorflow').then((m) => console.log(m.tensorflowVersion), (e) => console.log(e.message))";

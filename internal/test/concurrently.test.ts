@@ -29,8 +29,8 @@ describe('concurrently', () => {
       [0, 1, 2, 3],
       async function* (task) {
         started.push(task);
+        await sleep(task === 0 ? 1 : 10);
         if (task === 0) throw new Error('broken');
-        await sleep(5);
         yield task;
       },
       { concurrency: 2 },

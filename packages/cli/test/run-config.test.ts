@@ -72,7 +72,7 @@ test('an unknown key is refused by its line, naming the nearest key', () => {
 });
 
 test.each([
-  ['lr: 1', 'kl'],
+  ['lr: 1', 'lr_scheduler_type'],
   ['per_device_batch_size: 1', 'per_device_eval_batch_size'],
   ['warmup_step: 1', 'warmup_steps'],
   ['max_seq_length: 1', 'max_length'],
