@@ -8,7 +8,7 @@ const everyPattern = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
 const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
 const floats = (...patterns: number[]) => new Float32Array(Uint32Array.from(patterns).buffer);
 
-/** As make.py hashes: every NaN made one pattern. */
+/** The hash of make.py, in which every NaN has the same pattern. */
 const sha256 = (patterns: Uint32Array | Uint16Array) => createHash('sha256').update(patterns).digest('hex');
 const oneNaN32 = (patterns: Uint32Array) => patterns.map((b) => ((b & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : b));
 const oneNaN16 = (patterns: Uint16Array) => patterns.map((b) => ((b & 0x7fff) > 0x7f80 ? 0x7fc0 : b));
@@ -31,8 +31,8 @@ describe('bfloat16 to float32', () => {
   });
 
   test('round-trips all 65536 patterns; signalling NaN becomes quiet', () => {
-    const wanted = everyPattern.map((b) => ((b & 0x7fff) > 0x7f80 ? b | 0x40 : b));
-    expect(f32ToBf16(bf16ToF32(everyPattern))).toEqual(wanted);
+    const expected = everyPattern.map((b) => ((b & 0x7fff) > 0x7f80 ? b | 0x40 : b));
+    expect(f32ToBf16(bf16ToF32(everyPattern))).toEqual(expected);
   });
 });
 
@@ -53,17 +53,14 @@ describe('float32 to bfloat16', () => {
     ]);
   });
 
-  prop.prop([fc.float({ noNaN: true, noDefaultInfinity: true })])(
-    'is never further off than either neighbour',
-    (value) => {
-      const rounded = f32ToBf16(Float32Array.of(value));
-      const near = (step: number) => bf16ToF32(Uint16Array.of(rounded[0]! + step))[0]!;
-      const off = Math.abs(near(0) - value);
-      // beyond the largest bfloat16 infinity stands for 2^128
-      if (Number.isFinite(near(0))) for (const step of [-1, 1]) expect(Math.abs(near(step) - value) < off).toBe(false);
-      else expect(Math.abs(value)).toBeGreaterThanOrEqual(2 ** 128 - 2 ** 119);
-    },
-  );
+  prop.prop([fc.float({ noNaN: true, noDefaultInfinity: true })])('gives the nearest bfloat16 value', (value) => {
+    const rounded = f32ToBf16(Float32Array.of(value));
+    const near = (step: number) => bf16ToF32(Uint16Array.of(rounded[0]! + step))[0]!;
+    const off = Math.abs(near(0) - value);
+    // beyond the largest bfloat16, infinity represents 2^128
+    if (Number.isFinite(near(0))) for (const step of [-1, 1]) expect(Math.abs(near(step) - value) < off).toBe(false);
+    else expect(Math.abs(value)).toBeGreaterThanOrEqual(2 ** 128 - 2 ** 119);
+  });
 });
 
 describe('float16 to float32', () => {
@@ -79,7 +76,7 @@ describe('float16 to float32', () => {
 });
 
 describe('an output array', () => {
-  test('is filled and returned', () => {
+  test('receives the values and is returned', () => {
     const out = new Float32Array(4);
     const part = out.subarray(1, 3);
     expect(bf16ToF32(Uint16Array.of(0x3f80, 0xc000), part)).toBe(part);

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 
-/** The Python that checks what we write: `WPO_PYTHON`, or `python3`. */
+/** The Python interpreter that checks our files: `WPO_PYTHON`, or `python3`. */
 const python = process.env.WPO_PYTHON ?? 'python3';
 
-/** Runs a script and gives what it prints as JSON; throws with its errors where it fails. */
+/** Runs a script and parses its output as JSON. @throws Error with the script's error output */
 export function runPython(script: string, ...args: string[]): unknown {
   const { status, stdout, stderr, error } = spawnSync(python, ['-c', script, ...args], { encoding: 'utf8' });
   if (error) throw error;
@@ -11,7 +11,7 @@ export function runPython(script: string, ...args: string[]): unknown {
   return JSON.parse(stdout);
 }
 
-/** Whether Python has these modules; where not, says aloud what is skipped. */
+/** Whether Python has these modules. Prints a message with the tests that are skipped otherwise. */
 export function pythonHas(modules: string, skipped: string): boolean {
   const has = spawnSync(python, ['-c', `import ${modules}`]).status === 0;
   if (!has) console.warn(`SKIPPED: ${skipped}: ${python} has no ${modules}; set WPO_PYTHON to one that has.`);
