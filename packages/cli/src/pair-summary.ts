@@ -49,7 +49,7 @@ function countRows({ answers, answersLeftOut, prompts, promptsLeftOut, pairs, ma
       ? []
       : [
           ['mean margin', margin.mean.toPrecision(4)],
-          ['  least, median, most', [margin.least, margin.percentiles[50], margin.most].map(short).join(', ')],
+          ['  least, median, most', [margin.min, margin.percentiles[50], margin.max].map(short).join(', ')],
         ]),
   ];
 }

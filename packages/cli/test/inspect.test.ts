@@ -52,7 +52,7 @@ test('prints counts, lengths in words, length bias, margins, sources, repeats, a
   expect(out).toContain('Repeated: 1 prompts, 1 whole pairs, 1 ids. Pairs of equal answers: 0.');
   expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
   expect(out).toContain('give --tokenizer or --model');
-  expect(err).toMatch(/^Skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: "rejected": found nothing/);
+  expect(err).toMatch(/^Skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/);
 });
 
 test('with a tokenizer, lengths and cuts are those of training', async () => {
@@ -108,6 +108,6 @@ test('a file without pairs, or none at all, is told in one message', async () =>
   const empty = await inspected([pairs([])]);
   expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('found no preference pairs')]);
   const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);
-  expect(none.err).toContain('none.jsonl: found no such file');
+  expect(none.err).toContain('none.jsonl: expected a JSONL, JSON or Parquet file, found no such file');
   expect(none.err).not.toContain('    at ');
 });

@@ -96,7 +96,7 @@ test.each([
 test('a bad row is told by file and line, or skipped and named', async () => {
   const files = { 'bad.jsonl': `${jsonl(OWN)}{"prompt": "x", "completion": "y", "score": 1}\n` };
   const refused = await run(['--answers', 'bad.jsonl'], files);
-  expect(refused.err).toMatch(/bad\.jsonl:5: "source": found nothing, wanted text/);
+  expect(refused.err).toMatch(/bad\.jsonl:5: source: expected text, found nothing/);
   expect(refused.rows).toBeUndefined();
   const skipped = await run(['--answers', 'bad.jsonl', '--on-bad-row', 'skip'], files);
   expect(skipped.rows).toHaveLength(1);

@@ -102,7 +102,9 @@ test('rows that cannot be used are skipped and counted where the config says so'
   const set = ['max_steps=1', `train_file=${file}`];
   const terminal = capture();
   expect(await main(['train', config, ...set.flatMap((pair) => ['--set', pair])], terminal)).toBe(1);
-  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: "chosen": found an empty answer, wanted .*\n$`));
+  expect(terminal.err()).toMatch(
+    new RegExp(`^${file}:2: chosen: expected an answer with text, found an empty answer. .*\n$`),
+  );
   expect(existsSync(join(folder, 'run'))).toBe(false);
 
   const skipping = capture();

@@ -151,7 +151,7 @@ test('a bad row stops before anything is written, and is told by file and line',
   writeFileSync(file, '{"prompt": "x", "chosen": "y", "rejected": "z"}\n{"prompt": "x"}\n');
   const terminal = capture();
   expect(await main(['weigh', '--model', modelFolder, '--pairs', file, '--out', out], terminal)).toBe(1);
-  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: "chosen": found nothing`));
+  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: chosen: expected .*, found nothing`));
   expect(terminal.err()).not.toContain('    at ');
   expect(existsSync(out)).toBe(false);
 });

@@ -1,5 +1,5 @@
-/** Numbers that are added one by one: eight bytes each, where a list of objects would take ten times that. */
-export class Numbers {
+/** A growing list of numbers at eight bytes each, a tenth of what an array of objects would take. */
+export class NumberList {
   private values = new Float64Array(256);
   private count = 0;
 
@@ -21,8 +21,44 @@ export class Numbers {
     return this.values[i]!;
   }
 
-  /** All of them, to be read before more are added. */
+  /** All values, without a copy: read it before more are added. */
   view(): Float64Array {
     return this.values.subarray(0, this.count);
   }
+}
+
+/** Summary statistics of a list of numbers. */
+export interface Distribution {
+  readonly count: number;
+  readonly mean: number;
+  readonly min: number;
+  readonly max: number;
+  /** For each percentage p, the value below which p percent of the numbers lie. */
+  readonly percentiles: { readonly [percent in (typeof PERCENTS)[number]]: number };
+}
+
+const PERCENTS = [5, 25, 50, 75, 90, 95, 99] as const;
+
+/**
+ * Describes numbers exactly, by sorting a copy. A percentile between two numbers is interpolated linearly, as NumPy's
+ * `percentile` does by default. Undefined where there are no numbers.
+ */
+export function distribution(values: Float64Array): Distribution | undefined {
+  if (values.length === 0) return undefined;
+  const sorted = values.slice().sort();
+  const percentiles = Object.fromEntries(PERCENTS.map((percent) => [percent, quantile(sorted, percent / 100)]));
+  return {
+    count: sorted.length,
+    mean: sorted.reduce((sum, value) => sum + value, 0) / sorted.length,
+    min: sorted[0]!,
+    max: sorted[sorted.length - 1]!,
+    percentiles: percentiles as Distribution['percentiles'],
+  };
+}
+
+/** @param sorted ascending, at least one number; @param q from 0 to 1 */
+function quantile(sorted: Float64Array, q: number): number {
+  const position = q * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(position)]!, sorted[Math.ceil(position)]!];
+  return below + (above - below) * (position - Math.floor(position));
 }

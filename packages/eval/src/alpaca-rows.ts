@@ -1,4 +1,4 @@
-import { type Place, RowError } from '@wpo/data';
+import { RowError, type RowLocation } from '@wpo/data';
 import type { Preference } from './win-rate';
 
 /** An instruction of an evaluation set, as the project alpaca_eval lays it out. */
@@ -35,7 +35,7 @@ export interface Annotation extends OutputPair {
 }
 
 /** @throws {RowError} where `instruction` is no text */
-export const parseInstruction = (row: unknown, at: Place): EvalInstruction => ({
+export const parseInstruction = (row: unknown, at: RowLocation): EvalInstruction => ({
   instruction: text(row, 'instruction', at),
   ...optionalText(row, 'dataset', at),
 });
@@ -45,7 +45,7 @@ export const parseInstruction = (row: unknown, at: Place): EvalInstruction => ({
  *
  * @throws {RowError} where `instruction` or `output` is no text
  */
-export const parseModelOutput = (row: unknown, at: Place): ModelOutput => ({
+export const parseModelOutput = (row: unknown, at: RowLocation): ModelOutput => ({
   ...parseInstruction(row, at),
   output: text(row, 'output', at),
   generator: optionalText(row, 'generator', at).generator ?? 'unnamed',
@@ -56,14 +56,14 @@ export const parseModelOutput = (row: unknown, at: Place): ModelOutput => ({
  *
  * @throws {RowError} where an answer is no text, or `preference` neither number nor null
  */
-export function parseAnnotation(row: unknown, at: Place): Annotation {
+export function parseAnnotation(row: unknown, at: RowLocation): Annotation {
   const preference = fieldOf(row, 'preference', at);
   if (preference !== null && typeof preference !== 'number') {
     throw new RowError(at, {
       field: 'preference',
       found: describe(preference),
-      wanted: 'a number from 1 (the baseline is better) to 2 (the model is), or null',
-      mend: 'Write 1.5 for a draw, and null where the judge gave no answer.',
+      expected: 'a number from 1 (the baseline is better) to 2 (the model is), or null',
+      hint: 'Write 1.5 for a draw, and null where the judge gave no answer.',
     });
   }
   return {
@@ -78,30 +78,30 @@ export function parseAnnotation(row: unknown, at: Place): Annotation {
   };
 }
 
-function text(row: unknown, name: string, at: Place): string {
+function text(row: unknown, name: string, at: RowLocation): string {
   const value = fieldOf(row, name, at);
   if (typeof value === 'string') return value;
   throw new RowError(at, {
     field: name,
     found: describe(value),
-    wanted: 'text',
-    mend: 'Give it as alpaca_eval lays it out: instruction, output, generator, dataset; annotations have output_1 and output_2.',
+    expected: 'text',
+    hint: 'Give it as alpaca_eval lays it out: instruction, output, generator, dataset; annotations have output_1 and output_2.',
   });
 }
 
-function optionalText<N extends string>(row: unknown, name: N, at: Place): { readonly [name in N]?: string } {
+function optionalText<N extends string>(row: unknown, name: N, at: RowLocation): { readonly [name in N]?: string } {
   const value = fieldOf(row, name, at) ?? undefined;
   return (value === undefined ? {} : { [name]: text(row, name, at) }) as { readonly [name in N]?: string };
 }
 
-function fieldOf(row: unknown, name: string, at: Place): unknown {
+function fieldOf(row: unknown, name: string, at: RowLocation): unknown {
   if (typeof row === 'object' && row !== null && !Array.isArray(row)) {
     return Object.hasOwn(row, name) ? (row as Readonly<Record<string, unknown>>)[name] : undefined;
   }
   throw new RowError(at, {
     found: describe(row),
-    wanted: 'an object',
-    mend: 'Write a JSON array of objects, or one object a line.',
+    expected: 'an object',
+    hint: 'Write a JSON array of objects, or one object a line.',
   });
 }
 

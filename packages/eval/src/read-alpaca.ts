@@ -1,4 +1,4 @@
-import { type Place, RowError, readRecordsFrom } from '@wpo/data';
+import { RowError, type RowLocation, readRecordsFrom } from '@wpo/data';
 
 /**
  * Reads a whole file in alpaca_eval's layout: a JSON array of rows, or one row a line.
@@ -10,7 +10,7 @@ import { type Place, RowError, readRecordsFrom } from '@wpo/data';
 export async function readAlpacaFrom<T>(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
-  parse: (row: unknown, at: Place) => T,
+  parse: (row: unknown, at: RowLocation) => T,
 ): Promise<T[]> {
   const rows: T[] = [];
   for await (const { value, at } of readRecordsFrom(chunks, file, { maxRowBytes: 2 ** 30 }))
@@ -18,6 +18,6 @@ export async function readAlpacaFrom<T>(
   if (rows.length > 0) return rows;
   throw new RowError(
     { file, line: 1 },
-    { found: 'no rows', wanted: 'a JSON array of objects, or one a line', mend: 'Check the path.' },
+    { found: 'no rows', expected: 'a JSON array of objects, or one a line', hint: 'Check the path.' },
   );
 }

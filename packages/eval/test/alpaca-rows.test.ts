@@ -31,11 +31,11 @@ test('annotations are read with what the rates need; a judgement that is missing
 });
 
 test.each([
-  ['[{"instruction": "a"}]', /^x.json:1: "output": found nothing, wanted text/],
-  ['[{"instruction": "a", "output": 3}]', /^x.json:1: "output": found 3, wanted text/],
-  [`${JSON.stringify(output)}\n["a"]`, /^x.json:2: found \["a"\], wanted an object/],
-  [`${JSON.stringify(output)}\n{"instruction": `, /^x.json:2: found text that is not JSON/],
-  ['[]', /^x.json:1: found no rows/],
+  ['[{"instruction": "a"}]', /^x.json:1: output: expected text, found nothing/],
+  ['[{"instruction": "a", "output": 3}]', /^x.json:1: output: expected text, found 3/],
+  [`${JSON.stringify(output)}\n["a"]`, /^x.json:2: expected an object, found \["a"\]/],
+  [`${JSON.stringify(output)}\n{"instruction": `, /^x.json:2: expected one JSON object, found text that is not JSON/],
+  ['[]', /^x.json:1: expected a JSON array of objects, or one a line, found no rows/],
 ])('outputs as %j are told by file and line', async (text, message) => {
   await expect(readAlpacaFrom(chunked(text), 'x.json', parseModelOutput)).rejects.toThrow(message);
 });
@@ -43,7 +43,7 @@ test.each([
 test('a preference that is no number is told', () => {
   const at = { file: 'x.json', line: 7 };
   expect(() => parseAnnotation({ ...annotation, preference: '2' }, at)).toThrow(
-    /^x.json:7: "preference": found "2", wanted a number from 1/,
+    /^x.json:7: preference: expected a number from 1 .*, found "2"/,
   );
   const { preference: _, ...without } = annotation;
   expect(() => parseAnnotation(without, at)).toThrow('"preference": found nothing');

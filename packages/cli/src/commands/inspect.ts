@@ -1,8 +1,8 @@
 import {
   type Columns,
-  type Inspected,
   inspectPairs,
   keepGood,
+  type MeasuredRow,
   measureTokens,
   measureWords,
   type PairReport,
@@ -83,7 +83,7 @@ async function* measuredRows(given: InspectArguments & HubOptions, folder: strin
       () => (text === undefined ? measureWords(row) : measureTokens(row, { ...given, ...text })),
       options,
     );
-    if (measured !== undefined) yield { row, measured } satisfies Inspected;
+    if (measured !== undefined) yield { row, measured } satisfies MeasuredRow;
   }
 }
 

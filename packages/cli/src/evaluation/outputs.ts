@@ -1,4 +1,4 @@
-import type { Place } from '@wpo/data';
+import type { RowLocation } from '@wpo/data';
 import { type EvalInstruction, type ModelOutput, parseInstruction, parseModelOutput } from '@wpo/eval';
 import { readAlpaca } from '@wpo/eval/node';
 import { fromInput } from '../errors';
@@ -10,7 +10,7 @@ export const readOutputs = (path: string): Promise<ModelOutput[]> =>
 
 /** Reads the instructions of an evaluation set; answers beside them do not count. */
 export const readInstructions = (path: string): Promise<EvalInstruction[]> =>
-  fromInput(() => readAlpaca(path, (row: unknown, at: Place) => parseInstruction(asOutput(row), at)));
+  fromInput(() => readAlpaca(path, (row: unknown, at: RowLocation) => parseInstruction(asOutput(row), at)));
 
 function asOutput(row: unknown): unknown {
   if (typeof row !== 'object' || row === null || !('prompt' in row) || 'instruction' in row) return row;

@@ -30,9 +30,9 @@ export function formatReport(report: Inspection, limits: Limits): string {
 
 const HEAD = ['mean', 'least', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'most'];
 
-function cells({ mean, least, percentiles, most }: Distribution, digits: number): string[] {
+function cells({ mean, min, percentiles, max }: Distribution, digits: number): string[] {
   const { 5: p5, 25: p25, 50: p50, 75: p75, 90: p90, 95: p95, 99: p99 } = percentiles;
-  return [mean, least, p5, p25, p50, p75, p90, p95, p99, most].map((n) =>
+  return [mean, min, p5, p25, p50, p75, p90, p95, p99, max].map((n) =>
     digits === 0 ? count(Math.round(n)) : String(Number(n.toPrecision(digits))),
   );
 }

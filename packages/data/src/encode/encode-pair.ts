@@ -1,6 +1,6 @@
+import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
-import { RowError } from '../rows/row-error';
 import { type FormatOptions, formatPair, type TokenLists } from './format-pair';
 
 /**
@@ -85,8 +85,8 @@ export function encodeLists(
     throw new RowError(row.at, {
       field: part,
       found: part === 'prompt' ? 'no tokens' : `no room after a prompt of ${kept.prompt.length} tokens or more`,
-      wanted: 'at least one token of the prompt and of each answer',
-      mend:
+      expected: 'at least one token of the prompt and of each answer',
+      hint:
         part === 'prompt'
           ? 'The chat template renders the prompt to an empty text: fill the prompt in, or check the template.'
           : 'Raise max_length, or use truncation "paper", which cuts the prompt first.',

@@ -1,6 +1,6 @@
+import { RowError } from '../rows/fields';
 import type { Message, PreferenceRow } from '../rows/preference-row';
 import { strip } from '../rows/python-strip';
-import { RowError } from '../rows/row-error';
 import { ChatTemplateError, renderChat } from './chat-template';
 import type { Tokenizer } from './tokenizer';
 
@@ -138,8 +138,8 @@ function renderRow(
       {
         field: 'prompt',
         found: `messages that the chat template rejects (${error.message})`,
-        wanted: 'messages that it accepts',
-        mend: `The roles here are ${messages.map(({ role }) => role).join(', ')}: change them, or drop the row.`,
+        expected: 'messages that it accepts',
+        hint: `The roles here are ${messages.map(({ role }) => role).join(', ')}: change them, or drop the row.`,
       },
       { cause: error },
     );

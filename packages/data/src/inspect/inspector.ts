@@ -1,69 +1,82 @@
-import { type Distribution, distribution } from '../distribution';
-import { Numbers } from '../numbers';
+import { type Distribution, distribution, NumberList } from '../numbers';
 import type { PreferenceRow } from '../rows/preference-row';
-import { type CutCounts, CutTally } from './cuts';
-import type { Measured } from './measure';
-import { RepeatCounts, type Repeats } from './repeats';
-import { type SourceReport, SourceTally } from './sources';
-import { type WorstRow, WorstRows } from './worst';
+import type { MeasuredLengths } from './measure';
+import {
+  type CutCounts,
+  CutTally,
+  type Repeats,
+  RepeatTally,
+  type SourceReport,
+  SourceTally,
+  type WorstRow,
+  WorstRows,
+} from './tallies';
 
 /** A row and its lengths. */
-export interface Inspected {
+export interface MeasuredRow {
   readonly row: PreferenceRow;
-  readonly measured: Measured;
+  readonly measured: MeasuredLengths;
 }
 
 /** What a file of pairs is like. Lengths are in the unit in which the rows were measured. */
 export interface PairReport {
   readonly pairs: number;
-  /** Of prompts, of answers, and of each pair's prompt with its longer answer; undefined where there are no pairs. */
+  /** Of prompts, of answers, and (`longest`) of each pair's prompt with its longer answer; undefined without pairs. */
   readonly lengths: Readonly<Record<'prompt' | 'chosen' | 'rejected' | 'longest', Distribution | undefined>>;
-  /** What the limits cut off; undefined where that was not measured. */
+  /** What truncation removes; undefined where it was not measured. */
   readonly cuts: CutCounts | undefined;
   /** Which answer is the longer one. */
   readonly lengthBias: {
     readonly chosenLonger: number;
     readonly equal: number;
     readonly rejectedLonger: number;
-    /** Of lengths, chosen less rejected. */
+    /** Length of the chosen answer minus that of the rejected. */
     readonly difference: Distribution | undefined;
   };
-  /** Of score_chosen less score_rejected, over the rows that have both; undefined where none has. */
+  /** score_chosen minus score_rejected, over the rows that have both; undefined where none has. */
   readonly margins: Distribution | undefined;
-  /** Rows whose scores are equal, and those whose rejected answer scores higher. */
+  /** Rows whose scores are equal, and rows whose rejected answer scores higher. */
   readonly zeroMargins: number;
   readonly negativeMargins: number;
-  /** By who wrote the answers; empty where no row says so. */
+  /** By the source of the answers; empty where no row names one. */
   readonly sources: Readonly<Record<string, SourceReport>>;
   readonly repeats: Repeats;
-  /** Rows to look at first, of each kind at most as many as were asked for. */
+  /** Rows to look at first, a few of each kind. */
   readonly worst: Readonly<Record<WorstKind, readonly WorstRow[]>>;
 }
 
 /**
- * Why a row is named: the longest prompt with answer; the largest difference of lengths, either way; the smallest margin
- * (below 0: the scores are the wrong way round); equal answers; a row that came before.
+ * Why a row stands out: the longest prompt with an answer; the largest length difference in either direction; the smallest
+ * margin (below 0 the scores contradict the preference); equal answers; a repeated row.
  */
 export type WorstKind = 'longest' | 'lengthDifference' | 'margin' | 'equalAnswers' | 'repeated';
 
-/** Takes rows in one by one, and keeps numbers only. */
-export class PairInspector {
-  private readonly lengths = { prompt: new Numbers(), chosen: new Numbers(), rejected: new Numbers() };
-  private readonly longest = new Numbers();
-  private readonly differences = new Numbers();
-  private readonly margins = new Numbers();
+/** Inspects rows one by one. Only numbers stay in memory. @param worst how many rows of each kind to report; default 3 */
+export async function inspectPairs(
+  rows: AsyncIterable<MeasuredRow> | Iterable<MeasuredRow>,
+  worst?: number,
+): Promise<PairReport> {
+  const inspector = new PairInspector(worst);
+  for await (const row of rows) inspector.add(row);
+  return inspector.report();
+}
+
+class PairInspector {
+  private readonly lengths = { prompt: new NumberList(), chosen: new NumberList(), rejected: new NumberList() };
+  private readonly longest = new NumberList();
+  private readonly differences = new NumberList();
+  private readonly margins = new NumberList();
   private readonly cuts = new CutTally();
   private readonly sources = new SourceTally();
-  private readonly repeats = new RepeatCounts();
+  private readonly repeats = new RepeatTally();
   private readonly worst: Readonly<Record<WorstKind, WorstRows>>;
 
-  /** @param named rows that are named of each kind; default 3 */
-  constructor(named = 3) {
-    const rows = () => new WorstRows(named);
+  constructor(worst = 3) {
+    const rows = () => new WorstRows(worst);
     this.worst = { longest: rows(), lengthDifference: rows(), margin: rows(), equalAnswers: rows(), repeated: rows() };
   }
 
-  add({ row, measured }: Inspected): void {
+  add({ row, measured }: MeasuredRow): void {
     const { prompt, chosen, rejected } = measured;
     const longest = prompt + Math.max(chosen, rejected);
     this.lengths.prompt.add(prompt);
@@ -83,8 +96,8 @@ export class PairInspector {
 
   report(): PairReport {
     const { prompt, chosen, rejected } = this.lengths;
-    const of = (numbers: Numbers) => distribution(numbers.view());
-    const count = (numbers: Numbers, sign: number) =>
+    const of = (numbers: NumberList) => distribution(numbers.view());
+    const count = (numbers: NumberList, sign: number) =>
       numbers.view().reduce((sum, value) => sum + Number(Math.sign(value) === sign), 0);
     const worst = Object.entries(this.worst).map(([kind, rows]) => [kind, rows.rows()]);
     return {
@@ -112,14 +125,4 @@ export class PairInspector {
     this.margins.add(margin);
     this.worst.margin.offer(row, margin, -margin);
   }
-}
-
-/** Inspects rows as they come. @param named see `PairInspector` */
-export async function inspectPairs(
-  rows: AsyncIterable<Inspected> | Iterable<Inspected>,
-  named?: number,
-): Promise<PairReport> {
-  const inspector = new PairInspector(named);
-  for await (const row of rows) inspector.add(row);
-  return inspector.report();
 }

@@ -8,24 +8,24 @@ export interface Lengths {
   readonly rejected: number;
 }
 
-/** A pair's lengths as it is, and what training would keep of it; without `kept` where that is not known. */
-export interface Measured extends Lengths {
+/** A pair's lengths before truncation, and in `kept` those after it, where they were measured. */
+export interface MeasuredLengths extends Lengths {
   readonly kept?: Lengths;
 }
 
 /**
- * Lengths in tokens, as training encodes and cuts the pair.
+ * Lengths in tokens, as training encodes and truncates the pair.
  *
  * @throws {RowError} where the row cannot be encoded
  * @throws {Error} where the options cannot encode any row
  */
-export function measureTokens(row: PreferenceRow, options: EncodeOptions): Measured {
+export function measureTokens(row: PreferenceRow, options: EncodeOptions): MeasuredLengths {
   const { whole, kept } = encodeLists(row, options);
   return { ...lengthsOf(whole), kept: lengthsOf(kept) };
 }
 
-/** Lengths in words, those between spaces, where there is no tokenizer. The turns before the answer count as one text. */
-export function measureWords({ context, chosen, rejected }: PreferenceRow): Measured {
+/** Lengths in words, separated by whitespace, for use without a tokenizer. The prompt is all messages before the answer. */
+export function measureWords({ context, chosen, rejected }: PreferenceRow): MeasuredLengths {
   const words = (text: string) => text.match(/\S+/g)?.length ?? 0;
   const prompt = context.reduce((sum, { content }) => sum + words(content), 0);
   return { prompt, chosen: words(chosen), rejected: words(rejected) };

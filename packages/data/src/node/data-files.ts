@@ -9,45 +9,46 @@ import { byCodePoint, chooseSplit, isDataFile } from '../rows/splits';
 /** A file of rows. */
 export interface DataFile {
   readonly path: string;
-  /** What rows and errors call it: the path as it was given, or its name on the hub. */
+  /** Names the file in rows and errors: the path as it was given, or its name on the hub. */
   readonly name: string;
 }
 
 export interface DataFileOptions extends HubOptions {
   /**
-   * Which split of a folder or a data set is read: one that must be there, or several, of which the first that is there
-   * is taken, else the only one. Default `['train_prefs', 'train']`. Where no file names a split, all are `train`.
+   * Which split of a folder or data set is read: one that must exist, or several, of which the first that exists is
+   * taken, else the only split there is. Default `['train_prefs', 'train']`. Where no file name contains a split, all
+   * files are `train`.
    */
   readonly split?: string | readonly string[];
 }
 
 /**
- * The files that a source stands for, in an order that their names alone decide:
+ * The files that a source names, in an order that depends on their names only:
  *
  * - a file;
- * - a folder: the files of one split, found in it and in the folders below it;
- * - a glob, `data/*.jsonl`: what it matches;
- * - `hf://datasets/org/name[@revision][/path or glob]`, or `org/name` where nothing of that name lies here: a data set of
- *   the Hugging Face hub, fetched into its cache.
+ * - a folder: the files of one split, in it and in its subfolders;
+ * - a glob, `data/*.jsonl`: the files that match;
+ * - `hf://datasets/org/name[@revision][/path or glob]`, or `org/name` where there is no local path of that name: a data
+ *   set of the Hugging Face hub, downloaded into its cache.
  *
- * @throws {Error} where there are none, or no telling which
+ * @throws {Error} where there are no such files, or it is unclear which split to read
  */
 export async function dataFiles(source: string, options: DataFileOptions = {}): Promise<DataFile[]> {
   const name = dataSetName(source);
   if (name !== undefined) return hubDataFiles(name, options);
-  if (!existsSync(source) && isDynamicPattern(source)) return matching(source);
+  if (!existsSync(source) && isDynamicPattern(source)) return matchingFiles(source);
   if (!existsSync(source) || !statSync(source).isDirectory()) return [{ path: source, name: source }];
   const chosen = chooseSplit(await glob('**/*', { cwd: source }), options.split);
   if ('fault' in chosen) throw new Error(`${source}: ${chosen.fault}.`);
   return chosen.files.map((file) => ({ path: join(source, file), name: join(source, file) }));
 }
 
-async function matching(pattern: string): Promise<DataFile[]> {
+async function matchingFiles(pattern: string): Promise<DataFile[]> {
   const parts = pattern.split('/');
-  const fixed = parts.findIndex((part) => isDynamicPattern(part)); // folders in front that are no pattern
+  const fixed = parts.findIndex((part) => isDynamicPattern(part)); // number of leading folders without wildcards
   const folder = parts.slice(0, fixed).join('/') || (pattern.startsWith('/') ? '/' : '.');
   const found = await glob(parts.slice(fixed).join('/'), { cwd: folder, expandDirectories: false });
   const files = found.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) throw new Error(`${pattern}: found no JSONL, JSON or Parquet file that it matches.`);
+  if (files.length === 0) throw new Error(`${pattern}: expected JSONL, JSON or Parquet files that match, found none.`);
   return files.map((file) => ({ path: join(folder, file), name: join(folder, file) }));
 }

@@ -1,21 +1,21 @@
 import { Worker } from 'node:worker_threads';
 import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode-pair';
+import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
-import { RowError } from '../rows/row-error';
 import type { EncodedRows, ThreadOptions } from './encode-worker';
 
-/** Some of a file's rows, and those left out, in its order. */
+/** A batch of a file's rows, with the errors of skipped rows among them, in file order. */
 export interface RowBatch {
   readonly items: readonly (PreferenceRow | RowError)[];
-  /** What ended the reading after them. */
+  /** The error that ended reading after these rows. */
   readonly failure?: { readonly error: unknown };
 }
 
-/** Batches on their way to each thread: one that it encodes, others so that it never waits for the next. */
-const AHEAD = 3;
+/** Batches in flight per thread: one that it encodes, and others so that it never waits for the next. */
+const BATCHES_PER_THREAD = 3;
 
-/** Who encodes: so many threads, which run the file of `encode-worker.ts` and read the tokenizer of a folder. */
+/** The encoding threads: each runs the built `encode-worker.ts` and loads the tokenizer of a folder. */
 export interface Threads {
   readonly count: number;
   readonly worker: URL;
@@ -23,11 +23,11 @@ export interface Threads {
 }
 
 /**
- * Encodes batches of rows in threads: the same pairs in the same order, and the same calls and errors, as `encodeRows`
- * gives in one. A few batches a thread are in memory at a time; the threads end with the generator.
+ * Encodes batches of rows in threads: the same pairs in the same order, and the same callbacks and errors, as `encodeRows`
+ * in one thread. A few batches per thread are in memory at a time; the threads end with the generator.
  *
  * @throws {RowError} on a row that cannot be encoded, unless `onBadRow` is `skip`
- * @throws {Error} where a thread dies
+ * @throws {Error} where a thread ends unexpectedly
  */
 export async function* encodeInThreads(
   batches: AsyncIterable<RowBatch> | Iterable<RowBatch>,
@@ -35,18 +35,18 @@ export async function* encodeInThreads(
   { count, worker, folder }: Threads,
 ): AsyncGenerator<EncodedPair, void, undefined> {
   const threads = Array.from({ length: count }, () => startThread(worker, folder, options));
-  const underway: { readonly batch: RowBatch; readonly encoded: () => Promise<EncodedRows> }[] = [];
-  const deliver = async function* () {
-    const { batch, encoded } = underway.shift()!;
+  const inFlight: { readonly batch: RowBatch; readonly encoded: () => Promise<EncodedRows> }[] = [];
+  const yieldOldest = async function* () {
+    const { batch, encoded } = inFlight.shift()!;
     yield* pairsOf(batch, await encoded(), options);
   };
   try {
     for await (const batch of batches) {
       const thread = threads.reduce((least, one) => (one.pending() < least.pending() ? one : least));
-      underway.push({ batch, encoded: thread.encode(rowsOf(batch)) });
-      if (underway.length === count * AHEAD) yield* deliver();
+      inFlight.push({ batch, encoded: thread.encode(rowsOf(batch)) });
+      if (inFlight.length === count * BATCHES_PER_THREAD) yield* yieldOldest();
     }
-    while (underway.length > 0) yield* deliver();
+    while (inFlight.length > 0) yield* yieldOldest();
   } finally {
     await Promise.all(threads.map((thread) => thread.end()));
   }
@@ -54,30 +54,34 @@ export async function* encodeInThreads(
 
 const rowsOf = ({ items }: RowBatch) => items.filter((item): item is PreferenceRow => !(item instanceof RowError));
 
-/** A batch's pairs by what a thread gave; rows that it could not encode are encoded here, for their error. */
+/**
+ * The pairs of a batch from a thread's ids. Rows that the thread could not encode are encoded again here, for their error.
+ *
+ * @param encoded null to encode all rows here
+ */
 export function* pairsOf(
   { items, failure }: RowBatch,
   encoded: EncodedRows | null,
   options: EncodeOptions & BadRows,
 ): Generator<EncodedPair, void, undefined> {
-  const pairs = encoded && pairReader(encoded);
+  const nextPair = encoded && pairReader(encoded);
   for (const item of items) {
     if (item instanceof RowError) options.onSkip?.(item);
     else {
-      const pair = pairs?.(item) ?? keepGood(() => encodePair(item, options), options);
+      const pair = nextPair?.(item) ?? keepGood(() => encodePair(item, options), options);
       if (pair !== undefined) yield pair;
     }
   }
   if (failure !== undefined) throw failure.error;
 }
 
-/** A function that gives the pair of one row after another; undefined for one that was not encoded. */
+/** A function that returns the pair of each row in turn; undefined for a row that the thread could not encode. */
 function pairReader({ ids, lengths }: EncodedRows): (row: PreferenceRow) => EncodedPair | undefined {
-  let [part, at] = [0, 0];
+  let [part, position] = [0, 0];
   const next = () => {
-    const start = at;
-    at += lengths[part++]!;
-    return ids.slice(start, at);
+    const start = position;
+    position += lengths[part++]!;
+    return ids.slice(start, position);
   };
   return ({ id, weight }) => {
     const [prompt, chosen, rejected] = [next(), next(), next()];
@@ -87,9 +91,9 @@ function pairReader({ ids, lengths }: EncodedRows): (row: PreferenceRow) => Enco
 }
 
 interface Thread {
-  /** How many batches it has yet to encode. */
+  /** Number of batches that it has yet to encode. */
   pending(): number;
-  /** Gives it a batch; what is returned waits for the answer, and keeps the process alive meanwhile. */
+  /** Sends a batch. The function returned waits for the result, and keeps the process alive while it does. */
   encode(rows: readonly PreferenceRow[]): () => Promise<EncodedRows>;
   end(): Promise<unknown>;
 }
@@ -98,36 +102,36 @@ function startThread(file: URL, folder: string, options: EncodeOptions): Thread 
   const { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength } = options;
   const encoding = { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength };
   const worker = new Worker(file, { workerData: { folder, ...encoding } satisfies ThreadOptions });
-  // a generator that is dropped unfinished keeps no process alive; a thread takes this in only once it runs
-  let awaited = 0;
+  // A generator that is dropped unfinished must not keep the process alive. `unref` has an effect only once the thread runs.
+  let waiters = 0;
   const hold = (by: number) => {
-    awaited += by;
-    if (awaited > 0) worker.ref();
+    waiters += by;
+    if (waiters > 0) worker.ref();
     else worker.unref();
   };
   worker.on('online', () => hold(0));
-  const waiting: { readonly resolve: (rows: EncodedRows) => void; readonly reject: (error: Error) => void }[] = [];
-  let death: Error | undefined;
-  const die = (error: Error) => {
-    death ??= error;
-    for (const { reject } of waiting.splice(0)) reject(death);
+  const pending: { readonly resolve: (rows: EncodedRows) => void; readonly reject: (error: Error) => void }[] = [];
+  let failure: Error | undefined;
+  const fail = (error: Error) => {
+    failure ??= error;
+    for (const { reject } of pending.splice(0)) reject(failure);
   };
-  worker.on('message', (encoded: EncodedRows) => waiting.shift()?.resolve(encoded));
-  worker.on('error', (error) => die(threadError(error.message, error)));
-  worker.on('exit', (code) => die(threadError(`it exited with ${code}`)));
+  worker.on('message', (encoded: EncodedRows) => pending.shift()?.resolve(encoded));
+  worker.on('error', (error) => fail(threadError(error.message, error)));
+  worker.on('exit', (code) => fail(threadError(`exit code ${code}`)));
   return {
-    pending: () => waiting.length,
+    pending: () => pending.length,
     encode(rows) {
-      const answer = new Promise<EncodedRows>((resolve, reject) => {
-        if (death !== undefined) return reject(death);
-        waiting.push({ resolve, reject });
+      const result = new Promise<EncodedRows>((resolve, reject) => {
+        if (failure !== undefined) return reject(failure);
+        pending.push({ resolve, reject });
         worker.postMessage(rows);
       });
-      answer.catch(() => {}); // it may fail before it is waited for
+      result.catch(() => {}); // it may fail before anyone waits for it
       return async () => {
         hold(1);
         try {
-          return await answer;
+          return await result;
         } finally {
           hold(-1);
         }
@@ -138,6 +142,6 @@ function startThread(file: URL, folder: string, options: EncodeOptions): Thread 
 }
 
 function threadError(why: string, cause?: Error): Error {
-  const mend = 'Encode with fewer workers, or in the main thread with `workers: 1`.';
-  return new Error(`a thread that encodes rows ended before its work was done: ${why}. ${mend}`, { cause });
+  const hint = 'Use fewer workers, or encode in the calling thread with `workers: 1`.';
+  return new Error(`an encoding thread ended before its work was done (${why}). ${hint}`, { cause });
 }

@@ -1,20 +1,20 @@
-// What an encoding thread runs: batches of rows in, their token ids out. See encode-threads.ts.
+// The script of an encoding thread: receives batches of rows, sends back their token ids. See encode-threads.ts.
 import { parentPort, workerData } from 'node:worker_threads';
 import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 import { loadTokenizerFolder } from './tokenizer-folder';
 
-/** What a thread is started with. */
+/** The `workerData` of a thread. */
 export interface ThreadOptions extends Omit<EncodeOptions, 'tokenizer'> {
   /** The folder of its tokenizer. */
   readonly folder: string;
 }
 
-/** The token ids of a batch of rows, end to end. */
+/** The token ids of a batch of rows, concatenated. */
 export interface EncodedRows {
   readonly ids: Int32Array<ArrayBuffer>;
-  /** Tokens of prompt, chosen and rejected of each row; none of them is 0 but where the row could not be encoded. */
-  readonly lengths: Int32Array<ArrayBuffer>; // [rows, 3]
+  /** Number of tokens of each row's prompt, chosen and rejected, `[rows, 3]`; all 0 where the row could not be encoded. */
+  readonly lengths: Int32Array<ArrayBuffer>;
 }
 
 const { folder, ...options } = workerData as ThreadOptions;
@@ -30,10 +30,10 @@ function encodeAll(rows: readonly PreferenceRow[], options: EncodeOptions): Enco
   const parts = rows.flatMap((row) => partsOf(row, options));
   const lengths = Int32Array.from(parts, ({ length }) => length);
   const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
-  let at = 0;
+  let position = 0;
   for (const part of parts) {
-    ids.set(part, at);
-    at += part.length;
+    ids.set(part, position);
+    position += part.length;
   }
   return { ids, lengths };
 }
@@ -45,7 +45,7 @@ function partsOf(row: PreferenceRow, options: EncodeOptions): Int32Array[] {
   try {
     pair = encodePair(row, options);
   } catch {
-    return [NONE, NONE, NONE]; // the thread that reads the rows tries it again, and has the error as it is
+    return [NONE, NONE, NONE]; // the reading thread encodes the row again and reports the error
   }
   return [pair.prompt, pair.chosen, pair.rejected];
 }

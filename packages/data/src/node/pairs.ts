@@ -1,22 +1,22 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { EncodedPair, EncodeOptions } from '../encode/encode-pair';
+import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
-import { RowError } from '../rows/row-error';
 import { encodeInThreads, pairsOf, type RowBatch, type Threads } from './encode-threads';
-import { type ReadRowsOptions, readRows } from './rows';
+import { type ReadRowsOptions, readRows } from './read-rows';
 import { folderOf } from './tokenizer-folder';
 
 export interface ReadPairsOptions extends EncodeOptions, ReadRowsOptions {
   /**
-   * Threads that encode, each with a tokenizer of its own; 0 or 1: none but the caller's. Default: as many as there are
-   * cores, 16 at most, for a file long enough to be worth their start. A tokenizer that `loadTokenizerFolder` did not
-   * give, and a package that was bundled into another file, have but the caller's.
+   * Number of threads that encode, each with its own tokenizer; 0 or 1 encodes in the calling thread. Default: the number
+   * of cores, at most 16, for a file that is long enough to be worth starting threads. A tokenizer that did not come from
+   * `loadTokenizerFolder`, and this package bundled into another file, always encode in the calling thread.
    */
   readonly workers?: number;
 }
 
-/** The pairs of a file, and the rows that were left out. */
+/** The pairs of a file, and the errors of the rows that were skipped. */
 export interface LoadedPairs {
   readonly pairs: EncodedPair[];
   readonly skipped: RowError[];
@@ -24,12 +24,12 @@ export interface LoadedPairs {
 
 /**
  * Reads and encodes a file as a stream, in threads: the same pairs in the same order, and the same errors, as
- * `encodeRows(readRows(path))`. Holds a few batches of rows in memory, however long the file; closes it and ends the
- * threads when stopped early.
+ * `encodeRows(readRows(path))`. Holds a few batches of rows in memory, however long the file is. Closes the file and ends
+ * the threads when the consumer stops early.
  *
  * @throws {RowError} on a row that cannot be read or encoded, unless `onBadRow` is `skip`
- * @throws {Error} where the file cannot be read, or a thread dies
- * @throws {RangeError} where `workers` is no count
+ * @throws {Error} where the file cannot be read, or a thread ends unexpectedly
+ * @throws {RangeError} where `workers` is not an integer of at least 0
  */
 export async function* readPairs(
   path: string,
@@ -38,9 +38,9 @@ export async function* readPairs(
   const threads = threadsFor(options);
   const batches = batchesOf(path, options);
   try {
-    const first = threads === null ? [] : await take(batches, threads.from);
+    const first = threads === null ? [] : await take(batches, threads.minBatches);
     const all = chain(first, batches);
-    if (threads !== null && first.length === threads.from) yield* encodeInThreads(all, options, threads);
+    if (threads !== null && first.length === threads.minBatches) yield* encodeInThreads(all, options, threads);
     else for await (const batch of all) yield* pairsOf(batch, null, options);
   } finally {
     await batches.return();
@@ -48,10 +48,10 @@ export async function* readPairs(
 }
 
 /**
- * Reads and encodes a whole file: what training holds in memory, four bytes a token.
+ * Reads and encodes a whole file into memory, at four bytes per token.
  *
  * @throws {RowError} on a row that cannot be read or encoded, unless `onBadRow` is `skip`
- * @throws {Error} where the file cannot be read, no pair is left, or a thread dies
+ * @throws {Error} where the file cannot be read, no pair is left, or a thread ends unexpectedly
  */
 export async function loadPairs(path: string, options: ReadPairsOptions): Promise<LoadedPairs> {
   const pairs: EncodedPair[] = [];
@@ -64,35 +64,35 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
   if (pairs.length === 0) {
     const why =
       skipped[0] === undefined ? '' : ` All ${skipped.length} rows were skipped; the first: ${skipped[0].message}`;
-    throw new Error(`${path}: found no preference pairs, wanted at least one.${why}`);
+    throw new Error(`${path}: expected at least one preference pair, found none.${why}`);
   }
   return { pairs, skipped };
 }
 
-/** Characters in a batch. */
-const BATCH = 2 ** 17;
+/** Characters of text in a batch. */
+const BATCH_SIZE = 2 ** 17;
 
-/** Batches from which on threads are worth their start: a few seconds of encoding, as reading Gemma's tokenizer takes two. */
-const WORTH_THREADS = 64;
+/** Files of this many batches are worth starting threads: they take seconds to encode, and loading Gemma's tokenizer two. */
+const MIN_BATCHES = 64;
 
-/** Threads that one reader can feed: it takes a twentieth of the time. Each holds Gemma's tokenizer, some 400 MB. */
-const MOST_THREADS = 16;
+/** One thread reads about as fast as 20 encode. Each encoding thread holds Gemma's tokenizer, about 400 MB. */
+const MAX_THREADS = 16;
 
-/** Beside this file in the built package; neither in its sources nor in a bundle made of it. */
+/** Next to this file in the built package, but neither in the sources nor in a bundle made of the package. */
 const worker = new URL('./encode-worker.js', import.meta.url);
 
-/** Which threads encode, and from how many batches on; null where they cannot, or are not to. */
-function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { readonly from: number }) | null {
+/** The threads that encode, and from how many batches on; null to encode in the calling thread. */
+function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { readonly minBatches: number }) | null {
   if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 0)) {
-    throw new RangeError(`found workers ${workers}, wanted how many threads encode: an integer of at least 0.`);
+    throw new RangeError(`workers: expected a number of threads, an integer of at least 0, found ${workers}.`);
   }
-  const count = workers ?? Math.min(availableParallelism(), MOST_THREADS);
+  const count = workers ?? Math.min(availableParallelism(), MAX_THREADS);
   const folder = folderOf(tokenizer);
   if (count < 2 || folder === undefined || !existsSync(worker)) return null;
-  return { count, worker, folder, from: workers === undefined ? WORTH_THREADS : 0 };
+  return { count, worker, folder, minBatches: workers === undefined ? MIN_BATCHES : 0 };
 }
 
-/** A file's rows in batches, those left out among them. What ends the reading comes after the rows before it. */
+/** A file's rows and the errors of skipped rows, in batches. An error that ends reading comes after the rows before it. */
 async function* batchesOf(path: string, options: ReadRowsOptions): AsyncGenerator<RowBatch, void, undefined> {
   let items: (PreferenceRow | RowError)[] = [];
   let failure: RowBatch['failure'];
@@ -105,7 +105,7 @@ async function* batchesOf(path: string, options: ReadRowsOptions): AsyncGenerato
   try {
     for await (const row of rows) {
       add(row);
-      if (size < BATCH) continue;
+      if (size < BATCH_SIZE) continue;
       yield { items };
       [items, size] = [[], 0];
     }
@@ -120,7 +120,7 @@ const sizeOf = (item: PreferenceRow | RowError) =>
     ? item.message.length
     : item.context.reduce((sum, { content }) => sum + content.length, item.chosen.length + item.rejected.length);
 
-/** The next items, `count` of them where there are so many. */
+/** The next `count` items, or fewer where the iterator ends. */
 async function take<T>(items: AsyncIterator<T>, count: number): Promise<T[]> {
   const taken: T[] = [];
   while (taken.length < count) {

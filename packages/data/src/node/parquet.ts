@@ -2,29 +2,34 @@ import { open } from 'node:fs/promises';
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import type { DataRecord } from '../rows/read-rows';
-import { fileError } from './file-error';
-import { DAMAGED } from './unpack';
+import { DAMAGED, fileError } from './files';
 
 /**
- * Reads a Parquet file, one row group in memory at a time. A row's line is its number, counted from 1. Values become
- * what JSON has: 64-bit integers numbers (text where a number would not be exact), absent lists null, dates text.
+ * Reads a Parquet file, one row group in memory at a time. A row's line is its number, counted from 1. Values are
+ * converted to JSON's: 64-bit integers to numbers (to text where a number is not exact), absent lists to null, dates to
+ * text.
  *
- * @param name what errors call the file
+ * @param name names the file in errors
  * @throws {Error} where the file is damaged or cut off
  */
 export async function* parquetRecords(path: string, name: string): AsyncGenerator<DataRecord, void, undefined> {
   const file = await openBuffer(path);
   try {
-    const metadata = await whole(name, 'its footer', () => parquetMetadataAsync(file));
+    const metadata = await readPart(name, 'its footer', () => parquetMetadataAsync(file));
     let start = 0;
     for (const group of metadata.row_groups) {
       const end = start + Number(group.num_rows);
-      const rows = await whole(name, `rows ${start + 1} to ${end}`, () => readGroup(file, metadata, start, end));
-      for (const [i, row] of rows.entries()) yield { value: asJson(row), at: { file: name, line: start + i + 1 } };
+      const rows = await readPart(name, `rows ${start + 1} to ${end}`, () => readGroup(file, metadata, start, end));
+      for (const [i, row] of rows.entries()) yield { value: toJson(row), at: { file: name, line: start + i + 1 } };
       start = end;
     }
     if (start !== Number(metadata.num_rows)) {
-      throw fileError(name, `${start} rows in its row groups`, `${metadata.num_rows}, as its footer says`, DAMAGED);
+      throw fileError(
+        name,
+        `${start} in its row groups`,
+        `the ${metadata.num_rows} rows that its footer declares`,
+        DAMAGED,
+      );
     }
   } finally {
     await file.close();
@@ -33,17 +38,18 @@ export async function* parquetRecords(path: string, name: string): AsyncGenerato
 
 async function readGroup(file: AsyncBuffer, metadata: FileMetaData, rowStart: number, rowEnd: number) {
   const rows = await parquetReadObjects({ file, metadata, compressors, rowStart, rowEnd });
-  if (rows.length !== rowEnd - rowStart) throw new Error(`${rows.length} rows where ${rowEnd - rowStart} should be`);
+  if (rows.length !== rowEnd - rowStart) throw new Error(`${rows.length} rows instead of ${rowEnd - rowStart}`);
   return rows;
 }
 
-/** What a damaged file makes the reader throw is told as damage, whatever kind of error it is. */
-async function whole<T>(name: string, part: string, read: () => Promise<T>): Promise<T> {
+/** Reads a part of the file. Whatever kind of error the Parquet reader throws, the file is damaged. */
+async function readPart<T>(name: string, part: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw fileError(name, new Error(`${part} unreadable (${why})`, { cause: error }), 'a whole Parquet file', DAMAGED);
+    const cause = new Error(`${part} unreadable (${why})`, { cause: error });
+    throw fileError(name, cause, 'a complete Parquet file', DAMAGED);
   }
 }
 
@@ -63,14 +69,14 @@ async function openBuffer(path: string): Promise<AsyncBuffer & { close(): Promis
   };
 }
 
-function asJson(value: unknown): unknown {
+function toJson(value: unknown): unknown {
   if (typeof value === 'bigint') {
     const number = Number(value);
     return Number.isSafeInteger(number) ? number : String(value);
   }
   if (value === undefined || value === null) return null;
-  if (Array.isArray(value)) return value.map(asJson);
+  if (Array.isArray(value)) return value.map(toJson);
   if (value instanceof Date) return value.toISOString();
   if (typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, asJson(inner)]));
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, toJson(inner)]));
 }

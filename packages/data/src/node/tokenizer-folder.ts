@@ -1,27 +1,27 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../encode/tokenizer';
-import { fileError } from './file-error';
+import { fileError } from './files';
 
-/** What a model's folder says of text. */
+/** The tokenizer and chat template of a model. */
 export interface TokenizerFolder {
   readonly tokenizer: Tokenizer;
-  /** The Jinja source; undefined where the folder has none (base models): encoding a conversation then says so. */
+  /** The Jinja source; undefined where the folder has none, as for base models: encoding a conversation then fails. */
   readonly chatTemplate: string | undefined;
 }
 
 /**
  * Reads the tokenizer of a Hugging Face model folder: `tokenizer.json`, `tokenizer_config.json`, and the chat template
- * from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json` (text, or the one named `default` of
+ * from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json` (text, or the entry named `default` of
  * a list).
  *
  * @throws {Error} naming the file that is missing or broken
  */
 export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder> {
-  // one by one, so that of several missing files it is always the same one that is named
+  // one after another, so that of several missing files the error always names the same one
   const tokenizerJson = await readJson(join(dir, 'tokenizer.json'));
   const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json'));
-  const ownTemplate = await readTextIfThere(join(dir, 'chat_template.jinja'));
+  const templateFile = await readTextIfPresent(join(dir, 'chat_template.jinja'));
   let tokenizer: Tokenizer;
   try {
     tokenizer = loadTokenizer({ tokenizerJson, tokenizerConfig });
@@ -29,36 +29,36 @@ export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder>
     throw new Error(`${dir}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   folders.set(tokenizer, resolve(dir));
-  return { tokenizer, chatTemplate: ownTemplate ?? templateIn(tokenizerConfig, join(dir, 'tokenizer_config.json')) };
+  return { tokenizer, chatTemplate: templateFile ?? templateIn(tokenizerConfig, join(dir, 'tokenizer_config.json')) };
 }
 
 const folders = new WeakMap<Tokenizer, string>();
 
-/** The folder that a tokenizer was read from, so that another thread can read it too; undefined where there is none. */
+/** The folder that a tokenizer was read from, so that another thread can load it too; undefined where there is none. */
 export const folderOf = (tokenizer: Tokenizer): string | undefined => folders.get(tokenizer);
 
-const MEND = 'Point to a model’s folder with its tokenizer, as Hugging Face lays it out.';
+const HINT = 'Pass the folder of a model in Hugging Face’s layout, with its tokenizer files.';
 
 async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    throw fileError(path, error, 'a tokenizer file', MEND);
+    throw fileError(path, error, 'a tokenizer file', HINT);
   }
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw fileError(path, error, 'JSON', 'Get the file again: it may be cut off, or a Git LFS pointer.');
+    throw fileError(path, error, 'JSON', 'Download the file again: it may be cut off, or a Git LFS pointer.');
   }
 }
 
-async function readTextIfThere(path: string): Promise<string | undefined> {
+async function readTextIfPresent(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw fileError(path, error, 'a chat template', MEND);
+    throw fileError(path, error, 'a chat template', HINT);
   }
 }
 
@@ -70,7 +70,8 @@ function templateIn(config: unknown, path: string): string | undefined {
   if (typeof chosen === 'string') return chosen;
   const names = named.map((entry) => String(entry?.name)).join(', ');
   throw new Error(
-    `${path}: "chat_template": found ${names === '' ? typeof template : `templates named ${names}`}, wanted text, ` +
-      'or a list with one named "default". Put the template to use into chat_template.jinja.',
+    `${path}: chat_template: expected text, or a list with an entry named "default", ` +
+      `found ${names === '' ? `a value of type ${typeof template}` : `templates named ${names}`}. ` +
+      'Put the template to use into chat_template.jinja.',
   );
 }

@@ -3,27 +3,26 @@ import xxhash from 'xxhash-wasm';
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a5; // the upper 28 bits
-const MOST_WINDOW = 2 ** 27; // zstd's own limit unless it is given --long
+const MAX_WINDOW = 2 ** 27; // that of `zstd -d` without --long
 
 /**
- * Unpacks a zstd stream of any number of frames, each held to its checksum where it carries one. Frames and blocks as
- * RFC 8878 has them.
+ * Decompresses a zstd stream of any number of frames (RFC 8878), and checks each frame's checksum where it has one.
  *
- * @throws {Error} saying what is broken, or that the stream was cut off
+ * @throws {Error} where the stream is damaged or cut off
  */
-export async function* unzstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const { create64 } = await xxhash();
   const input = byteReader(chunks);
   for (let frames = 0; ; frames++) {
     const magic = await input.takeUpTo(4);
     if (magic.length === 0 && frames > 0) return;
-    if (magic.length === 0) throw new Error('an empty file where zstd data should be');
+    if (magic.length === 0) throw new Error('an empty file');
     if (magic.length < 4) throw new Error('bytes after the last zstd frame');
     if (number(magic) >>> 4 === SKIPPABLE) {
       await input.skip(number(await input.take(4)));
       continue;
     }
-    if (number(magic) !== FRAME) throw new Error('bytes after a zstd frame that are no frame');
+    if (number(magic) !== FRAME) throw new Error('bytes after a zstd frame that are not a frame');
     const header = await frameHeader(input);
     const hash = create64();
     for await (const part of blocks(input, joined([magic, header.bytes]))) {
@@ -31,7 +30,7 @@ export async function* unzstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator
       yield part;
     }
     if (header.checksum && number(await input.take(4)) !== Number(hash.digest() & 0xffffffffn)) {
-      throw new Error('zstd data whose checksum is wrong');
+      throw new Error('zstd data with a wrong checksum');
     }
   }
 }
@@ -47,21 +46,21 @@ async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; chec
     .slice(rest.length - sizeBytes)
     .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes === 2 ? 256 : 0);
   const window = single ? size : 2 ** (10 + (rest[0]! >> 3)) * (1 + (rest[0]! & 7) / 8);
-  if (window > MOST_WINDOW) throw new Error(`a zstd window of ${window} bytes, more than ${MOST_WINDOW}`);
-  // without its checksum, which is compared above, the frame ends with its last block
+  if (window > MAX_WINDOW) throw new Error(`a zstd window of ${window} bytes, over the limit of ${MAX_WINDOW}`);
+  // the checksum flag is cleared: the caller compares the checksum, and fzstd is to end with the last block
   return { bytes: joined([Uint8Array.of(flags & ~4), rest]), checksum: (flags & 4) !== 0 };
 }
 
-/** Unpacks a frame's blocks, one at a time. */
+/** Decompresses a frame's blocks, one at a time. */
 async function* blocks(input: ByteReader, header: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   const parts: Uint8Array[] = [];
-  const frame = new Decompress((part) => void parts.push(part.slice())); // its window is written over
+  const frame = new Decompress((part) => void parts.push(part.slice())); // fzstd reuses its window
   frame.push(header);
   for (let last = false; !last; ) {
     const head = await input.take(3);
     const bits = head[0]! | (head[1]! << 8) | (head[2]! << 16);
     last = (bits & 1) === 1;
-    const repeated = ((bits >> 1) & 3) === 1; // one byte, to be repeated
+    const repeated = ((bits >> 1) & 3) === 1; // a block of one byte, repeated
     frame.push(joined([head, await input.take(repeated ? 1 : bits >> 3)]), last);
     yield* parts.splice(0).filter((part) => part.length > 0);
   }
@@ -69,7 +68,7 @@ async function* blocks(input: ByteReader, header: Uint8Array): AsyncGenerator<Ui
 
 type ByteReader = ReturnType<typeof byteReader>;
 
-/** Hands out a stream's bytes in the lengths asked for. */
+/** Reads a stream in pieces of the requested lengths. */
 function byteReader(chunks: AsyncIterable<Uint8Array>) {
   const source = chunks[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array(0);
@@ -88,7 +87,7 @@ function byteReader(chunks: AsyncIterable<Uint8Array>) {
   };
   const take = async (length: number): Promise<Uint8Array> => {
     const bytes = await takeUpTo(length);
-    if (bytes.length < length) throw new Error('zstd data that was cut off');
+    if (bytes.length < length) throw new Error('the end of the file inside zstd data');
     return bytes;
   };
   const skip = async (length: number): Promise<void> => {

@@ -1,39 +1,39 @@
 import { fingerprint } from '@wpo/internal/fingerprint';
 import { stateFrom, xoshiro128 } from '@wpo/internal/random';
-import { Numbers } from '../numbers';
-import { fail } from '../rows/preference-row';
+import { NumberList } from '../numbers';
+import { fail } from '../rows/fields';
 import { type Candidate, type ChooseOptions, choosePair, type NoPair } from './choose-pair';
 import type { ScoredAnswer } from './scored-answer';
 
 export interface PairOptions extends Omit<ChooseOptions, 'random'> {
-  /** Sources that are not the model to be trained, e.g. `gpt-4-turbo`. Default none. */
+  /** Sources other than the model to be trained, e.g. `gpt-4-turbo`. Default none. */
   readonly offPolicy?: readonly string[];
   /**
-   * Share of the prompts whose off-policy answers take part, 0 to 1; the other prompts are left to the model's own
-   * answers. Each prompt is drawn by itself, so that other prompts change nothing. Default 1: all, the paper's hybrid.
+   * Fraction of the prompts whose off-policy answers take part, 0 to 1; the other prompts use the model's own answers
+   * only. Each prompt is drawn independently of the others. Default 1: all prompts, the paper's hybrid setting.
    */
   readonly hybrid?: number;
-  /** Decides the draws of `max-random` and of `hybrid`. Default 42. */
+  /** Seeds the draws of `max-random` and of `hybrid`. Default 42. */
   readonly seed?: number;
 }
 
-/** Answers that made no part of a pair for a reason of their own. */
+/** Answers that could not take part in a pair, by reason. */
 export interface AnswerDrops {
   readonly empty: number;
   readonly unscored: number;
-  /** Off-policy answers to prompts that `hybrid` left to the model's own. */
+  /** Off-policy answers to prompts for which `hybrid` left them out. */
   readonly offPolicy: number;
-  /** Answers with another's text, of which one was kept. */
+  /** Answers with the text of another answer, of which one was kept. */
   readonly duplicate: number;
 }
 
-/** A pair as the numbers of its answers, in the order in which they were added. */
+/** A pair as the indices of its answers, in the order in which they were added. */
 export interface ChosenAnswers {
   readonly chosen: number;
   readonly rejected: number;
 }
 
-/** The pairs of a pool, in the order in which their prompts first came. */
+/** The pairs of a pool, in the order in which their prompts were first added. */
 export interface PoolPairs {
   readonly pairs: readonly ChosenAnswers[];
   readonly answersLeftOut: AnswerDrops;
@@ -48,24 +48,24 @@ interface PoolCandidate extends Candidate {
   readonly seed: number;
 }
 
-/** What `pairs` counts while it goes over the prompts. */
+/** What `pairs` counts. */
 type Tally = { -readonly [K in keyof AnswerDrops]: number } & { -readonly [K in NoPair]: number };
 
 /**
- * Scored answers to be paired, in any order, without their texts: 48 bytes an answer, up to twice that as it grows, so that
- * the answers themselves may stay on disk.
+ * Scored answers to be paired, in any order, without their texts, which may stay on disk: 48 bytes per answer, up to twice
+ * that as the pool grows.
  */
 export class AnswerPool {
   private readonly prompts = new Map<string, number>();
   /** Fingerprint of each prompt's turns. */
-  private readonly promptTexts = new Numbers();
+  private readonly promptTexts = new NumberList();
   private readonly sourceNames: string[] = [];
-  private readonly promptOf = new Numbers();
-  private readonly sourceOf = new Numbers();
-  private readonly seeds = new Numbers(); // -1 for none
-  private readonly scores = new Numbers(); // NaN for none
-  private readonly lengths = new Numbers(); // characters
-  private readonly texts = new Numbers(); // fingerprints
+  private readonly promptOf = new NumberList();
+  private readonly sourceOf = new NumberList();
+  private readonly seeds = new NumberList(); // -1 for none
+  private readonly scores = new NumberList(); // NaN for none
+  private readonly lengths = new NumberList(); // characters
+  private readonly texts = new NumberList(); // fingerprints
 
   get promptCount(): number {
     return this.prompts.size;
@@ -75,12 +75,11 @@ export class AnswerPool {
     return this.promptOf.length;
   }
 
-  /** All sources, in the order in which they came. */
+  /** All sources, in the order in which they were first added. */
   get sources(): readonly string[] {
     return this.sourceNames;
   }
 
-  /** The source of an answer. */
   source(answer: number): string {
     return this.sourceNames[this.sourceOf.at(answer)]!;
   }
@@ -90,7 +89,7 @@ export class AnswerPool {
     return this.scores.at(answer);
   }
 
-  /** How many answers each source has. */
+  /** How many answers each of `sources` has. */
   answersBySource(): number[] {
     const counts = this.sourceNames.map(() => 0);
     for (const source of this.sourceOf.view()) counts[source]! += 1;
@@ -98,24 +97,24 @@ export class AnswerPool {
   }
 
   /**
-   * Takes an answer in. Answers without a `promptId` belong together where their prompts are equal.
+   * Adds an answer. Answers without a `promptId` belong to the same prompt where their prompts are equal.
    *
-   * @returns the answer's number, counted from 0
-   * @throws {RowError} where an answer before had another prompt under the same id
+   * @returns the answer's index
+   * @throws {RowError} where an earlier answer has another prompt under the same id
    */
   add({ promptId, prompt, completion, source, seed = -1, score = Number.NaN, at }: ScoredAnswer): number {
     const text = fingerprint(JSON.stringify(prompt.map(({ role, content }) => [role, content])));
-    const number = this.promptNumber(promptId === undefined ? `text ${text}` : `id ${promptId}`, text);
-    if (this.promptTexts.at(number) !== text) {
+    const index = this.promptIndex(promptId === undefined ? `text ${text}` : `id ${promptId}`, text);
+    if (this.promptTexts.at(index) !== text) {
       fail(at, {
         field: 'prompt',
-        found: `another prompt than a row before has under prompt_id "${promptId}"`,
-        wanted: 'one prompt an id',
-        mend: 'Give different prompts different ids, or leave "prompt_id" out.',
+        expected: `the prompt that an earlier row has under prompt_id "${promptId}"`,
+        found: 'another prompt',
+        hint: 'Give different prompts different ids, or leave "prompt_id" out.',
       });
     }
-    this.promptOf.add(number);
-    this.sourceOf.add(this.sourceNumber(source));
+    this.promptOf.add(index);
+    this.sourceOf.add(this.sourceIndex(source));
     this.seeds.add(seed);
     this.scores.add(score);
     this.lengths.add(completion.length);
@@ -126,12 +125,12 @@ export class AnswerPool {
   /**
    * Chooses a pair for each prompt that has one.
    *
-   * @throws {RangeError} where an option makes no sense
+   * @throws {RangeError} where an option is out of range
    */
   pairs(options: PairOptions = {}): PoolPairs {
     checkOptions(options);
     const { offPolicy = [], hybrid = 1, seed = 42 } = options;
-    const foreign = new Set(offPolicy);
+    const offPolicySources = new Set(offPolicy);
     const tally: Tally = {
       empty: 0,
       unscored: 0,
@@ -144,10 +143,10 @@ export class AnswerPool {
     const pairs: ChosenAnswers[] = [];
     let hybridPrompts = 0;
     for (const [prompt, answers] of this.byPrompt()) {
-      const random = drawsOf(seed, this.promptTexts.at(prompt));
-      const takesForeign = random() < hybrid * 2 ** 32;
-      const usable = this.usable(answers, takesForeign ? undefined : foreign, tally);
-      if (takesForeign && usable.some(({ source }) => foreign.has(source))) hybridPrompts += 1;
+      const random = randomFor(seed, this.promptTexts.at(prompt));
+      const isHybrid = random() < hybrid * 2 ** 32;
+      const usable = this.usable(answers, isHybrid ? undefined : offPolicySources, tally);
+      if (isHybrid && usable.some(({ source }) => offPolicySources.has(source))) hybridPrompts += 1;
       const choice = choosePair(usable, { ...options, random });
       if (typeof choice === 'string') tally[choice] += 1;
       else pairs.push({ chosen: choice.chosen.answer, rejected: choice.rejected.answer });
@@ -156,7 +155,7 @@ export class AnswerPool {
     return { pairs, answersLeftOut, promptsLeftOut: { tooFewAnswers, equalScores, smallMargin }, hybridPrompts };
   }
 
-  /** The answers that may make a pair, each text once; the others are counted. */
+  /** The answers that may make a pair, each text once. Counts the others in `tally`. @param without sources to leave out */
   private usable(answers: Iterable<number>, without: ReadonlySet<string> | undefined, tally: Tally): PoolCandidate[] {
     const candidates: PoolCandidate[] = [];
     for (const answer of answers) {
@@ -185,7 +184,7 @@ export class AnswerPool {
     };
   }
 
-  /** Each prompt with the numbers of its answers: sorted by counting, four bytes an answer. */
+  /** Each prompt with the indices of its answers, by a counting sort that takes four bytes per answer. */
   private *byPrompt(): Generator<[prompt: number, answers: Int32Array], void, undefined> {
     const prompts = this.promptOf.view();
     const ends = new Int32Array(this.promptCount + 1);
@@ -197,7 +196,7 @@ export class AnswerPool {
     for (let i = 0; i < this.promptCount; i++) yield [i, answers.subarray(ends[i], ends[i + 1])];
   }
 
-  private promptNumber(key: string, text: number): number {
+  private promptIndex(key: string, text: number): number {
     const known = this.prompts.get(key);
     if (known !== undefined) return known;
     this.prompts.set(key, this.promptCount);
@@ -205,25 +204,25 @@ export class AnswerPool {
     return this.promptCount - 1;
   }
 
-  private sourceNumber(source: string): number {
+  private sourceIndex(source: string): number {
     const known = this.sourceNames.indexOf(source);
     return known >= 0 ? known : this.sourceNames.push(source) - 1;
   }
 }
 
-/** Of answers with one text the first is kept: the best score, then by source and seed. */
+/** Of answers with equal texts the first in this order is kept: best score, then source, then seed. */
 const beforeDuplicate = (a: PoolCandidate, b: PoolCandidate) =>
   b.score - a.score || (a.source < b.source ? -1 : a.source > b.source ? 1 : a.seed - b.seed);
 
-/** A prompt's own draws. */
-function drawsOf(seed: number, prompt: number): () => number {
+/** A prompt's own random numbers, independent of the other prompts. */
+function randomFor(seed: number, prompt: number): () => number {
   const words = [seed, prompt].flatMap((n) => [n % 2 ** 32, Math.floor(n / 2 ** 32)]);
   return xoshiro128(stateFrom(words));
 }
 
 function checkOptions({ minMargin = 0, hybrid = 1, seed = 42 }: PairOptions): void {
-  if (!(minMargin >= 0)) throw new RangeError(`found minMargin ${minMargin}, wanted a number, 0 or more.`);
-  if (!(hybrid >= 0 && hybrid <= 1)) throw new RangeError(`found hybrid ${hybrid}, wanted a share from 0 to 1.`);
+  if (!(minMargin >= 0)) throw new RangeError(`minMargin: expected a number of at least 0, found ${minMargin}.`);
+  if (!(hybrid >= 0 && hybrid <= 1)) throw new RangeError(`hybrid: expected a number from 0 to 1, found ${hybrid}.`);
   if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new RangeError(`found seed ${seed}, wanted an integer, 0 or more.`);
+    throw new RangeError(`seed: expected an integer of at least 0, found ${seed}.`);
 }

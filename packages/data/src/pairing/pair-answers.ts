@@ -1,35 +1,33 @@
-import { type Distribution, distribution } from '../distribution';
-import { Numbers } from '../numbers';
-import { type Fields, type Message, promptTurns } from '../rows/preference-row';
+import { type Distribution, distribution, NumberList } from '../numbers';
+import type { Fields, RowLocation } from '../rows/fields';
+import { type Message, promptMessages } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
-import type { Place } from '../rows/row-error';
 import { type AnswerDrops, AnswerPool, type ChosenAnswers, type PairOptions } from './answer-pool';
-import type { NoPair } from './choose-pair';
+import { type NoPair, pairRow } from './choose-pair';
 import type { OverlapIndex } from './overlap';
-import { pairRow } from './pair-row';
 import { parseScoredAnswer } from './scored-answer';
 
 export interface PairAnswersOptions extends PairOptions {
   /** Texts of an evaluation: pairs that overlap with them are reported. */
   readonly against?: OverlapIndex;
-  /** Leaves such pairs out. Default false. */
+  /** Leaves out pairs that overlap. Default false. */
   readonly dropOverlaps?: boolean;
 }
 
-/** What came of the answers. Answers and prompts add up: those of pairs, those left out, and answers not chosen. */
+/** The outcome of pairing. Every answer is in a pair, left out, or not chosen; every prompt has a pair or is left out. */
 export interface PairSummary {
   readonly answers: number;
   readonly answersLeftOut: AnswerDrops;
   readonly prompts: number;
   readonly promptsLeftOut: Readonly<Record<NoPair | 'overlaps', number>>;
   readonly pairs: number;
-  /** Score of the chosen answer less that of the rejected; undefined where there are no pairs. */
+  /** Score of the chosen answer minus that of the rejected; undefined where there are no pairs. */
   readonly margin: Distribution | undefined;
-  /** By source: answers that were read, and those that were chosen and rejected. */
+  /** By source: how many answers were read, chosen and rejected. */
   readonly sources: Readonly<Record<string, SourceCounts>>;
   /** Prompts whose off-policy answers took part, and pairs with an off-policy answer. */
   readonly offPolicy: { readonly prompts: number; readonly pairs: number };
-  /** Pairs that overlap with the evaluation, left out or not; undefined where none was given. */
+  /** Pairs that overlap with the evaluation, left out or not; undefined where no evaluation was given. */
   readonly overlaps: Overlaps | undefined;
 }
 
@@ -40,29 +38,29 @@ export interface SourceCounts {
 }
 
 export interface Overlaps {
-  /** Words that agree. */
+  /** Number of consecutive words that agree. */
   readonly n: number;
   readonly pairs: number;
-  /** Pairs by part; one pair may overlap in several. */
+  /** Pairs by the part that overlaps; one pair may overlap in several. */
   readonly parts: Readonly<Record<Part, number>>;
-  /** The evaluation's texts that were found, by their numbers from 0: for each part of a pair the first. */
+  /** Indices of the evaluation texts that were found, in ascending order: for each part of a pair the first. */
   readonly texts: readonly number[];
 }
 
 type Part = 'prompt' | 'chosen' | 'rejected';
 
-/** Rows as `parseRow` reads them, and what came of the answers, whole once the rows have been taken. */
+/** The pairs as rows that `parseRow` reads, and a summary, which is complete once all rows have been taken. */
 export interface Pairing {
   readonly rows: AsyncGenerator<Record<string, unknown>, void, undefined>;
   summary(): PairSummary;
 }
 
 /**
- * Makes preference pairs of scored answers held in memory, in any order: a pair a prompt, in the order in which the
- * prompts first came. Rows are `{prompt_id?, prompt, completion, source, seed?, score}` and whatever else they have.
+ * Makes preference pairs of scored answers in memory, in any order: one pair per prompt, in the order in which the prompts
+ * first occur. Rows are `{prompt_id?, prompt, completion, source, seed?, score}` with any other fields.
  *
- * @throws {RowError} on a row that is none, calling it by its number, unless `onBadRow` is `skip`
- * @throws {RangeError} where an option makes no sense
+ * @throws {RowError} on a row that is not a scored answer, naming its number, unless `onBadRow` is `skip`
+ * @throws {RangeError} where an option is out of range
  */
 export async function pairAnswers(
   answers: AsyncIterable<object> | Iterable<object>,
@@ -72,14 +70,14 @@ export async function pairAnswers(
   const rows: Fields[] = [];
   let line = 0;
   for await (const answer of answers) {
-    const at: Place = { file: 'answers', line: ++line };
+    const at: RowLocation = { file: 'answers', line: ++line };
     keepGood(() => pool.add(parseScoredAnswer(answer, at)), options);
     if (rows.length < pool.answerCount) rows.push(answer as Fields);
   }
   return pairPool(pool, (answer) => rows[answer]!, options);
 }
 
-/** Makes the pairs of a pool, reading the rows of chosen and rejected answers only. */
+/** Makes the pairs of a pool. `read` is called for the rows of chosen and rejected answers only. */
 export function pairPool(
   pool: AnswerPool,
   read: (answer: number) => Fields | Promise<Fields>,
@@ -87,15 +85,15 @@ export function pairPool(
 ): Pairing {
   const { pairs, answersLeftOut, promptsLeftOut, hybridPrompts } = pool.pairs(options);
   const { against, dropOverlaps = false } = options;
-  const sides = new SideCounts(pool, new Set(options.offPolicy));
+  const counts = new PairCounts(pool, new Set(options.offPolicy));
   const overlaps = against && new OverlapCounts(against);
 
   async function* rows() {
     for (const pair of pairs) {
       const row = pairRow(await read(pair.chosen), await read(pair.rejected));
-      const overlapping = overlaps?.add(row) ?? false;
-      if (overlapping && dropOverlaps) continue;
-      sides.add(pair);
+      const isOverlapping = overlaps?.add(row) ?? false;
+      if (isOverlapping && dropOverlaps) continue;
+      counts.add(pair);
       yield row;
     }
   }
@@ -106,35 +104,34 @@ export function pairPool(
       answersLeftOut,
       prompts: pool.promptCount,
       promptsLeftOut: { ...promptsLeftOut, overlaps: dropOverlaps ? (overlaps?.pairs ?? 0) : 0 },
-      pairs: sides.margins.length,
-      margin: distribution(sides.margins.view()),
-      sources: sides.sources(),
-      offPolicy: { prompts: hybridPrompts, pairs: sides.offPolicy },
+      pairs: counts.margins.length,
+      margin: distribution(counts.margins.view()),
+      sources: counts.sources(),
+      offPolicy: { prompts: hybridPrompts, pairs: counts.offPolicyPairs },
       overlaps: overlaps?.report(),
     }),
   };
 }
 
-/** Counts what pairs are made of. */
-class SideCounts {
-  readonly margins = new Numbers();
-  /** Pairs with an off-policy answer. */
-  offPolicy = 0;
+/** Counts pairs by margin and source. */
+class PairCounts {
+  readonly margins = new NumberList();
+  offPolicyPairs = 0;
   private readonly chosen = new Map<string, number>();
   private readonly rejected = new Map<string, number>();
 
   constructor(
     private readonly pool: AnswerPool,
-    private readonly foreign: ReadonlySet<string>,
+    private readonly offPolicy: ReadonlySet<string>,
   ) {}
 
   add({ chosen, rejected }: ChosenAnswers): void {
-    const { pool, foreign } = this;
+    const { pool, offPolicy } = this;
     const [better, worse] = [pool.source(chosen), pool.source(rejected)];
     this.margins.add(pool.score(chosen) - pool.score(rejected));
     this.chosen.set(better, (this.chosen.get(better) ?? 0) + 1);
     this.rejected.set(worse, (this.rejected.get(worse) ?? 0) + 1);
-    if (foreign.has(better) || foreign.has(worse)) this.offPolicy += 1;
+    if (offPolicy.has(better) || offPolicy.has(worse)) this.offPolicyPairs += 1;
   }
 
   sources(): Record<string, SourceCounts> {
@@ -159,13 +156,13 @@ class OverlapCounts {
 
   /** Whether the pair overlaps. */
   add(row: Record<string, unknown>): boolean {
-    const asked = (promptTurns(row, { file: 'pair', line: 1 }) as readonly Message[]).map(({ content }) => content);
+    const messages = promptMessages(row, { file: 'pair', line: 1 }) as readonly Message[];
     const texts: [Part, string][] = [
-      ['prompt', asked.join('\n')],
+      ['prompt', messages.map(({ content }) => content).join('\n')],
       ['chosen', row.chosen as string],
       ['rejected', row.rejected as string],
     ];
-    const found = texts.filter(([part, text]) => this.look(part, text));
+    const found = texts.filter(([part, text]) => this.count(part, text));
     if (found.length > 0) this.pairs += 1;
     return found.length > 0;
   }
@@ -179,7 +176,7 @@ class OverlapCounts {
     };
   }
 
-  private look(part: Part, text: string): boolean {
+  private count(part: Part, text: string): boolean {
     const found = this.against.find(text);
     if (found === undefined) return false;
     this.parts[part] += 1;

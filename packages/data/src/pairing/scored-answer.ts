@@ -1,23 +1,22 @@
 import {
+  checkUnicode,
   describe,
   type Fields,
   fail,
   isFields,
-  type Message,
-  optionalName,
+  optionalId,
   optionalNumber,
-  own,
-  promptTurns,
-  wellFormed,
-} from '../rows/preference-row';
+  ownField,
+  type RowLocation,
+} from '../rows/fields';
+import { type Message, promptMessages } from '../rows/preference-row';
 import { strip } from '../rows/python-strip';
-import type { Place } from '../rows/row-error';
 
-/** A row of scored answers as it is read: what pairing has to know of it. */
+/** A row of scored answers, with the fields that pairing reads. */
 export interface ScoredAnswer {
   /** The row's `prompt_id`; absent where it has none. */
   readonly promptId?: string;
-  /** The turns that the answer answers. */
+  /** The messages that the answer replies to. */
   readonly prompt: readonly Message[];
   /** The answer without the whitespace around it; may be empty. */
   readonly completion: string;
@@ -26,44 +25,43 @@ export interface ScoredAnswer {
   readonly seed?: number;
   /** The higher, the better; absent where the answer could not be scored. */
   readonly score?: number;
-  /** The row as the file has it. */
-  readonly row: Fields;
-  readonly at: Place;
+  readonly at: RowLocation;
 }
 
 /**
- * Reads a scored answer: `{prompt_id?, prompt, completion, source, seed?, score}`. A prompt is text or a list of
- * `{role, content}`; a score of null, or none, says that the answer could not be scored.
+ * Reads a scored answer: `{prompt_id?, prompt, completion, source, seed?, score}`. The prompt is text or a list of
+ * `{role, content}`. A score that is null or absent means that the answer could not be scored.
  *
  * @throws {RowError} naming file, line and field
  */
-export function parseScoredAnswer(value: unknown, at: Place): ScoredAnswer {
+export function parseScoredAnswer(value: unknown, at: RowLocation): ScoredAnswer {
   if (!isFields(value)) {
     return fail(at, {
+      expected: 'an object with "prompt", "completion", "source" and "score"',
       found: describe(value),
-      wanted: 'an object with "prompt", "completion", "source" and "score"',
-      mend: 'Write each answer as one JSON object.',
+      hint: 'Write each answer as one JSON object.',
     });
   }
-  const promptId = optionalName(value, 'prompt_id', at);
+  const promptId = optionalId(value, 'prompt_id', at);
   const seed = optionalNumber(value, 'seed', at);
   const score = optionalNumber(value, 'score', at);
   return {
     ...(promptId === undefined ? {} : { promptId }),
-    prompt: promptTurns(value, at) ?? wantText(value, 'prompt', 'Put in what was asked, as text or as its turns.', at),
-    completion: strip(text(value, 'completion', 'Put in the answer; an empty one is left out and counted.', at)),
-    source: text(value, 'source', 'Name the model that wrote the answer.', at),
+    prompt: promptMessages(value, at) ?? failText(value, 'prompt', 'Write what was asked, as text or as messages.', at),
+    completion: strip(
+      requiredText(value, 'completion', 'Write the answer; empty answers are left out and counted.', at),
+    ),
+    source: requiredText(value, 'source', 'Name the model that wrote the answer.', at),
     ...(seed === undefined ? {} : { seed }),
     ...(score === undefined ? {} : { score }),
-    row: value,
     at,
   };
 }
 
-function text(row: Fields, name: string, mend: string, at: Place): string {
-  const value = own(row, name);
-  return typeof value === 'string' ? wellFormed(value, name, at) : wantText(row, name, mend, at);
+function requiredText(row: Fields, name: string, hint: string, at: RowLocation): string {
+  const value = ownField(row, name);
+  return typeof value === 'string' ? checkUnicode(value, name, at) : failText(row, name, hint, at);
 }
 
-const wantText = (row: Fields, name: string, mend: string, at: Place): never =>
-  fail(at, { field: name, found: describe(own(row, name)), wanted: 'text', mend });
+const failText = (row: Fields, name: string, hint: string, at: RowLocation): never =>
+  fail(at, { field: name, expected: 'text', found: describe(ownField(row, name)), hint });

@@ -1,18 +1,18 @@
-import { RowError } from './row-error';
+import { RowError } from './fields';
 
-/** The bytes of one row of a file, not yet read as text. */
+/** The bytes of one row of a file. */
 export interface RawRow {
   /** The line on which the row starts, counted from 1. */
   readonly line: number;
-  /** Where the row's bytes begin in the text: in the file, where it is not packed. */
+  /** Offset of the row's first byte in the (decompressed) file. */
   readonly offset: number;
-  /** The row's JSON; null where it is longer than the limit (the bytes are then not kept). */
+  /** The row's JSON text; null where the row is longer than the limit, whose bytes are not kept. */
   readonly bytes: Uint8Array | null;
   /** Length in bytes, over the limit or not. */
   readonly length: number;
 }
 
-/** How rows lie in a file: one a line, or as the elements of one JSON array. */
+/** `jsonl`: one row per line. `json`: the rows are the elements of one JSON array. */
 export type RowFormat = 'jsonl' | 'json';
 
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
@@ -32,12 +32,13 @@ const CLOSE_OBJECT = 0x7d;
 const isSpace = (byte: number) => byte === SPACE || byte === NEWLINE || byte === RETURN || byte === TAB;
 
 /**
- * Cuts a stream of bytes into rows, holding one row and one chunk at a time. Works on bytes, as UTF-8 never has an
- * ASCII byte inside a longer character; a byte-order mark in front is dropped.
+ * Splits a stream of bytes into rows, with one row and one chunk in memory at a time. It works on bytes, since no
+ * multi-byte character of UTF-8 contains an ASCII byte. A byte-order mark at the start is dropped.
  *
- * @param format as the caller knows it; `auto`: `json` where the first character is `[`, else `jsonl`
- * @throws {RowError} where the file is of another kind (gzip, Parquet, UTF-16, …), or its JSON array is broken, so that
- * the rows after the break cannot be told apart
+ * `format` `auto` is `json` where the first character is `[`, else `jsonl`.
+ *
+ * @throws {RowError} where the file is of another kind (gzip, Parquet, UTF-16, …), or its JSON array is broken, so that it
+ * is unknown where the next row begins
  */
 export async function* splitRows(
   chunks: Chunks,
@@ -47,7 +48,7 @@ export async function* splitRows(
   try {
     const head = await readHead(source);
     refuseOtherKinds(head, options.file);
-    const mark = MARK.every((byte, i) => head[i] === byte) ? MARK.length : 0;
+    const mark = BYTE_ORDER_MARK.every((byte, i) => head[i] === byte) ? BYTE_ORDER_MARK.length : 0;
     const text = head.subarray(mark);
     const first = text.find((byte) => !isSpace(byte));
     const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
@@ -55,14 +56,14 @@ export async function* splitRows(
     if (format === 'json') yield* splitArray(all, mark, options.file, options.maxRowBytes);
     else yield* splitLines(all, mark, options.maxRowBytes);
   } finally {
-    await source.return(); // closes the file where the reader stops early
+    await source.return(); // closes the file when the consumer stops early
   }
 }
 
-/** @param base where the first chunk begins */
+/** @param base offset of the first chunk in the file */
 async function* splitLines(chunks: Chunks, base: number, maxRowBytes: number): AsyncGenerator<RawRow, void, undefined> {
   let line = 1;
-  let row = new Gather(line, base, maxRowBytes);
+  let row = new RowBytes(line, base, maxRowBytes);
   for await (const chunk of chunks) {
     let start = 0;
     for (;;) {
@@ -71,31 +72,31 @@ async function* splitLines(chunks: Chunks, base: number, maxRowBytes: number): A
       if (end < 0) break;
       if (!row.blank) yield row.take();
       start = end + 1;
-      row = new Gather(++line, base + start, maxRowBytes);
+      row = new RowBytes(++line, base + start, maxRowBytes);
     }
     base += chunk.length;
   }
   if (!row.blank) yield row.take();
 }
 
-/** @param base where the first chunk begins */
+/** @param base offset of the first chunk in the file */
 async function* splitArray(
   chunks: Chunks,
   base: number,
   file: string,
   maxRowBytes: number,
 ): AsyncGenerator<RawRow, void, undefined> {
-  const broken = (line: number, found: string, mend: string): never => {
-    throw new RowError({ file, line }, { found, wanted: 'a JSON array of rows', mend });
+  const broken = (line: number, found: string, hint: string): never => {
+    throw new RowError({ file, line }, { expected: 'a JSON array of rows', found, hint });
   };
   let line = 1;
   let state = 'before' as 'before' | 'first' | 'inside' | 'next' | 'after';
-  let row = new Gather(line, base, maxRowBytes);
-  let depth = 0; // brackets open inside the element
+  let row = new RowBytes(line, base, maxRowBytes);
+  let depth = 0; // open brackets inside the element
   let inText = false;
   let escaped = false;
   for await (const chunk of chunks) {
-    let start = 0; // of the element's bytes in this chunk
+    let start = 0; // start of the element's bytes in this chunk
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i]!;
       if (byte === NEWLINE) line++;
@@ -109,7 +110,7 @@ async function* splitArray(
         if (byte === QUOTE) inText = true;
         else if (byte === OPEN_LIST || byte === OPEN_OBJECT) depth++;
         else if (depth > 0 && (byte === CLOSE_LIST || byte === CLOSE_OBJECT)) depth--;
-        else if (depth === 0 && byte === CLOSE_OBJECT) broken(line, 'a } that closes nothing', 'Remove it.');
+        else if (depth === 0 && byte === CLOSE_OBJECT) broken(line, 'an unmatched }', 'Remove it.');
         else if (depth === 0 && (byte === COMMA || byte === CLOSE_LIST)) {
           row.add(chunk.subarray(start, i));
           yield row.take();
@@ -119,20 +120,21 @@ async function* splitArray(
       }
       if (isSpace(byte)) continue;
       if (state === 'before') {
-        if (byte !== OPEN_LIST) broken(line, 'no [ at the start', 'Write [ and ] around the rows, or one row a line.');
+        if (byte !== OPEN_LIST)
+          broken(line, 'no [ at the start', 'Put [ and ] around the rows, or write one row per line.');
         state = 'first';
       } else if (state === 'after') {
-        broken(line, 'more after the ] that closes the array', 'Remove it, or move it into the array.');
+        broken(line, 'more text after the closing ]', 'Remove it, or move it into the array.');
       } else if (byte === CLOSE_LIST && state === 'first') {
         state = 'after';
       } else if (byte === COMMA || byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
         broken(
           line,
           `a ${String.fromCharCode(byte)} where a row should be`,
-          'Remove the comma too many, or add the row.',
+          'Remove the extra comma, or add the missing row.',
         );
       } else {
-        row = new Gather(line, base + i, maxRowBytes);
+        row = new RowBytes(line, base + i, maxRowBytes);
         start = i;
         state = 'inside';
         depth = byte === OPEN_LIST || byte === OPEN_OBJECT ? 1 : 0;
@@ -143,14 +145,14 @@ async function* splitArray(
     base += chunk.length;
   }
   if (state === 'inside') {
-    broken(row.line, 'a row that the file ends inside', 'The file was cut off, or a quote or bracket is not closed.');
+    broken(row.line, 'the end of the file inside a row', 'The file was cut off, or a quote or bracket is not closed.');
   }
   if (state !== 'after')
-    broken(line, 'the end of the file before the closing ]', 'The file was cut off: get it again.');
+    broken(line, 'the end of the file before the closing ]', 'The file was cut off: download it again.');
 }
 
-/** Gathers one row's bytes over chunks, dropping them once they pass the limit. */
-class Gather {
+/** Collects one row's bytes from several chunks; drops them once they exceed the limit. */
+class RowBytes {
   blank = true;
   private parts: Uint8Array[] = [];
   private length = 0;
@@ -186,10 +188,9 @@ function join(parts: readonly Uint8Array[], length: number): Uint8Array {
   return whole;
 }
 
-/** UTF-8's byte-order mark. */
-const MARK = [0xef, 0xbb, 0xbf];
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf]; // of UTF-8
 
-/** Reads until the file's kind can be told: four bytes, and one past a byte-order mark that is not whitespace. */
+/** Reads enough to detect the file's kind: four bytes, and one that is neither whitespace nor of a byte-order mark. */
 async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
@@ -198,7 +199,7 @@ async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Pr
     const { value, done } = await source.next();
     if (done) break;
     const before = length;
-    blank &&= value.every((byte, i) => isSpace(byte) || byte === MARK[before + i]);
+    blank &&= value.every((byte, i) => isSpace(byte) || byte === BYTE_ORDER_MARK[before + i]);
     parts.push(value);
     length += value.length;
   }
@@ -217,17 +218,20 @@ async function* prepend(
   yield* rest;
 }
 
-const OTHER_KINDS: readonly { readonly kind: string; readonly bytes: readonly number[]; readonly mend: string }[] = [
-  { kind: 'a gzip file', bytes: [0x1f, 0x8b], mend: 'Unpack it with gunzip.' },
-  { kind: 'a zstd file', bytes: [0x28, 0xb5, 0x2f, 0xfd], mend: 'Unpack it with zstd -d.' },
-  { kind: 'a zip file', bytes: [0x50, 0x4b, 0x03, 0x04], mend: 'Unpack it with unzip.' },
-  { kind: 'a Parquet file', bytes: [0x50, 0x41, 0x52, 0x31], mend: 'Convert it to JSONL.' },
-  { kind: 'UTF-16 text', bytes: [0xff, 0xfe], mend: 'Save it as UTF-8.' },
-  { kind: 'UTF-16 text', bytes: [0xfe, 0xff], mend: 'Save it as UTF-8.' },
+const OTHER_KINDS: readonly { readonly kind: string; readonly bytes: readonly number[]; readonly hint: string }[] = [
+  { kind: 'a gzip file', bytes: [0x1f, 0x8b], hint: 'Decompress it with gunzip.' },
+  { kind: 'a zstd file', bytes: [0x28, 0xb5, 0x2f, 0xfd], hint: 'Decompress it with zstd -d.' },
+  { kind: 'a zip file', bytes: [0x50, 0x4b, 0x03, 0x04], hint: 'Decompress it with unzip.' },
+  { kind: 'a Parquet file', bytes: [0x50, 0x41, 0x52, 0x31], hint: 'Convert it to JSONL.' },
+  { kind: 'UTF-16 text', bytes: [0xff, 0xfe], hint: 'Save it as UTF-8.' },
+  { kind: 'UTF-16 text', bytes: [0xfe, 0xff], hint: 'Save it as UTF-8.' },
 ];
 
 function refuseOtherKinds(head: Uint8Array, file: string): void {
   const other = OTHER_KINDS.find(({ bytes }) => bytes.every((byte, i) => head[i] === byte));
   if (other === undefined) return;
-  throw new RowError({ file, line: 1 }, { found: other.kind, wanted: 'JSONL or JSON as UTF-8 text', mend: other.mend });
+  throw new RowError(
+    { file, line: 1 },
+    { expected: 'JSONL or JSON as UTF-8 text', found: other.kind, hint: other.hint },
+  );
 }

@@ -1,8 +1,8 @@
-import { type Fields, fail, field, isFields, own, type PreferenceRow, parseRow } from './preference-row';
-import { type Place, RowError } from './row-error';
-import { bestAgainstWorst } from './ultrafeedback';
+import { type Fields, fail, isFields, optionalField, ownField, RowError, type RowLocation } from './fields';
+import { type PreferenceRow, parseRow } from './preference-row';
+import { fromUltraFeedback } from './ultrafeedback';
 
-/** Fields of a row that may lie in a column of another name. */
+/** Fields of a row that may be in a column of another name. */
 export const columnNames = [
   'prompt',
   'system',
@@ -17,43 +17,44 @@ export const columnNames = [
 /** Which column holds a field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
 export type Columns = { readonly [name in (typeof columnNames)[number]]?: string };
 
-/** How data sets lay out preferences. */
+/** The layouts of preference data sets that are recognized. */
 export type LayoutName = 'plain' | 'orca' | 'hh-rlhf' | 'ultrafeedback';
 
-/** Each gives a row as `parseRow` takes it. */
-const layouts: Readonly<Record<LayoutName, (row: Fields, at: Place) => Fields>> = {
+/** Each converts a row to the columns that `parseRow` reads. */
+const layouts: Readonly<Record<LayoutName, (row: Fields, at: RowLocation) => Fields>> = {
   plain: (row) => row,
-  orca: orcaRow,
-  'hh-rlhf': transcriptRow,
-  ultrafeedback: bestAgainstWorst,
+  orca: fromOrca,
+  'hh-rlhf': fromTranscripts,
+  ultrafeedback: fromUltraFeedback,
 };
 
 /**
- * Tells from a row's columns how it is laid out:
+ * Tells a row's layout from its columns:
  *
- * - `ultrafeedback`: raw, `instruction` and `completions` with their scores; the best answer is set against the worst;
+ * - `ultrafeedback`: the raw data set, `instruction` and `completions` with their scores; the best answer is paired with
+ *   the worst;
  * - `hh-rlhf`: `chosen` and `rejected` as transcripts, `"\n\nHuman: …\n\nAssistant: …"`, and no `prompt`;
  * - `orca`: `chosen` and `rejected` with `question` or `input` for the prompt, or a `system` text;
- * - `plain`: `prompt`, `chosen`, `rejected`, as `parseRow` has them.
+ * - `plain`: `prompt`, `chosen`, `rejected`, as `parseRow` reads them.
  *
  * Undefined where none of them fits.
  */
 export function layoutOf(row: Fields): LayoutName | undefined {
-  const has = (name: string) => field(row, name) !== undefined;
+  const has = (name: string) => optionalField(row, name) !== undefined;
   if (!has('chosen') && !has('rejected')) {
-    return has('instruction') && Array.isArray(field(row, 'completions')) ? 'ultrafeedback' : undefined;
+    return has('instruction') && Array.isArray(optionalField(row, 'completions')) ? 'ultrafeedback' : undefined;
   }
-  if (!has('prompt') && isTranscript(field(row, 'chosen'))) return 'hh-rlhf';
+  if (!has('prompt') && isTranscript(optionalField(row, 'chosen'))) return 'hh-rlhf';
   if (has('system') || (!has('prompt') && (has('question') || has('input')))) return 'orca';
   return 'plain';
 }
 
 /**
- * Makes a reader of one file's rows. The first row whose layout can be told decides it for the rows after.
+ * Makes a parser for the rows of one file. The first row whose layout is recognized decides that of the rows after it.
  *
- * @param columns where fields lie in columns of other names
+ * @param columns which columns hold which fields
  */
-export function rowParser(columns: Columns = {}): (value: unknown, at: Place) => PreferenceRow {
+export function rowParser(columns: Columns = {}): (value: unknown, at: RowLocation) => PreferenceRow {
   let layout: LayoutName | undefined;
   return (value, at) => {
     if (!isFields(value)) return parseRow(value, at);
@@ -64,76 +65,76 @@ export function rowParser(columns: Columns = {}): (value: unknown, at: Place) =>
   };
 }
 
-function unknownLayout(row: Fields, at: Place): never {
+function unknownLayout(row: Fields, at: RowLocation): never {
   return fail(at, {
-    found: listed(row),
-    wanted: '"prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs',
-    mend: 'Say which column holds what: columns: {prompt: …, chosen: …, rejected: …}.',
+    expected: '"prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs',
+    found: listColumns(row),
+    hint: 'Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.',
   });
 }
 
-const listed = (row: Fields) => {
+const listColumns = (row: Fields) => {
   const names = Object.keys(row);
   return names.length === 0 ? 'no columns' : `the columns ${names.map((name) => JSON.stringify(name)).join(', ')}`;
 };
 
-function checkColumns(row: Fields, columns: Columns, at: Place): void {
+function checkColumns(row: Fields, columns: Columns, at: RowLocation): void {
   const absent = Object.entries(columns).find(([, column]) => !Object.hasOwn(row, column));
   if (absent === undefined) return;
   fail(at, {
     field: absent[1],
-    found: listed(row),
-    wanted: `the column named for "${absent[0]}"`,
-    mend: 'Name a column that the rows have.',
+    expected: `the column that was named for "${absent[0]}"`,
+    found: listColumns(row),
+    hint: 'Name a column that the rows have.',
   });
 }
 
 const withColumns = (row: Fields, columns: Columns): Fields => ({
   ...row,
-  ...Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, own(row, column)])),
+  ...Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, ownField(row, column)])),
 });
 
-/** Lets an error name the column as the file has it. */
+/** Makes an error name the column as the file does. */
 function namingColumns<T>(columns: Columns, read: () => T): T {
   try {
     return read();
   } catch (error) {
     if (!(error instanceof RowError) || error.field === undefined) throw error;
     const name = /^\w+/.exec(error.field)?.[0] ?? '';
-    const column = own(columns, name);
+    const column = ownField(columns, name);
     if (typeof column !== 'string') throw error;
-    throw new RowError(error, { ...faultOf(error), field: column + error.field.slice(name.length) }, { cause: error });
+    const { expected, found, hint } = error;
+    const field = column + error.field.slice(name.length);
+    throw new RowError(error, { field, expected, found, hint }, { cause: error });
   }
 }
 
-const faultOf = ({ found, wanted, mend }: RowError) => ({ found, wanted, mend });
-
 /**
- * Orca's `system` text goes in front of the question: Gemma-2 has no system turn, and Gemma-3's own chat template joins
- * the two so.
+ * Puts Orca's `system` text before the question: Gemma-2 has no system role, and Gemma-3's own chat template joins the two
+ * in the same way.
  */
-function orcaRow(row: Fields): Fields {
-  const prompt = field(row, 'prompt') ?? field(row, 'question') ?? field(row, 'input');
-  const system = field(row, 'system');
+function fromOrca(row: Fields): Fields {
+  const prompt = optionalField(row, 'prompt') ?? optionalField(row, 'question') ?? optionalField(row, 'input');
+  const system = optionalField(row, 'system');
   const joined = typeof prompt === 'string' && typeof system === 'string' && system.trim() !== '';
   return { ...row, prompt: joined ? `${system}\n\n${prompt}` : prompt };
 }
 
 const isTranscript = (value: unknown) => typeof value === 'string' && /^\s*(Human|Assistant):/.test(value);
 
-function transcriptRow(row: Fields, at: Place): Fields {
-  return { ...row, chosen: turnsOf(row, 'chosen', at), rejected: turnsOf(row, 'rejected', at) };
+function fromTranscripts(row: Fields, at: RowLocation): Fields {
+  return { ...row, chosen: transcriptMessages(row, 'chosen', at), rejected: transcriptMessages(row, 'rejected', at) };
 }
 
-/** The turns of "\n\nHuman: …\n\nAssistant: …"; what a turn says is stripped of whitespace around it. */
-function turnsOf(row: Fields, name: string, at: Place): { role: string; content: string }[] {
-  const text = field(row, name);
+/** The messages of "\n\nHuman: …\n\nAssistant: …", each without whitespace around it. */
+function transcriptMessages(row: Fields, name: string, at: RowLocation): { role: string; content: string }[] {
+  const text = optionalField(row, name);
   if (!isTranscript(text)) {
     return fail(at, {
       field: name,
+      expected: 'a transcript as in the rows before: "\\n\\nHuman: …\\n\\nAssistant: …"',
       found: typeof text === 'string' ? 'text without speakers' : 'no text',
-      wanted: 'a transcript like the rows before: "\\n\\nHuman: …\\n\\nAssistant: …"',
-      mend: 'Lay the row out like the others, or drop it.',
+      hint: 'Write the row like the others, or drop it.',
     });
   }
   const [, ...parts] = `\n\n${(text as string).trimStart()}`.split(/\n\n(Human|Assistant):/);

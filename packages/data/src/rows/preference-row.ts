@@ -1,9 +1,21 @@
+import {
+  checkUnicode,
+  describe,
+  type Fields,
+  fail,
+  isFields,
+  optionalField,
+  optionalId,
+  optionalNumber,
+  ownField,
+  RowError,
+  type RowLocation,
+} from './fields';
 import { strip } from './python-strip';
-import { type Place, RowError, type RowFault } from './row-error';
 
 /** One turn of a conversation. */
 export interface Message {
-  /** `user`, `assistant`, `system`, …: the chat template decides which it takes. */
+  /** `user`, `assistant`, `system`, …: the chat template decides which roles it accepts. */
   readonly role: string;
   readonly content: string;
 }
@@ -12,77 +24,68 @@ export interface Message {
 export interface PreferenceRow {
   /** The row's `id` or `prompt_id`, else `file:line`. */
   readonly id: string;
-  /** The turns before the answer; at least one. */
+  /** The messages before the answer; at least one. */
   readonly context: readonly Message[];
   /** The better answer, as the file has it; never only whitespace. */
   readonly chosen: string;
   /** The worse answer, as the file has it; never only whitespace. May equal `chosen`. */
   readonly rejected: string;
-  /** Multiplies the pair's weight; finite, at least 0; absent where the row has none. */
+  /** Multiplies the pair's loss; finite, at least 0; absent where the row has none. */
   readonly weight?: number;
   /** The row's `score_chosen` and `score_rejected`; absent unless the row has both. */
   readonly scores?: { readonly chosen: number; readonly rejected: number };
-  /** Who wrote the answers: `source_chosen` and `source_rejected`, else `source` for both; absent unless texts. */
+  /** Who wrote the answers: `source_chosen` and `source_rejected`, else `source` for both; absent unless both are text. */
   readonly sources?: { readonly chosen: string; readonly rejected: string };
   /** True where the prompt and both answers were text, none of them a list of messages. */
   readonly plainText?: boolean;
-  /** Where the row lies. */
-  readonly at: Place;
-}
-
-/** A row's columns by name. */
-export type Fields = Readonly<Record<string, unknown>>;
-
-/** One side of a row: the turns before the answer, and the answer. */
-interface Side {
-  readonly context: readonly Message[];
-  readonly answer: string;
+  readonly at: RowLocation;
 }
 
 /**
- * Reads one preference row, as UltraFeedback and its kin lay them out:
+ * Reads one preference row in the format of UltraFeedback-binarized and similar data sets:
  *
- * - `prompt`: a string (one user turn) or a list of `{role, content}`; may be absent where the answers are conversations;
- * - `chosen`, `rejected`: the answer as a string; a lone assistant turn; the whole conversation, ending in the answer;
- *   or, where `prompt` is a list, the turns that follow it, beginning with an assistant's;
- * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All optional, and null
+ * - `prompt`: text (one user message) or a list of `{role, content}`; optional where the answers are conversations;
+ * - `chosen`, `rejected`: the answer as text; a single assistant message; the whole conversation, ending in the answer;
+ *   or, where `prompt` is a list, the messages that follow it, starting with one of the assistant;
+ * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All are optional, and null
  *   counts as absent;
- * - `source_chosen`, `source_rejected`, or `source` for both: strings, passed over where they are not.
+ * - `source_chosen`, `source_rejected`, or `source` for both: strings, ignored where they are not.
  *
- * Where both answers are whole conversations a `prompt` string is not read: the turns say more. Both answers must
- * follow the same turns. Other columns are ignored. Equal answers are allowed (such a pair has no gradient); empty
- * answers and lone surrogates, which no file of UTF-8 text can hold, are not.
+ * Where both answers are whole conversations, a `prompt` string is not read, since the messages contain it. Both answers
+ * must follow the same messages. Other columns are ignored. Equal answers are allowed (such a pair has no gradient);
+ * empty answers and lone surrogates are not.
  *
- * @throws {RowError} naming file, line, field, what was found, what was wanted and the mend
+ * @throws {RowError} naming file, line, field, what was expected, what was found, and how to fix it
  */
-export function parseRow(value: unknown, at: Place): PreferenceRow {
+export function parseRow(value: unknown, at: RowLocation): PreferenceRow {
   if (!isFields(value)) {
     throw new RowError(at, {
+      expected: 'an object with "prompt", "chosen" and "rejected"',
       found: describe(value),
-      wanted: 'an object with "prompt", "chosen" and "rejected"',
-      mend: 'Write each row as one JSON object.',
+      hint: 'Write each row as one JSON object.',
     });
   }
-  const prompt = promptTurns(value, at);
-  const chosen = side(value, 'chosen', prompt, at);
-  const rejected = side(value, 'rejected', prompt, at);
-  sameContext(chosen.context, rejected.context, at);
+  const prompt = promptMessages(value, at);
+  const chosen = parseSide(value, 'chosen', prompt, at);
+  const rejected = parseSide(value, 'rejected', prompt, at);
+  checkSameContext(chosen.context, rejected.context, at);
 
   const weight = optionalNumber(value, 'weight', at);
   if (weight !== undefined && weight < 0) {
     fail(at, {
       field: 'weight',
+      expected: 'a number of at least 0',
       found: String(weight),
-      wanted: 'a number of at least 0',
-      mend: 'To turn a preference round, swap chosen and rejected instead.',
+      hint: 'To reverse a preference, swap chosen and rejected.',
     });
   }
   const scoreChosen = optionalNumber(value, 'score_chosen', at);
   const scoreRejected = optionalNumber(value, 'score_rejected', at);
-  const sourceChosen = field(value, 'source_chosen') ?? field(value, 'source');
-  const sourceRejected = field(value, 'source_rejected') ?? field(value, 'source');
+  const sourceChosen = optionalField(value, 'source_chosen') ?? optionalField(value, 'source');
+  const sourceRejected = optionalField(value, 'source_rejected') ?? optionalField(value, 'source');
+  const plainText = ['prompt', 'chosen', 'rejected'].every((name) => typeof ownField(value, name) === 'string');
   return {
-    id: optionalName(value, 'id', at) ?? optionalName(value, 'prompt_id', at) ?? `${at.file}:${at.line}`,
+    id: optionalId(value, 'id', at) ?? optionalId(value, 'prompt_id', at) ?? `${at.file}:${at.line}`,
     context: chosen.context,
     chosen: chosen.answer,
     rejected: rejected.answer,
@@ -93,152 +96,126 @@ export function parseRow(value: unknown, at: Place): PreferenceRow {
     ...(typeof sourceChosen === 'string' && typeof sourceRejected === 'string'
       ? { sources: { chosen: sourceChosen, rejected: sourceRejected } }
       : {}),
-    ...(['prompt', 'chosen', 'rejected'].every((name) => typeof own(value, name) === 'string')
-      ? { plainText: true }
-      : {}),
+    ...(plainText ? { plainText } : {}),
     at,
   };
 }
 
-/**
- * Reads one row from its JSON text, e.g. a line of a JSONL file.
- *
- * @throws {RowError} where the text is not JSON, or as `parseRow` does
- */
-export function parseRowText(text: string, at: Place): PreferenceRow {
-  return parseRow(parseJson(text, at), at);
-}
-
-/**
- * Reads the JSON text of one row.
- *
- * @throws {RowError} where the text is not JSON
- */
-export function parseJson(text: string, at: Place): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new RowError(
-      at,
-      {
-        found: `text that is not JSON (${error instanceof Error ? error.message : String(error)})`,
-        wanted: 'one JSON object',
-        mend: jsonMend(text),
-      },
-      { cause: error },
-    );
-  }
-}
-
-function jsonMend(text: string): string {
-  if (text.startsWith('\ufeff')) return 'A byte-order mark stands in front, as where files were joined: remove it.';
-  if (/\b(NaN|Infinity)\b/.test(text)) return 'JSON has no NaN or Infinity: write null, or leave the field out.';
-  return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
-}
-
-export function promptTurns(row: Fields, at: Place): readonly Message[] | undefined {
-  const value = field(row, 'prompt');
+/** The messages of `prompt`, text being one user message; undefined where the row has no prompt. */
+export function promptMessages(row: Fields, at: RowLocation): readonly Message[] | undefined {
+  const value = optionalField(row, 'prompt');
   if (value === undefined) return undefined;
-  if (typeof value === 'string') return [{ role: 'user', content: wellFormed(value, 'prompt', at) }];
-  const turns = messages(value, 'prompt', at);
-  if (turns.at(-1)?.role === 'assistant') {
+  if (typeof value === 'string') return [{ role: 'user', content: checkUnicode(value, 'prompt', at) }];
+  const messages = parseMessages(value, 'prompt', at);
+  if (messages.at(-1)?.role === 'assistant') {
     fail(at, {
-      field: `prompt[${turns.length - 1}].role`,
+      field: `prompt[${messages.length - 1}].role`,
+      expected: 'a message that the answers reply to',
       found: '"assistant"',
-      wanted: 'a turn that the answers answer',
-      mend: 'End the prompt with the user turn; the assistant turn after it is the answer.',
+      hint: 'End the prompt with the user message; the assistant message after it is the answer.',
     });
   }
-  return turns;
+  return messages;
 }
 
-function side(row: Fields, name: 'chosen' | 'rejected', prompt: readonly Message[] | undefined, at: Place): Side {
-  const value = field(row, name);
+/** `chosen` or `rejected`: the messages before the answer, and the answer. */
+interface Side {
+  readonly context: readonly Message[];
+  readonly answer: string;
+}
+
+function parseSide(
+  row: Fields,
+  name: 'chosen' | 'rejected',
+  prompt: readonly Message[] | undefined,
+  at: RowLocation,
+): Side {
+  const value = optionalField(row, name);
   if (value === undefined) {
     fail(at, {
       field: name,
+      expected: 'an answer: text, or a list of {role, content}',
       found: 'nothing',
-      wanted: 'an answer: text, or a list of {role, content}',
-      mend: 'Give each row "prompt", "chosen" and "rejected".',
+      hint: 'Give each row "prompt", "chosen" and "rejected".',
     });
   }
   if (typeof value === 'string') {
     if (prompt === undefined) {
       fail(at, {
         field: 'prompt',
+        expected: `the text that "${name}" answers`,
         found: 'nothing',
-        wanted: `the text that "${name}" answers`,
-        mend: 'Add "prompt", or give the answers as message lists with the turns before them.',
+        hint: 'Add "prompt", or write the answers as message lists that begin with the messages before them.',
       });
     }
-    return { context: prompt, answer: answerText(value, name, at) };
+    return { context: prompt, answer: checkAnswer(value, name, at) };
   }
-  const turns = messages(value, name, at);
-  const last = turns.length - 1;
-  const answer = turns[last]!;
+  const messages = parseMessages(value, name, at);
+  const last = messages.length - 1;
+  const answer = messages[last]!;
   if (answer.role !== 'assistant') {
     fail(at, {
       field: `${name}[${last}].role`,
+      expected: '"assistant" in the last message, the answer',
       found: JSON.stringify(answer.role),
-      wanted: '"assistant" as the last turn: the answer',
-      mend: 'End the list with the assistant turn that is preferred or not.',
+      hint: 'End the list with the assistant message that was chosen or rejected.',
     });
   }
-  const context = contextBefore(turns.slice(0, last), name, row, prompt, at);
+  const context = contextBefore(messages.slice(0, last), name, row, prompt, at);
   if (context.at(-1)?.role === 'assistant') {
     fail(at, {
       field: `${name}[${last}].role`,
-      found: 'two assistant turns in a row',
-      wanted: 'an answer to another role',
-      mend: 'Join the two turns into one, or put the turn between them back.',
+      expected: 'an answer to another role',
+      found: 'two assistant messages in a row',
+      hint: 'Join the two messages into one, or restore the message between them.',
     });
   }
-  return { context, answer: answerText(answer.content, `${name}[${last}].content`, at) };
+  return { context, answer: checkAnswer(answer.content, `${name}[${last}].content`, at) };
 }
 
-/** The turns before the answer, from those that the answer's list has in front and the prompt. */
+/** The messages before an answer, from those that its list begins with and the prompt. */
 function contextBefore(
   before: readonly Message[],
   name: string,
   row: Fields,
   prompt: readonly Message[] | undefined,
-  at: Place,
+  at: RowLocation,
 ): readonly Message[] {
   if (before.length === 0) {
     return (
       prompt ??
       fail(at, {
         field: name,
-        found: 'a lone assistant turn and no "prompt"',
-        wanted: 'the turns that it answers',
-        mend: 'Add "prompt", or put the turns before the answer in front of it.',
+        expected: 'the messages that the answer replies to',
+        found: 'a single assistant message and no "prompt"',
+        hint: 'Add "prompt", or begin the list with the messages before the answer.',
       })
     );
   }
-  // a prompt string beside a conversation repeats one of its turns: the conversation is whole already
-  if (prompt === undefined || typeof field(row, 'prompt') === 'string') return before;
+  // a prompt string beside a conversation repeats one of its messages
+  if (prompt === undefined || typeof optionalField(row, 'prompt') === 'string') return before;
   if (firstDifference(before.slice(0, prompt.length), prompt) === undefined) return before;
   if (before[0]?.role === 'assistant') return [...prompt, ...before];
   return fail(at, {
     field: name,
-    found: 'turns that are not those of "prompt"',
-    wanted: 'the prompt’s turns in front, or the turns that follow it, an assistant’s first',
-    mend: 'Make "prompt" agree with the conversation, or leave "prompt" out.',
+    expected: 'a list that begins with the messages of "prompt", or with an assistant message that follows them',
+    found: 'other messages than those of "prompt"',
+    hint: 'Make "prompt" agree with the conversation, or leave "prompt" out.',
   });
 }
 
-function sameContext(chosen: readonly Message[], rejected: readonly Message[], at: Place): void {
-  const turn = firstDifference(chosen, rejected);
-  if (turn === undefined) return;
+function checkSameContext(chosen: readonly Message[], rejected: readonly Message[], at: RowLocation): void {
+  const index = firstDifference(chosen, rejected);
+  if (index === undefined) return;
   fail(at, {
     field: 'rejected',
-    found: `turn ${turn + 1} before the answer unlike that of "chosen"`,
-    wanted: 'the same turns before both answers',
-    mend: 'A pair compares two answers to one conversation: make the turns before the last equal.',
+    expected: 'the same messages before both answers',
+    found: `message ${index + 1} before the answer to differ from that of "chosen"`,
+    hint: 'A pair compares two answers to one conversation: make the messages before the last equal.',
   });
 }
 
-/** Index of the first turn that differs (or that one list lacks); undefined where the lists are equal. */
+/** Index of the first message that differs (or that one list lacks); undefined where the lists are equal. */
 function firstDifference(a: readonly Message[], b: readonly Message[]): number | undefined {
   for (let i = 0; i < Math.max(a.length, b.length); i++) {
     if (a[i]?.role !== b[i]?.role || a[i]?.content !== b[i]?.content) return i;
@@ -246,134 +223,58 @@ function firstDifference(a: readonly Message[], b: readonly Message[]): number |
   return undefined;
 }
 
-function messages(value: unknown, name: string, at: Place): readonly Message[] {
+function parseMessages(value: unknown, name: string, at: RowLocation): readonly Message[] {
   if (!Array.isArray(value)) {
     fail(at, {
       field: name,
+      expected: 'text or a list of {role, content}',
       found: describe(value),
-      wanted: 'text or a list of {role, content}',
-      mend: 'Write the text itself, or its turns as a list of messages.',
+      hint: 'Write the text itself, or a list of messages.',
     });
   }
   if (value.length === 0) {
     fail(at, {
       field: name,
+      expected: 'at least one {role, content}',
       found: 'an empty list',
-      wanted: 'at least one {role, content}',
-      mend: 'Fill it, or drop the row.',
+      hint: 'Fill it in, or drop the row.',
     });
   }
-  return Array.from(value, (turn: unknown, i) => {
-    if (!isFields(turn)) {
+  return Array.from(value, (message: unknown, i) => {
+    if (!isFields(message)) {
       fail(at, {
         field: `${name}[${i}]`,
-        found: describe(turn),
-        wanted: '{role, content}',
-        mend: 'Write each turn as an object with its role and its text.',
+        expected: '{role, content}',
+        found: describe(message),
+        hint: 'Write each message as an object with its role and its text.',
       });
     }
-    return { role: turnText(turn, 'role', name, i, at), content: turnText(turn, 'content', name, i, at) };
+    return { role: messageText(message, 'role', name, i, at), content: messageText(message, 'content', name, i, at) };
   });
 }
 
-function turnText(turn: Fields, key: 'role' | 'content', name: string, i: number, at: Place): string {
-  const value = own(turn, key);
-  const path = `${name}[${i}].${key}`;
+function messageText(message: Fields, key: 'role' | 'content', name: string, i: number, at: RowLocation): string {
+  const value = ownField(message, key);
+  const field = `${name}[${i}].${key}`;
   if (typeof value !== 'string') {
     fail(at, {
-      field: path,
+      field,
+      expected: 'text',
       found: describe(value),
-      wanted: 'text',
-      mend: Array.isArray(value) ? 'Join the parts into one string.' : 'Write it as a string.',
+      hint: Array.isArray(value) ? 'Join the parts into one string.' : 'Write it as a string.',
     });
   }
-  return wellFormed(value, path, at);
+  return checkUnicode(value, field, at);
 }
 
-function answerText(value: string, path: string, at: Place): string {
-  if (strip(value) === '') {
+function checkAnswer(text: string, field: string, at: RowLocation): string {
+  if (strip(text) === '') {
     fail(at, {
-      field: path,
-      found: value === '' ? 'an empty answer' : 'an answer of whitespace alone',
-      wanted: 'text to score',
-      mend: 'Fill it in, or drop the row (bad rows can be skipped and counted).',
+      field,
+      expected: 'an answer with text',
+      found: text === '' ? 'an empty answer' : 'only whitespace',
+      hint: 'Fill it in, or drop the row (bad rows can be skipped and counted).',
     });
   }
-  return wellFormed(value, path, at);
-}
-
-export function wellFormed(text: string, path: string, at: Place): string {
-  const found = /\p{Surrogate}/u.exec(text); // with the u flag, lone ones only
-  if (found !== null) {
-    const code = found[0].charCodeAt(0).toString(16);
-    fail(at, {
-      field: path,
-      found: `a lone surrogate \\u${code} at character ${found.index}`,
-      wanted: 'text that UTF-8 can hold',
-      mend: 'Half of a two-part character is left, mostly by cutting text in the middle of an emoji: mend or remove it.',
-    });
-  }
-  return text;
-}
-
-export function optionalNumber(row: Fields, name: string, at: Place): number | undefined {
-  const value = field(row, name);
-  if (value === undefined) return undefined;
-  if (typeof value !== 'number' || !Number.isFinite(value)) {
-    fail(at, {
-      field: name,
-      found: describe(value),
-      wanted: 'a finite number',
-      mend: 'Write it as a number without quotes, or leave it out.',
-    });
-  }
-  return value;
-}
-
-export function optionalName(row: Fields, name: string, at: Place): string | undefined {
-  const value = field(row, name);
-  if (value === undefined || value === '') return undefined;
-  if (typeof value === 'string') return wellFormed(value, name, at);
-  if (typeof value === 'number') return String(value);
-  return fail(at, {
-    field: name,
-    found: describe(value),
-    wanted: 'a string or a number',
-    mend: 'Write it so, or leave it out.',
-  });
-}
-
-/** An optional field; null counts as absent. */
-export function field(row: Fields, name: string): unknown {
-  return own(row, name) ?? undefined;
-}
-
-export function own(row: Fields, name: string): unknown {
-  return Object.hasOwn(row, name) ? row[name] : undefined;
-}
-
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-export function describe(value: unknown): string {
-  if (value === null) return 'null';
-  if (value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  switch (typeof value) {
-    case 'string':
-      return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
-    case 'number':
-      return `the number ${value}`;
-    case 'boolean':
-      return String(value);
-    case 'object':
-      return 'an object';
-    default:
-      return `a ${typeof value}`;
-  }
-}
-
-export function fail(at: Place, fault: RowFault): never {
-  throw new RowError(at, fault);
+  return checkUnicode(text, field, at);
 }

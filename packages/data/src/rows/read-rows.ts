@@ -1,13 +1,13 @@
+import { RowError, type RowLocation } from './fields';
 import { type RawRow, type RowFormat, splitRows } from './json-stream';
 import { type Columns, rowParser } from './layouts';
-import { type PreferenceRow, parseJson } from './preference-row';
-import { type Place, RowError } from './row-error';
+import type { PreferenceRow } from './preference-row';
 
-/** What to do with a row that cannot be used: throw its `RowError`, or leave the row out and report it. */
+/** What to do with a row that cannot be used: throw its `RowError`, or skip and report it. */
 export interface BadRows {
   /** Default `error`. */
   readonly onBadRow?: 'error' | 'skip';
-  /** Called with each row that is left out. */
+  /** Called with each row that is skipped. */
   readonly onSkip?: (error: RowError) => void;
 }
 
@@ -19,24 +19,24 @@ export interface RecordOptions extends BadRows {
 }
 
 export interface ReadOptions extends RecordOptions {
-  /** Where fields lie in columns of other names; without it, the columns tell the layout. */
+  /** Which columns hold which fields. By default the column names tell the layout. */
   readonly columns?: Columns;
 }
 
-/** One row of a file as it was read, whatever its columns. */
+/** One row of a file, with any columns. */
 export interface DataRecord {
-  /** A JSON value; of a file of rows, an object. */
+  /** The row's JSON value, usually an object. */
   readonly value: unknown;
-  readonly at: Place;
+  readonly at: RowLocation;
 }
 
 /**
  * Reads preference rows from a stream of bytes, one row in memory at a time. Lines may end in LF or CRLF, the last one
- * in neither; blank lines are passed over; a byte-order mark in front is dropped.
+ * in neither; blank lines and a byte-order mark at the start are ignored.
  *
- * @param file what errors call the source
- * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; always where the source is no JSON text at all, or is a
- * JSON array that is cut off or broken between rows
+ * @param file names the source in errors
+ * @throws {RowError} on a bad row, unless `onBadRow` is `skip`. Always where the source is not JSON text, or is a JSON
+ * array that is cut off or broken between rows
  */
 export function readRowsFrom(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -46,7 +46,7 @@ export function readRowsFrom(
   return preferenceRows(readRecordsFrom(chunks, file, options), options);
 }
 
-/** As `readRowsFrom`, giving each row's JSON as it is. */
+/** As `readRowsFrom`; yields each row's JSON value as it is. */
 export async function* readRecordsFrom(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
@@ -55,12 +55,12 @@ export async function* readRecordsFrom(
   const { format = 'auto', maxRowBytes = MAX_ROW_BYTES } = options;
   for await (const raw of splitRows(chunks, { file, format, maxRowBytes })) {
     const at = { file, line: raw.line };
-    const record = keepGood(() => ({ value: parseJson(decodeRow(raw, file, maxRowBytes), at), at }), options);
+    const record = keepGood(() => ({ value: parseRawRow(raw, at, maxRowBytes), at }), options);
     if (record !== undefined) yield record;
   }
 }
 
-/** Reads records as preferences; each file's first row decides how its rows are laid out (see `layoutOf`). */
+/** Reads records as preferences; each file's first row decides the layout of its rows (see `layoutOf`). */
 export async function* preferenceRows(
   records: AsyncIterable<DataRecord> | Iterable<DataRecord>,
   options: BadRows & { readonly columns?: Columns } = {},
@@ -75,7 +75,7 @@ export async function* preferenceRows(
   }
 }
 
-/** Runs `make`; where it throws a `RowError` and bad rows are to be skipped, reports it and gives undefined. */
+/** Runs `make`. Where it throws a `RowError` and bad rows are skipped, reports the error and returns undefined. */
 export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRows): T | undefined {
   try {
     return make();
@@ -91,32 +91,45 @@ export const MAX_ROW_BYTES = 64 * 2 ** 20;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * The text of a row's bytes.
+ * The JSON value of a row's bytes.
  *
- * @throws {RowError} where it is longer than `maxRowBytes`, or not UTF-8
+ * @throws {RowError} where the row is longer than `maxRowBytes`, not UTF-8, or not JSON
  */
-export function decodeRow({ bytes, length, line }: RawRow, file: string, maxRowBytes: number): string {
+export function parseRawRow({ bytes, length }: RawRow, at: RowLocation, maxRowBytes: number): unknown {
   if (bytes === null) {
-    throw new RowError(
-      { file, line },
-      {
-        found: `a row of ${length} bytes`,
-        wanted: `at most ${maxRowBytes}`,
-        mend: 'If the row is right, raise maxRowBytes; more likely a line end or a closing quote is missing.',
-      },
-    );
+    throw new RowError(at, {
+      expected: `at most ${maxRowBytes} bytes`,
+      found: `a row of ${length} bytes`,
+      hint: 'A newline or a closing quote is probably missing. If the row is right, raise maxRowBytes.',
+    });
   }
+  let text: string;
   try {
-    return utf8.decode(bytes);
+    text = utf8.decode(bytes);
   } catch (error) {
-    throw new RowError(
-      { file, line },
-      {
-        found: 'bytes that are not UTF-8',
-        wanted: 'UTF-8 text',
-        mend: 'Save the file as UTF-8 (iconv -t UTF-8), or remove the broken characters.',
-      },
-      { cause: error },
-    );
+    const fault = {
+      expected: 'UTF-8 text',
+      found: 'bytes that are not UTF-8',
+      hint: 'Save the file as UTF-8 (iconv -t UTF-8), or remove the broken characters.',
+    };
+    throw new RowError(at, fault, { cause: error });
   }
+  return parseJson(text, at);
+}
+
+/** @throws {RowError} where the text is not JSON */
+export function parseJson(text: string, at: RowLocation): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const fault = { expected: 'one JSON object', found: `text that is not JSON (${why})`, hint: jsonHint(text) };
+    throw new RowError(at, fault, { cause: error });
+  }
+}
+
+function jsonHint(text: string): string {
+  if (text.startsWith('\ufeff')) return 'The row begins with a byte-order mark, as where files were joined: remove it.';
+  if (/\b(NaN|Infinity)\b/.test(text)) return 'JSON has no NaN or Infinity: write null, or leave the field out.';
+  return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
 }

@@ -3,15 +3,12 @@ const METADATA = /^(dataset_infos?|dataset_dict|state|config|tokenizer.*)\.json$
 const SHARD = /-(\d{5})-of-(\d{5})/;
 const SPLIT = /(^|[-_.])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)([-_.]|$)/i;
 
-/** Whether a file of a data set holds rows, by its name. */
+/** Whether a file of a data set holds rows, judged by its name. */
 export const isDataFile = (path: string) => DATA.test(path) && !METADATA.test(basename(path));
-
-/** How the rows of a file lie in it, by its name. */
-const formatOf = (path: string) => DATA.exec(path)![1]!.toLowerCase();
 
 /**
  * The split that a file of a data set belongs to: `train_prefs` for `data/train_prefs-00000-of-00001.parquet`, `train`
- * for `helpful-base/train.jsonl.gz` and for `default/train/0000.parquet`. Undefined where its name says none.
+ * for `helpful-base/train.jsonl.gz` and for `default/train/0000.parquet`. Undefined where the name contains no split.
  */
 export function splitOf(path: string): string | undefined {
   const stem = basename(path)
@@ -22,28 +19,31 @@ export function splitOf(path: string): string | undefined {
   return SPLIT.test(name) ? name : undefined;
 }
 
-/** Files of one split, or why there is no telling which. */
-export type Chosen = { readonly files: readonly string[] } | { readonly fault: string };
+/** The files of one split, or why they could not be chosen. */
+export type ChosenFiles = { readonly files: readonly string[] } | { readonly fault: string };
 
-/** The split that is trained on where none is named: UltraFeedback's preferences, else all. */
+/** The split to read by default: UltraFeedback's preferences, else the whole training split. */
 const TRAIN = ['train_prefs', 'train'] as const;
 
 /**
- * Chooses the files of a split among all of a folder, sorted by their names. A folder whose files name no split is taken
- * whole, as `train`.
+ * Chooses the files of a split among all files of a folder, sorted by name. Where no file name contains a split, all
+ * files are `train`.
  *
- * @param split one that must be there, or several, of which the first that is there is taken, else the only one
+ * @param split one that must exist, or several, of which the first that exists is taken, else the only split there is
  */
-export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): Chosen {
+export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): ChosenFiles {
   const files = paths.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) return { fault: 'found no JSONL, JSON or Parquet file there' };
+  if (files.length === 0) return { fault: 'expected JSONL, JSON or Parquet files, found none' };
   const splits = bySplit(files);
   const names = [...splits.keys()];
-  const usual = typeof split === 'string' ? split : split.find((name) => splits.has(name));
-  const name = usual ?? (names.length === 1 ? names[0] : undefined);
+  const preferred = typeof split === 'string' ? split : split.find((name) => splits.has(name));
+  const name = preferred ?? (names.length === 1 ? names[0] : undefined);
   const chosen = splits.get(name ?? '');
   if (chosen === undefined) {
-    return { fault: `found the splits ${names.join(', ')}, wanted ${name ?? 'one of them, by a split or a path'}` };
+    const expected = name === undefined ? 'a split to read' : `the split ${name}`;
+    return {
+      fault: `expected ${expected}, found the splits ${names.join(', ')}. Name one of them with split, or a path`,
+    };
   }
   const fault = faultOf(chosen);
   return fault === undefined ? { files: chosen } : { fault };
@@ -54,27 +54,31 @@ function bySplit(files: readonly string[]): Map<string, string[]> {
   const splits = new Map<string, string[]>();
   for (const file of files) {
     const split = named ? splitOf(file) : 'train';
-    if (split === undefined) continue; // beside files that name theirs: not of the data set's splits
+    if (split === undefined) continue; // where other files name their split, this one belongs to none
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
   return splits;
 }
 
 function faultOf(files: readonly string[]): string | undefined {
-  const formats = [...new Set(files.map(formatOf))];
-  if (formats.length > 1) return `found files of ${formats.join(' and ')}, wanted one kind, or a glob that says which`;
-  const missing = files.find((file) => {
+  const formats = [...new Set(files.map((path) => DATA.exec(path)![1]!.toLowerCase()))];
+  if (formats.length > 1) {
+    return `expected files of one format, found ${formats.join(' and ')}. Choose one of them with a glob`;
+  }
+  const incomplete = files.find((file) => {
     const [shard, , count] = SHARD.exec(file) ?? [];
-    return shard !== undefined && files.filter((other) => sameShards(file, other)).length !== Number(count);
+    return shard !== undefined && files.filter((other) => isSameSeries(file, other)).length !== Number(count);
   });
-  return missing === undefined ? undefined : `found ${missing} without all of its fellow parts, wanted them beside it`;
+  return incomplete && `expected all shards of ${incomplete}, found only some. Download the others`;
 }
 
-const shardsOf = (file: string) => file.replace(SHARD, '-of-$2').replace(/-[0-9a-f]{16}(?=\.)/, '');
-const sameShards = (a: string, b: string) => shardsOf(a) === shardsOf(b);
+/** The name that all shards of a series share. */
+const seriesOf = (file: string) => file.replace(SHARD, '-of-$2').replace(/-[0-9a-f]{16}(?=\.)/, '');
+const isSameSeries = (a: string, b: string) => seriesOf(a) === seriesOf(b);
 
+// paths in a data set use slashes on every platform
 const basename = (path: string) => path.slice(path.lastIndexOf('/') + 1);
 const dirname = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 
-/** The same order on every machine. */
+/** The same order on every machine, whatever its locale. */
 export const byCodePoint = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);

@@ -5,13 +5,13 @@ import { reference, thrown } from '../fixtures';
 const { chat, templates } = reference();
 const user = (content: string) => ({ role: 'user', content });
 
-it('renders as transformers does: trim and strip on odd whitespace, macros of the template, tools and documents none', () => {
+it('renders as transformers does: trim and strip of unusual whitespace, macros, and no tools or documents', () => {
   const renders = chat.filter(({ error }) => error === undefined);
   expect(renders.length).toBeGreaterThan(90);
-  const ours = renders.map((wanted) => ({
-    ...wanted,
-    text: renderChat(templates[wanted.template]!, wanted.messages, {
-      addGenerationPrompt: wanted.generate,
+  const ours = renders.map((expected) => ({
+    ...expected,
+    text: renderChat(templates[expected.template]!, expected.messages, {
+      addGenerationPrompt: expected.generate,
       bosToken: '<bos>',
       eosToken: '<eos>',
     }),
@@ -19,17 +19,17 @@ it('renders as transformers does: trim and strip on odd whitespace, macros of th
   expect(ours).toEqual(renders);
 });
 
-it('refuses what the template refuses, in the template’s words', () => {
-  const refusals = chat.filter(({ error }) => error !== undefined);
-  expect(refusals.length).toBe(6);
-  for (const { template, messages, error } of refusals) {
+it('rejects what the template rejects, with the template’s message', () => {
+  const rejected = chat.filter(({ error }) => error !== undefined);
+  expect(rejected.length).toBe(6);
+  for (const { template, messages, error } of rejected) {
     const got = thrown(() => renderChat(templates[template]!, messages));
     expect(got).toBeInstanceOf(ChatTemplateError);
     expect(got).toMatchObject({ stage: 'render', message: error });
   }
 });
 
-it('strips Python’s whitespace in a filter inside an expression, a loop, a default and a method call', () => {
+it('strips Python’s whitespace in filters and method calls, inside expressions, loops and macros', () => {
   const odd = '\x1c\ufeffx\ufeff\x85';
   const render = (template: string) => renderChat(template, [user(odd)]);
   expect(render("{{ messages[0]['content'] | trim }}")).toBe('\ufeffx\ufeff');
@@ -40,21 +40,21 @@ it('strips Python’s whitespace in a filter inside an expression, a loop, a def
   ).toBe('\x1c\ufeffx');
 });
 
-it('renders a missing token as nothing, as jinja2 does', () => {
+it('renders a missing token as empty text, as jinja2 does', () => {
   expect(renderChat('{{ bos_token }}{{ messages[0].content }}{{ eos_token }}', [user('hi')])).toBe('hi');
 });
 
-it('refuses an empty conversation', () => {
-  expect(() => renderChat('{{ bos_token }}', [])).toThrow('found no messages');
+it('rejects an empty conversation', () => {
+  expect(() => renderChat('{{ bos_token }}', [])).toThrow('messages: expected at least one, found none');
 });
 
-it('tells a template that is not Jinja from one that refuses', () => {
+it('distinguishes a template that is not Jinja from one that rejects the messages', () => {
   const broken = thrown(() => renderChat('{% for m in messages %}', [user('hi')]));
   expect(broken).toMatchObject({ name: 'ChatTemplateError', stage: 'parse' });
-  expect((broken as Error).message).toContain('the chat template is not Jinja that can be read');
+  expect((broken as Error).message).toContain('the chat template is not valid Jinja');
 });
 
-it('renders the right template when several take turns', () => {
+it('renders the right template when several are used in turn', () => {
   for (let i = 0; i < 3; i++) {
     expect(renderChat('A{{ messages[0].content }}', [user('x')])).toBe('Ax');
     expect(renderChat('B{{ messages[0].content }}', [user('x')])).toBe('Bx');

@@ -1,17 +1,17 @@
 import { fc, test } from '@fast-check/vitest';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { truncatePair } from '../../src/encode/encode-pair';
+import { formatPair } from '../../src/encode/format-pair';
 import {
   type EncodedPair,
   encodePair,
   encodePrompt,
   encodeRows,
-  formatPair,
   type PreferenceRow,
   parseRow,
   RowError,
   type TextOptions,
   type Tokenizer,
-  truncatePair,
 } from '../../src/index';
 import { loadTokenizerFolder, readRows } from '../../src/node';
 import { collect, fixture, type Ids, readJson, reference, thrown } from '../fixtures';
@@ -32,7 +32,7 @@ const row = (more: Partial<PreferenceRow> = {}): PreferenceRow => ({
 });
 
 describe('formatPair', () => {
-  it('puts the turn’s header into the prompt or the answer, and ends the answer, as the format says', () => {
+  it('puts the header of the turn into the prompt or the answer, and ends the answer, as the format requires', () => {
     const decoded = (completion: 'paper' | 'trl' | 'turn') => {
       const { prompt, chosen } = formatPair(row({ chosen: ' yes\n' }), { ...text, completion });
       return [text.tokenizer.decode([...prompt]), text.tokenizer.decode([...chosen])];
@@ -54,26 +54,26 @@ describe('formatPair', () => {
     }
   });
 
-  it('ends a paper answer in the eos token that it is given', () => {
+  it('ends a paper answer in the given end-of-text token', () => {
     expect(formatPair(row(), { ...text, eosTokenId: 107 }).chosen.at(-1)).toBe(107);
   });
 
-  it('reports a row that the chat template refuses with its place and the template’s words', () => {
-    const refused = row({
+  it('names the row that the chat template rejects, with the template’s message', () => {
+    const rejected = row({
       context: [
         { role: 'system', content: 's' },
         { role: 'user', content: 'hi' },
       ],
     });
-    const error = thrown(() => formatPair(refused, text));
+    const error = thrown(() => formatPair(rejected, text));
     expect(error).toBeInstanceOf(RowError);
     expect((error as Error).message).toBe(
-      'pairs.jsonl:3: "prompt": found messages that the chat template rejects (System role not supported), ' +
-        'wanted messages that it accepts. The roles here are system, user: change them, or drop the row.',
+      'pairs.jsonl:3: prompt: expected messages that it accepts, found messages that the chat template rejects ' +
+        '(System role not supported). The roles here are system, user: change them, or drop the row.',
     );
   });
 
-  it('blames the options, not the row, where no row could be encoded', () => {
+  it('reports the options, not the row, where no row could be encoded', () => {
     const without = (...names: string[]): Tokenizer => ({
       ...text.tokenizer,
       eosTokenId: undefined,
@@ -81,7 +81,7 @@ describe('formatPair', () => {
     });
     const cases: [() => unknown, string][] = [
       [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'expected the one of the model, found none'],
-      [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not Jinja that can be read'],
+      [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not valid Jinja'],
       [() => formatPair(row(), { ...text, tokenizer: without() }), 'no end-of-text token'],
       [() => formatPair(row(), { ...text, tokenizer: without('<end_of_turn>') }), 'no token <end_of_turn>'],
       [
@@ -160,7 +160,7 @@ describe('truncatePair', () => {
     expect(truncatePair(pair, { truncation, maxLength, maxPromptLength })).toEqual(cut);
   });
 
-  it('cuts as Python does at 300 random lengths and limits', () => {
+  it('truncates as Python does at 300 random lengths and limits', () => {
     expect(python.cuts.length).toBe(300);
     for (const { pair, max_length: maxLength, max_prompt_length: maxPromptLength, ...cut } of python.cuts) {
       for (const truncation of ['paper', 'keep_start'] as const) {
@@ -181,7 +181,7 @@ describe('truncatePair', () => {
     part.every((id, i) => id === whole[i]) || part.every((id, i) => id === whole[whole.length - part.length + i]);
 
   test.prop([fc.record({ prompt: ids, chosen: ids, rejected: ids }), limits])(
-    'keeps to the limits, cuts from an end only, leaves what fits alone, and cuts once for all',
+    'respects the limits, cuts only at an end, leaves a pair that fits unchanged, and is idempotent',
     (pair, limits) => {
       const cut = truncatePair(pair, limits);
       const total = (p: typeof cut) => p.prompt.length + Math.max(p.chosen.length, p.rejected.length);
@@ -206,7 +206,7 @@ describe('truncatePair', () => {
     [{ maxLength: 100, maxPromptLength: 0 }, 'from 1 to 99, found 0'],
     [{ maxLength: 100 }, 'found 1800 with max_length 100'],
     [{ truncation: 'keep_end' as 'paper' }, 'expected "paper" or "keep_start", found "keep_end"'],
-  ])('refuses limits that make no sense: %o', (options, message) => {
+  ])('rejects limits out of range: %o', (options, message) => {
     const run = () => truncatePair(pair, options);
     expect(run).toThrow(RangeError);
     expect(run).toThrow(message);
@@ -215,7 +215,7 @@ describe('truncatePair', () => {
 });
 
 describe('encodePair', () => {
-  it('gives the row’s id, its weight where it has one, and ids as 32-bit integers', () => {
+  it('returns the row’s id, its weight where it has one, and ids as 32-bit integers', () => {
     expect(encodePair(row(), text)).not.toHaveProperty('weight');
     const pair = encodePair(row({ weight: 0 }), text);
     expect(pair).toMatchObject({ id: 'r1', weight: 0 });
@@ -232,28 +232,28 @@ describe('encodePair', () => {
     expect(error).toMatchObject({ field: 'chosen', found: 'no room after a prompt of 20 tokens or more', line: 3 });
   });
 
-  it('reports a row whose prompt renders to nothing', () => {
+  it('reports a row whose prompt renders to empty text', () => {
     const error = thrown(() => encodePair(row(), { ...text, chatTemplate: '{# nothing #}' }));
     expect(error).toMatchObject({ name: 'RowError', field: 'prompt', found: 'no tokens' });
   });
 });
 
 describe('encodeRows', () => {
-  const refused = row({ id: 'r2', context: [{ role: 'assistant', content: 'hi' }] });
+  const rejected = row({ id: 'r2', context: [{ role: 'assistant', content: 'hi' }] });
 
   it('stops at a row that cannot be encoded', async () => {
-    await expect(collect(encodeRows([row(), refused], text))).rejects.toThrow(RowError);
+    await expect(collect(encodeRows([row(), rejected], text))).rejects.toThrow(RowError);
   });
 
-  it('skips and reports it where told to', async () => {
+  it('skips and reports it with onBadRow skip', async () => {
     const skipped: RowError[] = [];
     const options = { ...text, onBadRow: 'skip' as const, onSkip: (error: RowError) => skipped.push(error) };
-    const pairs: EncodedPair[] = await collect(encodeRows([row(), refused, row({ id: 'r3' })], options));
+    const pairs: EncodedPair[] = await collect(encodeRows([row(), rejected, row({ id: 'r3' })], options));
     expect(pairs.map(({ id }) => id)).toEqual(['r1', 'r3']);
     expect(skipped.map(({ field }) => field)).toEqual(['prompt']);
   });
 
-  it('does not skip where the options are at fault', async () => {
+  it('throws for wrong options, with onBadRow skip too', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
     await expect(collect(encodeRows([row()], options))).rejects.toThrow('expected the one of the model, found none');
   });

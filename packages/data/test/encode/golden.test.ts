@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { encodePair, formatPair, truncatePair } from '../../src/index';
+import { encodePair, truncatePair } from '../../src/encode/encode-pair';
+import { formatPair } from '../../src/encode/format-pair';
 import { loadPairs, loadTokenizerFolder, readRows } from '../../src/node';
 import { collect, fixture, type Ids, readJson } from '../fixtures';
 
@@ -10,10 +11,10 @@ interface Golden {
   truncation: { limits: { max_length: number; max_prompt_length: number } } & Record<'paper' | 'keep_start', Ids[]>;
 }
 
-// any golden folder (tokenizer, pairs.jsonl, expected.json) laid beside fixtures/tiny is held to the same values
+// every folder beside fixtures/tiny with a tokenizer, pairs.jsonl and expected.json is tested
 const folders = readdirSync(fixture('.')).filter((name) => existsSync(fixture(`${name}/expected.json`)));
 
-describe.each(folders)('golden values of %s', (folder) => {
+describe.each(folders)('the golden values of %s', (folder) => {
   const golden = readJson<Golden>(`${folder}/expected.json`);
   const load = async () => ({
     rows: await collect(readRows(fixture(`${folder}/pairs.jsonl`))),
@@ -53,6 +54,6 @@ describe.each(folders)('golden values of %s', (folder) => {
   });
 });
 
-it('the tiny model’s values are among them', () => {
+it('the values of the tiny model are tested', () => {
   expect(folders).toContain('tiny');
 });

@@ -14,12 +14,12 @@ const files = () => ({
   tokenizerConfig: readJson<Record<string, unknown>>('tiny/tokenizer_config.json'),
 });
 
-it('gives the ids that Python gives: byte fallback, emoji, double spaces, special tokens in the text', () => {
+it('encodes as Python does: byte fallback, emoji, double spaces, special tokens in the text', () => {
   expect(python.encode.length).toBeGreaterThan(190);
   expect(python.encode.map(({ text }) => ({ text, ids: tokenizer.encode(text) }))).toEqual(python.encode);
 });
 
-it('gives the text that Python gives: broken byte runs, byte-order marks, ids out of the vocabulary, none at all', () => {
+it('decodes as Python does: broken byte runs, byte-order marks, ids outside the vocabulary, no ids', () => {
   expect(python.decode.length).toBeGreaterThan(160);
   const decoded = python.decode.map(({ ids }) => ({
     ids,
@@ -29,13 +29,13 @@ it('gives the text that Python gives: broken byte runs, byte-order marks, ids ou
   expect(decoded).toEqual(python.decode);
 });
 
-it('gives back the text it was given, unless that holds U+2581, the sign for a space', () => {
+it('decodes what it encoded to the same text, except U+2581, which stands for a space', () => {
   for (const { text } of python.encode) {
     expect(tokenizer.decode(tokenizer.encode(text))).toBe(text.replaceAll('\u2581', ' '));
   }
 });
 
-it('knows the special tokens and the size of the vocabulary', () => {
+it('has the special tokens and the size of the vocabulary', () => {
   expect(tokenizer).toMatchObject({
     bosToken: '<bos>',
     bosTokenId: 2,
@@ -49,7 +49,7 @@ it('knows the special tokens and the size of the vocabulary', () => {
   expect(tokenizer.tokenId('no such token')).toBeUndefined();
 });
 
-it('adds no special tokens where the tokenizer would', () => {
+it('adds the post-processor’s special tokens only when asked to', () => {
   const { tokenizerJson, tokenizerConfig } = files();
   const single = [{ SpecialToken: { id: '<bos>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }];
   const special_tokens = { '<bos>': { id: '<bos>', ids: [2], tokens: ['<bos>'] } };
@@ -60,10 +60,12 @@ it('adds no special tokens where the tokenizer would', () => {
     },
     tokenizerConfig,
   });
-  expect(adding.encode('Hello, world!')).toEqual([391, 488, 562, 450, 425, 466, 414, 407, 365]);
+  const ids = [391, 488, 562, 450, 425, 466, 414, 407, 365];
+  expect(adding.encode('Hello, world!')).toEqual(ids);
+  expect(adding.encode('Hello, world!', { addSpecialTokens: true })).toEqual([2, ...ids]);
 });
 
-it('reads tokens written as objects, as older tokenizer_config.json have them', () => {
+it('reads tokens written as objects, as in older tokenizer_config.json files', () => {
   const { tokenizerJson, tokenizerConfig } = files();
   const old = loadTokenizer({
     tokenizerJson,
@@ -74,22 +76,26 @@ it('reads tokens written as objects, as older tokenizer_config.json have them', 
   expect(old.bosTokenId).toBeUndefined();
 });
 
-it('leaves spaces before punctuation alone where the config does not say', () => {
+it('keeps spaces before punctuation where the config does not say otherwise', () => {
   expect(tokenizer.decode(tokenizer.encode("well , it is n't ."))).toBe("well , it is n't .");
 });
 
-it('takes typed arrays of ids', () => {
+it('accepts typed arrays of ids', () => {
   expect(tokenizer.decode(Int32Array.from(tokenizer.encode('typed')))).toBe('typed');
 });
 
-it('refuses a lone surrogate, which would silently become U+FFFD', () => {
+it('rejects a lone surrogate, which would silently become U+FFFD', () => {
   expect(() => tokenizer.encode('cut \ud83d')).toThrow('lone surrogate at character 4');
 });
 
-it('says which file holds no tokenizer', () => {
+it('names the file that is not a tokenizer', () => {
   const { tokenizerJson, tokenizerConfig } = files();
-  expect(() => loadTokenizer({ tokenizerJson: [], tokenizerConfig })).toThrow('tokenizer.json: found a list');
-  expect(() => loadTokenizer({ tokenizerJson, tokenizerConfig: null })).toThrow('tokenizer_config.json: found null');
+  expect(() => loadTokenizer({ tokenizerJson: [], tokenizerConfig })).toThrow(
+    'tokenizer.json: expected a JSON object, found a list',
+  );
+  expect(() => loadTokenizer({ tokenizerJson, tokenizerConfig: null })).toThrow(
+    'tokenizer_config.json: expected a JSON object, found null',
+  );
   const unknown = { ...tokenizerJson, decoder: { type: 'Rot13' } };
   expect(() => loadTokenizer({ tokenizerJson: unknown, tokenizerConfig })).toThrow('Unknown Decoder type: Rot13');
 });

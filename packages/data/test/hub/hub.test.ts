@@ -132,7 +132,7 @@ describe('a data set by name', () => {
       'some/where',
       'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private; nor is there a local path of that name. No HF_TOKEN is set.',
     ],
-    ['some/where.jsonl', 'some/where.jsonl: found no such file'],
+    ['some/where.jsonl', 'some/where.jsonl: expected a JSONL, JSON or Parquet file, found no such file'],
   ])('is told why it cannot be had: %s', async (name, why) => {
     await expect(chosenIn(name)).rejects.toThrow(why);
   });

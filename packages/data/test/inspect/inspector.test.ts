@@ -1,22 +1,22 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { type Inspected, inspectPairs, type Measured, measureWords, parseRow } from '../../src/index';
+import { inspectPairs, type MeasuredLengths, type MeasuredRow, measureWords, parseRow } from '../../src/index';
 
 const row = (line: number, fields: object) =>
   parseRow({ prompt: 'Why?', chosen: 'c', rejected: 'r', ...fields }, { file: 'f.jsonl', line });
-const inspected = (line: number, measured: Measured, fields: object = {}): Inspected => ({
+const inspected = (line: number, measured: MeasuredLengths, fields: object = {}): MeasuredRow => ({
   row: row(line, fields),
   measured,
 });
 const lengths = (prompt: number, chosen: number, rejected: number) => ({ prompt, chosen, rejected });
 
 describe('inspectPairs', () => {
-  it('describes lengths, and of prompt and longer answer together', async () => {
+  it('describes the lengths of the parts, and of the prompt with the longer answer', async () => {
     const report = await inspectPairs([inspected(1, lengths(10, 3, 5)), inspected(2, lengths(20, 9, 1))]);
     expect(report.pairs).toBe(2);
-    expect(report.lengths.prompt).toMatchObject({ mean: 15, least: 10, most: 20 });
-    expect(report.lengths.chosen).toMatchObject({ mean: 6, least: 3, most: 9 });
-    expect(report.lengths.longest).toMatchObject({ mean: 22, least: 15, most: 29 });
+    expect(report.lengths.prompt).toMatchObject({ mean: 15, min: 10, max: 20 });
+    expect(report.lengths.chosen).toMatchObject({ mean: 6, min: 3, max: 9 });
+    expect(report.lengths.longest).toMatchObject({ mean: 22, min: 15, max: 29 });
   });
 
   it('counts which answer is longer', async () => {
@@ -25,7 +25,7 @@ describe('inspectPairs', () => {
     expect(lengthBias).toMatchObject({ chosenLonger: 2, equal: 1, rejectedLonger: 1, difference: { mean: -0.75 } });
   });
 
-  it('counts what the limits cut, in pairs and tokens; nothing where it was not measured', async () => {
+  it('counts what truncation removes, in pairs and tokens; nothing where it was not measured', async () => {
     const { cuts } = await inspectPairs([
       inspected(1, { ...lengths(10, 3, 5), kept: lengths(10, 3, 5) }),
       inspected(2, { ...lengths(10, 3, 5), kept: lengths(8, 3, 5) }),
@@ -35,7 +35,7 @@ describe('inspectPairs', () => {
     expect((await inspectPairs([inspected(1, lengths(1, 1, 1))])).cuts).toBeUndefined();
   });
 
-  it('describes the margins of rows that have scores, and counts those at 0 and below', async () => {
+  it('describes the margins of rows that have scores, and counts margins of 0 and below', async () => {
     const scores = [
       [5, 2],
       [3, 3],
@@ -46,7 +46,7 @@ describe('inspectPairs', () => {
       inspected(i + 1, lengths(1, 1, 1), { score_chosen, score_rejected }),
     );
     const report = await inspectPairs([...pairs, inspected(5, lengths(1, 1, 1), { score_chosen: 4 })]);
-    expect(report.margins).toMatchObject({ count: 4, mean: 2, least: -3, most: 8 });
+    expect(report.margins).toMatchObject({ count: 4, mean: 2, min: -3, max: 8 });
     expect([report.zeroMargins, report.negativeMargins]).toEqual([1, 1]);
     expect(report.worst.margin.map(({ at, value }) => [at, value])).toEqual([
       ['f.jsonl:3', -3],
@@ -55,7 +55,7 @@ describe('inspectPairs', () => {
     ]);
   });
 
-  it('sums up by source: sides, lengths, scores', async () => {
+  it('averages by source: sides, lengths, scores', async () => {
     const { sources } = await inspectPairs([
       inspected(1, lengths(1, 10, 4), { source_chosen: 'a', source_rejected: 'b', score_chosen: 3, score_rejected: 1 }),
       inspected(2, lengths(1, 20, 6), { source_chosen: 'b', source_rejected: 'b' }),
@@ -69,7 +69,7 @@ describe('inspectPairs', () => {
     });
   });
 
-  it('counts what stood before, by prompt, whole pair and id, and equal answers', async () => {
+  it('counts repeated prompts, pairs and ids, and equal answers', async () => {
     const { repeats, worst } = await inspectPairs([
       inspected(1, lengths(1, 1, 1), { id: 'x' }),
       inspected(2, lengths(1, 1, 1), { id: 'x', chosen: 'other' }),
@@ -82,23 +82,23 @@ describe('inspectPairs', () => {
   });
 
   test.prop([fc.array(fc.nat(20), { minLength: 1, maxLength: 30 }), fc.nat(5)])(
-    'names the rows that are worst, the first of equals first, and no more than asked',
-    async (prompts, named) => {
+    'reports the worst rows, of equal ones the first, and no more than asked for',
+    async (prompts, limit) => {
       const rows = prompts.map((prompt, i) => inspected(i, lengths(prompt, 1, 1)));
-      const { worst } = await inspectPairs(rows, named);
+      const { worst } = await inspectPairs(rows, limit);
       const sorted = prompts.map((prompt, i) => ({ prompt, i })).sort((a, b) => b.prompt - a.prompt || a.i - b.i);
-      const expected = sorted.slice(0, named).map(({ prompt, i }) => [`f.jsonl:${i}`, prompt + 1]);
+      const expected = sorted.slice(0, limit).map(({ prompt, i }) => [`f.jsonl:${i}`, prompt + 1]);
       expect(worst.longest.map(({ at, value }) => [at, value])).toEqual(expected);
     },
   );
 
-  it('of no rows says so', async () => {
+  it('reports no rows', async () => {
     const { pairs, lengths, margins, lengthBias } = await inspectPairs([]);
     expect([pairs, lengths.prompt, margins, lengthBias.difference]).toEqual([0, undefined, undefined, undefined]);
   });
 });
 
-it('measureWords counts what stands between spaces, all turns of the prompt together', () => {
+it('measureWords counts words between whitespace, those of all prompt messages together', () => {
   const prompt = ['one two', 'three'].map((content) => ({ role: 'user', content }));
   expect(measureWords(row(1, { prompt, chosen: ' a  b\nc ', rejected: 'x' }))).toEqual(lengths(3, 3, 1));
 });

@@ -1,12 +1,13 @@
 import { expect, it } from 'vitest';
-import { encodePair, formatPair, measureTokens, RowError } from '../../src/index';
+import { formatPair } from '../../src/encode/format-pair';
+import { encodePair, measureTokens, RowError } from '../../src/index';
 import { loadTokenizerFolder, readRows } from '../../src/node';
 import { collect, fixture, thrown } from '../fixtures';
 
 const text = await loadTokenizerFolder(fixture('tiny'));
 const rows = await collect(readRows(fixture('tiny/pairs.jsonl')));
 
-it.each(['paper', 'keep_start'] as const)('measures rows whole and as truncation %s leaves them', (truncation) => {
+it.each(['paper', 'keep_start'] as const)('measures rows before and after truncation %s', (truncation) => {
   const options = { ...text, truncation, maxLength: 40, maxPromptLength: 20 };
   let cut = 0;
   for (const row of rows) {
@@ -23,7 +24,7 @@ it.each(['paper', 'keep_start'] as const)('measures rows whole and as truncation
   expect(cut).toBeGreaterThan(0);
 });
 
-it('refuses what training would refuse', () => {
+it('rejects what training would reject', () => {
   const options = { ...text, truncation: 'keep_start', maxLength: 2 } as const;
   expect(thrown(() => measureTokens(rows[0]!, options))).toBeInstanceOf(RowError);
 });

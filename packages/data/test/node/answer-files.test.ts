@@ -42,7 +42,7 @@ const scored = fc.record({
 });
 
 test.prop([fc.array(scored, { maxLength: 20 }), fc.array(scored, { maxLength: 20 })], { numRuns: 30 })(
-  'gives what pairAnswers gives of the same rows',
+  'returns what pairAnswers returns for the same rows',
   async (first, second) => {
     const files = [first, second].map((rows, i) =>
       write(`${i}.jsonl`, rows.map((row) => `${JSON.stringify(row)}\n`).join('')),
@@ -54,27 +54,31 @@ test.prop([fc.array(scored, { maxLength: 20 }), fc.array(scored, { maxLength: 20
   },
 );
 
-it('names file and line of a row that is none; skips it where that is asked', async () => {
+it('names file and line of a row that is not a scored answer, or skips it with onBadRow skip', async () => {
   const file = write('bad.jsonl', `${answer('a', 'x', 1)}\n{"prompt": \n${answer('a', 'y', 2)}\n{"prompt": "q"}\n`);
-  await expect(pairAnswerFiles([file])).rejects.toThrow(`${file}:2: found text that is not JSON`);
+  await expect(pairAnswerFiles([file])).rejects.toThrow(
+    `${file}:2: expected one JSON object, found text that is not JSON`,
+  );
   const lines: number[] = [];
   const { rows } = await pairAnswerFiles([file], { onBadRow: 'skip', onSkip: ({ line }) => lines.push(line) });
   expect((await collect(rows)).map(({ chosen, rejected }) => [chosen, rejected])).toEqual([['y', 'x']]);
   expect(lines).toEqual([2, 4]);
 });
 
-it('says what it cannot read: no file, a packed one, one that changed in between', async () => {
-  await expect(pairAnswerFiles([join(dir, 'none.jsonl')])).rejects.toThrow('none.jsonl: found no such file');
+it('explains what it cannot read: a missing file, a compressed one, one that has changed', async () => {
+  await expect(pairAnswerFiles([join(dir, 'none.jsonl')])).rejects.toThrow(
+    'none.jsonl: expected a JSONL, JSON or Parquet file, found no such file',
+  );
   await expect(pairAnswerFiles([write('packed.jsonl', gzipSync(answer('a', 'x', 1)))])).rejects.toThrow(
-    'packed.jsonl:1: found a gzip file',
+    'packed.jsonl:1: expected JSONL or JSON as UTF-8 text, found a gzip file',
   );
   const file = write('changed.jsonl', `${answer('a', 'x', 1)}\n${answer('a', 'y', 2)}\n`);
   const { rows } = await pairAnswerFiles([file]);
   write('changed.jsonl', answer('a', 'x', 1));
-  await expect(collect(rows)).rejects.toThrow(`${file}:2: found another row than before`);
+  await expect(collect(rows)).rejects.toThrow(`${file}:2: expected the row that was there before, found another`);
 });
 
-it.runIf(process.platform === 'linux')('closes its files, stopped early or not', async () => {
+it.runIf(process.platform === 'linux')('closes its files, whether stopped early or not', async () => {
   const rows = Array.from({ length: 40 }, (_, i) => answer(`p${i % 20}`, `${i}`, i));
   const file = write('many.jsonl', rows.join('\n'));
   const before = readdirSync('/proc/self/fd').length;

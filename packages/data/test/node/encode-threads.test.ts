@@ -46,15 +46,15 @@ const row = (line: number, more: Partial<PreferenceRow> = {}): PreferenceRow => 
 const items = fc
   .array(
     fc.record({
-      kind: fc.constantFrom('good', 'good', 'good', 'weighted', 'refused', 'long', 'bad'),
+      kind: fc.constantFrom('good', 'good', 'good', 'weighted', 'rejected', 'long', 'bad'),
       text: fc.string({ unit: 'grapheme', maxLength: 30 }),
     }),
     { maxLength: 60 },
   )
   .map((rows) =>
     rows.map(({ kind, text }, line): Item => {
-      if (kind === 'bad') return new RowError(at(line), { found: text, wanted: 'a row', mend: 'Mend it.' });
-      const role = kind === 'refused' ? 'system' : 'user';
+      if (kind === 'bad') return new RowError(at(line), { expected: 'a row', found: text, hint: 'Fix it.' });
+      const role = kind === 'rejected' ? 'system' : 'user';
       const content = kind === 'long' ? 'word '.repeat(40) : text;
       const more = kind === 'weighted' ? { weight: line / 4 } : {};
       return row(line, { context: [{ role, content }], chosen: `a${text}`, rejected: `${text}b`, ...more });
@@ -107,16 +107,19 @@ describe('encodeInThreads', () => {
 
   test.prop([items, fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 3 }), settings, failures], {
     numRuns: 25,
-  })('gives the pairs, reports and errors of one thread, in its order', async (items, size, count, more, failure) => {
-    const options = { ...text, ...more, maxLength: 40, maxPromptLength: 20 };
-    const threads = { count, worker, folder };
-    const batches = () => batchesOf(items, size, failure);
-    expect(await seen((all) => encodeInThreads(batches(), all, threads), options)).toEqual(
-      await seen((all) => inOneThread(items, all, failure), options),
-    );
-  });
+  })(
+    'gives the pairs, reports and errors of a single thread, in the same order',
+    async (items, size, count, more, failure) => {
+      const options = { ...text, ...more, maxLength: 40, maxPromptLength: 20 };
+      const threads = { count, worker, folder };
+      const batches = () => batchesOf(items, size, failure);
+      expect(await seen((all) => encodeInThreads(batches(), all, threads), options)).toEqual(
+        await seen((all) => inOneThread(items, all, failure), options),
+      );
+    },
+  );
 
-  it('leaves the encoding to the threads', async () => {
+  it('encodes in the threads', async () => {
     const encode = () => {
       throw new Error('encoded here');
     };
@@ -125,13 +128,13 @@ describe('encodeInThreads', () => {
     expect(pairs).toEqual(await collect(encodeRows([row(1), row(2)], text)));
   });
 
-  it('gives the error of options by which no row can be encoded', async () => {
+  it('gives the error of options with which no row can be encoded', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
     const pairs = encodeInThreads([{ items: [row(1)] }], options, { count: 2, worker, folder });
     await expect(pairs.next()).rejects.toThrow('expected the one of the model, found none');
   });
 
-  it('reads no further ahead than a few batches a thread, and stops reading when it is stopped', async () => {
+  it('reads only a few batches per thread ahead, and stops reading when it is stopped', async () => {
     let [taken, isClosed] = [0, false];
     const endless = function* (): Generator<RowBatch> {
       try {
@@ -155,23 +158,23 @@ describe('encodeInThreads', () => {
   };
 
   it.each([
-    ['exits', 'process.exit(3);', 'it exited with 3'],
+    ['exits', 'process.exit(3);', 'exit code 3'],
     ['throws', "throw new Error('out of luck');", 'out of luck'],
     [
       'dies at work',
       "import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => process.exit(4));",
-      'it exited with 4',
+      'exit code 4',
     ],
-  ])('says so where a thread %s', async (name, code, why) => {
+  ])('reports a thread that %s', async (name, code, why) => {
     const threads = { count: 2, worker: broken(`${name}.mjs`, code), folder };
     const pairs = encodeInThreads([{ items: [row(1)] }, { items: [row(2)] }], text, threads);
     await expect(pairs.next()).rejects.toThrow(
-      `a thread that encodes rows ended before its work was done: ${why}. Encode with fewer workers`,
+      `an encoding thread ended before its work was done (${why}). Use fewer workers`,
     );
   });
 
-  it('says so where the tokenizer’s folder is gone', async () => {
+  it('reports a tokenizer folder that is gone', async () => {
     const pairs = encodeInThreads([{ items: [row(1)] }], text, { count: 1, worker, folder: join(dir, 'none') });
-    await expect(pairs.next()).rejects.toThrow('tokenizer.json: found no such file');
+    await expect(pairs.next()).rejects.toThrow('tokenizer.json: expected a tokenizer file, found no such file');
   });
 });

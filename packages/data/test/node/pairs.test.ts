@@ -23,12 +23,12 @@ beforeAll(async () => {
 });
 
 describe('readPairs', () => {
-  const refused = row('c').replace('"q"', '[{"role": "system", "content": "s"}]');
+  const rejected = row('c').replace('"q"', '[{"role": "system", "content": "s"}]');
   const long = row('long '.repeat(20_000)); // fills a batch
-  const lines = fc.array(fc.constantFrom(row('a'), row('b'), long, refused, 'nonsense', ''), { maxLength: 8 });
+  const lines = fc.array(fc.constantFrom(row('a'), row('b'), long, rejected, 'nonsense', ''), { maxLength: 8 });
 
   test.prop([lines, fc.constantFrom('error' as const, 'skip' as const)], { numRuns: 12 })(
-    'gives the pairs, reports and errors of encodeRows(readRows(path)), in their order',
+    'yields the pairs, reports and errors of encodeRows(readRows(path)), in their order',
     async (lines, onBadRow) => {
       const path = write('lines.jsonl', lines.join('\n'));
       const seen = async (read: typeof readPairs) => {
@@ -47,18 +47,18 @@ describe('readPairs', () => {
     },
   );
 
-  it.each([-1, 1.5, Number.NaN])('refuses %d workers', async (workers) => {
+  it.each([-1, 1.5, Number.NaN])('rejects %d workers', async (workers) => {
     const path = write('a.jsonl', row('a'));
     await expect(collect(readPairs(path, { ...text, workers }))).rejects.toThrow(
-      `found workers ${workers}, wanted how`,
+      `workers: expected a number of threads, an integer of at least 0, found ${workers}`,
     );
   });
 });
 
 describe('loadPairs', () => {
-  it('reads and encodes a file, counting rows that cannot be read or encoded', async () => {
-    const refused = row('c').replace('"q"', '[{"role": "system", "content": "s"}]');
-    const path = write('f.jsonl', [row('a'), 'nonsense', row('b'), refused].join('\n'));
+  it('reads and encodes a file, and counts rows that cannot be read or encoded', async () => {
+    const rejected = row('c').replace('"q"', '[{"role": "system", "content": "s"}]');
+    const path = write('f.jsonl', [row('a'), 'nonsense', row('b'), rejected].join('\n'));
     const seen: RowError[] = [];
     const { pairs, skipped } = await loadPairs(path, {
       ...text,
@@ -71,9 +71,9 @@ describe('loadPairs', () => {
     await expect(loadPairs(path, text)).rejects.toThrow(RowError);
   });
 
-  it('says so where no pair is left', async () => {
+  it('fails where no pair is left', async () => {
     await expect(loadPairs(write('g.jsonl', '\n'), text)).rejects.toThrow(
-      'found no preference pairs, wanted at least one.',
+      'expected at least one preference pair, found none.',
     );
     await expect(loadPairs(write('h.jsonl', '{}\n{}'), { ...text, onBadRow: 'skip' })).rejects.toThrow(
       'All 2 rows were skipped; the first: ',

@@ -16,25 +16,29 @@ const write = (name: string, content: string) => {
 const row = (name: string) => `{"prompt": "q", "chosen": "${name}", "rejected": "r"}`;
 
 describe('readRows', () => {
-  it('tells a JSON array from lines by what is in it, whatever the name', async () => {
+  it('distinguishes a JSON array from lines by the content, for any name', async () => {
     for (const name of ['a.json', 'a.txt', 'a']) {
       expect((await collect(readRows(write(name, `[${row('x')}]`)))).length).toBe(1);
       expect((await collect(readRows(write(name, `${row('x')}\n${row('y')}`)))).length).toBe(2);
     }
   });
 
-  it('reads a file named .jsonl as lines alone', async () => {
-    await expect(collect(readRows(write('b.jsonl', `[${row('x')}]`)))).rejects.toThrow('b.jsonl:1: found a list');
+  it('reads a file named .jsonl only as lines', async () => {
+    await expect(collect(readRows(write('b.jsonl', `[${row('x')}]`)))).rejects.toThrow(
+      'b.jsonl:1: expected an object with "prompt", "chosen" and "rejected", found a list',
+    );
   });
 
-  it('names the file as it was given, in rows and in errors', async () => {
+  it('names the file as the caller did, in rows and in errors', async () => {
     const path = write('c.jsonl', `${row('x')}\n{}\n`);
     const rows = readRows(path);
     expect((await rows.next()).value).toMatchObject({ id: `${path}:1`, at: { file: path, line: 1 } });
-    await expect(rows.next()).rejects.toThrow(`${path}:2: "chosen": found nothing`);
+    await expect(rows.next()).rejects.toThrow(
+      `${path}:2: chosen: expected an answer: text, or a list of {role, content}, found nothing`,
+    );
   });
 
-  it('reads a file of many chunks to the last row', async () => {
+  it('reads a file of many chunks to the end', async () => {
     const path = write('d.jsonl', Array.from({ length: 5000 }, (_, i) => row(`${i} ${'é'.repeat(300)}`)).join('\n'));
     const rows = await collect(readRows(path));
     expect(rows.map(({ at }) => at.line)).toEqual(Array.from({ length: 5000 }, (_, i) => i + 1));
@@ -51,9 +55,9 @@ describe('readRows', () => {
     expect(readdirSync('/proc/self/fd').length).toBeLessThan(before + 10);
   });
 
-  it('says what a path is that cannot be read', async () => {
+  it('explains why a path cannot be read', async () => {
     await expect(collect(readRows(join(dir, 'none.jsonl')))).rejects.toThrow(
-      'none.jsonl: found no such file, wanted a file of rows: JSONL, JSON or Parquet. Check the path.',
+      'none.jsonl: expected a JSONL, JSON or Parquet file, found no such file. Check the path.',
     );
   });
 });

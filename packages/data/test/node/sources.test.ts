@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import xxhash from 'xxhash-wasm';
 import type { PreferenceRow } from '../../src/index';
 import { readRecords, readRows } from '../../src/node';
-import { unpacked } from '../../src/node/unpack';
+import { readDecompressed } from '../../src/node/files';
 import { collect, fixture } from '../fixtures';
 
 const dir = mkdtempSync(join(tmpdir(), 'wpo-sources-'));
@@ -38,24 +38,24 @@ describe('files by pyarrow and zstd', () => {
     expect(rows[3]!.id).toBe(`${source(`${kind}.parquet`)}:4`);
   });
 
-  it('gives values as JSON has them: null lists, whole numbers', async () => {
+  it('converts values to JSON’s: null lists, integers', async () => {
     const values = (await collect(readRecords(source('snappy.parquet')))).map(({ value }) => value);
     expect(values).toEqual((await collect(readRecords(source('rows.jsonl')))).map(({ value }) => value));
   });
 
-  it('reads a Parquet file without rows as none', async () => {
+  it('reads no rows from an empty Parquet file', async () => {
     expect(await collect(readRows(source('empty.parquet')))).toEqual([]);
   });
 
-  it.each(zstdKinds)('unpacks %s', async (kind) => {
+  it.each(zstdKinds)('decompresses %s', async (kind) => {
     expect(await contentsIn(source(kind))).toEqual(await contentsIn(source('rows.jsonl')));
   });
 
-  it('unpacks blocks that reach back into those before', async () => {
+  it('decompresses blocks that refer to earlier ones', async () => {
     const path = source('blocks.zst');
-    const found = createHash('sha256').update(Buffer.concat(await collect(unpacked(path, path, 'zstd'))));
-    const wanted = createHash('sha256').update(readFileSync(source('rows.jsonl'), 'utf8').repeat(40));
-    expect(found.digest('hex')).toBe(wanted.digest('hex'));
+    const found = createHash('sha256').update(Buffer.concat(await collect(readDecompressed(path, path, 'zstd'))));
+    const expected = createHash('sha256').update(readFileSync(source('rows.jsonl'), 'utf8').repeat(40));
+    expect(found.digest('hex')).toBe(expected.digest('hex'));
   });
 });
 
@@ -116,7 +116,7 @@ async function rawZstd(content: string, blockSize = 100): Promise<Uint8Array> {
   return Buffer.concat([...parts, checksum]);
 }
 
-describe('files that are not whole', () => {
+describe('damaged files', () => {
   const packed = {
     'cut.jsonl.gz': gzipSync(readFileSync(source('rows.jsonl'))),
     'cut.jsonl.zst': readFileSync(source('rows.jsonl.zst')),
@@ -125,7 +125,7 @@ describe('files that are not whole', () => {
     'cut.json': Buffer.from(JSON.stringify([{ prompt: 'p', chosen: 'c', rejected: 'r' }])),
   };
 
-  it.each(Object.entries(packed))('are told wherever %s is cut off, never read in part', async (name, whole) => {
+  it.each(Object.entries(packed))('are reported wherever %s is cut off, never read in part', async (name, whole) => {
     const path = join(dir, name);
     for (let length = 0; length < whole.length; length += 1 + Math.floor(whole.length / 97)) {
       if (length > 0 && startsFrame(whole.subarray(length))) continue;
@@ -138,10 +138,10 @@ describe('files that are not whole', () => {
   /** Where what is left begins with a frame, what was cut off is whole too. */
   const startsFrame = (rest: Buffer) => /^(\x28\xb5\x2f\xfd|Z\*M)/.test(rest.subarray(0, 4).toString('latin1'));
 
-  it.each(['cut.jsonl.gz', 'cut.jsonl.zst'] as const)('are told wherever a bit of %s is turned', async (name) => {
+  it.each(['cut.jsonl.gz', 'cut.jsonl.zst'] as const)('are reported wherever a bit of %s is flipped', async (name) => {
     const whole = packed[name];
     const path = join(dir, `turned-${name}`);
-    const wanted = await contentsIn(source('rows.jsonl'));
+    const expected = await contentsIn(source('rows.jsonl'));
     const start = name.endsWith('gz') ? 10 : 5; // behind gzip's header, whose fields are only for show
     for (let at = start; at < whole.length; at += 1 + Math.floor(whole.length / 197)) {
       const turned = Buffer.from(whole);
@@ -149,11 +149,11 @@ describe('files that are not whole', () => {
       writeFileSync(path, turned);
       const read = await contentsIn(path).catch((error: Error) => error);
       if (read instanceof Error) expect(read.message, `byte ${at}`).toContain(path);
-      else expect(read, `byte ${at}`).toEqual(wanted); // e.g. a frame header's window, larger than it need be
+      else expect(read, `byte ${at}`).toEqual(expected); // e.g. a frame header's window, larger than it need be
     }
   });
 
-  it('never make the Parquet reader fail but by an error that names the file', async () => {
+  it('make the Parquet reader fail only with an error that names the file', async () => {
     const whole = packed['cut.parquet'];
     const path = join(dir, 'turned.parquet');
     let told = 0;
@@ -169,35 +169,39 @@ describe('files that are not whole', () => {
     expect(told).toBeGreaterThan(20);
   });
 
-  it('say what is wrong, and the mend', async () => {
+  it('are reported with what is wrong and how to fix it', async () => {
     const cut = (name: string, content: Buffer) => write(name, content.subarray(0, content.length - 9));
-    const mend = 'The file is damaged or was cut off: get it again.';
+    const hint = 'The file is damaged or was cut off: download it again.';
     await expect(contentsIn(cut('a.jsonl.gz', packed['cut.jsonl.gz']))).rejects.toThrow(
-      `unexpected end of file, wanted a file of rows: JSONL, JSON or Parquet. ${mend}`,
+      `expected a JSONL, JSON or Parquet file, found unexpected end of file. ${hint}`,
     );
     await expect(contentsIn(cut('a.jsonl.zst', packed['cut.jsonl.zst']))).rejects.toThrow(
-      `zstd data that was cut off, wanted a file of rows: JSONL, JSON or Parquet. ${mend}`,
+      `expected a JSONL, JSON or Parquet file, found the end of the file inside zstd data. ${hint}`,
     );
     await expect(contentsIn(cut('a.parquet', packed['cut.parquet']))).rejects.toThrow(
-      `its footer unreadable (parquet file invalid (footer != PAR1)), wanted a whole Parquet file. ${mend}`,
+      `expected a complete Parquet file, found its footer unreadable (parquet file invalid (footer != PAR1)). ${hint}`,
     );
     await expect(
       contentsIn(write('b.jsonl.gz', Buffer.concat([packed['cut.jsonl.gz'], Buffer.alloc(64)]))),
     ).rejects.toThrow('found bytes after the gzip data');
-    await expect(contentsIn(write('c.jsonl.gz', ''))).rejects.toThrow('c.jsonl.gz: found ');
+    await expect(contentsIn(write('c.jsonl.gz', ''))).rejects.toThrow(
+      'c.jsonl.gz: expected a JSONL, JSON or Parquet file, found ',
+    );
     const checked = Buffer.from(packed['cut.jsonl.zst']);
     checked[checked.length - 1]! ^= 1;
-    await expect(contentsIn(write('d.jsonl.zst', checked))).rejects.toThrow('zstd data whose checksum is wrong');
+    await expect(contentsIn(write('d.jsonl.zst', checked))).rejects.toThrow('zstd data with a wrong checksum');
   });
 
-  it('name the row of a Parquet file that cannot be used, and go on where that is wanted', async () => {
+  it('name the row of a Parquet file that cannot be used, or skip it with onBadRow skip', async () => {
     const columnData = ['prompt', 'chosen', 'rejected'].map((name) => ({
       name,
       type: 'STRING' as const,
       data: [`${name} 1`, name === 'chosen' ? '' : name, `${name} 3`],
     }));
     const path = write('bad.parquet', new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 2 })));
-    await expect(contentsIn(path)).rejects.toThrow(`${path}:2: "chosen": found an empty answer`);
+    await expect(contentsIn(path)).rejects.toThrow(
+      `${path}:2: chosen: expected an answer with text, found an empty answer`,
+    );
     const rows = await collect(readRows(path, { onBadRow: 'skip' }));
     expect(rows.map(({ at }) => at.line)).toEqual([1, 3]);
   });
@@ -208,7 +212,7 @@ describe('folders and globs', () => {
   const chosenIn = async (path: string, split?: string) =>
     (await collect(readRows(path, split === undefined ? {} : { split }))).map(({ chosen }) => chosen);
 
-  it('are read file by file, sorted by name, folders below included', async () => {
+  it('are read file by file, sorted by name, including subfolders', async () => {
     for (const name of ['b.jsonl', 'a/z.jsonl', 'B.jsonl', 'c.jsonl.gz']) {
       write(`plain/${name}`, name.endsWith('gz') ? gzipSync(row(name)) : row(name));
     }
@@ -223,37 +227,43 @@ describe('folders and globs', () => {
   it('name each row’s own file', async () => {
     write('named/1.jsonl', row('x'));
     write('named/2.jsonl', '{}');
-    await expect(chosenIn(join(dir, 'named'))).rejects.toThrow(`${join(dir, 'named/2.jsonl')}:1: found no columns`);
+    await expect(chosenIn(join(dir, 'named'))).rejects.toThrow(
+      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found no columns`,
+    );
     await expect(chosenIn(join(dir, 'named/[2].jsonl'))).rejects.toThrow(
-      `${join(dir, 'named/2.jsonl')}:1: found no columns`,
+      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found no columns`,
     );
   });
 
-  it('take a file whose name looks like a glob as the file', async () => {
+  it('read a file whose name looks like a glob', async () => {
     await expect(chosenIn(write('odd[1].jsonl', row('x')))).resolves.toEqual(['x']);
   });
 
-  it('give the split that is asked for, train else', async () => {
+  it('give the requested split, by default train', async () => {
     write('split/data/train-00000-of-00002.jsonl', row('t0'));
     write('split/data/train-00001-of-00002.jsonl', row('t1'));
     write('split/data/test-00000-of-00001.jsonl', row('e'));
     await expect(chosenIn(join(dir, 'split'))).resolves.toEqual(['t0', 't1']);
     await expect(chosenIn(join(dir, 'split'), 'test')).resolves.toEqual(['e']);
     await expect(chosenIn(join(dir, 'split'), 'dev')).rejects.toThrow(
-      'split: found the splits test, train, wanted dev.',
+      'split: expected the split dev, found the splits test, train. Name one of them with split, or a path.',
     );
     rmSync(join(dir, 'split/data/train-00001-of-00002.jsonl'));
-    await expect(chosenIn(join(dir, 'split'))).rejects.toThrow('without all of its fellow parts');
+    await expect(chosenIn(join(dir, 'split'))).rejects.toThrow(
+      'expected all shards of data/train-00000-of-00002.jsonl, found only some',
+    );
   });
 
-  it('say so where nothing is there, or two forms of the same', async () => {
+  it('are rejected without data files, or with files of two formats', async () => {
     mkdirSync(join(dir, 'none'));
-    await expect(chosenIn(join(dir, 'none'))).rejects.toThrow('none: found no JSONL, JSON or Parquet file there.');
+    await expect(chosenIn(join(dir, 'none'))).rejects.toThrow(
+      'none: expected JSONL, JSON or Parquet files, found none.',
+    );
     await expect(chosenIn(join(dir, 'none/*.jsonl'))).rejects.toThrow(
-      'found no JSONL, JSON or Parquet file that it matches',
+      'expected JSONL, JSON or Parquet files that match, found none',
     );
     cpSync(source('rows.jsonl'), join(dir, 'two/train.jsonl'));
     cpSync(source('snappy.parquet'), join(dir, 'two/train.parquet'));
-    await expect(chosenIn(join(dir, 'two'))).rejects.toThrow('found files of jsonl and parquet, wanted one kind');
+    await expect(chosenIn(join(dir, 'two'))).rejects.toThrow('expected files of one format, found jsonl and parquet');
   });
 });

@@ -22,7 +22,7 @@ const setTemplate = (chat_template: unknown) => {
   writeFileSync(path, JSON.stringify({ ...config, chat_template }));
 };
 
-it('reads the template from chat_template.jinja, before any in tokenizer_config.json', async () => {
+it('prefers chat_template.jinja to a template in tokenizer_config.json', async () => {
   setTemplate('other');
   expect((await loadTokenizerFolder(dir)).chatTemplate).toBe(source);
 });
@@ -42,7 +42,7 @@ it.each([
   expect((await loadTokenizerFolder(dir)).chatTemplate).toBe(source);
 });
 
-it('reads a folder without a template, and says so where one is needed', async () => {
+it('reads a folder without a template, and fails where one is needed', async () => {
   rmSync(join(dir, 'chat_template.jinja'));
   const base = await loadTokenizerFolder(dir);
   expect(base.chatTemplate).toBeUndefined();
@@ -55,16 +55,18 @@ it('names the templates of a list without a default', async () => {
   rmSync(join(dir, 'chat_template.jinja'));
   setTemplate([{ name: 'rag', template: 'r' }]);
   await expect(loadTokenizerFolder(dir)).rejects.toThrow(
-    'tokenizer_config.json: "chat_template": found templates named rag',
+    'tokenizer_config.json: chat_template: expected text, or a list with an entry named "default", found templates named rag',
   );
 });
 
 it.each(['tokenizer.json', 'tokenizer_config.json'])('names a missing or broken %s', async (name) => {
   writeFileSync(join(dir, name), 'version https://git-lfs.github.com/spec/v1');
-  await expect(loadTokenizerFolder(dir)).rejects.toThrow(`${join(dir, name)}: found Unexpected token`);
+  await expect(loadTokenizerFolder(dir)).rejects.toThrow(`${join(dir, name)}: expected JSON, found Unexpected token`);
   await expect(loadTokenizerFolder(dir)).rejects.toThrow('a Git LFS pointer');
   writeFileSync(join(dir, name), '[]');
-  await expect(loadTokenizerFolder(dir)).rejects.toThrow(`${dir}: ${name}: found a list`);
+  await expect(loadTokenizerFolder(dir)).rejects.toThrow(`${dir}: ${name}: expected a JSON object, found a list`);
   rmSync(join(dir, name));
-  await expect(loadTokenizerFolder(dir)).rejects.toThrow(`${join(dir, name)}: found no such file`);
+  await expect(loadTokenizerFolder(dir)).rejects.toThrow(
+    `${join(dir, name)}: expected a tokenizer file, found no such file`,
+  );
 });

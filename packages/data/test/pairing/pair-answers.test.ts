@@ -18,7 +18,7 @@ async function paired(answers: object[], options: PairAnswersOptions = {}) {
 }
 
 describe('pairAnswers', () => {
-  it('writes rows with sources and scores, which parseRow reads', async () => {
+  it('yields rows with sources and scores, which parseRow reads', async () => {
     const { rows } = await paired([answer('a', 'Good.', 9, 'gpt-4-turbo'), answer('a', 'Bad.', 2)]);
     expect(rows).toEqual([
       {
@@ -39,7 +39,7 @@ describe('pairAnswers', () => {
     });
   });
 
-  it('carries other columns along, apart where the answers differ', async () => {
+  it('copies other columns, separately where the answers differ', async () => {
     const more = { top_p: 0.95, id: 7 };
     const { rows } = await paired([
       { ...answer('a', 'Good.', 9), ...more, seed: 13, chosen: 'mine' },
@@ -57,7 +57,7 @@ describe('pairAnswers', () => {
     expect(rows[0]).not.toHaveProperty('finish_reason_chosen');
   });
 
-  it('keeps the order in which prompts first came, whatever the order of answers', async () => {
+  it('keeps the order in which the prompts first occur, whatever the order of the answers', async () => {
     const { rows } = await paired([
       answer('b', '1', 1),
       answer('a', '1', 1),
@@ -69,7 +69,7 @@ describe('pairAnswers', () => {
     expect(rows.map(({ prompt_id }) => prompt_id)).toEqual(['b', 'a', 'c']);
   });
 
-  it('groups by prompt_id, or by the prompt where there is none', async () => {
+  it('groups by prompt_id, or by the prompt where there is no id', async () => {
     const turns = [{ role: 'user', content: 'Why?' }];
     const without = (prompt: unknown, completion: string, score: number) => ({
       prompt,
@@ -91,7 +91,7 @@ describe('pairAnswers', () => {
     expect(rows[0]).not.toHaveProperty('prompt_id');
   });
 
-  it('leaves out and counts what can make no pair', async () => {
+  it('leaves out and counts answers that cannot make a pair', async () => {
     const { rows, summary } = await paired(
       [
         answer('kept', 'best', 9),
@@ -119,10 +119,10 @@ describe('pairAnswers', () => {
     });
   });
 
-  it('names a row that is no scored answer, and leaves it out where it is to be skipped', async () => {
+  it('names a row that is not a scored answer, or skips it with onBadRow skip', async () => {
     const bad = { ...answer('a', 'x', 1), score: '7' };
     await expect(pairAnswers([answer('a', 'y', 2), bad])).rejects.toThrow(
-      'answers:2: "score": found the text "7", wanted a finite number',
+      'answers:2: score: expected a finite number, found the text "7"',
     );
     const skipped: string[] = [];
     const rows = [bad, answer('a', 'y', 2), { ...answer('a', 'z', 1), source: undefined }, answer('a', 'w', 1)];
@@ -131,18 +131,18 @@ describe('pairAnswers', () => {
     expect(skipped).toEqual(['score', 'source']);
   });
 
-  it('refuses one id for two prompts', async () => {
+  it('rejects one id for two prompts', async () => {
     const other = { ...answer('a', 'x', 1), prompt: 'Else?' };
     await expect(pairAnswers([answer('a', 'y', 2), other])).rejects.toThrow(
-      'answers:2: "prompt": found another prompt than a row before has under prompt_id "a"',
+      'answers:2: prompt: expected the prompt that an earlier row has under prompt_id "a", found another prompt',
     );
   });
 
   it.each([
-    [{ hybrid: 1.5 }, 'found hybrid 1.5'],
-    [{ minMargin: -1 }, 'found minMargin -1'],
-    [{ seed: 0.5 }, 'found seed 0.5'],
-  ])('refuses %j', async (options, message) => {
+    [{ hybrid: 1.5 }, 'hybrid: expected a number from 0 to 1, found 1.5'],
+    [{ minMargin: -1 }, 'minMargin: expected a number of at least 0, found -1'],
+    [{ seed: 0.5 }, 'seed: expected an integer of at least 0, found 0.5'],
+  ])('rejects %j', async (options, message) => {
     await expect(pairAnswers([], options)).rejects.toThrow(message);
   });
 });
@@ -156,18 +156,18 @@ describe('hybrid', () => {
   ]);
   const offPolicy = ['gpt-4-turbo'];
 
-  it('lets off-policy answers take part at a share of the prompts, and pairs the rest from the model’s own', async () => {
+  it('uses off-policy answers for a fraction of the prompts, and the model’s own answers for the rest', async () => {
     const { rows, summary } = await paired(answers, { offPolicy, hybrid: 0.3 });
-    const foreign = rows.filter(({ source_chosen }) => source_chosen === 'gpt-4-turbo').length;
+    const offPolicyRows = rows.filter(({ source_chosen }) => source_chosen === 'gpt-4-turbo').length;
     // 120 expected, standard deviation 9
-    expect(Math.abs(foreign - 120)).toBeLessThan(45);
+    expect(Math.abs(offPolicyRows - 120)).toBeLessThan(45);
     expect(rows).toHaveLength(400);
-    expect(summary.offPolicy).toEqual({ prompts: foreign, pairs: foreign });
-    expect(summary.answersLeftOut.offPolicy).toBe(400 - foreign);
+    expect(summary.offPolicy).toEqual({ prompts: offPolicyRows, pairs: offPolicyRows });
+    expect(summary.answersLeftOut.offPolicy).toBe(400 - offPolicyRows);
     expect(rows.every(({ source_rejected }) => source_rejected === 'own')).toBe(true);
   });
 
-  it('takes all at 1, its default, and none at 0', async () => {
+  it('uses them for all prompts at 1, the default, and for none at 0', async () => {
     for (const [options, expected] of [
       [{ offPolicy }, 400],
       [{ offPolicy, hybrid: 1 }, 400],
@@ -177,19 +177,19 @@ describe('hybrid', () => {
     }
   });
 
-  it('draws a prompt by itself: others change nothing, the seed does', async () => {
-    const foreign = async (list: object[], seed: number) =>
+  it('draws each prompt independently of the others, depending on the seed', async () => {
+    const hybridIds = async (list: object[], seed: number) =>
       (await paired(list, { offPolicy, hybrid: 0.5, seed })).rows
         .filter(({ source_chosen }) => source_chosen === 'gpt-4-turbo')
         .map(({ prompt_id }) => prompt_id);
-    const all = await foreign(answers, 1);
-    const half = await foreign(answers.slice(600), 1);
+    const all = await hybridIds(answers, 1);
+    const half = await hybridIds(answers.slice(600), 1);
     expect(half).toEqual(all.filter((id) => Number((id as string).slice(1)) >= 200));
-    expect(await foreign(answers, 2)).not.toEqual(all);
+    expect(await hybridIds(answers, 2)).not.toEqual(all);
   });
 });
 
-describe('an evaluation to look for', () => {
+describe('overlaps with an evaluation', () => {
   const shared = 'one two three four five six seven eight nine ten eleven twelve thirteen';
   const answers = [
     answer('a', `so ${shared}`, 2),
@@ -201,14 +201,14 @@ describe('an evaluation to look for', () => {
   ];
   const against = new OverlapIndex(['nothing of the kind is to be found here at all', shared]);
 
-  it('reports the pairs that overlap, by part, and keeps them', async () => {
+  it('are reported by part, and the pairs kept', async () => {
     const { rows, summary } = await paired(answers, { against });
     expect(rows).toHaveLength(3);
     expect(summary.overlaps).toEqual({ n: 13, pairs: 2, parts: { prompt: 1, chosen: 1, rejected: 1 }, texts: [1] });
     expect(summary.promptsLeftOut.overlaps).toBe(0);
   });
 
-  it('leaves them out where that is asked, and out of all other counts', async () => {
+  it('are left out with dropOverlaps, also of all other counts', async () => {
     const { rows, summary } = await paired(answers, { against, dropOverlaps: true });
     expect(rows.map(({ prompt_id }) => prompt_id)).toEqual(['b']);
     expect(summary).toMatchObject({ pairs: 1, promptsLeftOut: { overlaps: 2 }, sources: { own: { chosen: 1 } } });
@@ -237,7 +237,7 @@ test.prop([
     .chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
   options,
 ])(
-  'the order of answers changes no pair; each prompt is a pair or counted; the chosen scores higher',
+  'the order of answers changes no pair, each prompt has a pair or is counted, and the chosen answer scores higher',
   async ([list, shuffled], given) => {
     const options = { ...given, offPolicy: ['gpt-4-turbo'] } as PairAnswersOptions;
     const [first, second] = [await paired(list, options), await paired(shuffled, options)];

@@ -1,6 +1,7 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { parseRow, parseRowText, RowError } from '../../src/index';
+import { parseRow, RowError } from '../../src/index';
+import { parseJson } from '../../src/rows/read-rows';
 import { thrown } from '../fixtures';
 
 const at = { file: 'pairs.jsonl', line: 12 };
@@ -8,7 +9,7 @@ const user = (content: string) => ({ role: 'user', content });
 const assistant = (content: string) => ({ role: 'assistant', content });
 const system = (content: string) => ({ role: 'system', content });
 
-describe('layouts', () => {
+describe('a row may be', () => {
   const hello = [user('Hello?')];
   const longer = [system('Be kind.'), user('One?'), assistant('One.'), user('Two?')];
 
@@ -20,39 +21,39 @@ describe('layouts', () => {
       hello,
     ],
     [
-      'whole conversations alone',
+      'two whole conversations',
       { chosen: [...longer, assistant('Yes.')], rejected: [...longer, assistant('No.')] },
       longer,
     ],
     [
-      'a prompt string that repeats one turn of a longer conversation',
+      'a prompt string that repeats one message of a longer conversation',
       { prompt: 'One?', chosen: [...longer, assistant('Yes.')], rejected: [...longer, assistant('No.')] },
       longer,
     ],
     [
-      'a prompt string and lone answers',
+      'a prompt string and single assistant messages',
       { prompt: 'Hello?', chosen: [assistant('Yes.')], rejected: [assistant('No.')] },
       hello,
     ],
     ['a prompt list and strings', { prompt: longer, chosen: 'Yes.', rejected: 'No.' }, longer],
     [
-      'a prompt list and lone answers',
+      'a prompt list and single assistant messages',
       { prompt: longer, chosen: [assistant('Yes.')], rejected: [assistant('No.')] },
       longer,
     ],
     [
-      'a prompt list, its turns in front of both answers',
+      'a prompt list that both answers begin with',
       { prompt: longer, chosen: [...longer, assistant('Yes.')], rejected: [...longer, assistant('No.')] },
       longer,
     ],
     [
-      'a prompt list, its turns in front of one answer alone',
+      'a prompt list that only one answer begins with',
       { prompt: longer, chosen: [...longer, assistant('Yes.')], rejected: [assistant('No.')] },
       longer,
     ],
     ['a string against a list', { prompt: longer, chosen: 'Yes.', rejected: [assistant('No.')] }, longer],
     [
-      'a prompt list and the turns that follow it',
+      'a prompt list and the messages that follow it',
       {
         prompt: longer.slice(0, 2),
         chosen: [...longer.slice(2), assistant('Yes.')],
@@ -71,7 +72,7 @@ describe('layouts', () => {
     expect(plainText).toBe(Object.values(value).every((part) => typeof part === 'string') ? true : undefined);
   });
 
-  it('keeps answers as they stand, spaces and control characters and all', () => {
+  it('keeps answers unchanged, with spaces and control characters', () => {
     const row = parseRow({ prompt: '', chosen: ' \x00 ', rejected: '\ufeff' }, at);
     expect(row).toMatchObject({ context: [user('')], chosen: ' \x00 ', rejected: '\ufeff' });
   });
@@ -96,7 +97,7 @@ describe('layouts', () => {
     expect(parseRow({ ...row, prompt_id: '' }, at).id).toBe('pairs.jsonl:12');
   });
 
-  it('takes null for absent, and a lone score for none', () => {
+  it('treats null as absent, and one score without the other as none', () => {
     const row = {
       prompt: 'a',
       chosen: 'b',
@@ -117,25 +118,20 @@ describe('bad rows', () => {
   const talk = [user('a'), assistant('b')];
 
   it.each<[string, unknown, string | undefined, string]>([
-    ['no object', [good], undefined, 'a list'],
+    ['not an object', [good], undefined, 'a list'],
     ['null', null, undefined, 'null'],
     ['no answer', { prompt: 'a', chosen: 'b' }, 'rejected', 'nothing'],
     ['no prompt', { chosen: 'b', rejected: 'c' }, 'prompt', 'nothing'],
     [
-      'lone answers without a prompt',
+      'single assistant messages without a prompt',
       { chosen: [assistant('b')], rejected: [assistant('c')] },
       'chosen',
-      'a lone assistant turn and no "prompt"',
+      'a single assistant message and no "prompt"',
     ],
     ['a number for a prompt', { ...good, prompt: 3 }, 'prompt', 'the number 3'],
     ['an object for an answer', { ...good, chosen: assistant('b') }, 'chosen', 'an object'],
     ['an empty answer', { ...good, rejected: '' }, 'rejected', 'an empty answer'],
-    [
-      'an answer of Python whitespace',
-      { ...good, chosen: ' \n\x1c\x85\u3000' },
-      'chosen',
-      'an answer of whitespace alone',
-    ],
+    ['an answer of Python whitespace', { ...good, chosen: ' \n\x1c\x85\u3000' }, 'chosen', 'only whitespace'],
     [
       'an empty answer in a list',
       { chosen: talk, rejected: [user('a'), assistant('')] },
@@ -168,34 +164,34 @@ describe('bad rows', () => {
       'two answers in a row',
       { chosen: [...talk, assistant('c')], rejected: [...talk, assistant('d')] },
       'chosen[2].role',
-      'two assistant turns in a row',
+      'two assistant messages in a row',
     ],
     [
       'answers to different questions',
       { chosen: talk, rejected: [user('other'), assistant('c')] },
       'rejected',
-      'turn 1 before the answer unlike that of "chosen"',
+      'message 1 before the answer to differ from that of "chosen"',
     ],
     [
       'one conversation longer than the other',
       { chosen: [...talk, user('c'), assistant('d')], rejected: talk },
       'rejected',
-      'turn 2 before the answer unlike that of "chosen"',
+      'message 2 before the answer to differ from that of "chosen"',
     ],
     [
-      'a prompt list unlike the conversation',
+      'a prompt list that differs from the conversation',
       { prompt: [user('z')], chosen: talk, rejected: talk },
       'chosen',
-      'turns that are not those of "prompt"',
+      'other messages than those of "prompt"',
     ],
     ['a weight below 0', { ...good, weight: -0.5 }, 'weight', '-0.5'],
     ['a weight in quotes', { ...good, weight: '0.5' }, 'weight', 'the text "0.5"'],
     ['an infinite weight', { ...good, weight: Number.POSITIVE_INFINITY }, 'weight', 'the number Infinity'],
-    ['a score that is no number', { ...good, score_chosen: true }, 'score_chosen', 'true'],
+    ['a score that is not a number', { ...good, score_chosen: true }, 'score_chosen', 'true'],
     ['an id that is a list', { ...good, id: [1] }, 'id', 'a list'],
     ['half an emoji', { ...good, chosen: 'cut \ud83d' }, 'chosen', 'a lone surrogate \\ud83d at character 4'],
     [
-      'half an emoji in a turn',
+      'half an emoji in a message',
       { ...good, prompt: [user('\ude00')] },
       'prompt[0].content',
       'a lone surrogate \\ude00 at character 0',
@@ -207,13 +203,13 @@ describe('bad rows', () => {
     expect((error as RowError).field).toBe(field);
   });
 
-  it('say file, line, field, what was found, what was wanted and the mend', () => {
+  it('name file, line and field, what was expected, what was found, and how to fix it', () => {
     expect(() => parseRow({ ...good, weight: '0.5' }, at)).toThrow(
-      'pairs.jsonl:12: "weight": found the text "0.5", wanted a finite number. Write it as a number without quotes, or leave it out.',
+      'pairs.jsonl:12: weight: expected a finite number, found the text "0.5". Write it as a number without quotes, or leave it out.',
     );
   });
 
-  it('show the head of a long text alone', () => {
+  it('show only the start of a long text', () => {
     const error = thrown(() => parseRow({ ...good, weight: 'x'.repeat(10_000) }, at));
     expect((error as Error).message.length).toBeLessThan(200);
   });
@@ -221,11 +217,11 @@ describe('bad rows', () => {
   it.each([
     ['{"prompt": "a", "chosen": "b"', 'Write each row as one complete JSON object'],
     ['{"prompt": "a", "weight": NaN}', 'JSON has no NaN or Infinity'],
-    ['\ufeff{}', 'A byte-order mark stands in front'],
-  ])('that are not JSON: %s', (text, mend) => {
-    const error = thrown(() => parseRowText(text, at));
+    ['\ufeff{}', 'The row begins with a byte-order mark'],
+  ])('that are not JSON: %s', (text, hint) => {
+    const error = thrown(() => parseJson(text, at));
     expect(error).toBeInstanceOf(RowError);
-    expect((error as RowError).mend).toContain(mend);
+    expect((error as RowError).hint).toContain(hint);
   });
 
   const anything = fc.anything({

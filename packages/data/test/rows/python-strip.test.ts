@@ -10,11 +10,11 @@ const strips = (text: string, chars?: string) => ({
   rstrip: stripEnd(text, chars),
 });
 
-it('takes away the whitespace that Python takes away, and no other', () => {
+it('removes the whitespace that Python removes, and no other', () => {
   expect(whitespace.length).toBeGreaterThan(60);
   expect(whitespace.map(({ text }) => ({ text, ...strips(text) }))).toEqual(whitespace);
 });
 
-it('takes away the characters it is told to, beyond U+FFFF too', () => {
+it('removes the given characters, also beyond U+FFFF', () => {
   expect(stripChars.map(({ text, chars }) => ({ text, chars, ...strips(text, chars) }))).toEqual(stripChars);
 });

@@ -13,7 +13,7 @@ const read = async (text: string | Uint8Array, options: ReadOptions = {}, size =
   return { rows, skipped, found: rows.map(({ chosen, at }) => [chosen, at.line]) };
 };
 
-const failure = async (text: string | Uint8Array, options: ReadOptions = {}) => {
+const errorOf = async (text: string | Uint8Array, options: ReadOptions = {}) => {
   const error = await read(text, options).then(
     () => undefined,
     (error: unknown) => error,
@@ -28,7 +28,7 @@ const joined = (...parts: (string | Uint8Array)[]) => Buffer.concat(parts.map((p
 describe('lines', () => {
   it.each([
     [
-      'a last line without an end',
+      'a last line without a newline',
       `${row('a')}\n${row('b')}`,
       [
         ['a', 1],
@@ -36,7 +36,7 @@ describe('lines', () => {
       ],
     ],
     [
-      'a last line with an end',
+      'a last line with a newline',
       `${row('a')}\n${row('b')}\n`,
       [
         ['a', 1],
@@ -52,7 +52,7 @@ describe('lines', () => {
       ],
     ],
     [
-      'blank lines, which count',
+      'blank lines, which are counted',
       `\n \t\r\n${row('a')}\n\n\n${row('b')}\n\n`,
       [
         ['a', 3],
@@ -60,19 +60,19 @@ describe('lines', () => {
       ],
     ],
     ['a byte-order mark', `\ufeff${row('a')}\n`, [['a', 1]]],
-    ['one line alone', row('a'), [['a', 1]]],
+    ['a single line', row('a'), [['a', 1]]],
     ['nothing', '', []],
-    ['whitespace alone', ' \n\n', []],
+    ['only whitespace', ' \n\n', []],
   ])('%s', async (_, text, found) => {
     for (const size of [1, 2, 3, 7, 1000]) expect((await read(text, {}, size)).found).toEqual(found);
   });
 
-  it('stop at the first bad row, naming its line', async () => {
-    const error = await failure(`${row('a')}\n\n{"prompt": "q", "chosen": 5, "rejected": "r"}\n`);
+  it('stop at the first bad row with an error that names its line', async () => {
+    const error = await errorOf(`${row('a')}\n\n{"prompt": "q", "chosen": 5, "rejected": "r"}\n`);
     expect(error).toMatchObject({ file: 'f', line: 3, field: 'chosen' });
   });
 
-  it('go on past bad rows where told to, and report each', async () => {
+  it('continue after bad rows and report each, with onBadRow skip', async () => {
     const text = [row('a'), 'not json', row('b'), row(''), joined(row('x')).subarray(0, 20).toString(), row('c')].join(
       '\n',
     );
@@ -89,32 +89,32 @@ describe('lines', () => {
     ]);
   });
 
-  it('refuse invalid UTF-8 instead of replacing it, and say where', async () => {
+  it('reject invalid UTF-8 instead of replacing it, and name the line', async () => {
     const text = joined(
       `${row('a')}\n{"prompt": "q", "chosen": "`,
       bytes(0xc3, 0x28),
       `", "rejected": "r"}\n${row('b')}`,
     );
-    expect(await failure(text)).toMatchObject({ line: 2, found: 'bytes that are not UTF-8' });
+    expect(await errorOf(text)).toMatchObject({ line: 2, found: 'bytes that are not UTF-8' });
     expect((await read(text, { onBadRow: 'skip' })).found).toEqual([
       ['a', 1],
       ['b', 3],
     ]);
   });
 
-  it('keep U+FFFD, U+FEFF and characters of four bytes that the file holds', async () => {
+  it('keep U+FFFD, U+FEFF and characters of four bytes', async () => {
     for (const size of [1, 2, 3]) {
       expect((await read(row('\ufffd\ufeff\u{1f600}é'), {}, size)).found).toEqual([['\ufffd\ufeff\u{1f600}é', 1]]);
     }
   });
 
-  it('name a byte-order mark that joined files left in the middle', async () => {
-    const error = await failure(`${row('a')}\n\ufeff${row('b')}\n`);
+  it('explain a byte-order mark in the middle, as where files were joined', async () => {
+    const error = await errorOf(`${row('a')}\n\ufeff${row('b')}\n`);
     expect(error.line).toBe(2);
-    expect(error.mend).toContain('A byte-order mark stands in front');
+    expect(error.hint).toContain('The row begins with a byte-order mark');
   });
 
-  it('skip a row over the size limit and go on after it', async () => {
+  it('skip a row over the size limit and continue after it', async () => {
     const text = `${row('a')}\n${row('x'.repeat(100_000))}\n${row('b')}\n`;
     const { found, skipped } = await read(text, { onBadRow: 'skip', maxRowBytes: 100 }, 1000);
     expect(found).toEqual([
@@ -124,16 +124,16 @@ describe('lines', () => {
     expect(skipped[0]).toMatchObject({
       line: 2,
       found: `a row of ${100_000 + row('').length} bytes`,
-      wanted: 'at most 100',
+      expected: 'at most 100 bytes',
     });
   });
 
-  it('read a row of megabytes', async () => {
+  it('may be several megabytes long', async () => {
     const { rows } = await read(row('x'.repeat(5_000_000)), {}, 65_536);
     expect(rows[0]?.chosen.length).toBe(5_000_000);
   });
 
-  it('are read as they come, holding no more than a row', async () => {
+  it('are read one at a time', async () => {
     let given = 0;
     async function* endless() {
       for (;;) {
@@ -146,7 +146,7 @@ describe('lines', () => {
     expect(given).toBeLessThanOrEqual(6);
   });
 
-  it('let go of the source where the reader stops early, at the first row or later, or at an error', async () => {
+  it('close the source when the consumer stops early, at the first row or later, or at an error', async () => {
     for (const stop of [1, 2]) {
       let closed = 0;
       async function* source() {
@@ -168,7 +168,9 @@ describe('lines', () => {
         closed = true;
       }
     }
-    await expect(collect(readRowsFrom(gzip(), 'f'))).rejects.toThrow('found a gzip file');
+    await expect(collect(readRowsFrom(gzip(), 'f'))).rejects.toThrow(
+      'expected JSONL or JSON as UTF-8 text, found a gzip file',
+    );
     expect(closed).toBe(true);
   });
 });
@@ -192,7 +194,7 @@ describe('a JSON array', () => {
       ],
     ],
     ['with a byte-order mark', `\ufeff[${row('a')}]`, [['a', 1]]],
-    ['with a line between that and the array', `\ufeff\n[${row('a')}]`, [['a', 2]]],
+    ['with a newline between that and the array', `\ufeff\n[${row('a')}]`, [['a', 2]]],
     ['empty', '[]', []],
     [
       'with brackets, commas and quotes in texts',
@@ -206,7 +208,7 @@ describe('a JSON array', () => {
     for (const size of [1, 2, 3, 7, 1000]) expect((await read(text, {}, size)).found).toEqual(found);
   });
 
-  it('goes on past bad elements where told to', async () => {
+  it('continues after bad elements with onBadRow skip', async () => {
     const text = `[${row('a')},\n 1, "x, y",\n [${row('n')}], {"prompt": 1}, {nonsense},\n ${row('b')}]`;
     const { found, skipped } = await read(text, { onBadRow: 'skip' });
     expect(found).toEqual([
@@ -218,32 +220,32 @@ describe('a JSON array', () => {
 
   it.each([
     ['cut off between rows', `[${row('a')},\n`, 2, 'the end of the file before the closing ]'],
-    ['cut off inside a row', `[\n${row('a').slice(0, 20)}\n\n`, 2, 'a row that the file ends inside'],
-    ['with a quote that is not closed', `[{"prompt": "q},\n${row('b')}]`, 1, 'a row that the file ends inside'],
-    ['with a comma too many', `[${row('a')},\n,${row('b')}]`, 2, 'a , where a row should be'],
+    ['cut off inside a row', `[\n${row('a').slice(0, 20)}\n\n`, 2, 'the end of the file inside a row'],
+    ['with a quote that is not closed', `[{"prompt": "q},\n${row('b')}]`, 1, 'the end of the file inside a row'],
+    ['with an extra comma', `[${row('a')},\n,${row('b')}]`, 2, 'a , where a row should be'],
     ['with a comma at the end', `[${row('a')},\n]`, 2, 'a ] where a row should be'],
-    ['with a bracket too many', `[${row('a')}}]`, 1, 'a } that closes nothing'],
-    ['with more behind it', `[${row('a')}]\n${row('b')}`, 2, 'more after the ] that closes the array'],
-  ])('%s cannot be trusted, skipping or not', async (_, text, line, found) => {
+    ['with an extra bracket', `[${row('a')}}]`, 1, 'an unmatched }'],
+    ['with more text after it', `[${row('a')}]\n${row('b')}`, 2, 'more text after the closing ]'],
+  ])('%s is an error, with onBadRow skip too', async (_, text, line, found) => {
     for (const onBadRow of ['error', 'skip'] as const)
-      expect(await failure(text, { onBadRow })).toMatchObject({ line, found });
+      expect(await errorOf(text, { onBadRow })).toMatchObject({ line, found });
   });
 
-  it('counts line ends inside a text, wrong as they are there', async () => {
+  it('counts raw newlines inside a string, which are invalid', async () => {
     const { found, skipped } = await read(`[{"prompt": "q\n\nq"},\n${row('a')}]`, { onBadRow: 'skip' });
     expect(skipped.map(({ line }) => line)).toEqual([1]);
     expect(found).toEqual([['a', 4]]);
   });
 
-  it('that a format asks for must be one', async () => {
-    expect(await failure(row('a'), { format: 'json' })).toMatchObject({ line: 1, found: 'no [ at the start' });
+  it('is required with format json', async () => {
+    expect(await errorOf(row('a'), { format: 'json' })).toMatchObject({ line: 1, found: 'no [ at the start' });
   });
 
-  it('is a bad row where the format asks for lines', async () => {
-    expect(await failure(`[${row('a')}]`, { format: 'jsonl' })).toMatchObject({ line: 1, found: 'a list' });
+  it('is a bad row with format jsonl', async () => {
+    expect(await errorOf(`[${row('a')}]`, { format: 'jsonl' })).toMatchObject({ line: 1, found: 'a list' });
   });
 
-  it('has the size limit for each element', async () => {
+  it('applies the size limit to each element', async () => {
     const { found, skipped } = await read(`[${row('x'.repeat(1000))},${row('b')}]`, {
       onBadRow: 'skip',
       maxRowBytes: 100,
@@ -259,8 +261,8 @@ it.each([
   ['zip', bytes(0x50, 0x4b, 0x03, 0x04), 'a zip file'],
   ['Parquet', 'PAR1....', 'a Parquet file'],
   ['UTF-16', Buffer.from(`\ufeff${row('a')}`, 'utf16le'), 'UTF-16 text'],
-])('a file of %s is named, skipping or not', async (_, content, found) => {
-  expect(await failure(content, { onBadRow: 'skip' })).toMatchObject({ line: 1, found });
+])('a file of %s is named in the error, with onBadRow skip too', async (_, content, found) => {
+  expect(await errorOf(content, { onBadRow: 'skip' })).toMatchObject({ line: 1, found });
 });
 
 const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }).map((s) => `${s}x`);
@@ -277,7 +279,7 @@ test.prop([
   fc.integer({ min: 1, max: 50 }),
   fc.constantFrom('\n', '\r\n', '\n\n'),
   fc.boolean(),
-])('rows written as JSONL or JSON come back, however the bytes are cut', async (rows, size, end, indent) => {
+])('rows written as JSONL or JSON are read back, however the bytes are chunked', async (rows, size, end, indent) => {
   const values = rows.map(layout);
   const lines = values.map((value) => JSON.stringify(value)).join(end);
   expect((await read(lines, { format: 'jsonl' }, size)).rows.map(read3)).toEqual(rows);
@@ -296,7 +298,7 @@ test.prop([
     fc.uint8Array({ maxLength: 40 }),
   ),
   fc.integer({ min: 1, max: 9 }),
-])('no bytes raise anything but a RowError, and chunks make no difference', async (content, size) => {
+])('no input throws anything but a RowError, and chunk sizes make no difference', async (content, size) => {
   const run = (size: number) =>
     read(content, { onBadRow: 'skip' }, size).then(
       ({ found, skipped }) => ({ found, skipped: skipped.map(({ message }) => message) }),

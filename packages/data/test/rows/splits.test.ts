@@ -13,12 +13,12 @@ describe('splitOf', () => {
     ['training-set.jsonl.zst', 'training-set'],
     ['trainer.jsonl', undefined],
     ['evol_instruct.jsonl', undefined],
-  ])('tells that of %s', (path, split) => {
+  ])('of %s', (path, split) => {
     expect(splitOf(path)).toBe(split);
   });
 });
 
-it('takes no file for rows that describes the data set or a model', () => {
+it('files that describe the data set or a model are not data files', () => {
   const names = ['dataset_infos.json', 'a/state.json', 'config.json', 'tokenizer_config.json', '.x.jsonl', 'README.md'];
   expect(names.filter(isDataFile)).toEqual([]);
   expect(isDataFile('a/b.c.JSONL.gz')).toBe(true);
@@ -29,12 +29,12 @@ describe('chooseSplit', () => {
     (split) => `data/${split}-00000-of-00001.parquet`,
   );
 
-  it('takes UltraFeedback’s preferences without being told', () => {
+  it('chooses UltraFeedback’s preferences by default', () => {
     expect(chooseSplit([...binarized, 'README.md'])).toEqual({ files: [binarized[0]] });
     expect(chooseSplit(binarized, 'test_prefs')).toEqual({ files: [binarized[2]] });
   });
 
-  it('takes all folders’ train, as HH-RLHF has it, and leaves out files of no split beside them', () => {
+  it('chooses the train split of all folders, as in HH-RLHF, without files that belong to no split', () => {
     const files = [
       'helpful-base/train.jsonl.gz',
       'harmless-base/train.jsonl.gz',
@@ -44,26 +44,26 @@ describe('chooseSplit', () => {
     expect(chooseSplit(files)).toEqual({ files: [files[1], files[0]] });
   });
 
-  it('takes all files where none names a split', () => {
+  it('chooses all files where no name contains a split', () => {
     expect(chooseSplit(['b.jsonl', 'a.jsonl'])).toEqual({ files: ['a.jsonl', 'b.jsonl'] });
     expect(chooseSplit(['b.jsonl', 'a.jsonl'], 'train')).toEqual({ files: ['a.jsonl', 'b.jsonl'] });
   });
 
-  it('says which splits there are where it cannot tell', () => {
+  it('lists the splits where the choice is unclear', () => {
     expect(chooseSplit(['dev.json', 'test.json'])).toEqual({
-      fault: 'found the splits dev, test, wanted one of them, by a split or a path',
+      fault: 'expected a split to read, found the splits dev, test. Name one of them with split, or a path',
     });
     expect(chooseSplit(['test.json'])).toEqual({ files: ['test.json'] });
   });
 
-  it('takes the first of several that is there', () => {
+  it('chooses the first of several that exists', () => {
     expect(chooseSplit(binarized, ['validation', 'test', 'test_prefs'])).toEqual({ files: [binarized[2]] });
     expect(chooseSplit(['train.json'], ['test', 'validation'])).toEqual({ files: ['train.json'] });
   });
 
-  it('misses a part of a split', () => {
+  it('reports missing shards', () => {
     expect(chooseSplit(['train-00000-of-00003.parquet', 'train-00002-of-00003.parquet'])).toEqual({
-      fault: 'found train-00000-of-00003.parquet without all of its fellow parts, wanted them beside it',
+      fault: 'expected all shards of train-00000-of-00003.parquet, found only some. Download the others',
     });
   });
 });

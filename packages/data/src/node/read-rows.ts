@@ -1,0 +1,55 @@
+import type { RowFormat } from '../rows/json-stream';
+import type { PreferenceRow } from '../rows/preference-row';
+import {
+  type DataRecord,
+  preferenceRows,
+  type ReadOptions,
+  type RecordOptions,
+  readRecordsFrom,
+} from '../rows/read-rows';
+import { type DataFile, type DataFileOptions, dataFiles } from './data-files';
+import { type FileKind, kindOf, readDecompressed } from './files';
+import { parquetRecords } from './parquet';
+
+/** Which files to read, and how. */
+export type ReadRowsOptions = ReadOptions & DataFileOptions;
+
+/**
+ * Reads preference rows from a file, folder, glob or data set of the Hugging Face hub (see `dataFiles`): JSONL, JSON or
+ * Parquet, compressed with gzip or zstd or not. One row is in memory at a time, of Parquet one row group. Files are closed
+ * when the consumer stops early. A file named `.jsonl` or `.ndjson` is read as lines; for other text the first character
+ * decides.
+ *
+ * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; see `readRowsFrom`
+ * @throws {Error} where a file cannot be read, or is damaged or cut off
+ */
+export const readRows = (
+  source: string,
+  options: ReadRowsOptions = {},
+): AsyncGenerator<PreferenceRow, void, undefined> => preferenceRows(readRecords(source, options), options);
+
+/**
+ * As `readRows`; yields each row's JSON value as it is, whatever its columns.
+ *
+ * @throws {RowError} on a row that is not JSON, unless `onBadRow` is `skip`
+ * @throws {Error} where a file cannot be read, or is damaged or cut off
+ */
+export async function* readRecords(
+  source: string,
+  options: RecordOptions & DataFileOptions = {},
+): AsyncGenerator<DataRecord, void, undefined> {
+  for (const file of await dataFiles(source, options)) {
+    const kind = await kindOf(file.path);
+    yield* kind === 'parquet' ? parquetRecords(file.path, file.name) : jsonRecords(file, kind, options);
+  }
+}
+
+const jsonRecords = ({ path, name }: DataFile, kind: FileKind, options: RecordOptions) =>
+  readRecordsFrom(readDecompressed(path, name, kind), name, {
+    ...options,
+    format: options.format ?? formatByName(name),
+  });
+
+function formatByName(name: string): RowFormat | 'auto' {
+  return /\.(jsonl|ndjson)(\.(gz|zst))?$/i.test(name) ? 'jsonl' : 'auto';
+}

@@ -1,0 +1,124 @@
+// Checked access to the fields of one row, and the error that says where a row is at fault.
+
+/** Where a row is. */
+export interface RowLocation {
+  /** The file's path as the caller gave it, or any name for rows that come from no file. */
+  readonly file: string;
+  /** The line on which the row starts, counted from 1; of a Parquet file the row's number. */
+  readonly line: number;
+}
+
+/** What is wrong with a row: the parts of a `RowError`'s message. */
+export interface RowFault {
+  /** The field at fault, e.g. `chosen[1].content`; absent where the whole row is at fault. */
+  readonly field?: string;
+  readonly expected: string;
+  readonly found: string;
+  /** How to fix it: one or two sentences. */
+  readonly hint: string;
+}
+
+/** A row that cannot be used. Its message names file, line and field, what was expected, what was found, and how to fix it. */
+export class RowError extends Error implements RowFault, RowLocation {
+  override readonly name = 'RowError';
+  readonly file: string;
+  readonly line: number;
+  readonly field?: string;
+  readonly expected: string;
+  readonly found: string;
+  readonly hint: string;
+
+  constructor(at: RowLocation, { field, expected, found, hint }: RowFault, options?: ErrorOptions) {
+    const where = `${at.file}:${at.line}:${field === undefined ? '' : ` ${field}:`}`;
+    super(`${where} expected ${expected}, found ${found}. ${hint}`, options);
+    this.file = at.file;
+    this.line = at.line;
+    if (field !== undefined) this.field = field;
+    this.expected = expected;
+    this.found = found;
+    this.hint = hint;
+  }
+}
+
+export function fail(at: RowLocation, fault: RowFault): never {
+  throw new RowError(at, fault);
+}
+
+/** A row's columns by name. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A field as the row has it; undefined for names that the row only inherits, such as `toString`. */
+export function ownField(row: Fields, name: string): unknown {
+  return Object.hasOwn(row, name) ? row[name] : undefined;
+}
+
+/** An optional field: null counts as absent. */
+export function optionalField(row: Fields, name: string): unknown {
+  return ownField(row, name) ?? undefined;
+}
+
+export function optionalNumber(row: Fields, name: string, at: RowLocation): number | undefined {
+  const value = optionalField(row, name);
+  if (value === undefined) return undefined;
+  if (typeof value !== 'number' || !Number.isFinite(value)) {
+    fail(at, {
+      field: name,
+      expected: 'a finite number',
+      found: describe(value),
+      hint: 'Write it as a number without quotes, or leave it out.',
+    });
+  }
+  return value;
+}
+
+/** An id: text, or a number read as text. Empty text counts as absent. */
+export function optionalId(row: Fields, name: string, at: RowLocation): string | undefined {
+  const value = optionalField(row, name);
+  if (value === undefined || value === '') return undefined;
+  if (typeof value === 'string') return checkUnicode(value, name, at);
+  if (typeof value === 'number') return String(value);
+  return fail(at, {
+    field: name,
+    expected: 'a string or a number',
+    found: describe(value),
+    hint: 'Write it as one of them, or leave it out.',
+  });
+}
+
+/** Rejects lone surrogates, which UTF-8 cannot encode and no tokenizer accepts. @param field names it in the error */
+export function checkUnicode(text: string, field: string, at: RowLocation): string {
+  const lone = /\p{Surrogate}/u.exec(text); // with the u flag, only surrogates without their other half
+  if (lone !== null) {
+    const code = lone[0].charCodeAt(0).toString(16);
+    fail(at, {
+      field,
+      expected: 'valid Unicode text',
+      found: `a lone surrogate \\u${code} at character ${lone.index}`,
+      hint: 'The text was probably cut in the middle of an emoji: restore the character, or remove this half of it.',
+    });
+  }
+  return text;
+}
+
+/** A value as an error message shows it. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  switch (typeof value) {
+    case 'string':
+      return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
+    case 'number':
+      return `the number ${value}`;
+    case 'boolean':
+      return String(value);
+    case 'object':
+      return 'an object';
+    default:
+      return `a ${typeof value}`;
+  }
+}
