@@ -39,7 +39,7 @@ test(
     expect(output).toContain('answers.jsonl has all 48 answers.');
     expect(output).toContain('scored.jsonl has all 64 scores.');
     expect(output).toContain('Requests sent: 0');
-    expect(output.match(/^\w+ +done before/gm)).toHaveLength(6);
+    expect(output.match(/^\w+ +skipped/gm)).toHaveLength(6);
     expect(output).toMatch(/^Win rate \d+\.\d %, length-controlled \d+\.\d %, from a stand-in judge\.$/m);
   },
   LONG,

@@ -1,21 +1,21 @@
 export { doctor } from './commands/doctor';
-export { type EvalArguments, evaluate } from './commands/eval';
-export { type GenerateArguments, type Generated, generate } from './commands/generate';
-export { type InspectArguments, type Inspection, inspect } from './commands/inspect';
-export { type PairArguments, pair } from './commands/pair';
-export { type RunArguments, run } from './commands/run';
-export { type SampleArguments, type SampleRow, sample } from './commands/sample';
-export { type ScoreArguments, type ScoredRow, score } from './commands/score';
-export { type TrainArguments, train } from './commands/train';
-export { type WeighArguments, type WeighedPair, weigh } from './commands/weigh';
+export { evaluate } from './commands/eval';
+export { type Generated, generate } from './commands/generate';
+export { type Inspection, inspect } from './commands/inspect';
+export { pair } from './commands/pair';
+export { type RunOptions, run } from './commands/run';
+export { type SampleRow, sample } from './commands/sample';
+export { type ScoredRow, score } from './commands/score';
+export { type TrainCommandOptions, train } from './commands/train';
+export { type WeighedPair, weigh } from './commands/weigh';
 export { isUserError, UserError } from './errors';
 export { main } from './main';
-export {
-  describeKeys,
-  type KeyDescription,
-  parseRunConfig,
-  type RunConfig,
-  readRunConfig,
-  runConfigYaml,
-} from './run-config';
+export type { EvalConfig } from './schemas/eval';
+export type { GenerateConfig } from './schemas/generate';
+export type { InspectConfig } from './schemas/inspect';
+export type { PairConfig } from './schemas/pair';
+export type { SampleConfig } from './schemas/sample';
+export type { ScoreConfig } from './schemas/score';
+export { readTrainConfig, type TrainConfig } from './schemas/train';
+export type { WeighConfig } from './schemas/weigh';
 export type { Terminal } from './terminal';

@@ -1,49 +1,53 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { isUserError } from './errors';
-import { doctor } from './flags/doctor';
-import { evaluation } from './flags/eval';
-import { generate } from './flags/generate';
-import { inspect } from './flags/inspect';
-import { pair } from './flags/pair';
-import { run } from './flags/run';
-import { sample } from './flags/sample';
-import { score } from './flags/score';
-import { train } from './flags/train';
-import { weigh } from './flags/weigh';
+import { doctorSchema } from './schemas/doctor';
+import { evalSchema } from './schemas/eval';
+import { createCommand } from './schemas/flags';
+import { generateSchema } from './schemas/generate';
+import { inspectSchema } from './schemas/inspect';
+import { pairSchema } from './schemas/pair';
+import { runSchema } from './schemas/run';
+import { sampleSchema } from './schemas/sample';
+import { scoreSchema } from './schemas/score';
+import { readTrainConfig, trainSchema } from './schemas/train';
+import { weighSchema } from './schemas/weigh';
 import type { Terminal } from './terminal';
 
 /**
  * The command `wpo`.
  *
  * @param args without `node` and the script
- * @returns the exit status: 0; 1 for wrong input, told in one message; 130 or 143 for a run that a signal stopped
+ * @returns the exit status: 0; 1 for wrong input, after a message; 130 or 143 if a signal stopped the run
  */
 export async function main(args: readonly string[], terminal: Terminal = process): Promise<number> {
   let status = 0;
-  const program = wpo(terminal, (found) => {
-    status = found;
+  const program = createProgram(terminal, (result) => {
+    status = result;
   });
   try {
     await program.parseAsync(args, { from: 'user' });
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    terminal.stderr.write(`${tell(error)}\n`);
+    terminal.stderr.write(`${formatError(error)}\n`);
     return 1;
   }
 }
 
-/** A mistake in what the command was given is told by its message; anything else with its stack. */
-function tell(error: unknown): string {
+/** A mistake in the input is its message; any other error has its stack. */
+function formatError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return isUserError(error) ? error.message : (error.stack ?? error.message);
 }
 
-/** All commands; each loads its own code, so that help and mistakes are told at once. */
-function wpo(terminal: Terminal, finish: (status: number) => void): Command {
+/** All commands. Each loads its code when it runs, so that help and wrong flags are reported at once. */
+function createProgram(terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('wpo')
-    .description('Train Gemma-2 on weighted preferences (WPO), weigh preference pairs, generate, and make pairs.')
+    .description(
+      'Trains Gemma-2 on preference pairs with Weighted Preference Optimization (WPO), and makes, inspects, weighs and ' +
+        'evaluates such pairs.',
+    )
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -52,7 +56,49 @@ function wpo(terminal: Terminal, finish: (status: number) => void): Command {
     })
     .showHelpAfterError('Add --help for more.');
 
-  const commands = [train, weigh, generate, sample, score, pair, inspect, evaluation, run, doctor];
-  for (const command of commands) program.addCommand(command(terminal, finish).copyInheritedSettings(program));
+  const commands = [
+    createCommand(trainSchema, async ({ config: file, set, resume }) => {
+      const config = await readTrainConfig(file, set);
+      const { train } = await import('./commands/train');
+      finish(await train(config, { resume }, terminal));
+    }),
+    createCommand(weighSchema, async (config) => {
+      const { weigh } = await import('./commands/weigh');
+      finish(await weigh(config, terminal));
+    }),
+    createCommand(generateSchema, async (config) => {
+      const { generate } = await import('./commands/generate');
+      finish(await generate(config, terminal));
+    }),
+    createCommand(sampleSchema, async (config) => {
+      const { sample } = await import('./commands/sample');
+      finish(await sample(config, terminal));
+    }),
+    createCommand(scoreSchema, async (config) => {
+      const { score } = await import('./commands/score');
+      finish(await score(config, terminal));
+    }),
+    createCommand(pairSchema, async (config) => {
+      const { pair } = await import('./commands/pair');
+      finish(await pair(config, terminal));
+    }),
+    createCommand(inspectSchema, async (config) => {
+      const { inspect } = await import('./commands/inspect');
+      finish(await inspect(config, terminal));
+    }),
+    createCommand(evalSchema, async (config) => {
+      const { evaluate } = await import('./commands/eval');
+      finish(await evaluate(config, terminal));
+    }),
+    createCommand(runSchema, async (options) => {
+      const { run } = await import('./commands/run');
+      finish(await run(options, terminal));
+    }),
+    createCommand(doctorSchema, async () => {
+      const { doctor } = await import('./commands/doctor');
+      finish(await doctor(terminal));
+    }),
+  ];
+  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;
 }

@@ -2,7 +2,7 @@ import { type Columns, type EncodedPair, type EncodeOptions, epochOrder, type Ro
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
-import type { RunConfig } from './run-config';
+import type { TrainConfig } from './schemas/train';
 import type { Terminal } from './terminal';
 
 /** The pairs of a run. */
@@ -15,18 +15,18 @@ export interface RunPairs {
 }
 
 /** Reads and encodes a run's pairs, and says which rows were skipped. */
-export async function readRunPairs(config: RunConfig, terminal: Terminal): Promise<RunPairs> {
-  const read = await pairReader(config.model_name_or_path, terminal, {
+export async function readRunPairs(config: TrainConfig, terminal: Terminal): Promise<RunPairs> {
+  const read = await pairReader(config.modelNameOrPath, terminal, {
     completion: config.completion,
     truncation: config.truncation,
-    maxLength: config.max_length,
-    maxPromptLength: config.max_prompt_length,
-    onBadRow: config.on_bad_row,
+    maxLength: config.maxLength,
+    maxPromptLength: config.maxPromptLength,
+    onBadRow: config.onBadRow,
     columns: config.columns,
   });
-  const train = await read(config.train_file, config.dataset_train_split);
-  if (config.eval_file !== undefined) {
-    const held = await read(config.eval_file, config.dataset_test_split ?? HELD_OUT);
+  const train = await read(config.trainFile, config.datasetTrainSplit);
+  if (config.evalFile !== undefined) {
+    const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT);
     return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
   }
   return { ...holdOut(train.pairs, config), skipped: train.skipped };
@@ -65,11 +65,11 @@ function warnOfSkipped(file: string, skipped: readonly RowError[], { stderr }: T
 }
 
 /** Takes the held-out pairs from among the others: which, the seed decides; both parts keep the file's order. */
-function holdOut(pairs: readonly EncodedPair[], { eval_split = 0, seed, train_file }: RunConfig) {
-  const size = eval_split < 1 ? Math.ceil(eval_split * pairs.length) : eval_split;
+function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile }: TrainConfig) {
+  const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {
     throw new UserError(
-      `eval_split: holds out ${size} pairs of the ${pairs.length} in ${train_file}, wanted some left to train on.`,
+      `eval_split: expected fewer than the ${pairs.length} pairs of ${trainFile}, found ${size}. Leave some to train on.`,
     );
   }
   const chosen = new Set(epochOrder(pairs.length, seed, 0).slice(0, size));

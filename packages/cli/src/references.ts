@@ -4,8 +4,8 @@ import type { Backend } from './backend';
 import { hashModel, type LoadedModel, loadModel } from './model';
 import type { RunPairs } from './pairs';
 import { withProgress } from './progress';
-import type { RunConfig } from './run-config';
 import type { RunFolder } from './run-folder';
+import type { TrainConfig } from './schemas/train';
 import type { Terminal } from './terminal';
 
 /** The reference's log-probs of both sets of pairs; none where the loss looks at none. */
@@ -15,7 +15,7 @@ export interface References {
 }
 
 export interface ReferenceOptions {
-  readonly config: RunConfig;
+  readonly config: TrainConfig;
   readonly loss: PairLoss;
   readonly pairs: RunPairs;
   readonly backend: Backend;
@@ -36,9 +36,9 @@ export async function loadWithReferences(
 ): Promise<{ readonly model: LoadedModel; readonly references: References }> {
   const { config, loss, backend } = options;
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
-  const referenceFolder = config.ref_model_name_or_path;
-  if (!config.precompute_ref_log_probs) {
-    const { policy } = await loadModel(referenceFolder ?? config.model_name_or_path, backend);
+  const referenceFolder = config.refModelNameOrPath;
+  if (!config.precomputeRefLogProbs) {
+    const { policy } = await loadModel(referenceFolder ?? config.modelNameOrPath, backend);
     const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
     return { model: await loadPolicy(options), references: { train: ask, held: ask } };
   }
@@ -53,9 +53,9 @@ export async function loadWithReferences(
 }
 
 const loadPolicy = ({ config, backend }: ReferenceOptions): Promise<LoadedModel> =>
-  loadModel(config.model_name_or_path, {
+  loadModel(config.modelNameOrPath, {
     ...backend,
-    activationCheckpointing: config.activation_checkpointing,
+    activationCheckpointing: config.activationCheckpointing,
     trainable: true,
   });
 

@@ -4,7 +4,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { MetricsRow } from '@wpo/trainer';
 import { claim } from './claim';
 import { UserError } from './errors';
-import { decidingKeys, parseRunConfig, type RunConfig, runConfigYaml } from './run-config';
+import { decidingValues } from './schemas/schema';
+import { type TrainConfig, trainSchema } from './schemas/train';
+import { configYaml, parseConfig, show } from './schemas/yaml-config';
 import { writeWholeFile } from './whole-file';
 
 /** Where a run keeps what it makes. Its checkpoints are `checkpoint-<step>` in `path`. */
@@ -31,7 +33,7 @@ export const runFolder = (path: string): RunFolder => ({
  */
 export async function stateOf(
   folder: RunFolder,
-  config: RunConfig,
+  config: TrainConfig,
   resume: boolean,
 ): Promise<'new' | 'begun' | 'done'> {
   const names = await namesIn(folder.path);
@@ -44,15 +46,16 @@ export async function stateOf(
     );
   }
   const before = await readFile(folder.config, 'utf8').catch(() => null);
-  if (before !== null) refuseChanges(parseRunConfig(before, { file: folder.config }), config, folder);
+  if (before !== null) refuseChanges(parseConfig(trainSchema, before, { file: folder.config }), config, folder);
   return done ? 'done' : 'begun';
 }
 
-function refuseChanges(before: RunConfig, now: RunConfig, { path, config }: RunFolder): void {
-  const changed = decidingKeys.filter((key) => !isDeepStrictEqual(before[key], now[key]));
+function refuseChanges(before: TrainConfig, now: TrainConfig, { path, config }: RunFolder): void {
+  const [old, current] = [decidingValues(trainSchema, before), decidingValues(trainSchema, now)];
+  const changed = Object.keys(current).filter((key) => !isDeepStrictEqual(old[key], current[key]));
   if (changed.length === 0) return;
-  const show = (value: RunConfig[keyof RunConfig]) => (Array.isArray(value) ? value.join(', ') : (value ?? 'not set'));
-  const changes = changed.map((key) => `${key} was ${show(before[key])} and is now ${show(now[key])}`);
+  const text = (value: unknown) => (value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : show(value));
+  const changes = changed.map((key) => `${key} was ${text(old[key])} and is now ${text(current[key])}`);
   throw new UserError(
     `${path}: holds a run of another config: ${changes.join('; ')}. To resume it use ${config}; for a new run set ` +
       'output_dir to another folder.',
@@ -71,8 +74,8 @@ export async function claimFolder({ path }: RunFolder): Promise<() => void> {
 }
 
 /** Writes the folder's `config.yaml`, paths absolute and defaults filled in. */
-export async function writeConfig({ config: file }: RunFolder, config: RunConfig): Promise<void> {
-  await writeWholeFile(file, (append) => append(runConfigYaml(config)));
+export async function writeConfig({ config: file }: RunFolder, config: TrainConfig): Promise<void> {
+  await writeWholeFile(file, (append) => append(configYaml(trainSchema, config)));
 }
 
 /** All rows of the run's metrics. */

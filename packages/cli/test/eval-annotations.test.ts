@@ -86,8 +86,11 @@ test.each([
     ['--annotations', '/nowhere.json'],
     /^\/nowhere\.json: expected a JSON or JSONL file in alpaca_eval’s layout, found no such file/,
   ],
-  [[], /^found none of them, wanted one of --annotations FILE, --pairs FILE and --baseline FILE\.$/m],
-  [['--annotations', 'a', '--pairs', 'b'], /^found --annotations and --pairs, wanted one of/],
+  [[], /^--baseline: expected exactly one of --annotations, --pairs, --baseline, found none of them\.$/m],
+  [
+    ['--annotations', 'a', '--pairs', 'b'],
+    /^--annotations: expected exactly one of .*, found --annotations and --pairs\./,
+  ],
   [['--pairs', 'a'], /^--pairs also needs --model\.$/m],
   [['--baseline', 'a', '--model', 'b'], /^--baseline also needs --judge and --out\.$/m],
   [['--nonsense'], /unknown option '--nonsense'/],

@@ -73,7 +73,7 @@ test('prompt i of a file draws by seed + i', async () => {
 
 test.each([
   [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: found no such file, wanted a JSONL file of prompts.\n$/],
-  [[], /^wanted one of --prompt TEXT and --prompts FILE.jsonl.\n$/],
+  [[], /^--prompt: expected exactly one of --prompt and --prompts, found neither.\n$/],
 ])('%j is refused in one line', async (args, message) => {
   const terminal = capture();
   expect(await main(['generate', '--model', modelFolder, ...args], terminal)).toBe(1);

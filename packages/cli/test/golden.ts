@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MetricsRow } from '@wpo/trainer';
 import { afterAll } from 'vitest';
-import type { WeighedPair } from '../src/index';
+import { readTrainConfig, type Terminal, train, type WeighedPair } from '../src/index';
 
 /** PyTorch's values for a fixture model of @wpo/gemma; scripts/make-golden.py made them. */
 interface Golden {
@@ -65,6 +65,14 @@ logging_steps: 1
 `,
   );
   return path;
+}
+
+/** Trains as a YAML file configures. */
+export async function trainFrom(
+  { config, set, resume }: { config: string; set?: readonly string[]; resume?: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  return train(await readTrainConfig(config, set), { resume }, terminal);
 }
 
 export const readMetrics = (run: string): MetricsRow[] =>

@@ -80,9 +80,9 @@ test('--against reports pairs that share words in a row with an evaluation, and 
 });
 
 test.each([
-  [['--strategy', 'margin'], '--strategy margin: wanted --min-margin above 0'],
-  [['--hybrid', '0.5'], '--hybrid: wanted --off-policy'],
-  [['--drop-overlaps'], '--drop-overlaps: wanted --against'],
+  [['--strategy', 'margin'], '--min-margin: expected a number above 0 with --strategy margin'],
+  [['--hybrid', '0.5'], '--hybrid: expected --off-policy'],
+  [['--drop-overlaps'], '--drop-overlaps: expected --against'],
   [['--off-policy', 'gpt-4-turb'], 'Did you mean gpt-4-turbo?'],
   [['--min-margin', '20'], 'found no pair to write:'],
 ])('%j is refused, and nothing is written', async (args, message) => {

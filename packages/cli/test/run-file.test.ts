@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { planRun } from '../src/run-plan';
+import { planRun } from '../src/run/plan';
 import { temporaryFolder } from './golden';
 import { wpo } from './rows';
 
@@ -11,7 +11,7 @@ function runFile(yaml: string): string {
   return path;
 }
 
-test('stages take what the stages before them make, and paths start from the file’s folder', async () => {
+test('a stage reads what the stages before it write, and paths start from the file’s folder', async () => {
   const path = runFile(
     'output_dir: out\nsample:\n  endpoint: http://me:secret@localhost:1/v1\n  prompts: p.jsonl\n  top-p: 0.5\n' +
       'score:\n  endpoint: http://localhost:2\npair:\ntrain:\n  model_name_or_path: m\neval:\n  baseline: b.json\n' +
@@ -20,20 +20,20 @@ test('stages take what the stages before them make, and paths start from the fil
   const { stages } = await planRun(path, ['train.learning_rate=1e-5', 'pair.min_margin=2']);
   const [sample, score, pair, train, evaluation] = stages;
   const at = (...parts: string[]) => join(path, '..', ...parts);
-  expect(sample).toMatchObject({ out: at('out/answers.jsonl'), inputs: [at('p.jsonl')], settings: { topP: 0.5 } });
+  expect(sample).toMatchObject({ out: at('out/answers.jsonl'), inputs: [at('p.jsonl')], settings: { top_p: 0.5 } });
   expect(sample!.servers).toEqual(['http://localhost:1/v1']);
   expect(score!.inputs).toEqual([at('out/answers.jsonl')]);
-  expect(pair).toMatchObject({ inputs: [at('out/scored.jsonl')], settings: { minMargin: 2, strategy: 'max-min' } });
+  expect(pair).toMatchObject({ inputs: [at('out/scored.jsonl')], settings: { min_margin: 2, strategy: 'max-min' } });
   expect(train).toMatchObject({ inputs: [at('m'), at('out/pairs.jsonl')], settings: { learning_rate: 1e-5 } });
   expect(evaluation!.inputs).toEqual([at('b.json'), at('out/train/model')]);
   expect(JSON.stringify(stages)).not.toContain('secret');
 });
 
-test('all mistakes of all stages are told at once, by line and key, before any stage is run', async () => {
+test('all mistakes of all stages are reported at once with line and key, before any stage runs', async () => {
   const path = runFile('output_dir: out\nsampel:\n');
   expect(await wpo('run', path)).toMatchObject({
     status: 1,
-    err: `${path}:2: sampel: there is no such key. The nearest is "sample".\n${path}: found no stage, wanted any of sample, score, pair, weigh, train, eval.\n`,
+    err: `${path}:2: sampel: unknown key. Did you mean "sample"?\n${path}: expected at least one of the stages sample, score, pair, weigh, train, eval, found none.\n`,
   });
   const stages = runFile(
     'output_dir: out\nsample:\n  model: m\n  temprature: 1\n  top_p: 2\nscore:\n  api: pool\n  answers: a.jsonl\n' +
@@ -42,36 +42,40 @@ test('all mistakes of all stages are told at once, by line and key, before any s
   const { status, out, err } = await wpo('run', stages);
   expect({ status, out }).toEqual({ status: 1, out: '' });
   expect(err.trimEnd().split('\n')).toEqual([
-    `${stages}:4: sample.temprature: there is no such key. The nearest is "temperature"; \`wpo sample --help\` lists all.`,
-    `${stages}:5: sample.top_p: found 2. Wanted a number, above 0, at most 1.`,
-    `${stages}: sample: prompts is missing; wanted the JSONL file of {"prompt": text or messages, "prompt_id"?}.`,
-    `${stages}:7: score.api: found the text "pool". Allowed choices are pooling, classify, score.`,
-    `${stages}:14: learning_rate: found the text "no", wanted a number above 0.`,
+    `${stages}:4: sample.temprature: unknown key. Did you mean "temperature"? \`wpo sample --help\` lists all keys.`,
+    `${stages}: sample.prompts: expected the path of a file, found nothing. This key is required: JSONL file of {"prompt": text or messages, "prompt_id": optional}.`,
+    `${stages}:5: sample.top_p: expected a number above 0, at most 1, found 2. The default is 0.95.`,
+    `${stages}:7: score.api: expected one of pooling, classify, score, found the text "pool". Did you mean "pooling"?`,
+    `${stages}:14: train.learning_rate: expected a number above 0, found the text "no". The default is 1e-6.`,
   ]);
 });
 
 test.each([
-  ['options that do not go together', 'score:\n  answers: a\n', ': score: wanted one of --rewards FILE'],
+  [
+    'a stage without a required option',
+    'score:\n  answers: a\n',
+    ': score.rewards: expected exactly one of rewards, endpoint and judge, found none',
+  ],
   [
     'an input that is not there',
     'weigh:\n  model: ./m\n  pairs: ./p.jsonl\n',
-    'p.jsonl, wanted a file or folder to read',
+    'weigh: expected a file or folder to read, found no',
   ],
   [
-    'an address that is none',
+    'an invalid address',
     'sample:\n  prompts: p\n  endpoint: nowhere\n',
-    ': sample.endpoint: found the address "nowhere"',
+    ':4: sample.endpoint: found the address "nowhere"',
   ],
-])('%s are refused at once', async (_, yaml, message) => {
+])('%s is an error before any stage runs', async (_, yaml, message) => {
   const { status, out, err } = await wpo('run', runFile(`output_dir: out\n${yaml}`));
   expect({ status, out }).toEqual({ status: 1, out: '' });
   expect(err).toContain(message);
 });
 
-test('--set wants a stage of the file and --from one, too', async () => {
+test('--set and --from name a stage of the file', async () => {
   const path = runFile('output_dir: out\npair:\n  answers: a.jsonl\n');
   expect((await wpo('run', path, '--set', 'train.beta=1')).err).toContain(
-    '--set train.beta: wanted output_dir, or the key',
+    '--set train.beta: expected output_dir, or a key',
   );
-  expect((await wpo('run', path, '--from', 'eval')).err).toContain('--from eval: found no such stage');
+  expect((await wpo('run', path, '--from', 'eval')).err).toContain('--from: expected a stage of');
 });

@@ -104,7 +104,7 @@ eval:
 
 /** `stage what` of each line that tells of a stage, without paths. */
 const told = (text: string) =>
-  [...text.matchAll(/^(sample|score|pair|weigh|train|eval) +(running|finished|done before|stopped|set aside)/gm)].map(
+  [...text.matchAll(/^(sample|score|pair|weigh|train|eval) +(running|finished|skipped|stopped|moved)/gm)].map(
     ([, stage, what]) => `${stage} ${what}`,
   );
 const all = (what: string) => ['sample', 'score', 'pair', 'weigh', 'train', 'eval'].map((stage) => `${stage} ${what}`);
@@ -127,7 +127,7 @@ test('goes from prompts to a win rate through faults and kills, loses nothing, a
   await training.wrote('train 2/4');
   training.kill('SIGKILL');
   expect(told((await training.ended).out)).toEqual([
-    'sample done before',
+    'sample skipped',
     ...['score', 'pair', 'weigh'].flatMap((stage) => [`${stage} running`, `${stage} finished`]),
     'train running',
   ]);
@@ -138,7 +138,7 @@ test('goes from prompts to a win rate through faults and kills, loses nothing, a
 
   const last = await start().ended;
   expect(last.status, last.err).toBe(0);
-  expect(told(last.out).slice(0, 5)).toEqual([...all('done before').slice(0, 4), 'train running']);
+  expect(told(last.out).slice(0, 5)).toEqual([...all('skipped').slice(0, 4), 'train running']);
   expect(last.err).not.toContain('train 1/4');
   expect(readRows(out('answers.jsonl'))).toHaveLength(8);
   expect(readRows(out('scored.jsonl'))).toHaveLength(12);
@@ -158,14 +158,14 @@ test('goes from prompts to a win rate through faults and kills, loses nothing, a
   const before = server.requests.length;
   const again = await wpo('run', config);
   expect(again.status, again.err).toBe(0);
-  expect(told(again.out)).toEqual(all('done before'));
+  expect(told(again.out)).toEqual(all('skipped'));
   expect(server.requests).toHaveLength(before);
 
   const changed = await wpo('run', config, '--set', 'train.learning_rate=2e-4');
   expect(changed.status, changed.err).toBe(0);
   expect(told(changed.out)).toEqual([
-    ...all('done before').slice(0, 4),
-    ...['train set aside', 'train running', 'train finished', 'eval running', 'eval finished'],
+    ...all('skipped').slice(0, 4),
+    ...['train moved', 'train running', 'train finished', 'eval running', 'eval finished'],
   ]);
   expect(existsSync(out('train.before-1/model'))).toBe(true);
   const kept = readFileSync(out('run.json'), 'utf8') + last.out + last.err;
@@ -204,7 +204,7 @@ test('new prompts are asked and old answers kept; other settings set both answer
   expect({ status, told: told(lines) }).toEqual({
     status: 0,
     told: [
-      ...['sample set aside', 'sample set aside', 'sample running', 'sample finished'],
+      ...['sample moved', 'sample moved', 'sample running', 'sample finished'],
       ...['score running', 'score finished', 'pair running', 'pair finished'],
     ],
   });
@@ -221,7 +221,7 @@ test('a row that is lost from an output is made again, and it alone', async () =
   const whole = readFileSync(out('scored.jsonl'), 'utf8');
   writeFileSync(out('scored.jsonl'), whole.slice(0, -20));
   const { out: lines } = await wpo('run', config);
-  expect(told(lines)).toEqual(['sample done before', 'score running', 'score finished', 'pair done before']);
+  expect(told(lines)).toEqual(['sample skipped', 'score running', 'score finished', 'pair skipped']);
   expect(asked(server.answered.slice(before))).toHaveLength(1);
   expect(readFileSync(out('scored.jsonl'), 'utf8')).toBe(whole);
 });

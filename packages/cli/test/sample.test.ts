@@ -195,7 +195,7 @@ test('nor is one whose prompts had other texts, or one of other rows', async () 
 
 test.each([
   [['--seeds', '13,13'], "argument '13,13' is invalid. Wanted different whole numbers with commas between them"],
-  [['-n', '6'], '-n: found 6 answers a prompt and 5 --seeds, wanted a seed for each.'],
+  [['-n', '6'], '--per-prompt: expected at most one answer per seed, 5, found 6. Add seeds with --seeds.'],
 ])('%j is refused', async (flags, message) => {
   const { promptsFile, out } = files();
   const { status, err } = await wpo(
@@ -216,7 +216,7 @@ test('without --model and --endpoint it says what it wants', async () => {
   const { promptsFile, out } = files();
   expect(await wpo('sample', '--prompts', promptsFile, '--out', out)).toMatchObject({
     status: 1,
-    err: 'wanted one of --model DIR and --endpoint URL.\n',
+    err: '--model: expected one of --model and --endpoint, found neither.\n',
   });
 });
 

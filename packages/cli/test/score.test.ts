@@ -311,8 +311,8 @@ test('verdicts that are there are not asked for again, and scores are written on
 });
 
 test.each([
-  [[], 'wanted one of --rewards FILE, --endpoint URL and --judge URL.'],
-  [['--compare', '--endpoint', 'http://x'], '--compare: wanted --judge URL beside it.'],
+  [[], '--rewards: expected exactly one of --rewards, --endpoint and --judge, found none of them.'],
+  [['--compare', '--endpoint', 'http://x'], '--compare: expected --judge with it, found no judge.'],
   [['--judge', 'http://x', '--endpoint', 'http://x'], "'--endpoint <url>' cannot be used with option '--judge <url>'"],
 ])('%j is refused', async (flags, message) => {
   const { status, err } = await scored(files(), ...flags);

@@ -2,15 +2,14 @@ import '@wpo/tensorflow';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { train } from '../src/commands/train';
 import { main } from '../src/main';
 import { capture } from './capture';
-import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless } from './golden';
+import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from './golden';
 
 test('eight steps follow PyTorch’s, and the folder holds the whole run', async () => {
   const folder = temporaryFolder();
   const terminal = capture();
-  expect(await train({ config: goldenConfig(folder) }, terminal)).toBe(0);
+  expect(await trainFrom({ config: goldenConfig(folder) }, terminal)).toBe(0);
 
   const run = join(folder, 'run');
   const rows = readMetrics(run);
@@ -37,7 +36,7 @@ test('a run with held-out pairs is evaluated before and after, and says so', asy
   const folder = temporaryFolder();
   const terminal = capture();
   const set = ['eval_split=0.25', 'max_steps=3', 'dtype=bfloat16'];
-  expect(await train({ config: goldenConfig(folder), set }, terminal)).toBe(0);
+  expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(0);
   const evaluations = readMetrics(join(folder, 'run')).filter((row) => row.eval_loss !== undefined);
   expect(evaluations.map((row) => row.step)).toEqual([0, 3]);
   expect(evaluations[0]!['eval_rewards/margins']).toBeCloseTo(0, 6); // the policy is its own reference still
@@ -51,16 +50,16 @@ test('a run with held-out pairs is evaluated before and after, and says so', asy
 test('a reference asked at each step gives what a precomputed one gives', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
-  await train({ config, set: ['max_steps=2', `output_dir=${join(folder, 'a')}`] }, capture());
+  await trainFrom({ config, set: ['max_steps=2', `output_dir=${join(folder, 'a')}`] }, capture());
   const set = ['max_steps=2', `output_dir=${join(folder, 'b')}`, 'precompute_ref_log_probs=false'];
-  await train({ config, set }, capture());
+  await trainFrom({ config, set }, capture());
   expect(timeless(readMetrics(join(folder, 'b')))).toEqual(timeless(readMetrics(join(folder, 'a'))));
 });
 
 test('another model can be the reference, and is freed before training', async () => {
   const folder = temporaryFolder();
   const set = ['max_steps=1', `ref_model_name_or_path=${modelFolder}`];
-  expect(await train({ config: goldenConfig(folder), set }, capture())).toBe(0);
+  expect(await trainFrom({ config: goldenConfig(folder), set }, capture())).toBe(0);
   expect(readMetrics(join(folder, 'run'))[0]!.loss).toBeCloseTo(golden.training.log[0]!.loss, 3);
 });
 
@@ -68,14 +67,14 @@ test('a folder that holds a run is left alone without --resume; a finished one i
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const set = ['max_steps=1'];
-  await train({ config, set }, capture());
+  await trainFrom({ config, set }, capture());
   const before = readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8');
 
-  await expect(train({ config, set }, capture())).rejects.toThrow(
+  await expect(trainFrom({ config, set }, capture())).rejects.toThrow(
     `${join(folder, 'run')}: holds a run already. Add --resume to go on with it, or set output_dir to another folder.`,
   );
   const terminal = capture();
-  expect(await train({ config, set, resume: true }, terminal)).toBe(0);
+  expect(await trainFrom({ config, set, resume: true }, terminal)).toBe(0);
   expect(terminal.out()).toBe(`This run is finished. Its model lies in ${join(folder, 'run', 'model')}\n`);
   expect(readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8')).toBe(before);
 });
@@ -83,8 +82,8 @@ test('a folder that holds a run is left alone without --resume; a finished one i
 test('a config that would give other numbers is not resumed, and the keys are named', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
-  await train({ config, set: ['max_steps=1'] }, capture());
-  const resumed = train({ config, set: ['max_steps=2', 'beta=0.2', 'logging_steps=3'], resume: true }, capture());
+  await trainFrom({ config, set: ['max_steps=1'] }, capture());
+  const resumed = trainFrom({ config, set: ['max_steps=2', 'beta=0.2', 'logging_steps=3'], resume: true }, capture());
   await expect(resumed).rejects.toThrow('max_steps was 1 and is now 2');
   await expect(resumed).rejects.toThrow('beta was 0.1 and is now 0.2');
   await expect(resumed).rejects.not.toThrow('logging_steps');
@@ -108,7 +107,7 @@ test('rows that cannot be used are skipped and counted where the config says so'
   expect(existsSync(join(folder, 'run'))).toBe(false);
 
   const skipping = capture();
-  expect(await train({ config, set: [...set, 'on_bad_row=skip'] }, skipping)).toBe(0);
+  expect(await trainFrom({ config, set: [...set, 'on_bad_row=skip'] }, skipping)).toBe(0);
   expect(skipping.err()).toContain(`${file}: skipped 2 rows that cannot be used:\n  ${file}:2: "chosen"`);
   expect(skipping.out()).toMatch(/pairs +2 \(2 rows skipped\)/);
 });
@@ -118,7 +117,7 @@ test('which activations are kept changes no number, so a run may go on on a mach
   const config = goldenConfig(folder);
   const metrics = async (kept: string) => {
     const output = join(folder, kept);
-    await train(
+    await trainFrom(
       { config, set: ['max_steps=3', `output_dir=${output}`, `activation_checkpointing=${kept}`] },
       capture(),
     );

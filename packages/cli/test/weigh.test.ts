@@ -128,21 +128,25 @@ test.each([
   },
 );
 
-test('a loss that cannot be written is refused before anything is read, in the words of the flags', async () => {
+test('a loss that cannot be computed is an error that names the flags, before anything is read', async () => {
   const refused = async (...args: string[]) => {
     const terminal = capture();
     expect(await main(['weigh', '--model', 'm', '--pairs', 'p', '--out', 'o', ...args], terminal)).toBe(1);
     return terminal.err();
   };
   expect(await refused('--loss-type', 'sigmod')).toContain(
-    'There is no loss "sigmod". The nearest is "sigmoid"; all: dpo,',
+    "argument 'sigmod' is invalid. Expected a loss: dpo, sigmoid,",
   );
   expect(await refused('--loss-type', 'exo_pair')).toBe(
-    '--loss-type exo_pair: found --label-smoothing 0, wanted a number above 0; its paper takes 1e-3.\n',
+    '--label-smoothing: expected a number above 0 with --loss-type exo_pair, found 0. Its paper uses 1e-3.\n',
   );
-  expect(await refused('--loss-type', 'robust', '--label-smoothing', '0.5')).toMatch(/0.5, wanted at most 0.4999/);
-  expect(await refused('--loss-type', 'kto')).toMatch(/^--loss-type kto: wanted --kl beside it/);
-  expect(await refused('--loss-type', 'aot')).toMatch(/^--loss-type aot: it ranks the pairs that are run at once/);
+  expect(await refused('--loss-type', 'robust', '--label-smoothing', '0.5')).toMatch(
+    /expected at most 0.4999 with --loss-type robust, found 0.5/,
+  );
+  expect(await refused('--loss-type', 'kto')).toMatch(
+    /^--kl: expected a number of 0 or more with --loss-type kto, found nothing/,
+  );
+  expect(await refused('--loss-type', 'aot')).toMatch(/^--loss-type: expected a loss of single pairs, found aot/);
 });
 
 test('a bad row stops before anything is written, and is told by file and line', async () => {

@@ -6,25 +6,9 @@ import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadModel } from '../model';
 import { type Prompt, readPrompts } from '../prompts';
+import { checkFlags } from '../schemas/flags';
+import { type GenerateConfig, generateSchema } from '../schemas/generate';
 import type { Terminal } from '../terminal';
-
-export interface GenerateArguments {
-  /** Folder of the model, or its name on the hub. */
-  readonly model: string;
-  /** One prompt, or a file of them: one of the two. */
-  readonly prompt?: string;
-  readonly prompts?: string;
-  readonly maxNewTokens: number;
-  /** 0: the likeliest token at each step. */
-  readonly temperature: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  /** Prompt i, from 0, draws by seed + i. */
-  readonly seed: number;
-  /** Continue the text as it is, without the chat template. */
-  readonly raw?: boolean;
-  readonly json?: boolean;
-}
 
 /** What `--json` prints, one line a prompt. */
 export interface Generated {
@@ -36,8 +20,9 @@ export interface Generated {
 }
 
 /** `wpo generate`: answers prompts, streaming text, or as JSON lines. Returns the exit status. */
-export async function generate(given: GenerateArguments, terminal: Terminal = process): Promise<number> {
-  const prompts = await promptsOf(given);
+export async function generate(given: GenerateConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(generateSchema, given);
+  const prompts = given.prompts === undefined ? [given.prompt!] : await readPrompts(given.prompts);
   const folder = await localModel(given.model, terminal);
   const text = await fromInput(() => loadTokenizerFolder(folder));
   const encoded = prompts.map((prompt) => encode(prompt, text, given));
@@ -55,18 +40,11 @@ export async function generate(given: GenerateArguments, terminal: Terminal = pr
   return 0;
 }
 
-async function promptsOf({ prompt, prompts }: GenerateArguments): Promise<Prompt[]> {
-  if ((prompt === undefined) === (prompts === undefined)) {
-    throw new UserError('wanted one of --prompt TEXT and --prompts FILE.jsonl.');
-  }
-  return prompt === undefined ? readPrompts(prompts!) : [prompt];
-}
-
-function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateArguments): number[] {
+function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateConfig): number[] {
   if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, text);
   if (typeof prompt === 'string') return text.tokenizer.encode(prompt);
   throw new UserError(
-    'found a list of messages, wanted text: --raw takes prompts as they are, without the chat template.',
+    '--raw: expected prompts that are text, found a list of messages. Without --raw, the chat template formats messages.',
   );
 }
 

@@ -1,43 +1,13 @@
-import {
-  type Columns,
-  inspectPairs,
-  keepGood,
-  type MeasuredRow,
-  measureTokens,
-  measureWords,
-  type PairReport,
-} from '@wpo/data';
+import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords, type PairReport } from '@wpo/data';
 import type { HubOptions } from '@wpo/data/hub';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { formatReport } from '../inspect/format-report';
 import type { SourceWeights } from '../inspect/source-weights';
+import type { InspectConfig } from '../schemas/inspect';
 import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
-
-export interface InspectArguments {
-  /** Preference pairs: a file, folder, glob or data set. */
-  readonly file: string;
-  /** Of a folder or data set. */
-  readonly split?: string;
-  readonly columns?: Columns;
-  /** Folder of a tokenizer, or a model's name on the hub. */
-  readonly tokenizer?: string;
-  /** A model that weighs pairs, likewise. */
-  readonly model?: string;
-  /** How many pairs it weighs. */
-  readonly weigh: number;
-  readonly seed: number;
-  readonly completion: 'paper' | 'trl' | 'turn';
-  readonly truncation: 'paper' | 'keep_start';
-  readonly maxLength: number;
-  readonly maxPromptLength: number;
-  /** Rows named of each kind. */
-  readonly worst: number;
-  /** Print all of it as JSON. */
-  readonly json?: boolean;
-}
 
 /** What `wpo inspect --json` prints. */
 export interface Inspection extends PairReport {
@@ -49,7 +19,7 @@ export interface Inspection extends PairReport {
 }
 
 /** `wpo inspect`: prints what a file of pairs is like. Returns the exit status. */
-export async function inspect(given: InspectArguments, terminal: Terminal = process): Promise<number> {
+export async function inspect(given: InspectConfig, terminal: Terminal = process): Promise<number> {
   const tokenizer = given.tokenizer ?? given.model;
   const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
   const skipped = new SkippedRows();
@@ -74,7 +44,7 @@ export async function inspect(given: InspectArguments, terminal: Terminal = proc
 }
 
 /** The file's rows with their lengths; those that cannot be read or encoded are reported and left out. */
-async function* measuredRows(given: InspectArguments & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+async function* measuredRows(given: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
   const { split, columns, onDownload } = given;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
   const text = folder === undefined ? undefined : await loadTokenizerFolder(folder);
@@ -87,7 +57,7 @@ async function* measuredRows(given: InspectArguments & HubOptions, folder: strin
   }
 }
 
-async function weighSources(given: InspectArguments, model: string, pairs: number, terminal: Terminal) {
+async function weighSources(given: InspectConfig, model: string, pairs: number, terminal: Terminal) {
   const { weighBySource } = await import('../inspect/weigh-by-source'); // loads TensorFlow
   return weighBySource({ ...given, model, pairs }, terminal);
 }

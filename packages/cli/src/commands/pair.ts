@@ -1,38 +1,17 @@
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
-import { evaluationText, OverlapIndex, type PairStrategy, type PairSummary } from '@wpo/data/pairing';
+import { evaluationText, OverlapIndex, type PairSummary } from '@wpo/data/pairing';
 import { nearestName } from '@wpo/internal/nearest';
 import { fromInput, UserError } from '../errors';
 import { formatPairSummary } from '../pair-summary';
+import { checkFlags } from '../schemas/flags';
+import { type PairConfig, pairSchema } from '../schemas/pair';
 import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
-export interface PairArguments {
-  /** JSONL files of scored answers. */
-  readonly answers: readonly string[];
-  /** File to write, one pair a line. */
-  readonly out: string;
-  readonly strategy: PairStrategy;
-  readonly minMargin?: number;
-  /** Sources that are not the model to be trained. */
-  readonly offPolicy?: readonly string[];
-  /** Share of prompts whose off-policy answers take part. */
-  readonly hybrid?: number;
-  readonly seed: number;
-  /** An evaluation set to look for in the pairs. */
-  readonly against?: string;
-  /** Words that have to agree. */
-  readonly ngram: number;
-  /** Leave out the pairs that overlap. */
-  readonly dropOverlaps?: boolean;
-  readonly onBadRow: 'error' | 'skip';
-  /** Print the summary as JSON. */
-  readonly json?: boolean;
-}
-
 /** `wpo pair`: makes preference pairs of scored answers. Returns the exit status. */
-export async function pair(given: PairArguments, terminal: Terminal = process): Promise<number> {
-  checkPairing(given);
+export async function pair(given: PairConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(pairSchema, given);
   const { against, ngram, onBadRow } = given;
   const skipped = new SkippedRows();
   const summary = await fromInput(async () => {
@@ -56,30 +35,8 @@ export async function pair(given: PairArguments, terminal: Terminal = process): 
   return 0;
 }
 
-/** @throws {UserError} where options do not go together */
-export function checkPairing({
-  strategy,
-  minMargin = 0,
-  offPolicy,
-  hybrid,
-  against,
-  dropOverlaps,
-}: PairArguments): void {
-  if (strategy === 'margin' && minMargin === 0) {
-    throw new UserError(
-      '--strategy margin: wanted --min-margin above 0 beside it: the margin that a pair has at least.',
-    );
-  }
-  if (hybrid !== undefined && offPolicy === undefined) {
-    throw new UserError('--hybrid: wanted --off-policy beside it: the sources that are not the model’s own.');
-  }
-  if (dropOverlaps && against === undefined) {
-    throw new UserError('--drop-overlaps: wanted --against FILE beside it.');
-  }
-}
-
 /** @throws {UserError} where no answer is of a source that is named */
-function checkSources({ offPolicy = [] }: PairArguments, { sources }: PairSummary): void {
+function checkSources({ offPolicy = [] }: PairConfig, { sources }: PairSummary): void {
   const known = Object.keys(sources);
   const unknown = offPolicy.find((source) => !known.includes(source));
   if (unknown === undefined || known.length === 0) return;

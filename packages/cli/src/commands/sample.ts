@@ -9,30 +9,14 @@ import {
 import { createEndpoint, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
-import type { EndpointFlags } from '../flags/endpoint';
 import { readNamedPrompts } from '../prompts';
 import type { FileRow } from '../rows-file';
 import { localSampler } from '../sampling/local';
+import { checkFlags } from '../schemas/flags';
+import { type SampleConfig, sampleSchema } from '../schemas/sample';
 import { runStage, type StageControls } from '../stage';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
-
-export interface SampleArguments extends Drawing, EndpointFlags {
-  /** Folder of the model; with `endpoint`, the name of the model to ask there. */
-  readonly model?: string;
-  /** Base URL of an OpenAI-compatible server. */
-  readonly endpoint?: string;
-  readonly prompts: string;
-  /** File to write, or to go on with. */
-  readonly out: string;
-  readonly seeds: readonly number[];
-  /** Answers a prompt: by the first so many seeds. Default one by each. */
-  readonly perPrompt?: number;
-  /** What the rows call the model. */
-  readonly source?: string;
-  /** Answers that a model on this machine writes side by side. */
-  readonly batchSize: number;
-}
 
 /** A row of the answers file: an answer, and the settings by which it was drawn. */
 export interface SampleRow extends SampledRow, Settings {}
@@ -44,8 +28,8 @@ interface Settings {
 }
 
 /** `wpo sample`: answers each prompt by each seed. Returns the exit status. */
-export async function sample(given: SampleArguments, terminal: Terminal = process): Promise<number> {
-  checkSampling(given);
+export async function sample(given: SampleConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(sampleSchema, given);
   const seeds = given.seeds.slice(0, given.perPrompt);
   const prompts = oneOfEach(await readNamedPrompts(given.prompts), given.prompts);
   const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
@@ -74,22 +58,13 @@ export async function sample(given: SampleArguments, terminal: Terminal = proces
 }
 
 /** The model's name at once, and the model itself where there is something to ask it. */
-async function openerOf(given: SampleArguments, { signal }: Stop) {
+async function openerOf(given: SampleConfig, { signal }: Stop) {
   const { endpoint: url, model, timeout, retries, source = model } = given;
   if (url !== undefined) {
     const endpoint = createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
     return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, given) };
   }
   return { source: source!, open: () => localSampler({ ...given, model: model!, signal }) };
-}
-
-/** @throws {UserError} where options do not go together */
-export function checkSampling({ model, endpoint, seeds, perPrompt = seeds.length }: SampleArguments): void {
-  if (model === undefined && endpoint === undefined) {
-    throw new UserError('wanted one of --model DIR and --endpoint URL.');
-  }
-  if (perPrompt <= seeds.length) return;
-  throw new UserError(`-n: found ${perPrompt} answers a prompt and ${seeds.length} --seeds, wanted a seed for each.`);
 }
 
 /** Prompts by their names, one of each; the same prompt may stand in the file more than once. */

@@ -5,7 +5,6 @@ import {
   type FileAnswer,
   fingerprint,
   indexAnswers,
-  type RewardApi,
   ratingJudge,
   readAnswers,
   rewardServer,
@@ -13,36 +12,20 @@ import {
 } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
-import type { EndpointFlags } from '../flags/endpoint';
 import type { FileRow } from '../rows-file';
+import { checkFlags } from '../schemas/flags';
+import { type ScoreConfig, scoreSchema } from '../schemas/score';
 import { scoreByComparing } from '../scoring/by-comparing';
 import { runStage, type StageControls } from '../stage';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
 
-export interface ScoreArguments extends EndpointFlags {
-  /** Files of answers. */
-  readonly answers: readonly string[];
-  /** File to write, or to go on with. */
-  readonly out: string;
-  /** One of the three: a file of scores, a reward model's server, a judge's. */
-  readonly rewards?: string;
-  readonly endpoint?: string;
-  readonly judge?: string;
-  /** How the reward model is asked. */
-  readonly api: RewardApi;
-  /** Have the judge compare answers by twos. */
-  readonly compare?: boolean;
-  /** The model to ask. */
-  readonly model?: string;
-}
-
 /** A row of the scored file. */
 export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 
 /** `wpo score`: gives each answer of a file its score. Returns the exit status. */
-export async function score(given: ScoreArguments, terminal: Terminal = process): Promise<number> {
-  checkScoring(given);
+export async function score(given: ScoreConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(scoreSchema, given);
   return withStop(terminal, (stop) =>
     given.compare
       ? scoreByComparing({ ...given, endpoint: endpointAt(given.judge!, given, stop) }, stop, terminal)
@@ -50,14 +33,7 @@ export async function score(given: ScoreArguments, terminal: Terminal = process)
   );
 }
 
-/** @throws {UserError} where options do not go together */
-export function checkScoring({ rewards, endpoint, judge, compare }: ScoreArguments): void {
-  if (compare && judge === undefined) throw new UserError('--compare: wanted --judge URL beside it.');
-  if ([rewards, endpoint, judge].filter((scorer) => scorer !== undefined).length === 1) return;
-  throw new UserError('wanted one of --rewards FILE, --endpoint URL and --judge URL.');
-}
-
-async function scoreOneByOne(given: ScoreArguments, stop: Stop, terminal: Terminal): Promise<number> {
+async function scoreOneByOne(given: ScoreConfig, stop: Stop, terminal: Terminal): Promise<number> {
   const texts = await indexAnswers(given.answers);
   const keys = [...texts.keys()];
   const { name, score } = await scorerOf(given, keys, stop);
@@ -79,13 +55,13 @@ async function scoreOneByOne(given: ScoreArguments, stop: Stop, terminal: Termin
   return runStage(stage, stop, terminal);
 }
 
-function scorerOf(given: ScoreArguments, keys: readonly string[], stop: Stop): Promise<Scorer> {
+function scorerOf(given: ScoreConfig, keys: readonly string[], stop: Stop): Promise<Scorer> {
   if (given.rewards !== undefined) return rewardsFile(given.rewards, keys);
   if (given.endpoint !== undefined) return rewardServer(endpointAt(given.endpoint, given, stop), given.api);
   return ratingJudge(endpointAt(given.judge!, given, stop));
 }
 
-const endpointAt = (url: string, { model, timeout, retries }: ScoreArguments, { signal }: Stop): Endpoint =>
+const endpointAt = (url: string, { model, timeout, retries }: ScoreConfig, { signal }: Stop): Endpoint =>
   createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
 
 const scoredRow = v.object({

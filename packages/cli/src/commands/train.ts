@@ -11,41 +11,42 @@ import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { loadBackend } from '../backend';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
-import { lossOptions } from '../loss-config';
 import { hashModel, readTensors, saveModel, writeTensors } from '../model';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { type Progress, progress } from '../progress';
 import { loadWithReferences, type References } from '../references';
-import { decidingKeys, type RunConfig, readRunConfig } from '../run-config';
 import { claimFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../run-folder';
+import { lossOptions } from '../schemas/loss';
+import { decidingValues } from '../schemas/schema';
+import { type TrainConfig, trainSchema } from '../schemas/train';
 import { listenForStop } from '../stop';
 import { formatSummary, summarise } from '../summary';
 import type { Terminal } from '../terminal';
 
-export interface TrainArguments {
-  /** The run's YAML file. */
-  readonly config: string;
-  /** `key=value` each, over the file's. */
-  readonly set?: readonly string[];
-  readonly resume?: boolean;
+export interface TrainCommandOptions {
+  /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
+  readonly resume?: boolean | undefined;
 }
 
 /**
- * `wpo train`: trains a model on preference pairs as a YAML file says, and sums up what came of it.
+ * `wpo train`: trains a model on preference pairs, and prints a summary of the run.
  *
- * @returns the exit status: 0, or 130 or 143 where SIGINT or SIGTERM stopped it
+ * @param config as `readTrainConfig` reads it from a YAML file
+ * @returns the exit status: 0, or 130 or 143 if SIGINT or SIGTERM stopped the run
  */
-export async function train(given: TrainArguments, terminal: Terminal = process): Promise<number> {
+export async function train(
+  config: TrainConfig,
+  { resume = false }: TrainCommandOptions = {},
+  terminal: Terminal = process,
+): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
-  const { resume = false } = given;
-  const written = await readRunConfig(given.config, given.set);
-  const folder = runFolder(written.output_dir);
-  if ((await stateOf(folder, written, resume)) === 'done') {
-    say(`This run is finished. Its model lies in ${folder.model}`);
+  const folder = runFolder(config.outputDir);
+  if ((await stateOf(folder, config, resume)) === 'done') {
+    say(`This run is finished. Its model is in ${folder.model}`);
     return 0;
   }
-  const config = await withLocalModels(written, terminal);
-  const pairs = await readRunPairs(config, terminal);
+  const local = await withLocalModels(config, terminal);
+  const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
   refuseWeights(loss, config, pairs);
   const backend = await loadBackend();
@@ -53,17 +54,17 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
 
   const stop = listenForStop(terminal);
   const shown = stepReports(config, terminal);
-  const stopped = (where: string) => {
+  const stopped = (when: string) => {
     shown.stop();
-    say(`Stopped ${where}. Go on with: wpo train ${folder.config} --resume`);
+    say(`Stopped ${when} To continue: wpo train ${folder.config} --resume`);
     return stop.status();
   };
   try {
-    await writeConfig(folder, written);
+    await writeConfig(folder, config);
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
     say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
-      config,
+      config: local,
       loss,
       pairs,
       backend,
@@ -72,35 +73,36 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
       signal: stop.signal,
     });
     const optimizer = adamW({
-      beta1: config.adam_beta1,
-      beta2: config.adam_beta2,
-      epsilon: config.adam_epsilon,
-      weightDecay: config.weight_decay,
+      beta1: config.adamBeta1,
+      beta2: config.adamBeta2,
+      epsilon: config.adamEpsilon,
+      weightDecay: config.weightDecay,
       kernel: backend.adamW,
     });
     const { step, totalSteps, ...result } = await runTraining({
       policy: model.policy,
       optimizer,
       loss,
-      ...stepsOf(config),
-      ...pairsOf(config, pairs, references),
-      ...filesOf(config, folder),
+      ...stepOptions(config),
+      ...pairOptions(config, pairs, references),
+      ...fileOptions(config, folder),
       ...shown.callbacks,
       computeNorm: backend.norm,
       preflight: true,
-      fingerprint: await fingerprintOf(config, pairs),
+      fingerprint: await fingerprintOf(local, pairs),
       resume,
       signal: stop.signal,
     });
     optimizer.dispose();
-    if (result.stopped && step === 0) return stopped('before the first step');
-    if (result.stopped)
-      return stopped(`after step ${step} of ${totalSteps}, saved in ${folder.path}/checkpoint-${step}`);
+    if (result.stopped && step === 0) return stopped('before the first step.');
+    if (result.stopped) {
+      return stopped(`after step ${step} of ${totalSteps}. Checkpoint: ${folder.path}/checkpoint-${step}.`);
+    }
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
     model.dispose();
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
-    return stopped('before the first step, the reference’s log-probs so far kept');
+    return stopped('before the first step. The log-probs of the reference so far are kept.');
   } finally {
     shown.stop();
     stop.dispose();
@@ -110,89 +112,90 @@ export async function train(given: TrainArguments, terminal: Terminal = process)
   return 0;
 }
 
-/** @throws {UserError} where a row has a weight and the loss ranks pairs, which takes none. */
-function refuseWeights(loss: PairLoss, { loss_type }: RunConfig, { train, held }: RunPairs): void {
+/** @throws {UserError} if a row has a weight and the loss ranks pairs, which cannot use weights */
+function refuseWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }: RunPairs): void {
   if (!loss.needsBatch) return;
   const weighted = [...train, ...held].find(({ weight = 1 }) => weight !== 1);
   if (!weighted) return;
   throw new UserError(
-    `pair "${weighted.id}": "weight": found ${weighted.weight} with loss_type ${loss_type.join(', ')}, wanted none: aot ` +
-      'compares quantiles of a batch, which weights on its pairs would not move. Leave the column out, or take another loss.',
+    `pair "${weighted.id}": "weight": expected no weights with loss_type ${lossType.join(', ')}, found ` +
+      `${weighted.weight}. aot compares quantiles of a batch, which weights of single pairs would not change. Remove the ` +
+      'column, or use another loss.',
   );
 }
 
-/** The config with the folders of its models, fetched from the hub where it names them so. */
-async function withLocalModels(config: RunConfig, terminal: Terminal): Promise<RunConfig> {
-  const { model_name_or_path: model, ref_model_name_or_path: reference } = config;
+/** The config with the folders of its models; models on the Hub are downloaded. */
+async function withLocalModels(config: TrainConfig, terminal: Terminal): Promise<TrainConfig> {
+  const { modelNameOrPath, refModelNameOrPath } = config;
   return {
     ...config,
-    model_name_or_path: await localModel(model, terminal),
-    ...(reference === undefined ? {} : { ref_model_name_or_path: await localModel(reference, terminal) }),
+    modelNameOrPath: await localModel(modelNameOrPath, terminal),
+    ...(refModelNameOrPath === undefined ? {} : { refModelNameOrPath: await localModel(refModelNameOrPath, terminal) }),
   };
 }
 
-/** How many steps there are, what one is made of, and when something is due. */
-const stepsOf = (config: RunConfig) => ({
-  epochs: config.num_train_epochs,
-  maxSteps: config.max_steps,
-  batchSize: config.per_device_train_batch_size,
-  gradientAccumulationSteps: config.gradient_accumulation_steps,
-  maxTokensPerPack: config.max_tokens_per_pack,
-  learningRate: config.learning_rate,
-  schedule: config.lr_scheduler_type,
-  warmupRatio: config.warmup_ratio,
-  warmupSteps: config.warmup_steps,
-  maxGradNorm: config.max_grad_norm,
-  loggingSteps: config.logging_steps,
-  saveSteps: config.save_steps,
-  evalSteps: config.eval_steps ?? Number.MAX_SAFE_INTEGER, // never reached: after the last step only
+/** The number of steps, their size, and the intervals of logging, saving and evaluation. */
+const stepOptions = (config: TrainConfig) => ({
+  epochs: config.numTrainEpochs,
+  maxSteps: config.maxSteps,
+  batchSize: config.perDeviceTrainBatchSize,
+  gradientAccumulationSteps: config.gradientAccumulationSteps,
+  maxTokensPerPack: config.maxTokensPerPack,
+  learningRate: config.learningRate,
+  schedule: config.lrSchedulerType,
+  warmupRatio: config.warmupRatio,
+  warmupSteps: config.warmupSteps,
+  maxGradNorm: config.maxGradNorm,
+  loggingSteps: config.loggingSteps,
+  saveSteps: config.saveSteps,
+  evalSteps: config.evalSteps ?? Number.MAX_SAFE_INTEGER, // never reached: only after the last step
   evalOnStart: true,
 });
 
-const pairsOf = (config: RunConfig, { train, held }: RunPairs, references: References) => ({
+const pairOptions = (config: TrainConfig, { train, held }: RunPairs, references: References) => ({
   pairs: train,
   reference: references.train,
   order: (epoch: number) => epochOrder(train.length, config.seed, epoch, config.shuffle),
   ...(held.length === 0
     ? {}
-    : { evaluation: { pairs: held, reference: references.held, batchSize: config.per_device_eval_batch_size } }),
+    : { evaluation: { pairs: held, reference: references.held, batchSize: config.perDeviceEvalBatchSize } }),
 });
 
-const filesOf = (config: RunConfig, folder: RunFolder) => ({
+const fileOptions = (config: TrainConfig, folder: RunFolder) => ({
   metrics: metricsFile(folder.metrics),
-  checkpoints: fileCheckpoints(folder.path, { writeTensors, readTensors, saveTotalLimit: config.save_total_limit }),
+  checkpoints: fileCheckpoints(folder.path, { writeTensors, readTensors, saveTotalLimit: config.saveTotalLimit }),
 });
 
-/** What a checkpoint must have in common with a run that goes on from it. */
-async function fingerprintOf(config: RunConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
-  const { model_name_or_path: model, ref_model_name_or_path: reference = model } = config;
+/** What a checkpoint must have in common with the run that resumes from it. */
+async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
+  const { modelNameOrPath, refModelNameOrPath = modelNameOrPath } = config;
   return {
-    ...Object.fromEntries(decidingKeys.map((key) => [key, config[key] ?? null])),
-    model_sha256: await hashModel(model),
-    reference_sha256: await hashModel(reference),
+    ...(decidingValues(trainSchema, config) as NonNullable<TrainOptions['fingerprint']>),
+    model_sha256: await hashModel(modelNameOrPath),
+    reference_sha256: await hashModel(refModelNameOrPath),
     train_pairs_sha256: hashPairs(pairs.train),
     held_out_pairs_sha256: hashPairs(pairs.held),
   };
 }
 
-/** Shows steps and evaluations as they come. */
-function stepReports(config: RunConfig, terminal: Terminal) {
+/** Prints steps and evaluations as they happen. */
+function stepReports(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
-  const note = (line: string) => (shown ? shown.note(line) : void terminal.stderr.write(`${line}\n`));
-  const told = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
+  const print = (line: string) => (shown ? shown.note(line) : void terminal.stderr.write(`${line}\n`));
+  const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
     Object.entries(names)
       .map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`)
       .join('  ');
   const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> = {
     onStep({ step, totalSteps, metrics }) {
-      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.logging_steps });
-      shown.update(step, told(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
+      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
+      shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
     },
     onEvaluation(row) {
       const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', margin: 'eval_rewards/margins' };
-      note(`held out, after step ${row.step}: ${told(row, names)}`);
+      print(`held-out pairs after step ${row.step}: ${format(row, names)}`);
     },
-    warn: note,
+    warn: print,
   };
   return { callbacks, stop: () => shown?.stop() };
 }

@@ -1,42 +1,16 @@
-import type { Columns, EncodedPair } from '@wpo/data';
-import { type Alignment, type LossType, lossNeeds } from '@wpo/loss';
+import type { EncodedPair } from '@wpo/data';
+import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
 import { localModel } from '../downloads';
-import { UserError } from '../errors';
 import { formatHistogram, histogram } from '../histogram';
 import { loadModel } from '../model';
 import { pairReader } from '../pairs';
 import { withProgress } from '../progress';
+import { checkFlags } from '../schemas/flags';
+import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
-
-export interface WeighArguments {
-  /** Folder of the model whose weights are asked for, or its name on the hub. */
-  readonly model: string;
-  /** The reference, likewise; the model itself where absent. */
-  readonly ref?: string;
-  /** Preference pairs: a file, folder, glob or data set. */
-  readonly pairs: string;
-  /** Of a folder or data set. */
-  readonly split?: string;
-  readonly columns?: Columns;
-  /** File to write, one JSON line a pair. */
-  readonly out: string;
-  readonly beta: number;
-  readonly labelSmoothing: number;
-  /** A loss to write beside DPO's. */
-  readonly lossType?: LossType;
-  /** KTO's reference point. */
-  readonly kl?: number;
-  readonly alignment: Alignment;
-  readonly clamp: boolean;
-  readonly completion: 'paper' | 'trl' | 'turn';
-  readonly truncation: 'paper' | 'keep_start';
-  readonly maxLength: number;
-  readonly maxPromptLength: number;
-  readonly onBadRow: 'error' | 'skip';
-}
 
 /** A line of the file that is written. */
 export interface WeighedPair {
@@ -63,8 +37,8 @@ export interface WeighedPair {
 type Scores = Readonly<Record<Alignment, number>>;
 
 /** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
-export async function weigh(given: WeighArguments, terminal: Terminal = process): Promise<number> {
-  checkWeighing(given);
+export async function weigh(given: WeighConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(weighSchema, given);
   const folder = await localModel(given.model, terminal);
   const reference = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
   const read = await pairReader(folder, terminal, given);
@@ -86,29 +60,6 @@ export async function weigh(given: WeighArguments, terminal: Terminal = process)
   });
   terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${given.out}\n`);
   return 0;
-}
-
-/** @throws {UserError} where a loss does not go with the other options, or is of more than one pair. */
-export function checkWeighing({ lossType, labelSmoothing, kl }: WeighArguments): void {
-  if (lossType === undefined) return;
-  const refuse: (problem: string) => never = (problem) => {
-    throw new UserError(`--loss-type ${lossType}: ${problem}`);
-  };
-  if (lossType === 'exo_pair' && labelSmoothing === 0) {
-    refuse('found --label-smoothing 0, wanted a number above 0; its paper takes 1e-3.');
-  }
-  if (lossType === 'robust' && labelSmoothing > 0.4999) {
-    refuse(`found --label-smoothing ${labelSmoothing}, wanted at most 0.4999.`);
-  }
-  const needs = lossNeeds({ lossType, labelSmoothing });
-  if (needs.kl && kl === undefined) {
-    refuse('wanted --kl beside it, its reference point; apo_zero is kto with kl 0.');
-  }
-  if (needs.batch) {
-    refuse(
-      'it ranks the pairs that are run at once, and here each is run alone, of which it is sigmoid. Take another.',
-    );
-  }
 }
 
 /** The reference is run first and freed, so that one model is in memory at a time. */

@@ -2,15 +2,15 @@ import { encodePair, epochOrder, keepGood } from '@wpo/data';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { weighPair } from '@wpo/trainer';
 import { loadBackend } from '../backend';
-import type { InspectArguments } from '../commands/inspect';
 import { localModel } from '../downloads';
 import { fromInput } from '../errors';
 import { loadModel } from '../model';
 import { withProgress } from '../progress';
+import type { InspectConfig } from '../schemas/inspect';
 import type { Terminal } from '../terminal';
 import { type SourceWeights, sourceWeights, type WeighedSources } from './source-weights';
 
-export interface WeighBySourceOptions extends InspectArguments {
+export interface WeighBySourceOptions extends InspectConfig {
   readonly model: string;
   /** Pairs in the file that can be used. */
   readonly pairs: number;

@@ -2,31 +2,31 @@ import { mkdir, readdir, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import * as v from 'valibot';
-import { UserError } from './errors';
-import { STAGES, type StageName } from './run-file';
-import type { PlannedStage } from './run-plan';
-import { writeWholeFile } from './whole-file';
+import { UserError } from '../errors';
+import { STAGE_NAMES, type StageName } from '../schemas/run';
+import { writeWholeFile } from '../whole-file';
+import type { PlannedStage } from './plan';
 
 const record = v.object({
-  /** Hashes of what the stage was begun with. */
+  /** Hashes of the settings and inputs with which the stage was started. */
   settings: v.string(),
   inputs: v.string(),
-  /** Hash of what it made; absent until it is finished. */
+  /** Hash of its output; absent until the stage is finished. */
   outputs: v.exactOptional(v.string()),
 });
-const stateFile = v.object({ stages: v.partial(v.object(v.entriesFromList(STAGES, record))) });
+const stateFile = v.object({ stages: v.partial(v.object(v.entriesFromList(STAGE_NAMES, record))) });
 
-/** What is known of a stage from before. It holds hashes alone: no setting, address or key. */
+/** What an earlier run recorded of a stage: hashes only, no settings, addresses or keys. */
 export type StageRecord = v.InferOutput<typeof record>;
 
 /** `run.json` of a run's folder. */
 export interface RunState {
   get(stage: StageName): StageRecord | undefined;
-  /** Writes the file, whole, with this record, or without any of the stage. */
+  /** Replaces the stage's record in the file, or removes it. */
   set(stage: StageName, now: StageRecord | undefined): Promise<void>;
 }
 
-/** Reads the state of a run, and makes its folder where there is none. */
+/** Reads the state of a run, and creates its folder if it does not exist. */
 export async function openRunState(folder: string): Promise<RunState> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'run.json');
@@ -45,17 +45,19 @@ async function readState(path: string): Promise<Partial<Record<StageName, StageR
   try {
     return v.parse(stateFile, JSON.parse(text)).stages as Partial<Record<StageName, StageRecord>>;
   } catch {
-    throw new UserError(`${path}: found no state of wpo run. Remove the file: what the stages have made is kept.`);
+    throw new UserError(
+      `${path}: expected the state of wpo run, found other text. Remove the file; the output of the stages is kept.`,
+    );
   }
 }
 
-/** What a stage would be begun with now. */
+/** The hashes of a stage's settings and inputs as they are now. */
 export const recordOf = async ({ settings, inputs, servers }: PlannedStage): Promise<StageRecord> => ({
   settings: hashJson(JSON.parse(JSON.stringify(settings))),
   inputs: hashJson([await hashPaths(inputs), ...servers]),
 });
 
-/** One hash of the contents of files and folders, in their order; a name on the hub, or nothing there, is its own. */
+/** One hash of the contents of files and folders, in this order. A name on the Hub or a missing path is hashed as text. */
 export async function hashPaths(paths: readonly string[]): Promise<string> {
   const parts: string[] = [];
   for (const path of paths) {
@@ -76,8 +78,8 @@ async function filesIn(path: string): Promise<string[] | null> {
     .sort();
 }
 
-/** Renames what is there to a name that is free beside it: `answers.jsonl` to `answers.jsonl.before-1`. */
-export async function setAside(path: string): Promise<string | undefined> {
+/** Renames a file or folder to a free name beside it: `answers.jsonl` to `answers.jsonl.before-1`. */
+export async function moveAway(path: string): Promise<string | undefined> {
   if ((await stat(path).catch(() => null)) === null) return undefined;
   for (let n = 1; ; n++) {
     const target = `${path}.before-${n}`;

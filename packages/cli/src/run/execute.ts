@@ -1,0 +1,97 @@
+import { constants } from 'node:os';
+import { relative } from 'node:path';
+import { stopOnSignals } from '@wpo/trainer/node';
+import type { Terminal } from '../terminal';
+import type { PlannedStage } from './plan';
+import { hashPaths, moveAway, type RunState, recordOf, type StageRecord } from './state';
+
+/**
+ * Runs a stage, or skips it if its settings and inputs have not changed and its output is complete.
+ *
+ * @param all every stage of the run's file
+ * @returns the exit status of the stage's command
+ */
+export async function executeStage(
+  stage: PlannedStage,
+  all: readonly PlannedStage[],
+  state: RunState,
+  terminal: Terminal,
+): Promise<number> {
+  const say = (what: string) => void terminal.stdout.write(`${stage.name.padEnd(6)}  ${what}\n`);
+  const output = stage.out === undefined ? '' : `: ${relative('', stage.out) || stage.out}`;
+  const [before, now] = [state.get(stage.name), await recordOf(stage)];
+  const isComplete = before?.outputs !== undefined && before.outputs === (await hashPaths(stage.outputs));
+  if (isComplete && isSame(before, now) && stage.outputs.length > 0) {
+    say(`skipped, already done${output}`);
+    return 0;
+  }
+  if (before !== undefined) {
+    for (const path of await clearOutdated(stage, all, { before, now, isComplete }, state)) {
+      say(`moved the old output to ${relative('', path)}`);
+    }
+  }
+  await state.set(stage.name, now);
+  say('running');
+  const { status, finished } = await runWithSignals(stage, terminal);
+  if (finished) {
+    await state.set(stage.name, { ...now, outputs: await hashPaths(stage.outputs) });
+    say(`finished${output}`);
+  }
+  if (status !== 0) say('stopped. Run the same command again to continue.');
+  return status;
+}
+
+const isSame = (before: StageRecord, now: StageRecord) =>
+  before.settings === now.settings && before.inputs === now.inputs;
+
+interface Comparison {
+  readonly before: StageRecord;
+  readonly now: StageRecord;
+  readonly isComplete: boolean;
+}
+
+/**
+ * Moves away the output that the stage must not resume from. With other settings that is all of it, and for answers also
+ * their scores. If only the inputs changed, `sample` and `score` keep the rows that they still need; training starts again.
+ */
+async function clearOutdated(
+  stage: PlannedStage,
+  all: readonly PlannedStage[],
+  { before, now, isComplete }: Comparison,
+  state: RunState,
+): Promise<string[]> {
+  const isTraining = stage.name === 'train';
+  if (isTraining && isSame(before, now)) {
+    return before.outputs === undefined || isComplete ? [] : moveAllAway(stage.outputs);
+  }
+  if (before.settings === now.settings && !isTraining) return [];
+  const scoring = all.find(
+    ({ name, inputs }) => name === 'score' && stage.out !== undefined && inputs.includes(stage.out),
+  );
+  if (scoring !== undefined) await state.set(scoring.name, undefined);
+  return moveAllAway([...stage.resumedFrom, ...(scoring?.resumedFrom ?? [])]);
+}
+
+async function moveAllAway(paths: readonly string[]): Promise<string[]> {
+  const targets: string[] = [];
+  for (const path of paths) {
+    const target = await moveAway(path);
+    if (target !== undefined) targets.push(target);
+  }
+  return targets;
+}
+
+/** A signal that arrives when a stage is at its end stops the run, but the stage is finished. */
+async function runWithSignals({ handlesSignals, run }: PlannedStage, terminal: Terminal) {
+  let signalStatus = 0;
+  const onSignal = (name: NodeJS.Signals) => {
+    signalStatus = 128 + constants.signals[name];
+  };
+  const { dispose } = handlesSignals ? stopOnSignals({ onSignal }) : { dispose() {} };
+  try {
+    const status = await run(terminal);
+    return { status: status || signalStatus, finished: status === 0 };
+  } finally {
+    dispose();
+  }
+}

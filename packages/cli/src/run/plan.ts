@@ -1,0 +1,204 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { parseAddress } from '@wpo/eval/node';
+import { isUserError, UserError } from '../errors';
+import type { EvalConfig } from '../schemas/eval';
+import type { PairConfig } from '../schemas/pair';
+import { STAGES, type StageName } from '../schemas/run';
+import type { SampleConfig } from '../schemas/sample';
+import { decidingValues, yamlKey } from '../schemas/schema';
+import type { ScoreConfig } from '../schemas/score';
+import { type TrainConfig, trainSchema } from '../schemas/train';
+import type { WeighConfig } from '../schemas/weigh';
+import { configYaml, type Entries, type Given, locationsOf, parseEntries } from '../schemas/yaml-config';
+import type { Terminal } from '../terminal';
+import { writeWholeFile } from '../whole-file';
+import { type RunFile, readRunFile } from './run-file';
+
+/** A stage that is ready to run. */
+export interface PlannedStage {
+  readonly name: StageName;
+  /** The options that decide its output. Paths and addresses are not among them, nor is what only changes its speed. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Absolute paths, and names on the Hub. */
+  readonly inputs: readonly string[];
+  /** Addresses of servers, without user names and passwords. */
+  readonly servers: readonly string[];
+  /** The file or folder that it writes; absent if it only prints. */
+  readonly out?: string | undefined;
+  /** The paths that exist when it is finished. */
+  readonly outputs: readonly string[];
+  /** The paths from which it resumes. They are moved away if the settings change. */
+  readonly resumedFrom: readonly string[];
+  /** Whether it stops by itself at SIGINT or SIGTERM, and keeps what it has. */
+  readonly handlesSignals: boolean;
+  run(terminal: Terminal): Promise<number>;
+}
+
+interface StageConfigs {
+  readonly sample: SampleConfig;
+  readonly score: ScoreConfig;
+  readonly pair: PairConfig;
+  readonly weigh: WeighConfig;
+  readonly train: TrainConfig;
+  readonly eval: EvalConfig;
+}
+
+type StageFiles = Pick<PlannedStage, 'outputs' | 'resumedFrom' | 'handlesSignals'>;
+
+/** How a stage runs, and what it makes of its `out`. */
+interface StageCommand<C> {
+  files(out: string | undefined): StageFiles;
+  run(config: C, terminal: Terminal, outputDir: string): Promise<number>;
+}
+
+const COMMANDS: { readonly [S in StageName]: StageCommand<StageConfigs[S]> } = {
+  sample: {
+    files: (out) => ({ outputs: [out!], resumedFrom: [out!], handlesSignals: true }),
+    run: async (config, terminal) => (await import('../commands/sample')).sample(config, terminal),
+  },
+  score: {
+    files: (out) => ({ outputs: [out!], resumedFrom: [out!, `${out}.verdicts.jsonl`], handlesSignals: true }),
+    run: async (config, terminal) => (await import('../commands/score')).score(config, terminal),
+  },
+  pair: {
+    files: (out) => ({ outputs: [out!], resumedFrom: [], handlesSignals: false }),
+    run: async (config, terminal) => (await import('../commands/pair')).pair(config, terminal),
+  },
+  weigh: {
+    files: (out) => ({ outputs: [out!], resumedFrom: [], handlesSignals: false }),
+    run: async (config, terminal) => (await import('../commands/weigh')).weigh(config, terminal),
+  },
+  train: {
+    files: (out) => ({ outputs: [join(out!, 'model')], resumedFrom: [out!], handlesSignals: true }),
+    async run(config, terminal, outputDir) {
+      // for the user's records, and to train again with `wpo train`
+      await mkdir(outputDir, { recursive: true });
+      await writeWholeFile(join(outputDir, 'train.yaml'), (append) => append(configYaml(trainSchema, config)));
+      const { train } = await import('../commands/train');
+      return train(config, { resume: existsSync(config.outputDir) }, terminal);
+    },
+  },
+  eval: {
+    files(out) {
+      const names = ['model_outputs.json', 'annotations.json', 'metrics.json'];
+      const outputs = out === undefined ? [] : names.map((name) => join(out, name));
+      return { outputs, resumedFrom: [], handlesSignals: out !== undefined }; // its caches are keyed by the settings
+    },
+    run: async (config, terminal) => (await import('../commands/eval')).evaluate(config, terminal),
+  },
+};
+
+/**
+ * Reads the YAML file of a run, and checks all its stages.
+ *
+ * @param set `stage.key=value` each
+ * @throws {UserError} naming every problem of every stage, before any stage runs
+ */
+export async function planRun(
+  path: string,
+  set: readonly string[] = [],
+): Promise<{ file: RunFile; stages: PlannedStage[] }> {
+  const file = await readRunFile(path, set);
+  const problems: string[] = [];
+  const made = new Map<StageName, string>();
+  const stages: PlannedStage[] = [];
+  for (const [name, entries] of file.stages) {
+    try {
+      const stage = planStage(name, entries, file, made);
+      if (stage.out !== undefined) made.set(name, stage.out);
+      stages.push(stage);
+    } catch (error) {
+      if (!(error instanceof Error) || !isUserError(error)) throw error;
+      problems.push(error.message);
+    }
+  }
+  if (problems.length > 0) throw new UserError(problems.join('\n'));
+  return { file, stages };
+}
+
+/** @param made what the stages before this one write */
+function planStage<S extends StageName>(
+  name: S,
+  written: Entries,
+  { file, outputDir }: RunFile,
+  made: ReadonlyMap<StageName, string>,
+): PlannedStage {
+  const { schema, output } = STAGES[name];
+  const entries = withDefaults(name, written, { file, outputDir }, made);
+  const config = parseEntries(schema, entries, { file, prefix: `${name}.` });
+  const values = config as Readonly<Record<string, unknown>>;
+  const servers: string[] = [];
+  const inputs: string[] = [];
+  for (const [field, location] of locationsOf(schema, config)) {
+    if (location === 'server') {
+      const { at } = entries.get(yamlKey(field))!;
+      servers.push(withPlace(`${at}${name}.${yamlKey(field)}`, () => parseAddress(String(values[field])).openai));
+    } else if (location !== 'output') inputs.push(...([values[field]].flat() as string[]));
+  }
+  const out = values[output.field] as string | undefined;
+  return {
+    name,
+    settings: decidingValues(schema, config, ['results', 'files']),
+    inputs,
+    servers,
+    out,
+    ...COMMANDS[name].files(out),
+    run: (terminal) => COMMANDS[name].run(config as StageConfigs[S], terminal, outputDir),
+  };
+}
+
+/** The keys of a stage, with those that follow from the run added: where it writes, and what it reads. */
+function withDefaults(
+  name: StageName,
+  written: Entries,
+  { file, outputDir }: Pick<RunFile, 'file' | 'outputDir'>,
+  made: ReadonlyMap<StageName, string>,
+): Entries {
+  const { output, input } = STAGES[name];
+  const entries = new Map([...written].filter(([, { value }]) => value !== null));
+  const has = (key: string) => entries.has(key) || entries.has(key.replaceAll('_', '-'));
+  const add = (field: string, value: unknown) => {
+    const given: Given = { value, at: `${file}: `, folder: outputDir };
+    if (value !== undefined && !has(yamlKey(field))) entries.set(yamlKey(field), given);
+  };
+  if (name !== 'eval' || has('baseline')) add(output.field, output.path);
+  if (name === 'sample') add('source', entries.get('model')?.value); // the model as the file names it, not an absolute path
+  if (input === undefined) return entries;
+  const source = made.get(input.from);
+  if (name !== 'eval') add(input.field, source);
+  else if (source !== undefined && !has('outputs') && !has('annotations')) add(input.field, join(source, 'model'));
+  return entries;
+}
+
+/**
+ * Checks that each input exists or is made by an earlier stage, so that a missing file is reported before hours of work.
+ *
+ * @throws {UserError} naming all that are missing
+ */
+export function checkInputs(file: string, stages: readonly PlannedStage[]): void {
+  const planned: string[] = [];
+  const isAvailable = (path: string) =>
+    /^hf:|[*?[{]/.test(path) ||
+    existsSync(path) ||
+    planned.some((out) => path === out || path.startsWith(`${out}${sep}`));
+  const missing = stages.flatMap(({ name, inputs, out }) => {
+    const lines = inputs
+      .filter((path) => !isAvailable(path))
+      .map((path) => `${file}: ${name}: expected a file or folder to read, found no ${path}.`);
+    if (out !== undefined) planned.push(out);
+    return lines;
+  });
+  if (missing.length > 0) throw new UserError(missing.join('\n'));
+}
+
+/** Puts a place before an error's message. */
+function withPlace<T>(place: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof Error && isUserError(error)) throw new UserError(`${place}: ${error.message}`);
+    throw error;
+  }
+}

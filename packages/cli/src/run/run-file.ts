@@ -1,0 +1,73 @@
+import { nearestName } from '@wpo/internal/nearest';
+import { UserError } from '../errors';
+import { runSchema, STAGE_NAMES, type StageName } from '../schemas/run';
+import {
+  describe,
+  type Entries,
+  type Given,
+  parseEntries,
+  readConfigText,
+  readSetting,
+  readYaml,
+} from '../schemas/yaml-config';
+
+/** The YAML file of `wpo run`, its stages not yet checked. */
+export interface RunFile {
+  readonly file: string;
+  /** Absolute. */
+  readonly outputDir: string;
+  /** The keys of each stage, those of `--set` included. */
+  readonly stages: ReadonlyMap<StageName, Entries>;
+}
+
+/**
+ * Reads the file of a run: `output_dir`, and a block of keys for each stage.
+ *
+ * @param set `stage.key=value` each, or `output_dir=value`, the value as YAML has it; they override the file
+ * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
+ */
+export async function readRunFile(file: string, set: readonly string[] = []): Promise<RunFile> {
+  const top = readYaml(await readConfigText(file), file);
+  const names = top.map(([key]) => key).filter(isStage);
+  const problems = top.flatMap(([key, given]) => checkBlock(key, given));
+  if (names.length === 0)
+    problems.push(`${file}: expected at least one of the stages ${STAGE_NAMES.join(', ')}, found none.`);
+
+  const stages = new Map(names.map((name) => [name, new Map(top.find(([key]) => key === name)![1].keys)]));
+  const own = new Map(top.filter(([key]) => key === 'output_dir'));
+  for (const setting of set) {
+    const [path, given] = readSetting(setting);
+    const [stage = '', key] = splitOnce(path, '.');
+    const target = isStage(stage) && key !== undefined ? stages.get(stage) : path === 'output_dir' ? own : undefined;
+    if (target === undefined) {
+      problems.push(
+        `--set ${path}: expected output_dir, or a key of a stage in the file, e.g. --set sample.seeds=1,2.`,
+      );
+    } else target.set(key ?? path, given);
+  }
+  try {
+    const { outputDir } = parseEntries(runSchema, own, { file });
+    if (problems.length === 0) return { file, outputDir, stages: inOrder(stages) };
+  } catch (error) {
+    problems.push((error as Error).message);
+  }
+  throw new UserError(problems.join('\n'));
+}
+
+const isStage = (key: string): key is StageName => (STAGE_NAMES as readonly string[]).includes(key);
+
+function checkBlock(key: string, { at, value, keys }: Given): string[] {
+  if (key === 'output_dir') return [];
+  if (!isStage(key))
+    return [`${at}${key}: unknown key. Did you mean "${nearestName(key, ['output_dir', ...STAGE_NAMES])}"?`];
+  if (value === null || keys !== undefined) return [];
+  return [`${at}${key}: expected the options of wpo ${key}, one key per line, found ${describe(value)}.`];
+}
+
+function splitOnce(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+const inOrder = <T>(stages: ReadonlyMap<StageName, T>): Map<StageName, T> =>
+  new Map(STAGE_NAMES.flatMap((name) => (stages.has(name) ? [[name, stages.get(name)!] as const] : [])));

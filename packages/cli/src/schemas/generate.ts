@@ -1,0 +1,37 @@
+import { boolean, type ConfigOf, commandSchema, integer, number, path, text } from './schema';
+import { maxNewTokens } from './shared';
+
+/** `wpo generate`. */
+export const generateSchema = commandSchema({
+  name: 'generate',
+  summary: 'answer prompts with a model',
+  description: ['Answers one prompt or a file of prompts. Prints the text while it is generated, or JSON lines.'],
+  fields: {
+    model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
+    prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
+    prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
+    maxNewTokens: maxNewTokens(256),
+    temperature: number({ min: 0, default: 0, help: 'sampling temperature; 0 takes the most likely token' }),
+    topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),
+    topP: number({ above: 0, max: 1, help: 'draw from the most likely tokens whose probabilities add up to this' }),
+    seed: integer({
+      min: 0,
+      default: 0,
+      help: 'random seed; prompt i of a file, from 0, uses seed + i',
+      flag: { placeholder: 'number' },
+    }),
+    raw: boolean({ help: 'continue the text as it is, without the chat template; write <bos> yourself' }),
+    json: boolean({ help: 'print one JSON line per prompt: prompt_ids, completion_ids, text' }),
+  },
+  check({ prompt, prompts }, name) {
+    if ((prompt === undefined) !== (prompts === undefined)) return [];
+    const expected = `exactly one of ${name('prompt')} and ${name('prompts')}`;
+    return [{ field: 'prompt', expected, found: prompt === undefined ? 'neither' : 'both' }];
+  },
+  examples: [
+    'wpo generate --model demo/model --prompt "What does a compiler do?"',
+    'wpo generate --model demo/model --prompts prompts.jsonl --temperature 0.8 --top-p 0.95 --json',
+  ],
+});
+
+export type GenerateConfig = ConfigOf<typeof generateSchema>;

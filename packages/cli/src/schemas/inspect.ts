@@ -1,0 +1,43 @@
+import { type ConfigOf, commandSchema, integer, path } from './schema';
+import { columns, encodingFields, json, split } from './shared';
+
+/** `wpo inspect`. */
+export const inspectSchema = commandSchema({
+  name: 'inspect',
+  summary: 'show statistics of preference pairs',
+  description: [
+    'Prints what a file of preference pairs contains, before you train on it: number of pairs, lengths, how much the ' +
+      'length limits would cut, score margins, sources, how often the chosen answer is the longer one, repeated rows, and ' +
+      'the rows worth a look. Lengths are in tokens with --tokenizer or --model, in words without.',
+  ],
+  fields: {
+    file: path('dataset', {
+      required: true,
+      help: 'preference pairs: a file, folder or glob, or org/name on the Hugging Face Hub',
+      flag: { positional: true },
+    }),
+    split,
+    columns,
+    tokenizer: path('model', { help: 'tokenizer and chat template: a model’s folder, or org/name on the Hub' }),
+    model: path('model', {
+      help: 'a model that weighs some of the pairs; also the tokenizer, if --tokenizer is not given',
+    }),
+    weigh: integer({ min: 1, default: 200, help: 'how many pairs the model weighs', flag: { placeholder: 'pairs' } }),
+    seed: integer({ min: 0, default: 42, help: 'random seed that selects them', flag: { placeholder: 'number' } }),
+    ...encodingFields,
+    worst: integer({
+      min: 0,
+      default: 3,
+      help: 'how many rows of each kind are listed',
+      flag: { placeholder: 'rows' },
+    }),
+    json,
+  },
+  examples: [
+    'wpo inspect pairs.jsonl',
+    'wpo inspect pairs.jsonl --tokenizer models/gemma-2-9b-it --max-length 2048 --max-prompt-length 1800',
+    'wpo inspect demo/data/train.jsonl --model demo/model',
+  ],
+});
+
+export type InspectConfig = ConfigOf<typeof inspectSchema>;

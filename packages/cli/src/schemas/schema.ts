@@ -1,0 +1,304 @@
+import * as v from 'valibot';
+
+// A command's configuration is declared once, as a schema: a list of fields. Everything else comes from it: the TypeScript
+// type of the configuration, the flags and their help (flags.ts), the YAML keys and their errors (yaml-config.ts), and the
+// JSON schemas and reference page (reference.ts).
+
+/** A JSON Schema, or a part of one. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** A kind of value: what is accepted, in YAML and on the command line. */
+export interface Kind<T> {
+  /** Completes "expected …". */
+  readonly expected: string;
+  readonly json: JsonSchema;
+  /** Checks a value as YAML has it. */
+  readonly schema: v.GenericSchema<unknown, T>;
+  /** Shown in a flag's usage: `<number>`. A kind without one is a switch, which takes no value. */
+  readonly placeholder?: string;
+  /** The flag takes several values: `--answers a.jsonl b.jsonl`. */
+  readonly variadic?: boolean;
+  /** The words that are accepted, and what each means. */
+  readonly choices?: Readonly<Record<string, string>>;
+  /** The value of a flag's text. A flag that is repeated also gets the value before it. */
+  readonly fromText: (text: string, before: unknown) => unknown;
+}
+
+/**
+ * What a field is a path to. A relative path in a YAML file starts from that file's folder. The contents of inputs are
+ * hashed by `wpo run`; a server's address counts by itself.
+ */
+export type Location =
+  /** An input file. */
+  | 'file'
+  /** A model's folder, or its name on the Hugging Face Hub. */
+  | 'model'
+  /** Preference pairs: a file, a folder, a glob, or a data set's name on the Hub. */
+  | 'dataset'
+  /** The address of a server. */
+  | 'server'
+  /** A file or folder that the command writes. */
+  | 'output';
+
+/**
+ * What changes with a field's value:
+ * - `results`: what is computed. A training run that is resumed must have the same value.
+ * - `files`: what is read or written, but not what is computed from it. Compared by `wpo run` only.
+ * - `nothing`: how fast the command is, and what it prints.
+ */
+export type Affects = 'results' | 'files' | 'nothing';
+
+export interface FieldOptions<T> {
+  /** The help text: one sentence without a full stop. */
+  readonly help: string;
+  readonly default?: T;
+  readonly required?: true;
+  /** Default `results`; `nothing` for a field with a location, whose contents are hashed instead. */
+  readonly affects?: Affects;
+  /** A model that is a name and not a location where this other field is given, e.g. `endpoint`. */
+  readonly nameBeside?: string;
+  /** How the field looks on the command line, where that differs from `--field-name <kind>`. */
+  readonly flag?: FlagOptions;
+}
+
+export interface FlagOptions {
+  /** A one-letter form, e.g. `-n`. */
+  readonly short?: string;
+  /** What the value is called in the usage, instead of the kind's name. */
+  readonly placeholder?: string;
+  /** Fields that cannot be given together with this one. */
+  readonly conflicts?: readonly string[];
+  /** The help of `--no-field`, for a switch that is on by default. */
+  readonly negatedHelp?: string;
+  /** A positional argument instead of a flag. */
+  readonly positional?: true;
+}
+
+/** A field of a configuration. `Present`: whether a parsed configuration always has a value for it. */
+export interface Field<T = unknown, Present extends boolean = boolean> extends FieldOptions<T>, Kind<T> {
+  readonly affects: Affects;
+  readonly location?: Location;
+  /** Type information only. */
+  readonly present?: Present;
+}
+
+/** Fields by their names in code: `maxLength` is the YAML key `max_length` and the flag `--max-length`. */
+export type Fields = Readonly<Record<string, Field>>;
+
+type ValueOf<F> = F extends Field<infer T> ? T : never;
+type PresentNames<F extends Fields> = { [K in keyof F]: F[K] extends Field<unknown, true> ? K : never }[keyof F];
+
+/** A parsed configuration: defaults filled in, fields without a default and without a value absent. */
+export type Parsed<F extends Fields> = { readonly [K in PresentNames<F>]: ValueOf<F[K]> } & {
+  readonly [K in Exclude<keyof F, PresentNames<F>>]?: ValueOf<F[K]> | undefined;
+};
+
+/** Something wrong with values that are right by themselves: completes "`field`: expected …, found …. `hint`". */
+export interface Problem {
+  readonly field: string;
+  readonly expected: string;
+  readonly found: string;
+  readonly hint?: string;
+}
+
+/** A field's name as the user wrote it: `max_length` in YAML, `--max-length` on the command line. */
+export type Naming = (field: string) => string;
+
+/** `FromFile`: whether the fields are keys of a YAML file, or flags. */
+export interface CommandSchema<
+  F extends Fields = Fields,
+  A extends Fields = Fields,
+  FromFile extends boolean = boolean,
+> {
+  readonly name: string;
+  /** One line, for the list of commands. */
+  readonly summary: string;
+  /** A paragraph or several, for the command's help and reference page. */
+  readonly description: readonly string[];
+  /** The configuration: flags, or with `configFile` keys of a YAML file. */
+  readonly fields: F;
+  readonly configFile: FromFile;
+  /** Flags of the command that are no part of its configuration, e.g. `--resume`. */
+  readonly flags: A;
+  /** Headings for the fields in help and reference, each with the names of its fields. Every field or none has one. */
+  readonly groups?: Readonly<Record<string, readonly (keyof F & string)[]>>;
+  readonly examples: readonly string[];
+  /** Paragraphs at the end of the help. */
+  readonly notes?: readonly string[];
+  /** Finds values that contradict each other. */
+  check?(config: Parsed<F>, name: Naming): Problem[];
+}
+
+/** Infers the types of a schema. */
+export const commandSchema = <
+  const F extends Fields,
+  const A extends Fields = Record<never, never>,
+  const FromFile extends boolean = false,
+>(
+  schema: Omit<CommandSchema<F, A>, 'flags' | 'configFile'> & { readonly flags?: A; readonly configFile?: FromFile },
+): CommandSchema<F, A, FromFile> => ({
+  ...schema,
+  flags: schema.flags ?? ({} as A),
+  configFile: schema.configFile ?? (false as FromFile),
+});
+
+/** The configuration of a command. */
+export type ConfigOf<S> = S extends { readonly fields: infer F extends Fields } ? Parsed<F> : never;
+
+/** `maxLength` as a YAML key: `max_length`. */
+export const yamlKey: Naming = (field) => field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** `maxLength` as a flag: `--max-length`. */
+export const flagName: Naming = (field) => `--${yamlKey(field).replaceAll('_', '-')}`;
+
+/** The values of a configuration that decide its results, or its results and files; by YAML key, null where absent. */
+export function decidingValues<F extends Fields>(
+  { fields }: CommandSchema<F>,
+  config: Parsed<F>,
+  affects: readonly Affects[] = ['results'],
+): Readonly<Record<string, unknown>> {
+  const values = config as Readonly<Record<string, unknown>>;
+  const names = Object.keys(fields).filter((name) => affects.includes(affectsOf(fields[name]!, values)));
+  return Object.fromEntries(names.map((name) => [yamlKey(name), values[name] ?? null]));
+}
+
+/** A field that is a name instead of a location has no contents to hash. */
+const affectsOf = ({ affects, nameBeside }: Field, values: Readonly<Record<string, unknown>>): Affects =>
+  nameBeside !== undefined && values[nameBeside] !== undefined ? 'results' : affects;
+
+type Presence<O> = O extends { readonly default: unknown } | { readonly required: true } ? true : false;
+
+/** A field of any kind; the helpers below are easier where they fit. */
+export const field = <T, const O extends FieldOptions<NoInfer<T>>>(
+  kind: Kind<T>,
+  options: O,
+  location?: Location,
+): Field<T, Presence<O>> => ({
+  affects: location === undefined ? 'results' : 'nothing',
+  ...kind,
+  ...options,
+  ...(location === undefined ? {} : { location }),
+});
+
+/** Limits of a number; `above` and `below` are exclusive. */
+export interface Range {
+  readonly min?: number;
+  readonly above?: number;
+  readonly max?: number;
+  readonly below?: number;
+}
+
+export const number = <const O extends FieldOptions<number> & Range>(options: O) =>
+  field(numberKind('a number', 'number', options), options);
+
+export const integer = <const O extends FieldOptions<number> & Range>(options: O) =>
+  field(numberKind('a whole number', 'integer', options), options);
+
+function numberKind(name: string, type: 'number' | 'integer', range: Range): Kind<number> {
+  const { min, above, max, below } = range;
+  const isValid = (found: number) =>
+    (type === 'number' ? Number.isFinite(found) : Number.isSafeInteger(found)) &&
+    (min === undefined || found >= min) &&
+    (above === undefined || found > above) &&
+    (max === undefined || found <= max) &&
+    (below === undefined || found < below);
+  return {
+    expected: name + limits(range),
+    json: definedOnly({ type, minimum: min, exclusiveMinimum: above, maximum: max, exclusiveMaximum: below }),
+    schema: v.pipe(v.number(), v.check(isValid)),
+    placeholder: type === 'number' ? 'number' : 'count',
+    fromText: numberFromText,
+  };
+}
+
+function limits({ min, above, max, below }: Range): string {
+  if (above !== undefined) return ` above ${above}${max === undefined ? '' : `, at most ${max}`}`;
+  if (max !== undefined) return ` from ${min} to ${max}`;
+  if (below !== undefined) return ` from ${min} to below ${below}`;
+  return min === undefined ? '' : ` of ${min} or more`;
+}
+
+/** The number that a text is; the text itself where it is none, which no number accepts. */
+export const numberFromText = (text: string): unknown => (text.trim() === '' ? text : Number(text));
+
+const definedOnly = (schema: JsonSchema): JsonSchema =>
+  Object.fromEntries(Object.entries(schema).filter(([, value]) => value !== undefined));
+
+/** True or false in YAML; a switch on the command line: `--field`, or `--no-field` where it is on by default. */
+export const boolean = <const O extends FieldOptions<boolean>>(options: O) =>
+  field(
+    {
+      expected: 'true or false',
+      json: { type: 'boolean' },
+      schema: v.boolean(),
+      fromText: () => true,
+    } as Kind<boolean>,
+    options,
+  );
+
+/** One of a few words. @param choices each word, and what it means */
+export const choice = <
+  const C extends Readonly<Record<string, string>>,
+  const O extends FieldOptions<keyof C & string>,
+>(
+  choices: C,
+  options: O,
+) => {
+  const words = Object.keys(choices) as (keyof C & string)[];
+  const kind: Kind<keyof C & string> = {
+    expected: `one of ${words.join(', ')}`,
+    json: { enum: words },
+    schema: v.picklist(words) as v.GenericSchema<unknown, keyof C & string>,
+    placeholder: 'word',
+    choices,
+    fromText: (text) => text,
+  };
+  return field(kind, options);
+};
+
+/** Any text but an empty one. @param expected what it is, e.g. `the name of a split` */
+export const text = <const O extends FieldOptions<string>>(expected: string, options: O) =>
+  field(textKind(expected, 'name'), options);
+
+const textKind = (expected: string, placeholder: string): Kind<string> => ({
+  expected,
+  json: { type: 'string', minLength: 1 },
+  schema: v.pipe(v.string(), v.nonEmpty()),
+  placeholder,
+  fromText: (given) => given,
+});
+
+const LOCATIONS: Readonly<Record<Location, readonly [expected: string, placeholder: string]>> = {
+  file: ['the path of a file', 'file'],
+  model: ['the path of a folder, or org/name on the Hugging Face Hub', 'model'],
+  dataset: ['the path of a file or folder, a glob, or org/name on the Hugging Face Hub', 'data'],
+  server: ['an address such as http://localhost:8000/v1', 'url'],
+  output: ['a path to write to', 'path'],
+};
+
+/** A path, a name on the Hub, or a server's address. */
+export const path = <const O extends FieldOptions<string>>(location: Location, options: O) =>
+  field(textKind(...LOCATIONS[location]), options, location);
+
+/** One text or a list of them. */
+export const texts = <const O extends FieldOptions<readonly string[]>>(expected: string, options: O) =>
+  field(textsKind(expected, 'name'), options);
+
+/** One path or a list of them. */
+export const paths = <const O extends FieldOptions<readonly string[]>>(options: O) =>
+  field(textsKind('the path of a file, or a list of paths', 'file'), options, 'file');
+
+function textsKind(expected: string, placeholder: string): Kind<readonly string[]> {
+  const one = v.pipe(v.string(), v.nonEmpty());
+  return {
+    expected,
+    json: { type: ['string', 'array'], items: { type: 'string' } },
+    schema: v.pipe(
+      v.union([one, v.pipe(v.array(one), v.minLength(1))]),
+      v.transform((found) => [found].flat()),
+    ),
+    placeholder,
+    variadic: true,
+    fromText: (given, before) => [...((before as readonly string[] | undefined) ?? []), given],
+  };
+}

@@ -1,0 +1,164 @@
+import type { Columns } from '@wpo/data';
+import * as v from 'valibot';
+import { boolean, choice, type Field, field, integer, number, path, text } from './schema';
+
+// Fields that several commands have.
+
+/** How pairs become tokens. */
+export const encodingFields = {
+  completion: choice(
+    {
+      paper: 'as in the WPO authors’ code: the answer begins with the header of the model’s turn and ends in <eos>',
+      trl: 'as in TRL: the header belongs to the prompt; the answer ends in <end_of_turn> and a newline',
+      turn: 'what a model generates: the header belongs to the prompt; the answer ends in <end_of_turn>',
+    },
+    { default: 'paper', help: 'which tokens of the chat template belong to the answer' },
+  ),
+  truncation: choice(
+    {
+      paper:
+        'cut the start of the prompt down to max_prompt_length; if that is not enough, cut the ends of the answers',
+      keep_start: 'cut the end of prompt and answer at max_length',
+    },
+    { default: 'paper', help: 'how pairs longer than max_length are shortened' },
+  ),
+  maxLength: integer({
+    min: 2,
+    default: 2048,
+    help: 'maximum tokens of a prompt and one answer together',
+    flag: { placeholder: 'tokens' },
+  }),
+  maxPromptLength: integer({
+    min: 1,
+    default: 1800,
+    help: 'maximum tokens of a prompt that is cut; used with truncation paper only',
+    flag: { placeholder: 'tokens' },
+  }),
+};
+
+/** What happens to rows that cannot be read. */
+export const onBadRow = choice(
+  { error: 'stop with an error', skip: 'leave the row out, and report how many were left out' },
+  { default: 'error', affects: 'files', help: 'what to do with a row that cannot be used' },
+);
+
+export const split = text('the name of a split', {
+  affects: 'files',
+  help: 'split to read, if the pairs are a folder or a data set (default: train_prefs, else train)',
+});
+
+/** Listed here rather than read from @wpo/data, so that `wpo --help` loads no library. */
+const COLUMNS: Readonly<Record<keyof Columns, true>> = {
+  prompt: true,
+  system: true,
+  chosen: true,
+  rejected: true,
+  id: true,
+  weight: true,
+  score_chosen: true,
+  score_rejected: true,
+};
+const columnNames = Object.keys(COLUMNS) as (keyof Columns)[];
+const column = v.optional(v.pipe(v.string(), v.nonEmpty()));
+
+const columnsField = <H extends string>(help: H): Field<Columns, false> =>
+  field(
+    {
+      expected: `column names for any of ${columnNames.join(', ')}`,
+      json: {
+        type: 'object',
+        properties: Object.fromEntries(columnNames.map((name) => [name, { type: 'string' }])),
+        additionalProperties: false,
+      },
+      schema: v.strictObject(
+        Object.fromEntries(columnNames.map((name) => [name, column])) as Record<keyof Columns, typeof column>,
+      ) as v.GenericSchema<unknown, Columns>,
+      placeholder: 'field=column',
+      fromText(text, before) {
+        const [, name, column] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+        return name === undefined ? text : { ...(before as Columns | undefined), [name]: column };
+      },
+    },
+    { affects: 'files', help },
+  );
+
+export const columns = columnsField(
+  'column that holds a field, if the file’s columns have other names; repeat the flag for more fields',
+);
+
+export const yamlColumns = columnsField(
+  'columns that hold the fields, e.g. {prompt: question, chosen: a, rejected: b} (default: detected from the column names)',
+);
+
+/** Weight and loss of a pair, as far as `weigh` and `train` have the same. */
+export const beta = number({
+  above: 0,
+  default: 0.1,
+  help: 'β: how strongly the policy is held to its reference',
+});
+export const alignment = choice(
+  {
+    sampled: 'log Σ p², the expected log-prob of a sampled token; the WPO paper’s choice',
+    greedy: 'the log-prob of the most likely token',
+    none: '0: weights are the answers’ likelihoods per token',
+  },
+  { default: 'sampled', help: 'what a token’s log-prob is compared with to give a pair’s weight' },
+);
+
+export const json = boolean({ affects: 'nothing', help: 'print the results as JSON' });
+
+/** How answers are drawn from a model. */
+export const temperature = <const D extends number>(value: D) =>
+  number({ min: 0, default: value, help: 'sampling temperature; 0 takes the most likely token' });
+export const topP = <const D extends number>(value: D) =>
+  number({
+    above: 0,
+    max: 1,
+    default: value,
+    help: 'draw from the most likely tokens whose probabilities add up to this',
+  });
+export const maxNewTokens = <const D extends number>(value: D) =>
+  integer({ min: 1, default: value, help: 'maximum tokens of an answer', flag: { placeholder: 'tokens' } });
+export const batchSize = integer({
+  min: 1,
+  default: 8,
+  affects: 'nothing',
+  help: 'answers that a local model generates at once',
+});
+
+/** How servers are asked. */
+export const requestFields = {
+  concurrency: integer({ min: 1, default: 32, affects: 'nothing', help: 'requests sent to a server at once' }),
+  timeout: number({
+    above: 0,
+    default: 600,
+    affects: 'nothing',
+    help: 'time limit for one request',
+    flag: { placeholder: 'seconds' },
+  }),
+  retries: integer({ min: 0, default: 6, affects: 'nothing', help: 'how often a failed request is repeated' }),
+};
+
+/** A note for commands that ask servers. */
+export const API_KEY_NOTE =
+  'The API key of a server is read from the environment: WPO_API_KEY, or else OPENAI_API_KEY.';
+
+export const outputFile = path('output', { required: true, help: 'file to write', flag: { placeholder: 'file' } });
+export const resumableFile = path('output', {
+  required: true,
+  help: 'file to write; if it exists, the missing rows are added',
+  flag: { placeholder: 'file' },
+});
+
+/** `--set key=value`, which may be repeated. */
+export const settings = (help: string, placeholder: string) =>
+  field(
+    {
+      expected: placeholder,
+      json: { type: 'array', items: { type: 'string' } },
+      schema: v.array(v.string()) as v.GenericSchema<unknown, readonly string[]>,
+      placeholder,
+      fromText: (text, before) => [...((before as readonly string[] | undefined) ?? []), text],
+    },
+    { help },
+  );

@@ -1,0 +1,215 @@
+import * as v from 'valibot';
+import { checkLoss, lossFields } from './loss';
+import {
+  boolean,
+  type ConfigOf,
+  choice,
+  commandSchema,
+  field,
+  integer,
+  number,
+  type Problem,
+  path,
+  text,
+} from './schema';
+import { encodingFields, onBadRow, settings, yamlColumns } from './shared';
+import { readConfig } from './yaml-config';
+
+const dataFields = {
+  modelNameOrPath: path('model', {
+    required: true,
+    help: 'the Gemma-2 model to train: a folder in Hugging Face’s format, or org/name on the Hub',
+  }),
+  refModelNameOrPath: path('model', { help: 'the reference model (default: the model before training)' }),
+  trainFile: path('dataset', {
+    required: true,
+    help: 'preference pairs to train on: a file, folder or glob of JSONL, JSON or Parquet, or org/name on the Hub',
+  }),
+  evalFile: path('dataset', { help: 'held-out pairs, evaluated before and after training' }),
+  evalSplit: field(
+    {
+      expected: 'a share between 0 and 1, or a whole number of pairs',
+      json: { type: 'number', exclusiveMinimum: 0 },
+      schema: v.pipe(
+        v.number(),
+        v.check((found) => found > 0 && (found < 1 || Number.isSafeInteger(found))),
+      ),
+      fromText: Number,
+    },
+    { help: 'take the held-out pairs from train_file: a share below 1, or a number of pairs' },
+  ),
+  datasetTrainSplit: text('the name of a split', {
+    affects: 'files',
+    help: 'split of train_file, if that is a folder or a data set (default: train_prefs, else train)',
+  }),
+  datasetTestSplit: text('the name of a split', {
+    affects: 'files',
+    help: 'split of eval_file (default: test_prefs, else test, else validation)',
+  }),
+  columns: yamlColumns,
+  outputDir: path('output', { required: true, help: 'folder of the run: model, metrics, checkpoints' }),
+  dtype: choice(
+    { float32: '', bfloat16: '' },
+    { affects: 'files', help: 'number type of the saved model (default: that of the input model)' },
+  ),
+};
+
+const batchFields = {
+  ...encodingFields,
+  onBadRow,
+  perDeviceTrainBatchSize: integer({ min: 1, default: 1, help: 'pairs per forward pass' }),
+  perDeviceEvalBatchSize: integer({ min: 1, default: 1, affects: 'files', help: 'held-out pairs per forward pass' }),
+  gradientAccumulationSteps: integer({ min: 1, default: 1, help: 'batches whose mean gradient makes one step' }),
+  maxTokensPerPack: integer({
+    min: 1,
+    help:
+      'run the pairs of a step in packs of at most this many tokens, with each prompt computed once; faster for short ' +
+      'pairs, with the same gradient up to rounding',
+  }),
+  activationCheckpointing: choice(
+    {
+      auto: 'keep as many activations as fit in memory',
+      always: 'keep only the input of each block, and recompute the block in the backward pass',
+      never: 'keep all activations that the backward pass needs',
+    },
+    { default: 'auto', affects: 'nothing', help: 'which activations are kept for the backward pass' },
+  ),
+  precomputeRefLogProbs: boolean({
+    default: true,
+    help:
+      'run the reference once before training and keep its log-probs on disk; false keeps the reference in memory and ' +
+      'runs it in each step',
+  }),
+};
+
+const optimizerFields = {
+  learningRate: number({ above: 0, default: 1e-6, help: 'peak learning rate' }),
+  lrSchedulerType: choice(
+    {
+      cosine: 'half a cosine down to 0',
+      linear: 'linearly down to 0',
+      constant: 'no change, and no warm-up',
+      constant_with_warmup: 'no change after the warm-up',
+    },
+    { default: 'linear', help: 'how the learning rate changes after the warm-up' },
+  ),
+  warmupRatio: number({
+    min: 0,
+    max: 1,
+    default: 0,
+    help: 'share of the steps in which the learning rate rises from 0, rounded up to a step',
+  }),
+  warmupSteps: integer({
+    min: 0,
+    default: 0,
+    help: 'the same as a number of steps; above 0 it overrides warmup_ratio',
+  }),
+  numTrainEpochs: number({ above: 0, default: 1, help: 'passes over the pairs' }),
+  maxSteps: integer({ min: -1, default: -1, help: 'steps of the run; above 0 it overrides num_train_epochs' }),
+  maxGradNorm: number({
+    min: 0,
+    default: 1,
+    help: 'largest gradient norm; larger gradients are scaled down to it; 0 turns this off',
+  }),
+  weightDecay: number({ min: 0, default: 0, help: 'AdamW’s weight decay, on all parameters but those of norms' }),
+  adamBeta1: number({ min: 0, below: 1, default: 0.9, help: 'AdamW’s β₁: decay rate of the mean of gradients' }),
+  adamBeta2: number({
+    min: 0,
+    below: 1,
+    default: 0.999,
+    help: 'AdamW’s β₂: decay rate of the mean of squared gradients',
+  }),
+  adamEpsilon: number({ min: 0, default: 1e-8, help: 'AdamW’s ε' }),
+  seed: integer({ min: 0, default: 42, help: 'random seed of the order of the pairs and of eval_split' }),
+  shuffle: boolean({ default: true, help: 'take the pairs in a new random order each epoch; false keeps their order' }),
+};
+
+const reportingFields = {
+  loggingSteps: integer({
+    min: 1,
+    default: 10,
+    affects: 'nothing',
+    help: 'write a metrics row every logging_steps steps',
+  }),
+  evalSteps: integer({
+    min: 1,
+    affects: 'files',
+    help: 'evaluate every eval_steps steps (default: only before the first step and after the last)',
+  }),
+  saveSteps: integer({
+    min: 0,
+    default: 500,
+    affects: 'nothing',
+    help: 'save a checkpoint every save_steps steps; 0 saves only at the end',
+  }),
+  saveTotalLimit: integer({
+    min: 1,
+    affects: 'nothing',
+    help: 'how many checkpoints are kept; older ones are deleted (default: all are kept)',
+  }),
+};
+
+const names = <T extends object>(fields: T) => Object.keys(fields) as (keyof T & string)[];
+
+/** `wpo train`. */
+export const trainSchema = commandSchema({
+  name: 'train',
+  summary: 'train a model on preference pairs',
+  description: [
+    'Trains a model on preference pairs, as a YAML file configures. The folder output_dir then has model/ (for ' +
+      'transformers and for wpo generate), metrics.jsonl, checkpoint-STEP/ and config.yaml.',
+    'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
+  ],
+  configFile: true,
+  fields: { ...dataFields, ...lossFields, ...batchFields, ...optimizerFields, ...reportingFields },
+  flags: {
+    config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
+    set: settings('set a key of the file; may be repeated', 'key=value'),
+    resume: boolean({ help: 'continue from the newest checkpoint in output_dir' }),
+  },
+  groups: {
+    'Model and data': names(dataFields),
+    Loss: names(lossFields),
+    'Tokens and batches': names(batchFields),
+    Optimizer: names(optimizerFields),
+    'Metrics and checkpoints': names(reportingFields),
+  },
+  check(config, name) {
+    const { maxLength, maxPromptLength, truncation, evalFile, evalSplit, evalSteps } = config;
+    const problems: Problem[] = checkLoss(config, name);
+    if (truncation === 'paper' && maxPromptLength >= maxLength) {
+      problems.push({
+        field: 'maxPromptLength',
+        expected: `less than ${name('maxLength')}, ${maxLength}`,
+        found: String(maxPromptLength),
+        hint: 'The rest is for the answers.',
+      });
+    }
+    if (evalFile !== undefined && evalSplit !== undefined) {
+      const expected = `no value with ${name('evalFile')}`;
+      problems.push({ field: 'evalSplit', expected, found: String(evalSplit), hint: 'Remove one of the two keys.' });
+    }
+    if (evalSteps !== undefined && evalFile === undefined && evalSplit === undefined) {
+      const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
+      problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
+    }
+    return problems;
+  },
+  examples: [
+    'wpo train recipes/demo.yaml',
+    'wpo train run.yaml --set learning_rate=5e-7 --set output_dir=runs/slower',
+    'wpo train run.yaml --resume',
+  ],
+});
+
+/** Everything that configures a training run: defaults filled in, paths absolute. */
+export type TrainConfig = ConfigOf<typeof trainSchema>;
+
+/**
+ * Reads the YAML file of `wpo train`.
+ *
+ * @param set `key=value` each; they override the file
+ * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
+ */
+export const readTrainConfig = (file: string, set: readonly string[] = []): Promise<TrainConfig> =>
+  readConfig(trainSchema, file, set);

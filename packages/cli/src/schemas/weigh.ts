@@ -1,0 +1,74 @@
+import { LOSS_NAMES, LOSSES, lossType } from './loss';
+import { boolean, type ConfigOf, commandSchema, number, type Problem, path } from './schema';
+import { alignment, beta, columns, encodingFields, onBadRow, outputFile, split } from './shared';
+
+/** `wpo weigh`. */
+export const weighSchema = commandSchema({
+  name: 'weigh',
+  summary: 'compute the weight of each preference pair',
+  description: [
+    'Computes the weight that each pair would have in training: near 1 where the model would write such answers itself, ' +
+      'near 0 where it would not. Writes one JSON line per pair, in the order of the input: prompt_tokens, chosen_tokens, ' +
+      'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, dpo_loss, ' +
+      'wpo_loss, and with --loss-type also loss and weighted_loss. Prints a histogram of the weights.',
+  ],
+  fields: {
+    model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
+    ref: path('model', { help: 'the reference model (default: the model itself)' }),
+    pairs: path('dataset', {
+      required: true,
+      help: 'preference pairs: a file, folder or glob, or org/name on the Hub',
+    }),
+    split,
+    columns,
+    out: outputFile,
+    beta,
+    labelSmoothing: number({
+      min: 0,
+      max: 0.5,
+      default: 0,
+      help: 'assumed share of pairs whose labels are swapped',
+      flag: { placeholder: 'share' },
+    }),
+    lossType: lossType({
+      help: `also write the values of this loss: ${LOSS_NAMES.join(', ')}`,
+      flag: { placeholder: 'name' },
+    }),
+    kl: number({ min: 0, help: 'the reference point of loss kto' }),
+    alignment,
+    clamp: boolean({
+      default: true,
+      help: 'limit weights to at most 1',
+      flag: { negatedHelp: 'allow weights above 1, as TRL does' },
+    }),
+    ...encodingFields,
+    onBadRow,
+  },
+  check({ lossType, labelSmoothing, kl }, name): Problem[] {
+    if (lossType === undefined) return [];
+    const beside = `with ${name('lossType')} ${lossType}`;
+    if (lossType === 'exo_pair' && labelSmoothing === 0) {
+      const hint = 'Its paper uses 1e-3.';
+      return [{ field: 'labelSmoothing', expected: `a number above 0 ${beside}`, found: '0', hint }];
+    }
+    if (lossType === 'robust' && labelSmoothing > 0.4999) {
+      return [{ field: 'labelSmoothing', expected: `at most 0.4999 ${beside}`, found: String(labelSmoothing) }];
+    }
+    if (LOSSES[lossType] === 'point' && kl === undefined) {
+      const hint = 'It is the loss’s reference point; apo_zero is kto with kl 0.';
+      return [{ field: 'kl', expected: `a number of 0 or more ${beside}`, found: 'nothing', hint }];
+    }
+    if (LOSSES[lossType] === 'ranks') {
+      const hint = 'This loss compares the pairs of a batch, and weigh computes one pair at a time.';
+      return [{ field: 'lossType', expected: 'a loss of single pairs', found: lossType, hint }];
+    }
+    return [];
+  },
+  examples: [
+    'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl',
+    'wpo weigh --model runs/a/model --ref demo/model --pairs pairs.jsonl --out weights.jsonl --beta 0.01',
+    'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl --loss-type simpo --beta 2',
+  ],
+});
+
+export type WeighConfig = ConfigOf<typeof weighSchema>;

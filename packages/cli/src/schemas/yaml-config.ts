@@ -1,0 +1,230 @@
+import { nearestName } from '@wpo/internal/nearest';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import * as v from 'valibot';
+import { isMap, isScalar, LineCounter, parse, parseDocument, stringify, type YAMLMap } from 'yaml';
+import { UserError } from '../errors';
+import {
+  type CommandSchema,
+  type Field,
+  type Fields,
+  type Location,
+  type Parsed,
+  type Problem,
+  yamlKey,
+} from './schema';
+
+/** A value and where it was given. */
+export interface Given {
+  readonly value: unknown;
+  /** What messages put before the key: `run.yaml:3: `, or `--set `. */
+  readonly at: string;
+  /** The folder that a relative path starts from. */
+  readonly folder: string;
+  /** The keys of a value that is a group of keys. */
+  readonly keys?: readonly (readonly [string, Given])[];
+}
+
+/** Values by their YAML keys. */
+export type Entries = ReadonlyMap<string, Given>;
+
+/**
+ * Reads a command's configuration from a YAML file. Relative paths in the file start from its folder, those of `set` from
+ * the working directory.
+ *
+ * @param set `key=value` each, the value as YAML has it; they override the file
+ * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
+ */
+export async function readConfig<F extends Fields>(
+  schema: CommandSchema<F>,
+  file: string,
+  set: readonly string[] = [],
+): Promise<Parsed<F>> {
+  return parseConfig(schema, await readConfigText(file), { file, set });
+}
+
+/** The text of a YAML file. @throws {UserError} where it cannot be read */
+export const readConfigText = (file: string): Promise<string> =>
+  readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const found = error.code === 'ENOENT' ? 'no such file' : error.message;
+    throw new UserError(`${file}: expected a YAML file, found ${found}. The folder recipes/ has examples.`);
+  });
+
+/** As `readConfig`, of the file's text. */
+export function parseConfig<F extends Fields>(
+  schema: CommandSchema<F>,
+  yaml: string,
+  { file, set = [] }: { readonly file: string; readonly set?: readonly string[] },
+): Parsed<F> {
+  return parseEntries(schema, new Map([...readYaml(yaml, file), ...set.map(readSetting)]), { file });
+}
+
+/**
+ * Checks values against a schema, fills in defaults and resolves paths.
+ *
+ * @param prefix is put before keys in messages, e.g. `sample.`
+ * @throws {UserError} naming every problem
+ */
+export function parseEntries<F extends Fields>(
+  schema: CommandSchema<F>,
+  entries: Entries,
+  { file, prefix = '' }: { readonly file: string; readonly prefix?: string },
+): Parsed<F> {
+  const keys = new Map(Object.keys(schema.fields).map((name) => [yamlKey(name), name]));
+  const given = new Map<string, Given>();
+  const problems: string[] = [];
+  for (const [written, entry] of entries) {
+    const key = schema.configFile ? written : written.replaceAll('-', '_'); // a stage's key may be written as its flag
+    const name = keys.get(key);
+    if (name !== undefined) {
+      if (entry.value !== null) given.set(name, entry); // `key:` without a value leaves the default
+      continue;
+    }
+    problems.push(
+      `${entry.at}${prefix}${written}: unknown key. Did you mean "${nearestName(key, [...keys.keys()])}"? ` +
+        `\`wpo ${schema.name} --help\` lists all keys.`,
+    );
+  }
+
+  const values: Record<string, unknown> = {};
+  for (const [name, field] of Object.entries(schema.fields)) {
+    const entry = given.get(name);
+    if (entry === undefined) {
+      if (field.required) problems.push(`${file}: ${prefix}${missing(name, field)}`);
+      if (field.default !== undefined) values[name] = field.default;
+      continue;
+    }
+    const result = v.safeParse(field.schema, entry.value);
+    if (result.success) values[name] = result.output;
+    else problems.push(`${entry.at}${prefix}${mismatch(name, field, entry.value)}`);
+  }
+  if (problems.length === 0) {
+    for (const problem of schema.check?.(values as Parsed<F>, yamlKey) ?? []) {
+      problems.push(`${given.get(problem.field)?.at ?? `${file}: `}${prefix}${describeProblem(problem, yamlKey)}`);
+    }
+  }
+  if (problems.length > 0) throw new UserError(problems.join('\n'));
+
+  for (const [name, location] of locationsOf(schema, values as Parsed<F>)) {
+    const folder = given.get(name)?.folder ?? process.cwd();
+    const locate = (source: string) => locationFrom(folder, source, location);
+    const value = values[name] as string | readonly string[];
+    values[name] = typeof value === 'string' ? locate(value) : value.map(locate);
+  }
+  return values as Parsed<F>;
+}
+
+function missing(name: string, { expected, help }: Field): string {
+  return `${yamlKey(name)}: expected ${expected}, found nothing. This key is required: ${help}.`;
+}
+
+function mismatch(name: string, { expected, choices, ...field }: Field, found: unknown): string {
+  const words = Object.keys(choices ?? {});
+  const unknown = [found].flat().find((word) => typeof word === 'string' && !words.includes(word));
+  let hint = field.default === undefined ? '' : ` The default is ${show(field.default)}.`;
+  if (typeof unknown === 'string' && words.length > 0) {
+    hint = ` Did you mean "${nearestName(unknown, words)}"${unknown === found ? '' : ` instead of "${unknown}"`}?`;
+  } else if (typeof found === 'string' && isNumber(field, found)) {
+    hint = ' Remove the quotes.';
+  } else if (typeof found === 'number' && v.is(field.schema, String(found))) hint = ' Put it in quotes.';
+  return `${yamlKey(name)}: expected ${expected}, found ${describe(found)}.${hint}`;
+}
+
+/** Whether a field takes numbers, and a text is one that it takes. */
+function isNumber({ schema, fromText }: Pick<Field, 'schema' | 'fromText'>, text: string): boolean {
+  const value = fromText(text, undefined);
+  return typeof value === 'number' && v.is(schema, value);
+}
+
+/** A problem as a message. @param name how its user writes a field */
+export const describeProblem = ({ field, expected, found, hint }: Problem, name: (field: string) => string): string =>
+  `${name(field)}: expected ${expected}, found ${found}.${hint === undefined ? '' : ` ${hint}`}`;
+
+/** The fields of a configuration that hold a location and have a value. */
+export function locationsOf<F extends Fields>(
+  { fields }: CommandSchema<F>,
+  config: Parsed<F>,
+): [name: string, location: Location][] {
+  const values = config as Readonly<Record<string, unknown>>;
+  return Object.entries(fields).flatMap(([name, { location, nameBeside }]): [string, Location][] => {
+    if (location === undefined || values[name] === undefined) return [];
+    return nameBeside !== undefined && values[nameBeside] !== undefined ? [] : [[name, location]];
+  });
+}
+
+/**
+ * A location as a configuration keeps it, independent of the folder it is read from later: the absolute path of what is on
+ * this machine, or the full name on the Hub, `hf://org/name`. `org/name` is a name on the Hub where there is no such path.
+ */
+export function locationFrom(folder: string, source: string, location: Location): string {
+  if (location === 'server' || source.startsWith('hf://')) return source;
+  const path = resolve(folder, source);
+  if (location === 'file' || location === 'output') return path;
+  const named = /^\w[\w.-]*\/\w[\w.-]*$/.test(source) && !/\.(jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i.test(source);
+  if (!named || existsSync(path)) return path;
+  return location === 'model' ? `hf://${source}` : `hf://datasets/${source}`;
+}
+
+/** A configuration as YAML that reads back equal. */
+export const configYaml = <F extends Fields>({ fields }: CommandSchema<F>, config: Parsed<F>): string => {
+  const values = config as Readonly<Record<string, unknown>>;
+  return stringify(
+    Object.fromEntries(
+      Object.keys(fields).flatMap((name) => (values[name] === undefined ? [] : [[yamlKey(name), values[name]]])),
+    ),
+  );
+};
+
+/** The keys of a YAML text, each with its line and the file's folder. */
+export function readYaml(yaml: string, file: string): (readonly [string, Given])[] {
+  const lines = new LineCounter();
+  const document = parseDocument(yaml, { lineCounter: lines, prettyErrors: false });
+  const lineOf = (offset: number | undefined) => lines.linePos(offset ?? 0).line;
+  if (document.errors.length > 0) {
+    throw new UserError(
+      document.errors.map((e) => `${file}:${lineOf(e.pos[0])}: this is not valid YAML: ${e.message}`).join('\n'),
+    );
+  }
+  const { contents } = document;
+  if (contents === null) return [];
+  if (!isMap(contents)) throw new UserError(`${file}: expected lines of the form "key: value", found no keys.`);
+  const folder = dirname(resolve(file));
+
+  function keysOf(map: YAMLMap, values: Readonly<Record<string, unknown>>): (readonly [string, Given])[] {
+    return map.items.map(({ key, value: node }) => {
+      const name = isScalar(key) ? String(key.value) : String(key);
+      const value = values[name];
+      const at = `${file}:${lineOf(isScalar(key) ? key.range?.[0] : undefined)}: `;
+      const keys = isMap(node) ? { keys: keysOf(node, value as Readonly<Record<string, unknown>>) } : {};
+      return [name, { value, at, folder, ...keys }];
+    });
+  }
+  return keysOf(contents, document.toJS() as Record<string, unknown>);
+}
+
+/** A `key=value` of `--set`. */
+export function readSetting(setting: string): [string, Given] {
+  const split = setting.indexOf('=');
+  if (split < 1) throw new UserError(`--set ${setting}: expected key=value, e.g. --set learning_rate=1e-6.`);
+  const [key, value] = [setting.slice(0, split).trim(), setting.slice(split + 1)];
+  try {
+    return [key, { value: parse(value), at: '--set ', folder: process.cwd() }];
+  } catch {
+    throw new UserError(
+      `--set ${key}: expected a YAML value, found ${describe(value)}. Put text that has : or # in quotes.`,
+    );
+  }
+}
+
+/** A value, for a message. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return `the text ${JSON.stringify(value)}`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  const json = JSON.stringify(value);
+  return json.length <= 60 ? json : Array.isArray(value) ? 'a list' : 'a group of keys';
+}
+
+/** A default as people write it: small numbers with an exponent, lists with commas. */
+export const show = (value: unknown): string =>
+  typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);

@@ -1,0 +1,26 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { referencePage, runJsonSchema, trainJsonSchema } from '../../src/schemas/reference';
+
+// `npm run reference` writes these files, by running this test with --update.
+
+const root = fileURLToPath(new URL('../../../..', import.meta.url));
+const json = (schema: object) => `${JSON.stringify(schema, null, 2)}\n`;
+
+test('docs/cli.md is the reference page of the schemas', async () => {
+  await expect(referencePage()).toMatchFileSnapshot(`${root}/docs/cli.md`);
+});
+
+test('the JSON schemas for editors are those of the schemas', async () => {
+  await expect(json(trainJsonSchema())).toMatchFileSnapshot(`${root}/packages/cli/schemas/train.schema.json`);
+  await expect(json(runJsonSchema())).toMatchFileSnapshot(`${root}/packages/cli/schemas/run.schema.json`);
+});
+
+test('every recipe begins with the line that gives its schema to editors', () => {
+  for (const name of readdirSync(`${root}/recipes`)) {
+    const schema = name === 'hybrid.yaml' ? 'run' : 'train';
+    const [line] = readFileSync(`${root}/recipes/${name}`, 'utf8').split('\n');
+    expect(line, name).toBe(`# yaml-language-server: $schema=../packages/cli/schemas/${schema}.schema.json`);
+  }
+});

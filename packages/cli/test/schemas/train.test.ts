@@ -1,0 +1,251 @@
+import { resolve } from 'node:path';
+import { fc, test as property } from '@fast-check/vitest';
+import type { LossType } from '@wpo/loss';
+import { expect, test } from 'vitest';
+import { decidingValues } from '../../src/schemas/schema';
+import { readTrainConfig, trainSchema } from '../../src/schemas/train';
+import { configYaml, parseConfig } from '../../src/schemas/yaml-config';
+
+const least = 'model_name_or_path: m\ntrain_file: t.jsonl\noutput_dir: out\n';
+const parse = (yaml: string, set: string[] = []) => parseConfig(trainSchema, yaml, { file: '/runs/run.yaml', set });
+const problems = (yaml: string, set: string[] = []) => {
+  try {
+    parse(yaml, set);
+  } catch (error) {
+    return (error as Error).message.split('\n');
+  }
+  throw new Error('no problem found');
+};
+
+test('three keys are required; the others have the documented defaults', () => {
+  expect(parse(least)).toEqual({
+    modelNameOrPath: '/runs/m',
+    trainFile: '/runs/t.jsonl',
+    outputDir: '/runs/out',
+    beta: 0.1,
+    lossType: ['sigmoid'],
+    labelSmoothing: 0,
+    fDivergenceType: 'reverse_kl',
+    fAlphaDivergenceCoef: 0.5,
+    referenceFree: false,
+    discopopTau: 0.05,
+    simpoGamma: 0.5,
+    cpoAlpha: 1,
+    desirableWeight: 1,
+    undesirableWeight: 1,
+    bcoDelta: 0,
+    useWeighting: true,
+    alignment: 'sampled',
+    clamp: true,
+    temperature: 1,
+    attached: false,
+    precomputeRefLogProbs: true,
+    completion: 'paper',
+    truncation: 'paper',
+    maxLength: 2048,
+    maxPromptLength: 1800,
+    onBadRow: 'error',
+    learningRate: 1e-6,
+    lrSchedulerType: 'linear',
+    warmupRatio: 0,
+    warmupSteps: 0,
+    numTrainEpochs: 1,
+    maxSteps: -1,
+    perDeviceTrainBatchSize: 1,
+    gradientAccumulationSteps: 1,
+    perDeviceEvalBatchSize: 1,
+    activationCheckpointing: 'auto',
+    maxGradNorm: 1,
+    weightDecay: 0,
+    adamBeta1: 0.9,
+    adamBeta2: 0.999,
+    adamEpsilon: 1e-8,
+    seed: 42,
+    shuffle: true,
+    loggingSteps: 10,
+    saveSteps: 500,
+  });
+});
+
+test('an unknown key is an error that names its line and the most similar key', () => {
+  expect(problems(`${least}# a comment\nlearning_rte: 1e-6\n`)).toEqual([
+    '/runs/run.yaml:5: learning_rte: unknown key. Did you mean "learning_rate"? `wpo train --help` lists all keys.',
+  ]);
+});
+
+test.each([
+  ['lr: 1', 'lr_scheduler_type'],
+  ['per_device_batch_size: 1', 'per_device_eval_batch_size'],
+  ['warmup_step: 1', 'warmup_steps'],
+  ['max_seq_length: 1', 'max_length'],
+  ['bf16: true', 'beta'],
+])('%j, a key of other trainers, is an error', (line, near) => {
+  expect(problems(least + line)[0]).toContain(`Did you mean "${near}"?`);
+});
+
+const DATA = 'the path of a file or folder, a glob, or org/name on the Hugging Face Hub';
+
+test.each([
+  ['beta: fast', 'beta: expected a number above 0, found the text "fast". The default is 0.1.'],
+  ['beta: 0', 'beta: expected a number above 0, found 0. The default is 0.1.'],
+  ['learning_rate: "1e-6"', 'learning_rate: expected a number above 0, found the text "1e-6". Remove the quotes.'],
+  ['max_length: 20.5', 'max_length: expected a whole number of 2 or more, found 20.5. The default is 2048.'],
+  ['clamp: yes', 'clamp: expected true or false, found the text "yes". The default is true.'],
+  ['warmup_ratio: 1.5', 'warmup_ratio: expected a number from 0 to 1, found 1.5. The default is 0.'],
+  [
+    'alignment: greed',
+    'alignment: expected one of sampled, greedy, none, found the text "greed". Did you mean "greedy"?',
+  ],
+  ['eval_split: 1.5', 'eval_split: expected a share between 0 and 1, or a whole number of pairs, found 1.5.'],
+  ['eval_file: [a]', `eval_file: expected ${DATA}, found ["a"].`],
+  ['eval_file: 3', `eval_file: expected ${DATA}, found 3. Put it in quotes.`],
+  ['learning_rate: .inf', 'learning_rate: expected a number above 0, found Infinity. The default is 1e-6.'],
+  ['adam_beta2: 1', 'adam_beta2: expected a number from 0 to below 1, found 1. The default is 0.999.'],
+])('the error of %j says line, key, expected and found value', (line, message) => {
+  expect(problems(least + line)).toEqual([`/runs/run.yaml:4: ${message}`]);
+});
+
+test('all problems are reported at once, a missing key with its meaning', () => {
+  expect(problems('train_file: t\noutput_dir: o\nbeta: -1\nseeds: 3\n')).toEqual([
+    '/runs/run.yaml:4: seeds: unknown key. Did you mean "seed"? `wpo train --help` lists all keys.',
+    '/runs/run.yaml: model_name_or_path: expected the path of a folder, or org/name on the Hugging Face Hub, found nothing. ' +
+      'This key is required: the Gemma-2 model to train: a folder in Hugging Face’s format, or org/name on the Hub.',
+    '/runs/run.yaml:3: beta: expected a number above 0, found -1. The default is 0.1.',
+  ]);
+});
+
+test.each([
+  ['max_length: 100\nmax_prompt_length: 100', ':5: max_prompt_length: expected less than max_length, 100, found 100.'],
+  ['eval_file: e\neval_split: 0.1', ':5: eval_split: expected no value with eval_file, found 0.1. Remove one'],
+  ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
+])('keys that contradict each other are an error: %j', (lines, message) => {
+  expect(problems(least + lines)[0]).toContain(message);
+});
+
+test('max_prompt_length may be above max_length if the truncation does not use it', () => {
+  expect(parse(`${least}max_length: 100\ntruncation: keep_start\n`).maxLength).toBe(100);
+});
+
+test('a key without a value, and null, leave the default', () => {
+  expect(parse(`${least}beta:\neval_file: null\n`)).toEqual(parse(least));
+});
+
+test('--set overrides the file, and reads its value as YAML', () => {
+  const config = parse(`${least}beta: 0.5\neval_split: 3\n`, [
+    'beta=1e-2',
+    'shuffle=false',
+    'eval_split=',
+    'alignment=none',
+  ]);
+  expect(config).toMatchObject({ beta: 0.01, shuffle: false, alignment: 'none' });
+  expect(config.evalSplit).toBeUndefined();
+});
+
+test('problems of --set are reported as such', () => {
+  expect(problems(least, ['beta=x'])[0]).toMatch(/^--set beta: expected a number above 0, found the text "x"\./);
+  expect(problems(least, ['beat=1'])[0]).toMatch(/^--set beat: unknown key. Did you mean "beta"\?/);
+  expect(problems(least, ['beta'])).toEqual(['--set beta: expected key=value, e.g. --set learning_rate=1e-6.']);
+});
+
+test('paths in the file start from its folder, those of --set from the working directory', () => {
+  const config = parseConfig(trainSchema, 'model_name_or_path: ../m\ntrain_file: /data/t\noutput_dir: out\n', {
+    file: 'some/run.yaml',
+    set: ['output_dir=here'],
+  });
+  expect(config.modelNameOrPath).toBe(resolve('m'));
+  expect(config.trainFile).toBe('/data/t');
+  expect(config.outputDir).toBe(resolve('here'));
+});
+
+test('invalid YAML is an error that names its line', () => {
+  expect(problems('beta: 1\nbeta: 2\n')[0]).toMatch(/^\/runs\/run.yaml:2: this is not valid YAML: /);
+  expect(problems('a: [1,\nb: 2')[0]).toMatch(/^\/runs\/run.yaml:\d: this is not valid YAML: /);
+  expect(problems('- beta\n')).toEqual(['/runs/run.yaml: expected lines of the form "key: value", found no keys.']);
+});
+
+test('a missing file is an error', async () => {
+  await expect(readTrainConfig('/nowhere/run.yaml')).rejects.toThrow(
+    '/nowhere/run.yaml: expected a YAML file, found no such file.',
+  );
+});
+
+property.prop([
+  fc.record({
+    beta: fc.double({ min: 1e-300, max: 1e300, noNaN: true }),
+    learningRate: fc.double({ min: 1e-12, max: 1, noNaN: true }),
+    seed: fc.nat(),
+    lossType: fc.subarray<LossType>(['sigmoid', 'sft', 'hinge'], { minLength: 1 }),
+    clamp: fc.boolean(),
+    outputDir: fc.string({ minLength: 1, unit: 'grapheme' }).map((name) => `/${name.replaceAll('/', '')}`),
+  }),
+])('a config written as YAML reads back equal', (keys) => {
+  const config = { ...parse(least), ...keys, outputDir: resolve(keys.outputDir) };
+  expect(parse(configYaml(trainSchema, config))).toEqual(config);
+});
+
+test('a resumed run must have the same values of these keys', () => {
+  expect(Object.keys(decidingValues(trainSchema, parse(least))).sort()).toEqual(
+    [
+      ...[
+        'adam_beta1',
+        'adam_beta2',
+        'adam_epsilon',
+        'alignment',
+        'attached',
+        'bco_delta',
+        'beta',
+        'clamp',
+        'completion',
+      ],
+      ...[
+        'cpo_alpha',
+        'desirable_weight',
+        'discopop_tau',
+        'eval_split',
+        'f_alpha_divergence_coef',
+        'f_divergence_type',
+      ],
+      ...[
+        'gradient_accumulation_steps',
+        'kl',
+        'label_smoothing',
+        'ld_alpha',
+        'learning_rate',
+        'loss_type',
+        'loss_weights',
+      ],
+      ...['lr_scheduler_type', 'max_grad_norm', 'max_length', 'max_prompt_length', 'max_steps', 'max_tokens_per_pack'],
+      ...[
+        'num_train_epochs',
+        'per_device_train_batch_size',
+        'precompute_ref_log_probs',
+        'reference_free',
+        'seed',
+        'shuffle',
+      ],
+      ...[
+        'simpo_gamma',
+        'temperature',
+        'truncation',
+        'undesirable_weight',
+        'use_weighting',
+        'warmup_ratio',
+        'warmup_steps',
+      ],
+      'weight_decay',
+    ].sort(),
+  );
+});
+
+test('columns and splits are read, and an unknown field is an error', () => {
+  const config = parse(`${least}columns: {prompt: q, chosen: a}\ndataset_train_split: train_sft\n`);
+  expect(config).toMatchObject({ columns: { prompt: 'q', chosen: 'a' }, datasetTrainSplit: 'train_sft' });
+  expect(parse(configYaml(trainSchema, config))).toEqual(config);
+  expect(parse(least, ['columns={prompt: q}']).columns).toEqual({ prompt: 'q' });
+  const expected =
+    'expected column names for any of prompt, system, chosen, rejected, id, weight, score_chosen, score_rejected';
+  expect(problems(`${least}columns: {question: q}\n`)).toEqual([
+    `/runs/run.yaml:4: columns: ${expected}, found {"question":"q"}.`,
+  ]);
+  expect(problems(`${least}columns: q\n`)[0]).toContain(`columns: ${expected}, found the text "q".`);
+});
