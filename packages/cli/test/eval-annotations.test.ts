@@ -91,8 +91,8 @@ test.each([
     ['--annotations', 'a', '--pairs', 'b'],
     /^--annotations: expected exactly one of .*, found --annotations and --pairs\./,
   ],
-  [['--pairs', 'a'], /^--pairs also needs --model\.$/m],
-  [['--baseline', 'a', '--model', 'b'], /^--baseline also needs --judge and --out\.$/m],
+  [['--pairs', 'a'], /^--pairs: expected --model with it, found no --model\.$/m],
+  [['--baseline', 'a', '--model', 'b'], /^--baseline: expected --judge and --out with it, found no --judge and no --out\.$/m],
   [['--nonsense'], /unknown option '--nonsense'/],
 ])('%j is refused in a message', async (args, message) => {
   const { status, err } = await evaluated(...args);

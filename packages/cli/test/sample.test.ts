@@ -194,7 +194,7 @@ test('nor is one whose prompts had other texts, or one of other rows', async () 
 });
 
 test.each([
-  [['--seeds', '13,13'], "argument '13,13' is invalid. Wanted different whole numbers with commas between them"],
+  [['--seeds', '13,13'], "argument '13,13' is invalid. Expected different whole numbers of 0 or more"],
   [['-n', '6'], '--per-prompt: expected at most one answer per seed, 5, found 6. Add seeds with --seeds.'],
 ])('%j is refused', async (flags, message) => {
   const { promptsFile, out } = files();

@@ -75,7 +75,7 @@ test('a folder that holds a run is left alone without --resume; a finished one i
   );
   const terminal = capture();
   expect(await trainFrom({ config, set, resume: true }, terminal)).toBe(0);
-  expect(terminal.out()).toBe(`This run is finished. Its model lies in ${join(folder, 'run', 'model')}\n`);
+  expect(terminal.out()).toBe(`This run is finished. Its model is in ${join(folder, 'run', 'model')}\n`);
   expect(readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8')).toBe(before);
 });
 
