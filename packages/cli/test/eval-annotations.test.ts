@@ -92,7 +92,10 @@ test.each([
     /^--annotations: expected exactly one of .*, found --annotations and --pairs\./,
   ],
   [['--pairs', 'a'], /^--pairs: expected --model with it, found no --model\.$/m],
-  [['--baseline', 'a', '--model', 'b'], /^--baseline: expected --judge and --out with it, found no --judge and no --out\.$/m],
+  [
+    ['--baseline', 'a', '--model', 'b'],
+    /^--baseline: expected --judge and --out with it, found no --judge and no --out\.$/m,
+  ],
   [['--nonsense'], /unknown option '--nonsense'/],
 ])('%j is refused in a message', async (args, message) => {
   const { status, err } = await evaluated(...args);

@@ -1,11 +1,4 @@
-import {
-  answerKey,
-  type Drawing,
-  type NamedPrompt,
-  type SampledRow,
-  type SampleRequest,
-  sampleAnswers,
-} from '@wpo/eval';
+import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
 import { createEndpoint, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
