@@ -1,7 +1,7 @@
-import { nearestName } from '@wpo/internal/nearest';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { nearestName } from '@wpo/internal/nearest';
 import * as v from 'valibot';
 import { isMap, isScalar, LineCounter, parse, parseDocument, stringify, type YAMLMap } from 'yaml';
 import { UserError } from '../errors';
