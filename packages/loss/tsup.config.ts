@@ -1,4 +1,4 @@
 import { library } from '../../tsup.shared';
 
-// one file an entry, for a shared one would hold the tensors' half too; rollup's pass gathers the imports of tfjs-core in one
+// No shared chunk: it would contain the tensor code too. Rollup's tree shaking merges the imports of tfjs-core into one.
 export default library({ index: 'src/index.ts', scalar: 'src/scalar/index.ts' }, { splitting: false, treeshake: true });

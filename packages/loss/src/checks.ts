@@ -1,4 +1,5 @@
 import { nearestName } from '@wpo/internal/nearest';
+
 // Checks of plain values, free of tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
 
 /** The finite numbers that an option may be. Without any bound: all of them. */

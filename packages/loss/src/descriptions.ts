@@ -30,7 +30,7 @@ export const LOSS_DESCRIPTIONS: Readonly<Record<LossType, string>> = {
 
 /** What each option of a loss means. */
 export const OPTION_DESCRIPTIONS: Readonly<Record<keyof LossOptions, string>> = {
-  beta: 'β: how strongly the policy is held to its reference',
+  beta: 'β: how strongly the loss keeps the policy near its reference',
   labelSmoothing: 'ε: the share of pairs whose labels are assumed to be flipped',
   fDivergenceType: 'the divergence that keeps the policy near its reference',
   fAlphaDivergenceCoef: 'α of alpha_divergence: 1 is the reverse KL, 0 the forward KL',

@@ -96,7 +96,7 @@ export const square = <T extends tf.Tensor>(x: T): T => mul(x, x);
 /** max(0, x). Its derivative at 0 is 0. */
 export const relu = <T extends tf.Tensor>(x: T): T => unary(x, positivePart, tf.step);
 
-// tf.relu and tf.minimum do not keep NaN, or make NaN of −∞, on some backends; hence tf.where here and in clampMax
+// tf.where, here and in clampMax: on some backends, tf.relu and tf.minimum lose NaN or turn −∞ into NaN
 const positivePart = <T extends tf.Tensor>(x: T): T => tf.where(tf.less(x, 0), 0, x);
 
 /** min(x, max). Its derivative at x = max is 1. */

@@ -5,7 +5,7 @@ export type FDivergenceType = 'reverse_kl' | 'forward_kl' | 'js_divergence' | 'a
 
 /** Every option of every loss: TRL's names in camel case, except `bcoDelta`, which TRL's DPO trainer does not have. */
 export interface LossOptions {
-  /** β: how strongly the policy is held to its reference, above 0. Default 0.1. It is IPO's τ, SPPO's 1/η and ORPO's λ. */
+  /** β: how strongly the loss keeps the policy near its reference, above 0. Default 0.1. It is IPO's τ, SPPO's 1/η and ORPO's λ. */
   beta?: number;
   /** ε: the share of pairs whose labels are assumed to be flipped, 0 to 0.5. Default 0. */
   labelSmoothing?: number;

@@ -23,12 +23,12 @@ const batch = () =>
   );
 
 describe('sumLogps', () => {
-  it('adds up answer tokens and passes over padding', () => {
+  it('adds up answer tokens and ignores padding', () => {
     // log 0.8 + log 0.2 = log 0.16 = -1.832581; log 0.5 = -log 2
     expect(maxDifference(values(sumLogps(batch())), [-1.832581, -Math.LN2])).toBeLessThan(1e-6);
   });
 
-  it('hands each answer token its own gradient and padding none', () => {
+  it('passes the gradient to each answer token and none to padding', () => {
     const tokens = batch();
     const gradient = tf.grad((logps) => sumLogps({ ...tokens, logps: logps as tf.Tensor2D }))(
       tokens.logps,
@@ -37,7 +37,7 @@ describe('sumLogps', () => {
     expect(values(gradient)).toEqual([2, 2, 3, 0]);
   });
 
-  it.each([Number.NaN, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY])('is deaf to %s at padding', (junk) => {
+  it.each([Number.NaN, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY])('ignores %s at padding', (junk) => {
     const tokens = answerBatch([{ logps: [-1, -2], logSumSquares: [0, 0], logMax: [0, 0] }], junk, 2);
     expect(values(sumLogps(tokens))).toEqual([-3]);
   });
@@ -58,15 +58,15 @@ describe('answerScores', () => {
     ['greedy', [-Math.LN2, 0]],
     // ½ log 0.16 = -0.916291
     ['none', [-0.916291, -Math.LN2]],
-  ] as const)('is the mean of l − a under %s alignment', (alignment, wanted) => {
-    expect(maxDifference(values(answerScores(batch(), alignment)), wanted)).toBeLessThan(1e-6);
+  ] as const)('is the mean of l − a under %s alignment', (alignment, expected) => {
+    expect(maxDifference(values(answerScores(batch(), alignment)), expected)).toBeLessThan(1e-6);
   });
 
-  it('is sampled where nothing is said', () => {
+  it('uses the sampled alignment by default', () => {
     expect(values(answerScores(batch()))).toEqual(values(answerScores(batch(), 'sampled')));
   });
 
-  it('divides its gradient among answer tokens, and takes it back from the alignment term', () => {
+  it('divides the gradient among answer tokens, with the opposite sign for the alignment term', () => {
     const tokens = batch();
     const [logps, term] = tf.grads((logps, logSumSquares) =>
       answerScores({
@@ -90,7 +90,7 @@ describe('answerScores', () => {
     );
   });
 
-  it('leaves no tensor behind but its result', () => {
+  it('allocates no tensor beside its result', () => {
     const tokens = batch();
     for (const alignment of ALIGNMENTS) {
       const before = tf.memory().numTensors;
@@ -101,8 +101,8 @@ describe('answerScores', () => {
   });
 });
 
-describe('an answer that cannot be scored', () => {
-  it('names the nearest alignment to an unknown one', () => {
+describe('errors about answers', () => {
+  it('suggest the most similar alignment to an unknown one', () => {
     expect(() => answerScores(batch(), 'sample' as Alignment)).toThrow(
       "answerScores: alignment: expected one of sampled, greedy, none, found 'sample'. Did you mean 'sampled'?",
     );
@@ -110,7 +110,7 @@ describe('an answer that cannot be scored', () => {
     expect(() => answerScores(batch(), null as unknown as Alignment)).toThrow("found 'null'");
   });
 
-  it('says which term an alignment lacks', () => {
+  it('name the alignment term that is missing', () => {
     const { logps, mask } = batch();
     expect(() => answerScores({ logps, mask })).toThrow(
       "answerScores: logSumSquares: expected a tensor for alignment 'sampled', found none.",
@@ -119,7 +119,7 @@ describe('an answer that cannot be scored', () => {
     expect(values(answerScores({ logps, mask }, 'none'))).toHaveLength(2);
   });
 
-  it('says what shape was found and what was wanted', () => {
+  it('give the expected and the found shape', () => {
     const tokens = batch();
     expect(() => sumLogps({ ...tokens, mask: tf.ones([2, 3]) })).toThrow(
       'sumLogps: mask: expected shape [2,2], found [2,3].',
@@ -132,7 +132,7 @@ describe('an answer that cannot be scored', () => {
     );
   });
 
-  it('refuses answers of no tokens, batches of no pairs, integers and what is no tensor', () => {
+  it('reject empty answers, empty batches, integers and values that are not tensors', () => {
     const empty = (shape: [number, number]) => ({ logps: tf.zeros<tf.Rank.R2>(shape), mask: tf.zeros(shape) });
     expect(() => sumLogps(empty([2, 0]))).toThrow(
       'sumLogps: logps: expected at least one token, found shape [2,0]. Skip empty batches.',
@@ -147,8 +147,8 @@ describe('an answer that cannot be scored', () => {
   });
 });
 
-describe('length desensitising', () => {
-  it('is the plain sum with α 1, and for answers of one length with any α', () => {
+describe('ldLogps', () => {
+  it('is the plain sum with α = 1, and with any α for answers of equal length', () => {
     fc.assert(
       fc.property(pairs, fc.double({ min: 0, max: 1, noNaN: true }), (drawn, alpha) => {
         const chosen = answerBatch(drawn.map((pair) => pair.chosen));
@@ -162,8 +162,8 @@ describe('length desensitising', () => {
     );
   });
 
-  it('counts the longer answer’s further tokens α times, and none of them with α 0', () => {
-    // −1 − 2 + ½ (−4) = −5; of one token −8
+  it('multiplies tokens past the shorter length by α, and ignores them with α = 0', () => {
+    // −1 − 2 + ½ (−4) = −5; the rejected answer is not longer
     const pair = { chosen: { logps: [-1, -2, -4] }, rejected: { logps: [-8, -16] } };
     expect(scalar.ldLogps(pair, 0.5)).toEqual({ chosen: -5, rejected: -24 });
     expect(scalar.ldLogps(pair, 0)).toEqual({ chosen: -3, rejected: -24 });
@@ -177,14 +177,14 @@ describe('length desensitising', () => {
     expect(values(ldLogps(tensors, 0).chosen)).toEqual([-1]);
   });
 
-  it('takes an answer’s tokens in their order, wherever its padding is', () => {
+  it('counts positions from an answer’s first token, wherever its padding is', () => {
     const mask = tf.tensor2d([[0, 1, 1, 1]]);
     const chosen = { logps: tf.tensor2d([[Number.NaN, -1, -2, -4]]), mask };
     const rejected = { logps: tf.tensor2d([[-8]]), mask: tf.ones([1, 1]) };
     expect(values(ldLogps({ chosen, rejected }, 0.5).chosen)).toEqual([-4]);
   });
 
-  it('leaves no tensor behind but its results', () => {
+  it('allocates no tensor beside its results', () => {
     const answers = answerBatch([{ logps: [-1, -2], logSumSquares: [0, 0], logMax: [0, 0] }]);
     const before = tf.memory().numTensors;
     tf.dispose(ldLogps({ chosen: answers, rejected: answers }, 0.5));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { lossTypes } from '../src/index';
 import type { Answer } from './tensors';
 
-/** A row of logits, and the token that was written there. */
+/** A row of logits and the label at its position. */
 export interface Position {
   logits: number[];
   label: number;
@@ -20,7 +20,7 @@ export const ordinaryLogit = fc.double({ min: -6, max: 6, noNaN: true });
 export const answerPositions = (logit = ordinaryLogit): fc.Arbitrary<Position[]> =>
   fc.array(position(4, logit), { minLength: 1, maxLength: 5 });
 
-/** What a policy says of an answer, worked out in doubles. */
+/** The terms of one token, computed in float64. */
 export function describe({ logits, label }: Position): { logp: number; logSumSquares: number; logMax: number } {
   const top = Math.max(...logits);
   const exps = logits.map((x) => Math.exp(x - top));
@@ -61,7 +61,7 @@ export const scoredPairs = fc.array(
 export const beta = fc.double({ min: 0.001, max: 5, noNaN: true });
 export const labelSmoothing = fc.double({ min: 0, max: 0.5, noNaN: true });
 
-/** Log-probs that float32 holds exactly, in columns, with all that any loss may need. */
+/** A batch in columns with every input that a loss may need. Its log-probs are exact in float32. */
 export const batch = fc
   .array(
     fc.record({
@@ -96,7 +96,7 @@ function ratio() {
   return fc.integer({ min: -4 * 64, max: 4 * 64 }).map((x) => x / 64);
 }
 
-/** Options within every loss's range. */
+/** Options within the ranges of every loss. */
 export const lossOptions = fc.record({
   beta: fc.double({ min: 0.05, max: 2, noNaN: true }),
   labelSmoothing: fc.double({ min: 0.01, max: 0.45, noNaN: true }),

@@ -1,4 +1,4 @@
-// Nothing here loads @tensorflow/tfjs: tfjs-core has no gradients of its own then, and must not need any.
+// Nothing here imports @tensorflow/tfjs, so that tfjs-core has no gradients registered. The losses must not need any.
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
@@ -46,7 +46,7 @@ function train() {
   };
 }
 
-describe('tfjs-core and a backend, and nothing else', () => {
+describe('tfjs-core with only a backend package', () => {
   afterAll(() => tf.setBackend('cpu'));
 
   it('has no gradients registered', () => {
@@ -89,15 +89,17 @@ describe('tfjs-core and a backend, and nothing else', () => {
     const cpu = await differentiate(options);
     await tf.setBackend('wasm');
     const wasm = await differentiate(options);
-    for (const [i, wanted] of cpu.entries()) {
+    for (const [i, expected] of cpu.entries()) {
       for (const [j, x] of wasm[i]!.entries()) {
-        expect(x === wanted[j] || Math.abs(x - wanted[j]!) <= 1e-5 * Math.max(1, Math.abs(wanted[j]!))).toBe(true);
+        expect(x === expected[j] || Math.abs(x - expected[j]!) <= 1e-5 * Math.max(1, Math.abs(expected[j]!))).toBe(
+          true,
+        );
       }
     }
     expect(cpu[0]!.slice(0, 2).every(Number.isFinite)).toBe(true);
   });
 
-  it('gives the same length-desensitised log-probs on the WebAssembly backend', async () => {
+  it('gives the same LD-DPO log-probs on the WebAssembly backend', async () => {
     const run = () => {
       const chosen = { logps: tf.tensor2d([[-1, -2, -4]]), mask: tf.ones([1, 3]) };
       const rejected = { logps: tf.tensor2d([[-8, junk]]), mask: tf.tensor2d([[1, 0]]) };

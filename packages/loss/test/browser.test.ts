@@ -13,7 +13,7 @@ import { buildPublished, root } from './published';
 const executablePath = findChromium();
 const test = describe.skipIf(executablePath === null);
 
-/** Software stands in for a graphics card: WebGL by ANGLE, WebGPU by Vulkan. */
+/** Software rendering in place of a GPU: WebGL through ANGLE, WebGPU through Vulkan. */
 const FLAGS = [
   '--no-sandbox',
   '--enable-unsafe-swiftshader',
@@ -24,7 +24,7 @@ const FLAGS = [
   '--enable-features=Vulkan',
 ];
 
-/** For a page to load: a file beside this one, or code. */
+/** A script for a page, bundled from a file in test/browser or from code. */
 async function bundle(what: { readonly file: string } | { readonly code: string }, format: 'iife' | 'esm') {
   const folder = join(root, 'test/browser');
   const entry =
@@ -35,7 +35,7 @@ async function bundle(what: { readonly file: string } | { readonly code: string 
   return outputFiles![0]!.text;
 }
 
-/** A page on an origin of its own, on which `files` lie. */
+/** A page that serves `files` from http://localhost. */
 async function open(browser: Browser, files: Readonly<Record<string, string>>): Promise<Page> {
   const page = await browser.newPage();
   await page.route('http://localhost/**', (route) => {
@@ -48,12 +48,12 @@ async function open(browser: Browser, files: Readonly<Record<string, string>>): 
   return page;
 }
 
-/** A backend's float32 against the CPU's, whose exponentials it does not share to the last digit. */
-function expectAlike(found: readonly number[], wanted: readonly number[], what: string, bound = 1e-4) {
-  expect(found, what).toHaveLength(wanted.length);
+/** Compares two backends in float32: their exponentials differ in the last digits. */
+function expectAlike(found: readonly number[], expected: readonly number[], what: string, bound = 1e-4) {
+  expect(found, what).toHaveLength(expected.length);
   for (const [i, x] of found.entries()) {
-    const close = x === wanted[i] || Math.abs(x - wanted[i]!) <= bound * Math.max(1, Math.abs(wanted[i]!));
-    if (!close) throw new Error(`${what}[${i}] is ${x}, but ${wanted[i]} was wanted`);
+    const close = x === expected[i] || Math.abs(x - expected[i]!) <= bound * Math.max(1, Math.abs(expected[i]!));
+    if (!close) throw new Error(`${what}[${i}]: expected ${expected[i]}, found ${x}`);
   }
 }
 
@@ -66,7 +66,7 @@ test('a page in headless Chromium', () => {
 
   describe('bundled', () => {
     let page: Page;
-    // as text, for a test's own functions are not as they were written by the time that they run
+    // as text, because the test runner transforms functions before they could be passed to the page
     const ask = (name: string, ...args: unknown[]) =>
       page.evaluate(`${name}(...${JSON.stringify(args)})`) as Promise<unknown>;
     beforeAll(async () => {
@@ -77,7 +77,7 @@ test('a page in headless Chromium', () => {
     });
 
     it.for(['cpu', 'webgl', 'webgpu'])(
-      'trains a toy policy with WPO on %s to Node’s numbers',
+      'trains a toy policy with WPO on %s to the same numbers as in Node',
       async (backend, { skip }) => {
         skip(backend === 'webgpu' && !(await ask('hasWebGPU')), 'this Chromium has no WebGPU');
         const node = await train('cpu');
@@ -90,18 +90,18 @@ test('a page in headless Chromium', () => {
     );
 
     it.for(['webgl', 'webgpu'])(
-      'takes every loss and its gradients on %s to Node’s numbers',
+      'computes every loss and its gradients on %s to the same numbers as in Node',
       async (backend, { skip }) => {
         skip(backend === 'webgpu' && !(await ask('hasWebGPU')), 'this Chromium has no WebGPU');
         await tf.setBackend('cpu');
         await ask('setBackend', backend);
         for (const options of EVERY_LOSS) {
-          const wanted = await differentiate(options);
+          const expected = await differentiate(options);
           const found = (await ask('differentiate', options)) as number[][];
           for (const [i, numbers] of found.entries()) {
             expectAlike(
               numbers,
-              wanted[i]!,
+              expected[i]!,
               `${JSON.stringify(options)}: ${['losses', 'd/d chosen', 'd/d rejected'][i]}`,
             );
           }
@@ -118,7 +118,7 @@ test('a page in headless Chromium', () => {
     afterAll(() => published.remove());
     const file = (name: string) => readFileSync(join(published.folder, name), 'utf8');
 
-    it('takes the losses over numbers as they are published, with nothing to map', async () => {
+    it('loads the published losses over numbers without an import map', async () => {
       const html = `<!doctype html><script type="module">
         import { wpoLoss } from '/scalar.js';
         const pair = { chosenLogps: -1, rejectedLogps: -3, refChosenLogps: -2, refRejectedLogps: -2, weights: 0.25 };
@@ -129,7 +129,7 @@ test('a page in headless Chromium', () => {
       expect(await page.title()).toBe('0.078315');
     });
 
-    it('takes the losses over tensors as they are published, with tfjs-core mapped', async () => {
+    it('loads the published losses over tensors with tfjs-core in an import map', async () => {
       const html = `<!doctype html>
       <script type="importmap">{ "imports": { "@tensorflow/tfjs-core": "/tfjs.js", "@wpo/loss": "/index.js" } }</script>
       <script type="module">

@@ -4,12 +4,12 @@ import { expect, it } from 'vitest';
 import { checkLogps } from '../src/index';
 import { matrix } from './tensors';
 
-it('passes log-probs, rounding above 0 and −∞', () => {
+it('accepts log-probs, rounding above 0 and −∞', () => {
   checkLogps(tf.tensor1d([-1, 0, 5e-4, Number.NEGATIVE_INFINITY]));
   checkLogps(matrix([[-1, -0.5]]));
 });
 
-it('names the first NaN by its place', () => {
+it('names the indices of the first NaN', () => {
   expect(() => checkLogps(tf.tensor1d([-1, Number.NaN]), { name: 'chosenLogps' })).toThrow(
     'checkLogps: chosenLogps[1]: expected a log-probability, at most 0, found NaN. Check the logits for NaN and infinity.',
   );
@@ -23,7 +23,7 @@ it('names the first NaN by its place', () => {
   ).toThrow('checkLogps: logps[1, 2]: expected a log-probability, at most 0, found NaN.');
 });
 
-it('refuses positive log-probs, and guesses why', () => {
+it('rejects positive log-probs with a hint', () => {
   expect(() => checkLogps(tf.tensor1d([2.5]))).toThrow(
     'checkLogps: logps[0]: expected a log-probability, at most 0, found 2.5. Apply log_softmax to the logits first.',
   );
@@ -32,7 +32,7 @@ it('refuses positive log-probs, and guesses why', () => {
   );
 });
 
-it('looks at answer tokens alone where there is a mask', () => {
+it('reads only answer tokens where there is a mask', () => {
   const logps = matrix([
     [-1, Number.NaN],
     [-1, 9],
@@ -48,7 +48,7 @@ it('looks at answer tokens alone where there is a mask', () => {
   ).toThrow('logps[1, 1]: expected a log-probability, at most 0, found 9.');
 });
 
-it('refuses an answer of no tokens', () => {
+it('rejects an answer without tokens', () => {
   const mask = matrix([
     [1, 0],
     [0, 0],

@@ -69,7 +69,7 @@ export function draw(batch: number) {
 
 export type Drawn = ReturnType<typeof draw>;
 
-/** A batch in columns, as both faces name them. */
+/** A batch in columns, by the names of the inputs of both implementations. */
 export function columns(pairs: readonly DrawnPair[]) {
   return {
     chosenLogps: pairs.map((pair) => pair.chosen.logp),

@@ -17,14 +17,14 @@ const input = Object.fromEntries(Object.entries(two).map(([name, xs]) => [name, 
   tf.Tensor1D
 >;
 
-// JavaScript has no types: what they refuse, the functions do
+// JavaScript callers have no types, so the functions check what the types reject
 const untyped = <T>(x: unknown) => x as T;
 
-describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
+describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
   const refused =
     (options: unknown, columns: unknown = two) =>
     () =>
-      face(columns as Parameters<typeof face>[0], options as MixtureOptions);
+      lossOf(columns as Parameters<typeof lossOf>[0], options as MixtureOptions);
 
   it.each([
     ['sigmod', 'sigmoid'],
@@ -36,13 +36,13 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     ['SimPO', 'simpo'],
     ['discopop ', 'discopop'],
     ['', 'dpo'],
-  ])('lossType %j is unknown, and %s is the nearest', (lossType, nearest) => {
+  ])('an unknown lossType %j suggests %s', (lossType, nearest) => {
     expect(refused({ lossType })).toThrow(
       `sigmoid_norm, simpo, orpo, cpo, kto, found '${lossType}'. Did you mean '${nearest}'?`,
     );
   });
 
-  it('no name that every object has is taken for a loss', () => {
+  it('names of object properties are not losses', () => {
     for (const lossType of ['constructor', 'toString', '__proto__', undefined, null, 3]) {
       expect(refused({ lossType: [lossType] })).toThrow(
         `lossType: expected one of dpo, sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, sppo_hard, aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, simpo, orpo, cpo, kto, found '${lossType}'.`,
@@ -50,7 +50,7 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     }
   });
 
-  it('an unknown f-divergence is named with the nearest', () => {
+  it('an unknown f-divergence suggests the most similar one', () => {
     expect(refused({ fDivergenceType: 'js' })).toThrow(
       "preferenceLoss: fDivergenceType: expected one of reverse_kl, forward_kl, js_divergence, alpha_divergence, found 'js'. Did you mean 'js_divergence'?",
     );
@@ -66,26 +66,26 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     ['undesirableWeight', [-1], 'a finite number of at least 0'],
     ['bcoDelta', [Number.NaN, Number.POSITIVE_INFINITY], 'a finite number'],
     ['fAlphaDivergenceCoef', [Number.NEGATIVE_INFINITY], 'a finite number'],
-  ] as const)('%s out of range is said with the range', (name, bad, expected) => {
+  ] as const)('%s out of range: the error gives the range', (name, bad, expected) => {
     for (const value of bad) {
       expect(refused({ [name]: value })).toThrow(`preferenceLoss: ${name}: expected ${expected}, found ${value}.`);
     }
   });
 
-  it('an option of undefined is one that was not given', () => {
-    expect(face(two, { beta: undefined, labelSmoothing: undefined, fDivergenceType: undefined }).losses).toEqual(
-      face(two).losses,
+  it('an option that is undefined has its default', () => {
+    expect(lossOf(two, { beta: undefined, labelSmoothing: undefined, fDivergenceType: undefined }).losses).toEqual(
+      lossOf(two).losses,
     );
   });
 
-  it('label smoothing that a loss cannot have is refused with its range', () => {
+  it('a loss may narrow the range of label smoothing', () => {
     expect(refused({ lossType: 'exo_pair' })).toThrow('labelSmoothing: expected a finite number above 0, found 0.');
     expect(refused({ lossType: ['sigmoid', 'robust'], labelSmoothing: 0.5 })).toThrow(
       'labelSmoothing: expected a number from 0 to 0.4999, found 0.5.',
     );
   });
 
-  it('a mixture needs one finite weight a loss', () => {
+  it('a mixture needs one finite weight per loss', () => {
     expect(refused({ lossType: ['sigmoid', 'sft'], lossWeights: [1] })).toThrow(
       'preferenceLoss: lossWeights: expected 2 values, found 1.',
     );
@@ -95,16 +95,16 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     expect(refused({ lossType: [] })).toThrow('lossWeights: expected 1 values, found 0.');
   });
 
-  it('an f-divergence is refused to losses whose unknown term would not cancel', () => {
+  it('losses in which log Z(x) does not cancel reject an f-divergence', () => {
     for (const lossType of ['nca_pair', 'aot', 'kto', 'simpo', ['sigmoid', 'bco_pair']]) {
       expect(refused({ lossType, fDivergenceType: 'forward_kl' })).toThrow(
         'preferenceLoss: fDivergenceType: expected reverse_kl with these losses, found forward_kl. Others go with losses',
       );
     }
-    expect(face(two, { lossType: ['sigmoid', 'sft'], fDivergenceType: 'forward_kl' }).losses).toHaveLength(2);
+    expect(lossOf(two, { lossType: ['sigmoid', 'sft'], fDivergenceType: 'forward_kl' }).losses).toHaveLength(2);
   });
 
-  it('weights are refused to ranked losses, with the reason', () => {
+  it('ranked losses reject weights and say why', () => {
     for (const lossType of ['aot', 'aot_unpaired', ['sigmoid', 'aot']]) {
       expect(refused({ lossType }, { ...two, weights: [1, 1] })).toThrow(
         'preferenceLoss: weights: expected none with aot, which compares quantiles of a batch, found weights.',
@@ -114,7 +114,7 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
 });
 
 describe('over tensors', () => {
-  it('what a loss needs is missed by name', () => {
+  it('a missing input is named', () => {
     expect(() => dpoLoss(untyped({ ...input, refChosenLogps: undefined }))).toThrow(
       'dpoLoss: refChosenLogps: expected a tfjs tensor of shape [2], found none.',
     );
@@ -129,7 +129,7 @@ describe('over tensors', () => {
     );
   });
 
-  it('a shape or type that does not match is said with the one that was wanted', () => {
+  it('a wrong shape or dtype is reported with the expected one', () => {
     expect(() => ipoLoss({ ...input, chosenLengths: tf.tensor1d([1]), rejectedLengths: tf.tensor1d([1, 1]) })).toThrow(
       'ipoLoss: chosenLengths: expected shape [2], found [1].',
     );
@@ -143,7 +143,7 @@ describe('over tensors', () => {
     expect(() => ipoLoss({ ...input, chosenLengths: counts, rejectedLengths: counts })).not.toThrow();
   });
 
-  it('lossNeeds refuses what preferenceLoss would, before there are tensors', () => {
+  it('lossNeeds rejects wrong options before there is any input', () => {
     expect(() => lossNeeds({ beta: -1 })).toThrow('lossNeeds: beta: expected a finite number above 0, found -1.');
     expect(() => lossNeeds({ lossType: 'exo_pair' }, 'train')).toThrow(
       'train: labelSmoothing: expected a finite number above 0, found 0.',
@@ -160,7 +160,7 @@ describe('over tensors', () => {
     expect(lossNeeds({ refFree: true })).toMatchObject({ reference: false });
   });
 
-  it('weights and length-desensitised log-probs name the option or the answer that is wrong', () => {
+  it('wpoWeights and ldLogps name the wrong option or answer', () => {
     const tokens = (rows: number) => ({ logps: tf.zeros<tf.Rank.R2>([rows, 1]), mask: tf.ones([rows, 1]) });
     const pair = { chosen: tokens(2), rejected: tokens(2) };
     expect(() => wpoWeights(pair, { alignment: 'none', temperature: 0 })).toThrow(
@@ -174,7 +174,7 @@ describe('over tensors', () => {
 });
 
 describe('over numbers', () => {
-  it('lengths that do not match are said with the one that was wanted', () => {
+  it('a wrong number of values is reported with the expected one', () => {
     expect(() => scalar.dpoLoss({ ...two, refChosenLogps: [-1] })).toThrow(
       'dpoLoss: refChosenLogps: expected 2 values, found 1.',
     );
@@ -185,7 +185,7 @@ describe('over numbers', () => {
     expect(() => scalar.dpoLoss(none)).toThrow('dpoLoss: chosenLogps: expected at least 1 values, found 0.');
   });
 
-  it('what a loss needs is missed by name', () => {
+  it('a missing input is named', () => {
     expect(() => scalar.dpoLoss(untyped({ ...two, refRejectedLogps: undefined }))).toThrow(
       'dpoLoss: refRejectedLogps: expected 2 values, found none.',
     );
@@ -198,7 +198,7 @@ describe('over numbers', () => {
     expect(() => scalar.preferenceLoss(two, { lossType: 'kto' })).toThrow("kl: expected KTO's reference point");
   });
 
-  it('NaN and positive log-probs are named by their place', () => {
+  it('NaN and positive log-probs are named by their index', () => {
     expect(() => scalar.dpoLoss({ ...two, rejectedLogps: [-3, Number.NaN] })).toThrow(
       'dpoLoss: rejectedLogps[1]: expected a log-probability, at most 0, found NaN. Check the logits for NaN',
     );
@@ -208,7 +208,7 @@ describe('over numbers', () => {
     expect(scalar.dpoLoss({ ...two, chosenLogps: [5e-4, Number.NEGATIVE_INFINITY] }).losses[1]).toBe(Infinity);
   });
 
-  it('answers of no tokens, and weights below 0, are named by their place', () => {
+  it('answers without tokens and weights below 0 are named by their index', () => {
     const lengths = { chosenLengths: [3, 0], rejectedLengths: [1, 1] };
     expect(() => scalar.preferenceLoss({ ...two, ...lengths }, { lossType: 'ipo' })).toThrow(
       'preferenceLoss: chosenLengths[1]: expected a finite number above 0, found 0.',
@@ -222,7 +222,7 @@ describe('over numbers', () => {
     expect(() => scalar.sumLogps({ logps: [] })).toThrow('sumLogps: logps: expected at least 1 values, found 0.');
   });
 
-  it('an alignment without its term, or of no known name, is said', () => {
+  it('a missing alignment term and an unknown alignment are named', () => {
     const answer = { logps: [-1, -2] };
     expect(() => scalar.wpoWeights({ chosen: answer, rejected: answer })).toThrow(
       'wpoWeights: chosen.logSumSquares: expected 2 values, found none.',
@@ -242,8 +242,8 @@ describe('over numbers', () => {
   });
 });
 
-describe('numbers in, numbers out', () => {
-  it('gives one number each for one pair, and arrays for arrays of any kind', () => {
+describe('the results over numbers', () => {
+  it('are single numbers for single numbers, and Float64Arrays for arrays of any kind', () => {
     const one = { chosenLogps: -1, rejectedLogps: -3, refChosenLogps: -2, refRejectedLogps: -2 };
     expect(scalar.dpoLoss(one, { beta: 0.5 }).losses).toBeCloseTo(0.313262, 6);
     expect(scalar.wpoLoss({ ...one, weights: 0.25 }, { beta: 0.5 }).losses).toBeCloseTo(0.078315, 6);
@@ -257,7 +257,7 @@ describe('numbers in, numbers out', () => {
     expect(losses[0]).toBeCloseTo(Math.log1p(Math.exp(-0.2)), 12);
   });
 
-  it('changes none of its arguments', () => {
+  it('the arguments are not changed', () => {
     const given = { ...two, weights: [0.5, 1] };
     const before = structuredClone(given);
     scalar.wpoLoss(given);

@@ -14,18 +14,19 @@ const [[, overTensors], [, overNumbers]] = IMPLEMENTATIONS as [
   (typeof IMPLEMENTATIONS)[number],
 ];
 
-/** float32 against doubles: relative to the number, or to what was subtracted to make it. */
-function expectAlike(found: readonly number[], wanted: readonly number[], scale = 1) {
-  expect(found).toHaveLength(wanted.length);
+/** Compares float32 with float64, relative to the number or to the operands of the subtraction that made it. */
+function expectAlike(found: readonly number[], expected: readonly number[], scale = 1) {
+  expect(found).toHaveLength(expected.length);
   for (const [i, x] of found.entries()) {
-    if (x === wanted[i]) continue;
-    const bound = 3e-5 * Math.max(Math.abs(wanted[i]!), scale);
-    if (!(Math.abs(x - wanted[i]!) <= bound)) throw new Error(`${x} over tensors, ${wanted[i]} over numbers`);
+    if (x === expected[i]) continue;
+    const bound = 3e-5 * Math.max(Math.abs(expected[i]!), scale);
+    if (!(Math.abs(x - expected[i]!) <= bound))
+      throw new Error(`expected ${expected[i]} as over numbers, found ${x} over tensors`);
   }
 }
 
-describe('tensors and numbers', () => {
-  it('give the same losses, weights and rewards, whatever the losses and options', () => {
+describe('losses over tensors and over numbers', () => {
+  it('have the same losses, weights and rewards for any losses and options', () => {
     fc.assert(
       fc.property(batch, mixture, lossOptions, (columns, { lossType, lossWeights }, options) => {
         const ranked = lossType.some(isRanked);
@@ -40,7 +41,7 @@ describe('tensors and numbers', () => {
     );
   });
 
-  it('give the same under every f-divergence', () => {
+  it('agree under every f-divergence', () => {
     const scored = fc.constantFrom<LossType>(
       'sigmoid',
       'sigmoid_norm',
@@ -68,7 +69,7 @@ describe('tensors and numbers', () => {
     );
   });
 
-  it('give the same WPO weights, scores and losses', () => {
+  it('have the same WPO weights, scores and losses', () => {
     const alignment = fc.constantFrom('sampled' as const, 'greedy' as const, 'none' as const);
     const temperature = fc.double({ min: 0.1, max: 10, noNaN: true });
     fc.assert(
@@ -100,19 +101,19 @@ describe('tensors and numbers', () => {
     );
   });
 
-  it('give the same length-desensitised log-probs', () => {
+  it('have the same LD-DPO log-probs', () => {
     fc.assert(
       fc.property(pairs, fc.double({ min: 0, max: 1, noNaN: true }), (drawn, alpha) => {
         const [chosen, rejected] = [drawn.map((pair) => pair.chosen), drawn.map((pair) => pair.rejected)];
         const found = ldLogps({ chosen: answerBatch(chosen, Number.NaN), rejected: answerBatch(rejected) }, alpha);
-        const wanted = drawn.map((pair) => scalar.ldLogps(pair, alpha));
+        const expected = drawn.map((pair) => scalar.ldLogps(pair, alpha));
         expectAlike(
           values(found.chosen),
-          wanted.map((pair) => pair.chosen),
+          expected.map((pair) => pair.chosen),
         );
         expectAlike(
           values(found.rejected),
-          wanted.map((pair) => pair.rejected),
+          expected.map((pair) => pair.rejected),
         );
       }),
     );
@@ -144,11 +145,11 @@ describe('gradients over tensors', () => {
             for (const [i, gradient] of values(gradients[k]!).entries()) {
               const [up, here, down] = [total(name, i, H), total(name, i, 0), total(name, i, -H)];
               const [ahead, behind] = [(up - here) / H, (here - down) / H];
-              // a bend within the step (hinge's corner, two answers' ranks) leaves the slope between those of both sides
+              // a kink within the step (hinge's corner, two answers that swap ranks) has a slope between those of its sides
               const slack = 1e-3 * Math.max(1, Math.abs(ahead), Math.abs(behind));
               const [least, most] = [Math.min(ahead, behind) - slack, Math.max(ahead, behind) + slack];
               if (!(gradient >= least && gradient <= most)) {
-                throw new Error(`d/d${name}[${i}] is ${gradient}, but ${behind} to ${ahead} was wanted`);
+                throw new Error(`d/d${name}[${i}]: expected ${behind} to ${ahead}, found ${gradient}`);
               }
             }
           }

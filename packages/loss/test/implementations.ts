@@ -20,14 +20,14 @@ export type Numbers = Record<
   number[]
 >;
 
-type Face = (columns: Columns, options?: MixtureOptions) => Numbers;
+type Implementation = (columns: Columns, options?: MixtureOptions) => Numbers;
 
 const complete = ({ kl = 0, ...columns }: Columns) => {
   const ones = columns.chosenLogps.map(() => 1);
   return { kl, columns: { chosenLengths: ones, rejectedLengths: ones, ...columns } };
 };
 
-const overTensors: Face = (given, options) =>
+const overTensors: Implementation = (given, options) =>
   tf.tidy(() => {
     const { kl, columns } = complete(given);
     const input = Object.fromEntries(
@@ -40,19 +40,19 @@ const overTensors: Face = (given, options) =>
     return Object.fromEntries(Object.entries(result).map(([name, x]) => [name, [...x.dataSync()]])) as Numbers;
   });
 
-const overNumbers: Face = (given, options) => {
+const overNumbers: Implementation = (given, options) => {
   const { kl, columns } = complete(given);
   const result = scalar.preferenceLoss({ ...columns, kl }, options as MixtureOptions<'kto'>);
   return Object.fromEntries(Object.entries(result).map(([name, xs]) => [name, [...xs]])) as Numbers;
 };
 
-/** Both halves of the package, under one signature. */
-export const IMPLEMENTATIONS: readonly (readonly [name: string, face: Face])[] = [
+/** Both implementations of the losses, with one signature. */
+export const IMPLEMENTATIONS: readonly (readonly [name: string, implementation: Implementation])[] = [
   ['tensors', overTensors],
   ['numbers', overNumbers],
 ];
 
-/** Losses that may stand anywhere: options that suit each. */
+/** The fewest options under which a loss is valid. */
 export const optionsFor = (lossType: LossType): MixtureOptions =>
   lossType === 'exo_pair' ? { lossType, labelSmoothing: 0.1 } : { lossType };
 

@@ -8,7 +8,7 @@ import { batch, lossOptions } from './arbitraries';
 import { type Columns, IMPLEMENTATIONS, isRanked, ones, optionsFor, plain, repeated } from './implementations';
 import { close, values } from './tensors';
 
-describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
+describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
   it.each([
     ['sigmoid', {}, Math.LN2],
     ['hinge', {}, 1],
@@ -27,22 +27,22 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     ['simpo', { simpoGamma: 0 }, Math.LN2],
     ['cpo', { cpoAlpha: 0 }, Math.LN2],
     ['kto', { desirableWeight: 2 }, 1.5],
-  ] as const)('%s goes to a constant as beta goes to 0', (lossType, options, limit) => {
+  ] as const)('%s converges to a constant as beta goes to 0', (lossType, options, limit) => {
     fc.assert(
       fc.property(batch, (columns) => {
-        const { losses } = face(plain(columns), { ...options, lossType, beta: 1e-9 });
+        const { losses } = lossOf(plain(columns), { ...options, lossType, beta: 1e-9 });
         close(losses, repeated(columns, limit), 1e-6);
       }),
       { numRuns: 20 },
     );
   });
 
-  it('orpo goes to the plain likelihood as beta goes to 0', () => {
+  it('orpo converges to the NLL as beta goes to 0', () => {
     fc.assert(
       fc.property(batch, (columns) => {
         close(
-          face(plain(columns), { lossType: 'orpo', beta: 1e-9 }).losses,
-          face(plain(columns), { lossType: 'sft' }).losses,
+          lossOf(plain(columns), { lossType: 'orpo', beta: 1e-9 }).losses,
+          lossOf(plain(columns), { lossType: 'sft' }).losses,
         );
       }),
       { numRuns: 20 },
@@ -53,19 +53,19 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     ['sigmoid_norm', {}, 'sigmoid', {}],
     ['ipo', { beta: 0.5 }, 'ipo', { beta: 0.5 }],
     ['simpo', { simpoGamma: 0 }, 'cpo', { cpoAlpha: 0 }],
-  ] as const)('%s of answers of one token is %3$s', (lossType, options, other, otherOptions) => {
+  ] as const)('%s of answers of one token equals %3$s', (lossType, options, other, otherOptions) => {
     fc.assert(
       fc.property(batch, (columns) => {
         const short = { ...plain(columns), chosenLengths: ones(columns), rejectedLengths: ones(columns) };
-        const wanted =
+        const expected =
           other === 'ipo'
             ? columns.chosenLogps.map((c, i) => {
                 const delta =
                   c - columns.refChosenLogps[i]! - (columns.rejectedLogps[i]! - columns.refRejectedLogps[i]!);
                 return (delta - 1) ** 2;
               })
-            : face(short, { ...otherOptions, lossType: other }).losses;
-        close(face(short, { ...options, lossType }).losses, wanted);
+            : lossOf(short, { ...otherOptions, lossType: other }).losses;
+        close(lossOf(short, { ...options, lossType }).losses, expected);
       }),
       { numRuns: 20 },
     );
@@ -83,25 +83,25 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     ],
     ['two halves', { lossType: ['hinge', 'hinge'], lossWeights: [0.25, 0.75] }, { lossType: 'hinge' }],
     ['a loss of weight 0', { lossType: ['hinge', 'sppo_hard'], lossWeights: [1, 0] }, { lossType: 'hinge' }],
-  ] as const)('%s is the same as what it comes down to', (_name, options, other) => {
+  ] as const)('%s equals its simpler form', (_name, options, other) => {
     fc.assert(
       fc.property(batch, (columns) => {
         const given = { ...plain(columns), kl: 0 };
-        close(face(given, options as MixtureOptions).losses, face(given, other as MixtureOptions).losses);
+        close(lossOf(given, options as MixtureOptions).losses, lossOf(given, other as MixtureOptions).losses);
       }),
       { numRuns: 20 },
     );
   });
 
-  it('one pair is its own quantiles: aot and aot_unpaired are sigmoid', () => {
+  it('aot and aot_unpaired of one pair equal sigmoid', () => {
     fc.assert(
       fc.property(batch, lossOptions, (columns, options) => {
         const first = Object.fromEntries(
           Object.entries(plain(columns)).map(([name, xs]) => [name, typeof xs === 'number' ? xs : xs.slice(0, 1)]),
         ) as unknown as Columns;
-        const wanted = face(first, { ...options, lossType: 'sigmoid' }).losses;
-        close(face(first, { ...options, lossType: 'aot' }).losses, wanted);
-        close(face(first, { ...options, lossType: 'aot_unpaired' }).losses, wanted);
+        const expected = lossOf(first, { ...options, lossType: 'sigmoid' }).losses;
+        close(lossOf(first, { ...options, lossType: 'aot' }).losses, expected);
+        close(lossOf(first, { ...options, lossType: 'aot_unpaired' }).losses, expected);
       }),
       { numRuns: 30 },
     );
@@ -111,8 +111,8 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
 const OF_MARGIN: LossType[] = ['sigmoid', 'hinge', 'exo_pair', 'robust', 'discopop', 'aot', 'aot_unpaired'];
 const UNRANKED = lossTypes().filter((lossType) => !isRanked(lossType));
 
-describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
-  it.each(OF_MARGIN)('%s does not change with both answers’ log-probs raised alike', (lossType) => {
+describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
+  it.each(OF_MARGIN)('%s does not change when both answers’ log-probs change by the same amount', (lossType) => {
     fc.assert(
       fc.property(batch, lossOptions, fc.integer({ min: 0, max: 640 }), (columns, options, down) => {
         const shifted = {
@@ -121,14 +121,14 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
           rejectedLogps: columns.rejectedLogps.map((x) => x - down / 64),
         };
         const all = { ...options, lossType };
-        close(face(shifted, all).losses, face(plain(columns), all).losses);
+        close(lossOf(shifted, all).losses, lossOf(plain(columns), all).losses);
       }),
       { numRuns: 30 },
     );
   });
 
   it.each(['sppo_hard', 'apo_zero', 'bco_pair'] as const)(
-    '%s is the same with answers swapped and log-ratios negated',
+    '%s does not change when answers are swapped and log-ratios negated',
     (lossType) => {
       fc.assert(
         fc.property(batch, lossOptions, (columns, { beta }) => {
@@ -138,14 +138,14 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
             refChosenLogps: columns.rejectedLogps,
             refRejectedLogps: columns.chosenLogps,
           };
-          close(face(mirrored, { lossType, beta }).losses, face(plain(columns), { lossType, beta }).losses);
+          close(lossOf(mirrored, { lossType, beta }).losses, lossOf(plain(columns), { lossType, beta }).losses);
         }),
         { numRuns: 30 },
       );
     },
   );
 
-  it('sigmoid with half the labels wrong does not know one answer from the other', () => {
+  it('sigmoid with labelSmoothing 0.5 does not change when answers are swapped', () => {
     fc.assert(
       fc.property(batch, (columns) => {
         const swapped = {
@@ -155,19 +155,19 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
           refRejectedLogps: columns.refChosenLogps,
         };
         const options: MixtureOptions = { labelSmoothing: 0.5 };
-        close(face(swapped, options).losses, face(plain(columns), options).losses);
+        close(lossOf(swapped, options).losses, lossOf(plain(columns), options).losses);
       }),
       { numRuns: 30 },
     );
   });
 
-  it.each(UNRANKED)('%s of weight 1 is unweighted, and of weight 2 the pair twice', (lossType) => {
+  it.each(UNRANKED)('%s: weight 1 changes nothing, weight 2 doubles the loss', (lossType) => {
     fc.assert(
       fc.property(batch, lossOptions, (columns, options) => {
         const all = { ...options, lossType };
-        const unweighted = face(plain(columns), all).losses;
-        expect(face({ ...columns, weights: ones(columns) }, all).losses).toEqual(unweighted);
-        const doubled = face({ ...columns, weights: repeated(columns, 2) }, all).losses;
+        const unweighted = lossOf(plain(columns), all).losses;
+        expect(lossOf({ ...columns, weights: ones(columns) }, all).losses).toEqual(unweighted);
+        const doubled = lossOf({ ...columns, weights: repeated(columns, 2) }, all).losses;
         close(
           doubled,
           unweighted.map((loss) => 2 * loss),
@@ -178,28 +178,28 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
     );
   });
 
-  it('aot would not: with a pair twice, other quantiles meet, which is why it takes no weights', () => {
-    // policy margins 4 and 0, reference margins −3 and −2: 4 meets −2 and 0 meets −3
+  it('aot of a batch that contains a pair twice is not aot with that pair’s loss doubled, so it takes no weights', () => {
+    // policy margins 4 and 0, reference margins −3 and −2: 4 is compared with −2, and 0 with −3
     const once = {
       chosenLogps: [-1, -3],
       rejectedLogps: [-5, -3],
       refChosenLogps: [-5, -4],
       refRejectedLogps: [-2, -2],
     };
-    // with the second pair twice, 4 and one 0 meet the two −2
+    // with the second pair twice, 4 and one 0 are compared with the two −2
     const twice = Object.fromEntries(
       Object.entries(once).map(([name, xs]) => [name, [...xs, xs[1]!]]),
     ) as unknown as Columns;
     const softplus = (x: number) => Math.log1p(Math.exp(x));
-    const [first, second] = face(once, { lossType: 'aot', beta: 1 }).losses as [number, number];
+    const [first, second] = lossOf(once, { lossType: 'aot', beta: 1 }).losses as [number, number];
     close([first, second], [softplus(-6), softplus(-3)]);
-    const counted = face(twice, { lossType: 'aot', beta: 1 }).losses;
+    const counted = lossOf(twice, { lossType: 'aot', beta: 1 }).losses;
     close(counted, [softplus(-6), softplus(-2), softplus(-3)]);
     const weighted = first + 2 * second;
     expect(counted.reduce((sum, loss) => sum + loss, 0) - weighted).toBeCloseTo(softplus(-2) - softplus(-3), 6);
   });
 
-  it.each(lossTypes())('%s goes with its pair through any order of the batch', (lossType) => {
+  it.each(lossTypes())('%s: each pair’s loss does not depend on the order of the batch', (lossType) => {
     const reordered = batch.chain((columns) =>
       fc.tuple(
         fc.constant(columns),
@@ -214,8 +214,8 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
         ) as unknown as Columns;
         const all = { ...options, lossType };
         const sorted = (xs: readonly number[]) => [...xs].sort((a, b) => a - b);
-        const [found, straight] = [face(shuffled, all).losses, face(given, all).losses];
-        // ranked pairs that tie may change places
+        const [found, straight] = [lossOf(shuffled, all).losses, lossOf(given, all).losses];
+        // pairs of equal rank may swap their losses
         if (isRanked(lossType)) close(sorted(found), sorted(straight));
         else
           close(
@@ -228,8 +228,8 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
   });
 });
 
-describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
-  it.each(lossTypes())('%s makes no NaN of extreme log-probs', (lossType) => {
+describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
+  it.each(lossTypes())('%s: extreme log-probs make no NaN', (lossType) => {
     const extreme = fc.constantFrom(0, -1e-30, -1e-7, -1, -88, -1e4, -1e30, Number.NEGATIVE_INFINITY);
     const row = fc.tuple(extreme, extreme, extreme, extreme);
     fc.assert(
@@ -240,7 +240,7 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
           refChosenLogps: rows.map(([, , c]) => c),
           refRejectedLogps: rows.map(([, , , r]) => r),
         };
-        const { losses } = face(columns, { ...optionsFor(lossType), beta });
+        const { losses } = lossOf(columns, { ...optionsFor(lossType), beta });
         for (const loss of losses) expect(loss).not.toBeNaN();
       }),
       { numRuns: 200 },
@@ -248,13 +248,13 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
   });
 
   it.each(['forward_kl', 'js_divergence', 'alpha_divergence'] as const)(
-    'a score by %s makes no NaN of extreme log-probs',
+    'the score of %s: extreme log-probs make no NaN',
     (fDivergenceType) => {
       const extreme = fc.constantFrom(0, -1, -88, -1e4, -1e30, Number.NEGATIVE_INFINITY);
       fc.assert(
         fc.property(extreme, extreme, extreme, extreme, (c, r, rc, rr) => {
           const columns = { chosenLogps: [c], rejectedLogps: [r], refChosenLogps: [rc], refRejectedLogps: [rr] };
-          expect(face(columns, { fDivergenceType }).losses[0]).not.toBeNaN();
+          expect(lossOf(columns, { fDivergenceType }).losses[0]).not.toBeNaN();
         }),
         { numRuns: 200 },
       );
@@ -262,8 +262,8 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, face) => {
   );
 });
 
-describe('gradients of extreme log-probs', () => {
-  it.each(lossTypes())('of %s are finite where log-probs are', (lossType) => {
+describe('gradients at extreme log-probs', () => {
+  it.each(lossTypes())('of %s are finite where the log-probs are', (lossType) => {
     const extreme = fc.constantFrom(0, -1e-7, -1, -88, -1e4);
     const four = fc.tuple(extreme, extreme, extreme, extreme);
     fc.assert(
@@ -290,7 +290,7 @@ describe('gradients of extreme log-probs', () => {
     );
   });
 
-  it('reach the reference too, the other way', () => {
+  it('flow to the reference with the opposite sign', () => {
     const four = ['chosenLogps', 'rejectedLogps', 'refChosenLogps', 'refRejectedLogps'] as const;
     const at = four.map((_, i) => tf.tensor1d([-1 - i / 2]));
     const gradients = tf.grads((...xs) => {

@@ -57,7 +57,7 @@ const WORKED: readonly (readonly [MixtureOptions, number, string])[] = [
   [{ lossType: 'bco_pair' }, 0.948154, '2 log(1 + e^−½)'],
   [{ lossType: 'bco_pair', bcoDelta: 0.25 }, 0.96281, 'log(1 + e^−¼) + log(1 + e^−¾)'],
   [{ lossType: 'sppo_hard', beta: 0.25 }, 2, '(1 − 2)² + (−1 + 2)²'],
-  [{ lossType: 'aot' }, 0.313262, 'one pair is its own quantiles: DPO'],
+  [{ lossType: 'aot' }, 0.313262, 'with one pair, DPO'],
   [{ lossType: 'aot_unpaired' }, 0.313262, 'the same'],
   [{ lossType: 'apo_zero' }, 0.755081, '(1 − σ(½)) + σ(−½) = 2 · 0.377541'],
   [{ lossType: 'apo_down' }, 0.891401, 'σ(½) + (1 − σ(1)) = .622459 + .268941'],
@@ -78,13 +78,13 @@ const WORKED: readonly (readonly [MixtureOptions, number, string])[] = [
   [{ lossType: ['sigmoid', 'sft'], lossWeights: [1, 0.5] }, 0.563262, 'RPO: .313262 + ½ · ½'],
 ];
 
-describe.each(IMPLEMENTATIONS)('a loss worked by hand, over %s', (_, face) => {
-  it.each(WORKED)('%j is %d: %s', (options, wanted) => {
-    const { losses } = face({ ...moved, kl: 0.5 }, { beta, ...options });
-    expect(losses[0]).toBeCloseTo(wanted, 6);
+describe.each(IMPLEMENTATIONS)('a loss worked by hand, over %s', (_, lossOf) => {
+  it.each(WORKED)('%j is %d: %s', (options, expected) => {
+    const { losses } = lossOf({ ...moved, kl: 0.5 }, { beta, ...options });
+    expect(losses[0]).toBeCloseTo(expected, 6);
   });
 
-  it('is there for every loss', () => {
+  it('covers every loss', () => {
     expect(new Set(WORKED.flatMap(([{ lossType }]) => lossType))).toEqual(new Set(lossTypes()));
   });
 
@@ -97,24 +97,24 @@ describe.each(IMPLEMENTATIONS)('a loss worked by hand, over %s', (_, face) => {
   };
 
   it('aot matches margins by rank', () => {
-    expect(face(crossed, { lossType: 'aot', beta: 1 }).losses).toEqual([
+    expect(lossOf(crossed, { lossType: 'aot', beta: 1 }).losses).toEqual([
       expect.closeTo(0.313262, 6),
       expect.closeTo(0.313262, 6),
     ]);
-    // rewards stay a pair's own
-    expect(face(crossed, { lossType: 'aot', beta: 1 }).margins).toEqual([3, -1]);
+    // rewards are not matched by rank
+    expect(lossOf(crossed, { lossType: 'aot', beta: 1 }).margins).toEqual([3, -1]);
   });
 
   it('aot_unpaired matches log-ratios by rank', () => {
     // chosen log-ratios 2 and −1, rejected −1 and 0: 2 − 0 and −1 − (−1)
-    expect(face(crossed, { lossType: 'aot_unpaired', beta: 1 }).losses).toEqual([
+    expect(lossOf(crossed, { lossType: 'aot_unpaired', beta: 1 }).losses).toEqual([
       expect.closeTo(0.126928, 6),
       expect.closeTo(Math.LN2, 6),
     ]);
   });
 
-  it('multiplies the weight in, and says what it was before', () => {
-    const result = face({ ...moved, weights: [0.25] }, { beta });
+  it('multiplies the loss by the weight, and returns the loss before that', () => {
+    const result = lossOf({ ...moved, weights: [0.25] }, { beta });
     expect(result.losses[0]).toBeCloseTo(0.078315, 6);
     expect(result.unweightedLosses[0]).toBeCloseTo(0.313262, 6);
     expect(result.weights).toEqual([0.25]);
@@ -125,24 +125,24 @@ describe.each(IMPLEMENTATIONS)('a loss worked by hand, over %s', (_, face) => {
     ['simpo', [-0.25, -0.375, 0.125]],
     ['cpo', [-0.5, -1.5, 1]],
     ['sft', [-0.25, -0.375, 0.125]],
-  ] as const)('rewards of %s are β times what it measures', (lossType, [chosen, rejected, margin]) => {
-    const result = face(moved, { lossType, beta });
+  ] as const)('rewards of %s are β times its measure', (lossType, [chosen, rejected, margin]) => {
+    const result = lossOf(moved, { lossType, beta });
     expect([result.chosenRewards, result.rejectedRewards, result.margins]).toEqual([[chosen], [rejected], [margin]]);
   });
 
-  it('an f-divergence’s score is level past e^80, which float32 still holds', () => {
+  it('an f-divergence’s exponent is at most 80, so that e^80 is a float32 number', () => {
     // ρ_w = −1000: 1 − e^80 instead of 1 − e^1000; ρ_l = 0; the loss is β (e^80 − 1)
     const far = { chosenLogps: [-1000], rejectedLogps: [-1], refChosenLogps: [0], refRejectedLogps: [-1] };
-    const { losses } = face(far, { fDivergenceType: 'forward_kl', beta });
+    const { losses } = lossOf(far, { fDivergenceType: 'forward_kl', beta });
     expect(losses[0]! / (beta * Math.exp(80))).toBeCloseTo(1, 5);
   });
 
-  it('rewards of a mixture are of the log-ratio where any loss uses the reference', () => {
-    expect(face(moved, { lossType: ['sft', 'sigmoid'], beta }).chosenRewards).toEqual([0.5]);
+  it('rewards of a mixture are those of the log-ratio where any loss reads the reference', () => {
+    expect(lossOf(moved, { lossType: ['sft', 'sigmoid'], beta }).chosenRewards).toEqual([0.5]);
   });
 });
 
-describe('each loss by its own name', () => {
+describe('the function of each loss', () => {
   const input = Object.fromEntries(Object.entries(moved).map(([name, xs]) => [name, tf.tensor1d(xs)])) as Record<
     keyof typeof moved,
     tf.Tensor1D
@@ -169,12 +169,12 @@ describe('each loss by its own name', () => {
     ['ktoLoss', () => ktoLoss({ ...input, kl: 0.5 }, { beta }), { lossType: 'kto' }],
   ];
 
-  it.each(NAMED)('%s is preferenceLoss of its type', (_name, loss, options) => {
+  it.each(NAMED)('%s equals preferenceLoss with its lossType', (_name, loss, options) => {
     const [, tensors] = IMPLEMENTATIONS[0]!;
     expect(values(loss().losses)).toEqual(tensors({ ...moved, kl: 0.5 }, { beta, ...options }).losses);
   });
 
-  it('leaves no tensor behind but its results', () => {
+  it('allocates no tensor beside its results', () => {
     for (const [name, loss] of NAMED) {
       const before = tf.memory().numTensors;
       tf.dispose(loss());
@@ -182,7 +182,7 @@ describe('each loss by its own name', () => {
     }
   });
 
-  it('covers all of them', () => {
+  it('exists for every loss', () => {
     expect(new Set(NAMED.map(([, , { lossType }]) => lossType))).toEqual(
       new Set(lossTypes().filter((lossType) => lossType !== 'dpo')),
     );
@@ -203,16 +203,16 @@ describe('KTO’s reference point', () => {
     expect(scalar.klEstimate(refLogps, logps)).toBe(0);
   });
 
-  it('is held constant, and may be a number, a scalar or a tensor of one', () => {
+  it('is a constant, and may be a number, a scalar or a tensor with one element', () => {
     const input = {
       chosenLogps: tf.tensor1d([-1]),
       rejectedLogps: tf.tensor1d([-3]),
       refChosenLogps: tf.tensor1d([-2]),
       refRejectedLogps: tf.tensor1d([-2]),
     };
-    const wanted = values(ktoLoss({ ...input, kl: 0.25 }).losses);
+    const expected = values(ktoLoss({ ...input, kl: 0.25 }).losses);
     for (const kl of [tf.scalar(0.25), tf.tensor1d([0.25])])
-      expect(values(ktoLoss({ ...input, kl }).losses)).toEqual(wanted);
+      expect(values(ktoLoss({ ...input, kl }).losses)).toEqual(expected);
     const through = (x: tf.Tensor) =>
       ktoLoss({ ...input, chosenLogps: x as tf.Tensor1D, kl: klEstimate(x as tf.Tensor1D, input.refChosenLogps) })
         .losses;
@@ -224,11 +224,11 @@ describe('KTO’s reference point', () => {
 describe('docs/losses.md', () => {
   const page = readFileSync(new URL('../../../docs/losses.md', import.meta.url), 'utf8');
 
-  it.each(lossTypes())('has %s', (lossType) => {
+  it.each(lossTypes())('lists %s', (lossType) => {
     expect(page).toContain(`\`${lossType}\``);
   });
 
-  it('names every function', () => {
+  it('lists every function', () => {
     const functions = Object.keys(tensor).filter((name) => name.endsWith('Loss') && name !== 'preferenceLoss');
     for (const name of functions.filter((name) => name !== 'wpoLoss')) expect(page).toContain(`\`${name}\``);
     expect(functions).toHaveLength(20);

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import { lossMetrics, readLossMetrics, wpoLoss } from '../src/index';
 
-it('averages rewards, margins and weights over pairs, in TRL’s names, read at once or waited for', async () => {
+it('averages rewards, margins and weights over pairs by TRL’s names, blocking or not', async () => {
   const result = wpoLoss(
     {
       chosenLogps: tf.tensor1d([-1, -4, -2, -2]),
@@ -27,7 +27,7 @@ it('averages rewards, margins and weights over pairs, in TRL’s names, read at 
   });
 });
 
-it('leaves no tensor behind and disposes none of its argument’s', () => {
+it('allocates no tensor and disposes none', () => {
   const one = tf.tensor1d([1]);
   const before = tf.memory().numTensors;
   lossMetrics({ chosenRewards: one, rejectedRewards: one, margins: one, weights: one });

@@ -25,7 +25,7 @@ const gradients = (input: PreferenceLogps, options: { beta: number; labelSmoothi
     .map((gradient) => values(gradient));
 
 describe('dpoLoss', () => {
-  it('meets a loss worked by hand', () => {
+  it('equals a loss computed by hand', () => {
     const result = dpoLoss(moved(), { beta: 0.5 });
     // βΔ = 1; −log σ(1) = log(1 + e⁻¹) = 0.313262
     expect(values(result.losses)[0]).toBeCloseTo(0.313262, 6);
@@ -35,16 +35,16 @@ describe('dpoLoss', () => {
     expect(values(result.margins)).toEqual([1]);
   });
 
-  it('smooths labels', () => {
+  it('applies label smoothing', () => {
     // 0.9 · 0.313262 + 0.1 · 1.313262 = 0.413262
     expect(values(dpoLoss(moved(), { beta: 0.5, labelSmoothing: 0.1 }).losses)[0]).toBeCloseTo(0.413262, 6);
   });
 
-  it('takes beta 0.1 and no smoothing where nothing is said', () => {
+  it('defaults to beta 0.1 without label smoothing', () => {
     expect(values(dpoLoss(moved()).losses)[0]).toBeCloseTo(Math.log1p(Math.exp(-0.2)), 6);
   });
 
-  it('meets gradients worked by hand', () => {
+  it('has gradients computed by hand', () => {
     // −β σ(−1) = −0.5 · 0.268941 = −0.134471
     const [chosen, rejected, refChosen, refRejected] = gradients(moved(), { beta: 0.5 });
     expect(chosen![0]).toBeCloseTo(-0.134471, 6);
@@ -55,7 +55,7 @@ describe('dpoLoss', () => {
     expect(gradients(moved(), { beta: 0.5, labelSmoothing: 0.1 })[0]![0]).toBeCloseTo(-0.084471, 6);
   });
 
-  it('agrees with finite differences of the formula in doubles', () => {
+  it('agrees with finite differences of the formula in float64', () => {
     const logSigmoid = (x: number) => (x < 0 ? x - Math.log1p(Math.exp(x)) : -Math.log1p(Math.exp(-x)));
     const loss = (delta: number, beta: number, e: number) =>
       -(1 - e) * logSigmoid(beta * delta) - e * logSigmoid(-beta * delta);
@@ -70,8 +70,8 @@ describe('dpoLoss', () => {
         const deltas = batch.map((p) => p.chosen - p.rejected - (p.refChosen - p.refRejected));
         const { losses } = dpoLoss(input, { beta, labelSmoothing: e });
         values(losses).forEach((found, i) => {
-          const wanted = loss(deltas[i]!, beta, e);
-          expect(Math.abs(found - wanted)).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(wanted), beta * 10));
+          const expected = loss(deltas[i]!, beta, e);
+          expect(Math.abs(found - expected)).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(expected), beta * 10));
         });
         const h = 1e-4;
         const slopes = deltas.map((d) => (loss(d + h, beta, e) - loss(d - h, beta, e)) / (2 * h));
@@ -113,13 +113,13 @@ describe('dpoLoss', () => {
     );
   });
 
-  it('is log 2 for a policy that is still its reference', () => {
+  it('is log 2 where the policy equals its reference', () => {
     const { losses, deltas } = dpoLoss(logps([-3, -700], [-5, -1], [-3, -700], [-5, -1]));
     expect(values(deltas)).toEqual([0, 0]);
     for (const loss of values(losses)) expect(loss).toBeCloseTo(Math.LN2, 6);
   });
 
-  it('stays exact far out on both sides', () => {
+  it('is exact for large margins of both signs', () => {
     // −log σ(20) = log(1 + e⁻²⁰) = 2.0611536e-9; −log σ(−1e4) = 1e4
     const { losses } = dpoLoss(logps([0, -1e4], [-20, 0], [0, 0], [0, 0]), { beta: 1 });
     const [small, large] = values(losses);
@@ -127,7 +127,7 @@ describe('dpoLoss', () => {
     expect(large).toBe(1e4);
   });
 
-  it('gives no NaN for answers ruled out', () => {
+  it('has no NaN for answers of log-probability −∞', () => {
     const out = Number.NEGATIVE_INFINITY;
     const input = () =>
       logps([out, -1, out, out, out], [-1, out, -1, out, out], [-1, -1, out, -1, out], [-1, -1, -1, -1, out]);
@@ -141,7 +141,7 @@ describe('dpoLoss', () => {
     }
   });
 
-  it('passes no gradient through rewards and margins', () => {
+  it('has no gradient through rewards and margins', () => {
     const { chosenLogps: x, ...rest } = moved();
     for (const name of ['chosenRewards', 'margins'] as const) {
       const gradient = tf.grad((chosenLogps) => dpoLoss({ ...rest, chosenLogps: chosenLogps as tf.Tensor1D })[name])(x);
@@ -151,7 +151,7 @@ describe('dpoLoss', () => {
     expect(values(throughDelta(x))).toEqual([1]);
   });
 
-  it('says what is wrong with its input', () => {
+  it('reports wrong input', () => {
     expect(() => dpoLoss(moved(), { beta: 0 })).toThrow('dpoLoss: beta: expected a finite number above 0, found 0.');
     for (const beta of [-1, Number.NaN, Number.POSITIVE_INFINITY])
       expect(() => dpoLoss(moved(), { beta })).toThrow('beta: expected a finite number above 0, found ');
@@ -172,7 +172,7 @@ describe('dpoLoss', () => {
     );
   });
 
-  it('leaves no tensor behind but its results', () => {
+  it('allocates no tensor beside its results', () => {
     const input = moved();
     const before = tf.memory().numTensors;
     tf.dispose(dpoLoss(input));
@@ -200,7 +200,7 @@ const wpoGradients = (input: WpoLossInput, f: (input: WpoLossInput) => tf.Tensor
     .map(values);
 
 describe('wpoLoss', () => {
-  it('meets a loss worked by hand', () => {
+  it('equals a loss computed by hand', () => {
     // w = 0.25; Δ = 2, βΔ = 1: 0.25 · 0.313262 = 0.078315
     const input = tensors([{ chosen: -1, rejected: -3, refChosen: -2, refRejected: -2, weight: 0.25 }]);
     const result = wpoLoss(input, { beta: 0.5 });
@@ -214,7 +214,7 @@ describe('wpoLoss', () => {
     expect(rejected![0]).toBeCloseTo(0.033618, 6);
   });
 
-  it('is DPO exactly, in values and gradients, where every weight is 1', () => {
+  it('equals DPO in values and gradients where every weight is 1', () => {
     fc.assert(
       fc.property(scoredPairs, beta, labelSmoothing, (batch, beta, labelSmoothing) => {
         const input = tensors(batch.map((pair) => ({ ...pair, weight: 1 })));
@@ -227,7 +227,7 @@ describe('wpoLoss', () => {
     );
   });
 
-  it('is the weight times DPO, in values and gradients', () => {
+  it('equals the weight times DPO in values and gradients', () => {
     fc.assert(
       fc.property(scoredPairs, beta, labelSmoothing, (batch, beta, labelSmoothing) => {
         const input = tensors(batch);
@@ -236,14 +236,14 @@ describe('wpoLoss', () => {
         const times = (xs: number[]) => xs.map((x, i) => Math.fround(x * batch[i]!.weight));
         expect(values(wpoLoss(input, options).losses)).toEqual(times(values(dpoLoss(unweighted, options).losses)));
         const weighted = wpoGradients(input, (x) => wpoLoss(x, options).losses).flat();
-        const wanted = wpoGradients(input, ({ weights: _, ...x }) => dpoLoss(x, options).losses).flatMap(times);
-        // both sides of a smoothed loss are weighed before they are added up, or after: float32's rounding apart, the same
-        for (const [i, x] of weighted.entries()) expect(Math.abs(x - wanted[i]!)).toBeLessThanOrEqual(beta * 2e-7);
+        const expected = wpoGradients(input, ({ weights: _, ...x }) => dpoLoss(x, options).losses).flatMap(times);
+        // the two terms of a smoothed loss are weighted before or after they are added, which rounds differently in float32
+        for (const [i, x] of weighted.entries()) expect(Math.abs(x - expected[i]!)).toBeLessThanOrEqual(beta * 2e-7);
       }),
     );
   });
 
-  it('keeps the weights and negates Δ with chosen and rejected swapped', () => {
+  it('has the same weights and −Δ with chosen and rejected swapped', () => {
     fc.assert(
       fc.property(scoredPairs, (batch) => {
         const straight = wpoLoss(tensors(batch));
@@ -264,7 +264,7 @@ describe('wpoLoss', () => {
     );
   });
 
-  it('lets no gradient through weights that hang on the same log-probs', () => {
+  it('holds weights constant even where they depend on the same log-probs', () => {
     const pair = {
       chosen: answerBatch([answerOf([{ p: 0.3, ps: [0.3, 0.7] }])]),
       rejected: answerBatch([answerOf([{ p: 0.6, ps: [0.6, 0.4] }])]),
@@ -291,7 +291,7 @@ describe('wpoLoss', () => {
     expect(values(returned(given))).toEqual([0]);
   });
 
-  it('counts a pair of weight 0 as loss 0 and gradient 0, even where DPO’s loss is infinite', () => {
+  it('has loss 0 and gradient 0 for a pair of weight 0, even where DPO’s loss is infinite', () => {
     const out = Number.NEGATIVE_INFINITY;
     const input = tensors([{ chosen: out, rejected: -1, refChosen: -1, refRejected: -1, weight: 0 }]);
     expect(values(wpoLoss(input).dpoLosses)).toEqual([Number.POSITIVE_INFINITY]);
@@ -300,12 +300,12 @@ describe('wpoLoss', () => {
     expect([chosen![0]! + 0, rejected![0]! + 0]).toEqual([0, 0]);
   });
 
-  it('does not hide NaN behind a weight of 0', () => {
+  it('is NaN for a NaN log-prob even with weight 0', () => {
     const input = tensors([{ chosen: Number.NaN, rejected: -1, refChosen: -1, refRejected: -1, weight: 0 }]);
     expect(values(wpoLoss(input).losses)).toEqual([Number.NaN]);
   });
 
-  it('says what is wrong with its input', () => {
+  it('reports wrong input', () => {
     const input = tensors([{ chosen: -1, rejected: -1, refChosen: -1, refRejected: -1, weight: 1 }]);
     expect(() => wpoLoss({ ...input, weights: tf.tensor1d([1, 1]) })).toThrow(
       'wpoLoss: weights: expected shape [1], found [2].',
@@ -316,7 +316,7 @@ describe('wpoLoss', () => {
     );
   });
 
-  it('leaves no tensor behind but its results, and its weights are a tensor of its own', () => {
+  it('allocates no tensor beside its results, which include a copy of the weights', () => {
     const input = tensors([{ chosen: -1, rejected: -2, refChosen: -1, refRejected: -1, weight: 1 }]);
     const before = tf.memory().numTensors;
     tf.dispose(wpoLoss(input));

@@ -4,13 +4,13 @@ import { expect, it } from 'vitest';
 import { stopGradient } from '../src/index';
 import { values } from './tensors';
 
-it('holds a tensor constant: x · stopGradient(x) has the gradient x', () => {
+it('stopGradient(x) is constant: x · stopGradient(x) has the gradient x', () => {
   const x = tf.tensor1d([3, -2]);
   expect(values(tf.grad((x) => tf.mul(x, stopGradient(x)))(x))).toEqual([3, -2]);
   expect(values(tf.grad((x) => stopGradient(x))(x))).toEqual([0, 0]);
 });
 
-it('gives a tensor of its own, so that either may be disposed', () => {
+it('stopGradient returns a new tensor, so that either may be disposed', () => {
   const x = tf.tensor1d([3, -2]);
   const stopped = stopGradient(x);
   x.dispose();

@@ -8,13 +8,13 @@ import { fileURLToPath } from 'node:url';
 /** This package's folder. */
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Builds what would be published, declarations apart, into a folder of its own, and gives the folder; `remove` it. */
+/** Builds the published files, without type declarations, into a temporary folder. The caller calls `remove`. */
 export function buildPublished(): { folder: string; remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-loss-'));
   const remove = () => rmSync(folder, { recursive: true, force: true });
   const tsup = join(dirname(createRequire(import.meta.url).resolve('tsup/package.json')), 'dist/cli-default.js');
   try {
-    // tsup leaves out what the package.json of its working directory names
+    // tsup treats the dependencies of the package.json in its working directory as external
     execFileSync(process.execPath, [tsup, '--out-dir', folder, '--no-dts', '--silent'], { cwd: root });
   } catch (error) {
     remove();

@@ -25,7 +25,7 @@ const fixtures = JSON.parse(readFileSync(new URL('fixtures/losses.json', import.
 };
 const names = Object.keys(fixtures.cases);
 
-/** Hands out a case's numbers from the first to the last. */
+/** Reads the numbers of a case in order. */
 function reader(name: string) {
   const bytes = Buffer.from(fixtures.cases[name]!, 'base64');
   let at = 0;
@@ -35,12 +35,12 @@ function reader(name: string) {
   };
 }
 
-/** 1e-5 relative; and float32's rounding of numbers about 1, where cancelling leaves nothing to be relative to. */
-function expectClose(found: readonly number[], wanted: readonly number[], place: string, relative = 1e-5) {
-  expect(found.length, place).toBe(wanted.length);
+/** Within 1e-5 of the number, or within float32's rounding of numbers near 1, for results of cancellation. */
+function expectClose(found: readonly number[], expected: readonly number[], place: string, relative = 1e-5) {
+  expect(found.length, place).toBe(expected.length);
   for (const [i, x] of found.entries()) {
-    const bound = relative * Math.abs(wanted[i]!) + FLOOR;
-    if (!(Math.abs(x - wanted[i]!) <= bound)) throw new Error(`${place}[${i}] is ${x}, but ${wanted[i]} was wanted`);
+    const bound = relative * Math.abs(expected[i]!) + FLOOR;
+    if (!(Math.abs(x - expected[i]!) <= bound)) throw new Error(`${place}[${i}]: expected ${expected[i]}, found ${x}`);
   }
 }
 const FLOOR = 5e-7;
@@ -50,7 +50,7 @@ const tensorColumns = (drawn: Drawn) =>
     Object.entries(columns(drawn.pairs)).map(([name, xs]) => [name, tf.tensor1d(xs, 'float32')]),
   ) as Record<keyof ReturnType<typeof columns>, tf.Tensor1D>;
 
-/** What the losses of a case are called, and with which options. */
+/** The losses and options of a case. */
 function mixtureOf(name: string, { options }: Drawn): MixtureOptions {
   const { kl: _kl, temperature: _temperature, alpha: _alpha, ...all } = options;
   if (name === 'mpo') return { ...all, lossType: ['sigmoid', 'bco_pair', 'sft'], lossWeights: [0.8, 0.2, 1] };
@@ -84,16 +84,16 @@ describe.each(names.filter((name) => !/^(wpo|ld)/.test(name)))('%s', (name) => {
             options,
           );
         const count = drawn.pairs.length;
-        const wanted = take(count);
+        const expected = take(count);
         const result = of(input.chosenLogps, input.rejectedLogps);
-        expectClose(values(result.unweightedLosses), wanted, `batch ${batch}: losses`);
-        const w = sorts ? wanted.map(() => 1) : drawn.pairs.map((pair) => pair.weight);
+        expectClose(values(result.unweightedLosses), expected, `batch ${batch}: losses`);
+        const w = sorts ? expected.map(() => 1) : drawn.pairs.map((pair) => pair.weight);
         expectClose(
           values(result.losses),
-          wanted.map((loss, i) => loss * w[i]!),
+          expected.map((loss, i) => loss * w[i]!),
           `batch ${batch}: weighted losses`,
         );
-        // the plain likelihood of chosen answers hangs on no rejected one, and tfjs refuses to differentiate by those
+        // sft does not depend on rejected answers, and tfjs throws on a gradient by an input that a function does not read
         const idle = tf.zerosLike(input.rejectedLogps);
         const gradients = tf.grads((c, r) => add(of(c!, r!).unweightedLosses, mul(r as tf.Tensor1D, idle)))(
           [input.chosenLogps, input.rejectedLogps],
@@ -137,7 +137,7 @@ describe.each(names.filter((name) => !/^(wpo|ld)/.test(name)))('%s', (name) => {
   });
 });
 
-/** Both answers of drawn pairs as padded tensors, with NaN wherever an answer has ended. */
+/** Both answers of drawn pairs as tensors, padded with NaN. */
 const tokenTensors = (pairs: Drawn['pairs']) => ({
   chosen: answerBatch(
     pairs.map((pair) => pair.chosen),
@@ -154,7 +154,7 @@ const references = ({ pairs }: Drawn) => ({
   refRejectedLogps: tf.tensor1d(pairs.map((pair) => pair.rejected.reference)),
 });
 
-/** The gradients of answers' tokens, pair by pair as the fixtures have them, without the padding's. */
+/** The gradients of answers' tokens without padding, pair by pair as in the fixtures. */
 function unpadded(pairs: Drawn['pairs'], chosen: tf.Tensor, rejected: tf.Tensor): number[] {
   const [c, r] = [chosen.arraySync(), rejected.arraySync()] as [number[][], number[][]];
   return pairs.flatMap((pair, i) => [
@@ -279,7 +279,7 @@ describe('ld', () => {
 
 type Side = 'chosen' | 'rejected';
 
-/** An answer whose log-probs add up to the golden sum and whose aligned mean is the golden one, unevenly over its tokens. */
+/** An answer with uneven token log-probs whose sum and whose aligned mean are those of the fixture. */
 function answers(side: Side, alignment: Alignment) {
   return answerBatch(
     golden.pairs.map((pair) => {
@@ -297,15 +297,18 @@ const column = (name: Exclude<keyof (typeof golden.pairs)[number], 'alignment'>)
   golden.pairs.map((pair) => pair[name]);
 
 describe('PyTorch’s values for 16 pairs', () => {
-  it.each(['sampled', 'greedy', 'none'] as const)('scores both answers alike under %s alignment', (alignment) => {
-    for (const side of ['chosen', 'rejected'] as const) {
-      const wanted = golden.pairs.map((pair) => pair.alignment[side][alignment]);
-      expect(maxDifference(values(answerScores(answers(side, alignment), alignment)), wanted)).toBeLessThan(2e-6);
-      expect(maxDifference(values(sumLogps(answers(side, alignment))), column(`${side}_logps`))).toBeLessThan(1e-5);
-    }
-  });
+  it.each(['sampled', 'greedy', 'none'] as const)(
+    'agree with the scores of both answers under %s alignment',
+    (alignment) => {
+      for (const side of ['chosen', 'rejected'] as const) {
+        const expected = golden.pairs.map((pair) => pair.alignment[side][alignment]);
+        expect(maxDifference(values(answerScores(answers(side, alignment), alignment)), expected)).toBeLessThan(2e-6);
+        expect(maxDifference(values(sumLogps(answers(side, alignment))), column(`${side}_logps`))).toBeLessThan(1e-5);
+      }
+    },
+  );
 
-  it('weighs the pairs alike, and takes the same losses', () => {
+  it('agree with the weights and losses', () => {
     const pair = { chosen: answers('chosen', 'sampled'), rejected: answers('rejected', 'sampled') };
     const weights = wpoWeights(pair);
     expect(maxDifference(values(weights), column('weight'))).toBeLessThan(2e-6);

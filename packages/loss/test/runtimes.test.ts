@@ -8,7 +8,7 @@ import { findRuntime } from './runtimes';
 
 const [bun, deno] = [findRuntime('bun'), findRuntime('deno')];
 
-/** How each runs a file. */
+/** The command with which each runtime runs a file. */
 const RUNTIMES = [
   ['Node', process.execPath, []],
   ['Bun', bun, ['run']],
@@ -51,7 +51,7 @@ describe.each(RUNTIMES)('%s', (_name, program, args) => {
     return execFileSync(program!, [...args, file], { cwd: project, encoding: 'utf8', stdio: 'pipe' }).trim();
   };
 
-  it.skipIf(program === null)('takes the losses over numbers by import and by require', () => {
+  it.skipIf(program === null)('loads the losses over numbers by import and by require', () => {
     // 0.25 · 0.313262; 0.25 · (0.313262 + 0.0625)
     const imported = run('numbers.mjs', `import { preferenceLoss, wpoLoss } from '@wpo/loss/scalar'; ${NUMBERS}`);
     const required = run('numbers.cjs', `const { preferenceLoss, wpoLoss } = require('@wpo/loss/scalar'); ${NUMBERS}`);
@@ -59,7 +59,7 @@ describe.each(RUNTIMES)('%s', (_name, program, args) => {
     expect(required).toBe(imported);
   });
 
-  it.skipIf(program === null)('takes the losses over tensors by import and by require', () => {
+  it.skipIf(program === null)('loads the losses over tensors by import and by require', () => {
     const imported = run(
       'tensors.mjs',
       `import '@tensorflow/tfjs-backend-cpu'; import * as tf from '@tensorflow/tfjs-core'; import { dpoLoss } from '@wpo/loss'; ${TENSORS}`,

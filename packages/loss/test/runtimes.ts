@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where npm has a runtime's program itself, by platform: nothing is fetched from anywhere else. */
+/** The npm packages that contain each runtime's executable, by platform. Nothing is downloaded from elsewhere. */
 const PACKAGES = {
   bun: {
     version: '1.4.5',
@@ -22,20 +22,20 @@ const PACKAGES = {
 export type Runtime = keyof typeof PACKAGES;
 
 /**
- * The program of a runtime, put by npm under the user's cache folder (`$XDG_CACHE_HOME/wpo/runtimes`) where it is not
- * there yet. Null where there is none for this platform or npm has none to give, the reason said; `WPO_RUNTIMES=none`
- * asks for none.
+ * The path of a runtime's executable. If needed, npm installs it into the user's cache folder
+ * (`$XDG_CACHE_HOME/wpo/runtimes`). Null, after logging why, where npm has none for this platform or
+ * `WPO_RUNTIMES=none` is set.
  */
 export function findRuntime(runtime: Runtime, say: (line: string) => void = console.log): string | null {
   const none = (reason: string) => {
-    say(`${runtime}: none, so its tests are skipped: ${reason}.`);
+    say(`${runtime}: its tests are skipped: ${reason}.`);
     return null;
   };
   if (process.env.WPO_RUNTIMES === 'none') return none('WPO_RUNTIMES is none');
   const { version, ...platforms } = PACKAGES[runtime];
   const platform = `${process.platform}-${process.arch}`;
   const found = (platforms as Record<string, readonly [name: string, path: string]>)[platform];
-  if (!found) return none(`npm has no program for ${platform} that is known here`);
+  if (!found) return none(`no npm package is known for ${platform}`);
   const [name, path] = found;
   const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wpo/runtimes', `${runtime}-${version}`);
   const program = join(folder, 'node_modules', name, path);

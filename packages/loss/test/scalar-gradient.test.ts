@@ -210,10 +210,10 @@ describe('preferenceLossWithGradient', () => {
         const options = { ...optionsFor(lossType), beta: 0.5 };
         const [{ gradient }, expected] = [byNumbers(columns, options), byTensors(columns, options)];
         for (const name of ['chosenLogps', 'rejectedLogps'] as const) {
-          const [x, wanted] = [gradient[name][0]!, expected[name][0]!];
-          if (Number.isNaN(wanted)) expect(x).not.toBeNaN();
-          else if (Number.isFinite(wanted)) expect(x).toBeCloseTo(wanted, 5);
-          else expect(x).toBe(wanted);
+          const [x, value32] = [gradient[name][0]!, expected[name][0]!];
+          if (Number.isNaN(value32)) expect(x).not.toBeNaN();
+          else if (Number.isFinite(value32)) expect(x).toBeCloseTo(value32, 5);
+          else expect(x).toBe(value32);
         }
       }),
       { numRuns: 81 },

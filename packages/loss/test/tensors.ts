@@ -4,14 +4,14 @@ import type { AnswerTokens } from '../src/index';
 
 export const values = (tensor: tf.Tensor): number[] => Array.from(tensor.dataSync());
 
-/** One answer: its tokens' log-probs, and what they are measured against. */
+/** One answer: its tokens' log-probs and alignment terms. */
 export interface Answer {
   logps: number[];
   logSumSquares: number[];
   logMax: number[];
 }
 
-/** Answers as a padded batch, with `junk` wherever an answer has ended and `more` columns of nothing but that. */
+/** Answers as a batch padded with `junk`, with `more` further columns of padding. */
 export function answerBatch(answers: readonly Answer[], junk = 0, more = 0): Required<AnswerTokens> {
   const columns = Math.max(...answers.map(({ logps }) => logps.length)) + more;
   const padded = (field: keyof Answer) => matrix(answers.map((answer) => pad(answer[field], columns, junk)));
@@ -19,7 +19,7 @@ export function answerBatch(answers: readonly Answer[], junk = 0, more = 0): Req
   return { logps: padded('logps'), logSumSquares: padded('logSumSquares'), logMax: padded('logMax'), mask };
 }
 
-/** A token of probability p in a vocabulary of probabilities ps. */
+/** Tokens of probability p, each in a vocabulary with probabilities ps. */
 export function answerOf(tokens: readonly { p: number; ps: readonly number[] }[]): Answer {
   return {
     logps: tokens.map(({ p }) => Math.log(p)),
@@ -36,9 +36,12 @@ function pad(row: readonly number[], columns: number, junk: number): number[] {
 }
 
 /** The largest difference between two lists, 0 for equal infinities; NaN where they cannot be compared. */
-export function maxDifference(found: readonly number[], wanted: readonly number[]): number {
-  if (found.length !== wanted.length) return Number.NaN;
-  return found.reduce((worst, value, i) => Math.max(worst, value === wanted[i] ? 0 : Math.abs(value - wanted[i]!)), 0);
+export function maxDifference(found: readonly number[], expected: readonly number[]): number {
+  if (found.length !== expected.length) return Number.NaN;
+  return found.reduce(
+    (worst, value, i) => Math.max(worst, value === expected[i] ? 0 : Math.abs(value - expected[i]!)),
+    0,
+  );
 }
 
 /** Asserts that numbers are within `bound` of the expected ones, relative to those above 1. */

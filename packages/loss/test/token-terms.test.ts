@@ -43,7 +43,7 @@ const logitGradient = ({ logits, labels, mask }: ReturnType<typeof batchOf>, dy:
   values(tf.grad((x) => tokenTerms(x as tf.Tensor3D, labels, mask).logps)(logits, dy));
 
 describe('tokenTerms', () => {
-  it('meets terms worked by hand', () => {
+  it('equals terms computed by hand', () => {
     const { logits, labels, mask } = hard(Number.NaN);
     const terms = tokenTerms(logits, labels, mask);
     // p = [0.8, 0.2], token 1: log 0.2, log 0.68, log 0.8; p = [½, ½]: log ½ three times; p = [1, 0]: 0; padding: 0
@@ -54,9 +54,9 @@ describe('tokenTerms', () => {
     expect(values(terms.mask)).toEqual([1, 1, 1, 0]);
   });
 
-  it('meets gradients worked by hand, and gives padding none', () => {
+  it('has gradients computed by hand, and none at padding', () => {
     // onehot − p, times dy: 1 · ([0, 1] − [0.8, 0.2]); 2 · ([1, 0] − [½, ½]); 3 · ([1, 0] − [1, 0]); 0
-    const wanted = [-0.8, 0.8, 1, -1, 0, 0, 0, 0];
+    const expected = [-0.8, 0.8, 1, -1, 0, 0, 0, 0];
     for (const junk of [0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const found = logitGradient(
         hard(junk),
@@ -65,11 +65,11 @@ describe('tokenTerms', () => {
           [3, 4],
         ]),
       );
-      expect(maxDifference(found, wanted)).toBeLessThan(1e-6);
+      expect(maxDifference(found, expected)).toBeLessThan(1e-6);
     }
   });
 
-  it('agrees with log-softmax in doubles', () => {
+  it('agrees with log-softmax in float64', () => {
     fc.assert(
       fc.property(fc.array(answerPositions(), { minLength: 1, maxLength: 3 }), (answers) => {
         const { logits, labels, mask } = batchOf(answers, Number.NaN);
@@ -77,43 +77,43 @@ describe('tokenTerms', () => {
         const found = (['logps', 'logSumSquares', 'logMax'] as const).map((name) =>
           values(terms[name]).filter((_, i) => values(mask)[i]),
         );
-        const wanted = answers.flat().map(describeToken);
+        const expected = answers.flat().map(describeToken);
         expect(
           maxDifference(
             found[0]!,
-            wanted.map((w) => w.logp),
+            expected.map((w) => w.logp),
           ),
         ).toBeLessThan(5e-6);
         expect(
           maxDifference(
             found[1]!,
-            wanted.map((w) => w.logSumSquares),
+            expected.map((w) => w.logSumSquares),
           ),
         ).toBeLessThan(5e-6);
         expect(
           maxDifference(
             found[2]!,
-            wanted.map((w) => w.logMax),
+            expected.map((w) => w.logMax),
           ),
         ).toBeLessThan(5e-6);
       }),
     );
   });
 
-  it('agrees with finite differences of log-softmax in doubles', () => {
+  it('agrees with finite differences of log-softmax in float64', () => {
     const h = 1e-5;
     fc.assert(
       fc.property(answerPositions(), (positions) => {
         const batch = batchOf([positions]);
         const found = logitGradient(batch, tf.ones([1, positions.length]));
-        const wanted = positions.flatMap((position) =>
+        const expected = positions.flatMap((position) =>
           position.logits.map((_, v) => {
             const at = (step: number) =>
               describeToken({ ...position, logits: position.logits.map((x, i) => (i === v ? x + step : x)) }).logp;
             return (at(h) - at(-h)) / (2 * h);
           }),
         );
-        expect(maxDifference(found, wanted)).toBeLessThan(1e-5);
+        expect(maxDifference(found, expected)).toBeLessThan(1e-5);
       }),
     );
   });
@@ -133,7 +133,7 @@ describe('tokenTerms', () => {
     );
   });
 
-  it('keeps logits of ±1e4 to the last bit that float32 has', () => {
+  it('is exact to the last bit of float32 for logits of ±1e4', () => {
     // log p = 9999.5 − 1e4 − log(1 + e^−0.5) = −0.974077; the log-sum is 0.474077
     const { logits, labels, mask } = batchOf([[{ logits: [1e4, 9999.5, -1e4], label: 1 }]]);
     const terms = tokenTerms(logits, labels, mask);
@@ -141,7 +141,7 @@ describe('tokenTerms', () => {
     expect(values(terms.logMax)[0]).toBeCloseTo(-0.474077, 6);
   });
 
-  it('holds vocabulary entries of −∞ to be ruled out', () => {
+  it('gives vocabulary entries of −∞ probability 0', () => {
     const out = Number.NEGATIVE_INFINITY;
     const ruledOut = batchOf([[{ logits: [Math.log(3), out, 0], label: 0 }]]);
     const without = batchOf([[{ logits: [Math.log(3), 0], label: 0 }]]);
@@ -155,12 +155,12 @@ describe('tokenTerms', () => {
     expect(logitGradient(labelled, tf.ones([1, 1]))).toEqual([-1, 1]);
   });
 
-  it('never makes a NaN of extreme logits, from logits to loss and back', () => {
+  it('has no NaN for extreme logits, from logits to the loss and its gradient', () => {
     const logit = fc.oneof(
       fc.constantFrom(1e4, -1e4, 0, Number.NEGATIVE_INFINITY),
       fc.double({ min: -1e4, max: 1e4, noNaN: true }),
     );
-    // both models leave some token possible, though not always the one that was written
+    // both models give some token a probability above 0, though not always the label
     const logits = fc.array(logit, { minLength: 4, maxLength: 4 }).filter((row) => row.some(Number.isFinite));
     const answer = fc.array(fc.record({ logits, reference: logits, label: fc.nat(3) }), { minLength: 1, maxLength: 4 });
     const batch = fc.array(fc.tuple(answer, answer), { minLength: 1, maxLength: 3 });
@@ -201,7 +201,7 @@ describe('tokenTerms', () => {
     );
   });
 
-  it('passes gradient through logps alone', () => {
+  it('has a gradient through logps alone', () => {
     const { logits, labels, mask } = hard();
     const loss = (detach: boolean) => (x: tf.Tensor) => {
       const terms = tokenTerms(x as tf.Tensor3D, labels, mask);
@@ -211,13 +211,13 @@ describe('tokenTerms', () => {
     expect(values(tf.grad(loss(false))(logits))).toEqual(values(tf.grad(loss(true))(logits)));
   });
 
-  it('gives NaN for a label outside the vocabulary on an answer’s token', () => {
+  it('is NaN where an answer token’s label is outside the vocabulary', () => {
     const { logits, mask } = hard();
     const labels = tf.tensor2d([1, 2, -1, -100], [2, 2], 'int32');
     expect(values(tokenTerms(logits, labels, mask).logps).slice(1)).toEqual([Number.NaN, Number.NaN, 0]);
   });
 
-  it('says what is wrong with its input', () => {
+  it('reports wrong input', () => {
     const { logits, labels, mask } = hard();
     expect(() => tokenTerms(logits, tf.cast(labels, 'float32'), mask)).toThrow(
       'tokenTerms: labels: expected dtype int32, found float32.',
@@ -233,7 +233,7 @@ describe('tokenTerms', () => {
     );
   });
 
-  it('leaves no tensor behind but its results, with or without a gradient', () => {
+  it('allocates no tensor beside its results, with or without a gradient', () => {
     const { logits, labels, mask } = hard();
     const dy = tf.ones([2, 2]);
     const before = tf.memory().numTensors;

@@ -3,9 +3,9 @@ import { expect, expectTypeOf, it } from 'vitest';
 import * as tensor from '../src/index';
 import * as scalar from '../src/scalar/index';
 
-// What the compiler refuses is tested by the compiler: an error that is expected and does not come is one too.
+// The compiler tests what the types reject: an @ts-expect-error without an error is itself an error.
 
-/** Never run: all that is in it is there to be compiled. */
+/** Never called: it is only compiled. */
 function compiled() {
   const x = tf.tensor1d([-1]);
   const policy = { chosenLogps: x, rejectedLogps: x };
@@ -20,7 +20,7 @@ function compiled() {
   );
   // @ts-expect-error a missing reference
   tensor.dpoLoss(policy);
-  // @ts-expect-error a missing reference, said to be there
+  // @ts-expect-error a missing reference with refFree false
   tensor.dpoLoss(policy, { refFree: false });
   // @ts-expect-error half a reference
   tensor.dpoLoss({ ...policy, refChosenLogps: x });

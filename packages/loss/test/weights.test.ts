@@ -25,11 +25,11 @@ describe('wpoWeights', () => {
     ['greedy', 0.25],
     // 0.8 · 0.2 = 0.16
     ['none', 0.16],
-  ] as const)('is the product of both answers’ aligned probabilities under %s alignment', (alignment, wanted) => {
-    expect(weigh([{ chosen: likely, rejected: unlikely }], alignment)[0]).toBeCloseTo(wanted, 6);
+  ] as const)('is the product of both answers’ aligned probabilities under %s alignment', (alignment, expected) => {
+    expect(weigh([{ chosen: likely, rejected: unlikely }], alignment)[0]).toBeCloseTo(expected, 6);
   });
 
-  it('takes the geometric mean over an answer’s tokens', () => {
+  it('uses the geometric mean over an answer’s tokens', () => {
     const both = answerOf([
       { p: 0.8, ps: [0.8, 0.2] },
       { p: 0.2, ps: [0.8, 0.2] },
@@ -38,7 +38,7 @@ describe('wpoWeights', () => {
     expect(weigh([{ chosen: both, rejected: unlikely }])[0]).toBeCloseTo(0.17301, 6);
   });
 
-  it('clamps at 1 unless told not to', () => {
+  it('is clamped at 1 unless clamp is false', () => {
     // (0.8 / 0.68)² = 1.384083
     expect(weigh([{ chosen: likely, rejected: likely }])).toEqual([1]);
     expect(weigh([{ chosen: likely, rejected: likely }], 'sampled', false)[0]).toBeCloseTo(1.384083, 6);
@@ -56,7 +56,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('lies above 0 and at most at 1', () => {
+  it('is above 0 and at most 1', () => {
     fc.assert(
       fc.property(pairs, alignments, (batch, alignment) => {
         for (const weight of weigh(batch, alignment)) {
@@ -76,7 +76,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('does not change with padding, whatever lies there', () => {
+  it('does not change with padding of any value', () => {
     const junk = fc.constantFrom(0, 7, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY);
     fc.assert(
       fc.property(pairs, alignments, junk, fc.nat(4), (batch, alignment, junk, more) => {
@@ -96,7 +96,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('goes with its pair through any batch order', () => {
+  it('does not depend on the order of the batch', () => {
     fc.assert(
       fc.property(
         pairs.chain((batch) =>
@@ -120,7 +120,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('lets no gradient through', () => {
+  it('has no gradient', () => {
     fc.assert(
       fc.property(pairs, fc.boolean(), (batch, clamp) => {
         const chosen = answerBatch(
@@ -149,12 +149,12 @@ describe('wpoWeights', () => {
     expect(weigh([{ chosen: { ...likely, logps: [Number.NaN] }, rejected: likely }])).toEqual([Number.NaN]);
   });
 
-  it('is 0, not NaN, for an answer that the policy rules out', () => {
+  it('is 0, not NaN, for an answer of log-probability −∞', () => {
     const ruledOut = { ...likely, logps: [Number.NEGATIVE_INFINITY] };
     expect(weigh([{ chosen: ruledOut, rejected: ruledOut }])).toEqual([0]);
   });
 
-  it('says which answer is wrong and how', () => {
+  it('reports which answer is wrong', () => {
     const tokens = (rows: number): AnswerTokens => answerBatch(Array(rows).fill(likely));
     expect(() => wpoWeights({ chosen: tokens(2), rejected: tokens(3) })).toThrow(
       'wpoWeights: rejected: expected 2 answers, as many as chosen, found 3.',
@@ -171,7 +171,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('leaves no tensor behind but its result', () => {
+  it('allocates no tensor beside its result', () => {
     const pair = { chosen: answerBatch([likely, unlikely]), rejected: answerBatch([unlikely, likely]) };
     const before = tf.memory().numTensors;
     wpoWeights(pair).dispose();
@@ -179,7 +179,7 @@ describe('wpoWeights', () => {
   });
 });
 
-describe('weights', () => {
+describe('the properties of weights', () => {
   const tokensOf = (
     drawn: { chosen: Parameters<typeof answerBatch>[0][number]; rejected: Parameters<typeof answerBatch>[0][number] }[],
   ) => ({
@@ -193,7 +193,7 @@ describe('weights', () => {
     ),
   });
 
-  it('go to 1 as the temperature rises, and are w^(1/τ) unclamped', () => {
+  it('converge to 1 as the temperature rises, and are w^(1/τ) without the clamp', () => {
     fc.assert(
       fc.property(pairs, fc.double({ min: 0.25, max: 8, noNaN: true }), (drawn, temperature) => {
         const tokens = tokensOf(drawn);
@@ -208,7 +208,7 @@ describe('weights', () => {
     );
   });
 
-  it('have, attached, the gradient w / τ by each score where they are below 1, and none where they are clamped', () => {
+  it('have, if attached, the derivative w / τ by each score below 1, and 0 where they are clamped', () => {
     const answer = (logp: number) => ({ logps: [logp, logp], logSumSquares: [-1, -1], logMax: [0, 0] });
     const tokens = tokensOf([
       { chosen: answer(-1.5), rejected: answer(-1.75) },
@@ -225,7 +225,7 @@ describe('weights', () => {
     close(values(gradient), [slope, slope, 0, 0]);
   });
 
-  it('of a batch’s pairs change nothing but the factor, attached or not', () => {
+  it('are a factor of the losses, attached or not', () => {
     fc.assert(
       fc.property(batch, fc.boolean(), (columns, attached) => {
         const input = Object.fromEntries(
@@ -238,7 +238,7 @@ describe('weights', () => {
     );
   });
 
-  it('hand, attached, the loss itself back as their gradient', () => {
+  it('have, if attached, the unweighted loss as their gradient', () => {
     const logps = { chosenLogps: [-1], rejectedLogps: [-3], refChosenLogps: [-2], refRejectedLogps: [-2] };
     const input = Object.fromEntries(Object.entries(logps).map(([name, xs]) => [name, tf.tensor1d(xs)])) as Record<
       keyof typeof logps,

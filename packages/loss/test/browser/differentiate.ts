@@ -11,7 +11,7 @@ export const EVERY_LOSS: readonly MixtureOptions[] = [
 
 const out = Number.NEGATIVE_INFINITY;
 
-/** A loss of three pairs, the last of which the policy rules out, and its gradients. */
+/** A loss of three pairs and its gradients. The last chosen answer has log-probability −∞. */
 export async function differentiate(options: MixtureOptions): Promise<number[][]> {
   const column = (...xs: number[]) => tf.tensor1d(xs);
   const run = (chosenLogps: tf.Tensor, rejectedLogps: tf.Tensor) =>
@@ -29,7 +29,7 @@ export async function differentiate(options: MixtureOptions): Promise<number[][]
     ).losses;
   const at = [column(-1, -4, out), column(-3, -1, -1.5)];
   const losses = run(at[0]!, at[1]!);
-  // the plain likelihood of chosen answers hangs on no rejected one, and tfjs refuses to differentiate by those
+  // sft does not depend on rejected answers, and tfjs throws on a gradient by an input that a function does not read
   const byRejected = options.lossType !== 'sft';
   const gradients = byRejected
     ? tf.grads((c, r) => run(c!, r!))(at, column(1, 2, 3))

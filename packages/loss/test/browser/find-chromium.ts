@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
 /**
- * A Chromium to run pages in: `WPO_CHROMIUM`, one on the path, or Debian's, installed by apt where this runs as root.
- * Null where there is none and none could be had, the reason said; `WPO_CHROMIUM=none` asks for none.
+ * The path of a Chromium: `WPO_CHROMIUM`, one on the PATH, or Debian's, which apt installs if this runs as root. Null,
+ * after logging why, where there is none or `WPO_CHROMIUM=none` is set.
  */
 export function findChromium(say: (line: string) => void = console.log): string | null {
   const named = process.env.WPO_CHROMIUM;
@@ -13,7 +13,7 @@ export function findChromium(say: (line: string) => void = console.log): string 
   if (found) return pathOf(found);
   if (named) return none(say, `WPO_CHROMIUM is ${named}, which does not run`);
   if (process.getuid?.() !== 0 || !runs('apt-get'))
-    return none(say, 'none is on the path, and only root installs one by apt');
+    return none(say, 'there is none on the PATH, and apt needs root to install one');
   say('Browser: installing Debian’s chromium');
   const problem = install();
   return runs('chromium') ? pathOf('chromium') : none(say, `apt could not install chromium: ${problem}`);
@@ -36,6 +36,6 @@ function install(): string {
 }
 
 function none(say: (line: string) => void, reason: string): null {
-  say(`Browser: no Chromium, so the tests of pages are skipped: ${reason}.`);
+  say(`Browser: the tests of pages are skipped: ${reason}.`);
   return null;
 }

@@ -1,4 +1,4 @@
-// What the page has: the test calls it by name.
+// The functions that the test calls in the page by name.
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs';
 import { differentiate } from './differentiate';

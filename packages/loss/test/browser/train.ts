@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { type LossType, preferenceLoss, readLossMetrics, sumLogps, tokenTerms, wpoWeights } from '../../src/index';
 
-/** What a run comes to, in plain numbers. */
+/** The results of a run. */
 export interface Trained {
   readonly backend: string;
   readonly losses: number[];
@@ -20,7 +20,7 @@ const REJECTED = [
   [1, 1, 4],
 ];
 
-/** A toy policy, logits of the next token by the token before it, learns two preferences by WPO: 0 is padding. */
+/** Trains a toy policy on two preferences with WPO. The policy has logits of the next token for each previous token; 0 is padding. */
 export async function train(backend: string, lossType: LossType = 'sigmoid', steps = 10): Promise<Trained> {
   await tf.setBackend(backend);
   await tf.ready();
@@ -29,7 +29,7 @@ export async function train(backend: string, lossType: LossType = 'sigmoid', ste
   const read = (rows: number[][]) => {
     const labels = tf.tensor2d(rows, [2, 3], 'int32');
     const previous = rows.map((row) => [0, ...row.slice(0, -1)]);
-    // a product of one-hot rows, for tf.gather's gradient is not one that every backend has
+    // a product with one-hot rows, because not every backend has a gradient of tf.gather
     const rowsOf = tf.oneHot(tf.tensor1d(previous.flat(), 'int32'), VOCABULARY) as tf.Tensor2D;
     const logits = tf.reshape(tf.matMul(tf.cast(rowsOf, 'float32'), table), [2, 3, VOCABULARY]) as tf.Tensor3D;
     return tokenTerms(logits, labels, tf.greater(labels, 0));
