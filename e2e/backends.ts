@@ -4,16 +4,10 @@ import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
 import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import { goldenFolder } from '../packages/gemma/test/golden';
-import { tiers } from '../packages/tensorflow/test/tiers';
 
-/** The sets of kernels that training can use: portable, TensorFlow's own operations, and native (what the command line uses). */
+/** The sets of kernels that training can use: portable, and native (what the command line uses). */
 export const backends = {
   portable: () => ({ kernels: portableKernels, optimizer: adamW(), computeNorm: undefined }),
-  raw: () => ({
-    kernels: tiers.raw.kernels(),
-    optimizer: adamW({ kernel: tiers.raw.update }),
-    computeNorm: tiers.raw.norm,
-  }),
   native: () => ({
     kernels: tensorflowKernels(),
     optimizer: adamW({ kernel: tensorflowAdamW() }),
@@ -25,7 +19,7 @@ export type Kind = keyof typeof backends;
 
 /** Every fixture model with every set of kernels. */
 export const allBackends = (['tiny', 'odd'] as const).flatMap((variant) =>
-  (['portable', 'raw', 'native'] as const).map((kind) => [variant, kind] as const),
+  (['portable', 'native'] as const).map((kind) => [variant, kind] as const),
 );
 
 /** A fixture's reference and its perturbed policy, with one set of kernels. */

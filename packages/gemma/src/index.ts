@@ -21,7 +21,7 @@ export type {
   Value,
   Weight,
 } from './ops/contract';
-export { type Geglu, gatherRows, gegluLinearWith, portableKernels } from './ops/portable';
+export { portableKernels } from './ops/portable';
 export type { TokenPair } from './pack';
 export {
   type ActivationCheckpointing,

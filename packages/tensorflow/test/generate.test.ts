@@ -6,7 +6,6 @@ describe.each([
   ['fused', 16],
   ['fused', 8],
   ['fused', 4],
-  ['raw', 16],
 ] as const)('generation by %s operations of up to %i lanes', (name, lanes) => {
   holdTo(lanes);
   testGeneration(tiers[name]);

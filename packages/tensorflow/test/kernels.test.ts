@@ -18,7 +18,6 @@ describe.each([
   ['fused', 16],
   ['fused', 8],
   ['fused', 4],
-  ['raw', 256],
 ] as const)(
   '%s operations of up to %i lanes give what portableKernels ones give, values and gradients',
   (name, lanes) => {
@@ -41,30 +40,14 @@ test('a row of few is the same to the last bit, whatever rows are beside it, fus
   });
 });
 
-test('large gradients add up, and nothing else that holds the first is changed, raw', () => {
-  tf.tidy(() => {
-    const [a, b] = [normal([1 << 10, 1 << 10], 1), normal([1 << 10, 1 << 10], 2)];
-    const [before, wanted] = [tf.mul(a, 1), tf.add(a, b)];
-    const held = a.clone();
-    const differ = (x: unknown, y: tf.Tensor) => tf.max(tf.abs(tf.sub(x as tf.Tensor, y))).dataSync()[0];
-    expect(differ(tiers.raw.kernels().add(a, b), wanted)).toBe(0);
-    expect(differ(held, before)).toBe(0);
-  });
-});
-
-test('an index beyond the end is refused, raw', () => {
-  const add = () => tiers.raw.kernels().addRows(tf.ones([4, 2]), Int32Array.of(4), tf.ones([1, 2]), 4);
-  expect(add).toThrow('wanted an index below 4, found 4');
-});
-
 const geglu =
   ({ gegluLinear }: Kernels) =>
   (gate: tf.Tensor, up: tf.Tensor) =>
     gegluLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
 
 describe('NaN passes through, and hostile sizes are refused', () => {
-  test.each(['fused', 'raw'] as const)('a NaN that goes in comes out, %s', (name) => {
-    const kernels = tiers[name].kernels();
+  test('a NaN that goes in comes out', () => {
+    const kernels = tiers.fused.kernels();
     const { rmsNorm, answerLogps } = kernels;
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
     expect(values(geglu(kernels)(x, tf.ones([1, 4])).output)[0]).toBeNaN();

@@ -5,8 +5,6 @@ import type { LogitLimits } from '../src/kernels/answer-logps';
 import { fused } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
 import { fusedNorm, fusedUpdate } from '../src/kernels/optimizer';
-import { raw } from '../src/kernels/raw/kernels';
-import { rawNorm, rawUpdate } from '../src/kernels/raw/optimizer';
 
 /** One of the ways to compute on TensorFlow that must give what operations composed from tfjs give. */
 export interface Tier {
@@ -17,9 +15,8 @@ export interface Tier {
 
 nativeOperations(); // loads the fused ones
 
-export const tiers: Readonly<Record<'fused' | 'raw', Tier>> = {
+export const tiers: Readonly<Record<'fused', Tier>> = {
   fused: { kernels: fused, update: fusedUpdate, norm: fusedNorm },
-  raw: { kernels: raw, update: rawUpdate, norm: rawNorm },
 };
 
 /** Holds the tests of a `describe` to instructions of so many lanes, as processors without wider ones have them. */

@@ -47,32 +47,6 @@ const linearFromHeads = (x: tf.Tensor3D, w: Weight): OpResult => ({
 /** `[heads, D, T]` → `[heads · D, T]`. */
 const mergeHeads = (x: tf.Tensor3D) => tf.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]]) as tf.Tensor2D;
 
-/** GeGLU: gelu(gate) · up for `[T, F]` each, with gelu in its tanh approximation. */
-export interface Geglu {
-  forward(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D;
-  /** Gradients of gate and up, given that of gelu(gate) · up. */
-  backward(dActivated: tf.Tensor2D, gate: tf.Tensor2D, up: tf.Tensor2D): [tf.Tensor, tf.Tensor];
-}
-
-/**
- * geglu(gate, up) · wᵀ: `[T, F]`, `[T, F]`, `[H, F]` → `[T, H]`. One operation, because geglu(gate, up) is a block's largest
- * value and cheap: the backward pass recomputes it instead of keeping it.
- */
-export const gegluLinearWith =
-  ({ forward, backward }: Geglu) =>
-  (gate: tf.Tensor2D, up: tf.Tensor2D, w: Weight): OpResult => ({
-    output: tf.tidy(() => tf.matMul(forward(gate, up), matrixOf(w), false, true)),
-    inputsForBackward: [gate, up],
-    saved: [],
-    backward(dy: tf.Tensor2D) {
-      w.accumulate(tf.tidy(() => tf.matMul(dy, forward(gate, up), true, false))); // [H, F]
-      const dActivated: tf.Tensor2D = tf.matMul(dy, matrixOf(w)); // [T, F]
-      const gradients = backward(dActivated, gate, up);
-      dActivated.dispose();
-      return gradients;
-    },
-  });
-
 const LINEAR = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = LINEAR * 0.044715;
 
@@ -80,21 +54,38 @@ const CUBIC = LINEAR * 0.044715;
 const gateSigmoid = (g: tf.Tensor2D) => tf.sigmoid(tf.mul(g, tf.add(tf.mul(tf.square(g), CUBIC), LINEAR)));
 
 /**
- * gelu_tanh(g) = g · (1 + tanh(z / 2)) / 2 = g · σ(z): the sigmoid saves an operation.
- *
- * du = dy · g σ(z); dg = dy · u · (σ(z) + g σ(z) (1 − σ(z)) · dz/dg), dz/dg = LINEAR + 3 CUBIC g².
+ * GeGLU, gelu(g) · up, with gelu in its tanh approximation: gelu(g) = g · (1 + tanh(z / 2)) / 2 = g · σ(z). The sigmoid
+ * saves an operation.
  */
-const portableGeglu: Geglu = {
-  forward: (gate, up) => tf.tidy(() => tf.mul(tf.mul(gate, gateSigmoid(gate)), up)),
-  backward: (dy, gate, up) =>
-    tf.tidy(() => {
-      const sigmoid = gateSigmoid(gate);
-      const gelu = tf.mul(gate, sigmoid);
-      const slope = tf.add(tf.mul(tf.square(gate), 3 * CUBIC), LINEAR); // dz/dg
-      const dGelu = tf.add(sigmoid, tf.mul(tf.mul(gelu, tf.sub(1, sigmoid)), slope));
-      return [tf.mul(tf.mul(dy, up), dGelu), tf.mul(dy, gelu)];
-    }),
-};
+const geglu = (gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D =>
+  tf.tidy(() => tf.mul(tf.mul(gate, gateSigmoid(gate)), up));
+
+/** du = dy · g σ(z); dg = dy · u · (σ(z) + g σ(z) (1 − σ(z)) · dz/dg), dz/dg = LINEAR + 3 CUBIC g². */
+const gegluGradients = (dy: tf.Tensor2D, gate: tf.Tensor2D, up: tf.Tensor2D): [tf.Tensor, tf.Tensor] =>
+  tf.tidy(() => {
+    const sigmoid = gateSigmoid(gate);
+    const gelu = tf.mul(gate, sigmoid);
+    const slope = tf.add(tf.mul(tf.square(gate), 3 * CUBIC), LINEAR); // dz/dg
+    const dGelu = tf.add(sigmoid, tf.mul(tf.mul(gelu, tf.sub(1, sigmoid)), slope));
+    return [tf.mul(tf.mul(dy, up), dGelu), tf.mul(dy, gelu)];
+  });
+
+/**
+ * geglu(gate, up) · wᵀ: `[T, F]`, `[T, F]`, `[H, F]` → `[T, H]`. One operation, because geglu(gate, up) is a block's largest
+ * value and cheap: the backward pass recomputes it instead of keeping it.
+ */
+const gegluLinear = (gate: tf.Tensor2D, up: tf.Tensor2D, w: Weight): OpResult => ({
+  output: tf.tidy(() => tf.matMul(geglu(gate, up), matrixOf(w), false, true)),
+  inputsForBackward: [gate, up],
+  saved: [],
+  backward(dy: tf.Tensor2D) {
+    w.accumulate(tf.tidy(() => tf.matMul(dy, geglu(gate, up), true, false))); // [H, F]
+    const dActivated: tf.Tensor2D = tf.matMul(dy, matrixOf(w)); // [T, F]
+    const gradients = gegluGradients(dActivated, gate, up);
+    dActivated.dispose();
+    return gradients;
+  },
+});
 
 /**
  * x̂ · (1 + w) + residual, x̂ = x / √(mean(x²) + ε) over each row: `[T, H]` → `[T, H]`.
@@ -168,7 +159,7 @@ const swapHalves = (x: tf.Tensor3D) => {
 };
 
 /** Rows of x `[V, H]` at `indices` `[n]`, times `factor`: `[n, H]`. */
-export const gatherRows = (x: tf.Tensor2D, indices: Int32Array, factor: number): tf.Tensor2D =>
+const gatherRows = (x: tf.Tensor2D, indices: Int32Array, factor: number): tf.Tensor2D =>
   tf.tidy(() => {
     const rows: tf.Tensor2D = tf.gather(x, tf.tensor1d(indices, 'int32'));
     return factor === 1 ? rows : tf.mul(rows, factor);
@@ -239,7 +230,7 @@ export const portableKernels: Kernels = {
   linear,
   linearToHeads,
   linearFromHeads,
-  gegluLinear: gegluLinearWith(portableGeglu),
+  gegluLinear,
   rmsNorm,
   rotaryTables,
   rope,

@@ -13,8 +13,6 @@ import { answerLogpsWith, type HeadParts, type LogitLimits, type TermsOfLogits }
 import { nativeDevice, nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, Program } from './program';
 import { encodeAttentionOptions, encodeDecodingBlocks, encodeQueryBlocks, isDecoding } from './query-blocks';
-import { raw } from './raw/kernels';
-import { rawOperations } from './raw/operation';
 
 // T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
 
@@ -22,13 +20,11 @@ import { rawOperations } from './raw/operation';
 const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
 
 /**
- * Gemma's operations for TensorFlow in this process: fused ones in C++ or CUDA where `wpo-tensorflow install` built them;
- * TensorFlow's own, called by name, elsewhere (or with WPO_NATIVE=0); those composed from tfjs on any other backend. Same
- * values and gradients each way.
+ * Gemma's kernels for TensorFlow in this process: native ones in C++ or CUDA where `wpo-tensorflow install` built them, the
+ * portable ones elsewhere and with WPO_NATIVE=0. Both give the same values and gradients.
  */
 export function tensorflowKernels(): Kernels {
-  if (nativeOperations()) return fused();
-  return rawOperations() ? raw() : portableKernels;
+  return nativeOperations() ? fused() : portableKernels;
 }
 
 /** On a GPU, computing some masked scores costs less than launching another kernel. */

@@ -66,7 +66,7 @@ function load(): Native | null {
   if (!processor || !usesGpu()) return processor && { device: 'processor', operations: processor.operations };
   const gpu: { readonly operations: string[]; readonly lack: string } | null = open('gpu.node');
   if (!gpu || gpu.lack) {
-    process.emitWarning(`TensorFlow's own operations are used, which are slower: ${gpu?.lack ?? NOT_BUILT}`);
+    process.emitWarning(`The portable kernels are used, which are slower: ${gpu?.lack ?? NOT_BUILT}`);
     return null;
   }
   uploadAmongWork(backend());

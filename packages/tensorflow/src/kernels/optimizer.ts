@@ -1,7 +1,5 @@
 import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
 import { nativeOperations, runOver, withNumbers } from './native';
-import { rawOperations } from './raw/operation';
-import { rawNorm, rawUpdate } from './raw/optimizer';
 
 /** AdamW's update in one pass and in place: no copy of a parameter or of its moments. */
 export const fusedUpdate: AdamWKernel = (updates, how) => {
@@ -15,23 +13,15 @@ export const fusedUpdate: AdamWKernel = (updates, how) => {
   return updates.map(({ moments }) => moments);
 };
 
-/**
- * For `adamW({ kernel })`: the fused update where there is one, else TensorFlow's own; undefined, which is composed from
- * tfjs, on another backend.
- */
-export function tensorflowAdamW(): AdamWKernel | undefined {
-  if (nativeOperations()) return fusedUpdate;
-  return rawOperations() ? rawUpdate : undefined;
-}
+/** For `adamW({ kernel })`: the native update; undefined, which selects the portable one, where it was not built. */
+export const tensorflowAdamW = (): AdamWKernel | undefined => (nativeOperations() ? fusedUpdate : undefined);
 
 /**
- * For `train({ computeNorm })`: the L2 norm of all gradients without squaring a copy of any. The fused one sums in float64,
- * TensorFlow's own in float32 within a parameter.
+ * For `train({ computeNorm })`: the L2 norm of all gradients. The native one sums in float64 and squares no copy of a
+ * gradient; the portable one is used where it was not built.
  */
-export function tensorflowGradientNorm(): (parameters: readonly Parameter[]) => Promise<number> {
-  if (nativeOperations()) return fusedNorm;
-  return rawOperations() ? rawNorm : gradientNorm;
-}
+export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) => Promise<number>) =>
+  nativeOperations() ? fusedNorm : gradientNorm;
 
 export async function fusedNorm(parameters: readonly Parameter[]): Promise<number> {
   const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
