@@ -6,18 +6,17 @@ import { repairNode } from '../install/repair-node.mjs';
 type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 
 /**
- * What TensorFlow and CUDA are told by environment variables, unless the user tells them otherwise: errors alone are logged;
- * a GPU's memory is taken as it is needed, where TensorFlow would take it all at once; and float32 is multiplied as float32,
- * where TensorFlow would round it to TF32's 10 bits.
+ * Environment variables for TensorFlow and CUDA, unless the user sets them: log only errors; allocate GPU memory as needed, while
+ * TensorFlow would allocate all of it at the start; multiply float32 without rounding to TF32's 10 bits.
  */
 const SETTINGS = { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' };
 
 /**
- * Loads tfjs-node-gpu, which registers every kernel and gradient, and makes `tensorflow` the backend of tfjs.
+ * Loads tfjs-node-gpu, which registers all kernels and gradients and makes `tensorflow` the backend of tfjs.
  *
- * @param require resolves tfjs-node-gpu; not an import, for those run before anything here could repair or explain
+ * @param require resolves tfjs-node-gpu. An import would run before this function can repair Node or explain an error
  * @returns tfjs-node-gpu's exports
- * @throws Error naming `npx wpo-tensorflow install` where the native part is missing or broken
+ * @throws Error that names `npx wpo-tensorflow install` if the TensorFlow library is missing or broken
  */
 export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNode {
   repairNode();
@@ -27,17 +26,17 @@ export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNo
     return require('@tensorflow/tfjs-node-gpu') as TfjsNode;
   } catch (error) {
     throw new Error(
-      `${explain(error)} Run \`npx wpo-tensorflow install\`; \`npx wpo-tensorflow doctor\` says what is wrong.`,
+      `${explain(error)} Run \`npx wpo-tensorflow install\`, or \`npx wpo-tensorflow doctor\` to find the cause.`,
       { cause: error },
     );
   }
 }
 
-/** Must come before TensorFlow's library is loaded, which logs as it is. */
+/** Must run before TensorFlow's library is loaded, because the library logs while it loads. */
 function quietTensorflow(require: NodeJS.Require): void {
   const folder = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
   const quiet = join(folder, 'lib', 'napi-v8', 'quiet.node');
-  // tfjs-node's own installer leaves none
+  // tfjs-node's own installer does not build it
   if (existsSync(quiet)) require(quiet);
 }
 

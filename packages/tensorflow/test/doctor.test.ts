@@ -1,13 +1,13 @@
 import { doctor, formatDoctor } from '@wpo/tensorflow/doctor';
 import { expect, it } from 'vitest';
 
-it('looks at this machine: TensorFlow computes, and every line has a finding', async () => {
+it('checks this machine: TensorFlow works, and every check has a result', async () => {
   const report = await doctor();
   expect(report.checks.map(({ name }) => name).filter((name, i, all) => all.indexOf(name) === i)).toEqual([
     'Node',
     'TensorFlow',
     'Devices',
-    'Processor',
+    'CPU',
     'Threads',
     'Memory',
     'Disk',

@@ -8,7 +8,7 @@ import { expect, it, vi } from 'vitest';
 import { loadTensorflow } from '../src/load';
 import { scratch } from './install/scratch';
 
-it('sets the native backend for whoever imports tfjs-core', () => {
+it('makes TensorFlow the backend of tfjs-core', () => {
   expect(tf.getBackend()).toBe('tensorflow');
   expect(tensorflowVersion).toMatch(/^2\.\d+\.\d+$/);
 });
@@ -19,7 +19,7 @@ it('multiplies matrices and reads the result', () => {
   expect([...tf.matMul(a, b).dataSync()]).toEqual([19, 22, 43, 50]);
 });
 
-it('reads what topk picks, whose kernel calls a function that Node 23 removed', () => {
+it('runs topk, whose kernel calls a function that Node 23 removed', () => {
   const { values, indices } = tf.topk(tf.tensor1d([3, 9, 4]), 2);
   expect([...values.dataSync()]).toEqual([9, 4]);
   expect([...indices.dataSync()]).toEqual([1, 2]);
@@ -42,7 +42,7 @@ function withTfjsNode(code: string): NodeJS.Require {
   return createRequire(join(folder, 'file.js'));
 }
 
-it('tells TensorFlow how to use a GPU, unless the user does', () => {
+it('sets the GPU options of TensorFlow, unless the user sets them', () => {
   expect(process.env).toMatchObject({ TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' });
   vi.stubEnv('NVIDIA_TF32_OVERRIDE', '1');
   loadTensorflow(withTfjsNode(''));
@@ -50,7 +50,7 @@ it('tells TensorFlow how to use a GPU, unless the user does', () => {
   vi.unstubAllEnvs();
 });
 
-const ADVICE = 'Run `npx wpo-tensorflow install`; `npx wpo-tensorflow doctor` says what is wrong.';
+const ADVICE = 'Run `npx wpo-tensorflow install`, or `npx wpo-tensorflow doctor` to find the cause.';
 
 it('names the command that installs what is missing', () => {
   const finds = () => {
@@ -59,7 +59,7 @@ it('names the command that installs what is missing', () => {
   expect(() =>
     loadTensorflow(Object.assign(finds, { ...createRequire(import.meta.url), resolve: finds as never })),
   ).toThrow(`@tensorflow/tfjs-node-gpu is not installed. ${ADVICE}`);
-  // tfjs-node's own words, of some lines
+  // tfjs-node's message has several lines
   const missing =
     "throw new Error('The Node.js native addon module (tfjs_binding.node) can not be found at path: x. \\nPlease')";
   expect(() => loadTensorflow(withTfjsNode(missing))).toThrow(
@@ -71,7 +71,7 @@ it('names the command that installs what is missing', () => {
   );
 });
 
-/** Loads the addons as `loadTensorflow` does, in a process of their own. */
+/** Loads the addons as `loadTensorflow` does, in another process. */
 function loadWith(level: string): string {
   const lib = createRequire(import.meta.url)
     .resolve('@tensorflow/tfjs-node-gpu/package.json')
@@ -83,7 +83,7 @@ function loadWith(level: string): string {
   }).stderr;
 }
 
-it('keeps TensorFlow quiet while it loads, and lets it speak where that is asked for', () => {
+it('silences TensorFlow while it loads, unless TF_CPP_MIN_LOG_LEVEL asks for its log', () => {
   expect(loadWith('2')).toBe('');
   expect(loadWith('0')).toContain('oneDNN custom operations are on');
 });

@@ -1,18 +1,18 @@
 import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
-import { findCompiler } from '../../install/addon.mjs';
-import { run } from '../../install/command.mjs';
-import { linkedRuntime } from '../../install/layout.mjs';
-import { findPackage } from '../../install/package.mjs';
-import { probe } from '../../install/probe.mjs';
-import { defaultCache, variantOf } from '../../install/runtime.mjs';
-import { findPip } from '../../install/wheels.mjs';
+import { findCompiler } from '../install/addon.mjs';
+import { run } from '../install/command.mjs';
+import { linkedRuntime } from '../install/layout.mjs';
+import { findPackage } from '../install/package.mjs';
+import { probe } from '../install/probe.mjs';
+import { defaultCache, variantOf } from '../install/runtime.mjs';
+import { findPip } from '../install/wheels.mjs';
 
-/** What there is on a machine, as far as TensorFlow and training are concerned. Sizes are in bytes. */
-export interface Facts {
+/** What the doctor checks. Sizes are in bytes. */
+export interface MachineFacts {
   node: { version: string; platform: string };
-  /** How TensorFlow lies under tfjs-node, and whether it works. */
+  /** The TensorFlow library of tfjs-node, and whether it loads. */
   tensorflow:
     | { state: 'no package' }
     | { state: 'not installed' }
@@ -20,44 +20,44 @@ export interface Facts {
     | {
         state: 'works';
         version: string;
-        /** Which build; undefined where tfjs-node's own installer chose. */
+        /** The build; undefined if tfjs-node's own installer installed it. */
         variant: 'cpu' | 'gpu' | undefined;
         usesGpu: boolean;
-        /** Whether the fused operations in C++ were built. */
-        fused: boolean;
-        /** Speed of a float32 matrix product. */
+        /** Whether the native operations were built. */
+        native: boolean;
+        /** Speed of a float32 matrix product, in GFLOP/s. */
         gflops: number;
         path: string;
       };
   tools: { pip: string | undefined; compiler: string | undefined };
-  /** NVIDIA's names of the GPUs in this machine. */
+  /** Names of the NVIDIA GPUs. */
   gpus: string[];
-  processor: { model: string; cores: number; instructions: string[] };
+  cpu: { model: string; cores: number; instructions: string[] };
   /** Cores that this process may use. */
   threads: number;
   memory: { total: number; available: number };
   disk: { path: string; free: number }[];
 }
 
-/** Looks at this machine. Loads TensorFlow in a process of its own, which takes seconds; changes nothing. */
-export function gatherFacts(): Facts {
-  // one folder a disk
+/** Gathers the facts of this machine. Loads TensorFlow in another process, which takes seconds. */
+export function gatherFacts(): MachineFacts {
+  // one folder per disk
   const folders = new Map([nearestFolder(defaultCache()), process.cwd()].map((path) => [statSync(path).dev, path]));
   return {
     node: { version: process.versions.node, platform: `${process.platform}-${process.arch}` },
     tensorflow: tensorflow(),
     tools: { pip: findPip()?.join(' '), compiler: findCompiler() },
     gpus: gpus(),
-    processor: processor(),
+    cpu: cpu(),
     threads: availableParallelism(),
     memory: memory(),
     disk: [...folders.values()].map((path) => ({ path, free: freeSpace(path) })),
   };
 }
 
-const fusedAddon = (usesGpu: boolean) => `lib/napi-v8/${usesGpu ? 'gpu' : 'kernels'}.node`;
+const nativeAddon = (usesGpu: boolean) => `lib/napi-v8/${usesGpu ? 'gpu' : 'kernels'}.node`;
 
-function tensorflow(): Facts['tensorflow'] {
+function tensorflow(): MachineFacts['tensorflow'] {
   const folder = findPackage();
   if (folder === undefined) return { state: 'no package' };
   const path = linkedRuntime(folder);
@@ -69,7 +69,7 @@ function tensorflow(): Facts['tensorflow'] {
         state: 'works',
         ...found,
         variant: variantOf(path),
-        fused: existsSync(join(folder, fusedAddon(found.usesGpu))),
+        native: existsSync(join(folder, nativeAddon(found.usesGpu))),
         path,
       };
 }
@@ -79,24 +79,24 @@ function gpus(): string[] {
   return ok ? output.split('\n').filter((name) => name !== '') : [];
 }
 
-/** Those of a processor's instructions that decide how fast TensorFlow's matrix products are. */
+/** CPU features that determine the speed of matrix products. */
 const FAST_INSTRUCTIONS = /^(avx|avx2|avx512f|avx512_bf16|avx512_vnni|amx_bf16|amx_tile|asimd|bf16|sve)$/;
 
-function processor(): Facts['processor'] {
+function cpu(): MachineFacts['cpu'] {
   const [first] = cpus();
   const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readText('/proc/cpuinfo'))?.[1]?.split(/\s+/) ?? [];
   return {
-    model: first?.model.trim() || 'unknown processor',
+    model: first?.model.trim() || 'unknown CPU',
     cores: cpus().length,
     instructions: flags.filter((flag) => FAST_INSTRUCTIONS.test(flag)),
   };
 }
 
-function memory(): Facts['memory'] {
-  // os.freemem counts what the kernel uses as a cache, and would give back, as taken
+function memory(): MachineFacts['memory'] {
+  // os.freemem does not count the kernel's file cache as free, although the kernel can free it
   const kilobytes = /^MemAvailable:\s*(\d+) kB$/m.exec(readText('/proc/meminfo'))?.[1];
   const available = kilobytes === undefined ? freemem() : Number(kilobytes) * 1024;
-  // a container's limit, or 0 and numbers beyond the machine's where there is none
+  // the container's limit; without one, 0 or a number beyond the machine's memory
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
   return { total, available: Math.min(available, total) };
