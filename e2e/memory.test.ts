@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
-import { built, LONG } from './built';
+import { built, LONG } from './support';
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const fixtures = at('../packages/gemma/test/fixtures/golden');

@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { built, LONG, publishedPackages } from './built';
-import { programs } from './code-blocks';
+import { built, LONG, programs, publishedPackages } from './support';
 
 // What users get: the tarballs as they would be published, installed with npm into empty projects outside this repository.
 

@@ -5,8 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { built, LONG, publishedPackages } from './built';
-import { type CodeBlock, programs } from './code-blocks';
+import { built, type CodeBlock, LONG, programs, publishedPackages } from './support';
 
 // The programs in the READMEs run on the built packages, in a folder that holds the files they name, and pass the type check.
 // Of a package's README only the first program is run: those after it are excerpts.
