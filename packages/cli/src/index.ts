@@ -1,7 +1,7 @@
 export { doctor } from './commands/doctor';
 export { evaluate } from './commands/eval';
 export { type Generated, generate } from './commands/generate';
-export { type Inspection, inspect } from './commands/inspect';
+export { inspect } from './commands/inspect';
 export { pair } from './commands/pair';
 export { type RunOptions, run } from './commands/run';
 export { type SampleRow, sample } from './commands/sample';
@@ -9,6 +9,7 @@ export { type ScoredRow, score } from './commands/score';
 export { type TrainCommandOptions, train } from './commands/train';
 export { type WeighedPair, weigh } from './commands/weigh';
 export { isUserError, UserError } from './errors';
+export type { Inspection } from './inspect/format-report';
 export { main } from './main';
 export type { EvalConfig } from './schemas/eval';
 export type { GenerateConfig } from './schemas/generate';

@@ -1,8 +1,6 @@
 import { TrainingError } from './errors';
-import type { PairResult } from './micro-batch';
-import { pairLogps, type ScoredPair } from './pair-loss';
-import type { TokenPair } from './policy';
-import type { ReferenceLogps } from './reference';
+import { type PairResult, pairLogps, type ScoredPair } from './pair-loss';
+import type { ReferenceLogps, TokenPair } from './policy';
 
 /** @throws TrainingError where the prompt or an answer has no tokens. */
 export function checkPair(pair: TokenPair, step?: number): void {

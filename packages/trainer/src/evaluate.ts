@@ -1,8 +1,8 @@
 import { TrainingError } from './errors';
 import { type StopSignal, yieldToEventLoop } from './event-loop';
 import { evaluationMetrics, type MetricsRow } from './metrics';
-import { type PairResult, runMicroBatch } from './micro-batch';
-import type { PairLoss } from './pair-loss';
+import { runMicroBatch } from './micro-batch';
+import type { PairLoss, PairResult } from './pair-loss';
 import { type PairSource, type Policy, pairAt } from './policy';
 import { lookUpReference, type Reference, referenceOf } from './reference';
 

@@ -21,8 +21,9 @@ export { type EvaluateOptions, evaluate } from './evaluate';
 export type { StopSignal } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
-export { type MicroBatch, type PairResult, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
+export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
 export type { NamedTensor, Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
+export type { PairResult } from './pair-loss';
 export {
   type PairLoss,
   type PairLossResult,
@@ -32,13 +33,12 @@ export {
   type WpoPairLossOptions,
   wpoPairLoss,
 } from './pair-loss';
-export type { Forward, PairSource, Parameter, Policy, TokenPair, TokenTerms } from './policy';
+export type { Forward, PairSource, Parameter, Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,
   type Reference,
   type ReferenceCache,
-  type ReferenceLogps,
   referenceLogps,
 } from './reference';
 export {

@@ -1,4 +1,4 @@
-import type { PairResult } from './micro-batch';
+import type { PairResult } from './pair-loss';
 import type { StepResult } from './step';
 
 /** One row of metrics, under TRL's names. */

@@ -1,27 +1,12 @@
 import { checkLogps, checkPair, checkReference, checkResult, lossError } from './check-pair';
-import type { PairLoss, PairLossResult, pairLogps, ScoredPair } from './pair-loss';
-import type { Policy, TokenPair, TokenTerms } from './policy';
-import type { ReferenceLogps } from './reference';
+import type { PairLoss, PairLossResult, PairResult, pairLogps, ScoredPair } from './pair-loss';
+import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
 /** Pairs that run in one forward pass. */
 export interface MicroBatch {
   readonly pairs: readonly TokenPair[];
   /** The reference's log-probs of each pair, in the same order; may be absent where the loss needs none. */
   readonly references?: readonly ReferenceLogps[];
-}
-
-/** The numbers of one pair. */
-export interface PairResult {
-  readonly id: string;
-  readonly loss: number;
-  readonly weight: number;
-  readonly chosenReward: number;
-  readonly rejectedReward: number;
-  /** log π(y): the sum over all tokens of the answer. */
-  readonly chosenLogps: number;
-  readonly rejectedLogps: number;
-  /** Tokens of both sequences. The prompt counts with each answer, as in TRL. */
-  readonly tokens: number;
 }
 
 export interface RunMicroBatchOptions {

@@ -38,6 +38,20 @@ export interface PairLossResult {
   readonly gradient: { readonly chosen: ArrayLike<number>; readonly rejected: ArrayLike<number> };
 }
 
+/** The numbers of one pair. */
+export interface PairResult {
+  readonly id: string;
+  readonly loss: number;
+  readonly weight: number;
+  readonly chosenReward: number;
+  readonly rejectedReward: number;
+  /** log π(y): the sum over all tokens of the answer. */
+  readonly chosenLogps: number;
+  readonly rejectedLogps: number;
+  /** Tokens of both sequences. The prompt counts with each answer, as in TRL. */
+  readonly tokens: number;
+}
+
 /**
  * A loss over pairs, in plain numbers: log-probs in, one result per pair out, in the same order. The mean over pairs is the
  * caller's. `tensorLoss` makes one from a function over tfjs tensors.

@@ -80,3 +80,11 @@ export interface Policy {
   readonly parameters: readonly Parameter[];
   forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
 }
+
+/** log π_ref of a pair's answers: the sums over their tokens. */
+export interface ReferenceLogps {
+  readonly chosen: number;
+  readonly rejected: number;
+  /** LD-DPO's α that the sums were taken with. Absent: every token counts in full. */
+  readonly ldAlpha?: number;
+}

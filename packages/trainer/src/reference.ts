@@ -3,15 +3,7 @@ import { TrainingError } from './errors';
 import { yieldToEventLoop } from './event-loop';
 import { splitAnswers } from './micro-batch';
 import { type PairLoss, pairLogps } from './pair-loss';
-import { type PairSource, type Policy, pairAt, type TokenPair } from './policy';
-
-/** log π_ref of a pair's answers: the sums over their tokens. */
-export interface ReferenceLogps {
-  readonly chosen: number;
-  readonly rejected: number;
-  /** LD-DPO's α that the sums were taken with. Absent: every token counts in full. */
-  readonly ldAlpha?: number;
-}
+import { type PairSource, type Policy, pairAt, type ReferenceLogps, type TokenPair } from './policy';
 
 /**
  * Where the reference's log-probs come from: a list computed before training, entry i for pair i of the data; or a function that

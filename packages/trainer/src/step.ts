@@ -1,9 +1,9 @@
 import { TrainingError } from './errors';
 import { yieldToEventLoop } from './event-loop';
 import { clipScale, gradientNorm } from './gradient-norm';
-import { type MicroBatch, type PairResult, runMicroBatch } from './micro-batch';
+import { type MicroBatch, runMicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
-import type { PairLoss } from './pair-loss';
+import type { PairLoss, PairResult } from './pair-loss';
 import type { Parameter, Policy } from './policy';
 
 export interface StepOptions {

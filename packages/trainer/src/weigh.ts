@@ -11,8 +11,7 @@ import {
 import { checkLogps, checkPair } from './check-pair';
 import { TrainingError } from './errors';
 import { splitAnswers } from './micro-batch';
-import type { Policy, TokenPair, TokenTerms } from './policy';
-import type { ReferenceLogps } from './reference';
+import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
 /** s(y) of an answer by each alignment: the mean over its tokens of log p less the alignment term. */
 export type AlignedScores = Readonly<Record<Alignment, number>>;

@@ -1,22 +1,12 @@
-import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords, type PairReport } from '@wpo/data';
+import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords } from '@wpo/data';
 import type { HubOptions } from '@wpo/data/hub';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
-import { formatReport } from '../inspect/format-report';
-import type { SourceWeights } from '../inspect/source-weights';
+import { formatReport, type Inspection } from '../inspect/format-report';
 import type { InspectConfig } from '../schemas/inspect';
 import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
-
-/** What `wpo inspect --json` prints. */
-export interface Inspection extends PairReport {
-  readonly file: string;
-  readonly unit: 'tokens' | 'words';
-  /** Rows that cannot be used; they are in no other figure. */
-  readonly badRows: number;
-  readonly weights?: SourceWeights;
-}
 
 /** `wpo inspect`: prints what a file of pairs is like. Returns the exit status. */
 export async function inspect(given: InspectConfig, terminal: Terminal = process): Promise<number> {

@@ -1,7 +1,15 @@
-import type { Distribution, WorstKind, WorstRow } from '@wpo/data';
-import type { Inspection } from '../commands/inspect';
+import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
 import { count, share, table } from '../table';
 import type { SourceWeights } from './source-weights';
+
+/** What `wpo inspect --json` prints. */
+export interface Inspection extends PairReport {
+  readonly file: string;
+  readonly unit: 'tokens' | 'words';
+  /** Rows that cannot be used; they are in no other figure. */
+  readonly badRows: number;
+  readonly weights?: SourceWeights;
+}
 
 /** The limits that cuts were counted by. */
 export interface Limits {

@@ -2,7 +2,8 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { appendToFile, replaceFile } from '@wpo/internal/node/files';
 import { completeLines } from '@wpo/internal/node/jsonl';
-import type { ReferenceCache, ReferenceLogps } from '../reference';
+import type { ReferenceLogps } from '../policy';
+import type { ReferenceCache } from '../reference';
 
 /**
  * Reference log-probs in a folder, one JSON line per pair in `<key>.jsonl`. Each line has its pair's index and is appended as a
