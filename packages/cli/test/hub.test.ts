@@ -99,7 +99,7 @@ test('what cannot be had is told in one message, without a stack and without the
   const { status, err } = await run('generate', '--model', 'org/model', '--prompt', 'Hello');
   expect(status).toBe(1);
   expect(err).toBe(
-    'hf://org/model: the hub answered 401: there is no such model, or it is private; nor is there a local path of that ' +
-      'name. HF_TOKEN was sent: check that it may read it.\n',
+    'hf://org/model: the hub answered 401: there is no such model, or it is private, and there is no local path of that ' +
+      'name. HF_TOKEN was sent: check that it grants access.\n',
   );
 });

@@ -8,7 +8,7 @@ export interface Ids {
   rejected: number[];
 }
 
-/** Values by transformers, jinja2 and plain Python: fixtures/make_reference.py made them. */
+/** Expected values from transformers, jinja2 and plain Python, made by fixtures/make_reference.py. */
 export interface Reference {
   encode: { text: string; ids: number[] }[];
   decode: { ids: number[]; text: string; plain: string }[];
@@ -29,7 +29,7 @@ export const reference = () => readJson<Reference>('reference.json');
 
 const bytes = new TextEncoder();
 
-/** Text as a stream of bytes, cut into chunks of `size`. */
+/** Text as a stream of bytes in chunks of `size`. */
 export async function* chunked(text: string | Uint8Array, size = 7): AsyncGenerator<Uint8Array> {
   const all = typeof text === 'string' ? bytes.encode(text) : text;
   for (let i = 0; i < all.length; i += size) yield all.subarray(i, i + size);

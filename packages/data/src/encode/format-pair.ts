@@ -41,7 +41,7 @@ const TURN_END = '<end_of_turn>';
 
 /**
  * Token ids of a row in one of the three completion formats, before truncation. `paper` and `turn` strip answers as
- * Python's `str.strip` does and tokenize prompt and answer separately, so that no token spans the two.
+ * Python's `str.strip` does and tokenize prompt and answer separately, so that no token contains parts of both.
  *
  * @throws {RowError} where the chat template rejects the row's messages
  * @throws {Error} where the options cannot encode any row: no chat template, no Gemma turn tokens, no end-of-text token

@@ -6,8 +6,8 @@ import { fixByteFallback } from './patches/byte-fallback';
 export interface Tokenizer {
   /**
    * Token ids of the text, as Python's `tokenizer(text, add_special_tokens=addSpecialTokens)`. Special tokens that are
-   * written in the text become their ids either way; `addSpecialTokens` (default false) adds those of the tokenizer's
-   * post-processor, e.g. `<bos>` at the start.
+   * written in the text become their ids either way; `addSpecialTokens` (default false) adds those that the tokenizer
+   * puts around a text, e.g. `<bos>` at the start.
    *
    * @throws {Error} where the text contains a lone surrogate
    */

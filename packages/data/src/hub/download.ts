@@ -5,17 +5,17 @@ import { syncFolder } from '@wpo/internal/node/files';
 import { hashFile } from '@wpo/internal/node/hash';
 import { waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
+import type { Hub } from './repository';
 import { ATTEMPTS, HubError, request, why } from './request';
-import type { Hub } from './settings';
 import { blobId, type HubFile } from './tree';
 
 /**
- * Brings a file's content into the cache as `blobs/<checksum>`. What an earlier, broken download left is gone on with; the
- * file appears under its name once its checksum is right. Processes that want the same blob wait for one another.
+ * Downloads a file's content into the cache as `blobs/<checksum>`. An interrupted download is resumed. The file gets its
+ * name only once its checksum is right. Processes that download the same blob wait for one another.
  *
- * @param onBytes told how many bytes of the file are here
+ * @param onBytes called with the number of bytes of the file that are downloaded
  * @returns the blob's path
- * @throws {HubError} where the hub does not give the file, or gives other bytes than it says
+ * @throws {HubError} where the hub does not send the file, or its bytes do not match the checksum
  */
 export async function fetchBlob(
   hub: Hub,
@@ -30,13 +30,13 @@ export async function fetchBlob(
     realpath: false,
     lockfilePath: `${blob}.lock`,
     retries: { forever: true, minTimeout: 100, maxTimeout: 1000 },
-    onCompromised: () => {}, // two who write at once write the same bytes to the same places
+    onCompromised: () => {}, // two processes that write at once write the same bytes to the same offsets
   });
   try {
-    if ((await sizeOf(blob)) === file.size) return blob; // another process was faster
+    if ((await sizeOf(blob)) === file.size) return blob; // another process downloaded it meanwhile
     const partial = `${blob}.incomplete`;
     for (let attempt = 1; ; attempt++) {
-      await fill(hub, url, file, partial, onBytes);
+      await download(hub, url, file, partial, onBytes);
       if ((await checksum(partial, file)) === blobId(file)) break;
       await rm(partial, { force: true });
       if (attempt === 2) throw wrongBytes(hub, file);
@@ -45,18 +45,18 @@ export async function fetchBlob(
     await syncFolder(dirname(blob));
     return blob;
   } finally {
-    await release().catch(() => {}); // as above: it is not ours any more
+    await release().catch(() => {}); // fails where another process took the lock over
   }
 }
 
 const wrongBytes = (hub: Hub, file: HubFile) =>
   new HubError(
-    `${hub.text}: ${file.path}: found bytes whose checksum is wrong, twice, wanted ${blobId(file)}. ` +
-      'What lies between here and the hub changes them: try another network or HF_ENDPOINT.',
+    `${hub.text}: ${file.path}: expected bytes with the checksum ${blobId(file)}, found others in two downloads. ` +
+      'Something between this machine and the hub changes them: try another network or HF_ENDPOINT.',
   );
 
-/** Downloads until all bytes are here, going on where a connection was cut. */
-async function fill(hub: Hub, url: string, file: HubFile, partial: string, onBytes: (bytes: number) => void) {
+/** Downloads all bytes, resuming where a connection was cut. */
+async function download(hub: Hub, url: string, file: HubFile, partial: string, onBytes: (bytes: number) => void) {
   const { size } = file;
   let have = Math.min((await sizeOf(partial)) ?? 0, size);
   if (have === 0) await (await open(partial, 'w')).close();
@@ -66,12 +66,7 @@ async function fill(hub: Hub, url: string, file: HubFile, partial: string, onByt
     try {
       have = await append(
         await request(hub, url, { headers: { range: `bytes=${have}-`, 'accept-encoding': 'identity' } }),
-        {
-          partial,
-          have,
-          size,
-          onBytes,
-        },
+        { partial, have, size, onBytes },
       );
     } catch (error) {
       if (error instanceof HubError || hub.signal?.aborted || isFileFault(error)) throw error;
@@ -81,35 +76,34 @@ async function fill(hub: Hub, url: string, file: HubFile, partial: string, onByt
     failures = have > before ? 0 : failures + 1;
     if (failures === ATTEMPTS) {
       throw new HubError(
-        `${hub.text}: ${file.path}: the download broke off at byte ${have} of ${size} (${fault}). Start again to go on.`,
+        `${hub.text}: ${file.path}: the download stopped at byte ${have} of ${size} (${fault}). Run it again to resume.`,
       );
     }
     if (have < size) await waitBeforeRetry(failures, undefined, { firstDelay: hub.retryDelay, signal: hub.signal });
   }
 }
 
-interface Filling {
+interface PartialFile {
   readonly partial: string;
   readonly have: number;
   readonly size: number;
   readonly onBytes: (bytes: number) => void;
 }
 
-/** Writes an answer's bytes behind those that are here, or from the start where the whole file was sent. */
-async function append(answer: Response, { partial, have, size, onBytes }: Filling): Promise<number> {
-  const from = Number(/^bytes (\d+)-/.exec(answer.headers.get('content-range') ?? '')?.[1]);
-  let at = answer.status === 206 && from === have ? have : 0;
-  if (answer.status === 206 && at !== from)
-    throw new Error(`bytes from ${from} where those from ${have} were asked for`);
+/** Appends a response's bytes to the partial file; overwrites it where the hub sent the whole file. */
+async function append(response: Response, { partial, have, size, onBytes }: PartialFile): Promise<number> {
+  const from = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]);
+  let at = response.status === 206 && from === have ? have : 0;
+  if (response.status === 206 && at !== from) throw new Error(`bytes from ${from} instead of ${have}`);
   const file = await open(partial, 'r+');
   try {
     await file.truncate(at);
-    for await (const chunk of answer.body ?? []) {
+    for await (const chunk of response.body ?? []) {
       const part = (chunk as Uint8Array).subarray(0, size - at);
       await file.write(part, 0, part.length, at);
       at += part.length;
       onBytes(at);
-      if (part.length < (chunk as Uint8Array).length) break; // the checksum tells what such bytes are worth
+      if (part.length < (chunk as Uint8Array).length) break; // more bytes than the file has: the checksum decides
     }
     await file.sync();
   } finally {

@@ -1,4 +1,10 @@
-export { modelFolder } from './model-folder';
-export { dataSetName, type HubName, hubNameText, modelName } from './name';
+export { modelFolder } from './files';
+export {
+  type DownloadProgress,
+  dataSetName,
+  type HubName,
+  type HubOptions,
+  hubNameText,
+  modelName,
+} from './repository';
 export { HubError } from './request';
-export type { DownloadProgress, HubOptions } from './settings';

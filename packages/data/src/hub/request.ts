@@ -1,5 +1,5 @@
 import { retryAfter, withRetries } from '@wpo/internal/node/retry';
-import type { Hub } from './settings';
+import type { Hub } from './repository';
 
 /** The hub refused a request or could not be reached. The message holds neither the token nor a signed URL. */
 export class HubError extends Error {
@@ -82,23 +82,21 @@ function hubError(hub: Hub, { message, response }: Fault): HubError {
     return new HubError(`${hub.text}: the hub answered ${response.status}: ${meaning(hub, response)}`);
   return new HubError(
     `${hub.text}: ${hub.endpoint} could not be reached (${message}) in ${ATTEMPTS} attempts. ` +
-      'HF_HUB_OFFLINE=1 takes what the cache holds.',
+      'Set HF_HUB_OFFLINE=1 to use the cache only.',
   );
 }
 
 function meaning({ name, endpoint, token }: Hub, { status, headers }: Response): string {
   const kind = name.type === 'dataset' ? 'data set' : 'model';
   const page = `${endpoint}/${name.type === 'dataset' ? 'datasets/' : ''}${name.repo}`;
-  const sent = token === undefined ? 'No HF_TOKEN is set.' : 'HF_TOKEN was sent: check that it may read it.';
+  const sent = token === undefined ? 'No HF_TOKEN is set.' : 'HF_TOKEN was sent: check that it grants access.';
   const code = headers.get('x-error-code');
   if (code === 'RevisionNotFound') return `the ${kind} has no revision ${JSON.stringify(name.revision)}.`;
-  if (code === 'EntryNotFound') return 'the file is not there.';
-  if (code === 'GatedRepo' || status === 403) return `access has to be granted: accept the terms at ${page}. ${sent}`;
+  if (code === 'EntryNotFound') return 'the file does not exist.';
+  if (code === 'GatedRepo' || status === 403) return `access must be granted: accept the terms at ${page}. ${sent}`;
   if (status === 401 || status === 404) {
-    return `there is no such ${kind}, or it is private; nor is there a local path of that name. ${sent}`;
+    return `there is no such ${kind}, or it is private, and there is no local path of that name. ${sent}`;
   }
   if (status === 429) return `too many requests, after ${ATTEMPTS} attempts. Try again later, or set HF_TOKEN.`;
-  return status >= 500
-    ? `a fault of its own, after ${ATTEMPTS} attempts. Try again later.`
-    : 'the request was refused.';
+  return status >= 500 ? `an internal error, after ${ATTEMPTS} attempts. Try again later.` : 'the request was refused.';
 }

@@ -7,27 +7,27 @@ export interface HubFile {
   readonly path: string;
   /** Bytes. */
   readonly size: number;
-  /** Git's object id: the SHA-1 of a small file's content, of a large one's pointer. */
+  /** Git's object id: the SHA-1 of a small file's content, or of a large file's LFS pointer. */
   readonly gitId: string;
-  /** Of a large file, which is kept outside of git. */
+  /** SHA-256 of a large file, which is stored in Git LFS. */
   readonly sha256?: string;
 }
 
-/** Names a file's content in the cache, and is its checksum. */
+/** The name of a file's content in the cache, which is its checksum. */
 export const blobId = ({ gitId, sha256 }: HubFile) => sha256 ?? gitId;
 
 const treePath = (folder: string, commit: string) => join(folder, 'trees', `${commit}.json`);
 
 /**
- * A commit's list of files, kept in the cache as Python's huggingface_hub does (`trees/<commit>.json`, format 1): no
- * commit changes, and offline it tells what is missing. Undefined where there is none that can be read.
+ * A commit's list of files from the cache, in the format of Python's huggingface_hub (`trees/<commit>.json`, version 1). A
+ * commit never changes, so the list stays valid; offline it shows what is missing. Undefined where there is none.
  */
 export async function readTree(folder: string, commit: string): Promise<HubFile[] | undefined> {
   try {
     const { format_version, files } = JSON.parse(await readFile(treePath(folder, commit), 'utf8')) as Tree;
     if (format_version !== 1) return undefined;
     return Object.entries(files).map(([path, { size, blob_id, lfs_sha256 }]) =>
-      checkedFile({ path, size, gitId: blob_id, sha256: lfs_sha256 }),
+      checkFile({ path, size, gitId: blob_id, sha256: lfs_sha256 }),
     );
   } catch {
     return undefined;
@@ -57,10 +57,10 @@ export async function writeTree(folder: string, commit: string, files: readonly 
   await replaceFile(path, JSON.stringify(tree, null, 1));
 }
 
-/** @throws {Error} where a path would lead out of the snapshot, or the file has no size or checksum */
-export function checkedFile(file: HubFile): HubFile {
-  const within = file.path.split('/').every((part) => !/^(\.{0,2}|.*[\\\0].*)$/.test(part));
-  const checked = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));
-  if (within && checked && Number.isSafeInteger(file.size)) return file;
-  throw new Error(`a file ${JSON.stringify(file.path)} without a path, size or checksum that can be used`);
+/** @throws {Error} where the path leads out of the snapshot, or size or checksum is missing */
+export function checkFile(file: HubFile): HubFile {
+  const isInside = file.path.split('/').every((part) => !/^(\.{0,2}|.*[\\\0].*)$/.test(part));
+  const hasChecksum = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));
+  if (isInside && hasChecksum && Number.isSafeInteger(file.size)) return file;
+  throw new Error(`the file ${JSON.stringify(file.path)} has no valid path, size or checksum`);
 }

@@ -1,9 +1,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { hubDataFiles } from '../hub/data-set';
-import { dataSetName } from '../hub/name';
-import type { HubOptions } from '../hub/settings';
+import { hubDataFiles } from '../hub/files';
+import { dataSetName, type HubOptions } from '../hub/repository';
 import { byCodePoint, chooseSplit, isDataFile } from '../rows/splits';
 
 /** A file of rows. */

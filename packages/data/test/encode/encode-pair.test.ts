@@ -145,7 +145,7 @@ describe('truncatePair', () => {
   it.each([
     // it fits: nothing is cut
     ['paper', 9, 2, { prompt: [1, 2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
-    // one token too many: the prompt loses its front, down to its limit; the answers fit then
+    // one token too many: the prompt loses its start, down to its limit; then the answers fit
     ['paper', 8, 4, { prompt: [2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
     ['paper', 8, 2, { prompt: [4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] }],
     // still too many: both answers are cut to 6 - 3

@@ -49,7 +49,7 @@ it('has the special tokens and the size of the vocabulary', () => {
   expect(tokenizer.tokenId('no such token')).toBeUndefined();
 });
 
-it('adds the post-processor’s special tokens only when asked to', () => {
+it('puts special tokens around a text only when asked to', () => {
   const { tokenizerJson, tokenizerConfig } = files();
   const single = [{ SpecialToken: { id: '<bos>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }];
   const special_tokens = { '<bos>': { id: '<bos>', ids: [2], tokens: ['<bos>'] } };

@@ -2,30 +2,30 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A repository of the hub: its files, and whether a token is asked for. */
+/** A repository of the hub. */
 export interface Repository {
   readonly files: Readonly<Record<string, Buffer>>;
-  /** Files kept by LFS: named by their SHA-256, and sent from another host. */
+  /** Files in Git LFS: named by their SHA-256, and sent from another host. */
   readonly lfs?: readonly string[];
   readonly token?: string;
   readonly gated?: boolean;
 }
 
-/** What goes wrong with a request, each time that it matches until `times` are used up. */
+/** A fault of the server, for the first `times` requests whose URL matches `on`. */
 export interface Fault {
   readonly on: RegExp;
   times?: number;
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Text of the answer. */
+  /** Body of the response. */
   readonly body?: string;
-  /** Close the connection after so many bytes of the answer. */
+  /** Close the connection after this number of bytes of the response. */
   readonly cutAfter?: number;
-  /** Before that, wait for this. */
+  /** Wait for this before closing it. */
   readonly cutWhen?: Promise<unknown>;
-  /** Change the answer's first byte. */
+  /** Change the first byte of the response. */
   readonly corrupt?: boolean;
-  /** Send the whole file, whatever range was asked for. */
+  /** Send the whole file, whatever range was requested. */
   readonly ignoreRange?: boolean;
 }
 
@@ -37,20 +37,23 @@ export interface Request {
 }
 
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
-const PAGE = 2; // files on a page of a listing
+const PAGE = 2; // files per page of a listing
 
-/** A server that speaks the hub's protocol, and the other host from which it lets large files be fetched. */
+/** A server with the hub's protocol, and the second host that sends its large files. */
 export async function hubServer(repositories: Readonly<Record<string, Repository>>) {
   const requests: Request[] = [];
   const faults: Fault[] = [];
   let commit = COMMIT;
   let cdnUrl = '';
 
-  const listen = async (host: Request['host'], handle: (request: IncomingMessage, answer: ServerResponse) => void) => {
-    const server = createServer((request, answer) => {
+  const listen = async (
+    host: Request['host'],
+    handle: (request: IncomingMessage, response: ServerResponse) => void,
+  ) => {
+    const server = createServer((request, response) => {
       const { range, authorization } = request.headers;
       requests.push({ host, url: request.url!, range, authorization });
-      handle(request, answer);
+      handle(request, response);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
@@ -62,55 +65,60 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
     return fault;
   };
 
-  const send = (request: IncomingMessage, answer: ServerResponse, content: Buffer, headers: Record<string, string>) => {
+  const send = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    content: Buffer,
+    headers: Record<string, string>,
+  ) => {
     const fault = faultOf(request);
-    if (fault?.status !== undefined) return void answer.writeHead(fault.status, fault.headers).end(fault.body);
+    if (fault?.status !== undefined) return void response.writeHead(fault.status, fault.headers).end(fault.body);
     const from = fault?.ignoreRange ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1];
     const part = Buffer.from(content.subarray(Number(from ?? 0)));
     if (fault?.corrupt && part.length > 0) part[0]! ^= 1;
     const range = `bytes ${from}-${content.length - 1}/${content.length}`;
-    answer.writeHead(from === undefined ? 200 : 206, {
+    response.writeHead(from === undefined ? 200 : 206, {
       ...headers,
       'content-length': String(part.length),
       ...(from === undefined ? {} : { 'content-range': range }),
       ...fault?.headers,
     });
-    if (fault?.cutAfter === undefined) return void answer.end(part);
-    answer.write(
+    if (fault?.cutAfter === undefined) return void response.end(part);
+    response.write(
       part.subarray(0, fault.cutAfter),
-      () => void (fault.cutWhen ?? Promise.resolve()).then(() => answer.destroy()),
+      () => void (fault.cutWhen ?? Promise.resolve()).then(() => response.destroy()),
     );
   };
 
-  const cdn = await listen('cdn', (request, answer) => {
+  const cdn = await listen('cdn', (request, response) => {
     const [, repo, path] = /^\/([^?]+?)\/-\/([^?]+)/.exec(decodeURIComponent(request.url!))!;
-    send(request, answer, repositories[repo!]!.files[path!]!, { etag: '"cdn"' });
+    send(request, response, repositories[repo!]!.files[path!]!, { etag: '"cdn"' });
   });
   cdnUrl = cdn.url;
 
-  const hub = await listen('hub', (request, answer) => {
+  const hub = await listen('hub', (request, response) => {
     const url = new URL(request.url!, 'http://hub');
     const path = decodeURIComponent(url.pathname);
     const [, api, repo, what, rest] =
       /^(\/api)?\/((?:datasets\/|models\/)?[^/]+\/[^/]+)\/(revision|tree|resolve)\/(.+)$/.exec(path) ?? [];
     const name = api ? repo!.replace(/^models\//, '') : repo!;
     const found = repositories[name ?? ''];
-    const refuse = (status: number, code?: string) => {
+    const reject = (status: number, code?: string) => {
       const headers = { 'content-type': 'application/json', ...(code === undefined ? {} : { 'x-error-code': code }) };
-      // as careless as a server can be: it says what it was sent
-      answer.writeHead(status, headers).end(JSON.stringify({ error: `refused ${request.headers.authorization}` }));
+      // a careless server that repeats the token it was sent
+      response.writeHead(status, headers).end(JSON.stringify({ error: `rejected ${request.headers.authorization}` }));
     };
-    if (found === undefined) return refuse(401, 'RepoNotFound');
-    if (found.token !== undefined && request.headers.authorization !== `Bearer ${found.token}`) return refuse(401);
+    if (found === undefined) return reject(401, 'RepoNotFound');
+    if (found.token !== undefined && request.headers.authorization !== `Bearer ${found.token}`) return reject(401);
     const json = (value: unknown, headers: Record<string, string> = {}) =>
-      send(request, answer, Buffer.from(JSON.stringify(value)), { 'content-type': 'application/json', ...headers });
+      send(request, response, Buffer.from(JSON.stringify(value)), { 'content-type': 'application/json', ...headers });
 
     if (what === 'revision') {
-      if (!/^(main|v1|refs\/pr\/1)$/.test(rest!)) return refuse(404, 'RevisionNotFound');
+      if (!/^(main|v1|refs\/pr\/1)$/.test(rest!)) return reject(404, 'RevisionNotFound');
       return json({ _id: '1', id: name, sha: commit, private: false, lastModified: '2024-01-01T00:00:00.000Z' });
     }
     if (what === 'tree') {
-      if (rest !== commit) return refuse(404, 'RevisionNotFound');
+      if (rest !== commit) return reject(404, 'RevisionNotFound');
       const from = Number(url.searchParams.get('cursor') ?? 0);
       const entries = Object.entries(found.files).slice(from, from + PAGE);
       const more = from + PAGE < Object.keys(found.files).length;
@@ -122,18 +130,19 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
     }
     const file = rest!.slice(commit.length + 1);
     const content = found.files[file];
-    if (content === undefined) return refuse(404, 'EntryNotFound');
-    if (found.gated) return refuse(403, 'GatedRepo');
+    if (content === undefined) return reject(404, 'EntryNotFound');
+    if (found.gated) return reject(403, 'GatedRepo');
     const headers = { 'x-repo-commit': commit, 'accept-ranges': 'bytes' };
-    if (!found.lfs?.includes(file)) return send(request, answer, content, { ...headers, etag: `"${gitId(content)}"` });
+    if (!found.lfs?.includes(file))
+      return send(request, response, content, { ...headers, etag: `"${gitId(content)}"` });
     const location = `${cdnUrl}/${name}/-/${file}?Signature=signed-secret`;
-    answer.writeHead(302, {
+    response.writeHead(302, {
       ...headers,
       location,
       'x-linked-etag': `"${sha256(content)}"`,
       'x-linked-size': content.length,
     });
-    answer.end();
+    response.end();
   });
 
   const close = (server: Server) =>

@@ -74,7 +74,7 @@ afterEach(() => {
 const quick = { retryDelay: 1 };
 const chosenIn = async (name: string, options: { split?: string; onDownload?: (p: DownloadProgress) => void } = {}) =>
   (await collect(readRows(name, { ...quick, ...options }))).map(({ chosen }) => chosen);
-const failure = (name: string) =>
+const errorOf = (name: string) =>
   chosenIn(name).then(
     () => expect.unreachable(),
     (error: Error) => error,
@@ -85,7 +85,7 @@ const blobs = (repo: string) => readdirSync(join(folderOf(repo), 'blobs')).sort(
 const asked = (pattern: RegExp) => server.requests.filter(({ url }) => pattern.test(url));
 
 describe('a data set by name', () => {
-  it('is read from the files of one split, all pages of the listing seen', async () => {
+  it('is read from the files of one split, from all pages of the listing', async () => {
     const chosen = await chosenIn('hf://datasets/org/pairs');
     expect(chosen).toHaveLength(4003);
     expect(chosen.slice(0, 4)).toEqual(['a', 'a', 'a', 'b']);
@@ -102,12 +102,12 @@ describe('a data set by name', () => {
     expect(await chosenIn('hf://datasets/org/parquet')).toHaveLength(40);
   });
 
-  it('names its rows by where they lie on the hub', async () => {
+  it('names its rows by their place on the hub', async () => {
     const [first] = await collect(readRows('org/pairs', { ...quick, split: 'test_prefs' }));
     expect(first?.id).toBe('hf://datasets/org/pairs/data/test_prefs-00000-of-00001.jsonl:1');
   });
 
-  it('gives way to a local path of that name', async () => {
+  it('is not used where there is a local path of that name', async () => {
     mkdirSync(join(home, 'org/pairs'), { recursive: true });
     writeFileSync(join(home, 'org/pairs/train.jsonl'), row('here'));
     const before = process.cwd();
@@ -121,25 +121,28 @@ describe('a data set by name', () => {
   });
 
   it.each([
-    ['hf://org/model', 'hf://org/model: wanted the name of a data set, hf://datasets/org/name[@revision][/path].'],
-    ['hf://datasets/pairs', 'wanted the name of a data set'],
-    ['hf://datasets/org/pairs/../x', 'wanted the name of a data set'],
+    ['hf://org/model', 'hf://org/model: expected the name of a data set, hf://datasets/org/name[@revision][/path].'],
+    ['hf://datasets/pairs', 'expected the name of a data set'],
+    ['hf://datasets/org/pairs/../x', 'expected the name of a data set'],
     ['hf://datasets/org/pairs@v9', 'the hub answered 404: the data set has no revision "v9".'],
-    ['hf://datasets/org/pairs/x.jsonl', 'found nothing in the data set that is, or matches, x.jsonl.'],
-    ['hf://datasets/org/evil', 'gave an answer that is not the hub’s (a file "../../escaped.jsonl" without a path'],
-    ['hf://datasets/org/gated', `access has to be granted: accept the terms at `],
+    ['hf://datasets/org/pairs/x.jsonl', 'expected files that match x.jsonl in the data set, found none.'],
+    [
+      'hf://datasets/org/evil',
+      'sent a response that is not the hub’s (the file "../../escaped.jsonl" has no valid path',
+    ],
+    ['hf://datasets/org/gated', `access must be granted: accept the terms at `],
     [
       'some/where',
-      'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private; nor is there a local path of that name. No HF_TOKEN is set.',
+      'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private, and there is no local path of that name. No HF_TOKEN is set.',
     ],
     ['some/where.jsonl', 'some/where.jsonl: expected a JSONL, JSON or Parquet file, found no such file'],
-  ])('is told why it cannot be had: %s', async (name, why) => {
+  ])('is reported with the reason where it cannot be read: %s', async (name, why) => {
     await expect(chosenIn(name)).rejects.toThrow(why);
   });
 });
 
 describe('the cache', () => {
-  it('is laid out as Python’s, one blob a content, named by its checksum', async () => {
+  it('has Python’s layout, one blob per content, named by its checksum', async () => {
     await chosenIn('hf://datasets/org/pairs');
     const [small, large] = ['data/train_prefs-00000-of-00002.jsonl', 'data/train_prefs-00001-of-00002.jsonl'] as const;
     const files = repositories['datasets/org/pairs'].files;
@@ -157,7 +160,7 @@ describe('the cache', () => {
     expect(readFileSync(join(folder, 'snapshots', COMMIT, small))).toEqual(files[small]);
   });
 
-  it('is asked before the hub: what is there is not fetched again', async () => {
+  it('is used before the hub: what it holds is not downloaded again', async () => {
     await chosenIn('org/pairs');
     server.requests.length = 0;
     await chosenIn('org/pairs');
@@ -167,7 +170,7 @@ describe('the cache', () => {
     expect(server.requests).toEqual([]);
   });
 
-  it('shares what two commits have in common', async () => {
+  it('shares the files that two commits have in common', async () => {
     await chosenIn('org/pairs');
     server.moveTo('f'.repeat(40));
     await chosenIn('org/pairs');
@@ -175,13 +178,13 @@ describe('the cache', () => {
     expect(readdirSync(join(folderOf('datasets/org/pairs'), 'snapshots'))).toHaveLength(2);
   });
 
-  it('lies where HF_HUB_CACHE says', async () => {
+  it('is in the folder HF_HUB_CACHE', async () => {
     vi.stubEnv('HF_HUB_CACHE', join(home, 'elsewhere'));
     await chosenIn('org/parquet');
     expect(readdirSync(join(home, 'elsewhere'))).toEqual(['datasets--org--parquet']);
   });
 
-  it('is not trusted with a blob of another length', async () => {
+  it('is not trusted where a blob has another length', async () => {
     await chosenIn('org/parquet');
     const blob = join(folderOf('datasets/org/parquet'), 'blobs', sha256(parquet));
     writeFileSync(blob, parquet.subarray(0, 100));
@@ -190,7 +193,7 @@ describe('the cache', () => {
 });
 
 describe('HF_HUB_OFFLINE', () => {
-  it('takes what the cache holds and asks nobody', async () => {
+  it('uses the cache only, without requests', async () => {
     await chosenIn('org/pairs');
     vi.stubEnv('HF_HUB_OFFLINE', '1');
     server.requests.length = 0;
@@ -198,7 +201,7 @@ describe('HF_HUB_OFFLINE', () => {
     expect(server.requests).toEqual([]);
   });
 
-  it('reads what Python left there', async () => {
+  it('reads what Python has cached', async () => {
     const folder = folderOf('datasets/org/python');
     mkdirSync(join(folder, 'snapshots', COMMIT, 'data'), { recursive: true });
     mkdirSync(join(folder, 'blobs'));
@@ -210,11 +213,11 @@ describe('HF_HUB_OFFLINE', () => {
     expect(await chosenIn('org/python')).toEqual(['python']);
   });
 
-  it('says what is not there, a part of what is asked for included', async () => {
+  it('names what the cache lacks, also where it is only a part', async () => {
     vi.stubEnv('HF_HUB_OFFLINE', '1');
-    const mend = 'Fetch it once with HF_HUB_OFFLINE unset.';
+    const hint = 'Download it once with HF_HUB_OFFLINE unset.';
     await expect(chosenIn('org/pairs')).rejects.toThrow(
-      `HF_HUB_OFFLINE is set, and the cache does not hold it. ${mend}`,
+      `HF_HUB_OFFLINE is set, and the cache does not hold the repository. ${hint}`,
     );
     vi.stubEnv('HF_HUB_OFFLINE', '0');
     await chosenIn('org/pairs', { split: 'test_prefs' });
@@ -230,7 +233,7 @@ describe('a download', () => {
   const content = repositories['datasets/org/pairs'].files['data/train_prefs-00001-of-00002.jsonl'];
   const partial = () => join(folderOf('datasets/org/pairs'), 'blobs', `${sha256(content)}.incomplete`);
 
-  /** A cut after `bytes`, some of which have been written here by then. */
+  /** A connection that is cut after `bytes`, once some of them have been written. */
   const cutOnceSome = (bytes: number) => {
     let onDownload: (progress: DownloadProgress) => void = () => {};
     const cutWhen = new Promise<void>((resolve) => {
@@ -239,7 +242,7 @@ describe('a download', () => {
     return { fault: { on: large, cutAfter: bytes, cutWhen }, onDownload };
   };
 
-  it('goes on where the connection was cut', async () => {
+  it('resumes where the connection was cut', async () => {
     const { fault, onDownload } = cutOnceSome(70_000);
     server.faults.push(fault, { on: large, cutAfter: 0 });
     expect(await chosenIn('org/pairs', { onDownload })).toHaveLength(4003);
@@ -249,7 +252,7 @@ describe('a download', () => {
     expect(blobs('datasets/org/pairs')).toHaveLength(2);
   });
 
-  it('goes on in a later process with what an earlier one left', async () => {
+  it('resumes in a later process', async () => {
     const { fault, onDownload } = cutOnceSome(70_000);
     server.faults.push(fault, { on: large, times: 9, status: 404 });
     await expect(chosenIn('org/pairs', { onDownload })).rejects.toThrow('the hub answered 404');
@@ -261,7 +264,7 @@ describe('a download', () => {
     expect(asked(large).map(({ range }) => range)).toEqual([`bytes=${left.length}-`]);
   });
 
-  it('goes on with what a killed process left, its lock included', async () => {
+  it('resumes after a killed process, which left its lock', async () => {
     const blob = partial().replace('.incomplete', '');
     mkdirSync(`${blob}.lock`, { recursive: true });
     const minuteAgo = Date.now() / 1000 - 60;
@@ -272,41 +275,41 @@ describe('a download', () => {
     expect(readdirSync(join(blob, '..'))).toHaveLength(2);
   });
 
-  it('begins again where the server sends the whole file', async () => {
+  it('starts over where the server sends the whole file', async () => {
     server.faults.push({ on: large, cutAfter: 70_000 }, { on: large, ignoreRange: true });
     expect(await chosenIn('org/pairs')).toHaveLength(4003);
   });
 
-  it('gives up where no byte more comes', async () => {
+  it('fails where no more bytes arrive', async () => {
     server.faults.push({ on: large, cutAfter: 0, times: 99 });
     await expect(chosenIn('org/pairs')).rejects.toThrow(
-      `data/train_prefs-00001-of-00002.jsonl: the download broke off at byte 0 of ${content.length} (`,
+      `data/train_prefs-00001-of-00002.jsonl: the download stopped at byte 0 of ${content.length} (`,
     );
   });
 
-  it('with a wrong checksum is made once more, and never becomes a blob', async () => {
+  it('with a wrong checksum is repeated once, and never becomes a blob', async () => {
     server.faults.push({ on: large, corrupt: true });
     expect(await chosenIn('org/pairs')).toHaveLength(4003);
     rmSync(home, { recursive: true });
     server.faults.push({ on: large, corrupt: true, times: 2 });
     await expect(chosenIn('org/pairs')).rejects.toThrow(
-      `data/train_prefs-00001-of-00002.jsonl: found bytes whose checksum is wrong, twice, wanted ${sha256(content)}.`,
+      `data/train_prefs-00001-of-00002.jsonl: expected bytes with the checksum ${sha256(content)}, found others in two downloads.`,
     );
     expect(blobs('datasets/org/pairs')).not.toContain(sha256(content));
   });
 
-  it('holds small files to git’s own checksum', async () => {
+  it('checks small files against git’s own checksum', async () => {
     server.faults.push({ on: /resolve.*train_prefs-00000/, corrupt: true, times: 2 });
-    await expect(chosenIn('org/pairs')).rejects.toThrow('found bytes whose checksum is wrong');
+    await expect(chosenIn('org/pairs')).rejects.toThrow('found others in two downloads');
   });
 
-  it('of one blob is made once by all who want it', async () => {
+  it('of one blob is shared by concurrent readers', async () => {
     const all = await Promise.all([1, 2, 3].map(() => chosenIn('org/parquet')));
     expect(all.map(({ length }) => length)).toEqual([40, 40, 40]);
     expect(server.requests.filter(({ host }) => host === 'cdn')).toHaveLength(1);
   });
 
-  it('ends with the others where one of them cannot be had', async () => {
+  it('is aborted where another file fails', async () => {
     server.faults.push(
       { on: large, cutAfter: 1000, cutWhen: new Promise(() => {}) }, // hangs
       { on: /resolve.*train_prefs-00000/, status: 404 },
@@ -315,7 +318,7 @@ describe('a download', () => {
     expect(readdirSync(join(partial(), '..')).filter((name) => name.endsWith('.lock'))).toEqual([]);
   });
 
-  it('tells how far it is', async () => {
+  it('reports its progress', async () => {
     const seen: DownloadProgress[] = [];
     await chosenIn('org/pairs', { onDownload: (progress) => seen.push(progress) });
     const total = 4003 * row('a').length;
@@ -325,7 +328,7 @@ describe('a download', () => {
 });
 
 describe('a busy hub', () => {
-  it('is asked again after 429, 5xx and a cut connection', async () => {
+  it('is requested again after 429, 5xx and a cut connection', async () => {
     server.faults.push(
       { on: /revision/, status: 429, headers: { 'retry-after': '0' } },
       { on: /revision/, status: 503 },
@@ -338,29 +341,29 @@ describe('a busy hub', () => {
 
   it.each([
     [429, 'too many requests, after 5 attempts'],
-    [500, 'a fault of its own, after 5 attempts'],
-  ])('is told of after five answers of %d', async (status, why) => {
+    [500, 'an internal error, after 5 attempts'],
+  ])('is reported after five responses with status %d', async (status, why) => {
     server.faults.push({ on: /revision/, status, times: 99 });
     await expect(chosenIn('org/parquet')).rejects.toThrow(`the hub answered ${status}: ${why}`);
     expect(server.requests).toHaveLength(5);
   });
 
-  it('that is none is told as such', async () => {
+  it('is distinguished from a server that is not a hub, and from none', async () => {
     server.faults.push({ on: /revision/, status: 200, body: '<html>Welcome to the hotel' });
-    await expect(chosenIn('org/parquet')).rejects.toThrow('gave an answer that is not the hub’s (');
+    await expect(chosenIn('org/parquet')).rejects.toThrow('sent a response that is not the hub’s (');
     const gone = await hubServer({});
     await gone.close();
     vi.stubEnv('HF_ENDPOINT', gone.url);
     await expect(chosenIn('org/parquet')).rejects.toThrow(
-      `${gone.url} could not be reached (ECONNREFUSED) in 5 attempts. HF_HUB_OFFLINE=1 takes what the cache holds.`,
+      `${gone.url} could not be reached (ECONNREFUSED) in 5 attempts. Set HF_HUB_OFFLINE=1 to use the cache only.`,
     );
     vi.stubEnv('HF_ENDPOINT', 'http://user:word@127.0.0.1:1');
-    expect((await failure('org/parquet')).message).not.toContain('word@');
+    expect((await errorOf('org/parquet')).message).not.toContain('word@');
   });
 });
 
 describe('HF_TOKEN', () => {
-  it('opens what is private, and goes to no other host', async () => {
+  it('gives access to private repositories, and is sent to no other host', async () => {
     vi.stubEnv('HF_TOKEN', `${TOKEN}\n`);
     expect(await chosenIn('org/private')).toHaveLength(2);
     const [hub, cdn] = [
@@ -371,31 +374,31 @@ describe('HF_TOKEN', () => {
     expect(cdn.map(({ authorization }) => authorization)).toEqual([undefined]);
   });
 
-  it('stays secret, whatever goes wrong', async () => {
+  it('is in no error', async () => {
     vi.stubEnv('HF_TOKEN', TOKEN);
-    const errors = [await failure('org/none'), await failure('org/gated'), await failure('hf://datasets/org/pairs@v9')];
+    const errors = [await errorOf('org/none'), await errorOf('org/gated'), await errorOf('hf://datasets/org/pairs@v9')];
     server.faults.push({ on: /revision/, status: 500, times: 99, body: TOKEN });
-    errors.push(await failure('org/private'));
+    errors.push(await errorOf('org/private'));
     server.faults.length = 0;
     server.faults.push({ on: /-\/train/, status: 404, times: 99 });
-    errors.push(await failure('org/private'));
+    errors.push(await errorOf('org/private'));
     vi.stubEnv('HF_TOKEN', 'another');
-    errors.push(await failure('org/private'));
-    expect(errors.at(-1)?.message).toContain('HF_TOKEN was sent: check that it may read it.');
+    errors.push(await errorOf('org/private'));
+    expect(errors.at(-1)?.message).toContain('HF_TOKEN was sent: check that it grants access.');
     vi.stubEnv('HF_TOKEN', `${TOKEN}\nmore`);
-    errors.push(await failure('org/private'));
+    errors.push(await errorOf('org/private'));
     for (const error of errors) {
       for (let shown: unknown = error; shown instanceof Error; shown = shown.cause) {
-        const told = `${shown.message} ${shown.stack} ${JSON.stringify(shown)}`;
-        expect(told).not.toContain(TOKEN);
-        expect(told).not.toContain('signed-secret');
+        const text = `${shown.message} ${shown.stack} ${JSON.stringify(shown)}`;
+        expect(text).not.toContain(TOKEN);
+        expect(text).not.toContain('signed-secret');
       }
     }
   });
 });
 
 describe('modelFolder', () => {
-  it('fetches weights, configs and tokenizer, and nothing else', async () => {
+  it('downloads weights, configurations and tokenizer, and nothing else', async () => {
     const folder = await modelFolder('org/model', quick);
     expect(folder).toBe(join(folderOf('org/model'), 'snapshots', COMMIT));
     expect(readdirSync(folder).sort()).toEqual(['config.json', 'model-00001-of-00001.safetensors']);
@@ -403,19 +406,23 @@ describe('modelFolder', () => {
     expect(await modelFolder(`hf://org/model@${COMMIT}`, quick)).toBe(folder);
   });
 
-  it('leaves a path as it is', async () => {
+  it('returns a path as it is', async () => {
     expect(await modelFolder('models/a/b')).toBe('models/a/b');
     expect(await modelFolder('/models/gemma')).toBe('/models/gemma');
     expect(await modelFolder('./models')).toBe('./models');
-    expect(await modelFolder('packages/data')).toBe('packages/data'); // it is here
+    expect(await modelFolder('packages/data')).toBe('packages/data'); // it exists
     expect(server.requests).toEqual([]);
   });
 
-  it('says why there is none', async () => {
+  it('fails where the model cannot be downloaded', async () => {
     await expect(modelFolder('org/none', quick)).rejects.toThrow(
       'hf://org/none: the hub answered 401: there is no such model',
     );
-    await expect(modelFolder('org/nothing', quick)).rejects.toThrow('found no .safetensors file there');
-    await expect(modelFolder('hf://datasets/org/pairs')).rejects.toThrow('wanted the name of a model, hf://org/name.');
+    await expect(modelFolder('org/nothing', quick)).rejects.toThrow(
+      'expected the weights of a model, found no .safetensors file',
+    );
+    await expect(modelFolder('hf://datasets/org/pairs')).rejects.toThrow(
+      'expected the name of a model, hf://org/name.',
+    );
   });
 });

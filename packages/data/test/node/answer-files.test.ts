@@ -19,13 +19,13 @@ const write = (name: string, content: string | Uint8Array) => {
 const answer = (prompt: string, completion: string, score: number, source = 'own') =>
   JSON.stringify({ prompt_id: prompt, prompt, completion, source, score });
 
-it('pairs answers that lie in several files, out of order, and reads the right rows again', async () => {
+it('pairs answers of several files, in any order, and reads the right rows again', async () => {
   const own = write(
     'own.jsonl',
     `\ufeff${answer('ä', 'Grüße 🙂', 1)}\r\n\r\n${answer('b', '“b”', 5)}\n  ${answer('ä', 'ß', 3)}`,
   );
-  const foreign = write('foreign.jsonl', `${answer('b', '好', 7, 'far')}\n\n${answer('ä', 'é', 2, 'far')}\n`);
-  const { rows, summary } = await pairAnswerFiles([own, foreign]);
+  const offPolicy = write('off-policy.jsonl', `${answer('b', '好', 7, 'far')}\n\n${answer('ä', 'é', 2, 'far')}\n`);
+  const { rows, summary } = await pairAnswerFiles([own, offPolicy]);
   expect((await collect(rows)).map((row) => [row.prompt, row.chosen, row.rejected, row.source_rejected])).toEqual([
     ['ä', 'ß', 'Grüße 🙂', 'own'],
     ['b', '好', '“b”', 'own'],

@@ -42,7 +42,7 @@ const row = (line: number, more: Partial<PreferenceRow> = {}): PreferenceRow => 
   ...more,
 });
 
-/** Good rows, weighted ones, ones that the template refuses, ones too long for `keep_start`, and ones left out. */
+/** Good rows, weighted rows, rows that the template rejects, rows too long for `keep_start`, and skipped rows. */
 const items = fc
   .array(
     fc.record({
@@ -67,7 +67,7 @@ const batchesOf = (items: readonly Item[], size: number, failure?: RowBatch['fai
   return [...batches, { items: [], ...(failure && { failure }) }];
 };
 
-/** What one thread does: rows left out are reported as they are read, one row after another. */
+/** The same in one thread: skipped rows are reported as they are read, one after another. */
 async function* inOneThread(items: readonly Item[], options: Options, failure?: RowBatch['failure']) {
   const rows = function* () {
     for (const item of items) {
@@ -81,7 +81,7 @@ async function* inOneThread(items: readonly Item[], options: Options, failure?: 
 
 type Options = EncodeOptions & { onBadRow?: 'error' | 'skip'; onSkip?: (error: RowError) => void };
 
-/** All that a caller can see: pairs and reports in their order, and the error at the end with its cause. */
+/** Everything that a caller sees: pairs and reports in order, and the error at the end with its cause. */
 async function seen(run: (options: Options) => AsyncIterable<unknown>, options: Options): Promise<unknown[]> {
   const all: unknown[] = [];
   const told = (error: unknown) => {

@@ -23,7 +23,7 @@ const write = (name: string, content: string | Uint8Array) => {
   return path;
 };
 
-/** What a row says, without where it lay. */
+/** A row without its location. */
 const contentOf = ({ at: _, id, ...row }: PreferenceRow) => ({ ...row, ...(id.includes(':') ? {} : { id }) });
 const contentsIn = async (path: string) => (await collect(readRows(path))).map(contentOf);
 
@@ -102,7 +102,7 @@ describe('the same rows', () => {
   );
 });
 
-/** A zstd frame of stored blocks and its checksum, by RFC 8878. */
+/** A zstd frame of stored blocks and a checksum (RFC 8878). */
 async function rawZstd(content: string, blockSize = 100): Promise<Uint8Array> {
   const bytes = Buffer.from(content);
   const parts: Uint8Array[] = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0b0000_0100, 0b0101_0000])];
@@ -135,7 +135,7 @@ describe('damaged files', () => {
     }
   });
 
-  /** Where what is left begins with a frame, what was cut off is whole too. */
+  /** Whether the cut is at the start of a frame, so that what comes before it is complete. */
   const startsFrame = (rest: Buffer) => /^(\x28\xb5\x2f\xfd|Z\*M)/.test(rest.subarray(0, 4).toString('latin1'));
 
   it.each(['cut.jsonl.gz', 'cut.jsonl.zst'] as const)('are reported wherever a bit of %s is flipped', async (name) => {

@@ -44,7 +44,7 @@ const isSumOfPieces = ({ end_of_word_suffix, continuing_subword_suffix, ignore_m
 const FILTER_BITS = 25;
 
 /**
- * Returns a function that splits text wherever no merge can join the two sides. A token that spans a boundary was joined
+ * Returns a function that splits text wherever no merge can join the two sides. A token across a boundary was joined
  * there by a merge whose left part ends in the character before the boundary and whose right part begins with the one
  * after it. Where `merges` contains no such pair, both sides have the tokens that they have alone. The pairs are in a
  * Bloom filter; a false positive only makes a piece longer.

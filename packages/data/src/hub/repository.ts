@@ -1,0 +1,127 @@
+// A repository on the Hugging Face hub: its name, and how to reach it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { isDataFile } from '../rows/splits';
+
+/** Names a repository, or a part of it. */
+export interface HubName {
+  readonly type: 'model' | 'dataset';
+  /** `org/name`. */
+  readonly repo: string;
+  /** A branch, a tag or a commit. */
+  readonly revision: string;
+  /** A file, folder or glob in the repository; empty for all of it. */
+  readonly path: string;
+}
+
+const NAME = /^hf:\/\/(datasets\/)?([\w.-]+\/[\w.-]+)(?:@(refs\/(?:convert|pr)\/[^/]+|[^/]+))?(?:\/(.*))?$/;
+const BARE = /^\w[\w.-]*\/\w[\w.-]*$/;
+
+/** The name in full: `hf://datasets/org/name@revision/path`, without the revision where it is `main`. */
+export const hubNameText = ({ type, repo, revision, path }: HubName) =>
+  `hf://${type === 'dataset' ? 'datasets/' : ''}${repo}` +
+  `${revision === 'main' ? '' : `@${/^refs\/(convert|pr)\/[^/]+$/.test(revision) ? revision : encodeURIComponent(revision)}`}` +
+  `${path === '' ? '' : `/${path}`}`;
+
+/**
+ * The data set that a source names: `hf://datasets/org/name[@revision][/path]`, or `org/name` where there is no such
+ * local file or folder. Undefined for a path.
+ *
+ * @throws {Error} where the name is malformed, or names a model
+ */
+export const dataSetName = (source: string): HubName | undefined =>
+  source.startsWith('hf://') ? parseName(source, 'dataset') : parseBareName(source, 'dataset');
+
+/** As `dataSetName`, for a model: `hf://org/name[@revision]`, or `org/name` where there is no such local folder. */
+export const modelName = (source: string): HubName | undefined =>
+  source.startsWith('hf://') ? parseName(source, 'model') : parseBareName(source, 'model');
+
+function parseBareName(source: string, type: HubName['type']): HubName | undefined {
+  if (!BARE.test(source) || isDataFile(source) || existsSync(source)) return undefined;
+  return { type, repo: source, revision: 'main', path: '' };
+}
+
+function parseName(source: string, type: HubName['type']): HubName {
+  const [matches, dataSets, repo = '', revision = 'main', path = ''] = NAME.exec(source) ?? [];
+  const isRelative = `${repo}/${path}`.split('/').some((segment) => /^\.{1,2}$/.test(segment));
+  if (matches === undefined || (dataSets === undefined) !== (type === 'model') || isRelative) {
+    throw new Error(
+      type === 'model'
+        ? `${source}: expected the name of a model, hf://org/name.`
+        : `${source}: expected the name of a data set, hf://datasets/org/name[@revision][/path].`,
+    );
+  }
+  return { type, repo, revision: decodeURIComponent(revision), path: path.replace(/\/$/, '') };
+}
+
+/** How far a download from the hub is. */
+export interface DownloadProgress {
+  /** The file's path in its repository. */
+  readonly file: string;
+  /** Downloaded bytes of all files. */
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface HubOptions {
+  /** Called as bytes of a download arrive. */
+  readonly onDownload?: (progress: DownloadProgress) => void;
+  /** Milliseconds before the first retry; each further retry waits twice as long. Default 500. */
+  readonly retryDelay?: number;
+}
+
+/** A repository, and where its files come from and go to. */
+export interface Hub extends HubOptions {
+  readonly name: HubName;
+  /** The name in full, for messages. */
+  readonly text: string;
+  readonly endpoint: string;
+  /** Sent to the endpoint only; never part of a message. */
+  readonly token: string | undefined;
+  /** Use the cache only, without any request. */
+  readonly offline: boolean;
+  /** Aborts requests. */
+  readonly signal?: AbortSignal;
+  /** The repository's folder in the cache: `blobs/`, `refs/` and `snapshots/`, in the layout of Python's huggingface_hub. */
+  readonly folder: string;
+}
+
+const PUBLIC_ENDPOINT = 'https://huggingface.co';
+
+/**
+ * Reads the environment variables `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE`, and for the cache `HF_HUB_CACHE`, else
+ * `hub` in `HF_HOME`.
+ *
+ * @throws {Error} naming a variable that cannot be used; the value of `HF_TOKEN` is never shown
+ */
+export async function openHub(name: HubName, options: HubOptions): Promise<Hub> {
+  const { getHFHubCachePath } = await import('@huggingface/hub');
+  const { HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE } = process.env;
+  const kind = name.type === 'dataset' ? 'datasets' : 'models';
+  return {
+    ...options,
+    name,
+    text: hubNameText(name),
+    endpoint: checkEndpoint(HF_ENDPOINT?.trim() || PUBLIC_ENDPOINT),
+    token: checkToken(HF_TOKEN?.trim() ?? ''),
+    offline: /^(1|on|yes|true)$/i.test(HF_HUB_OFFLINE?.trim() ?? ''),
+    folder: join(getHFHubCachePath(), [kind, ...name.repo.split('/')].join('--')),
+  };
+}
+
+function checkEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new Error(
+      'HF_ENDPOINT: expected the URL of the hub or a mirror, without user name and password, e.g. https://mirror.example.',
+    );
+  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+}
+
+function checkToken(text: string): string | undefined {
+  if (/[^\x21-\x7e]/.test(text)) {
+    throw new Error('HF_TOKEN: expected a token, found characters that no token contains. Copy it again.');
+  }
+  return text === '' ? undefined : text;
+}
