@@ -12,12 +12,12 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('on a processor, memory left is what this process can have', () => {
+test('on the CPU, it is the memory available to this process', () => {
   expect(memoryLeft()).toBeGreaterThan(1e6);
   expect(memoryLeft()).toBeLessThanOrEqual(totalmem());
 });
 
-/** A TensorFlow that says it is on a GPU, and an `nvidia-smi` that runs `script`. */
+/** Makes TensorFlow report a GPU, and puts an `nvidia-smi` that runs `script` on the path. */
 function withGpu(script: string): void {
   vi.spyOn(tf.backend() as unknown as { isUsingGpuDevice: boolean }, 'isUsingGpuDevice', 'get').mockReturnValue(true);
   const folder = scratch();
@@ -27,25 +27,25 @@ function withGpu(script: string): void {
   vi.stubEnv('PATH', `${folder}${delimiter}${process.env.PATH}`);
 }
 
-test('on a GPU, it is that of the fullest GPU that is seen', () => {
+test('on GPUs, it is the memory of the visible GPU with the least free memory', () => {
   withGpu('echo 81000; echo 1024');
   expect(memoryLeft()).toBe(2 ** 30);
 });
 
-test('the driver is asked for the GPUs that this process may use', () => {
+test('only GPUs in CUDA_VISIBLE_DEVICES count', () => {
   withGpu('[ "$2" = 3 ] && echo 7');
   vi.stubEnv('CUDA_VISIBLE_DEVICES', '3');
   expect(memoryLeft()).toBe(7 * 2 ** 20);
 });
 
-test('fused operations that were not built for the GPU are told of, and left out', () => {
+test('native operations that were not built for the GPU are not used, with a warning', () => {
   withGpu('echo 81000');
   const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
   expect(nativeOperations()).toBe(false);
   expect(warned).toHaveBeenCalledWith(expect.stringContaining('those for GPUs were not built'));
 });
 
-test('where the driver says nothing, none is counted on', () => {
+test('without an answer of nvidia-smi, it is 0', () => {
   withGpu('echo "No devices were found" >&2; exit 6');
   expect(memoryLeft()).toBe(0);
 });

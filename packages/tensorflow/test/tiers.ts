@@ -4,7 +4,7 @@ import { afterAll, beforeAll } from 'vitest';
 import type { LogitLimits } from '../src/kernels/answer-logps';
 import { fused } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
-import { fusedNorm, fusedUpdate } from '../src/kernels/optimizer';
+import { nativeAdamW, nativeGradientNorm } from '../src/kernels/optimizer';
 
 /** One of the ways to compute on TensorFlow that must give what operations composed from tfjs give. */
 export interface Tier {
@@ -16,7 +16,7 @@ export interface Tier {
 nativeOperations(); // loads the fused ones
 
 export const tiers: Readonly<Record<'fused', Tier>> = {
-  fused: { kernels: fused, update: fusedUpdate, norm: fusedNorm },
+  fused: { kernels: fused, update: nativeAdamW, norm: nativeGradientNorm },
 };
 
 /** Holds the tests of a `describe` to instructions of so many lanes, as processors without wider ones have them. */

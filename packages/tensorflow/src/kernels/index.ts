@@ -2,4 +2,4 @@ export { tensorflowKernels, tensorflowProduct } from './kernels';
 export { memoryLeft } from './memory';
 export { nativeOperations } from './native';
 export { tensorflowAdamW, tensorflowGradientNorm } from './optimizer';
-export { tensorflowTensorLoader } from './place';
+export { tensorflowTensorLoader } from './tensor-loader';

@@ -2,17 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { freemem } from 'node:os';
 import { usesGpu } from './native';
 
-/** Bytes left where tensors lie: for this process, or on the GPU where TensorFlow uses one. */
+/** Bytes available for tensors: of the GPU if TensorFlow uses one, else of this process. */
 export const memoryLeft = (): number => (usesGpu() ? gpuMemoryLeft() : processMemoryLeft());
 
-/** A container may be given less than the machine has. */
+/** A container's limit may be below the machine's free memory. */
 const processMemoryLeft = () => Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
 
-/** On the fullest of the GPUs that this process sees, as NVIDIA's driver says; 0 where it says nothing. */
+/** Of the visible GPU with the least free memory, according to nvidia-smi; 0 if nvidia-smi reports nothing. */
 function gpuMemoryLeft(): number {
-  const seen = process.env.CUDA_VISIBLE_DEVICES;
-  const asked = [...(seen ? ['-i', seen] : []), '--query-gpu=memory.free', '--format=csv,noheader,nounits'];
-  const { stdout } = spawnSync('nvidia-smi', asked, { encoding: 'utf8' });
+  const visible = process.env.CUDA_VISIBLE_DEVICES;
+  const query = [...(visible ? ['-i', visible] : []), '--query-gpu=memory.free', '--format=csv,noheader,nounits'];
+  const { stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8' });
   const mib = [...(stdout ?? '').matchAll(/^(\d+)$/gm)].map(([, number]) => Number(number));
   return mib.length === 0 ? 0 : Math.min(...mib) * 2 ** 20;
 }

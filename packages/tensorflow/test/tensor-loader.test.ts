@@ -11,17 +11,17 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'wpo-place-'));
+  folder = await mkdtemp(join(tmpdir(), 'wpo-tensor-loader-'));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const place = tensorflowTensorLoader();
+const loadTensor = tensorflowTensorLoader();
 
 const bytesOf = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 
-test('the operation that reads files is there', () => expect(place).not.toBe(readTensor));
+test('the native operation that reads files is used', () => expect(loadTensor).not.toBe(readTensor));
 
-test('a tensor placed from its file has the bits that reading it gives, of every type, shape and offset', async () => {
+test('a tensor has the same bits as with readTensor, for every type, shape and offset', async () => {
   const tensor = fc.record({
     shape: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 }),
     dtype: fc.constantFrom('F32' as const, 'BF16' as const),
@@ -38,10 +38,10 @@ test('a tensor placed from its file has the bits that reading it gives, of every
       await writeSafetensors(path, named);
       const file = await openSafetensors(path);
       for (const { name } of named) {
-        const [found, wanted] = [await place(file, name), await readTensor(file, name)];
-        expect(found.shape).toEqual(wanted.shape);
-        expect(found.dataSync()).toEqual(wanted.dataSync());
-        tf.dispose([found, wanted]);
+        const [found, expected] = [await loadTensor(file, name), await readTensor(file, name)];
+        expect(found.shape).toEqual(expected.shape);
+        expect(found.dataSync()).toEqual(expected.dataSync());
+        tf.dispose([found, expected]);
       }
       await file.close();
     }),
@@ -49,26 +49,26 @@ test('a tensor placed from its file has the bits that reading it gives, of every
   );
 });
 
-test('so has one that is read in many pieces', async () => {
+test('a tensor that is read in many chunks has the same bits', async () => {
   const path = join(folder, 'large.safetensors');
   const values = Float32Array.from({ length: 1_500_001 }, (_, i) => Math.fround(i * 1.1));
   for (const dtype of ['F32', 'BF16'] as const) {
     await writeSafetensors(path, [{ name: 'w', shape: [values.length], dtype, data: async () => values }]);
     const file = await openSafetensors(path);
-    const found = await place(file, 'w');
+    const found = await loadTensor(file, 'w');
     expect(bytesOf(found.dataSync() as Float32Array).equals(bytesOf(await file.read('w')))).toBe(true);
     found.dispose();
     await file.close();
   }
 });
 
-test('a file cut short after it was opened is an error that names file and tensor', async () => {
+test('a file truncated after it was opened is an error that names file and tensor', async () => {
   const path = join(folder, 'cut.safetensors');
   await writeSafetensors(path, [{ name: 'w', shape: [1000], dtype: 'F32', data: async () => new Float32Array(1000) }]);
   const file = await openSafetensors(path);
   await truncate(path, 2000);
   const tensors = tf.memory().numTensors;
-  await expect(place(file, 'w')).rejects.toThrow(
+  await expect(loadTensor(file, 'w')).rejects.toThrow(
     /cut\.safetensors: tensor "w" could not be read: .*the file ends before/s,
   );
   expect(tf.memory().numTensors).toBe(tensors);
