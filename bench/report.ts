@@ -64,7 +64,7 @@ export function formatReport({ machine, peer, rows }: Report): string {
     }),
   ]);
   const language = machine.device === 'gpu' ? 'CUDA' : 'C++';
-  const kernels = machine.native ? `native kernels in ${language}` : "TensorFlow's own operations";
+  const kernels = machine.native ? `native kernels in ${language}` : 'portable kernels';
   const facts = [
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB; ${machine.device === 'gpu' ? 'on its GPU; ' : ''}` +
       `Node ${machine.node}, TensorFlow ${machine.tensorflow}, ${kernels}`,
