@@ -1,32 +1,32 @@
 import type { Message } from '@wpo/data';
 
-/** A prompt and its name. */
+/** A prompt and its id. */
 export interface NamedPrompt {
-  /** One name for one prompt, whatever file it comes from. */
+  /** The same prompt has the same id in every file. */
   readonly prompt_id: string;
   /** Text, which is one user turn, or the turns of a conversation. */
   readonly prompt: string | readonly Message[];
 }
 
-/** An answer to a prompt, and who gave it. Other fields may stand beside these, and are kept. */
+/** An answer to a prompt. Further fields are kept. */
 export interface AnswerRow extends NamedPrompt {
   readonly completion: string;
-  /** The model's name, or that of whatever else the answer is from. */
+  /** What wrote the answer, e.g. the model's name. */
   readonly source: string;
-  /** What decided the draws; absent where the source has none. */
+  /** Seed of the sampling; absent if the source has none. */
   readonly seed?: number;
-  /** `length` where the limit of tokens cut the answer off. */
+  /** `length` if the token limit cut the answer off. */
   readonly finish_reason?: 'stop' | 'length';
 }
 
-/** An answer with how good it is: more is better. */
+/** An answer with its score. Higher is better. */
 export type Scored<A extends AnswerRow = AnswerRow> = A & { readonly score: number };
 
-/** What tells an answer from all others: its prompt, its source and its seed. */
+/** Identifies an answer by its prompt, source and seed. */
 export const answerKey = ({ prompt_id, source, seed }: Pick<AnswerRow, 'prompt_id' | 'source' | 'seed'>): string =>
   JSON.stringify([prompt_id, source, seed ?? null]);
 
-/** A prompt's turns. */
+/** The turns of a prompt. */
 export const promptMessages = (prompt: NamedPrompt['prompt']): readonly Message[] =>
   typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
 

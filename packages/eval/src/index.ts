@@ -8,7 +8,7 @@ export {
   parseAnnotation,
   parseInstruction,
   parseModelOutput,
-} from './alpaca-rows';
+} from './alpaca-eval';
 export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, promptText, type Scored } from './answers';
 export {
   type CompareAnswersOptions,

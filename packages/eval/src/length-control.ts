@@ -1,8 +1,7 @@
-import { fitCrossValidated, leastExamples } from './cross-validate';
-import { logistic } from './l1-logistic';
-import { deviation, type Preference, shareOf } from './win-rate';
+import { crossEntropy, dot, type Example, fitL1Logistic, sigmoid } from './logistic-regression';
+import { type Preference, standardDeviation, winProbability } from './win-rate';
 
-/** What the length-controlled win rate reads of an annotation. */
+/** The fields of an annotation that the length-controlled win rate needs. */
 export interface LengthJudged {
   /** The baseline's answer. */
   readonly output_1: string;
@@ -14,37 +13,75 @@ export interface LengthJudged {
 }
 
 /**
- * The win rate that the model would have were all answers as long as the baseline's, from 0 to 100: preferences are
- * fitted by a logistic regression on a constant and tanh of the length difference over its standard deviation, and read
- * off at difference 0. This is `length_controlled_minimal` of the project alpaca_eval (`metrics/glm_winrate.py`; Dubois et
- * al., arXiv 2404.04475). Its leaderboard has `length_controlled_v1`, which adds how hard each instruction is, known for
- * its own 805 instructions alone: the two are not the same number.
+ * The win rate that the model would have if all its answers were as long as the baseline's, from 0 to 100
+ * (Dubois et al., arXiv 2404.04475).
  *
- * @returns 50 for a model against itself; NaN for fewer than five preferences, which cannot be cross-validated, and where
- *   all lengths differ by the same, which cannot be told from the constant
+ * A logistic regression predicts the preference from a constant and tanh(length difference / its standard deviation); the
+ * result is the prediction at length difference 0. This is `length_controlled_minimal` of alpaca_eval
+ * (`metrics/glm_winrate.py`). The AlpacaEval leaderboard shows `length_controlled_v1`, which adds the difficulty of each
+ * instruction. That is known only for the leaderboard's own 805 instructions, so the two numbers differ.
+ *
+ * @returns 50 for a model against itself; NaN for fewer than five preferences, which are too few for the cross-validation,
+ *   and if all lengths differ by the same amount, which the regression cannot separate from the constant
  */
 export function lengthControlledWinRate(annotations: readonly LengthJudged[]): number {
   const [first] = annotations;
   if (first !== undefined && first.generator_1 === first.generator_2) return 50;
-  const differences = standardised(annotations.map((row) => textLength(row.output_1) - textLength(row.output_2)));
+  const differences = standardize(annotations.map((row) => textLength(row.output_1) - textLength(row.output_2)));
   const examples = annotations.flatMap(({ preference }, i) => {
-    const probability = shareOf(preference);
+    const probability = winProbability(preference);
     return probability === undefined ? [] : [{ features: [Math.tanh(differences[i]!), 1], probability }];
   });
-  if (examples.length < leastExamples || differences.some(Number.isNaN)) return Number.NaN;
-  return 100 * logistic(fitCrossValidated(examples)[1]!);
+  if (examples.length < FOLDS || differences.some(Number.isNaN)) return Number.NaN;
+  return 100 * sigmoid(fitCrossValidated(examples)[1]!);
 }
 
-/** Values over their standard deviation; zeros stay, and other values that are all equal are NaN. */
-function standardised(values: readonly number[]): number[] {
+/** Values divided by their standard deviation. If all values are equal, zeros stay 0 and others become NaN. */
+function standardize(values: readonly number[]): number[] {
   if (values.every((value) => value === values[0])) return values.map((value) => (value === 0 ? 0 : Number.NaN));
-  const spread = deviation(values);
-  return values.map((value) => value / spread);
+  const deviation = standardDeviation(values);
+  return values.map((value) => value / deviation);
 }
 
-/** Characters as Python counts them: code points. */
+/** Length in code points, as Python's `len` counts them. */
 export function textLength(text: string): number {
   let length = 0;
   for (const _ of text) length += 1;
   return length;
+}
+
+const FOLDS = 5;
+
+/** Candidates for the inverse regularization strength C: ten values from 10⁻⁴ to 10⁴, evenly spaced in log scale. */
+const STRENGTHS = Array.from({ length: 10 }, (_, i) => 10 ** (-4 + (8 * i) / 9));
+
+/**
+ * Fits with the regularization strength that predicts held-out examples best, as scikit-learn's `LogisticRegressionCV`
+ * does with `penalty="l1"`, `fit_intercept=False` and five folds of `GroupKFold`, each example a group of its own.
+ *
+ * `GroupKFold` sorts its groups by size with an unstable sort, so in Python the folds depend on the CPU that numpy detects.
+ * Here ties keep their order, as they do with numpy on CPUs that have AVX2 or AVX-512.
+ *
+ * @param examples at least `FOLDS`
+ * @returns the weights, `[K]`
+ */
+function fitCrossValidated(examples: readonly Example[]): number[] {
+  const losses = STRENGTHS.map((strength) => heldOutLoss(examples, strength));
+  return fitL1Logistic(examples, STRENGTHS[losses.indexOf(Math.min(...losses))]!);
+}
+
+/** The sum over folds of the mean loss on the fold, with weights fitted on the other folds. */
+function heldOutLoss(examples: readonly Example[], strength: number): number {
+  let total = 0;
+  for (let fold = 0; fold < FOLDS; fold++) {
+    const isHeldOut = (_: Example, i: number) => (examples.length - 1 - i) % FOLDS === fold;
+    const heldOut = examples.filter(isHeldOut);
+    const weights = fitL1Logistic(
+      examples.filter((example, i) => !isHeldOut(example, i)),
+      strength,
+    );
+    const losses = heldOut.map(({ features, probability }) => crossEntropy(dot(weights, features), probability));
+    total += losses.reduce((sum, loss) => sum + loss, 0) / heldOut.length;
+  }
+  return total;
 }

@@ -1,40 +1,62 @@
 import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import type { AnswerRow, NamedPrompt } from './answers';
 
-/** An answer that is wanted. */
+/** A prompt to answer with a seed. */
 export interface SampleRequest extends NamedPrompt {
   readonly seed: number;
 }
 
-/** An answer to a request. */
-export interface Sampled {
+/** The answer to a request. */
+export interface SampledAnswer {
   readonly request: SampleRequest;
   readonly completion: string;
   readonly finish_reason: 'stop' | 'length';
 }
 
+/** How tokens are sampled. */
+export interface SamplingParams {
+  /** 0 takes the most likely token. */
+  readonly temperature: number;
+  /** Sample from the most likely tokens up to this total probability, above 0 and at most 1. */
+  readonly topP: number;
+  readonly maxNewTokens: number;
+}
+
+/** Samples answers: a local model, or a server. */
+export interface Sampler {
+  /** How many requests `sample` takes at once. */
+  readonly batchSize: number;
+  /** How many batches to run at once. */
+  readonly concurrency: number;
+  /** Puts prompts in the order in which to sample them. */
+  order(prompts: readonly NamedPrompt[]): readonly NamedPrompt[];
+  sample(batch: readonly SampleRequest[]): AsyncIterable<SampledAnswer>;
+  /** Frees the model. */
+  dispose(): void;
+}
+
 export interface SampleAnswersOptions extends ConcurrencyOptions<readonly SampleRequest[]> {
   readonly prompts: Iterable<NamedPrompt>;
-  /** An answer to each prompt by each of them. */
+  /** Each prompt is answered once per seed. */
   readonly seeds: readonly number[];
   /** The model's name. */
   readonly source: string;
-  /** Answers a batch, giving each answer once it is whole; one that is left out is not written. */
-  readonly sample: (batch: readonly SampleRequest[]) => AsyncIterable<Sampled>;
-  /** Whether an answer is there already, and is not to be asked for. */
-  readonly done?: (request: SampleRequest) => boolean;
-  /** Requests that `sample` is given at once. Default 1. */
+  /** Answers a batch. Yields each answer when it is complete; a request that it leaves out gets no row. */
+  readonly sample: (batch: readonly SampleRequest[]) => AsyncIterable<SampledAnswer>;
+  /** Whether an answer exists already, so that it is not sampled again. */
+  readonly isDone?: (request: SampleRequest) => boolean;
+  /** How many requests `sample` gets at once. Default 1. */
   readonly batchSize?: number;
 }
 
-/** An answer as `sampleAnswers` gives it. */
+/** A row of `sampleAnswers`. */
 export type SampledRow = AnswerRow & Required<Pick<AnswerRow, 'seed' | 'finish_reason'>>;
 
 /**
- * Answers each prompt once by each seed: in batches of prompts as they come, so order them by length where batches cost
- * as much as their longest. Gives a row as soon as its answer is there, whatever the order.
+ * Answers each prompt once per seed. Yields a row as soon as its answer is complete, in any order. Batches take prompts in
+ * the order given: sort them by length if a batch costs as much as its longest prompt.
  *
- * @throws what `sample` threw, after the rows that are there, where no `onError` is given
+ * @throws what `sample` threw, after the rows of the other running batches, if there is no `onError`
  */
 export async function* sampleAnswers(options: SampleAnswersOptions): AsyncGenerator<SampledRow, void, undefined> {
   const { sample, source, batchSize = 1 } = options;
@@ -45,11 +67,11 @@ export async function* sampleAnswers(options: SampleAnswersOptions): AsyncGenera
   }
 }
 
-function* requests({ prompts, seeds, done }: SampleAnswersOptions): Generator<SampleRequest> {
+function* requests({ prompts, seeds, isDone }: SampleAnswersOptions): Generator<SampleRequest> {
   for (const { prompt_id, prompt } of prompts) {
     for (const seed of seeds) {
       const request = { prompt_id, prompt, seed };
-      if (!done?.(request)) yield request;
+      if (!isDone?.(request)) yield request;
     }
   }
 }

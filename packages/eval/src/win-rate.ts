@@ -1,34 +1,39 @@
-/** From 1, the baseline's answer is better, to 2, the model's is; 1.5 a draw; null where there is no judgement. */
+/**
+ * A judge's preference between two answers: from 1, the first answer (the baseline's) is better, to 2, the second (the
+ * model's) is better. 1.5 is a draw; null means that there is no judgement.
+ */
 export type Preference = number | null;
 
-/** How often a model beats its baseline; rates and their error from 0 to 100. */
+/** How often a model beats its baseline. Rates and the standard error go from 0 to 100. */
 export interface WinRate {
-  /** Mean of the preferences: a judge who is 70 % sure of the model counts 0.7. NaN where there are none. */
+  /** Mean preference: a judge that is 70 % sure of the model counts as 0.7. NaN without preferences. */
   readonly win_rate: number;
-  /** Standard error of that mean; NaN for fewer than two preferences. */
+  /** Standard error of `win_rate`. NaN for fewer than two preferences. */
   readonly standard_error: number;
-  /** Preferences above 1.5, below it, and equal to it. */
+  /** Number of preferences above 1.5. */
   readonly n_wins: number;
+  /** Number of preferences below 1.5. */
   readonly n_wins_base: number;
+  /** Number of preferences equal to 1.5. */
   readonly n_draws: number;
   readonly n_total: number;
-  /** Share of wins, a draw counted half. NaN where there are no preferences. */
+  /** Share of wins, where a draw counts as half a win. NaN without preferences. */
   readonly discrete_win_rate: number;
 }
 
 /**
- * The win rate of a model, in the names and by the definitions of the project alpaca_eval (`metrics/helpers.py`). Null and
- * what lies outside 1 to 2 is left out; 0, an older sign for a draw, is read as 1.5.
+ * The win rate of a model, with the names and definitions of alpaca_eval (`metrics/helpers.py`). Null and numbers outside
+ * 1 to 2 are ignored, except 0, which older files use for a draw.
  */
 export function winRate(preferences: readonly Preference[]): WinRate {
-  const shares = preferences.map(shareOf).filter((share) => share !== undefined);
-  const n_wins = shares.filter((share) => share > 0.5).length;
-  const n_wins_base = shares.filter((share) => share < 0.5).length;
-  const n_total = shares.length;
+  const probabilities = preferences.map(winProbability).filter((probability) => probability !== undefined);
+  const n_wins = probabilities.filter((probability) => probability > 0.5).length;
+  const n_wins_base = probabilities.filter((probability) => probability < 0.5).length;
+  const n_total = probabilities.length;
   const n_draws = n_total - n_wins - n_wins_base;
   return {
-    win_rate: 100 * mean(shares),
-    standard_error: 100 * standardError(shares),
+    win_rate: 100 * mean(probabilities),
+    standard_error: (100 * standardDeviation(probabilities)) / Math.sqrt(n_total),
     n_wins,
     n_wins_base,
     n_draws,
@@ -37,18 +42,16 @@ export function winRate(preferences: readonly Preference[]): WinRate {
   };
 }
 
-/** The model's share of a preference, from 0 to 1; undefined where the preference does not count. */
-export function shareOf(preference: Preference): number | undefined {
+/** The probability that the second answer is better, from 0 to 1; undefined for a preference that does not count. */
+export function winProbability(preference: Preference): number | undefined {
   if (preference === 0) return 0.5;
   return preference !== null && preference >= 1 && preference <= 2 ? preference - 1 : undefined;
 }
 
 export const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
 
-/** Sample standard deviation, with n − 1; NaN for fewer than two values. */
-export function deviation(values: readonly number[]): number {
-  const middle = mean(values);
-  return Math.sqrt(values.reduce((sum, x) => sum + (x - middle) ** 2, 0) / (values.length - 1));
+/** Sample standard deviation (with n − 1). NaN for fewer than two values. */
+export function standardDeviation(values: readonly number[]): number {
+  const average = mean(values);
+  return Math.sqrt(values.reduce((sum, x) => sum + (x - average) ** 2, 0) / (values.length - 1));
 }
-
-const standardError = (values: readonly number[]) => deviation(values) / Math.sqrt(values.length);

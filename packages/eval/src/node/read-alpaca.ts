@@ -1,5 +1,5 @@
-import type { RowLocation } from '@wpo/data';
-import { readAlpacaFrom } from '../read-alpaca';
+import type { Place } from '@wpo/data';
+import { readAlpacaFrom } from '../alpaca-eval';
 import { bytesOf } from './read-rows';
 
 /**
@@ -8,5 +8,5 @@ import { bytesOf } from './read-rows';
  * @throws {RowError} for the first row that cannot be used, and for a file without rows
  * @throws {EvaluationError} if the file cannot be read
  */
-export const readAlpaca = <T>(path: string, parse: (row: unknown, at: RowLocation) => T): Promise<T[]> =>
+export const readAlpaca = <T>(path: string, parse: (row: unknown, at: Place) => T): Promise<T[]> =>
   readAlpacaFrom(bytesOf(path, 'a JSON or JSONL file in alpaca_eval’s layout'), path, parse);

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { type AnswerRow, promptMessages, promptText } from '../answers';
 import { EvaluationError } from '../errors';
-import type { Scorer } from '../scorer';
+import type { Scorer } from '../score-answers';
 import type { Endpoint } from './endpoint';
 
 /** A way of asking a reward model: the paths that vLLM serves. */

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import * as v from 'valibot';
 import { answerKey } from '../answers';
 import { EvaluationError } from '../errors';
-import type { Scorer } from '../scorer';
+import type { Scorer } from '../score-answers';
 import { readJsonl } from './read-rows';
 
 const reward = v.union([

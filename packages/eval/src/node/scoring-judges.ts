@@ -1,8 +1,8 @@
 import type { AnswerRow } from '../answers';
 import { promptText } from '../answers';
-import type { Comparison } from '../compare-answers';
+import type { Comparison } from '../score-answers';
 import { EvaluationError } from '../errors';
-import type { Scorer } from '../scorer';
+import type { Scorer } from '../score-answers';
 import type { Endpoint } from './endpoint';
 
 const RATE = 'Rate how well the answer serves the person who wrote the prompt.';

@@ -1,5 +1,5 @@
 import { promptMessages } from '../answers';
-import type { Drawing, Sampler } from '../sampler';
+import type { Drawing, Sampler } from '../sample-answers';
 import type { Endpoint } from './endpoint';
 
 /** Answers by a server, a request each. */
