@@ -1,15 +1,15 @@
 import type { Message } from '@wpo/data';
 import type { NamedPrompt } from '@wpo/eval';
+import { type FileRow, readRowsFile } from '@wpo/eval/node';
 import { shortHash } from '@wpo/internal/node/hash';
 import { UserError } from './errors';
-import { type FileRow, readRowsFile } from './rows-file';
 
-/** What a model is to continue: text, or the turns of a conversation. */
+/** Text, or the turns of a conversation. */
 export type Prompt = NamedPrompt['prompt'];
 
 /**
- * Reads prompts from a JSONL file of `{"prompt": text}` or `{"prompt": [{role, content}, …]}`; other fields are passed
- * over, and so are blank lines.
+ * Reads prompts from a JSONL file of `{"prompt": text}` or `{"prompt": [{role, content}, …]}`. Other fields and blank lines
+ * are ignored.
  *
  * @throws {UserError} naming file and line
  */
@@ -17,26 +17,26 @@ export const readPrompts = async (path: string): Promise<Prompt[]> =>
   (await readNamedPrompts(path)).map(({ prompt }) => prompt);
 
 /**
- * Reads prompts with their names: `prompt_id`, else `id`, else one made of the prompt's SHA-256, so that the same prompt
- * has the same name in any file.
+ * Reads prompts with their ids: `prompt_id`, else `id`, else a hash of the prompt, so that the same prompt has the same id
+ * in every file.
  *
  * @throws {UserError} naming file and line
  */
 export async function readNamedPrompts(path: string): Promise<NamedPrompt[]> {
   const prompts: NamedPrompt[] = [];
   for await (const row of readRowsFile(path, 'prompts')) prompts.push(namedPrompt(row));
-  if (prompts.length === 0) throw new UserError(`${path}: found no prompts, wanted at least one line.`);
+  if (prompts.length === 0) throw new UserError(`${path}: expected at least one prompt, found none.`);
   return prompts;
 }
 
 function namedPrompt({ row, at }: FileRow): NamedPrompt {
   const { prompt, prompt_id, id } = (typeof row === 'object' && row !== null ? row : {}) as Record<string, unknown>;
   if (!isPrompt(prompt)) {
-    throw new UserError(`${at}: "prompt": wanted text, or a list of {"role": …, "content": …}, not empty.`);
+    throw new UserError(`${at}: prompt: expected text or a list of {"role": …, "content": …}, not empty.`);
   }
   const name = prompt_id ?? id ?? shortHash(prompt);
   if (typeof name === 'string' || typeof name === 'number') return { prompt_id: String(name), prompt };
-  throw new UserError(`${at}: "prompt_id": found ${JSON.stringify(name)}, wanted text or a number.`);
+  throw new UserError(`${at}: prompt_id: expected text or a number, found ${JSON.stringify(name)}.`);
 }
 
 const isPrompt = (prompt: unknown): prompt is Prompt =>

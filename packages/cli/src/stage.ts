@@ -1,75 +1,76 @@
-import { patience } from './patience';
+import { type FileRow, openRowsFile, readRowsFile } from '@wpo/eval/node';
+import { failureLimit } from './failure-limit';
 import { withProgress } from './progress';
-import { type FileRow, openRowsFile, readRowsFile } from './rows-file';
 import type { Stop } from './stop';
 import type { Terminal } from './terminal';
 
-/** Work that fills a file with rows, one by one, and can be gone on with. */
+/** Work that appends rows to a file and can be resumed. */
 export interface Stage {
-  /** What is counted off, e.g. `sample`. */
+  /** Label of the progress bar, e.g. `sample`. */
   readonly label: string;
   /** What the rows are, e.g. `answers`. */
   readonly rows: string;
-  /** The file, which may have some of the rows already. */
+  /** The output file, which may hold some of the rows already. */
   readonly out: string;
-  /** A key for each row that is wanted. */
-  readonly wanted: ReadonlySet<string>;
-  /** The key of a row that the file has; throws where it is of another run. */
+  /** Keys of all rows that the finished file must hold. */
+  readonly expectedKeys: ReadonlySet<string>;
+  /** Key of a row in the file. Throws if the row belongs to another run. */
   readonly keyOf: (row: FileRow) => string;
-  /** Makes the rows that are not there yet; not called where there are none. */
-  readonly work: (heed: StageControls) => AsyncIterable<object>;
+  /** Makes the missing rows. Not called if no row is missing. */
+  readonly work: (controls: StageControls) => AsyncIterable<object>;
 }
 
-/** What a stage's work heeds. */
+/** What a stage's work must respect. */
 export interface StageControls {
-  /** Keys of the rows that are there, and are not to be made again. */
-  readonly there: ReadonlySet<string>;
-  /** Aborted where no further row is to be begun: by a signal, or after too many failures. */
+  /** Keys of the rows that are in the file already. */
+  readonly existingKeys: ReadonlySet<string>;
+  /** Aborted if no further row is to start: after a signal, or after too many failures in a row. */
   readonly signal: { readonly aborted: boolean };
-  /** Takes note of a row that could not be made. An error that is not about the input ends the work. */
+  /** Records a row that could not be made. Throws an error that is not about the input, which ends the work. */
   readonly onError: (error: unknown) => void;
 }
 
-/** How far a stage came. */
-interface Standing {
-  /** Rows of the stage that the file had before, and has now. */
+/** A stage's progress. */
+interface StageProgress {
+  /** Number of rows in the file before. */
   readonly before: number;
+  /** Number of rows in the file now. */
   readonly now: number;
   readonly failures: readonly Error[];
 }
 
 /**
- * Writes a stage's rows as they are made, and shows how far it is. All that is made is kept, whatever fails; what is
- * missing is said, and the same command goes on with it.
+ * Appends a stage's rows to its file as they are made, and shows the progress. Rows that were made are kept, whatever
+ * fails. If rows are missing at the end, a message says so, and the same command resumes the work.
  *
- * @returns the exit status: 0; 1 where rows are missing; 130 or 143 where a signal stopped it
+ * @returns the exit status: 0; 1 if rows are missing; 130 or 143 after a signal
  */
 export async function runStage(stage: Stage, stop: Stop, terminal: Terminal): Promise<number> {
   const file = await openRowsFile(stage.out);
   try {
-    const there = new Set<string>();
-    for await (const row of readRowsFile(stage.out, stage.rows)) there.add(stage.keyOf(row));
-    const standing = await fill(stage, there, file.append, stop, terminal);
-    return report(stage, standing, stop, terminal);
+    const existingKeys = new Set<string>();
+    for await (const row of readRowsFile(stage.out, stage.rows)) existingKeys.add(stage.keyOf(row));
+    const progress = await appendMissing(stage, existingKeys, file.append, stop, terminal);
+    return report(stage, progress, stop, terminal);
   } finally {
     await file.close();
   }
 }
 
-async function fill(
-  { label, wanted, work }: Stage,
-  there: ReadonlySet<string>,
+async function appendMissing(
+  { label, expectedKeys, work }: Stage,
+  existingKeys: ReadonlySet<string>,
   append: (row: object) => Promise<void>,
   stop: Stop,
   terminal: Terminal,
-): Promise<Standing> {
-  const before = [...wanted].filter((key) => there.has(key)).length;
-  const { signal, failures, onError, onSuccess } = patience(stop);
+): Promise<StageProgress> {
+  const before = [...expectedKeys].filter((key) => existingKeys.has(key)).length;
+  const { signal, failures, onError, onSuccess } = failureLimit(stop);
   let now = before;
-  if (now === wanted.size) return { before, now, failures };
-  await withProgress(terminal, { label, total: wanted.size }, async (shown) => {
+  if (now === expectedKeys.size) return { before, now, failures };
+  await withProgress(terminal, { label, total: expectedKeys.size }, async (shown) => {
     shown.update(now);
-    for await (const row of work({ there, signal, onError })) {
+    for await (const row of work({ existingKeys, signal, onError })) {
       await append(row);
       onSuccess();
       shown.update(++now, failures.length > 0 ? `${failures.length} failed` : undefined);
@@ -78,17 +79,22 @@ async function fill(
   return { before, now, failures };
 }
 
-function report({ rows, out, wanted }: Stage, { before, now, failures }: Standing, stop: Stop, terminal: Terminal) {
+function report(
+  { rows, out, expectedKeys }: Stage,
+  { before, now, failures }: StageProgress,
+  stop: Stop,
+  terminal: Terminal,
+) {
   const { stdout, stderr } = terminal;
-  if (now >= wanted.size) {
-    stdout.write(`${out} has all ${wanted.size} ${rows}${before > 0 ? `, ${before} of them from before` : ''}.\n`);
+  const total = expectedKeys.size;
+  if (now >= total) {
+    stdout.write(`${out} has all ${total} ${rows}${before > 0 ? `, ${before} of them from before` : ''}.\n`);
     return 0;
   }
   const [first] = failures;
   if (first !== undefined) stderr.write(`${first.message}\n`);
   stderr.write(
-    `${out} has ${now} of ${wanted.size} ${rows}, ${wanted.size - now} are missing. What is there is kept; the same ` +
-      'command goes on with the rest.\n',
+    `${out} has ${now} of ${total} ${rows}; ${total - now} are missing. Run the same command again to resume.\n`,
   );
   return stop.status() || 1;
 }

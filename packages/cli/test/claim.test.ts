@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { openRowsFile } from '@wpo/eval/node';
 import { describe, expect, test } from 'vitest';
 import { claim } from '../src/claim';
-import { openRowsFile } from '../src/rows-file';
 import { temporaryFolder } from './golden';
 
 const folder = temporaryFolder();

@@ -78,13 +78,13 @@ test('null is left out in silence, what is not from 1 to 2 with a word', async (
   const file = annotationsFile([annotation(0, 3, 4, 2), annotation(1, 3, 4, null), annotation(2, 3, 4, 2.5)]);
   const { out, err } = await evaluated('--annotations', file, '--json');
   expect(JSON.parse(out)).toMatchObject({ n_total: 1 });
-  expect(err).toBe(`${file}: left out 1 preferences that are not from 1 to 2.\n`);
+  expect(err).toBe(`${file}: ignored 1 preferences that are not from 1 to 2.\n`);
 });
 
 test.each([
   [
     ['--annotations', '/nowhere.json'],
-    /^\/nowhere\.json: expected a JSON or JSONL file in alpaca_eval’s layout, found no such file/,
+    /^\/nowhere\.json: expected a JSON or JSONL file in the format of alpaca_eval, found no such file/,
   ],
   [[], /^--baseline: expected exactly one of --annotations, --pairs, --baseline, found none of them\.$/m],
   [

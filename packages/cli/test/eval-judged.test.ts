@@ -134,11 +134,11 @@ test('a judge without log-probs is read by its verdicts', async () => {
   expect(server.requests.at(-1)!.body).toMatchObject({ temperature: 0 });
 });
 
-test('a judge that should give log-probs and does not is told, with the mend', async () => {
+test('the error about a judge without log-probs suggests --judge-form verdict', async () => {
   const server = await judging({ chat: () => 'm' });
   const { status, err } = await evaluated(server, temporaryFolder(), '--outputs', jsonFile(answers));
   expect(status).toBe(1);
-  expect(err).toContain('Add --judge-form verdict');
+  expect(err).toContain('add --judge-form verdict');
 });
 
 test('faults in the way lose nothing, and nothing is asked twice', async () => {
@@ -186,7 +186,7 @@ test('a judge that goes away ends in a message; the same command goes on, past a
   const { status, err } = await evaluated(dying, folder, ...args);
   expect(status).toBe(1);
   expect(err).toMatch(
-    /of 12 pairs are not judged yet. What was asked is kept; the same command goes on with the rest.\n$/,
+    /of 12 pairs are not judged yet. Replies so far are kept; run the same command again to resume.\n$/,
   );
   expect(existsSync(join(folder, 'annotations.json'))).toBe(false);
   const kept = readFileSync(join(folder, 'judgements.jsonl'), 'utf8').split('\n').length - 1;
@@ -209,7 +209,7 @@ test('a signal lets the questions under way end, keeps them and tells so by the 
   const args = ['--outputs', jsonFile(answers), '--concurrency', '2'];
   const { status, err } = await evaluated(server, folder, ...args);
   expect(status).toBe(143);
-  expect(err).toContain('the same command goes on with the rest');
+  expect(err).toContain('run the same command again to resume');
   expect(asked).toBeLessThan(12);
   expect((await evaluated(server, folder, ...args)).status).toBe(0);
   expect(asked).toBe(24);
@@ -230,7 +230,7 @@ test('a pair that the judge’s server refuses, or of which it names neither ans
     '--json',
   );
   expect(status).toBe(0);
-  expect(err).toContain('2 pairs are left out: the judge named neither answer.');
+  expect(err).toContain('2 pairs do not count: the judge named neither answer.');
   expect(JSON.parse(out)).toMatchObject({ n_total: 10, win_rate: 50 });
   expect(written<Annotation[]>(folder, 'annotations.json').map(({ preference }) => preference)).toEqual([
     ...[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5],
@@ -266,7 +266,7 @@ test('answers of wpo sample are read too; what lacks a partner is counted', asyn
   const [server, folder] = [await judging(), temporaryFolder()];
   const { status, err } = await evaluated(server, folder, '--outputs', file);
   expect(status).toBe(0);
-  expect(err).toContain('4 instructions have both answers; left out: 8 of the baseline’s 12 and 0 of the model’s 4.');
+  expect(err).toContain('4 instructions have both answers. Left out: 8 of the baseline’s 12 and 0 of the model’s 4.');
   const [first] = written<Annotation[]>(folder, 'annotations.json');
   expect(first).toMatchObject({ generator_2: 'sampled', dataset: 'koala', output_2: 'is good 0' });
 });
@@ -290,10 +290,13 @@ test('a model on this machine answers the set, once', async () => {
 });
 
 test.each([
-  [['--model', 'a', '--outputs', 'b'], /^wanted one of --model DIR, to answer the set, and --outputs FILE/m],
-  [['--outputs', 'b', '--eval-set', 'c'], /^--eval-set is what a --model answers/m],
-  [['--outputs', jsonFile([{ instruction: 'Other?', output: 'x' }])], /found none of the instructions of/],
-  [['--outputs', jsonFile([{ instruction: 'Other?' }])], /rows\.json:1: "output": found nothing, wanted text/],
+  [['--model', 'a', '--outputs', 'b'], /^expected either --model DIR, which answers the set, or --outputs FILE/m],
+  [['--outputs', 'b', '--eval-set', 'c'], /^--eval-set: expected with --model, found with --outputs/m],
+  [
+    ['--outputs', jsonFile([{ instruction: 'Other?', output: 'x' }])],
+    /expected answers to the instructions of .*, found none/,
+  ],
+  [['--outputs', jsonFile([{ instruction: 'Other?' }])], /rows\.json:1: output: expected text, found nothing/],
   [['--outputs', jsonFile(answers), '--judge-prompt', '/nowhere'], /no such file/],
 ])('%j is refused in a message', async (args, message) => {
   const { status, err } = await evaluated(await judging(), temporaryFolder(), ...args);

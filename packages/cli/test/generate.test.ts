@@ -72,7 +72,7 @@ test('prompt i of a file draws by seed + i', async () => {
 });
 
 test.each([
-  [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL file of prompts, found no such file.\n$/],
+  [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL file of prompts, found no such file/],
   [[], /^--prompt: expected exactly one of --prompt and --prompts, found neither.\n$/],
 ])('%j is refused in one line', async (args, message) => {
   const terminal = capture();
@@ -81,8 +81,8 @@ test.each([
 });
 
 test.each([
-  ['{"prompt": 3}', /:2: "prompt": wanted text, or a list/],
-  ['{"prompt": [{"role": "user"}]}', /:2: "prompt": wanted text, or a list/],
+  ['{"prompt": 3}', /:2: prompt: expected text or a list/],
+  ['{"prompt": [{"role": "user"}]}', /:2: prompt: expected text or a list/],
   ['nonsense', /:2: expected prompts, found text that is not JSON/],
 ])('a row %j of the prompts is told by its line', async (row, message) => {
   const file = join(temporaryFolder(), 'prompts.jsonl');

@@ -64,7 +64,7 @@ test.each([
   [
     'an invalid address',
     'sample:\n  prompts: p\n  endpoint: nowhere\n',
-    ':4: sample.endpoint: found the address "nowhere"',
+    ':4: sample.endpoint: server address: expected an http or https URL, found "nowhere"',
   ],
 ])('%s is an error before any stage runs', async (_, yaml, message) => {
   const { status, out, err } = await wpo('run', runFile(`output_dir: out\n${yaml}`));

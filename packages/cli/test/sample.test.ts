@@ -124,8 +124,8 @@ test('what fails for good is told, what is there is kept, and the same command g
   const first = await sampled(server, at, '--seeds', '13,21', '--model', 'm');
   expect(first.status).toBe(1);
   expect(first.err).toContain(
-    `${server.url}/chat/completions: found status 400: too long. The server refuses this request.\n` +
-      `${at.out} has 3 of 6 answers, 3 are missing. What is there is kept; the same command goes on with the rest.\n`,
+    `${server.url}/chat/completions: expected a reply, found status 400: too long. The server refuses this request.\n` +
+      `${at.out} has 3 of 6 answers; 3 are missing. Run the same command again to resume.\n`,
   );
   broken = false;
   const second = await sampled(server, at, '--seeds', '13,21', '--model', 'm');
@@ -141,7 +141,7 @@ test('a server that answers nothing any more is given up', async () => {
   const many = files(Array.from({ length: 40 }, (_, i) => ({ prompt: `p${i}` })));
   const { status, err } = await sampled(server, many, '--model', 'm', '--concurrency', '2');
   expect(status).toBe(1);
-  expect(err).toContain(`${many.out} has 0 of 200 answers, 200 are missing.`);
+  expect(err).toContain(`${many.out} has 0 of 200 answers; 200 are missing.`);
   expect(server.requests.length).toBeLessThanOrEqual(12);
 });
 
@@ -161,10 +161,10 @@ test('a last line that was cut off is dropped and asked for again; a whole one w
 });
 
 test.each([
-  [['--temperature', '0.5'], '"temperature": found 0.8, wanted 0.5 as here.'],
-  [['--top-p', '1'], '"top_p": found 0.95, wanted 1 as here.'],
-  [['--max-new-tokens', '5'], '"max_new_tokens": found 2048, wanted 5 as here.'],
-  [['--model', 'other'], '"source": found m, wanted other as here.'],
+  [['--temperature', '0.5'], 'temperature: expected 0.5, found 0.8.'],
+  [['--top-p', '1'], 'top_p: expected 1, found 0.95.'],
+  [['--max-new-tokens', '5'], 'max_new_tokens: expected 5, found 2048.'],
+  [['--model', 'other'], 'source: expected other, found m.'],
 ])('a file that was drawn otherwise is not gone on with: %j', async (flags, message) => {
   const server = await scriptedServer();
   const at = files();
@@ -183,13 +183,15 @@ test('nor is one whose prompts had other texts, or one of other rows', async () 
   await sampled(server, at, '--seeds', '13', '--model', 'm', '--concurrency', '1');
   writeRows(at.promptsFile, [{ prompt: 'abd', prompt_id: 'first' }]);
   expect((await sampled(server, at, '--model', 'm')).err).toContain(
-    `${at.out}:1: "prompt": found another text than the prompts file has for "first".`,
+    `${at.out}:1: prompt: expected the prompt "first" of the prompts file, found another text.`,
   );
   writeRows(at.out, [{ prompt: 'abd' }]);
-  expect((await sampled(server, at, '--model', 'm')).err).toContain(`${at.out}:1: found a row that is no answer`);
+  expect((await sampled(server, at, '--model', 'm')).err).toContain(
+    `${at.out}:1: expected an answer of wpo sample, found another kind of row`,
+  );
   appendFileSync(at.promptsFile, '{"prompt": "other", "prompt_id": "first"}\n');
   expect((await sampled(server, at, '--model', 'm')).err).toBe(
-    `${at.promptsFile}: found two prompts named "first", wanted a prompt_id for each.\n`,
+    `${at.promptsFile}: expected a prompt_id of its own for each prompt, found two prompts with "first".\n`,
   );
 });
 
@@ -271,7 +273,7 @@ test.each([
   const ended = await run.ended;
   expect(ended.status).toBe(status);
   const kept = readRows<SampleRow>(at.out);
-  expect(ended.err).toContain(`${at.out} has ${kept.length} of 24 answers, ${24 - kept.length} are missing.`);
+  expect(ended.err).toContain(`${at.out} has ${kept.length} of 24 answers; ${24 - kept.length} are missing.`);
   expect(answered(server)).toHaveLength(kept.length); // no answer that came was dropped
   expect((await start(server, at).ended).status).toBe(0);
   expect(answered(server)).toHaveLength(24);

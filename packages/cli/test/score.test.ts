@@ -60,7 +60,9 @@ test('scores without names go to the answers in their order', async () => {
   const at = files();
   expect(await fromFile(at, [1, 2, { score: 3 }, 4])).toMatchObject({ status: 0 });
   expect(scores(at.out)).toEqual({ 'a 13': 1, 'a 21': 2, 'a gpt': 3, 'b 13': 4 });
-  expect((await fromFile(files(), [1, 2, 3])).err).toContain('rewards.jsonl: found 3 scores for 4 answers, wanted one');
+  expect((await fromFile(files(), [1, 2, 3])).err).toContain(
+    'rewards.jsonl: expected one score for each of 4 answers, found 3.',
+  );
 });
 
 test('scores by prompt alone serve where each prompt has one answer, and are refused where not', async () => {
@@ -73,22 +75,24 @@ test('scores by prompt alone serve where each prompt has one answer, and are ref
   expect(scores(one.out)).toEqual({ 'a 13': 1, 'b 13': 2 });
   const several = await fromFile(files(), rewards);
   expect(several.status).toBe(1);
-  expect(several.err).toContain('names answers by prompt_id, which ["a","gemma",13] and ["a","gemma",21] share.');
+  expect(several.err).toContain(
+    'found one for both ["a","gemma",13] and ["a","gemma",21], which have the same prompt_id.',
+  );
 });
 
 test.each([
-  [[{ prompt_id: 'a', seed: 13 }], /rewards\.jsonl:1: found no score, wanted/],
-  [[{ prompt_id: 'a', seed: 13, score: null }], /rewards\.jsonl:1: found no score, wanted/],
+  [[{ prompt_id: 'a', seed: 13 }], /rewards\.jsonl:1: expected a score, found another kind of row/],
+  [[{ prompt_id: 'a', seed: 13, score: null }], /rewards\.jsonl:1: expected a score, found another kind of row/],
   [
     [
       { prompt_id: 'a', seed: 13, score: 1 },
       { prompt_id: 'a', seed: 13, score: 2 },
     ],
-    /rewards\.jsonl:2: found a second score for \["a",13\], wanted one/,
+    /rewards\.jsonl:2: expected one score for \["a",13\], found a second one/,
   ],
   [
     [{ prompt_id: 'a', source: 'gemma', seed: 13, score: 1 }],
-    /found no score for the answer \["a","gemma",21\], wanted/,
+    /expected a score for the answer \["a","gemma",21\], found none/,
   ],
 ])('rewards %j are refused', async (rewards, message) => {
   const { status, err } = await fromFile(files(), rewards);
@@ -97,9 +101,12 @@ test.each([
 });
 
 test.each([
-  [{ ...answers[0], completion: 3 }, /answers\.jsonl:2: "completion": found 3, wanted string/],
-  [{ prompt_id: 'z' }, /answers\.jsonl:2: "prompt": found undefined, wanted/],
-  [answers[3], /answers\.jsonl: found two answers with prompt_id, source and seed \["b","gemma",13\], wanted one/],
+  [{ ...answers[0], completion: 3 }, /answers\.jsonl:2: completion: expected string, found 3/],
+  [{ prompt_id: 'z' }, /answers\.jsonl:2: prompt: expected .*, found undefined/],
+  [
+    answers[3],
+    /answers\.jsonl: expected one answer for each prompt_id, source and seed, found two for \["b","gemma",13\]/,
+  ],
 ])('an answer that cannot be used is told: %j', async (row, message) => {
   const { status, err } = await fromFile(files([answers[3], row]), [1, 2]);
   expect(status).toBe(1);
@@ -159,7 +166,9 @@ test('a model of several outputs is no reward model', async () => {
   });
   const { status, err } = await scored(files(), '--endpoint', server.url, '--model', 'rm', '--api', 'classify');
   expect(status).toBe(1);
-  expect(err).toContain('prompt "a": /classify gave 2 numbers, wanted one. Serve a model with one output.');
+  expect(err).toContain(
+    'prompt "a": expected one number from /classify, found 2. Serve a reward model with one output.',
+  );
   expect(server.requests).toHaveLength(4); // a whole reply is not asked for again
 });
 
@@ -209,11 +218,11 @@ test('a file of other scores, or of other texts, is not gone on with', async () 
   await scored(at, '--endpoint', server.url, '--model', 'rm', '--concurrency', '1');
   const before = readFileSync(at.out, 'utf8');
   expect((await scored(at, '--endpoint', server.url, '--model', 'other')).err).toBe(
-    `${at.out}:1: "scored_by": found "rm pooling", wanted "other pooling" as here. Give this run another --out.\n`,
+    `${at.out}:1: scored_by: expected "other pooling", found "rm pooling". Give this run another --out.\n`,
   );
   writeRows(at.answers, [{ ...answers[0], completion: 'z' }, ...answers.slice(1)]);
   expect((await scored(at, '--endpoint', server.url, '--model', 'rm')).err).toContain(
-    `${at.out}:1: "completion": found another text than the answers file has for ["a","gemma",13].`,
+    `${at.out}:1: completion: expected the text of the answers file for ["a","gemma",13], found another.`,
   );
   expect(readFileSync(at.out, 'utf8')).toBe(before);
 });
@@ -245,8 +254,9 @@ test('a reply without a rating from 1 to 10 leaves its answer without a score, t
   const { status, err } = await scored(at, '--judge', server.url);
   expect(status).toBe(1);
   expect(err).toContain(
-    'prompt "a": found the judge’s reply "I like it. Rating: 11", wanted one that ends in "Rating: N, from 1 to 10".\n' +
-      `${at.out} has 3 of 4 scores, 1 are missing.`,
+    'prompt "a": expected a judge’s reply that ends in "Rating: N, from 1 to 10", found "I like it. Rating: 11". Use a judge ' +
+      'that follows instructions.\n' +
+      `${at.out} has 3 of 4 scores; 1 are missing.`,
   );
   clear = true;
   expect(await scored(at, '--judge', server.url)).toMatchObject({ status: 0 });
@@ -266,7 +276,7 @@ test('a judge that compares sees each two answers to a prompt in both orders; th
   expect(status).toBe(0);
   expect(out).toBe(
     `${at.out}.verdicts.jsonl has all 12 verdicts.\n` +
-      `${at.out} has 4 scores; 1 that are the only answers to their prompts are left out.\n`,
+      `${at.out} has 4 scores; 1 answers were left out, because they are the only ones to their prompts.\n`,
   );
   expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 1 / 3, 'a 21': 5 / 6, 'a 42': 5 / 6 });
   const pairs = answered(server).map(({ body }) => `${shown(body, 'Answer A')} ${shown(body, 'Answer B')}`);
@@ -296,7 +306,7 @@ test('verdicts that are there are not asked for again, and scores are written on
   const flags = ['--judge', server.url, '--compare', '--model', 'judge'];
   const { status, err } = await scored(at, ...flags);
   expect(status).toBe(1);
-  expect(err).toContain(`${at.out}.verdicts.jsonl has 4 of 6 verdicts, 2 are missing.`);
+  expect(err).toContain(`${at.out}.verdicts.jsonl has 4 of 6 verdicts; 2 are missing.`);
   expect(existsSync(at.out)).toBe(false);
   broken = false;
   expect(await scored(at, ...flags)).toMatchObject({ status: 0 });

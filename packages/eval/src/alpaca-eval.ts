@@ -1,4 +1,4 @@
-import { type Place, RowError, readRecordsFrom } from '@wpo/data';
+import { type RowLocation, RowError, readRecordsFrom } from '@wpo/data';
 import { lengthControlledWinRate, textLength } from './length-control';
 import { mean, type Preference, type WinRate, winRate } from './win-rate';
 
@@ -40,7 +40,7 @@ export interface Annotation extends OutputPair {
 }
 
 /** Parses a row with an instruction. @throws {RowError} if `instruction` is not text */
-export const parseInstruction = (row: unknown, at: Place): EvalInstruction => ({
+export const parseInstruction = (row: unknown, at: RowLocation): EvalInstruction => ({
   instruction: text(row, 'instruction', at),
   ...optionalText(row, 'dataset', at),
 });
@@ -50,7 +50,7 @@ export const parseInstruction = (row: unknown, at: Place): EvalInstruction => ({
  *
  * @throws {RowError} if `instruction` or `output` is not text
  */
-export const parseModelOutput = (row: unknown, at: Place): ModelOutput => ({
+export const parseModelOutput = (row: unknown, at: RowLocation): ModelOutput => ({
   ...parseInstruction(row, at),
   output: text(row, 'output', at),
   generator: optionalText(row, 'generator', at).generator ?? 'unnamed',
@@ -61,14 +61,14 @@ export const parseModelOutput = (row: unknown, at: Place): ModelOutput => ({
  *
  * @throws {RowError} if an answer is not text, or `preference` is neither a number nor null
  */
-export function parseAnnotation(row: unknown, at: Place): Annotation {
+export function parseAnnotation(row: unknown, at: RowLocation): Annotation {
   const preference = fieldOf(row, 'preference', at);
   if (preference !== null && typeof preference !== 'number') {
     throw new RowError(at, {
       field: 'preference',
       found: describe(preference),
-      wanted: 'a number from 1 (the baseline is better) to 2 (the model is better), or null',
-      mend: 'Write 1.5 for a draw, and null if the judge gave no answer.',
+      expected: 'a number from 1 (the baseline is better) to 2 (the model is better), or null',
+      hint: 'Write 1.5 for a draw, and null if the judge gave no answer.',
     });
   }
   return {
@@ -93,41 +93,42 @@ export function parseAnnotation(row: unknown, at: Place): Annotation {
 export async function readAlpacaFrom<T>(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
-  parse: (row: unknown, at: Place) => T,
+  parse: (row: unknown, at: RowLocation) => T,
 ): Promise<T[]> {
   const rows: T[] = [];
-  for await (const { value, at } of readRecordsFrom(chunks, file, { maxRowBytes: 2 ** 30 })) rows.push(parse(value, at));
+  for await (const { value, at } of readRecordsFrom(chunks, file, { maxRowBytes: 2 ** 30 }))
+    rows.push(parse(value, at));
   if (rows.length > 0) return rows;
   throw new RowError(
     { file, line: 1 },
-    { found: 'no rows', wanted: 'a JSON array of objects, or one object per line', mend: 'Check the path.' },
+    { found: 'no rows', expected: 'a JSON array of objects, or one object per line', hint: 'Check the path.' },
   );
 }
 
-function text(row: unknown, name: string, at: Place): string {
+function text(row: unknown, name: string, at: RowLocation): string {
   const value = fieldOf(row, name, at);
   if (typeof value === 'string') return value;
   throw new RowError(at, {
     field: name,
     found: describe(value),
-    wanted: 'text',
-    mend: 'Use the columns of alpaca_eval: instruction, output, generator, dataset; output_1 and output_2 in annotations.',
+    expected: 'text',
+    hint: 'Use the columns of alpaca_eval: instruction, output, generator, dataset; output_1 and output_2 in annotations.',
   });
 }
 
-function optionalText<N extends string>(row: unknown, name: N, at: Place): { readonly [name in N]?: string } {
+function optionalText<N extends string>(row: unknown, name: N, at: RowLocation): { readonly [name in N]?: string } {
   const value = fieldOf(row, name, at) ?? undefined;
   return (value === undefined ? {} : { [name]: text(row, name, at) }) as { readonly [name in N]?: string };
 }
 
-function fieldOf(row: unknown, name: string, at: Place): unknown {
+function fieldOf(row: unknown, name: string, at: RowLocation): unknown {
   if (typeof row === 'object' && row !== null && !Array.isArray(row)) {
     return Object.hasOwn(row, name) ? (row as Readonly<Record<string, unknown>>)[name] : undefined;
   }
   throw new RowError(at, {
     found: describe(row),
-    wanted: 'an object',
-    mend: 'Write a JSON array of objects, or one object per line.',
+    expected: 'an object',
+    hint: 'Write a JSON array of objects, or one object per line.',
   });
 }
 

@@ -1,57 +1,60 @@
 export type { ConcurrencyOptions } from '@wpo/internal/concurrently';
-export { type AlpacaMetrics, alpacaMetrics, type DatasetMetrics, metricsByDataset } from './alpaca-metrics';
 export {
+  type AlpacaMetrics,
   type Annotation,
+  alpacaMetrics,
+  type DatasetMetrics,
   type EvalInstruction,
   type ModelOutput,
+  metricsByDataset,
   type OutputPair,
   parseAnnotation,
   parseInstruction,
   parseModelOutput,
+  readAlpacaFrom,
 } from './alpaca-eval';
 export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, promptText, type Scored } from './answers';
-export {
-  type CompareAnswersOptions,
-  type Comparison,
-  compareAnswers,
-  comparisons,
-  scoresFromVerdicts,
-  type Verdict,
-} from './compare-answers';
 export { EvaluationError } from './errors';
+export { type LengthJudged, lengthControlledWinRate } from './length-control';
 export {
   type Judgement,
   type JudgeOutputsOptions,
   type JudgeRequest,
-  judgeOutputs,
-  pairOutputs,
-} from './judge-outputs';
-export { type LengthJudged, lengthControlledWinRate } from './length-control';
-export {
   judgeMessages,
+  judgeOutputs,
   judgePrompt,
+  pairOutputs,
   parseJudgePrompt,
   preferenceFromLogprobs,
   preferenceFromVerdict,
 } from './pairwise-judge';
-export { readAlpacaFrom } from './read-alpaca';
 export {
-  type DrawnLogps,
   type HeldOutLogps,
   type KlMetrics,
   klMetrics,
   type PairLogps,
   type RewardMetrics,
   rewardMetrics,
+  type SampledLogps,
 } from './reward-metrics';
 export {
   type SampleAnswersOptions,
-  type Sampled,
+  type SampledAnswer,
   type SampledRow,
   type SampleRequest,
+  type Sampler,
+  type SamplingParams,
   sampleAnswers,
 } from './sample-answers';
-export type { Drawing, Sampler } from './sampler';
-export { type ScoreAnswersOptions, scoreAnswers } from './score-answers';
-export type { Scorer } from './scorer';
+export {
+  type CompareAnswersOptions,
+  type Comparison,
+  compareAnswers,
+  listComparisons,
+  type ScoreAnswersOptions,
+  type Scorer,
+  scoreAnswers,
+  scoresFromVerdicts,
+  type Verdict,
+} from './score-answers';
 export { type Preference, type WinRate, winRate } from './win-rate';

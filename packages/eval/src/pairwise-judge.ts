@@ -1,6 +1,6 @@
 import type { Message } from '@wpo/data';
-import type { Annotation, ModelOutput, OutputPair } from './alpaca-eval';
 import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
+import type { Annotation, ModelOutput, OutputPair } from './alpaca-eval';
 import type { Preference } from './win-rate';
 
 /** Two answers in the order in which a judge sees them. */

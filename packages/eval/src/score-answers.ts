@@ -1,5 +1,5 @@
-import { type AnswerRow, answerKey, type NamedPrompt, type Scored } from './answers';
 import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
+import { type AnswerRow, answerKey, type NamedPrompt, type Scored } from './answers';
 
 /** Scores answers one at a time: a reward model, a judge, or a file of scores. */
 export interface Scorer {

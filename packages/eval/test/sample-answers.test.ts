@@ -1,6 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { expect, it } from 'vitest';
-import { type Sampled, type SampleRequest, sampleAnswers } from '../src/index';
+import { type SampledAnswer, type SampleRequest, sampleAnswers } from '../src/index';
 
 const prompts = [
   { prompt_id: 'a', prompt: 'one' },
@@ -9,8 +9,8 @@ const prompts = [
 ];
 const keyOf = ({ prompt_id, seed }: { prompt_id: string; seed: number }) => `${prompt_id}${seed}`;
 
-/** Answers each request by its own name, after a few turns of the event loop. */
-async function* echo(batch: readonly SampleRequest[], wait = (_: SampleRequest) => 0): AsyncGenerator<Sampled> {
+/** Answers each request with its key, after some turns of the event loop. */
+async function* echo(batch: readonly SampleRequest[], wait = (_: SampleRequest) => 0): AsyncGenerator<SampledAnswer> {
   for (const request of batch) {
     for (let turn = wait(request); turn > 0; turn--) await new Promise(setImmediate);
     yield { request, completion: keyOf(request), finish_reason: 'stop' };
@@ -23,7 +23,7 @@ const all = async <T>(rows: AsyncIterable<T>) => {
   return found;
 };
 
-it('answers each prompt by each seed, in rows of the answers file', async () => {
+it('answers each prompt once per seed', async () => {
   const rows = await all(sampleAnswers({ prompts, seeds: [13, 21], source: 'gemma', sample: (batch) => echo(batch) }));
   expect(rows.map(keyOf)).toEqual(['a13', 'a21', 'b13', 'b21', 'c13', 'c21']);
   expect(rows[2]).toEqual({
@@ -36,25 +36,25 @@ it('answers each prompt by each seed, in rows of the answers file', async () => 
   });
 });
 
-it('gives batches of what is not there yet', async () => {
+it('batches the requests that are not done', async () => {
   const batches: string[][] = [];
   const sample = (batch: readonly SampleRequest[]) => {
     batches.push(batch.map(keyOf));
     return echo(batch);
   };
-  const done = ({ prompt_id, seed }: SampleRequest) => prompt_id === 'b' && seed === 21;
-  await all(sampleAnswers({ prompts, seeds: [13, 21], source: 'm', sample, done, batchSize: 2 }));
+  const isDone = ({ prompt_id, seed }: SampleRequest) => prompt_id === 'b' && seed === 21;
+  await all(sampleAnswers({ prompts, seeds: [13, 21], source: 'm', sample, isDone, batchSize: 2 }));
   expect(batches).toEqual([['a13', 'a21'], ['b13', 'c13'], ['c21']]);
 });
 
-it('gives a quick answer before a slow one that was asked earlier', async () => {
+it('yields a quick answer before a slow one that started earlier', async () => {
   const slow = (batch: readonly SampleRequest[]) => echo(batch, ({ prompt_id }) => (prompt_id === 'a' ? 20 : 1));
   const rows = await all(sampleAnswers({ prompts, seeds: [1], source: 'm', sample: slow, concurrency: 2 }));
   expect(rows.map(keyOf)).toEqual(['b1', 'c1', 'a1']);
 });
 
 test.prop([fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 4 }), fc.array(fc.nat({ max: 5 }))])(
-  'answers everything once, with so many batches under way at most',
+  'answers each request once, with at most `concurrency` batches at a time',
   async (concurrency, batchSize, waits) => {
     let [now, most, asked] = [0, 0, 0];
     async function* sample(batch: readonly SampleRequest[]) {
@@ -76,7 +76,7 @@ async function* failing(batch: readonly SampleRequest[]) {
   }
 }
 
-it('tells of what failed, and goes on with the rest', async () => {
+it('reports failed batches to onError and continues with the rest', async () => {
   const failed: string[] = [];
   const onError = (error: unknown, batch: readonly SampleRequest[]) =>
     failed.push(`${(error as Error).message}: ${batch.map(keyOf)}`);
@@ -85,7 +85,7 @@ it('tells of what failed, and goes on with the rest', async () => {
   expect(failed).toEqual(['no b: b1', 'no b: b2']);
 });
 
-it('without an ear for failures it throws the first, after the answers that were under way', async () => {
+it('throws the first failure without onError, after the answers of the running batches', async () => {
   const rows: string[] = [];
   const sample = (batch: readonly SampleRequest[]) =>
     batch[0]!.prompt_id === 'a' ? echo(batch, () => 20) : failing(batch);
@@ -95,10 +95,10 @@ it('without an ear for failures it throws the first, after the answers that were
     }
   };
   await expect(run()).rejects.toThrow('no b');
-  expect(rows).toEqual(['a1']); // c was not begun
+  expect(rows).toEqual(['a1']); // c did not start
 });
 
-it('once aborted it begins nothing, and gives what was under way', async () => {
+it('starts nothing after an abort, and yields the answers that were running', async () => {
   const stop = new AbortController();
   const [begun, rows]: [string[], string[]] = [[], []];
   const sample = (batch: readonly SampleRequest[]) => {
@@ -112,11 +112,11 @@ it('once aborted it begins nothing, and gives what was under way', async () => {
     stop.abort();
   }
   expect(rows.sort()).toEqual(begun.sort());
-  expect(begun).toContain('a9'); // the slow one that was under way
+  expect(begun).toContain('a9'); // slow, and running at the abort
   expect(begun.length).toBeLessThan(6);
 });
 
-it('a consumer that leaves early leaves nothing running', async () => {
+it('leaves nothing running if the consumer stops early', async () => {
   let running = 0;
   async function* sample(batch: readonly SampleRequest[]) {
     running += 1;

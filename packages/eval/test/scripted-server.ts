@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { afterAll } from 'vitest';
 
-/** A request as it came. */
+/** A request as the server received it. */
 export interface ScriptedRequest {
   readonly path: string;
   readonly headers: IncomingMessage['headers'];
@@ -10,7 +10,7 @@ export interface ScriptedRequest {
   readonly body: ScriptedBody;
 }
 
-/** What the requests that are answered here have among them, and whatever else was sent. */
+/** The fields of the requests that this server answers, and any others. */
 export interface ScriptedBody {
   readonly model?: string;
   readonly messages?: readonly { readonly role: string; readonly content: string }[];
@@ -20,28 +20,28 @@ export interface ScriptedBody {
   readonly [field: string]: unknown;
 }
 
-/** What goes wrong with a request. */
+/** A failure of the server. */
 export type ScriptedFault =
   | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> }
-  /** No reply, and no end. */
+  /** No reply, and the connection stays open. */
   | 'silence'
-  /** The connection is reset before a reply. */
+  /** The connection is reset before the reply. */
   | 'reset'
-  /** The connection ends in the middle of the reply. */
+  /** The connection closes during the reply. */
   | 'half'
-  /** Status 200 with the reply's first half alone, as if it were whole. */
+  /** Status 200 with the first half of the reply, and the length of that half. */
   | 'malformed'
-  /** Status 200 and JSON, without an answer in it. */
+  /** Status 200 with JSON that has no answer. */
   | 'empty';
 
 export interface Script {
   /** The model that is served. Default `scripted`. */
   readonly model?: string;
-  /** The answer to a conversation: its text, or a whole choice. Default the last turn's text, turned round. */
+  /** The answer to a conversation: its text, or a whole choice. Default the last turn's text, reversed. */
   readonly chat?: (body: ScriptedBody) => string | Record<string, unknown>;
   /** The reward of an answer. Default its length. */
   readonly reward?: (answer: string) => number;
-  /** The fault of a request, by its number from 0 in order of arrival; default none. */
+  /** The failure of a request, by its index in order of arrival. Default none. */
   readonly fault?: (number: number, request: ScriptedRequest) => ScriptedFault | undefined;
   /** Milliseconds before each reply. Default 0. */
   readonly delay?: number;
@@ -52,9 +52,9 @@ export interface ScriptedServer {
   readonly url: string;
   /** All requests, in order of arrival. */
   readonly requests: readonly ScriptedRequest[];
-  /** Those of them that got their whole reply, in that order. */
+  /** The requests that got their complete reply, in that order. */
   readonly answered: readonly ScriptedRequest[];
-  /** Most requests that were under way at once. */
+  /** The largest number of requests at one time. */
   readonly mostAtOnce: number;
   close(): Promise<void>;
 }
@@ -65,8 +65,8 @@ afterAll(async () => {
 });
 
 /**
- * A server on this machine that speaks as OpenAI's and vLLM's do, answers by rule, fails where told to, and keeps count.
- * It is closed after the file's last test.
+ * A local server with the paths of OpenAI and vLLM. It answers by rules, fails where the script says so, and records its
+ * requests. It is closed after the file's last test.
  */
 export async function scriptedServer(script: Script = {}): Promise<ScriptedServer> {
   const requests: ScriptedRequest[] = [];
@@ -83,7 +83,7 @@ export async function scriptedServer(script: Script = {}): Promise<ScriptedServe
     });
     if (script.delay) await new Promise((resolve) => setTimeout(resolve, script.delay));
     if (fault !== undefined) return fail(response, fault, replyTo(request, script));
-    // counted before it is sent: a client that has its reply finds it counted
+    // recorded before it is sent, so that a client with a reply finds its request here
     answered.push(request);
     send(response, 200, JSON.stringify(replyTo(request, script)));
   });
@@ -133,9 +133,9 @@ function send(response: ServerResponse, status: number, text: string, headers: R
   response.end(text);
 }
 
-/** Replies laid out as vLLM's protocol files have them. */
+/** Replies in the format of vLLM's protocol files. */
 function replyTo({ path, body }: ScriptedRequest, script: Script): unknown {
-  const { model = 'scripted', chat = turnedRound, reward = (answer) => answer.length } = script;
+  const { model = 'scripted', chat = reversed, reward = (answer) => answer.length } = script;
   const list = (object: string, fields: object) => ({
     id: 'scripted',
     object: 'list',
@@ -166,6 +166,6 @@ const choice = (answer: string | Record<string, unknown>) =>
     ? { index: 0, finish_reason: 'stop', message: { role: 'assistant', content: answer } }
     : { index: 0, ...answer };
 
-const turnedRound = (body: ScriptedBody) => [...lastOf(body)].reverse().join('');
+const reversed = (body: ScriptedBody) => [...lastOf(body)].reverse().join('');
 
 const lastOf = ({ messages }: ScriptedBody) => messages!.at(-1)!.content;

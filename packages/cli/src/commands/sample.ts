@@ -1,9 +1,8 @@
 import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
-import { createEndpoint, serverSampler } from '@wpo/eval/node';
+import { createEndpoint, type FileRow, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { readNamedPrompts } from '../prompts';
-import type { FileRow } from '../rows-file';
 import { localSampler } from '../sampling/local';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
@@ -11,7 +10,7 @@ import { runStage, type StageControls } from '../stage';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
 
-/** A row of the answers file: an answer, and the settings by which it was drawn. */
+/** A row of the answers file: an answer and its sampling settings. */
 export interface SampleRow extends SampledRow, Settings {}
 
 interface Settings {
@@ -20,11 +19,11 @@ interface Settings {
   readonly max_new_tokens: number;
 }
 
-/** `wpo sample`: answers each prompt by each seed. Returns the exit status. */
+/** `wpo sample`: answers each prompt once per seed. Returns the exit status. */
 export async function sample(given: SampleConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(sampleSchema, given);
   const seeds = given.seeds.slice(0, given.perPrompt);
-  const prompts = oneOfEach(await readNamedPrompts(given.prompts), given.prompts);
+  const prompts = promptsById(await readNamedPrompts(given.prompts), given.prompts);
   const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
   return withStop(terminal, async (stop) => {
     const { source, open } = await openerOf(given, stop);
@@ -33,14 +32,14 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
       label: 'sample',
       rows: 'answers',
       out: given.out,
-      wanted: new Set([...prompts.keys()].flatMap((id) => seeds.map((seed) => keyOf(id, seed)))),
+      expectedKeys: new Set([...prompts.keys()].flatMap((id) => seeds.map((seed) => keyOf(id, seed)))),
       keyOf: (row: FileRow) => keyOfOwn(row, prompts, { source, ...settings }),
-      async *work({ there, ...heed }: StageControls) {
+      async *work({ existingKeys, ...controls }: StageControls) {
         const sampler = await open();
         const { sample, batchSize, concurrency } = sampler;
-        const done = ({ prompt_id, seed }: SampleRequest) => there.has(keyOf(prompt_id, seed));
-        const options = { prompts: sampler.order([...prompts.values()]), seeds, source, sample, done };
-        for await (const row of sampleAnswers({ ...options, batchSize, concurrency, ...heed })) {
+        const isDone = ({ prompt_id, seed }: SampleRequest) => existingKeys.has(keyOf(prompt_id, seed));
+        const options = { prompts: sampler.order([...prompts.values()]), seeds, source, sample, isDone };
+        for await (const row of sampleAnswers({ ...options, batchSize, concurrency, ...controls })) {
           yield { ...row, ...settings } satisfies SampleRow;
         }
         sampler.dispose();
@@ -50,7 +49,7 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
   });
 }
 
-/** The model's name at once, and the model itself where there is something to ask it. */
+/** Gives the model's name at once, and opens the model itself only if an answer is missing. */
 async function openerOf(given: SampleConfig, { signal }: Stop) {
   const { endpoint: url, model, timeout, retries, source = model } = given;
   if (url !== undefined) {
@@ -60,17 +59,19 @@ async function openerOf(given: SampleConfig, { signal }: Stop) {
   return { source: source!, open: () => localSampler({ ...given, model: model!, signal }) };
 }
 
-/** Prompts by their names, one of each; the same prompt may stand in the file more than once. */
-function oneOfEach(prompts: readonly NamedPrompt[], path: string): Map<string, NamedPrompt> {
-  const byName = new Map<string, NamedPrompt>();
+/** Prompts by id. The file may repeat a prompt. */
+function promptsById(prompts: readonly NamedPrompt[], path: string): Map<string, NamedPrompt> {
+  const byId = new Map<string, NamedPrompt>();
   for (const prompt of prompts) {
-    const before = byName.get(prompt.prompt_id) ?? prompt;
+    const before = byId.get(prompt.prompt_id) ?? prompt;
     if (!samePrompt(before, prompt)) {
-      throw new UserError(`${path}: found two prompts named "${prompt.prompt_id}", wanted a prompt_id for each.`);
+      throw new UserError(
+        `${path}: expected a prompt_id of its own for each prompt, found two prompts with "${prompt.prompt_id}".`,
+      );
     }
-    byName.set(prompt.prompt_id, before);
+    byId.set(prompt.prompt_id, before);
   }
-  return byName;
+  return byId;
 }
 
 const samePrompt = (a: { prompt: unknown }, b: { prompt: unknown }) =>
@@ -87,25 +88,26 @@ const ownRow = v.object({
 });
 
 /**
- * The key of a row that the file has.
+ * The key of a row in the file.
  *
- * @throws {UserError} where the row is none of this command's, or was drawn by other settings or for another prompt
+ * @throws {UserError} if the row is not from this command, or has other settings or another prompt
  */
 function keyOfOwn(
   { row, at }: FileRow,
   prompts: ReadonlyMap<string, NamedPrompt>,
   settings: Settings & { readonly source: string },
 ): string {
-  const mend = 'Give this run another --out, or the settings of that file.';
-  if (!v.is(ownRow, row)) throw new UserError(`${at}: found a row that is no answer of wpo sample. ${mend}`);
-  for (const [name, wanted] of Object.entries(settings)) {
+  const hint = 'Give this run another --out, or the settings of that file.';
+  if (!v.is(ownRow, row))
+    throw new UserError(`${at}: expected an answer of wpo sample, found another kind of row. ${hint}`);
+  for (const [name, expected] of Object.entries(settings)) {
     const found = row[name as keyof typeof settings];
-    if (found !== wanted) throw new UserError(`${at}: "${name}": found ${found}, wanted ${wanted} as here. ${mend}`);
+    if (found !== expected) throw new UserError(`${at}: ${name}: expected ${expected}, found ${found}. ${hint}`);
   }
   const prompt = prompts.get(row.prompt_id);
   if (prompt !== undefined && !samePrompt(prompt, row)) {
     throw new UserError(
-      `${at}: "prompt": found another text than the prompts file has for "${row.prompt_id}". ${mend}`,
+      `${at}: prompt: expected the prompt "${row.prompt_id}" of the prompts file, found another text. ${hint}`,
     );
   }
   return answerKey(row);

@@ -3,6 +3,7 @@ import {
   createEndpoint,
   type Endpoint,
   type FileAnswer,
+  type FileRow,
   fingerprint,
   indexAnswers,
   ratingJudge,
@@ -12,7 +13,6 @@ import {
 } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
-import type { FileRow } from '../rows-file';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
 import { scoreByComparing } from '../scoring/by-comparing';
@@ -23,7 +23,7 @@ import type { Terminal } from '../terminal';
 /** A row of the scored file. */
 export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 
-/** `wpo score`: gives each answer of a file its score. Returns the exit status. */
+/** `wpo score`: scores each answer of a file. Returns the exit status. */
 export async function score(given: ScoreConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(scoreSchema, given);
   return withStop(terminal, (stop) =>
@@ -41,13 +41,13 @@ async function scoreOneByOne(given: ScoreConfig, stop: Stop, terminal: Terminal)
     label: 'score',
     rows: 'scores',
     out: given.out,
-    wanted: new Set(keys),
+    expectedKeys: new Set(keys),
     keyOf: (row: FileRow) => keyOfOwn(row, name, texts),
-    async *work({ there, ...heed }: StageControls) {
-      const done = (answer: FileAnswer) => there.has(answerKey(answer));
+    async *work({ existingKeys, ...controls }: StageControls) {
+      const isDone = (answer: FileAnswer) => existingKeys.has(answerKey(answer));
       const { concurrency } = given;
       const answers = readAnswers(given.answers);
-      for await (const row of scoreAnswers({ answers, score, done, concurrency, ...heed })) {
+      for await (const row of scoreAnswers({ answers, score, isDone, concurrency, ...controls })) {
         yield { ...row, scored_by: name } satisfies ScoredRow;
       }
     },
@@ -74,17 +74,18 @@ const scoredRow = v.object({
 });
 
 /**
- * The key of a row that the file has.
+ * The key of a row in the file.
  *
- * @throws {UserError} where the row is none of this command's, was scored by another, or has another text
+ * @throws {UserError} if the row is not from this command, has another scorer, or belongs to another text
  */
 function keyOfOwn({ row, at }: FileRow, scorer: string, texts: ReadonlyMap<string, string>): string {
-  const mend = 'Give this run another --out.';
-  if (!v.is(scoredRow, row)) throw new UserError(`${at}: found a row that is no score of wpo score. ${mend}`);
+  const hint = 'Give this run another --out.';
+  if (!v.is(scoredRow, row))
+    throw new UserError(`${at}: expected a score of wpo score, found another kind of row. ${hint}`);
   if (row.scored_by !== scorer) {
-    throw new UserError(`${at}: "scored_by": found "${row.scored_by}", wanted "${scorer}" as here. ${mend}`);
+    throw new UserError(`${at}: scored_by: expected "${scorer}", found "${row.scored_by}". ${hint}`);
   }
   const key = answerKey(row);
   if (fingerprint(row.completion) === (texts.get(key) ?? fingerprint(row.completion))) return key;
-  throw new UserError(`${at}: "completion": found another text than the answers file has for ${key}. ${mend}`);
+  throw new UserError(`${at}: completion: expected the text of the answers file for ${key}, found another. ${hint}`);
 }

@@ -1,29 +1,28 @@
-import { type Drawing, type EvalInstruction, type ModelOutput, sampleAnswers } from '@wpo/eval';
-import { hashJson } from '@wpo/trainer/node';
-import * as v from 'valibot';
+import { type EvalInstruction, type ModelOutput, type SamplingParams, sampleAnswers } from '@wpo/eval';
+import { openReplyCache } from '@wpo/eval/node';
+import { hashJson } from '@wpo/internal/node/hash';
 import { hashModel } from '../model';
 import { withProgress } from '../progress';
 import { localSampler } from '../sampling/local';
 import type { Stop } from '../stop';
 import type { Terminal } from '../terminal';
-import { openMemo } from './memo';
 
-export interface AnswerSetOptions extends Drawing {
+export interface AnswerSetOptions extends SamplingParams {
   /** Folder of the model. */
   readonly model: string;
-  /** What the rows call it. */
+  /** The model's name in the rows. */
   readonly generator: string;
   readonly seed: number;
   readonly batchSize: number;
   readonly instructions: readonly EvalInstruction[];
-  /** Keeps answers as they come, under all that they depend on. */
-  readonly memo: string;
+  /** File that caches answers, by everything that decides them. */
+  readonly cache: string;
 }
 
 /**
- * Answers an evaluation set by a model on this machine.
+ * Answers an evaluation set with a model on this machine.
  *
- * @returns an answer each, in the set's order; null where a signal stopped it, with what is there kept
+ * @returns one answer per instruction, in their order; null after a signal, with the answers so far kept in the cache
  */
 export async function answerSet(
   options: AnswerSetOptions,
@@ -32,22 +31,22 @@ export async function answerSet(
 ): Promise<ModelOutput[] | null> {
   const { instructions, generator } = options;
   const keyOf = await keyMaker(options);
-  const memo = await openMemo(options.memo, v.string());
+  const cache = await openReplyCache(options.cache, (value) => typeof value === 'string');
   try {
-    const missing = instructions.filter(({ instruction }) => memo.get(keyOf(instruction)) === undefined);
+    const missing = instructions.filter(({ instruction }) => cache.get(keyOf(instruction)) === undefined);
     if (missing.length > 0) {
       const prompts = new Map(missing.map(({ instruction }) => [keyOf(instruction), instruction]));
-      await answer(prompts, options, memo.set, stop, terminal);
+      await answer(prompts, options, cache.set, stop, terminal);
     }
     if (stop.signal.aborted) return null;
-    // white space around an answer is no length of it: alpaca_eval strips what it samples, too
-    return instructions.map((row) => ({ ...row, output: memo.get(keyOf(row.instruction))!.trim(), generator }));
+    // alpaca_eval also strips white space from sampled answers, which would count towards their length
+    return instructions.map((row) => ({ ...row, output: cache.get(keyOf(row.instruction))!.trim(), generator }));
   } finally {
-    await memo.close();
+    await cache.close();
   }
 }
 
-/** Answers prompts, each by its key. */
+/** Answers prompts, given by their cache keys. */
 async function answer(
   prompts: ReadonlyMap<string, string>,
   { seed, ...options }: AnswerSetOptions,
@@ -60,8 +59,8 @@ async function answer(
   let done = 0;
   await withProgress(terminal, { label: 'answer', total: named.length }, async (shown) => {
     shown.update(0);
-    const asked = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
-    for await (const { prompt_id, completion } of sampleAnswers(asked)) {
+    const sampling = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
+    for await (const { prompt_id, completion } of sampleAnswers(sampling)) {
       await keep(prompt_id, completion);
       shown.update(++done);
     }

@@ -4,7 +4,6 @@ import type { Message } from '@wpo/data';
 import {
   type Annotation,
   alpacaMetrics,
-  type Drawing,
   judgeOutputs,
   judgePrompt,
   type ModelOutput,
@@ -12,50 +11,60 @@ import {
   type OutputPair,
   pairOutputs,
   parseJudgePrompt,
+  type SamplingParams,
 } from '@wpo/eval';
-import { createEndpoint, type Endpoint } from '@wpo/eval/node';
+import {
+  createEndpoint,
+  type Endpoint,
+  endpointJudge,
+  isJudgeReply,
+  type JudgeForm,
+  openReplyCache,
+  readInstructions,
+  readOutputs,
+} from '@wpo/eval/node';
 import { fromInput, UserError } from '../errors';
+import { failureLimit } from '../failure-limit';
 import type { EndpointFlags } from '../flags/endpoint';
-import { patience } from '../patience';
 import { withProgress } from '../progress';
 import { type Stop, withStop } from '../stop';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 import { answerSet } from './answer-set';
-import { endpointJudge, type JudgeForm, judgeReply } from './judge';
-import { openMemo } from './memo';
-import { readInstructions, readOutputs, writeRows } from './outputs';
 import { formatDatasets, formatMetrics } from './report';
 
-export interface OutputsArguments extends Drawing, EndpointFlags {
-  /** The baseline's answers, in the layout of alpaca_eval's `model_outputs.json`. */
+export interface OutputsArguments extends SamplingParams, EndpointFlags {
+  /** File of the baseline's answers, in the format of alpaca_eval's `model_outputs.json`. */
   readonly baseline: string;
-  /** Folder of the model; or the file of its answers. */
+  /** Folder of the model to evaluate; or `outputs`. */
   readonly model?: string;
+  /** File of the model's answers. */
   readonly outputs?: string;
-  /** Instructions to answer; the baseline's where absent. */
+  /** File of the instructions that the model answers. Default the baseline's. */
   readonly evalSet?: string;
-  /** What the model is called; default the last two parts of its folder. */
+  /** The model's name in the rows. Default the last two parts of its folder. */
   readonly generator?: string;
   readonly seed: number;
   readonly batchSize: number;
-  /** Base URL of an OpenAI-compatible server, and the model to ask there. */
+  /** Base URL of the judge's server. */
   readonly judge: string;
+  /** The model to use there. Default the one that the server serves. */
   readonly judgeModel?: string;
   readonly judgeForm: JudgeForm;
-  /** File of another prompt for the judge. */
+  /** File with the judge's prompt. */
   readonly judgePrompt?: string;
-  /** Folder to write. */
+  /** Output folder. */
   readonly out: string;
   readonly json?: boolean;
 }
 
 /**
- * Has a model's answers judged against a baseline's, and writes `model_outputs.json`, `annotations.json` and
- * `metrics.json`. Answers and judgements are kept as they come, and the same command goes on with what is missing.
+ * Has a judge compare a model's answers with a baseline's, and writes `model_outputs.json`, `annotations.json` and
+ * `metrics.json`. Answers and judgements are cached as they come, and the same command resumes with those that are missing.
+ * Returns the exit status.
  */
 export async function evalOutputs(given: OutputsArguments, terminal: Terminal): Promise<number> {
-  const baseline = await readOutputs(given.baseline);
+  const baseline = await fromInput(() => readOutputs(given.baseline));
   const prompt = await promptOf(given);
   await fromInput(() => mkdir(given.out, { recursive: true }));
   return withStop(terminal, async (stop) => {
@@ -84,19 +93,19 @@ const promptOf = ({ judgePrompt: path }: OutputsArguments): Promise<readonly Mes
 async function outputsOf(given: OutputsArguments, baseline: readonly ModelOutput[], stop: Stop, terminal: Terminal) {
   const { model, outputs, evalSet, generator, out } = given;
   if ((model === undefined) === (outputs === undefined)) {
-    throw new UserError('wanted one of --model DIR, to answer the set, and --outputs FILE of answers.');
+    throw new UserError('expected either --model DIR, which answers the set, or --outputs FILE with answers.');
   }
   if (outputs !== undefined) {
     if (evalSet !== undefined)
-      throw new UserError('--eval-set is what a --model answers: it has no use with --outputs.');
-    const answers = await readOutputs(outputs);
+      throw new UserError('--eval-set: expected with --model, found with --outputs, whose answers are there already.');
+    const answers = await fromInput(() => readOutputs(outputs));
     return generator === undefined ? answers : answers.map((answer) => ({ ...answer, generator }));
   }
-  const instructions = evalSet === undefined ? baseline : await readInstructions(evalSet);
+  const instructions = evalSet === undefined ? baseline : await fromInput(() => readInstructions(evalSet));
   const rows = instructions.map(({ instruction, dataset }) => ({ instruction, ...(dataset && { dataset }) }));
   const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
   const settings = { ...given, model: model!, generator: name, instructions: rows };
-  return answerSet({ ...settings, memo: join(out, 'answers.jsonl') }, stop, terminal);
+  return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
 }
 
 function pairUp(
@@ -109,12 +118,12 @@ function pairUp(
   const path = given.outputs ?? given.evalSet ?? basename(given.model ?? '');
   if (pairs.length === 0) {
     throw new UserError(
-      `${given.baseline}: found none of the instructions of ${path}, wanted answers to the same ones.`,
+      `${given.baseline}: expected answers to the instructions of ${path}, found none. Use answers to the same instructions.`,
     );
   }
   if (pairs.length < Math.max(baseline.length, model.length)) {
     stderr.write(
-      `${pairs.length} instructions have both answers; left out: ${baseline.length - pairs.length} of the baseline’s ` +
+      `${pairs.length} instructions have both answers. Left out: ${baseline.length - pairs.length} of the baseline’s ` +
         `${baseline.length} and ${model.length - pairs.length} of the model’s ${model.length}.\n`,
     );
   }
@@ -126,17 +135,17 @@ interface Judging extends Pick<OutputsArguments, 'judgeForm' | 'out' | 'concurre
   readonly prompt: readonly Message[];
 }
 
-/** All annotations, or null where some are missing, which is said. */
+/** Judges all pairs. Returns null, after a message, if some could not be judged. */
 async function judgeAll(
   pairs: readonly OutputPair[],
   { endpoint, prompt, judgeForm: form, out, concurrency }: Judging,
   stop: Stop,
   terminal: Terminal,
 ): Promise<Annotation[] | null> {
-  const memo = await openMemo(join(out, 'judgements.jsonl'), judgeReply);
-  const { signal, failures, onError, onSuccess } = patience(stop);
+  const cache = await openReplyCache(join(out, 'judgements.jsonl'), isJudgeReply);
+  const { signal, failures, onError, onSuccess } = failureLimit(stop);
   try {
-    const judge = await endpointJudge({ endpoint, form, prompt, memo });
+    const judge = await endpointJudge({ endpoint, form, prompt, cache });
     const annotator = await endpoint.model();
     const annotations = await withProgress(terminal, { label: 'judge', total: pairs.length }, (shown) => {
       const onProgress = (done: number) => {
@@ -148,12 +157,12 @@ async function judgeAll(
     if (annotations.length === pairs.length) return annotations;
     if (failures[0] !== undefined) terminal.stderr.write(`${failures[0].message}\n`);
     terminal.stderr.write(
-      `${pairs.length - annotations.length} of ${pairs.length} pairs are not judged yet. What was asked is kept; the same ` +
-        'command goes on with the rest.\n',
+      `${pairs.length - annotations.length} of ${pairs.length} pairs are not judged yet. Replies so far are kept; ` +
+        'run the same command again to resume.\n',
     );
     return null;
   } finally {
-    await memo.close();
+    await cache.close();
   }
 }
 
@@ -166,9 +175,13 @@ async function report(annotations: readonly Annotation[], { out, json }: Outputs
   );
   const { generator_1, generator_2, annotator } = annotations[0]!;
   const silent = annotations.filter(({ preference }) => preference === null).length;
-  if (silent > 0) terminal.stderr.write(`${silent} pairs are left out: the judge named neither answer.\n`);
+  if (silent > 0) terminal.stderr.write(`${silent} pairs do not count: the judge named neither answer.\n`);
   const table = () =>
     `${generator_2} against ${generator_1}, judged by ${annotator} in both orders\n\n` +
     `${formatMetrics(metrics)}\n\n${formatDatasets(datasets)}\n\nWritten to ${out}`;
   terminal.stdout.write(`${json ? JSON.stringify(metrics, null, 2) : table()}\n`);
 }
+
+/** Writes rows as one JSON array, as alpaca_eval does. */
+const writeRows = (path: string, rows: readonly object[]): Promise<void> =>
+  writeWholeFile(path, (append) => append(`${JSON.stringify(rows, null, 2)}\n`));

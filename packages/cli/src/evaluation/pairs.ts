@@ -1,12 +1,12 @@
 import type { EncodedPair } from '@wpo/data';
 import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@wpo/eval';
+import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { type Backend, loadBackend } from '../backend';
 import { loadModel } from '../model';
 import { pairReader } from '../pairs';
 import { withProgress } from '../progress';
 import type { Terminal } from '../terminal';
-import { drawPairs, tokenLogps } from './draw-pairs';
 import { rows } from './report';
 
 export interface HeldOutArguments {
@@ -14,12 +14,12 @@ export interface HeldOutArguments {
   readonly pairs: string;
   /** Folder of the model. */
   readonly model: string;
-  /** Folder of the reference; without it, rewards are log-probs and there is no KL. */
+  /** Folder of the reference. Without it, rewards are log-probs, and there is no KL. */
   readonly ref?: string;
   readonly beta: number;
-  /** Prompts to which the model draws two answers each, for the KL. 0: no KL. */
+  /** Number of prompts to which the model samples two answers each, to estimate the KL. 0: no KL. */
   readonly klPrompts: number;
-  /** Most tokens of such an answer. */
+  /** Token limit of such an answer. */
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly completion: 'paper' | 'trl' | 'turn';
@@ -30,47 +30,89 @@ export interface HeldOutArguments {
   readonly json?: boolean;
 }
 
-/** Prints the implicit rewards of held-out pairs, and how far the model has gone from its reference. */
+/** Prints the implicit rewards of held-out pairs, and the KL divergence of the model from its reference. */
 export async function evalPairs(given: HeldOutArguments, terminal: Terminal): Promise<number> {
   const { ref, beta } = given;
   const read = await pairReader(given.model, terminal, given);
   const { pairs } = await read(given.pairs);
   const backend = await loadBackend();
-  const { drawn, ...policy } = await runModel(pairs, given, backend, terminal);
-  const reference = ref === undefined ? undefined : await runReference(ref, pairs, drawn, backend, terminal);
+  const { sampled, ...policy } = await runModel(pairs, given, backend, terminal);
+  const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, backend, terminal);
   const metrics = {
     ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, beta),
-    ...(reference && drawn.length > 0 && klMetrics({ policy: policy.drawnLogps, reference: reference.drawnLogps })),
+    ...(reference &&
+      sampled.length > 0 &&
+      klMetrics({ policy: policy.sampledLogps, reference: reference.sampledLogps })),
   };
   terminal.stdout.write(`${given.json ? JSON.stringify(metrics, null, 2) : formatHeldOut(metrics, given)}\n`);
   return 0;
 }
 
-/** What needs the model, which is freed before its reference is loaded. */
+/** Everything that needs the model, which is freed before its reference is loaded. */
 async function runModel(pairs: readonly EncodedPair[], given: HeldOutArguments, backend: Backend, terminal: Terminal) {
   const { policy, stopIds, dispose } = await loadModel(given.model, backend);
   const held = await logpsBy(policy, pairs, 'model', terminal);
   const prompts = given.ref === undefined ? [] : pairs.slice(0, given.klPrompts);
-  const drawn = await withProgress(terminal, { label: 'draw', total: prompts.length }, (shown) =>
-    drawPairs(policy, prompts, backend, { ...given, stopIds }, shown.update),
+  const sampled = await withProgress(terminal, { label: 'sample', total: prompts.length }, (shown) =>
+    samplePairs(policy, prompts, backend, { ...given, stopIds }, shown.update),
   );
-  const drawnLogps = await tokenLogps(policy, drawn);
+  const sampledLogps = await tokenLogps(policy, sampled);
   dispose();
-  return { held, drawn, drawnLogps };
+  return { held, sampled, sampledLogps };
 }
 
 async function runReference(
   folder: string,
   pairs: readonly TokenPair[],
-  drawn: readonly TokenPair[],
+  sampled: readonly TokenPair[],
   backend: Backend,
   terminal: Terminal,
 ) {
   const { policy, dispose } = await loadModel(folder, backend);
   const held = await logpsBy(policy, pairs, 'reference', terminal);
-  const drawnLogps = await tokenLogps(policy, drawn);
+  const sampledLogps = await tokenLogps(policy, sampled);
   dispose();
-  return { held, drawnLogps };
+  return { held, sampledLogps };
+}
+
+interface SamplePairsOptions {
+  readonly maxNewTokens: number;
+  readonly stopIds: readonly number[];
+  /** Prompt i uses the seeds seed + 2i and seed + 2i + 1. */
+  readonly seed: number;
+}
+
+/** Samples two answers to each prompt from the model's own distribution: at temperature 1, without top-p. */
+async function samplePairs(
+  { model }: GemmaPolicy,
+  pairs: readonly EncodedPair[],
+  { kernels }: Backend,
+  { seed, ...options }: SamplePairsOptions,
+  onProgress: (done: number) => void,
+): Promise<TokenPair[]> {
+  const sampled: TokenPair[] = [];
+  for (const [i, { id, prompt }] of pairs.entries()) {
+    const [chosen, rejected]: [number[], number[]] = [[], []];
+    const settings = { ...options, temperature: 1, seed: [seed + 2 * i, seed + 2 * i + 1], kernels };
+    for await (const { prompt: side, token } of generateBatchTokens(model, [prompt, prompt], settings)) {
+      (side === 0 ? chosen : rejected).push(token);
+    }
+    sampled.push({ id, prompt, chosen, rejected });
+    onProgress(i + 1);
+  }
+  return sampled;
+}
+
+/** The log-prob of each token of the pairs' answers: chosen and rejected of the first pair, then of the second, and so on. */
+async function tokenLogps(policy: Policy, pairs: readonly TokenPair[]): Promise<ArrayLike<number>[]> {
+  const answers: ArrayLike<number>[] = [];
+  for (const pair of pairs) {
+    const forward = policy.forward([pair], { train: false });
+    const { logps } = await forward.terms();
+    answers.push(logps.subarray(0, pair.chosen.length), logps.subarray(pair.chosen.length));
+    forward.dispose();
+  }
+  return answers;
 }
 
 const logpsBy = (policy: Policy, pairs: readonly TokenPair[], label: string, terminal: Terminal) =>
@@ -94,8 +136,8 @@ function formatHeldOut(metrics: RewardMetrics & Partial<KlMetrics>, { ref, beta 
       ? []
       : [
           [
-            'log-ratio a token',
-            `chosen ${shown(ratios[0])}, rejected ${shown(ratios[1]!)}  (of the pairs’ answers: no KL)`,
+            'log-ratio per token',
+            `chosen ${shown(ratios[0])}, rejected ${shown(ratios[1]!)}  (of the pairs’ answers; not a KL)`,
           ] as const,
         ]),
     ...(kl === undefined
@@ -103,7 +145,7 @@ function formatHeldOut(metrics: RewardMetrics & Partial<KlMetrics>, { ref, beta 
       : [
           [
             'KL from the reference',
-            `${shown(kl)} ± ${shown(kl_standard_error!)} an answer, ${shown(kl_per_token!)} a token  (of ${n_kl_answers} answers that the model drew)`,
+            `${shown(kl)} ± ${shown(kl_standard_error!)} per answer, ${shown(kl_per_token!)} per token  (of ${n_kl_answers} answers that the model drew)`,
           ] as const,
         ]),
   ]);

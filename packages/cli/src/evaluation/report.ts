@@ -1,7 +1,7 @@
 import type { AlpacaMetrics, DatasetMetrics } from '@wpo/eval';
 import { table } from '../table';
 
-/** Rates as a few lines of text. */
+/** Formats rates as a few lines of text. */
 export function formatMetrics(metrics: AlpacaMetrics): string {
   const { n_wins, n_wins_base, n_draws, n_total } = metrics;
   return rows([
@@ -19,9 +19,9 @@ export function formatMetrics(metrics: AlpacaMetrics): string {
 }
 
 const LENGTH_CONTROLLED =
-  'alpaca_eval’s length_controlled_minimal; the leaderboard’s also has how hard each instruction is';
+  'alpaca_eval’s length_controlled_minimal; the leaderboard’s number also uses the difficulty of each instruction';
 
-/** Rates by data set, as a table. */
+/** Formats the rates of each data set as a table. */
 export function formatDatasets(sets: readonly DatasetMetrics[]): string {
   const head = ['data set', 'answers', 'win rate', 'error', 'discrete', 'length'];
   const body = sets.map((set) => [
@@ -35,7 +35,7 @@ export function formatDatasets(sets: readonly DatasetMetrics[]): string {
   return table([head, ...body]);
 }
 
-/** Names and values, the values below each other. */
+/** Formats names and values in two columns. */
 export function rows(pairs: readonly (readonly [string, string])[]): string {
   const width = Math.max(...pairs.map(([name]) => name.length));
   return pairs.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n');

@@ -1,15 +1,28 @@
-import { answerKey, type Comparison, compareAnswers, comparisons, scoresFromVerdicts, type Verdict } from '@wpo/eval';
-import { comparingJudge, type Endpoint, type FileAnswer, fingerprint, indexAnswers } from '@wpo/eval/node';
+import {
+  answerKey,
+  type Comparison,
+  compareAnswers,
+  listComparisons,
+  scoresFromVerdicts,
+  type Verdict,
+} from '@wpo/eval';
+import {
+  comparingJudge,
+  type Endpoint,
+  type FileAnswer,
+  type FileRow,
+  fingerprint,
+  indexAnswers,
+} from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
-import type { FileRow } from '../rows-file';
 import { runStage, type StageControls } from '../stage';
 import type { Stop } from '../stop';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
 export interface ComparingArguments {
-  /** Files of answers; all of them are in memory. */
+  /** Files of answers. All answers are held in memory. */
   readonly answers: readonly string[];
   /** File to write once all verdicts are there. */
   readonly out: string;
@@ -17,35 +30,35 @@ export interface ComparingArguments {
   readonly concurrency: number;
 }
 
-/** A row of the file of verdicts, which is kept beside the scores so that nothing is asked for twice. */
+/** A row of the file of verdicts, which is kept beside the scores so that no comparison is asked for twice. */
 interface VerdictRow extends Verdict {
-  /** Fingerprint of the two answers. */
+  /** Fingerprints of the two answers. */
   readonly texts: string;
   readonly judged_by: string;
 }
 
-/** Scores answers by what a judge makes of each two to a prompt, in both orders. Returns the exit status. */
+/** Scores answers by a judge's comparisons of every two answers to a prompt, in both orders. Returns the exit status. */
 export async function scoreByComparing(given: ComparingArguments, stop: Stop, terminal: Terminal): Promise<number> {
   const { out, concurrency } = given;
   const answers: FileAnswer[] = [];
   const index = await indexAnswers(given.answers, (answer) => answers.push(answer));
   const { name, compare } = await comparingJudge(given.endpoint);
   const verdicts = new Map<string, Verdict>();
-  const wanted = new Set(comparisons(answers).map(keyOf));
+  const expectedKeys = new Set(listComparisons(answers).map(keyOf));
   const stage = {
     label: 'compare',
     rows: 'verdicts',
     out: `${out}.verdicts.jsonl`,
-    wanted,
+    expectedKeys,
     keyOf(row: FileRow) {
       const verdict = parseVerdictRow(row, name);
       const key = rowKey(verdict);
       verdicts.set(key, verdict);
       return key;
     },
-    async *work({ there, ...heed }: StageControls) {
-      const done = (comparison: Comparison) => there.has(keyOf(comparison));
-      for await (const verdict of compareAnswers({ answers, compare, done, concurrency, ...heed })) {
+    async *work({ existingKeys, ...controls }: StageControls) {
+      const isDone = (comparison: Comparison) => existingKeys.has(keyOf(comparison));
+      for await (const verdict of compareAnswers({ answers, compare, isDone, concurrency, ...controls })) {
         const texts = `${index.get(verdict.first)} ${index.get(verdict.second)}`;
         const row: VerdictRow = { ...verdict, texts, judged_by: name };
         verdicts.set(rowKey(row), row);
@@ -55,11 +68,11 @@ export async function scoreByComparing(given: ComparingArguments, stop: Stop, te
   };
   const status = await runStage(stage, stop, terminal);
   if (status !== 0) return status;
-  const own = [...wanted].map((key) => verdicts.get(key)!);
-  const scored = [...scoresFromVerdicts(answers, own)].map((row) => ({ ...row, scored_by: name }));
+  const ownVerdicts = [...expectedKeys].map((key) => verdicts.get(key)!);
+  const scored = [...scoresFromVerdicts(answers, ownVerdicts)].map((row) => ({ ...row, scored_by: name }));
   await writeWholeFile(out, (append) => append(scored.map((row) => `${JSON.stringify(row)}\n`).join('')));
   const alone = answers.length - scored.length;
-  const left = alone > 0 ? `; ${alone} that are the only answers to their prompts are left out` : '';
+  const left = alone > 0 ? `; ${alone} answers were left out, because they are the only ones to their prompts` : '';
   terminal.stdout.write(`${out} has ${scored.length} scores${left}.\n`);
   return 0;
 }
@@ -83,8 +96,10 @@ const verdictRow = v.object({
 });
 
 function parseVerdictRow({ row, at }: FileRow, judge: string): VerdictRow {
-  const mend = 'Give this run another --out.';
-  if (!v.is(verdictRow, row)) throw new UserError(`${at}: found a row that is no verdict of wpo score. ${mend}`);
+  const hint = 'Give this run another --out.';
+  if (!v.is(verdictRow, row)) {
+    throw new UserError(`${at}: expected a verdict of wpo score, found another kind of row. ${hint}`);
+  }
   if (row.judged_by === judge) return row;
-  throw new UserError(`${at}: "judged_by": found "${row.judged_by}", wanted "${judge}" as here. ${mend}`);
+  throw new UserError(`${at}: judged_by: expected "${judge}", found "${row.judged_by}". ${hint}`);
 }

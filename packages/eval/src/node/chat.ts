@@ -1,35 +1,39 @@
 import type { Message } from '@wpo/data';
 import * as v from 'valibot';
 
+/** Options of a chat request. An option that is not set is left to the server. */
 export interface ChatOptions {
   readonly temperature?: number;
   readonly topP?: number;
   readonly seed?: number;
-  /** Tokens of the answer at most. */
+  /** The most tokens that the answer may have. */
   readonly maxTokens?: number;
-  /** So many of the likeliest tokens at each place come with the answer, with their log-probs. */
+  /** How many of the most likely tokens to return for each position of the answer, with their log-probs. */
   readonly topLogprobs?: number;
 }
 
-export interface Answer {
-  /** Empty where the model ended at once. */
+/** A server's answer to a conversation. */
+export interface ChatAnswer {
+  /** Empty if the model stopped at once. */
   readonly text: string;
+  /** `length` if the token limit cut the answer off. */
   readonly finishReason: 'stop' | 'length';
-  /** A value each token; where they were asked for. */
+  /** One entry per token of the answer, if `topLogprobs` was set. */
   readonly logprobs?: readonly TokenLogprobs[];
 }
 
-/** A token of an answer and the likeliest in its place. */
-export interface TokenLogprobs extends TokenLogprob {
-  readonly top: readonly TokenLogprob[];
-}
-
+/** A token and its natural log-prob. */
 export interface TokenLogprob {
   readonly token: string;
   readonly logprob: number;
 }
 
-/** The body of a request to `/chat/completions`; what is not given is left to the server. */
+/** A token of an answer, and the most likely tokens at its position. */
+export interface TokenLogprobs extends TokenLogprob {
+  readonly top: readonly TokenLogprob[];
+}
+
+/** The body of a request to `/chat/completions`. */
 export const chatBody = (model: string, messages: readonly Message[], options: ChatOptions) => ({
   model,
   messages,
@@ -47,7 +51,7 @@ const chatReply = v.object({
     v.array(
       v.object({
         finish_reason: v.picklist(['stop', 'length']),
-        message: v.object({ content: v.nullish(v.string(), '') }), // null where reasoning took all the tokens
+        message: v.object({ content: v.nullish(v.string(), '') }), // null if reasoning used up all tokens
         logprobs: v.nullish(
           v.object({
             content: v.nullish(v.array(v.object({ ...tokenLogprob.entries, top_logprobs: v.array(tokenLogprob) }))),
@@ -59,8 +63,8 @@ const chatReply = v.object({
   ),
 });
 
-/** @throws where the reply lacks its answer, or why the answer ended */
-export function parseChat(reply: unknown): Answer {
+/** Parses a reply of `/chat/completions`. @throws if the answer or its finish reason is missing */
+export function parseChat(reply: unknown): ChatAnswer {
   const [choice] = v.parse(chatReply, reply).choices;
   const { message, finish_reason: finishReason, logprobs } = choice!;
   const tokens = logprobs?.content?.map(({ token, logprob, top_logprobs: top }) => ({ token, logprob, top }));

@@ -3,16 +3,15 @@ import { withRetries } from '@wpo/internal/node/retry';
 import { Agent } from 'undici';
 import * as v from 'valibot';
 import { EvaluationError } from '../errors';
-import { parseAddress } from './address';
-import { attempt, Fault } from './attempt';
-import { type Answer, type ChatOptions, chatBody, parseChat } from './chat';
+import { type ChatAnswer, type ChatOptions, chatBody, parseChat } from './chat';
+import { RequestError, sendOnce } from './request';
 
 export interface EndpointOptions {
-  /** The server's base URL, with `/v1` or without. */
+  /** The server's base URL, with or without `/v1`. */
   readonly url: string;
-  /** The model to ask; default the one that the server serves, where it serves one. */
+  /** The model's name. Default the model that the server serves, if it serves only one. */
   readonly model?: string;
-  /** Milliseconds for one try, from the request to the reply's last byte. Default ten minutes. */
+  /** Milliseconds for one attempt, until the reply's last byte. Default 600,000 (ten minutes). */
   readonly timeout?: number;
   /** Attempts after the first. Default 6. */
   readonly retries?: number;
@@ -20,28 +19,28 @@ export interface EndpointOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A server that speaks as OpenAI's does: vLLM and the like. */
+/** A client for one model of an OpenAI-compatible server, such as vLLM. Its methods throw `EndpointError`. */
 export interface Endpoint {
-  /** The model's name: the one given, or the only one served. */
+  /** The model's name: the one given, or the only one that the server serves. */
   model(): Promise<string>;
-  /** An answer to a conversation. */
-  chat(messages: readonly Message[], options?: ChatOptions): Promise<Answer>;
+  /** Asks for the answer to a conversation. */
+  chat(messages: readonly Message[], options?: ChatOptions): Promise<ChatAnswer>;
   /**
-   * Any other request, e.g. vLLM's `/pooling`.
+   * Sends any other request, such as vLLM's `/pooling`.
    *
-   * @param path from the server's root, not from `/v1`
-   * @param parse takes the reply's JSON, and throws where it is not whole: then it is asked for again
+   * @param path from the server's root, without `/v1`
+   * @param parse gets the reply's JSON; if it throws, the reply counts as incomplete and the request is sent again
    */
   post<T>(path: string, body: unknown, parse: (reply: unknown) => T): Promise<T>;
 }
 
-/** A request that failed for good. */
+/** A request that failed after all its attempts. */
 export class EndpointError extends EvaluationError {
   override readonly name = 'EndpointError';
 
   constructor(
     message: string,
-    /** The last reply's; absent where none came. */
+    /** HTTP status of the last reply; absent if none arrived. */
     readonly status?: number,
     options?: ErrorOptions,
   ) {
@@ -50,49 +49,82 @@ export class EndpointError extends EvaluationError {
 }
 
 /**
- * A client for an OpenAI-compatible server. What fails by the network, by 408, 409, 425, 429 or 5xx, or by a reply that
- * is not whole, is tried again, after the wait that the server's `Retry-After` asks for or ever longer ones. The key is
- * `WPO_API_KEY`, or else `OPENAI_API_KEY`, of the environment; it is in no error. Every method throws an `EndpointError`
- * that names the URL, the status and how the reply's body began.
+ * Creates a client for an OpenAI-compatible server.
  *
- * @throws {EvaluationError} where `url` is none
+ * A request is retried after a network error, after status 408, 409, 425, 429 or 5xx, and after an incomplete reply. It
+ * waits as long as the server's `Retry-After` asks, else with exponential backoff. The API key is `WPO_API_KEY` from the
+ * environment, else `OPENAI_API_KEY`; it is never shown in an error. Errors name the URL, the status and the start of the
+ * reply's body.
+ *
+ * @throws {EvaluationError} if `url` is not an http URL, or the key has characters that no key has
  */
 export function createEndpoint(options: EndpointOptions): Endpoint {
   const { timeout = 600_000, retries = 6, signal } = options;
   const { openai, root, credentials } = parseAddress(options.url);
   const key = apiKey();
   const headers = authorization(key, credentials);
-  // fetch's own agent gives up after five minutes without a reply, whatever the request's own timeout
+  // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
 
-  async function ask<T>(method: 'GET' | 'POST', url: string, body: unknown, parse: (reply: unknown) => T): Promise<T> {
-    let tries = 0;
-    const once = () => {
-      tries += 1;
-      return attempt({ method, url, headers, body, timeout, agent }, parse);
+  async function send<T>(method: 'GET' | 'POST', url: string, body: unknown, parse: (reply: unknown) => T): Promise<T> {
+    let attempts = 0;
+    const attempt = () => {
+      attempts += 1;
+      return sendOnce({ method, url, headers, body, timeout, agent }, parse);
     };
     try {
-      return await withRetries(once, {
+      return await withRetries(attempt, {
         retries,
         signal,
-        isRetryable: (error) => error instanceof Fault && error.again,
-        delayAsked: (error) => (error as Fault).after,
+        isRetryable: (error) => error instanceof RequestError && error.isRetryable,
+        delayAsked: (error) => (error as RequestError).retryAfter,
       });
     } catch (error) {
-      throw error instanceof Fault ? failure(url, error, tries, [key, credentials]) : error;
+      throw error instanceof RequestError ? endpointError(url, error, attempts, [key, credentials]) : error;
     }
   }
 
-  let found: Promise<string> | undefined;
+  let name: Promise<string> | undefined;
   const model = () => {
-    found ??= options.model === undefined ? servedModel(openai, ask) : Promise.resolve(options.model);
-    return found;
+    name ??= options.model === undefined ? servedModel(openai, send) : Promise.resolve(options.model);
+    return name;
   };
   return {
     model,
     chat: async (messages, chat = {}) =>
-      ask('POST', `${openai}/chat/completions`, chatBody(await model(), messages, chat), parseChat),
-    post: (path, body, parse) => ask('POST', `${root}${path}`, body, parse),
+      send('POST', `${openai}/chat/completions`, chatBody(await model(), messages, chat), parseChat),
+    post: (path, body, parse) => send('POST', `${root}${path}`, body, parse),
+  };
+}
+
+/** The parts of a server's address. */
+export interface ServerAddress {
+  /** Base of OpenAI's paths, e.g. `http://localhost:8000/v1`. */
+  readonly openai: string;
+  /** Base of the server's own paths, such as vLLM's `/pooling`: the same without `/v1`. */
+  readonly root: string;
+  /** `user:password` from the address. The other fields do not contain it. */
+  readonly credentials?: string;
+}
+
+/**
+ * Parses a base URL, with or without `/v1` at its end.
+ *
+ * @throws {EvaluationError} if it is not an http URL; the error does not show a password in it
+ */
+export function parseAddress(text: string): ServerAddress {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    const shown = JSON.stringify(text.replace(/\/\/.*@/, '//'));
+    throw new EvaluationError(
+      `server address: expected an http or https URL, found ${shown}. Write it like http://localhost:8000/v1.`,
+    );
+  }
+  const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+  return {
+    openai: base === url.origin ? `${base}/v1` : base,
+    root: base.replace(/\/v1$/, ''),
+    ...(url.username === '' ? {} : { credentials: decodeURIComponent(`${url.username}:${url.password}`) }),
   };
 }
 
@@ -102,38 +134,45 @@ function authorization(key: string | undefined, credentials: string | undefined)
   if (credentials !== undefined) return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
   if (key === undefined) return {};
   if (/^[\x21-\x7e]+$/.test(key)) return { authorization: `Bearer ${key}` };
-  throw new EvaluationError('the API key in the environment has a character that no key has. Set WPO_API_KEY anew.');
+  throw new EvaluationError(
+    'API key in the environment: expected visible ASCII characters only, found others. Set WPO_API_KEY again.',
+  );
 }
 
 const modelList = v.object({ data: v.array(v.object({ id: v.string() })) });
 
 async function servedModel(
   openai: string,
-  ask: (method: 'GET', url: string, body: undefined, parse: (reply: unknown) => string[]) => Promise<string[]>,
+  send: (method: 'GET', url: string, body: undefined, parse: (reply: unknown) => string[]) => Promise<string[]>,
 ): Promise<string> {
   const url = `${openai}/models`;
-  const names = await ask('GET', url, undefined, (reply) => v.parse(modelList, reply).data.map(({ id }) => id));
+  const names = await send('GET', url, undefined, (reply) => v.parse(modelList, reply).data.map(({ id }) => id));
   if (names.length === 1) return names[0]!;
-  throw new EvaluationError(
-    `${url}: found ${names.length} models (${names.slice(0, 5).join(', ')}), wanted the name of one.`,
-  );
+  const found = names.length === 0 ? 'none' : `${names.length} (${names.slice(0, 5).join(', ')})`;
+  throw new EvaluationError(`${url}: expected one model, found ${found}. Give the name of the model to use.`);
 }
 
-const SHOWN = 200;
+const SHOWN_CHARACTERS = 200;
 
-function failure(url: string, fault: Fault, tries: number, secrets: readonly (string | undefined)[]): EndpointError {
-  const hide = (text: string) =>
-    secrets.reduce<string>((shown, it) => (it ? shown.replaceAll(it, '***') : shown), text);
-  const body = hide(fault.body?.replace(/\s+/g, ' ').trim() ?? '');
-  const shown = body.length > SHOWN ? `${body.slice(0, SHOWN)}…` : body;
-  const found = `${hide(fault.message)}${tries === 1 ? '' : ` after ${tries} tries`}${shown && `: ${shown}`}`;
-  return new EndpointError(`${url}: found ${found}. ${mend(fault)}`, fault.status);
+function endpointError(
+  url: string,
+  error: RequestError,
+  attempts: number,
+  secrets: readonly (string | undefined)[],
+): EndpointError {
+  const redact = (text: string) =>
+    secrets.reduce<string>((redacted, secret) => (secret ? redacted.replaceAll(secret, '***') : redacted), text);
+  const body = redact(error.body?.replace(/\s+/g, ' ').trim() ?? '');
+  const shown = body.length > SHOWN_CHARACTERS ? `${body.slice(0, SHOWN_CHARACTERS)}…` : body;
+  const after = attempts === 1 ? '' : ` after ${attempts} attempts`;
+  const found = `${redact(error.message)}${after}${shown && `: ${shown}`}`;
+  return new EndpointError(`${url}: expected a reply, found ${found}. ${hintFor(error)}`, error.status);
 }
 
-function mend({ status, again }: Fault): string {
-  if (status === 401 || status === 403) return 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server takes.';
+function hintFor({ status, isRetryable }: RequestError): string {
+  if (status === 401 || status === 403) return 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server accepts.';
   if (status === 404) return 'Check the address and the model’s name.';
-  return again
-    ? 'See whether the server is well, then run the same command again.'
+  return isRetryable
+    ? 'Check that the server is running, then run the same command again.'
     : 'The server refuses this request.';
 }

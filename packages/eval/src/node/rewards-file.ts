@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { answerKey } from '../answers';
 import { EvaluationError } from '../errors';
 import type { Scorer } from '../score-answers';
-import { readJsonl } from './read-rows';
+import { readRowsFile } from './rows-file';
 
 const reward = v.union([
   v.number(),
@@ -16,49 +16,51 @@ const reward = v.union([
   }),
 ]);
 
-type Name = 'prompt_id' | 'source' | 'seed';
-const NAMES: readonly Name[] = ['prompt_id', 'source', 'seed'];
+type KeyField = 'prompt_id' | 'source' | 'seed';
+const KEY_FIELDS: readonly KeyField[] = ['prompt_id', 'source', 'seed'];
+type KeyValues = { readonly [field in KeyField]?: string | number };
 
-/** A file's scores by what names their answers. */
 interface Rewards {
-  /** None where the scores are in the answers' order: then a line's number, from 0, is its name. */
-  readonly names: readonly Name[];
+  /** The fields that identify an answer. Empty if scores are in the order of the answers: the key is then the index. */
+  readonly fields: readonly KeyField[];
   readonly scores: ReadonlyMap<string, number>;
   readonly hash: string;
 }
 
 /**
- * Scores from a JSONL file of `{"score"}` with what names the answer: `prompt_id`, and `source` and `seed` where a prompt
- * has several answers. All rows have the same of these; with no `prompt_id`, row i is of answer i.
+ * Takes scores from a JSONL file of `{"score"}` and the fields that identify the answer: `prompt_id`, and `source` and
+ * `seed` if a prompt has several answers. All rows have the same fields. Without `prompt_id`, row i belongs to answer i.
  *
- * @param answers keys of the answers in their file's order: see `answerKey`
- * @throws {EvaluationError} naming file and line, or the answer that has no score of its own
+ * @param answers keys of the answers in the order of their file: see `answerKey`
+ * @throws {EvaluationError} naming file and line, or the answer without a score of its own
  */
 export async function rewardsFile(path: string, answers: readonly string[]): Promise<Scorer> {
-  const { names, scores, hash } = await readRewards(path);
-  if (names.length === 0 && scores.size !== answers.length) {
+  const { fields, scores, hash } = await readRewards(path);
+  if (fields.length === 0 && scores.size !== answers.length) {
     throw new EvaluationError(
-      `${path}: found ${scores.size} scores for ${answers.length} answers, wanted one each in their order, or a ` +
-        '"prompt_id" on each row.',
+      `${path}: expected one score for each of ${answers.length} answers, found ${scores.size}. Write one row per answer ` +
+        'in their order, or add "prompt_id" to each row.',
     );
   }
   const owners = new Map<string, string>();
   const byAnswer = new Map<string, number>();
   for (const [i, answer] of answers.entries()) {
-    const key = names.length === 0 ? String(i) : keyOf(names, partsOf(answer));
+    const key = fields.length === 0 ? String(i) : keyOf(fields, valuesOf(answer));
     const score = scores.get(key);
-    if (score === undefined) throw new EvaluationError(`${path}: found no score for the answer ${answer}, wanted one.`);
+    if (score === undefined) {
+      throw new EvaluationError(`${path}: expected a score for the answer ${answer}, found none. Add a row for it.`);
+    }
     if (owners.has(key)) {
-      const shared = `${owners.get(key)} and ${answer} share`;
       throw new EvaluationError(
-        `${path}: names answers by ${names.join(' and ')}, which ${shared}. Add source or seed.`,
+        `${path}: expected a score for each answer, found one for both ${owners.get(key)} and ${answer}, which have the ` +
+          `same ${fields.join(' and ')}. Add source or seed to the rows.`,
       );
     }
     owners.set(key, answer);
     byAnswer.set(answer, score);
   }
   return {
-    name: `${basename(path)} ${hash}`, // other scores are another scorer
+    name: `${basename(path)} ${hash}`, // a file with other scores is another scorer
     score: (answer) => byAnswer.get(answerKey(answer))!,
   };
 }
@@ -66,27 +68,30 @@ export async function rewardsFile(path: string, answers: readonly string[]): Pro
 async function readRewards(path: string): Promise<Rewards> {
   const scores = new Map<string, number>();
   const hash = createHash('sha256');
-  let names: readonly Name[] | undefined;
-  for await (const { value: row, at: place } of readJsonl(path, 'rewards')) {
-    const at = `${place.file}:${place.line}`;
+  let fields: readonly KeyField[] | undefined;
+  for await (const { row, at } of readRowsFile(path, 'rewards')) {
     if (!v.is(reward, row)) {
-      throw new EvaluationError(`${at}: found no score, wanted {"prompt_id", "source"?, "seed"?, "score": number}.`);
+      throw new EvaluationError(
+        `${at}: expected a score, found another kind of row. Write {"prompt_id", "source"?, "seed"?, "score": number}.`,
+      );
     }
-    const found = typeof row === 'number' ? { score: row } : row;
-    names ??= 'prompt_id' in found ? NAMES.filter((name) => name in found) : [];
-    const key = names.length === 0 ? String(scores.size) : keyOf(names, found);
-    if (scores.has(key)) throw new EvaluationError(`${at}: found a second score for ${key}, wanted one.`);
-    scores.set(key, found.score);
-    hash.update(`${key} ${found.score}\n`);
+    const values = typeof row === 'number' ? { score: row } : row;
+    fields ??= 'prompt_id' in values ? KEY_FIELDS.filter((field) => field in values) : [];
+    const key = fields.length === 0 ? String(scores.size) : keyOf(fields, values);
+    if (scores.has(key)) {
+      throw new EvaluationError(`${at}: expected one score for ${key}, found a second one. Remove one of them.`);
+    }
+    scores.set(key, values.score);
+    hash.update(`${key} ${values.score}\n`);
   }
-  return { names: names ?? [], scores, hash: hash.digest('hex').slice(0, 8) };
+  return { fields: fields ?? [], scores, hash: hash.digest('hex').slice(0, 8) };
 }
 
-/** Numbers and text name the same prompt alike. */
-const keyOf = (names: readonly Name[], parts: { readonly [name in Name]?: string | number }) =>
-  JSON.stringify(names.map((name) => (name === 'prompt_id' ? String(parts[name]) : parts[name])));
+/** A prompt_id that is a number and one that is its text are the same. */
+const keyOf = (fields: readonly KeyField[], values: KeyValues) =>
+  JSON.stringify(fields.map((field) => (field === 'prompt_id' ? String(values[field]) : values[field])));
 
-function partsOf(key: string): { readonly [name in Name]?: string | number } {
+function valuesOf(key: string): KeyValues {
   const [prompt_id, source, seed] = JSON.parse(key) as [string, string, number | null];
   return { prompt_id, source, ...(seed === null ? {} : { seed }) };
 }

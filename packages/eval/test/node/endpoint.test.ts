@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { afterEach, expect, test, vi } from 'vitest';
-import { createEndpoint, type EndpointOptions } from '../../src/node/endpoint';
+import { createEndpoint, type EndpointOptions } from '../../src/node';
 import { type ScriptedFault, type ScriptedServer, scriptedServer } from '../scripted-server';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -13,7 +13,7 @@ const failure = (promise: Promise<unknown>) =>
     (error: Error & { status?: number }) => error,
   );
 
-test('a conversation is sent in OpenAI’s form to the one model that is served, and its answer comes back', async () => {
+test('chat sends a conversation to the one model that the server has, and returns its answer', async () => {
   const server = await scriptedServer({ model: 'gemma' });
   const endpoint = at(server);
   const options = { temperature: 0.8, topP: 0.95, seed: 13, maxTokens: 7 };
@@ -29,7 +29,7 @@ test('a conversation is sent in OpenAI’s form to the one model that is served,
   ]);
 });
 
-test('log-probs come token by token with the likeliest in each place', async () => {
+test('chat returns the log-probs of each token and of the most likely tokens at its position', async () => {
   const top_logprobs = [
     { token: 'm', logprob: -0.1, bytes: [109] },
     { token: 'M', logprob: -2.5, bytes: [77] },
@@ -53,7 +53,7 @@ test('log-probs come token by token with the likeliest in each place', async () 
   expect(server.requests[0]!.body).toEqual({ model: 'judge', messages: hello, logprobs: true, top_logprobs: 2 });
 });
 
-test('vLLM’s own paths begin at the server’s root, with /v1 in the address or without', async () => {
+test('post starts at the server’s root, whether or not the address ends in /v1', async () => {
   const server = await scriptedServer();
   const parse = (reply: unknown) => v.parse(v.object({ data: v.array(v.object({ score: v.number() })) }), reply);
   for (const url of [server.url, `${server.url}/`, server.url.replace('/v1', '')]) {
@@ -69,20 +69,20 @@ const faults: [string, ScriptedFault][] = [
   ['status 500', { status: 500, headers: { 'retry-after-ms': '1' } }],
   ['an HTML error page', { status: 502, body: '<html>Bad gateway</html>', headers: { 'retry-after-ms': '1' } }],
   ['a reset connection', 'reset'],
-  ['a connection that ends in the middle of a reply', 'half'],
-  ['half a reply that says it is whole', 'malformed'],
+  ['a connection that closes during a reply', 'half'],
+  ['half a reply with the length of the half', 'malformed'],
   ['a reply without an answer', 'empty'],
   ['no reply in time', 'silence'],
 ];
 
-test.each(faults)('after %s the same is asked again, and answered', async (_, fault) => {
+test.each(faults)('retries after %s', async (_, fault) => {
   const server = await scriptedServer({ fault: (number) => (number === 0 ? fault : undefined) });
   expect(await at(server, { model: 'm', timeout: 1000 }).chat(hello)).toEqual({ text: 'olleh', finishReason: 'stop' });
   expect(server.requests).toHaveLength(2);
   expect(server.requests[1]!.body).toEqual(server.requests[0]!.body);
 });
 
-test('an answer that does not say why it ended is not whole', async () => {
+test('retries after an answer without a finish reason', async () => {
   let asked = 0;
   const server = await scriptedServer({
     chat: () => (asked++ === 0 ? { finish_reason: null, message: { content: 'hal' } } : 'half a word'),
@@ -90,7 +90,7 @@ test('an answer that does not say why it ended is not whole', async () => {
   expect((await at(server, { model: 'm' }).chat(hello)).text).toBe('half a word');
 });
 
-test('a failure for good names URL, status, tries and how the body began', async () => {
+test('the error after the last attempt names URL, status, attempts and the start of the body', async () => {
   const page = `<html>\n  <h1>Bad gateway</h1>${'x'.repeat(500)}</html>`;
   const server = await scriptedServer({
     fault: () => ({ status: 502, body: page, headers: { 'retry-after-ms': '1' } }),
@@ -99,32 +99,36 @@ test('a failure for good names URL, status, tries and how the body began', async
   expect(server.requests).toHaveLength(3);
   expect(error.status).toBe(502);
   expect(error.message).toBe(
-    `${server.url}/chat/completions: found status 502 after 3 tries: <html> <h1>Bad gateway</h1>${'x'.repeat(173)}…. ` +
-      'See whether the server is well, then run the same command again.',
+    `${server.url}/chat/completions: expected a reply, found status 502 after 3 attempts: <html> <h1>Bad gateway</h1>${'x'.repeat(173)}…. ` +
+      'Check that the server is running, then run the same command again.',
   );
 });
 
 test.each([
   [400, 'The server refuses this request.'],
-  [401, 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server takes.'],
+  [401, 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server accepts.'],
   [404, 'Check the address and the model’s name.'],
   [307, 'The server refuses this request.'],
-])('status %i is not asked again', async (status, mend) => {
+])('status %i is not retried', async (status, hint) => {
   const server = await scriptedServer({ fault: () => ({ status, body: '{"error": "no"}' }) });
   const error = await failure(at(server, { model: 'm' }).chat(hello));
-  expect(error.message).toBe(`${server.url}/chat/completions: found status ${status}: {"error": "no"}. ${mend}`);
+  expect(error.message).toBe(
+    `${server.url}/chat/completions: expected a reply, found status ${status}: {"error": "no"}. ${hint}`,
+  );
   expect(server.requests).toHaveLength(1);
 });
 
-test('a server that is not there is told by its address', async () => {
+test('the error about a server that does not answer names its address', async () => {
   const server = await scriptedServer();
   await server.close();
   const error = await failure(at(server, { model: 'm', retries: 0 }).chat(hello));
-  expect(error.message).toContain(`${server.url}/chat/completions: found no whole reply (ECONNREFUSED). See whether`);
+  expect(error.message).toContain(
+    `${server.url}/chat/completions: expected a reply, found no complete reply (ECONNREFUSED). Check that`,
+  );
   expect(error.status).toBeUndefined();
 });
 
-test('the key comes from the environment, WPO_API_KEY first, and is in no error, even where the server repeats it', async () => {
+test('takes the key from WPO_API_KEY, else OPENAI_API_KEY, and never shows it, even if the server repeats it', async () => {
   const server = await scriptedServer({
     fault: (_, { headers }) => ({ status: 401, body: `Incorrect API key provided: ${headers.authorization}` }),
   });
@@ -136,29 +140,31 @@ test('the key comes from the environment, WPO_API_KEY first, and is in no error,
   expect(server.requests.map(({ headers }) => headers.authorization)).toEqual(['Bearer sk-theirs', 'Bearer sk-ours']);
   expect(error.message).toContain('Incorrect API key provided: Bearer ***.');
   vi.stubEnv('WPO_API_KEY', 'sk-ou\nrs');
-  expect(() => at(server)).toThrow(/^the API key in the environment has a character that no key has/);
+  expect(() => at(server)).toThrow(/^API key in the environment: expected visible ASCII characters only/);
 });
 
-test('a name and password in the address are sent, and shown nowhere', async () => {
+test('sends a name and password from the address, and never shows them', async () => {
   const server = await scriptedServer({ fault: () => ({ status: 403, body: 'no ada:p@ss' }) });
   const url = server.url.replace('//', '//ada:p%40ss@');
   const error = await failure(createEndpoint({ url, model: 'm' }).chat(hello));
   expect(server.requests[0]!.headers.authorization).toBe(`Basic ${Buffer.from('ada:p@ss').toString('base64')}`);
-  expect(error.message).toContain(`${server.url}/chat/completions: found status 403: no ***.`);
+  expect(error.message).toContain(`${server.url}/chat/completions: expected a reply, found status 403: no ***.`);
   expect(() => createEndpoint({ url: 'ftp://ada:p%40ss@host' })).toThrow(
-    'found the address "ftp://host", wanted one as http://localhost:8000/v1.',
+    'server address: expected an http or https URL, found "ftp://host".',
   );
 });
 
-test('several models served, and none named, is refused by their names', async () => {
+test('lists the models of a server that has several if none is named', async () => {
   const server = await scriptedServer({
     fault: () => ({ status: 200, body: '{"data": [{"id": "a"}, {"id": "b"}]}' }),
   });
   const error = await failure(at(server).chat(hello));
-  expect(error.message).toBe(`${server.url}/models: found 2 models (a, b), wanted the name of one.`);
+  expect(error.message).toBe(
+    `${server.url}/models: expected one model, found 2 (a, b). Give the name of the model to use.`,
+  );
 });
 
-test('once stopped no try begins, and a wait ends', async () => {
+test('an abort ends the wait before a retry, and no further attempt starts', async () => {
   const stop = new AbortController();
   const server = await scriptedServer({
     fault: () => {

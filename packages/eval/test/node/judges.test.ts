@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseRating, parseVerdict } from '../../src/node/scoring-judges';
+import { parseRating, parseVerdict } from '../../src/node/judges';
 
 test.each([
   ['Good.\nRating: 7', 7],
