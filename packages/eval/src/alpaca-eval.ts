@@ -1,4 +1,4 @@
-import { type RowLocation, RowError, readRecordsFrom } from '@wpo/data';
+import { RowError, type RowLocation, readRecordsFrom } from '@wpo/data';
 import { lengthControlledWinRate, textLength } from './length-control';
 import { mean, type Preference, type WinRate, winRate } from './win-rate';
 
