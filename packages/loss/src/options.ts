@@ -44,7 +44,7 @@ export interface NumberOption extends NumberRange {
 }
 
 /** The default and the range of every option that is a number. A loss may narrow the range of `labelSmoothing`. */
-export const LOSS_OPTIONS = {
+export const LOSS_OPTIONS: Readonly<Record<NumberOptionName, NumberOption>> = {
   beta: { default: 0.1, above: 0 },
   labelSmoothing: { default: 0, min: 0, max: 0.5 },
   fAlphaDivergenceCoef: { default: 0.5 },
@@ -54,7 +54,7 @@ export const LOSS_OPTIONS = {
   desirableWeight: { default: 1, min: 0 },
   undesirableWeight: { default: 1, min: 0 },
   bcoDelta: { default: 0 },
-} as const satisfies Record<NumberOptionName, NumberOption>;
+};
 
 /** Options with their defaults filled in, checked against their ranges. */
 export interface Settings extends Readonly<Record<NumberOptionName, number>> {
