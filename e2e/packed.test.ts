@@ -80,11 +80,11 @@ describe('all packages, in an empty project', () => {
       readonly dependencies?: Readonly<Record<string, string>>;
       readonly exports: Readonly<Record<string, string | Record<'import' | 'require', { types: string }>>>;
     };
-  /** Every entry, such as `@wpo/gemma/node`, except package.json. */
+  /** Every entry with code, such as `@wpo/gemma/node`; JSON files are data. */
   const entries = () =>
     NAMES.flatMap((name) =>
       Object.keys(manifest(name).exports)
-        .filter((path) => path !== './package.json')
+        .filter((path) => !path.endsWith('.json'))
         .map((path) => `@wpo/${name}${path.slice(1)}`),
     );
   beforeAll(() => {
