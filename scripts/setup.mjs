@@ -52,13 +52,13 @@ async function dependencies(say, done) {
 
 async function tensorflow(say, done) {
   const { install } = await import('../packages/tensorflow/install/install.mjs');
-  const problem = await import('../packages/tensorflow/install/problem.mjs');
+  const { describeError } = await import('../packages/tensorflow/install/errors.mjs');
   try {
     const log = (line) => say(`TensorFlow: ${line[0].toLowerCase()}${line.slice(1)}`);
     const { variant, runtime, folder } = await install({ log, show: !quietOutput() });
     done(`TensorFlow: in place (${variant}, ${runtime ?? folder})`);
   } catch (error) {
-    throw new SetupError(`TensorFlow could not be set up. ${problem.describe(error)}`);
+    throw new SetupError(`TensorFlow could not be set up. ${describeError(error)}`);
   }
 }
 

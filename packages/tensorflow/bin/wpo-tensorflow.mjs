@@ -1,10 +1,10 @@
 #!/usr/bin/env node
+import { describeError } from '../install/errors.mjs';
 import { main } from '../install/main.mjs';
-import { describe } from '../install/problem.mjs';
 
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  console.error(describe(error));
+  console.error(describeError(error));
   process.exitCode = 1;
 }

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
-import { Problem } from './problem.mjs';
+import { InstallError } from './errors.mjs';
 import { makePartial, moveInPlace, variantOf } from './runtime.mjs';
 
 const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
@@ -51,8 +51,8 @@ const sourcesIn = (folder) =>
     .sort()
     .map((name) => join(folder, name));
 
-/** What to do where there is no C++ compiler. */
-export const COMPILER_MENDS = [
+/** How to get a C++ compiler. */
+export const COMPILER_HINTS = [
   'Debian, Ubuntu: `apt-get install g++`',
   'Fedora: `dnf install gcc-c++`',
   'a compiler under another name: set the variable CXX',
@@ -87,14 +87,15 @@ export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node'
  * @param {{log: (line: string) => void}} options
  * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`, `quiet.node` and, where they could be built,
  *   `kernels.node` and, for CUDA, `gpu.node`
- * @throws {Problem} where there is no compiler, or it fails
+ * @throws {InstallError} where there is no compiler, or it fails
  */
 export function ensureAddon(sources, runtime, { log }) {
   const binding = join(sources, 'binding');
   const target = join(runtime, `addon-${fingerprint(binding)}`);
   if (existsSync(target)) return target;
   const compiler = findCompiler();
-  if (!compiler) throw new Problem("There is no C++ compiler here to build tfjs-node's addon with.", COMPILER_MENDS);
+  if (!compiler)
+    throw new InstallError("There is no C++ compiler, which building tfjs-node's addon needs.", COMPILER_HINTS);
 
   log(`Building tfjs-node's addon with ${compiler}`);
   const partial = makePartial(runtime, target);
@@ -135,7 +136,7 @@ export function build(compiler, { name, sources, flags, libraries }, runtime, fo
     ...flags,
   ]);
   if (done.ok) return;
-  throw new Problem(`${compiler} could not build ${name}:\n${tail(done.output)}`, [
+  throw new InstallError(`${compiler} could not build ${name}:\n${tail(done.output)}`, [
     'g++ 12 and clang 14 and later are known to build it: set the variable CXX to choose another compiler',
   ]);
 }

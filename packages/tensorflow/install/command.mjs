@@ -2,28 +2,28 @@
 import { spawnSync } from 'node:child_process';
 
 /**
- * Runs a program to its end.
+ * Runs a program and waits for it.
  * @param {string} program
  * @param {string[]} args
- * @param {{cwd?: string, show?: boolean, env?: NodeJS.ProcessEnv}} [options] `show` passes its output on to this process's stderr as it comes
- * @returns {{ok: boolean, missing: boolean, output: string}} `missing`: there is no such program
+ * @param {{cwd?: string, show?: boolean, env?: NodeJS.ProcessEnv}} [options] `show` passes its output to this process's stderr
+ * @returns {{ok: boolean, missing: boolean, output: string}} `missing`: the program does not exist
  */
 export function run(program, args, { cwd, show = false, env } = {}) {
-  const done = spawnSync(program, args, {
+  const result = spawnSync(program, args, {
     cwd,
     env,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
     stdio: ['ignore', show ? 2 : 'pipe', show ? 2 : 'pipe'],
   });
-  const failed = /** @type {NodeJS.ErrnoException | undefined} */ (done.error);
-  const output = `${done.stdout ?? ''}${done.stderr ?? ''}${failed && failed.code !== 'ENOENT' ? failed.message : ''}`;
-  return { ok: done.status === 0, missing: failed?.code === 'ENOENT', output: output.trim() };
+  const failed = /** @type {NodeJS.ErrnoException | undefined} */ (result.error);
+  const output = `${result.stdout ?? ''}${result.stderr ?? ''}${failed && failed.code !== 'ENOENT' ? failed.message : ''}`;
+  return { ok: result.status === 0, missing: failed?.code === 'ENOENT', output: output.trim() };
 }
 
 /**
- * The first of several commands that runs.
- * @param {string[][]} candidates each a program and the arguments that make it answer, e.g. `['g++', '--version']`
+ * The first of several commands that succeeds.
+ * @param {string[][]} candidates each a program and its arguments, e.g. `['g++', '--version']`
  * @param {typeof run} [runner]
  * @returns {string[] | undefined}
  */
@@ -32,7 +32,7 @@ export function firstThatRuns(candidates, runner = run) {
 }
 
 /**
- * The end of a program's output, where compilers and pip say what went wrong.
+ * The last lines of a program's output, where compilers and pip report errors.
  * @param {string} output
  * @param {number} [lines]
  */

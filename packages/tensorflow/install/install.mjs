@@ -1,95 +1,96 @@
 // @ts-check
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { addonPath, COMPILER_MENDS, ensureAddon, findCompiler } from './addon.mjs';
+import { addonPath, COMPILER_HINTS, ensureAddon, findCompiler } from './addon.mjs';
 import { run, tail } from './command.mjs';
-import { isLaidOut, layOut, linkedRuntime } from './layout.mjs';
-import { ensurePackage, runOwnInstaller } from './package.mjs';
-import { Problem } from './problem.mjs';
-import { defaultCache, ensureRuntime, PIP_MENDS, runtimePath, variantOf } from './runtime.mjs';
+import { InstallError } from './errors.mjs';
+import { ensurePackage, isLinked, linkedRuntime, linkRuntime, runOwnInstaller } from './package.mjs';
+import { defaultCache, ensureRuntime, PIP_HINTS, runtimePath, variantOf } from './runtime.mjs';
 import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
 
 /** @typedef {import('./runtime.mjs').Variant} Variant */
 
 /**
- * Puts TensorFlow 2.21 under tfjs-node-gpu: the library out of TensorFlow's Python wheel, kept once for all of a user's
- * projects, and tfjs-node's own addon built against it. Safe to run again, and then instant.
+ * Installs TensorFlow 2.21 for tfjs-node-gpu: the library from TensorFlow's Python wheel, which all projects of a user
+ * share, and tfjs-node's own addon, compiled against it. Safe to run again, and then instant.
  * @param {object} [options]
- * @param {Variant} [options.variant] left out: the one in place, or else CUDA's where an NVIDIA GPU is
- * @param {string} [options.cache] where the runtime is kept; left out: where the one in place is, or the user's cache folder
- * @param {string} [options.folder] tfjs-node-gpu's package folder; left out: the one this package sees
- * @param {(line: string) => void} [options.log] a line for each thing that takes time
- * @param {boolean} [options.show] let pip draw its progress on stderr
+ * @param {Variant} [options.variant] default: the installed one, or CUDA if there is an NVIDIA GPU
+ * @param {string} [options.cache] folder of the runtime; default: that of the installed one, or the user's cache folder
+ * @param {string} [options.folder] tfjs-node-gpu's folder; default: the one that this package resolves
+ * @param {(line: string) => void} [options.log] receives a line for each step that takes time
+ * @param {boolean} [options.show] show pip's progress on stderr
  * @returns {Promise<{changed: boolean, variant: Variant, runtime: string | undefined, folder: string}>} `runtime` is
- *   undefined where tfjs-node-gpu's own installer had to do
- * @throws {Problem} saying what is missing and how to mend it; what was in place before still is
+ *   undefined if tfjs-node-gpu's own installer was used
+ * @throws {InstallError} saying what is missing and how to get it; what was installed before stays
  */
 export async function install({ variant, cache, folder: given, log = console.error, show = false } = {}) {
   const folder = given ?? ensurePackage({ log });
-  const placed = linkedRuntime(folder);
-  const placedVariant = placed === undefined ? undefined : variantOf(placed);
-  const chosen = variant ?? placedVariant ?? (hasGpu() ? 'gpu' : 'cpu');
-  const home = cache ?? (placed && placedVariant ? dirname(placed) : defaultCache());
+  const installed = linkedRuntime(folder);
+  const installedVariant = installed === undefined ? undefined : variantOf(installed);
+  const chosen = variant ?? installedVariant ?? (hasGpu() ? 'gpu' : 'cpu');
+  const home = cache ?? (installed && installedVariant ? dirname(installed) : defaultCache());
 
   if (!existsSync(runtimePath(home, chosen))) {
     const reason = whyNoWheel();
     if (reason) return fallBack(folder, chosen, reason, log);
-    // found out now, and not after the download
+    // checked before the download
     if (!findCompiler())
-      throw new Problem("There is no C++ compiler here to build tfjs-node's addon with.", COMPILER_MENDS);
+      throw new InstallError("There is no C++ compiler, which building tfjs-node's addon needs.", COMPILER_HINTS);
   }
   const runtime = await ensureRuntime(home, chosen, { log, show });
   const addon = ensureAddon(folder, runtime, { log });
-  const changed = !isLaidOut(folder, runtime, addon);
+  const changed = !isLinked(folder, runtime, addon);
   if (changed) {
     checkLoads(addonPath(addon));
-    layOut(folder, runtime, addon);
+    linkRuntime(folder, runtime, addon);
   }
   return { changed, variant: chosen, runtime, folder };
 }
 
-/** Whether a GPU is here that a build of TensorFlow can use. */
+/** Whether there is a GPU that a build of TensorFlow can use. */
 function hasGpu() {
   return process.arch === 'x64' && (existsSync('/dev/nvidia0') || run('nvidia-smi', ['-L']).ok);
 }
 
+/** Why TensorFlow's wheel cannot be used; undefined if it can. */
 function whyNoWheel() {
   const machine = `${process.platform}-${process.arch}`;
   if (!wheelPlatforms(machine)) {
-    return { text: `TensorFlow ${TENSORFLOW} is put together on Linux only, and this is ${machine}.`, mends: [] };
+    return { text: `TensorFlow ${TENSORFLOW} can be installed on Linux only, and this is ${machine}.`, hints: [] };
   }
-  if (!findPip()) return { text: `There is no pip here to download TensorFlow ${TENSORFLOW} with.`, mends: PIP_MENDS };
+  if (!findPip())
+    return { text: `There is no pip, which downloading TensorFlow ${TENSORFLOW} needs.`, hints: PIP_HINTS };
   return undefined;
 }
 
 /**
  * @param {string} folder
  * @param {Variant} variant
- * @param {{text: string, mends: string[]}} reason
+ * @param {{text: string, hints: string[]}} reason
  * @param {(line: string) => void} log
  */
-function fallBack(folder, variant, { text, mends }, log) {
+function fallBack(folder, variant, { text, hints }, log) {
   const changed = !existsSync(addonPath(join(folder, 'lib')));
   if (changed) {
-    log(`Warning: ${text} Falling back on tfjs-node-gpu's own installer, whose TensorFlow is 2.9.1 of 2022.`);
+    log(`Warning: ${text} Using tfjs-node-gpu's own installer, which has TensorFlow 2.9.1 from 2022.`);
     try {
       runOwnInstaller(folder, variant);
     } catch (error) {
-      throw new Problem(`${text} ${/** @type {Error} */ (error).message}`, mends, error);
+      throw new InstallError(`${text} ${/** @type {Error} */ (error).message}`, hints, error);
     }
   }
   return { changed, variant, runtime: undefined, folder };
 }
 
 /**
- * Finds a library that this machine cannot load here, and not in training.
+ * Loads the addon in another process, so that a library that this machine cannot load fails now and not in training.
  * @param {string} addon
  */
 function checkLoads(addon) {
   const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' };
-  const done = run(process.execPath, ['-e', `require(${JSON.stringify(addon)})`], { env });
-  if (done.ok) return;
-  throw new Problem(`TensorFlow ${TENSORFLOW} cannot be loaded on this machine:\n${tail(done.output)}`, [
-    'its wheels need glibc 2.27 or later (`ldd --version`), and an x86-64 processor with AVX or a 64-bit ARM one',
+  const result = run(process.execPath, ['-e', `require(${JSON.stringify(addon)})`], { env });
+  if (result.ok) return;
+  throw new InstallError(`TensorFlow ${TENSORFLOW} cannot be loaded on this machine:\n${tail(result.output)}`, [
+    'its wheels need glibc 2.27 or later (`ldd --version`) and an x86-64 CPU with AVX, or a 64-bit ARM CPU',
   ]);
 }

@@ -1,22 +1,31 @@
 // @ts-check
-import { copyFileSync, existsSync, renameSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run, tail } from './command.mjs';
-import { Problem } from './problem.mjs';
+import { InstallError } from './errors.mjs';
 
-/** The npm package that gets a current TensorFlow. Its CPU twin has the same addon; which library lies under it decides. */
-export const PACKAGE = '@tensorflow/tfjs-node-gpu';
-export const PACKAGE_VERSION = '4.22.0';
+// The npm package that gets a current TensorFlow. Its CPU twin has the same addon; the library beneath it decides.
+const PACKAGE = '@tensorflow/tfjs-node-gpu';
+const PACKAGE_VERSION = '4.22.0';
 
 /**
- * tfjs-node-gpu's folder, as this package sees it.
- * @returns {string | undefined} undefined where it is not installed
+ * The folder of tfjs-node-gpu, as this package resolves it.
+ * @returns {string | undefined} undefined if it is not installed
  */
 export function findPackage() {
   try {
-    // a fresh `require` for each look: Node remembers a package's absence
+    // a new `require` each time, since Node caches that a package is missing
     return dirname(createRequire(import.meta.url).resolve(`${PACKAGE}/package.json`));
   } catch {
     return undefined;
@@ -24,38 +33,38 @@ export function findPackage() {
 }
 
 /**
- * tfjs-node-gpu's folder, putting the package in place where npm left it out: it is an optional dependency, since its own
- * install script fails wherever its download host is not reached.
+ * The folder of tfjs-node-gpu. Installs the package if npm left it out: it is an optional dependency, because its own
+ * install script fails where its download host cannot be reached.
  * @param {{log: (line: string) => void}} options
  * @returns {string}
- * @throws {Problem} where npm is not what manages this project, or npm fails
+ * @throws {InstallError} if npm does not manage this project, or npm fails
  */
 export function ensurePackage({ log }) {
   const found = findPackage();
   if (found) return found;
-  const wanted = `${PACKAGE}@${PACKAGE_VERSION}`;
+  const requirement = `${PACKAGE}@${PACKAGE_VERSION}`;
   const root = npmRoot(fileURLToPath(import.meta.url));
   if (!root) {
-    throw new Problem(`${PACKAGE} is not installed.`, [
-      `pnpm: \`pnpm add --ignore-scripts ${wanted}\``,
-      `yarn: \`yarn add ${wanted}\` with \`enableScripts: false\` in .yarnrc.yml`,
+    throw new InstallError(`${PACKAGE} is not installed.`, [
+      `pnpm: \`pnpm add --ignore-scripts ${requirement}\``,
+      `yarn: \`yarn add ${requirement}\` with \`enableScripts: false\` in .yarnrc.yml`,
     ]);
   }
-  log(`Installing ${wanted} with npm`);
-  const done = run('npm', ['install', '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', wanted], {
+  log(`Installing ${requirement} with npm`);
+  const result = run('npm', ['install', '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', requirement], {
     cwd: root,
   });
-  const placed = done.ok ? findPackage() : undefined;
-  if (!placed) {
-    throw new Problem(`npm could not install ${wanted} in ${root}:\n${tail(done.output)}`, [
-      `run \`npm install --ignore-scripts ${wanted}\` there yourself, then this again`,
+  const folder = result.ok ? findPackage() : undefined;
+  if (!folder) {
+    throw new InstallError(`npm could not install ${requirement} in ${root}:\n${tail(result.output)}`, [
+      `run \`npm install --ignore-scripts ${requirement}\` in that folder, then this command again`,
     ]);
   }
-  return placed;
+  return folder;
 }
 
 /**
- * The project a file was installed into by npm.
+ * The project that npm installed a file into.
  * @param {string} file a path inside `node_modules`
  * @returns {string | undefined}
  */
@@ -63,21 +72,82 @@ export function npmRoot(file) {
   const at = file.indexOf(`${sep}node_modules${sep}`);
   if (at < 0) return undefined;
   const root = file.slice(0, at);
-  // the file npm alone leaves
+  // only npm writes this file
   return existsSync(join(root, 'node_modules', '.package-lock.json')) ? root : undefined;
 }
 
 /**
- * tfjs-node-gpu's own installer: TensorFlow 2.9.1 and a prebuilt addon, from its own host.
+ * Runs tfjs-node-gpu's own installer, which downloads TensorFlow 2.9.1 and a prebuilt addon.
  * @param {string} folder the package's folder
  * @param {'cpu' | 'gpu'} variant
- * @throws {Problem} where it fails
+ * @throws {InstallError} if it fails
  */
 export function runOwnInstaller(folder, variant) {
-  // it rewrites package.json, which pnpm shares between projects by a hard link: give it a file of its own
+  // The installer rewrites package.json, and pnpm shares that file between projects by a hard link: copy it first.
   const manifest = join(folder, 'package.json');
   copyFileSync(manifest, `${manifest}.own`);
   renameSync(`${manifest}.own`, manifest);
-  const done = run(process.execPath, [join('scripts', 'install.js'), variant, 'download'], { cwd: folder });
-  if (!done.ok) throw new Problem(`${PACKAGE}'s own installer failed:\n${tail(done.output)}`);
+  const result = run(process.execPath, [join('scripts', 'install.js'), variant, 'download'], { cwd: folder });
+  if (!result.ok) throw new InstallError(`${PACKAGE}'s own installer failed:\n${tail(result.output)}`);
+}
+
+/**
+ * Links a runtime and its addon into tfjs-node-gpu's folder as `deps` and `lib`, where its loader looks. Each link is created
+ * under another name and renamed, so that the package always has one. A folder left by another installer is replaced.
+ * No file in the package is written to, because a package manager may share it between projects.
+ * @param {string} folder the package's folder
+ * @param {string} runtime contains `deps/lib` and `deps/include`
+ * @param {string} addon contains `napi-v8/tfjs_binding.node`
+ */
+export function linkRuntime(folder, runtime, addon) {
+  replaceByLink(join(folder, 'deps'), join(runtime, 'deps'));
+  replaceByLink(join(folder, 'lib'), addon);
+}
+
+/**
+ * @param {string} path
+ * @param {string} target
+ */
+function replaceByLink(path, target) {
+  const link = `${path}.new-${process.pid}`;
+  const old = `${path}.old-${process.pid}`;
+  symlinkSync(target, link);
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    renameSync(path, old);
+    renameSync(link, path);
+    rmSync(old, { recursive: true });
+  } else {
+    renameSync(link, path);
+  }
+}
+
+/**
+ * Whether the package's links lead to a runtime and its addon.
+ * @param {string} folder the package's folder
+ * @param {string} runtime
+ * @param {string} addon
+ */
+export const isLinked = (folder, runtime, addon) =>
+  readLink(join(folder, 'deps')) === join(runtime, 'deps') && readLink(join(folder, 'lib')) === addon;
+
+/** @param {string} path */
+function readLink(path) {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The runtime that the package's links lead to.
+ * @param {string} folder the package's folder
+ * @returns {string | undefined} undefined if there is none or its files are gone
+ */
+export function linkedRuntime(folder) {
+  try {
+    return dirname(dirname(dirname(realpathSync(join(folder, 'lib', 'napi-v8', 'tfjs_binding.node')))));
+  } catch {
+    return undefined;
+  }
 }

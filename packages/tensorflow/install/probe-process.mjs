@@ -1,6 +1,6 @@
 // @ts-check
-// Run in a process of its own, so that a library that crashes takes nothing with it: loads TensorFlow under tfjs-node,
-// computes with it, and prints what it found as one line of JSON.
+// Loads TensorFlow, multiplies matrices with it and prints the result as one line of JSON. It runs in another process, so
+// that a library that crashes does not end the caller.
 import { createRequire } from 'node:module';
 import { repairNode } from './repair-node.mjs';
 
@@ -10,7 +10,7 @@ repairNode();
 const require = createRequire(import.meta.url);
 const tf = require('@tensorflow/tfjs-node-gpu');
 
-/** @returns {number} seconds of one product of two SIZE x SIZE matrices of ones, whose every value must be SIZE */
+/** @returns {number} seconds for the product of two SIZE x SIZE matrices of ones, each of whose values must be SIZE */
 function multiply() {
   return tf.tidy(() => {
     const ones = tf.ones([SIZE, SIZE]);
@@ -18,7 +18,7 @@ function multiply() {
     const values = tf.matMul(ones, ones).dataSync();
     const seconds = (performance.now() - start) / 1000;
     if (values.length !== SIZE * SIZE || values.some((/** @type {number} */ value) => value !== SIZE)) {
-      throw new Error(`a product of ${SIZE} x ${SIZE} ones gave other values than ${SIZE}`);
+      throw new Error(`matrix product of ${SIZE} x ${SIZE} ones: expected every value to be ${SIZE}, found others`);
     }
     return seconds;
   });

@@ -2,20 +2,20 @@
 import { fileURLToPath } from 'node:url';
 import { run } from './command.mjs';
 
-// by way of the package's folder, so that it is found from a bundle in dist too
+// a path that is right from install/ and from a bundle in dist/
 const PROCESS = fileURLToPath(new URL('../install/probe-process.mjs', import.meta.url));
 
 /**
- * Loads TensorFlow in a process of its own and computes with it.
- * @returns {{version: string, usesGpu: boolean, gflops: number} | {error: string}} gflops: of a float32 matrix product;
- *   error: what Node or the dynamic loader said
+ * Loads TensorFlow in another process and multiplies matrices with it.
+ * @returns {{version: string, usesGpu: boolean, gflops: number} | {error: string}} gflops: the speed of a float32 matrix product;
+ *   error: the message of Node or the dynamic loader
  */
 export function probe() {
   const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' };
-  const done = run(process.execPath, [PROCESS], { env });
-  const answer = done.output.split('\n').find((line) => line.startsWith('{"version"'));
-  if (done.ok && answer) return JSON.parse(answer);
-  const lines = done.output.split('\n').filter((line) => line.trim() !== '');
+  const result = run(process.execPath, [PROCESS], { env });
+  const answer = result.output.split('\n').find((line) => line.startsWith('{"version"'));
+  if (result.ok && answer) return JSON.parse(answer);
+  const lines = result.output.split('\n').filter((line) => line.trim() !== '');
   const reason = lines.find((line) => /^(\w*Error|Fatal|Illegal|terminate|F\d)/.test(line.trim())) ?? lines.at(-1);
-  return { error: reason?.trim() ?? 'its process ended without a word' };
+  return { error: reason?.trim() ?? 'its process ended without a message' };
 }

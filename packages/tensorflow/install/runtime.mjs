@@ -2,17 +2,17 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Problem } from './problem.mjs';
+import { InstallError } from './errors.mjs';
 import { downloadWheel, findPip, TENSORFLOW, tensorflowRequirement } from './wheels.mjs';
 import { unzip } from './zip.mjs';
 
 /** @typedef {'cpu' | 'gpu'} Variant */
 
-/** Disk space an installation needs at its peak, in bytes: the wheels, and what is unpacked from them. */
+/** The most disk space that an installation takes at once, in bytes: the wheels and what is unpacked from them. */
 export const DISK_NEEDED = { cpu: 1.6e9, gpu: 7e9 };
 
 /**
- * The folder shared by all of a user's projects.
+ * The folder that all projects of a user share.
  * @param {NodeJS.ProcessEnv} [env]
  * @param {string} [home]
  */
@@ -20,7 +20,7 @@ export const defaultCache = (env = process.env, home = homedir()) =>
   join(env.XDG_CACHE_HOME || join(home, '.cache'), 'wpo');
 
 /**
- * Where a runtime lies: `deps/lib`, `deps/include` and the built addons. It is whole if it is there.
+ * The folder of a runtime: `deps/lib`, `deps/include` and the compiled addons. If it exists, it is complete.
  * @param {string} cache
  * @param {Variant} variant
  */
@@ -28,27 +28,27 @@ export const runtimePath = (cache, variant) =>
   join(cache, `tensorflow-${TENSORFLOW}-${variant}${process.arch === 'x64' ? '' : `-${process.arch}`}`);
 
 /**
- * Which build a runtime's folder holds.
+ * The build in a runtime's folder.
  * @param {string} runtime
- * @returns {Variant | undefined} undefined where the folder is none of {@link runtimePath}'s, such as another version's
+ * @returns {Variant | undefined} undefined if the folder is not one of {@link runtimePath}, e.g. of another version
  */
 export const variantOf = (runtime) =>
   /** @type {const} */ (['cpu', 'gpu']).find((variant) => runtimePath(dirname(runtime), variant) === runtime);
 
 /**
- * Unpacks TensorFlow's library and headers out of its Python wheel, once for all projects of this user.
+ * Unpacks TensorFlow's library and headers from its Python wheel, once for all projects of this user.
  * @param {string} cache
  * @param {Variant} variant
  * @param {{log: (line: string) => void, show?: boolean}} options
  * @returns {Promise<string>} the runtime's folder
- * @throws {Problem} where pip, disk space or the right to write is missing; nothing half-unpacked is left behind
+ * @throws {InstallError} if pip, disk space or write permission is missing; nothing half-unpacked stays
  */
 export async function ensureRuntime(cache, variant, { log, show = false }) {
   const runtime = runtimePath(cache, variant);
   if (existsSync(runtime)) return runtime;
   const requirement = tensorflowRequirement(variant);
   const pip = findPip();
-  if (!pip) throw new Problem('There is no pip here to download TensorFlow with.', PIP_MENDS);
+  if (!pip) throw new InstallError('There is no pip, which downloading TensorFlow needs.', PIP_HINTS);
 
   const partial = makePartial(cache, runtime);
   try {
@@ -56,8 +56,8 @@ export async function ensureRuntime(cache, variant, { log, show = false }) {
     log(`Downloading ${requirement} with pip`);
     const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
     log('Unpacking its library and headers');
-    await unzip(wheel, placeTensorflow, join(partial, 'deps'));
-    nameLibraries(join(partial, 'deps', 'lib'), wheel);
+    await unzip(wheel, tensorflowPath, join(partial, 'deps'));
+    linkLibraries(join(partial, 'deps', 'lib'), wheel);
     rmSync(wheel);
     if (variant === 'gpu') await addCuda(pip, partial, { log, show });
     rmSync(join(partial, 'wheel'), { recursive: true });
@@ -68,11 +68,12 @@ export async function ensureRuntime(cache, variant, { log, show = false }) {
   return runtime;
 }
 
-/** What to do where pip is missing. */
-export const PIP_MENDS = ['Debian, Ubuntu: `apt-get install python3-pip`', 'elsewhere: `python3 -m ensurepip`'];
+/** How to get pip. */
+export const PIP_HINTS = ['Debian, Ubuntu: `apt-get install python3-pip`', 'elsewhere: `python3 -m ensurepip`'];
 
 /**
- * A folder's temporary twin: renamed to the folder once it is whole, so that what has the name is whole.
+ * Creates a temporary folder that {@link moveInPlace} renames once it is complete, so that a folder of the final name is
+ * always complete. Temporary folders of killed installations are removed.
  * @param {string} cache
  * @param {string} target
  */
@@ -82,7 +83,6 @@ export function makePartial(cache, target) {
     mkdirSync(cache, { recursive: true });
     for (const name of readdirSync(cache)) {
       const pid = Number(name.split(mark)[1]);
-      // left by an installation that was killed
       if (pid && !isAlive(pid)) rmSync(join(cache, name), { recursive: true, force: true });
     }
     const partial = `${target}${mark}${process.pid}`;
@@ -90,9 +90,9 @@ export function makePartial(cache, target) {
     mkdirSync(partial);
     return partial;
   } catch (error) {
-    throw new Problem(
-      `${cache} cannot be written to: ${/** @type {Error} */ (error).message}`,
-      ['choose another folder: `--cache DIR`, or the variable XDG_CACHE_HOME'],
+    throw new InstallError(
+      `${cache} cannot be written: ${/** @type {Error} */ (error).message}`,
+      ['choose another folder with `--cache DIR` or the variable XDG_CACHE_HOME'],
       error,
     );
   }
@@ -109,7 +109,7 @@ function isAlive(pid) {
 }
 
 /**
- * Gives a finished folder its name; where another process was first, its folder stays.
+ * Renames a complete folder to its final name. If another process was faster, its folder stays.
  * @param {string} partial
  * @param {string} target
  */
@@ -140,38 +140,41 @@ function checkDisk(cache, variant) {
   const free = bavail * bsize;
   if (free >= DISK_NEEDED[variant]) return;
   const gb = (/** @type {number} */ bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
-  throw new Problem(
-    `${cache} has ${gb(free)} of disk left, and unpacking TensorFlow takes ${gb(DISK_NEEDED[variant])}.`,
-    ['free some, or choose a folder on another disk: `--cache DIR`, or the variable XDG_CACHE_HOME'],
+  throw new InstallError(
+    `${cache}: unpacking TensorFlow takes ${gb(DISK_NEEDED[variant])}, and ${gb(free)} are free.`,
+    ['free some disk space, or choose a folder on another disk with `--cache DIR` or the variable XDG_CACHE_HOME'],
   );
 }
 
-/** @param {string} member */
-function placeTensorflow(member) {
+/**
+ * The path in `deps` of what is needed from TensorFlow's wheel.
+ * @param {string} member
+ */
+function tensorflowPath(member) {
   if (/^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/.test(member)) return member.replace('tensorflow/', 'lib/');
   if (member.startsWith('tensorflow/include/')) return member.replace('tensorflow/', '');
   return /\.dist-info\/METADATA$/.test(member) ? 'METADATA' : undefined;
 }
 
 /**
- * tfjs-node's build asks for `libtensorflow.so`; since 2.15 the C interface lies in `libtensorflow_cc.so.2`.
+ * tfjs-node links to `libtensorflow.so`; since 2.15 its C interface is in `libtensorflow_cc.so.2`.
  * @param {string} lib
  * @param {string} wheel
  */
-function nameLibraries(lib, wheel) {
+function linkLibraries(lib, wheel) {
   for (const [name, target] of [
     ['libtensorflow.so', 'libtensorflow_cc.so.2'],
     ['libtensorflow_framework.so', 'libtensorflow_framework.so.2'],
   ]) {
     if (!existsSync(join(lib, /** @type {string} */ (target)))) {
-      throw new Problem(`${wheel} holds no ${target}: is it a wheel for this platform?`);
+      throw new InstallError(`${wheel}: expected the file ${target}, found none. Is the wheel for this platform?`);
     }
     symlinkSync(/** @type {string} */ (target), join(lib, /** @type {string} */ (name)));
   }
 }
 
 /**
- * CUDA's libraries, at the versions the wheel was built for, where its own search path expects them: `nvidia` beside `lib`.
+ * Adds CUDA's libraries, at the versions that the wheel names, where TensorFlow's search path expects them: in `nvidia` beside `lib`.
  * @param {string[]} pip
  * @param {string} partial
  * @param {{log: (line: string) => void, show: boolean}} options
@@ -191,9 +194,9 @@ async function addCuda(pip, partial, { log, show }) {
 }
 
 /**
- * The requirements a wheel's METADATA lists under the extra `and-cuda`.
+ * The requirements of a wheel's extra `and-cuda`, from its METADATA.
  * @param {string} metadata
- * @returns {string[]} as pip takes them, e.g. `nvidia-cublas-cu12<13.0,>=12.5.3.2`
+ * @returns {string[]} in pip's form, e.g. `nvidia-cublas-cu12<13.0,>=12.5.3.2`
  */
 export function cudaRequirements(metadata) {
   return [...metadata.matchAll(/^Requires-Dist: *([^;\n]+);.*extra *== *['"]and-cuda['"]/gm)].map((found) =>

@@ -2,22 +2,21 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { firstThatRuns, run, tail } from './command.mjs';
-import { Problem } from './problem.mjs';
+import { InstallError } from './errors.mjs';
 
-/** The TensorFlow that is put under tfjs-node. */
+/** The version of TensorFlow that is installed. */
 export const TENSORFLOW = '2.21.0';
 
-/** The wheel of any CPython serves, since none of its Python code runs; this one is asked for whatever Python is here. */
+/** The wheel of any CPython will do, since none of its Python code runs. This one is requested whatever Python is installed. */
 const PYTHON = '3.11';
 
-/** pip's name of the processors that TensorFlow's wheels are made for, by Node's of platform and processor. */
+/** Architectures that TensorFlow has wheels for: Node's platform and architecture to pip's name. */
 const PLATFORMS = { 'linux-x64': 'x86_64', 'linux-arm64': 'aarch64' };
 
 /**
- * pip's platform names for a machine, TensorFlow's own first and then older ones that CUDA's wheels carry; undefined where
- * there is no wheel to take a library from.
+ * pip's platform names for a machine: first that of TensorFlow's wheels, then older ones, which CUDA's wheels have.
  * @param {string} [machine] Node's platform and architecture, e.g. `linux-x64`
- * @returns {string[] | undefined}
+ * @returns {string[] | undefined} undefined if there is no wheel for the machine
  */
 export function wheelPlatforms(machine = `${process.platform}-${process.arch}`) {
   const found = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (machine)];
@@ -25,26 +24,26 @@ export function wheelPlatforms(machine = `${process.platform}-${process.arch}`) 
 }
 
 /**
- * What pip is asked for.
+ * The requirement that pip downloads.
  * @param {'cpu' | 'gpu'} variant
- * @param {string} [architecture] Node's name of it
+ * @param {string} [architecture] Node's name
  * @returns {string}
- * @throws {Problem} where there is no such build
+ * @throws {InstallError} if there is no such build
  */
 export function tensorflowRequirement(variant, architecture = process.arch) {
-  // for ARM there is one build, and that without CUDA
+  // the only build for ARM has no CUDA
   if (architecture !== 'x64' && variant === 'gpu') {
-    throw new Problem(`There is no CUDA build of TensorFlow ${TENSORFLOW} for ${architecture}.`, [
-      'take the CPU build: `--variant cpu`',
+    throw new InstallError(`There is no CUDA build of TensorFlow ${TENSORFLOW} for ${architecture}.`, [
+      'install the CPU build with `--variant cpu`',
     ]);
   }
   return `${architecture === 'x64' && variant === 'cpu' ? 'tensorflow-cpu' : 'tensorflow'}==${TENSORFLOW}`;
 }
 
 /**
- * How pip is called here.
+ * The command that runs pip.
  * @param {typeof run} [runner]
- * @returns {string[] | undefined} e.g. `['python3', '-m', 'pip']`; undefined where there is none
+ * @returns {string[] | undefined} e.g. `['python3', '-m', 'pip']`; undefined if there is none
  */
 export function findPip(runner = run) {
   const candidates = [['python3', '-m', 'pip'], ['pip3'], ['pip'], ['python', '-m', 'pip']];
@@ -55,18 +54,18 @@ export function findPip(runner = run) {
 }
 
 /**
- * Downloads one wheel, without what it depends on.
+ * Downloads one wheel without its dependencies.
  * @param {string[]} pip from {@link findPip}
  * @param {string} requirement e.g. `tensorflow-cpu==2.21.0`
- * @param {string} folder where it goes
- * @param {{show?: boolean, runner?: typeof run}} [options] `show`: let pip draw its progress
+ * @param {string} folder the target
+ * @param {{show?: boolean, runner?: typeof run}} [options] `show`: show pip's progress
  * @returns {string} the wheel's path
- * @throws {Problem} with pip's own words
+ * @throws {InstallError} with pip's output
  */
 export function downloadWheel(pip, requirement, folder, { show = false, runner = run } = {}) {
   const [program, ...first] = /** @type {[string, ...string[]]} */ (pip);
   const platforms = (wheelPlatforms() ?? []).flatMap((name) => ['--platform', name]);
-  const done = runner(
+  const result = runner(
     program,
     [
       ...first,
@@ -86,11 +85,11 @@ export function downloadWheel(pip, requirement, folder, { show = false, runner =
     ],
     { show },
   );
-  const wheel = done.ok && readdirSync(folder).find((name) => name.endsWith('.whl'));
+  const wheel = result.ok && readdirSync(folder).find((name) => name.endsWith('.whl'));
   if (!wheel) {
-    throw new Problem(`pip could not download ${requirement}.${done.output ? `\n${tail(done.output)}` : ''}`, [
-      `see that \`${pip.join(' ')} download --no-deps ${requirement}\` works: is the package index reached, is a proxy needed?`,
-      'pip older than 20.3 does not know these wheels: `python3 -m pip install --upgrade pip`',
+    throw new InstallError(`pip could not download ${requirement}.${result.output ? `\n${tail(result.output)}` : ''}`, [
+      `check that \`${pip.join(' ')} download --no-deps ${requirement}\` works: can it reach the package index, does it need a proxy?`,
+      'pip before 20.3 does not support these wheels: `python3 -m pip install --upgrade pip`',
     ]);
   }
   return join(folder, wheel);

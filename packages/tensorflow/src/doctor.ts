@@ -1,5 +1,5 @@
-import { COMPILER_MENDS as COMPILER_HINTS } from '../install/addon.mjs';
-import { DISK_NEEDED, PIP_MENDS as PIP_HINTS } from '../install/runtime.mjs';
+import { COMPILER_HINTS } from '../install/addon.mjs';
+import { DISK_NEEDED, PIP_HINTS } from '../install/runtime.mjs';
 import { TENSORFLOW } from '../install/wheels.mjs';
 import { gatherFacts, type MachineFacts } from './machine-facts';
 

@@ -11,15 +11,15 @@ import {
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { expect, it, vi } from 'vitest';
+import { describeError } from '../../install/errors.mjs';
 import { install } from '../../install/install.mjs';
-import { describe as explain } from '../../install/problem.mjs';
 import { runtimePath } from '../../install/runtime.mjs';
 import { makeZip } from './make-zip';
 import { scratch } from './scratch';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** A small addon that Node can load, for the compiler below to give out. */
+/** A small addon that Node can load; the fake compiler below copies it. */
 const real = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json'));
 const loadable = join(real, 'lib/napi-v8/quiet.node');
 
@@ -29,8 +29,8 @@ Requires-Dist: nvidia-cuda-nvcc-cu12<13.0,>=12.5.82; extra == "and-cuda"
 `;
 
 /**
- * A package of tfjs-node's shape, an empty cache, and a PATH on which pip and a compiler are as said: each writes a line to
- * `calls` and does its work by copying.
+ * A package like tfjs-node, an empty cache, and a PATH with a fake pip and compiler as given: each appends a line to `calls`
+ * and copies its output.
  */
 function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails' | 'is old' }) {
   const root = realpathSync(scratch());
@@ -47,7 +47,7 @@ function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails
       { name: 'tensorflow/include/tensorflow/c/c_api.h', content: bytes('header') },
       { name: 'tensorflow/python/tf.py', content: bytes('python') },
       { name: 'tensorflow-2.21.0.dist-info/METADATA', content: bytes(METADATA) },
-      // as in CUDA's own wheels, of which the one here takes the place too
+      // as in CUDA's wheels, which this one replaces too
       { name: 'nvidia/cublas/lib/libcublas.so.12', content: bytes('cublas') },
       { name: 'nvidia/cublas/include/cublas.h', content: bytes('cublas header') },
     ]),
@@ -83,9 +83,9 @@ function workbench(tools: { pip?: 'works' | 'fails'; compiler?: 'works' | 'fails
   };
 }
 
-const problem = (run: Promise<unknown>) => run.then(() => 'no problem', explain);
+const errorOf = (run: Promise<unknown>) => run.then(() => 'no error', describeError);
 
-it('unpacks what is needed of the wheel, builds the addon and leads the package to both', async () => {
+it('unpacks the wheel, compiles the addon and links the package to both', async () => {
   const bench = workbench({ pip: 'works', compiler: 'works' });
   const done = await bench.install();
   const runtime = runtimePath(bench.cache, 'cpu');
@@ -99,7 +99,7 @@ it('unpacks what is needed of the wheel, builds the addon and leads the package 
   expect(bench.calls()[0]).toMatch(/ tensorflow-cpu==2\.21\.0$/);
 });
 
-it('puts CUDA’s libraries where the CUDA build looks for them, at the versions that it names', async () => {
+it('unpacks CUDA’s libraries, at the versions that the wheel names, where the CUDA build looks for them', async () => {
   const bench = workbench({ pip: 'works', compiler: 'works' });
   const { runtime } = await bench.install('gpu');
   expect(readFileSync(join(runtime!, 'deps/nvidia/cublas/lib/libcublas.so.12'), 'utf8')).toBe('cublas');
@@ -112,7 +112,7 @@ it('puts CUDA’s libraries where the CUDA build looks for them, at the versions
   ]);
 });
 
-it('calls no tool again once all is in place, for this project or another of the same user', async () => {
+it('runs no tool again once everything is installed, for this or another project of the same user', async () => {
   const bench = workbench({ pip: 'works', compiler: 'works' });
   await bench.install();
   const before = bench.calls();
@@ -125,7 +125,7 @@ it('calls no tool again once all is in place, for this project or another of the
   expect(bench.calls()).toEqual(before);
 });
 
-it('keeps to the build and the cache that are in place unless told otherwise', async () => {
+it('keeps the installed build and cache by default', async () => {
   const bench = workbench({ pip: 'works', compiler: 'works' });
   await bench.install('gpu');
   expect(await install({ folder: bench.folder, log: () => {} })).toEqual({
@@ -136,35 +136,35 @@ it('keeps to the build and the cache that are in place unless told otherwise', a
   });
 });
 
-it('says what pip said, and leaves neither half a runtime nor a changed package', async () => {
+it('reports pip’s error, and leaves neither half a runtime nor a changed package', async () => {
   const bench = workbench({ pip: 'fails', compiler: 'works' });
-  const text = await problem(bench.install());
+  const text = await errorOf(bench.install());
   expect(text).toContain('pip could not download tensorflow-cpu==2.21.0.\nERROR: no index');
-  expect(text).toContain('  - see that `python3 -m pip download');
+  expect(text).toContain('  - check that `python3 -m pip download');
   expect(readdirSync(bench.cache)).toEqual([]);
   expect(readdirSync(bench.folder).sort()).toEqual(['binding', 'package.json', 'scripts']);
 });
 
-it('names the compiler to install before it downloads anything', async () => {
+it('names the compiler to install before any download', async () => {
   const bench = workbench({ pip: 'works' });
-  const text = await problem(bench.install());
-  expect(text).toContain('There is no C++ compiler here');
+  const text = await errorOf(bench.install());
+  expect(text).toContain('There is no C++ compiler');
   expect(text).toContain('  - Debian, Ubuntu: `apt-get install g++`');
   expect(bench.calls()).toEqual([]);
 });
 
-it('says what the compiler said, keeps the runtime, and needs no second download', async () => {
+it('reports the compiler’s error, keeps the runtime, and needs no second download', async () => {
   const bench = workbench({ pip: 'works', compiler: 'fails' });
-  expect(await problem(bench.install())).toContain(
+  expect(await errorOf(bench.install())).toContain(
     'g++ could not build tfjs_binding.node:\ntfjs_backend.cc:1: error: no',
   );
   expect(readdirSync(runtimePath(bench.cache, 'cpu'))).toEqual(['deps']);
   expect(existsSync(join(bench.folder, 'lib'))).toBe(false);
-  await problem(bench.install());
+  await errorOf(bench.install());
   expect(bench.calls().filter((call) => call.startsWith('python3'))).toHaveLength(1);
 });
 
-it('does without the fused operations where the compiler cannot build them, and says so', async () => {
+it('warns and installs without the native kernels if the compiler cannot build them', async () => {
   const bench = workbench({ pip: 'works', compiler: 'is old' });
   const said: string[] = [];
   await install({ folder: bench.folder, cache: bench.cache, variant: 'cpu', log: (line) => said.push(line) });
@@ -174,7 +174,7 @@ it('does without the fused operations where the compiler cannot build them, and 
   expect(readdirSync(join(bench.folder, 'lib/napi-v8')).sort()).toEqual(['quiet.node', 'tfjs_binding.node']);
 });
 
-it('falls back on the package’s own installer without pip, and spares the file it shares with a store', async () => {
+it('uses the package’s own installer without pip, and does not change the file shared with pnpm’s store', async () => {
   const bench = workbench({ compiler: 'works' });
   const store = bench.at('store.json');
   linkSync(join(bench.folder, 'package.json'), store);
@@ -194,17 +194,17 @@ it('falls back on the package’s own installer without pip, and spares the file
     log: (line: string) => said.push(line),
   } as const;
   expect(await install(options)).toEqual({ changed: true, variant: 'cpu', runtime: undefined, folder: bench.folder });
-  expect(said).toEqual([expect.stringMatching(/^Warning: There is no pip here .* TensorFlow is 2\.9\.1 of 2022\.$/)]);
+  expect(said).toEqual([expect.stringMatching(/^Warning: There is no pip.* has TensorFlow 2\.9\.1 from 2022\.$/)]);
   expect(readFileSync(join(bench.folder, 'package.json'), 'utf8')).toBe('["cpu","download"]');
   expect(readFileSync(store, 'utf8')).toBe('{"version": "4.22.0"}');
   expect((await install(options)).changed).toBe(false);
 });
 
-it('names pip where the package’s own installer fails too', async () => {
+it('names pip if the package’s own installer fails too', async () => {
   const bench = workbench({ compiler: 'works' });
   writeFileSync(join(bench.folder, 'scripts/install.js'), "console.error('no host'); process.exit(1);");
-  const text = await problem(bench.install());
-  expect(text).toContain('There is no pip here to download TensorFlow 2.21.0 with.');
+  const text = await errorOf(bench.install());
+  expect(text).toContain('There is no pip, which downloading TensorFlow 2.21.0 needs.');
   expect(text).toContain('own installer failed:\nno host');
   expect(text).toContain('`apt-get install python3-pip`');
 });

@@ -19,7 +19,7 @@ it('keeps runtimes in the user’s cache folder', () => {
   expect(defaultCache({ XDG_CACHE_HOME: '' }, '/home/ann')).toBe('/home/ann/.cache/wpo');
 });
 
-it('tells a runtime’s build by its folder', () => {
+it('finds the build of a runtime by its folder', () => {
   expect(variantOf(runtimePath('/c', 'cpu'))).toBe('cpu');
   expect(variantOf(runtimePath('/c', 'gpu'))).toBe('gpu');
   expect(variantOf('/c/tensorflow-2.9.1-gpu')).toBeUndefined();
@@ -36,7 +36,7 @@ it('reads CUDA’s libraries, at their versions, from a wheel’s metadata', () 
   expect(cudaRequirements(metadata)).toEqual(['nvidia-cublas-cu12<13.0,>=12.5.3.2', 'nvidia-nccl-cu12<3.0,>=2.27.7']);
 });
 
-it('clears what a killed installation left, and nothing of one that runs', () => {
+it('removes what a killed installation left, and nothing of a running one', () => {
   const cache = scratch();
   const { pid: dead } = spawnSync(process.execPath, ['-e', '']);
   for (const pid of [dead, process.ppid]) mkdirSync(join(cache, `other.partial-${hostname()}-${pid}`));
@@ -55,18 +55,18 @@ it('clears what a killed installation left, and nothing of one that runs', () =>
   );
 });
 
-it('says how to choose another cache where this one cannot be written to', () => {
+it('says how to choose another cache if this one cannot be written', () => {
   const file = join(scratch(), 'file');
   writeFileSync(file, '');
   expect(() => makePartial(join(file, 'cache'), join(file, 'cache/tensorflow'))).toThrow(
     expect.objectContaining({
-      message: expect.stringContaining(`${join(file, 'cache')} cannot be written to`),
-      mends: ['choose another folder: `--cache DIR`, or the variable XDG_CACHE_HOME'],
+      message: expect.stringContaining(`${join(file, 'cache')} cannot be written: `),
+      hints: ['choose another folder with `--cache DIR` or the variable XDG_CACHE_HOME'],
     }),
   );
 });
 
-it('leaves the folder of a process that was first', () => {
+it('keeps the folder of a process that was faster', () => {
   const cache = scratch();
   const target = join(cache, 'tensorflow');
   const partial = makePartial(cache, target);

@@ -6,7 +6,7 @@ import { scratch } from './scratch';
 
 const answers = { ok: true, missing: false, output: '' };
 
-it('takes the first pip that answers', () => {
+it('uses the first pip that runs', () => {
   const only = (works: string) => (program: string, args: string[]) => ({
     ...answers,
     ok: [program, ...args].join(' ') === `${works} --version`,
@@ -17,14 +17,14 @@ it('takes the first pip that answers', () => {
   expect(findPip(only('none'))).toBeUndefined();
 });
 
-it('asks for the build without CUDA by its own name on x86, and by the only one on ARM', () => {
+it('requests the build without CUDA by its own name on x86, and the only build on ARM', () => {
   expect(tensorflowRequirement('cpu', 'x64')).toBe('tensorflow-cpu==2.21.0');
   expect(tensorflowRequirement('gpu', 'x64')).toBe('tensorflow==2.21.0');
   expect(tensorflowRequirement('cpu', 'arm64')).toBe('tensorflow==2.21.0');
   expect(() => tensorflowRequirement('gpu', 'arm64')).toThrow('There is no CUDA build of TensorFlow 2.21.0 for arm64.');
 });
 
-it('knows pip’s names of the platforms that wheels are made for', () => {
+it('has pip’s names of the platforms with wheels', () => {
   expect(wheelPlatforms('linux-x64')).toEqual([
     'manylinux_2_27_x86_64',
     'manylinux_2_17_x86_64',
@@ -34,7 +34,7 @@ it('knows pip’s names of the platforms that wheels are made for', () => {
   expect(wheelPlatforms('darwin-arm64')).toBeUndefined();
 });
 
-it('asks pip for one wheel of a set Python, whatever Python runs pip', () => {
+it('requests one wheel for a fixed Python, whatever Python runs pip', () => {
   const folder = scratch();
   const calls: string[][] = [];
   const runner = (program: string, args: string[]) => {

@@ -15,7 +15,7 @@ function archive(folder: string, content: Uint8Array): string {
   return path;
 }
 
-it('writes the chosen members where they are placed, and no other', async () => {
+it('writes only the chosen members, to the given paths', async () => {
   const folder = scratch();
   const path = archive(
     folder,
@@ -36,7 +36,7 @@ it('writes the chosen members where they are placed, and no other', async () => 
 prop.prop([
   fc.array(fc.record({ content: fc.uint8Array({ maxLength: 3000 }), stored: fc.boolean() }), { maxLength: 12 }),
   fc.string({ maxLength: 100 }),
-])('gives back what was packed, byte for byte, whatever comment ends the archive', async (contents, comment) => {
+])('unpacks every byte, whatever comment ends the archive', async (contents, comment) => {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-zip-'));
   try {
     const members = contents.map((member, i) => ({ ...member, name: `folder-${i % 3}/${i}` }));
@@ -48,7 +48,7 @@ prop.prop([
   }
 });
 
-it('keeps a program a program', async () => {
+it('keeps the executable bit', async () => {
   const folder = scratch();
   const members = [
     { name: 'bin/ptxas', content: bytes('program'), executable: true },
@@ -59,25 +59,25 @@ it('keeps a program a program', async () => {
   expect(statSync(join(folder, 'lib.so')).mode & 0o100).toBe(0);
 });
 
-it('refuses an archive that was cut short, and says so', async () => {
+it('refuses an archive that was cut short', async () => {
   const folder = scratch();
   const whole = makeZip([{ name: 'a', content: bytes('aaaa') }]);
   const path = archive(folder, whole.subarray(0, whole.length - 10));
-  await expect(unzip(path, (name) => name, folder)).rejects.toThrow(`${path} is not a whole zip archive`);
+  await expect(unzip(path, (name) => name, folder)).rejects.toThrow(`${path} cannot be unpacked: `);
 });
 
-it('refuses a member that does not unpack to the size it names', async () => {
+it('refuses a member whose size differs from the directory’s', async () => {
   const folder = scratch();
   const whole = makeZip([{ name: 'a', content: bytes('aaaa'), stored: true }]);
   // the directory's uncompressed size: 24 bytes into its only entry
   whole.writeUInt32LE(5, whole.indexOf('PK\x01\x02') + 24);
-  await expect(unzip(archive(folder, whole), (name) => name, folder)).rejects.toThrow(
-    'a gave 4 bytes where 5 were promised',
-  );
+  await expect(unzip(archive(folder, whole), (name) => name, folder)).rejects.toThrow('size mismatch');
 });
 
 it.each(['../evil', 'a/../../evil', '/evil'])('refuses to write %s outside the folder', async (name) => {
   const folder = scratch();
   const path = archive(folder, makeZip([{ name, content: bytes('x') }]));
-  await expect(unzip(path, (member) => member, join(folder, 'inside'))).rejects.toThrow('would be written outside');
+  await expect(unzip(path, (member) => member, join(folder, 'inside'))).rejects.toThrow(
+    /cannot be unpacked: (invalid relative|absolute) path/,
+  );
 });

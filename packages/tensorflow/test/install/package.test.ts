@@ -1,7 +1,7 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { isLaidOut, layOut, linkedRuntime, readLayout } from '../../install/layout.mjs';
+import { isLinked, linkedRuntime, linkRuntime } from '../../install/package.mjs';
 import { scratch } from './scratch';
 
 function fakeRuntime(root: string, name: string): { runtime: string; addon: string } {
@@ -20,33 +20,33 @@ function fakePackage(root: string): string {
   return folder;
 }
 
-it('leads the package to a runtime and its addon', () => {
+it('links the package to a runtime and its addon', () => {
   const root = realpathSync(scratch());
   const folder = fakePackage(root);
   const { runtime, addon } = fakeRuntime(root, 'cpu');
-  expect(isLaidOut(folder, runtime, addon)).toBe(false);
+  expect(isLinked(folder, runtime, addon)).toBe(false);
   expect(linkedRuntime(folder)).toBeUndefined();
 
-  layOut(folder, runtime, addon);
-  expect(isLaidOut(folder, runtime, addon)).toBe(true);
+  linkRuntime(folder, runtime, addon);
+  expect(isLinked(folder, runtime, addon)).toBe(true);
   expect(readFileSync(join(folder, 'lib/napi-v8/tfjs_binding.node'), 'utf8')).toBe('cpu');
   expect(existsSync(join(folder, 'deps/lib'))).toBe(true);
   expect(linkedRuntime(folder)).toBe(runtime);
   expect(readdirSync(folder).sort()).toEqual(['deps', 'lib', 'package.json']);
 });
 
-it('leads it to another runtime, and leaves the first one whole', () => {
+it('links it to another runtime and leaves the first one unchanged', () => {
   const root = realpathSync(scratch());
   const folder = fakePackage(root);
   const cpu = fakeRuntime(root, 'cpu');
   const gpu = fakeRuntime(root, 'gpu');
-  layOut(folder, cpu.runtime, cpu.addon);
-  layOut(folder, gpu.runtime, gpu.addon);
+  linkRuntime(folder, cpu.runtime, cpu.addon);
+  linkRuntime(folder, gpu.runtime, gpu.addon);
   expect(linkedRuntime(folder)).toBe(gpu.runtime);
   expect(readFileSync(join(cpu.addon, 'napi-v8/tfjs_binding.node'), 'utf8')).toBe('cpu');
 });
 
-it('replaces the folders of another installer without writing to files they share', () => {
+it('replaces the folders of another installer without writing to shared files', () => {
   const root = realpathSync(scratch());
   const folder = fakePackage(root);
   const store = join(root, 'store-file');
@@ -54,15 +54,15 @@ it('replaces the folders of another installer without writing to files they shar
   for (const path of ['deps/lib', 'lib/napi-v8']) mkdirSync(join(folder, path), { recursive: true });
   linkSync(store, join(folder, 'lib/napi-v8/tfjs_binding.node'));
   const { runtime, addon } = fakeRuntime(root, 'cpu');
-  layOut(folder, runtime, addon);
+  linkRuntime(folder, runtime, addon);
   expect(readFileSync(store, 'utf8')).toBe('the store’s');
-  expect(readLayout(folder)).toEqual({ deps: join(runtime, 'deps'), lib: addon });
+  expect(isLinked(folder, runtime, addon)).toBe(true);
   expect(readdirSync(folder).sort()).toEqual(['deps', 'lib', 'package.json']);
 });
 
-it('finds no runtime behind links whose target is gone', () => {
+it('finds no runtime if the links lead nowhere', () => {
   const root = scratch();
   const folder = fakePackage(root);
-  layOut(folder, join(root, 'gone'), join(root, 'gone/addon-0'));
+  linkRuntime(folder, join(root, 'gone'), join(root, 'gone/addon-0'));
   expect(linkedRuntime(folder)).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { parseArguments } from '../../install/arguments.mjs';
+import { parseArguments } from '../../install/main.mjs';
 
-it('reads a command with its options', () => {
+it('parses a command with its options', () => {
   expect(parseArguments(['install', '--variant', 'gpu', '--cache', '/var/tf', '--quiet'])).toEqual({
     command: 'install',
     variant: 'gpu',
@@ -17,11 +17,11 @@ it.each([[[]], [['help']], [['--help']], [['install', '-h']]])('shows help for %
 });
 
 it.each([
-  [['instal'], 'There is no command "instal": install and doctor are.'],
-  [['install', '--variant', 'tpu'], '--variant takes cpu or gpu, and got "tpu".'],
-  [['install', 'gpu'], 'install takes options only, and got "gpu".'],
-  [['install', '--cache='], '--cache takes a folder, and got nothing.'],
+  [['instal'], 'Unknown command: expected install or doctor, found "instal".'],
+  [['install', '--variant', 'tpu'], '--variant: expected cpu or gpu, found "tpu".'],
+  [['install', 'gpu'], 'install: expected only options, found "gpu".'],
+  [['install', '--cache='], '--cache: expected a folder, found nothing.'],
   [['install', '--version'], "Unknown option '--version'"],
-])('says what is wrong with %j', (args, message) => {
+])('refuses %j', (args, message) => {
   expect(() => parseArguments(args)).toThrow(message);
 });
