@@ -19,7 +19,7 @@ const RATE = 'Rate how well the answer serves the person who wrote the prompt.';
 const COMPARE = 'Say which of the two answers better serves the person who wrote the prompt.';
 const CRITERIA =
   'Judge whether it is correct, does what was asked, is clear, and is no longer than it need be. Length, confidence and ' +
-  'lists are no merits by themselves.';
+  'lists are not merits in themselves.';
 
 /** The token limit of a judge's reasons and verdict. */
 const REPLY_TOKENS = 512;
