@@ -19,7 +19,7 @@ const NATIVE = /^packages\/tensorflow\/(native|src|test)\//;
 const ARCHAIC = 'afresh|albeit|amiss|anew|aught|hence|heretofore|lest|nought|thereof|therein|whence|wherein|withal';
 /** Things that are counted per something else. */
 const COUNTED = '\\d+|tokens?|rows|lines?|bytes|files|calls|kernels|ms|KB|MB|GB';
-const PER = 'second|pair|token|prompt|step|row|answer|parameter|line|file|layer|check';
+const PER = 'pair|token|prompt|step|row|answer|parameter|line|file|layer|check';
 
 const RETIRED: readonly Retired[] = [
   // errors and messages
@@ -47,7 +47,7 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\b(heeds?|hears? of|told apart|goes by itself)\b/i, use: 'plain English' },
 
   // plain English for other turns of phrase
-  { pattern: new RegExp(`\\b(${COUNTED}) an? (${PER})\\b`), use: 'tokens per second, one line per pair' },
+  { pattern: new RegExp(`\\b(${COUNTED}) an? (${PER})\\b`), use: 'one line per pair, bytes per parameter' },
   { pattern: /\bso many\b/i, use: "the number's name: every `logging_steps` steps" },
   { pattern: new RegExp(`\\b(${ARCHAIC})\\b`, 'i'), use: 'again, wrong, so, of it, which' },
   { pattern: /\b(unasked|whoever|likelier|likeliest)\b/i, use: 'by default, the user, more likely, most likely' },
