@@ -16,7 +16,7 @@ export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/talli
 export type { Distribution } from './numbers';
 export { RowError, type RowFault, type RowLocation } from './rows/fields';
 export type { RowFormat } from './rows/json-stream';
-export { type Columns, columnNames } from './rows/layouts';
+export type { Columns } from './rows/layouts';
 export { type Message, type PreferenceRow, parseRow } from './rows/preference-row';
 export {
   type BadRows,

@@ -1,6 +1,6 @@
-import { columnNames } from '@wpo/data';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
+import { columnNames } from '../../../data/src/rows/layouts';
 import { columns } from '../../src/schemas/shared';
 
 test('--columns may be repeated, and a column’s name may have an equals sign', () => {

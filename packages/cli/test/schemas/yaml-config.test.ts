@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { dataSetName, hubNameText, modelName } from '@wpo/data/hub';
 import { describe, expect, it, test } from 'vitest';
+import { dataSetName, hubNameText, modelName } from '../../../data/src/hub/repository';
 import { trainSchema } from '../../src/schemas/train';
 import { configYaml, locationFrom, parseConfig } from '../../src/schemas/yaml-config';
 

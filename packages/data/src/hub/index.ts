@@ -1,10 +1,3 @@
 export { modelFolder } from './files';
-export {
-  type DownloadProgress,
-  dataSetName,
-  type HubName,
-  type HubOptions,
-  hubNameText,
-  modelName,
-} from './repository';
+export type { DownloadProgress, HubOptions } from './repository';
 export { HubError } from './request';
