@@ -68,12 +68,7 @@ async function packages(declarations, say, done) {
   const stale = stalePackages(declarations);
   if (stale.length === 0) return done('Packages: built');
   say(`Packages: building ${stale.map(({ name }) => name).join(', ')}`);
-  // a package's declarations are made from those of its siblings, so these come first
-  for (let left = stale; left.length > 0; ) {
-    const wave = left.filter(({ siblings }) => !left.some(({ name }) => siblings.includes(name)));
-    left = left.filter((one) => !wave.includes(one));
-    await eachAtOnce(wave, ({ name, hash }) => build(name, hash, declarations));
-  }
+  await eachAtOnce(stale, ({ name, hash }) => build(name, hash, declarations));
 }
 
 async function build(name, hash, declarations) {
@@ -109,9 +104,7 @@ function stalePackages(declarations) {
   const isBuilt = (name, hash) =>
     existsSync(join(root, 'packages', name, 'dist/index.js')) &&
     (isStamped(`build-${name}`, hash, 'types') || (!declarations && isStamped(`build-${name}`, hash)));
-  return names
-    .map((name) => ({ name, siblings: siblingsOf(name), hash: hashOf(name) }))
-    .filter(({ name, hash }) => !isBuilt(name, hash));
+  return names.map((name) => ({ name, hash: hashOf(name) })).filter(({ name, hash }) => !isBuilt(name, hash));
 }
 
 /** Files below a folder whose relative path matches, as paths from the root. */
