@@ -57,7 +57,7 @@ test('--json prints what alpaca_eval prints, under its names', async () => {
   for (const name of KEYS) expect(Math.abs(found[name]! - expected[name]!), name).toBeLessThan(0.1);
 });
 
-test('without --json a table is printed, by data set too', async () => {
+test('without --json it prints a table, also by data set', async () => {
   const rows = [2, 1, 1.5, 1.75, 2, 1.25].map((preference, i) => annotation(i, 10 + i, 26 - i * i, preference));
   const { out } = await evaluated('--annotations', annotationsFile(rows));
   expect(out).toMatch(/win rate +58\.33 % ± 16\.67 %/);
@@ -67,14 +67,14 @@ test('without --json a table is printed, by data set too', async () => {
   expect(out).toMatch(/vicuna +3 +33\.33 %/);
 });
 
-test('what cannot be computed is null in JSON and a dash in the table', async () => {
+test('NaN is null in JSON and a dash in the table', async () => {
   const file = annotationsFile([annotation(0, 3, 4, 2)]);
   const { out } = await evaluated('--annotations', file, '--json');
   expect(JSON.parse(out)).toMatchObject({ win_rate: 100, standard_error: null, length_controlled_winrate: null });
   expect((await evaluated('--annotations', file)).out).toMatch(/win rate +100\.00 % ± – /);
 });
 
-test('null is left out in silence, what is not from 1 to 2 with a word', async () => {
+test('ignores null silently, and numbers outside 1 to 2 with a message', async () => {
   const file = annotationsFile([annotation(0, 3, 4, 2), annotation(1, 3, 4, null), annotation(2, 3, 4, 2.5)]);
   const { out, err } = await evaluated('--annotations', file, '--json');
   expect(JSON.parse(out)).toMatchObject({ n_total: 1 });

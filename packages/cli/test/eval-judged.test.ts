@@ -24,7 +24,7 @@ function jsonFile(rows: readonly object[]): string {
   return file;
 }
 
-/** Goodness stands in the answers: `good 7`. */
+/** How good an answer is, written in the answer: `good 7`. */
 const baseline = jsonFile(outputs('base', () => 'The baseline is good 5'));
 const answers = outputs('mine', (i) => `${'My answer '.repeat(i)}is good ${i}`);
 
@@ -61,7 +61,7 @@ const written = <T>(folder: string, name: string) => JSON.parse(readFileSync(joi
 
 const judging = (script: Script = {}) => scriptedServer({ model: 'wise', chat: byLogprobs, ...script });
 
-test('answers are judged in both orders by log-probs, and written as alpaca_eval publishes them', async () => {
+test('answers are judged in both orders by log-probs, and written in the format of alpaca_eval', async () => {
   const [server, folder] = [await judging(), temporaryFolder()];
   const { status, out, err } = await evaluated(server, folder, '--outputs', jsonFile(answers), '--json');
   expect(status, err).toBe(0);
@@ -106,7 +106,7 @@ test('answers are judged in both orders by log-probs, and written as alpaca_eval
   expect(body).toMatchObject({ model: 'wise', max_tokens: 1, temperature: 1, logprobs: true, top_logprobs: 5 });
 });
 
-test('annotations that were written give the same rates again', async () => {
+test('the written annotations give the same rates', async () => {
   const [server, folder] = [await judging(), temporaryFolder()];
   const first = await evaluated(server, folder, '--outputs', jsonFile(answers), '--json');
   const terminal = capture();
@@ -141,7 +141,7 @@ test('the error about a judge without log-probs suggests --judge-form verdict', 
   expect(err).toContain('add --judge-form verdict');
 });
 
-test('faults in the way lose nothing, and nothing is asked twice', async () => {
+test('failing requests lose no judgement, and no answered request is repeated', async () => {
   const faults = [
     { status: 429, headers: { 'retry-after': '0' } },
     'malformed',
@@ -165,7 +165,7 @@ test('faults in the way lose nothing, and nothing is asked twice', async () => {
   }
 });
 
-test('judgements are kept: a second run asks only what is new, another judge all', async () => {
+test('judgements are cached: a second run asks only new questions, another judge asks all', async () => {
   const [server, folder] = [await judging(), temporaryFolder()];
   const asked = () => server.answered.filter(({ path }) => path.endsWith('chat/completions')).length;
   const first = await evaluated(server, folder, '--outputs', jsonFile(answers), '--json');
@@ -179,7 +179,7 @@ test('judgements are kept: a second run asks only what is new, another judge all
   expect(asked()).toBe(50);
 });
 
-test('a judge that goes away ends in a message; the same command goes on, past a line that was cut off', async () => {
+test('if the judge fails, the same command resumes, past an incomplete line of the cache', async () => {
   const fault: Script['fault'] = (number) => (number > 10 ? { status: 400 + 1 } : undefined);
   const [dying, folder] = [await judging({ fault }), temporaryFolder()];
   const args = ['--outputs', jsonFile(answers), '--concurrency', '2'];
@@ -199,7 +199,7 @@ test('a judge that goes away ends in a message; the same command goes on, past a
   expect(written<Annotation[]>(folder, 'annotations.json')).toHaveLength(12);
 });
 
-test('a signal lets the questions under way end, keeps them and tells so by the status', async () => {
+test('after a signal, running requests finish and are kept, and the status names the signal', async () => {
   let asked = 0;
   const chat = (body: ScriptedBody) => {
     if (++asked === 7) process.emit('SIGTERM', 'SIGTERM');
@@ -215,7 +215,7 @@ test('a signal lets the questions under way end, keeps them and tells so by the 
   expect(asked).toBe(24);
 });
 
-test('a pair that the judge’s server refuses, or of which it names neither answer, is left out alone', async () => {
+test('only the pairs that the server refuses or whose reply names no answer are left out', async () => {
   const fault: Script['fault'] = (_, { body }) =>
     goodness({ messages: [{ role: 'user', content: '' }], ...body }).includes(9) ? { status: 400 } : undefined;
   const chat = (body: ScriptedBody) => (goodness(body).includes(8) ? 'Neither' : 'm');
@@ -239,7 +239,7 @@ test('a pair that the judge’s server refuses, or of which it names neither ans
   ]);
 });
 
-test('another prompt is asked where one is given, in alpaca_eval’s layout', async () => {
+test('--judge-prompt takes a prompt in the format of alpaca_eval', async () => {
   const prompt = join(temporaryFolder(), 'prompt.txt');
   writeFileSync(
     prompt,
@@ -253,7 +253,7 @@ test('another prompt is asked where one is given, in alpaca_eval’s layout', as
   ]);
 });
 
-test('answers of wpo sample are read too; what lacks a partner is counted', async () => {
+test('reads answers of wpo sample, and counts those without a partner', async () => {
   const rows = answers.slice(0, 4).map(({ instruction, output }, i) => ({
     prompt_id: String(i),
     prompt: instruction,
@@ -271,7 +271,7 @@ test('answers of wpo sample are read too; what lacks a partner is counted', asyn
   expect(first).toMatchObject({ generator_2: 'sampled', dataset: 'koala', output_2: 'is good 0' });
 });
 
-test('a model on this machine answers the set, once', async () => {
+test('a local model answers each instruction once', async () => {
   const set = jsonFile(INSTRUCTIONS.slice(0, 3).map((instruction) => ({ instruction, dataset: 'koala' })));
   const [server, folder] = [await judging({ chat: () => 'm' }), temporaryFolder()];
   const args = ['--model', modelFolder, '--eval-set', set, '--judge-form', 'verdict', '--max-new-tokens', '6'];

@@ -18,7 +18,7 @@ const asJson = async (...args: string[]) => JSON.parse(await evaluated(...args, 
 
 const pair = { id: 'p', prompt: [1], chosen: [2, 3], rejected: [4] };
 
-test('rewards are β times log-ratios, and a tie is wrong', () => {
+test('rewards are β times log-ratios, and a tie counts as wrong', () => {
   const policy = [
     { chosen: -2, rejected: -5 },
     { chosen: -3, rejected: -1 },
@@ -43,7 +43,7 @@ test('rewards are β times log-ratios, and a tie is wrong', () => {
   });
 });
 
-test('the KL is the mean over answers of r − 1 − log r, r the reference’s share of the model’s probability', () => {
+test('the KL is the mean over answers of r − 1 − log r, where r is π_ref / π', () => {
   const policy = [[Math.log(0.5), Math.log(0.2)], [Math.log(0.4)]];
   const reference = [[Math.log(0.25), Math.log(0.4)], [Math.log(0.4)]];
   // r is 0.5, 2 and 1: (−0.5 + ln 2) + (1 − ln 2) = 0.5, and 0
@@ -55,7 +55,7 @@ test('the KL is the mean over answers of r − 1 − log r, r the reference’s 
   });
 });
 
-test('a policy against its reference has PyTorch’s log-probs, and the rewards that come of them', async () => {
+test('log-probs and rewards of a policy and its reference are those of PyTorch', async () => {
   const found = await asJson('--model', policyFolder(), '--ref', modelFolder, '--kl-prompts', '0');
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const chosen = golden.pairs.map((row) => row.chosen_logps - row.ref_chosen_logps);
@@ -68,7 +68,7 @@ test('a policy against its reference has PyTorch’s log-probs, and the rewards 
   expect(found).not.toHaveProperty('kl');
 });
 
-test('the KL from another model is above 0, and the seed decides the draws', async () => {
+test('the KL from another model is above 0, and the seed decides the samples', async () => {
   const args = ['--model', policyFolder(), '--ref', modelFolder, '--max-new-tokens', '16', '--kl-prompts', '8'];
   const found = await asJson(...args);
   expect(found.n_kl_answers).toBe(16);
@@ -77,7 +77,7 @@ test('the KL from another model is above 0, and the seed decides the draws', asy
   expect((await asJson(...args, '--seed', '100')).kl).not.toBe(found.kl);
 });
 
-test('a model is no way from itself, and ties with itself on every pair', async () => {
+test('a model has KL 0 from itself, and ties with itself on every pair', async () => {
   const args = ['--model', modelFolder, '--ref', modelFolder, '--max-new-tokens', '4', '--kl-prompts', '2'];
   expect(await asJson(...args)).toMatchObject({
     kl: 0,
@@ -87,13 +87,13 @@ test('a model is no way from itself, and ties with itself on every pair', async 
   });
 });
 
-test('without a reference rewards are those of the log-probs, and no KL is told', async () => {
+test('without a reference, rewards are β log π, and there is no KL', async () => {
   const found = await asJson('--model', modelFolder, '--beta', '1');
   expect(found['rewards/chosen']).toBe(found['logps/chosen']);
   expect(Object.keys(found).filter((name) => /kl|ratio/.test(name))).toEqual([]);
 });
 
-test('the table says what was measured', async () => {
+test('the table names each measurement', async () => {
   const args = ['--model', policyFolder(), '--ref', modelFolder, '--max-new-tokens', '4', '--kl-prompts', '1'];
   const out = await evaluated(...args);
   expect(out).toMatch(/held-out pairs +16\n/);

@@ -33,7 +33,7 @@ const flags = ({ prompts, out }: ReturnType<typeof files>, ...more: string[]) =>
 const texts = (rows: readonly SampleRow[]) =>
   Object.fromEntries(rows.map(({ prompt_id, seed, completion }) => [`${prompt_id} ${seed}`, completion]));
 
-test('a model on this machine writes the same answers in batches as alone, each by its own seed', async () => {
+test('a local model samples the same answers in batches as alone, each with its own seed', async () => {
   const [together, alone] = [files(), files()];
   expect(await wpo(...flags(together, '--seeds', '13,21', '--temperature', '2'))).toMatchObject({ status: 0 });
   expect(await wpo(...flags(alone, '--seeds', '13,21', '--temperature', '2', '--batch-size', '1'))).toMatchObject({
@@ -50,7 +50,7 @@ test('a model on this machine writes the same answers in batches as alone, each 
   }
 });
 
-test('an answer is what wpo generate writes by that seed', async () => {
+test('an answer is what wpo generate writes with the same seed', async () => {
   const at = files();
   await wpo(...flags(at, '-n', '1', '--temperature', '0.9', '--top-p', '0.9'));
   const { out } = await wpo(
@@ -60,7 +60,7 @@ test('an answer is what wpo generate writes by that seed', async () => {
   expect(`${texts(readRows(at.out))['Why? 13']}\n`).toBe(out);
 });
 
-test('a killed process and one that went on write what one that was never stopped does', async () => {
+test('a killed and resumed run writes the same answers as an uninterrupted one', async () => {
   const [whole, killed] = [files(), files()];
   const more = ['--temperature', '2', '--batch-size', '2', '--max-new-tokens', '60'];
   const run = startWpo(flags(killed, ...more));
@@ -76,7 +76,7 @@ test('a killed process and one that went on write what one that was never stoppe
   expect(texts(readRows(killed.out))).toEqual(texts(readRows(whole.out)));
 });
 
-test('SIGTERM gives up answers that are not whole, and keeps those that are', async () => {
+test('SIGTERM drops incomplete answers and keeps complete ones', async () => {
   const at = files();
   const run = startWpo(flags(at, '--temperature', '2', '--batch-size', '2', '--max-new-tokens', '60'));
   await run.wrote('sample 2/20');

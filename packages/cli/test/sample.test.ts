@@ -31,7 +31,7 @@ const answered = ({ answered }: ScriptedServer) =>
   answered.filter(({ path }) => path !== '/v1/models').map(({ body }) => asked(body));
 const keys = (rows: readonly SampleRow[]) => rows.map(({ prompt_id, seed }) => `${prompt_id} ${seed}`).sort();
 
-test('each prompt is answered by each seed, with the settings given, and each row says by which', async () => {
+test('each prompt is answered once per seed, and rows record the sampling settings', async () => {
   const server = await scriptedServer({ model: 'gemma-2-9b-it' });
   const at = files();
   const { status, out } = await sampled(
@@ -87,13 +87,13 @@ test('by default the seeds are the paper’s five, and -n takes the first of the
   expect(answered(server)).toHaveLength(5);
 });
 
-test('so many requests are under way at once, and no more', async () => {
+test('at most `concurrency` requests run at once', async () => {
   const server = await scriptedServer({ delay: 30 });
   await sampled(server, files(), '--concurrency', '4');
   expect(server.mostAtOnce).toBe(4);
 });
 
-test('whatever fails on the way, nothing is lost and nothing that was answered is asked twice', async () => {
+test('failing requests lose no answer, and no answered request is repeated', async () => {
   const faults = [
     { status: 429, headers: { 'retry-after': '0' } },
     { status: 500, headers: { 'retry-after-ms': '1' } },
@@ -115,7 +115,7 @@ test('whatever fails on the way, nothing is lost and nothing that was answered i
   expect(server.requests).toHaveLength(15 + faults.length);
 });
 
-test('what fails for good is told, what is there is kept, and the same command goes on with the rest', async () => {
+test('a permanent failure is reported, answers are kept, and the same command resumes', async () => {
   let broken = true;
   const server = await scriptedServer({
     fault: (_, { body }) => (broken && body.seed === 21 ? { status: 400, body: 'too long' } : undefined),
@@ -136,7 +136,7 @@ test('what fails for good is told, what is there is kept, and the same command g
   expect(answered(server)).toHaveLength(6);
 });
 
-test('a server that answers nothing any more is given up', async () => {
+test('a server that no longer answers is given up', async () => {
   const server = await scriptedServer({ fault: () => ({ status: 401, body: 'no' }) });
   const many = files(Array.from({ length: 40 }, (_, i) => ({ prompt: `p${i}` })));
   const { status, err } = await sampled(server, many, '--model', 'm', '--concurrency', '2');
@@ -145,7 +145,7 @@ test('a server that answers nothing any more is given up', async () => {
   expect(server.requests.length).toBeLessThanOrEqual(12);
 });
 
-test('a last line that was cut off is dropped and asked for again; a whole one without its newline is kept', async () => {
+test('an incomplete last line is dropped and asked for again; a complete one without its newline is kept', async () => {
   const server = await scriptedServer();
   const at = files();
   await sampled(server, at, '--seeds', '13', '--concurrency', '1', '--model', 'm');
@@ -165,7 +165,7 @@ test.each([
   [['--top-p', '1'], 'top_p: expected 1, found 0.95.'],
   [['--max-new-tokens', '5'], 'max_new_tokens: expected 5, found 2048.'],
   [['--model', 'other'], 'source: expected other, found m.'],
-])('a file that was drawn otherwise is not gone on with: %j', async (flags, message) => {
+])('a file with other settings is not resumed: %j', async (flags, message) => {
   const server = await scriptedServer();
   const at = files();
   await sampled(server, at, '--seeds', '13', '--model', 'm');
@@ -177,7 +177,7 @@ test.each([
   expect(answered(server)).toHaveLength(3);
 });
 
-test('nor is one whose prompts had other texts, or one of other rows', async () => {
+test('a file with other prompt texts or other rows is not resumed', async () => {
   const server = await scriptedServer();
   const at = files();
   await sampled(server, at, '--seeds', '13', '--model', 'm', '--concurrency', '1');
@@ -214,7 +214,7 @@ test.each([
   expect(err).toContain(message);
 });
 
-test('without --model and --endpoint it says what it wants', async () => {
+test('without --model and --endpoint it names both', async () => {
   const { promptsFile, out } = files();
   expect(await wpo('sample', '--prompts', promptsFile, '--out', out)).toMatchObject({
     status: 1,
@@ -222,7 +222,7 @@ test('without --model and --endpoint it says what it wants', async () => {
   });
 });
 
-test('the key is sent, and stands neither in the file nor in what is told', async () => {
+test('the key is sent, but never written to the file or the output', async () => {
   vi.stubEnv('WPO_API_KEY', 'sk-secret');
   const server = await scriptedServer({
     fault: (_, { headers, body }) =>
@@ -241,7 +241,7 @@ const many = Array.from({ length: 12 }, (_, i) => ({ prompt: `prompt ${i}` }));
 const start = ({ url }: ScriptedServer, { promptsFile, out }: ReturnType<typeof files>) =>
   startWpo(['sample', '--endpoint', url, '--prompts', promptsFile, '--out', out, '-n', '2', '--concurrency', '3']);
 
-test('a process that is killed goes on where it was: of what was written nothing is asked for again', async () => {
+test('a killed run resumes without asking for a written answer again', async () => {
   const server = await scriptedServer({ delay: 40 });
   const at = files(many);
   const run = start(server, at);

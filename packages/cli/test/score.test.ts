@@ -41,7 +41,7 @@ const scores = (path: string) =>
 /** What got its whole reply, of the requests that are not for the model's name. */
 const answered = ({ answered }: ScriptedServer) => answered.filter(({ path }) => path !== '/v1/models');
 
-test('scores of a file go to the answers that they name, and all else stays on the row', async () => {
+test('scores from a file go to the answers that they name, and rows keep their other fields', async () => {
   const at = files();
   const { status, out } = await fromFile(at, [
     { prompt_id: 'b', source: 'gemma', seed: 13, score: 4 },
@@ -56,7 +56,7 @@ test('scores of a file go to the answers that they name, and all else stays on t
   expect(first).toEqual({ ...answers[0], score: -1, scored_by: expect.stringMatching(/^rewards\.jsonl [0-9a-f]{8}$/) });
 });
 
-test('scores without names go to the answers in their order', async () => {
+test('scores without prompt_id go to the answers in order', async () => {
   const at = files();
   expect(await fromFile(at, [1, 2, { score: 3 }, 4])).toMatchObject({ status: 0 });
   expect(scores(at.out)).toEqual({ 'a 13': 1, 'a 21': 2, 'a gpt': 3, 'b 13': 4 });
@@ -65,7 +65,7 @@ test('scores without names go to the answers in their order', async () => {
   );
 });
 
-test('scores by prompt alone serve where each prompt has one answer, and are refused where not', async () => {
+test('scores by prompt_id alone are accepted only if each prompt has one answer', async () => {
   const one = files([answers[0], answers[3]]);
   const rewards = [
     { prompt_id: 'a', score: 1 },
@@ -107,7 +107,7 @@ test.each([
     answers[3],
     /answers\.jsonl: expected one answer for each prompt_id, source and seed, found two for \["b","gemma",13\]/,
   ],
-])('an answer that cannot be used is told: %j', async (row, message) => {
+])('the error about an unusable answer names its line: %j', async (row, message) => {
   const { status, err } = await fromFile(files([answers[3], row]), [1, 2]);
   expect(status).toBe(1);
   expect(err).toMatch(message);
@@ -149,15 +149,15 @@ test.each([
 test.each([
   ['values token by token, the last of which is the answer’s', { data: [[0.5], [0.25]] }, 0.25],
   ['one value', { data: [0.75] }, 0.75],
-])('a pooled reply may be %s', async (_, fields, wanted) => {
+])('a reply of /pooling may be %s', async (_, fields, expected) => {
   const body = JSON.stringify({ data: [{ index: 0, object: 'pooling', ...fields }] });
   const server = await scriptedServer({ fault: () => ({ status: 200, body }) });
   const at = files([answers[0]]);
   await scored(at, '--endpoint', server.url, '--model', 'rm');
-  expect(scores(at.out)).toEqual({ 'a 13': wanted });
+  expect(scores(at.out)).toEqual({ 'a 13': expected });
 });
 
-test('a model of several outputs is no reward model', async () => {
+test('a model with several outputs is rejected', async () => {
   const server = await scriptedServer({
     fault: () => ({
       status: 200,
@@ -183,7 +183,7 @@ const faults = [
 /** Every other request fails, until each fault was had. */
 const everyOther = (number: number) => (number % 2 === 1 ? faults[(number - 1) / 2] : undefined);
 
-test('whatever fails on the way, each answer is scored once', async () => {
+test('each answer is scored once despite failing requests', async () => {
   const server = await scriptedServer({ fault: everyOther });
   const many = files(Array.from({ length: 20 }, (_, i) => answer('a', i, 'x'.repeat(i))));
   const { status } = await scored(many, '--endpoint', server.url, '--model', 'rm', '--concurrency', '3');
@@ -193,7 +193,7 @@ test('whatever fails on the way, each answer is scored once', async () => {
   expect(server.requests).toHaveLength(20 + faults.length);
 });
 
-test('a process that is killed goes on where it was', async () => {
+test('a killed run resumes without scoring an answer twice', async () => {
   const server = await scriptedServer({ delay: 40 });
   const many = files(Array.from({ length: 24 }, (_, i) => answer('a', i, 'x'.repeat(i))));
   const start = () =>
@@ -212,7 +212,7 @@ test('a process that is killed goes on where it was', async () => {
   expect(server.requests.slice(before).filter(({ path }) => path === '/pooling')).toHaveLength(24 - kept.length);
 });
 
-test('a file of other scores, or of other texts, is not gone on with', async () => {
+test('a file with another scorer or other texts is not resumed', async () => {
   const server = await scriptedServer();
   const at = files();
   await scored(at, '--endpoint', server.url, '--model', 'rm', '--concurrency', '1');
@@ -231,7 +231,7 @@ test('a file of other scores, or of other texts, is not gone on with', async () 
 const shown = ({ messages }: ScriptedBody, name: string) =>
   messages![0]!.content.match(new RegExp(`<<< ${name} >>>\n([^]*?)\n<<< end of ${name} >>>`))?.[1];
 
-test('a judge is shown prompt and answer, and its last line is the score', async () => {
+test('a judge sees prompt and answer, and its last line is the score', async () => {
   const server = await scriptedServer({
     model: 'judge',
     chat: (body) => `Some would say Rating: 1.\n**Rating: ${shown(body, 'Answer')!.length + 0.5}**/10`,
@@ -245,7 +245,7 @@ test('a judge is shown prompt and answer, and its last line is the score', async
   expect(shown(body, 'Prompt')).toMatch(/^ask [ab]$/);
 });
 
-test('a reply without a rating from 1 to 10 leaves its answer without a score, to be asked again', async () => {
+test('an answer whose reply has no rating from 1 to 10 is scored again by the next run', async () => {
   let clear = false;
   const server = await scriptedServer({
     chat: (body) => (clear || shown(body, 'Answer') !== 'xxx' ? 'Rating: 5' : 'I like it. Rating: 11'),
@@ -269,7 +269,7 @@ const longer = (body: ScriptedBody) => {
   return `Verdict: A would be rash.\nVerdict: ${a >= b ? 'A' : 'B'}`;
 };
 
-test('a judge that compares sees each two answers to a prompt in both orders; the share won is the score', async () => {
+test('a comparing judge sees every two answers in both orders; the score is the share that an answer won', async () => {
   const server = await scriptedServer({ model: 'judge', chat: longer, fault: everyOther });
   const at = files([...answers, answer('a', 42, 'xxx')]);
   const { status, out } = await scored(at, '--judge', server.url, '--compare', '--concurrency', '2');
@@ -296,7 +296,7 @@ test('a judge that compares sees each two answers to a prompt in both orders; th
   ]);
 });
 
-test('verdicts that are there are not asked for again, and scores are written once all are there', async () => {
+test('existing verdicts are not asked for again, and scores are written once all verdicts are there', async () => {
   let broken = true;
   const server = await scriptedServer({
     chat: longer,
