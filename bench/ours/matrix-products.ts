@@ -48,13 +48,13 @@ async function timeProduct({ kind, m, k, n }: Product): Promise<Omit<ProductTime
 
 /** Runs our products without AMX, which multiplies float32 only in three bfloat16 parts. */
 async function withoutAmx<T>(work: () => Promise<T>): Promise<T> {
-  const before = process.env.WPO_LANES;
-  process.env.WPO_LANES = String(Math.min(16, Number(before ?? 16)));
+  const before = process.env.WPO_ISA;
+  process.env.WPO_ISA = before === undefined || before === 'amx' ? 'avx512' : before;
   try {
     return await work();
   } finally {
-    if (before === undefined) delete process.env.WPO_LANES;
-    else process.env.WPO_LANES = before;
+    if (before === undefined) delete process.env.WPO_ISA;
+    else process.env.WPO_ISA = before;
   }
 }
 

@@ -2,54 +2,68 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
 import { InstallError } from './errors.mjs';
 import { makePartial, moveInPlace, variantOf } from './runtime.mjs';
 
-const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
+const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
 // by way of the package's folder, so that they are found from a bundle in dist too
 const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
-const KERNELS = fileURLToPath(new URL('../native', import.meta.url));
-const GPU_KERNELS = join(KERNELS, 'gpu');
+export const NATIVE = fileURLToPath(new URL('../native', import.meta.url));
+const GPU = join(NATIVE, 'gpu');
+
+/** For our own sources. A warning is an error only in a clone: a newer compiler's must not stop a user's installation. */
+export const WARNINGS = ['-Wall', '-Wextra', ...(NATIVE.includes('/node_modules/') ? [] : ['-Werror'])];
 
 const CC = 'libtensorflow_cc.so.2';
 const FRAMEWORK = 'libtensorflow_framework.so.2';
 /** CUDA's compiler and cuBLAS, as the wheels lay them. */
 const CUDA = ['cuda_nvrtc', 'cublas'].map((name) => `-Wl,-rpath,$ORIGIN/../../deps/nvidia/${name}/lib`);
 
-/** @typedef {{name: string, sources: string[], flags: string[], libraries: string[]}} Addon */
+/** @typedef {{name: string, sources: string[], flags: string[], libraries: string[], warnings?: string[]}} Addon */
 
 /**
  * @param {string} binding tfjs-node-gpu's folder of sources
  * @returns {Record<'tfjs' | 'quiet' | 'kernels' | 'gpu', Addon>}
  */
 export const addons = (binding) => ({
-  tfjs: { name: 'tfjs_binding.node', sources: sourcesIn(binding), flags: ['-O2'], libraries: [CC, FRAMEWORK] },
+  tfjs: {
+    name: 'tfjs_binding.node',
+    sources: filesIn(binding, /\.cc$/),
+    flags: ['-O2'],
+    libraries: [CC, FRAMEWORK],
+    warnings: ['-w'], // tfjs-node's own sources
+  },
   quiet: { name: 'quiet.node', sources: [QUIET], flags: ['-O2', '-ldl'], libraries: [] },
   kernels: {
     name: 'kernels.node',
-    sources: sourcesIn(KERNELS),
-    // loops over exp and tanh become vector code only where none of them may set errno or trap
-    flags: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden'],
+    sources: filesIn(NATIVE, /\.cc$/).filter((path) => !path.startsWith(`${GPU}/`)),
+    // loops over exp and tanh are vectorised only where these may not set errno or trap
+    flags: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden', '-I', NATIVE],
     libraries: [FRAMEWORK],
   },
   gpu: {
     name: 'gpu.node',
-    sources: sourcesIn(GPU_KERNELS),
-    // NDEBUG: TensorFlow's headers ask for nothing of its library then
-    flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', `-Wa,-I${GPU_KERNELS}`, ...CUDA, '-ldl'],
+    sources: filesIn(GPU, /\.cc$/),
+    // with NDEBUG, TensorFlow's headers refer to no symbols of its library
+    flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', '-I', NATIVE, `-Wa,-I${GPU}`, ...CUDA, '-ldl'],
     libraries: [FRAMEWORK],
   },
 });
 
-/** @param {string} folder */
-const sourcesIn = (folder) =>
-  readdirSync(folder)
-    .filter((name) => name.endsWith('.cc'))
-    .sort()
-    .map((name) => join(folder, name));
+/**
+ * The files below a folder whose name matches, sorted.
+ * @param {string} folder
+ * @param {RegExp} pattern
+ * @returns {string[]}
+ */
+export const filesIn = (folder, pattern) =>
+  readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && pattern.test(entry.name))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
 
 /** How to get a C++ compiler. */
 export const COMPILER_HINTS = [
@@ -125,20 +139,33 @@ export function ensureAddon(sources, runtime, { log }) {
  * @param {string} runtime
  * @param {string} folder where it goes
  */
-export function build(compiler, { name, sources, flags, libraries }, runtime, folder) {
-  const deps = join(runtime, 'deps');
-  const done = run(compiler, [
-    ...FLAGS,
-    ...['-I', nodeHeaders(), '-I', join(deps, 'include')],
-    ...sources,
-    ...['-o', join(folder, name)],
-    ...libraries.map((library) => join(deps, 'lib', library)),
-    ...flags,
-  ]);
+export function build(compiler, addon, runtime, folder) {
+  const done = run(compiler, buildArguments(addon, runtime, folder));
+  const { name } = addon;
   if (done.ok) return;
   throw new InstallError(`${compiler} could not build ${name}:\n${tail(done.output)}`, [
     'g++ 12 and clang 14 and later are known to build it: set the variable CXX to choose another compiler',
   ]);
+}
+
+/**
+ * The compiler's arguments.
+ * @param {Addon} addon
+ * @param {string} runtime
+ * @param {string} folder where the addon goes
+ * @returns {string[]}
+ */
+export function buildArguments({ name, sources, flags, libraries, warnings = WARNINGS }, runtime, folder) {
+  const deps = join(runtime, 'deps');
+  return [
+    ...FLAGS,
+    ...warnings,
+    ...['-isystem', nodeHeaders(), '-isystem', join(deps, 'include')],
+    ...sources,
+    ...['-o', join(folder, name)],
+    ...libraries.map((library) => join(deps, 'lib', library)),
+    ...flags,
+  ];
 }
 
 function nodeHeaders() {
@@ -147,17 +174,21 @@ function nodeHeaders() {
 }
 
 /**
- * What the addons are made of, so that a change makes new ones.
+ * A hash of everything that the addons are built from: a change builds new ones.
  * @param {string} binding
  */
 function fingerprint(binding) {
   const hash = createHash('sha256').update(
-    JSON.stringify([FLAGS, Object.values(addons(binding)).map(({ flags }) => flags)]),
+    JSON.stringify([FLAGS, Object.values(addons(binding)).map(({ flags }) => flags)], relativePaths),
   );
-  hash.update(readFileSync(QUIET));
-  for (const folder of [binding, KERNELS, GPU_KERNELS]) {
-    const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
-    for (const name of files.map(({ name }) => name).sort()) hash.update(name).update(readFileSync(join(folder, name)));
+  for (const root of [binding, NATIVE]) {
+    for (const path of filesIn(root, SOURCE)) hash.update(relative(root, path)).update(readFileSync(path));
   }
-  return hash.digest('hex').slice(0, 12);
+  return hash.update(readFileSync(QUIET)).digest('hex').slice(0, 12);
 }
+
+const SOURCE = /\.(cc|h|cu)$/;
+
+/** The same sources in another folder are the same addon. */
+const relativePaths = (/** @type {string} */ _, /** @type {unknown} */ value) =>
+  typeof value === 'string' ? value.replace(NATIVE, 'native') : value;

@@ -1,43 +1,48 @@
-// Loaded by Node: registers the operations with the TensorFlow that is in the process, and exports `operations`, their names in
-// the order of their numbers in a program.
-#include <node_api.h>
-#include "op.h"
+// The CPU addon's entry point: defines the operations in the TensorFlow of this process and registers their CPU
+// kernels. Exports `operations` (runtime/module.h).
+#include "runtime/module.h"
 
 namespace wpo {
-void define_norm();
-void define_rope();
-void define_geglu();
-void define_head();
-void define_update();
-void define_cache();
-void define_linear();
-void define_read();
-void define_product();
-void define_attention();
-void define_attention_gradient();
-void define_program();
+void register_gemm();
+void register_few_rows();
+void register_attention_forward();
+void register_attention_backward();
+void register_decode_attention();
+void register_norm();
+void register_rope();
+void register_geglu();
+void register_head();
+void register_rows();
+void register_optimizer();
+void register_read();
+void register_program();
+
+namespace {
+
+void register_all() {
+  define_operations();
+  register_gemm();
+  register_few_rows();
+  register_attention_forward();
+  register_attention_backward();
+  register_decode_attention();
+  register_norm();
+  register_rope();
+  register_geglu();
+  register_head();
+  register_rows();
+  register_optimizer();
+  register_read();
+  register_program();
+}
+
+}  // namespace
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  wpo::define_norm();
-  wpo::define_rope();
-  wpo::define_geglu();
-  wpo::define_head();
-  wpo::define_update();
-  wpo::define_cache();
-  wpo::define_linear();
-  wpo::define_read();
-  wpo::define_product();
-  wpo::define_attention();
-  wpo::define_attention_gradient();
-  wpo::define_program();
-  napi_value names, name;
-  napi_create_array(env, &names);
-  uint32_t count = 0;
-  for (const wpo::Operation& operation : wpo::operations()) {
-    napi_create_string_utf8(env, operation.name, NAPI_AUTO_LENGTH, &name);
-    napi_set_element(env, names, count++, name);
-  }
-  napi_set_named_property(env, exports, "operations", names);
-  return exports;
+  return wpo::run_entry_point(env, exports, [=] {
+    static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
+    (void)registered;
+    wpo::export_operations<wpo::OpContext>(env, exports);
+  });
 }

@@ -112,8 +112,10 @@ export function testPrograms(tier: Tier): void {
       parameter('wide', tf.ones([3, 4])),
     ];
     const { output: value } = kernels.linear(x, narrow);
-    expect(() => kernels.materialize!(value)).toThrow('WpoLinearRows: x and w differ in width');
-    expect(() => kernels.materialize!(value)).toThrow('there is no value');
+    expect(() => kernels.materialize!(value)).toThrow(
+      'WpoProgram: WpoLinearRows: expected x and w of one width, found 4 and 2',
+    );
+    expect(() => kernels.materialize!(value)).toThrow('an operation before it failed');
     value.dispose();
     const fine = kernels.linear(x, wide);
     expect(kernels.materialize!(fine.output).dataSync()).toEqual(Float32Array.of(4, 4, 4));
@@ -122,20 +124,39 @@ export function testPrograms(tier: Tier): void {
   });
 
   const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
-  const [LINEAR, GEGLU] = ['WpoLinearRows', 'WpoGeglu'].map(operationNumber) as [number, number];
+  const [LINEAR, GEGLU, PROGRAM] = ['WpoLinearRows', 'WpoGeglu', 'WpoProgram'].map(operationNumber) as [
+    number,
+    number,
+    number,
+  ];
   test.each([
-    ['no known instruction', [9], 'no such instruction'],
-    ['an operation that there is not', [RUN, 900], 'no such operation'],
-    ['an operation without its inputs', [TENSOR, RUN, LINEAR, 0], 'ends too soon'],
-    ['an operation without the shape of its output', [TENSOR, RUN, GEGLU, 0, 0, 2, 2], 'ends too soon'],
-    ['an operation that makes another size', [TENSOR, RUN, GEGLU, 0, 0, 1, 3], 'WpoGeglu makes values of another size'],
-    ['a value not made yet', [TENSOR, RUN, LINEAR, 0, 5, 0], 'WpoLinearRows reads a value'],
-    ['a value dropped', [TENSOR, RUN, GEGLU, 0, 0, 1, 4, DROP, 1, RUN, GEGLU, 0, 1, 0], 'WpoGeglu reads a value'],
-    ['ints for floats', [INTS, 1, 1, 7, RUN, GEGLU, 0, 0, 0], 'WpoGeglu reads a value'],
-    ['more ints than it has', [INTS, 1, 9, 7], 'ends within its ints'],
-    ['more tensors than given', [TENSOR, TENSOR], 'too few tensors'],
-    ['a tensor dropped', [TENSOR, DROP, 0], 'no such value'],
-    ['a tensor given back', [TENSOR, GIVE, 0], 'no such value'],
+    ['an unknown instruction', [9], 'expected an instruction from 0 to 4, found 9 at 0'],
+    ['an operation that does not exist', [RUN, 900], 'expected an operation from 0 to'],
+    ['an operation of a negative number', [RUN, -1], 'expected an operation from 0 to'],
+    ['an operation without its inputs', [TENSOR, RUN, LINEAR, 0], 'ends within an instruction'],
+    ['an operation without the shape of its output', [TENSOR, RUN, GEGLU, 0, 0, 2, 2], 'ends within an instruction'],
+    ['an output of another size', [TENSOR, RUN, GEGLU, 0, 0, 1, 3], 'WpoGeglu: makes an output of shape [2, 2]'],
+    ['an output of a negative size', [TENSOR, RUN, GEGLU, 0, 0, 1, -4], 'expected dimensions of 0 or more, found [-4]'],
+    ['an output of 100 dimensions', [TENSOR, RUN, GEGLU, 0, 0, 100], 'expected a rank from 0 to 8, found 100'],
+    [
+      'an output of 2⁹⁰ values',
+      [TENSOR, RUN, GEGLU, 0, 0, 3, 2 ** 30, 2 ** 30, 2 ** 30],
+      'expected a tensor of at most',
+    ],
+    [
+      'a value not made yet',
+      [TENSOR, RUN, LINEAR, 0, 5, 0],
+      'WpoLinearRows: expected w: float as input 1, found value 5',
+    ],
+    ['a value dropped', [TENSOR, RUN, GEGLU, 0, 0, 1, 4, DROP, 1, RUN, GEGLU, 0, 1, 0], 'WpoGeglu: expected up: float'],
+    ['ints for floats', [INTS, 1, 1, 7, RUN, GEGLU, 0, 0, 0], 'WpoGeglu: expected gate: float'],
+    ['more ints than it has', [INTS, 1, 9, 7], 'ends within its ints: expected 9, found 1'],
+    ['ints of a negative rank', [INTS, -1, 9, 7], 'expected a rank from 0 to 8, found -1'],
+    ['ints of 2⁶⁰ values', [INTS, 2, 2 ** 30, 2 ** 30, 7], 'expected a tensor of at most'],
+    ['more tensors than given', [TENSOR, TENSOR], 'reads more than the 1 tensors given'],
+    ['a tensor dropped', [TENSOR, DROP, 0], "expected the number of an operation's output, found 0"],
+    ['a tensor given back', [TENSOR, GIVE, 0], "expected the number of an operation's output, found 0"],
+    ['a program within it', [INTS, 1, 0, TENSOR, RUN, PROGRAM, 0, 1, 0], 'WpoProgram cannot be part of a program'],
   ])('a program of %s is refused', (_, code, message) => {
     tf.tidy(() => {
       expect(() => runProgram(code, [tf.ones([2, 2])], 0)).toThrow(message);
@@ -143,12 +164,12 @@ export function testPrograms(tier: Tier): void {
   });
 
   test.each([
-    ['less', 1, []],
-    ['more', 1, [GIVE, 1, GIVE, 1]],
-  ])('a program that gives back %s than was said is refused', (what, outputs, give) => {
+    ['fewer', [], 'the program returns 0 of the 1 outputs declared'],
+    ['more', [GIVE, 1, GIVE, 1], 'the program returns more than the 1 outputs declared'],
+  ])('a program that returns %s outputs than declared is refused', (_, give, message) => {
     tf.tidy(() => {
       const code = [TENSOR, RUN, GEGLU, 0, 0, 1, 4, ...give];
-      expect(() => runProgram(code, [tf.ones([2, 2])], outputs)).toThrow(`${what} is given back than was said`);
+      expect(() => runProgram(code, [tf.ones([2, 2])], 1)).toThrow(message);
     });
   });
 }

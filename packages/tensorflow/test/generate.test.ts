@@ -1,14 +1,10 @@
 import { describe } from 'vitest';
 import { testGeneration, testPrograms } from './generate-properties';
-import { holdTo, tiers } from './tiers';
+import { limitIsa, tiers } from './tiers';
 
-describe.each([
-  ['fused', 16],
-  ['fused', 8],
-  ['fused', 4],
-] as const)('generation by %s operations of up to %i lanes', (name, lanes) => {
-  holdTo(lanes);
-  testGeneration(tiers[name]);
+describe.each(['avx512', 'avx2', 'sse'] as const)('generation by fused operations limited to %s', (isa) => {
+  limitIsa(isa);
+  testGeneration(tiers.fused);
 });
 
 describe('programs', () => testPrograms(tiers.fused));

@@ -9,13 +9,13 @@ import { tiers } from './tiers';
 
 useEmulatedGpu();
 
-test('what is installed for GPUs is built, and loads where there is none', () => {
-  const { operations, lack } = loadGpuAddon();
-  expect(operations).toContain('WpoAttendSpansGrad');
-  expect(lack).toMatch(/^(|lib(cuda|nvrtc|cublas)\.so\.\d+ cannot be loaded: .*)$/);
+test('the GPU addon builds, and loads where there is no GPU', () => {
+  const { operations, missing } = loadGpuAddon();
+  expect(operations).toContain('WpoAttentionGrad');
+  expect(missing).toMatch(/^(|lib(cuda|nvrtc|cublas)\.so\.\d+ cannot be loaded: .*)$/);
 });
 
-test('floats come to the GPU among the work to the last bit, and leave nothing behind', () => {
+test('uploading floats without a synchronization keeps their bits and leaves no tensor behind', () => {
   const { binding } = tf.backend() as unknown as { binding: { getNumOfTensors(): number } };
   const before = binding.getNumOfTensors();
   const values = [0.1, -0, Number.NaN, Number.POSITIVE_INFINITY, 1e-30];
@@ -24,8 +24,8 @@ test('floats come to the GPU among the work to the last bit, and leave nothing b
   expect(binding.getNumOfTensors()).toBe(before);
 });
 
-/** Root mean square of what values are apart from the sums of products in float64. */
-function awayFromTruth(product: tf.Tensor, a: tf.Tensor, b: tf.Tensor): number {
+/** Root mean square of the differences from the product in float64. */
+function errorOf(product: tf.Tensor, a: tf.Tensor, b: tf.Tensor): number {
   const [m, k, n] = [a.shape[0]!, a.shape[1]!, b.shape[0]!];
   const [x, y] = [a.dataSync(), b.dataSync()];
   const squares = (product.dataSync() as Float32Array).map((value, i) => {
@@ -38,22 +38,22 @@ function awayFromTruth(product: tf.Tensor, a: tf.Tensor, b: tf.Tensor): number {
 }
 
 test.each([
-  ['a depth of eights', 16, 512],
-  ['one that is not', 13, 507],
-])('products of thirds are as near the true values as those of floats: %s', (_, rows, depth) => {
+  ['a depth that is a multiple of eight', 16, 512],
+  ['a depth that is not', 13, 507],
+])('split-bfloat16 products are as close to the float64 product as float32 ones: %s', (_, rows, depth) => {
   tf.tidy(() => {
     const [a, b] = [
       tf.randomNormal([rows, depth], 0, 1, 'float32', 1),
       tf.randomNormal([20, depth], 0, 1, 'float32', 2),
     ];
     const [x, y] = [a as tf.Tensor2D, b as tf.Tensor2D];
-    const byThirds = tensorflowProduct(x, y, false, true);
-    expect(awayFromTruth(byThirds, a, b)).toBeLessThan(awayFromTruth(tf.matMul(x, y, false, true), a, b));
-    byThirds.dispose();
+    const split = tensorflowProduct(x, y, false, true);
+    expect(errorOf(split, a, b)).toBeLessThan(errorOf(tf.matMul(x, y, false, true), a, b));
+    split.dispose();
   });
 });
 
-test('NaN and infinity are no number in what thirds of them are part of, and in nothing else', () => {
+test('in split-bfloat16 products NaN and infinity make NaN of the values that depend on them, and of no other', () => {
   tf.tidy(() => {
     const rows = Array.from({ length: 9 }, () => new Array<number>(33).fill(1));
     [rows[3]![0], rows[5]![32]] = [Number.NaN, Number.NEGATIVE_INFINITY];
@@ -64,7 +64,7 @@ test('NaN and infinity are no number in what thirds of them are part of, and in 
   });
 });
 
-describe('operations for GPUs, on one that the processor plays', () => {
+describe('GPU operations, on an emulated GPU', () => {
   testKernels(tiers.fused);
   testPolicy(tiers.fused);
   testGeneration(tiers.fused);

@@ -16,5 +16,5 @@ test('WPO_NATIVE=0 does not load the native kernels and selects the portable one
   expect(tensorflowKernels()).toBe(portableKernels);
   expect(tensorflowAdamW()).toBeUndefined();
   expect(tensorflowGradientNorm()).toBe(gradientNorm);
-  expect(() => fused().add(tf.ones([1]), tf.ones([1]))).toThrow('there is no operation WpoAdd');
+  expect(() => fused().add(tf.ones([1]), tf.ones([1]))).toThrow('There is no native operation WpoAdd');
 });

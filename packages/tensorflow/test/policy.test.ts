@@ -1,11 +1,8 @@
 import { describe } from 'vitest';
 import { testPolicy } from './policy-properties';
-import { holdTo, tiers } from './tiers';
+import { limitIsa, tiers } from './tiers';
 
-describe.each([
-  ['fused', 256],
-  ['fused', 4],
-] as const)('a whole policy by %s operations of up to %i lanes', (name, lanes) => {
-  holdTo(lanes);
-  testPolicy(tiers[name]);
+describe.each(['amx', 'sse'] as const)('a whole policy by fused operations limited to %s', (isa) => {
+  limitIsa(isa);
+  testPolicy(tiers.fused);
 });

@@ -2,60 +2,57 @@ import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { nativeOperations } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { run, withNumbers } from '../src/kernels/native';
+import { ISAS, limitIsa } from './tiers';
 
 nativeOperations();
 
-const TURNS = ['', 'NT', 'TN', 'TT'] as const;
-type Turns = (typeof TURNS)[number];
+const VARIANTS = ['', 'NT', 'TN', 'TT'] as const;
+type Variant = (typeof VARIANTS)[number];
 
-const product = (turns: Turns, a: tf.Tensor, b: tf.Tensor) => run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
-const turned = (turns: Turns, side: 0 | 1) => turns[side] === 'T';
+const product = (variant: Variant, a: tf.Tensor, b: tf.Tensor) =>
+  run(`WpoProduct${variant}`, [a, b], 1)[0] as tf.Tensor2D;
+const transposed = (variant: Variant, side: 0 | 1) => variant[side] === 'T';
 
-/** a `[m, k]` and b `[k, n]`, each as `turns` wants it, of values from −1 to 1. */
-const sides = (turns: Turns, m: number, k: number, n: number, seed: number) => [
-  tf.randomUniform(turned(turns, 0) ? [k, m] : [m, k], -1, 1, 'float32', seed + 1),
-  tf.randomUniform(turned(turns, 1) ? [n, k] : [k, n], -1, 1, 'float32', seed + 2),
+/** a `[m, k]` and b `[k, n]`, transposed as `variant` says, with values from −1 to 1. */
+const sides = (variant: Variant, m: number, k: number, n: number, seed: number) => [
+  tf.randomUniform(transposed(variant, 0) ? [k, m] : [m, k], -1, 1, 'float32', seed + 1),
+  tf.randomUniform(transposed(variant, 1) ? [n, k] : [k, n], -1, 1, 'float32', seed + 2),
 ];
 
-/** Differs from TensorFlow's product by the rounding of k sums at most. */
-function expectProduct(turns: Turns, m: number, k: number, n: number, seed = 0): void {
+/** Expects TensorFlow's product, up to the rounding of k sums. */
+function expectProduct(variant: Variant, m: number, k: number, n: number, seed = 0): void {
   tf.tidy(() => {
-    const [a, b] = sides(turns, m, k, n, seed) as [tf.Tensor, tf.Tensor];
-    const found = product(turns, a, b);
+    const [a, b] = sides(variant, m, k, n, seed) as [tf.Tensor, tf.Tensor];
+    const found = product(variant, a, b);
     expect(found.shape).toEqual([m, n]);
-    const wanted = tf.matMul(a, b, turned(turns, 0), turned(turns, 1));
-    const apart = tf.max(tf.abs(tf.sub(found, wanted))).dataSync()[0]!;
-    expect(apart, `${turns} ${m} x ${k} x ${n}`).toBeLessThan(4e-6 * Math.sqrt(k));
+    const expected = tf.matMul(a, b, transposed(variant, 0), transposed(variant, 1));
+    const apart = tf.max(tf.abs(tf.sub(found, expected))).dataSync()[0]!;
+    expect(apart, `${variant} ${m} x ${k} x ${n}`).toBeLessThan(4e-6 * Math.sqrt(k));
     found.dispose();
   });
 }
 
-afterEach(() => {
-  delete process.env.WPO_LANES;
-});
+describe.each(ISAS)('products limited to %s', (isa) => {
+  limitIsa(isa);
 
-describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
-  test('are those of TensorFlow, whatever the shapes', () => {
-    process.env.WPO_LANES = String(lanes);
+  test("are TensorFlow's for any shapes", () => {
     const side = fc.oneof(fc.integer({ min: 1, max: 70 }), fc.integer({ min: 1, max: 400 }));
-    const depth = fc.oneof(side, fc.integer({ min: 500, max: 2600 })); // past one piece of it, and past two
+    const depth = fc.oneof(side, fc.integer({ min: 500, max: 2600 })); // more than one depth block, and more than two
     fc.assert(
-      fc.property(fc.constantFrom(...TURNS), side, depth, side, fc.nat(1e6), (turns, m, k, n, seed) =>
-        expectProduct(turns, m, k, n, seed),
+      fc.property(fc.constantFrom(...VARIANTS), side, depth, side, fc.nat(1e6), (variant, m, k, n, seed) =>
+        expectProduct(variant, m, k, n, seed),
       ),
       { numRuns: 60 },
     );
   });
 
-  test.each(TURNS)('are so for more rows than are laid out at once, %s', (turns) => {
-    process.env.WPO_LANES = String(lanes);
-    expectProduct(turns, 4500, 1000, 37);
+  test.each(VARIANTS)("are TensorFlow's for more rows than are packed at once, %s", (variant) => {
+    expectProduct(variant, 4500, 1000, 37);
   });
 
-  test('of nothing are nothing', () => {
-    process.env.WPO_LANES = String(lanes);
+  test('of empty matrices are empty, or zeros', () => {
     tf.tidy(() => {
       const found = [product('', tf.zeros([0, 5]), tf.ones([5, 3])), product('', tf.ones([2, 5]), tf.zeros([5, 0]))];
       expect(found.map(({ shape }) => shape)).toEqual([
@@ -66,8 +63,7 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
     });
   });
 
-  test('are as near the true values as those of TensorFlow', () => {
-    process.env.WPO_LANES = String(lanes);
+  test('are as close to the float64 product as those of TensorFlow', () => {
     tf.tidy(() => {
       const [m, k, n] = [24, 1500, 40];
       const [a, b] = sides('NT', m, k, n, 9) as [tf.Tensor, tf.Tensor];
@@ -89,8 +85,7 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
     });
   });
 
-  test('give a row the same values, bit for bit, whatever rows lie beside it', () => {
-    process.env.WPO_LANES = String(lanes);
+  test('give a row the same bits, whatever other rows there are', () => {
     tf.tidy(() => {
       const [a, b] = sides('NT', 300, 1500, 65, 5) as [tf.Tensor2D, tf.Tensor2D];
       const whole = product('NT', a, b);
@@ -107,8 +102,7 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
     });
   });
 
-  test('let NaN and infinity pass to the values that they are part of, and to no other', () => {
-    process.env.WPO_LANES = String(lanes);
+  test('carry NaN and infinity to the values that depend on them, and to no other', () => {
     tf.tidy(() => {
       const rows = Array.from({ length: 20 }, (_, i) => Array.from({ length: 33 }, () => (i === 3 ? Number.NaN : 1)));
       rows[5]![32] = Number.POSITIVE_INFINITY;
@@ -126,48 +120,25 @@ describe.each([256, 16, 8, 4])('products of up to %i lanes', (lanes) => {
     });
   });
 
-  test('let NaN and infinity pass through attention to the queries that they are part of, and to no other', () => {
-    process.env.WPO_LANES = String(lanes);
+  test('carry NaN and infinity through attention to the queries that depend on them, and to no other', () => {
     tf.tidy(() => {
-      const [infinite, none, queries] = [7, 9, 40];
+      const [infinite, notANumber, queries] = [7, 9, 40];
       const row = Array.from({ length: queries }, (_, i) =>
-        i === infinite ? Number.POSITIVE_INFINITY : i === none ? Number.NaN : i / queries,
+        i === infinite ? Number.POSITIVE_INFINITY : i === notANumber ? Number.NaN : i / queries,
       );
       const [q, ones] = [tf.tensor3d([[row, row]]), tf.ones([1, 2, queries])];
-      const spans = tf.tensor1d([0, queries, 0, queries, 1, 0, queries], 'int32');
-      withNumbers([1, 50], (how) => {
-        const [o] = run('WpoAttendSpans', [q, ones, ones, spans, how], 1); // means of ones, for a capped score is finite
-        const [dq] = run('WpoAttendSpansGrad', [ones, q, ones, ones, spans, how], 3);
+      const blocks = tf.tensor1d([0, queries, 0, queries, 1, 0, queries], 'int32');
+      withNumbers([1, 50], (params) => {
+        const [o] = run('WpoAttention', [q, ones, ones, blocks, params], 1); // a capped score is finite: means of ones
+        const [dq] = run('WpoAttentionGrad', [ones, q, ones, ones, blocks, params], 3);
         for (const [found, value] of [
           [o!, 1],
           [dq!, 0],
         ] as const) {
-          const wanted = row.map((x) => (Number.isNaN(x) ? x : expect.closeTo(value, 4)));
-          expect(Array.from(found.dataSync())).toEqual([...wanted, ...wanted]);
+          const expected = row.map((x) => (Number.isNaN(x) ? x : expect.closeTo(value, 4)));
+          expect(Array.from(found.dataSync())).toEqual([...expected, ...expected]);
         }
       });
     });
   });
-});
-
-test('no depth gives zeros; no rows, nothing', () => {
-  expect(product('', tf.zeros([2, 0]), tf.zeros([0, 3])).dataSync()).toEqual(new Float32Array(6));
-  expect(product('', tf.zeros([0, 4]), tf.zeros([4, 3])).shape).toEqual([0, 3]);
-});
-
-test('matrices that do not fit are refused', () => {
-  expect(() => product('', tf.zeros([2, 3]), tf.zeros([2, 3]))).toThrow('the matrices do not fit');
-  expect(() => product('', tf.zeros([3]) as tf.Tensor as tf.Tensor2D, tf.zeros([3, 3]))).toThrow('wanted matrices');
-});
-
-test('spans of attention that reach past the keys, or leave a query without one, are refused', () => {
-  const [q, k] = [tf.zeros([2, 4, 3]), tf.zeros([1, 4, 5])];
-  const attend = (...spans: number[]) =>
-    withNumbers([1, 0], (how) => run('WpoAttendSpans', [q, k, k, tf.tensor1d(spans, 'int32'), how], 1)[0]!);
-  expect(attend(0, 3, 2, 9, 1, 0, 5).shape).toEqual([2, 4, 3]);
-  const refused = 'spans that do not fit';
-  expect(() => attend(0, 3, 2, 9, 1, 1, 5), 'keys past the last').toThrow(refused);
-  expect(() => attend(0, 2, 2, 9, 1, 0, 5), 'a query of no span').toThrow(refused);
-  expect(() => attend(0, 3, 9, 2, 1, 0, 5), 'a window past the last key').toThrow(refused);
-  expect(() => attend(0, 3, 2, 9, 2, 0, 5), 'a run that is cut short').toThrow(refused);
 });

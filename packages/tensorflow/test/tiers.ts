@@ -6,25 +6,28 @@ import { fused } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
 import { nativeAdamW, nativeGradientNorm } from '../src/kernels/optimizer';
 
-/** One of the ways to compute on TensorFlow that must give what operations composed from tfjs give. */
+/** A set of kernels on TensorFlow that must give the results of the portable ones. */
 export interface Tier {
   readonly kernels: (limits?: LogitLimits) => Kernels;
   readonly update: AdamWKernel;
   readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
-nativeOperations(); // loads the fused ones
+nativeOperations(); // loads the native ones
 
 export const tiers: Readonly<Record<'fused', Tier>> = {
   fused: { kernels: fused, update: nativeAdamW, norm: nativeGradientNorm },
 };
 
-/** Holds the tests of a `describe` to instructions of so many lanes, as processors without wider ones have them. */
-export function holdTo(lanes: number): void {
+/** The instruction sets of native/gemm/isa.h, the best first. A CPU that lacks one uses the next. */
+export const ISAS = ['amx', 'avx512', 'avx2', 'sse'] as const;
+
+/** Limits the tests of a `describe` to an instruction set. */
+export function limitIsa(isa: (typeof ISAS)[number]): void {
   beforeAll(() => {
-    process.env.WPO_LANES = String(lanes);
+    process.env.WPO_ISA = isa;
   });
   afterAll(() => {
-    delete process.env.WPO_LANES;
+    delete process.env.WPO_ISA;
   });
 }

@@ -1,198 +1,193 @@
-// Soft-capped grouped attention by spans, there and back. As the processor's (attention.cc, attention-gradient.cc, cache.cc).
+// Grouped-query attention with soft-capped scores, forward and backward. Inputs and outputs as in attention/.
 #include <algorithm>
 #include <vector>
-#include "../spans.h"
-#include "run.h"
+
+#include "attention/query-blocks.h"
+#include "gpu/operation.h"
 
 namespace wpo {
 namespace {
 
-// Queries [heads, width, queries], keys and values [groups, width, columns]. Heads that share a group are `each` in number.
-struct Attention {
-  int64_t heads, groups, width, queries, columns;
-  float factor, cap;
-  int64_t each() const { return heads / groups; }
+// The queries of one query block, or of several joined, and the keys of their scores. `visible`: for each query two
+// ranges of scores that it sees, each as begin and end.
+struct ScoreBlock {
+  int64_t start, count, keys;
+  std::vector<KeyRange> ranges;
+  std::vector<int32_t> visible;
 };
 
-// Queries of one span, or of several, and the keys of their scores. `seen`: of each query, two runs of scores, from and to.
-struct Part {
-  int64_t row, rows, keys;
-  std::vector<KeyRun> runs;
-  std::vector<int32_t> seen;
-};
-
-// What each query of a span sees of its keys, which may be cut at two runs' ends.
+// Calls see(low, high) with the keys [low, high) that each query of a block sees.
 template <class See>
-void each_query(const Span& span, See see) {
-  for (int64_t i = 0; i < span.rows; i++) {
-    const int64_t position = span.lead + i;
-    see(std::max<int64_t>(0, position - span.window + 1), std::min(position + 1, span.keys));
+void for_each_query(const QueryBlock& block, See see) {
+  for (int64_t i = 0; i < block.count; i++) {
+    const int64_t position = block.position_offset + i;
+    see(std::max<int64_t>(0, position - block.window + 1), std::min(position + 1, block.keys));
   }
 }
 
-Part part_of(const Span& span) {
-  Part part = {span.row, span.rows, span.keys, span.runs, {}};
-  each_query(span, [&](int64_t low, int64_t high) {
-    for (int64_t n : {low, high, int64_t{0}, int64_t{0}}) part.seen.push_back(static_cast<int32_t>(n));
+ScoreBlock score_block(const QueryBlock& block) {
+  ScoreBlock scores = {block.start, block.count, block.keys, block.ranges, {}};
+  for_each_query(block, [&](int64_t low, int64_t high) {
+    for (int64_t n : {low, high, int64_t{0}, int64_t{0}}) scores.visible.push_back(static_cast<int32_t>(n));
   });
-  return part;
+  return scores;
 }
 
-// All queries by all columns of keys, most of which a query may not see; false where one sees more than two runs.
-bool join(const Attention& a, const std::vector<Span>& spans, Part* part) {
-  *part = {0, a.queries, a.columns, {{0, a.columns}}, {}};
-  for (const Span& span : spans)
-    each_query(span, [&](int64_t low, int64_t high) {
+// All queries by all key columns, most of which a query may not see. Returns false where a query sees more than two
+// ranges.
+bool join(const AttentionArgs& a, const std::vector<QueryBlock>& blocks, ScoreBlock* joined) {
+  *joined = {0, a.queries, a.columns, {{0, a.columns}}, {}};
+  for (const QueryBlock& block : blocks)
+    for_each_query(block, [&](int64_t low, int64_t high) {
       int64_t at = 0;
-      const size_t begin = part->seen.size();
-      for (const KeyRun& keys : span.runs) {
-        const int64_t from = std::max(low, at), to = std::min(high, at + keys.length);
+      const size_t begin = joined->visible.size();
+      for (const KeyRange& range : block.ranges) {
+        const int64_t from = std::max(low, at), to = std::min(high, at + range.count);
         if (to > from)
-          for (int64_t n : {from, to}) part->seen.push_back(static_cast<int32_t>(keys.start + n - at));
-        at += keys.length;
+          for (int64_t n : {from, to}) joined->visible.push_back(static_cast<int32_t>(range.start + n - at));
+        at += range.count;
       }
-      if (part->seen.size() - begin == 2) part->seen.insert(part->seen.end(), 2, 0);
+      if (joined->visible.size() - begin == 2) joined->visible.insert(joined->visible.end(), 2, 0);
     });
-  return static_cast<int64_t>(part->seen.size()) == 4 * a.queries;
+  return static_cast<int64_t>(joined->visible.size()) == 4 * a.queries;
 }
 
-// Spans as they are, or as one where its scores are few, and those that no query sees cost less than starting products for each.
-std::vector<Part> parts_of(const Attention& a, const std::vector<Span>& spans) {
-  int64_t runs = 0, scores = 0;
-  for (const Span& span : spans) runs += span.runs.size(), scores += span.rows * span.keys;
-  Part joined;
-  const int64_t unseen = (a.queries * a.columns - scores) * a.width * a.heads;
-  const bool few = a.heads * a.queries * a.columns <= platform.joined;
-  if (few && unseen < (runs - 1) * a.each() * platform.start && join(a, spans, &joined)) return {joined};
-  std::vector<Part> parts;
-  for (const Span& span : spans) parts.push_back(part_of(span));
-  return parts;
+// One score block per query block. Or all joined, where the scores are few and computing the masked ones costs less
+// than launching products for each query block.
+std::vector<ScoreBlock> score_blocks(const AttentionArgs& a, const std::vector<QueryBlock>& blocks) {
+  int64_t ranges = 0, scores = 0;
+  for (const QueryBlock& block : blocks)
+    ranges += static_cast<int64_t>(block.ranges.size()), scores += block.count * block.keys;
+  ScoreBlock joined;
+  const int64_t masked = (a.queries * a.columns - scores) * a.width * a.heads;
+  const bool few = a.heads * a.queries * a.columns <= platform.max_joined_scores;
+  if (few && masked < (ranges - 1) * a.group_heads() * platform.launch_cost && join(a, blocks, &joined))
+    return {joined};
+  std::vector<ScoreBlock> separate;
+  for (const QueryBlock& block : blocks) separate.push_back(score_block(block));
+  return separate;
 }
 
-// Products of a part's queries with a run of its keys, of which there are `at` before.
-class PartProducts {
+// Products of a block's queries with a range of its keys, before which come `before` other keys of the block.
+class BlockProducts {
  public:
-  PartProducts(GpuRun& run, const Attention& a, const Part& part) : run_(run), a_(a), part_(part) {}
+  BlockProducts(GpuContext& ctx, const AttentionArgs& a, const ScoreBlock& block) : ctx_(ctx), a_(a), block_(block) {}
 
-  // scores [heads, rows, keys] = xᵀ · y, x with queries and y with keys for columns
-  void scores(const float* x, const float* y, const KeyRun& keys, int64_t at, float* scores) {
-    for (int64_t g = 0; g < a_.each(); g++)
-      run_.device().multiply(Products<float>{true, false, part_.rows, keys.length, a_.width, query(x, g), a_.queries,
-                                             query_next(), y + keys.start, a_.columns, key_next(), 0.0f,
-                                             score(scores, g) + at, part_.keys, score_next(), a_.groups});
+  // scores [heads, count, keys] = xᵀ · y, where x has queries and y has keys as columns
+  void scores(const float* x, const float* y, const KeyRange& keys, int64_t before, float* scores) {
+    for (int64_t g = 0; g < a_.group_heads(); g++)
+      ctx_.device().multiply(GemmArgs<float>{true, false, block_.count, keys.count, a_.width, query(x, g), a_.queries,
+                                             query_stride(), y + keys.start, a_.columns, key_stride(), 0.0f,
+                                             score(scores, g) + before, block_.keys, score_stride(), a_.groups});
   }
-  // x += y · scoresᵀ, over its first run of keys anew
-  void to_queries(const float* y, const float* scores, const KeyRun& keys, int64_t at, float* x) {
-    for (int64_t g = 0; g < a_.each(); g++)
-      run_.device().multiply(Products<float>{false, true, a_.width, part_.rows, keys.length, y + keys.start, a_.columns,
-                                             key_next(), score(scores, g) + at, part_.keys, score_next(),
-                                             at > 0 ? 1.0f : 0.0f, query(x, g), a_.queries, query_next(), a_.groups});
+  // x += y · scoresᵀ; the first range sets x
+  void to_queries(const float* y, const float* scores, const KeyRange& keys, int64_t before, float* x) {
+    for (int64_t g = 0; g < a_.group_heads(); g++)
+      ctx_.device().multiply(GemmArgs<float>{false, true, a_.width, block_.count, keys.count, y + keys.start,
+                                             a_.columns, key_stride(), score(scores, g) + before, block_.keys,
+                                             score_stride(), before > 0 ? 1.0f : 0.0f, query(x, g), a_.queries,
+                                             query_stride(), a_.groups});
   }
   // y += x · scores, over all heads of a group
-  void to_keys(const float* x, const float* scores, const KeyRun& keys, int64_t at, float* y) {
-    for (int64_t g = 0; g < a_.each(); g++)
-      run_.device().multiply(Products<float>{false, false, a_.width, keys.length, part_.rows, query(x, g), a_.queries,
-                                             query_next(), score(scores, g) + at, part_.keys, score_next(), 1.0f,
-                                             y + keys.start, a_.columns, key_next(), a_.groups});
+  void to_keys(const float* x, const float* scores, const KeyRange& keys, int64_t before, float* y) {
+    for (int64_t g = 0; g < a_.group_heads(); g++)
+      ctx_.device().multiply(GemmArgs<float>{false, false, a_.width, keys.count, block_.count, query(x, g), a_.queries,
+                                             query_stride(), score(scores, g) + before, block_.keys, score_stride(),
+                                             1.0f, y + keys.start, a_.columns, key_stride(), a_.groups});
   }
 
  private:
   template <class T>
   T* query(T* x, int64_t g) const {
-    return x + g * a_.width * a_.queries + part_.row;
+    return x + g * a_.width * a_.queries + block_.start;
   }
   template <class T>
   T* score(T* x, int64_t g) const {
-    return x + g * part_.rows * part_.keys;
+    return x + g * block_.count * block_.keys;
   }
-  int64_t query_next() const { return a_.each() * a_.width * a_.queries; }
-  int64_t key_next() const { return a_.width * a_.columns; }
-  int64_t score_next() const { return a_.each() * part_.rows * part_.keys; }
+  int64_t query_stride() const { return a_.group_heads() * a_.width * a_.queries; }
+  int64_t key_stride() const { return a_.width * a_.columns; }
+  int64_t score_stride() const { return a_.group_heads() * block_.count * block_.keys; }
 
-  GpuRun& run_;
-  const Attention& a_;
-  const Part& part_;
+  GpuContext& ctx_;
+  const AttentionArgs& a_;
+  const ScoreBlock& block_;
 };
 
-// Calls `use` with each run of a part's keys, and how many keys are before it.
+// Calls use(range, keys before it) for each key range of a block.
 template <class Use>
-void each_run(const Part& part, Use use) {
-  int64_t at = 0;
-  for (const KeyRun& keys : part.runs) {
-    if (keys.length > 0) use(keys, at);
-    at += keys.length;
+void for_each_range(const ScoreBlock& block, Use use) {
+  int64_t before = 0;
+  for (const KeyRange& range : block.ranges) {
+    if (range.count > 0) use(range, before);
+    before += range.count;
   }
 }
 
-int64_t most_scores(const Attention& a, const std::vector<Part>& parts) {
+int64_t max_scores(const AttentionArgs& a, const std::vector<ScoreBlock>& blocks) {
   int64_t most = 0;
-  for (const Part& part : parts) most = std::max(most, a.heads * part.rows * part.keys);
+  for (const ScoreBlock& block : blocks) most = std::max(most, a.heads * block.count * block.keys);
   return most;
 }
 
-void attend_spans(GpuRun& run) {
-  const Shape q = run.shape(0), k = run.shape(1);
-  std::vector<Span> spans;
-  if (!read_attention(run, 0, &spans)) return;
-  float* o = run.out(0, q);
-  if (!o) return;
-  const Attention a = {q[0], k[0], q[1], q[2], k[2], run.numbers(4)[0], run.numbers(4)[1]};
-  const std::vector<Part> parts = parts_of(a, spans);
-  float* p = run.scratch(most_scores(a, parts));
-  for (const Part& part : parts) {
-    PartProducts products(run, a, part);
-    each_run(part, [&](const KeyRun& keys, int64_t at) { products.scores(run.in(0), run.in(1), keys, at, p); });
-    run.by_row("soften", a.heads * part.rows, p, run.upload(part.seen), part.rows, part.keys, a.factor, a.cap);
-    each_run(part, [&](const KeyRun& keys, int64_t at) { products.to_queries(run.in(2), p, keys, at, o); });
+void attention(GpuContext& ctx) {
+  const AttentionArgs a = read_attention_args(ctx, 0, 4);
+  const std::vector<ScoreBlock> blocks = score_blocks(a, read_query_blocks(ctx, 3, a));
+  float* o = ctx.output(0, ctx.shape(0));
+  float* p = ctx.scratch(max_scores(a, blocks));
+  for (const ScoreBlock& block : blocks) {
+    BlockProducts products(ctx, a, block);
+    for_each_range(block, [&](const KeyRange& keys, int64_t before) {
+      products.scores(ctx.input(0), ctx.input(1), keys, before, p);
+    });
+    ctx.launch_rows("softmax", a.heads * block.count, p, ctx.upload(block.visible), block.count, block.keys, a.factor,
+                    a.cap);
+    for_each_range(
+        block, [&](const KeyRange& keys, int64_t before) { products.to_queries(ctx.input(2), p, keys, before, o); });
   }
 }
 
-void attend_spans_gradient(GpuRun& run) {
-  const Shape q = run.shape(1), k = run.shape(2);
-  std::vector<Span> spans;
-  if (!run.ok(run.shape(0) == q, "dy and q differ in shape") || !read_attention(run, 1, &spans)) return;
-  float *dq = run.out(0, q), *dk = run.out(1, k), *dv = run.out(2, k);
-  if (!dq || !dk || !dv) return;
-  run.device().zero(dk, run.size(2));
-  run.device().zero(dv, run.size(2));
-  const Attention a = {q[0], k[0], q[1], q[2], k[2], run.numbers(5)[0], run.numbers(5)[1]};
-  const float *dy = run.in(0), *queries = run.in(1), *keys_in = run.in(2), *values = run.in(3);
-  const std::vector<Part> parts = parts_of(a, spans);
-  float *p = run.scratch(most_scores(a, parts)), *ds = run.scratch(most_scores(a, parts));
-  for (const Part& part : parts) {
-    PartProducts products(run, a, part);
-    each_run(part, [&](const KeyRun& keys, int64_t at) {
-      products.scores(queries, keys_in, keys, at, p);
-      products.scores(dy, values, keys, at, ds);
+void attention_gradient(GpuContext& ctx) {
+  require(ctx.shape(0) == ctx.shape(1), "expected dy of q's shape ", ctx.shape(1), ", found ", ctx.shape(0));
+  const AttentionArgs a = read_attention_args(ctx, 1, 5);
+  const std::vector<ScoreBlock> blocks = score_blocks(a, read_query_blocks(ctx, 4, a));
+  float *dq = ctx.output(0, ctx.shape(1)), *dk = ctx.output(1, ctx.shape(2)), *dv = ctx.output(2, ctx.shape(2));
+  ctx.device().zero(dk, ctx.size(2));
+  ctx.device().zero(dv, ctx.size(2));
+  const float *dy = ctx.input(0), *q = ctx.input(1), *k = ctx.input(2), *v = ctx.input(3);
+  float *p = ctx.scratch(max_scores(a, blocks)), *ds = ctx.scratch(max_scores(a, blocks));
+  for (const ScoreBlock& block : blocks) {
+    BlockProducts products(ctx, a, block);
+    for_each_range(block, [&](const KeyRange& keys, int64_t before) {
+      products.scores(q, k, keys, before, p);
+      products.scores(dy, v, keys, before, ds);
     });
-    run.by_row("soften_gradient", a.heads * part.rows, p, ds, run.upload(part.seen), part.rows, part.keys, a.factor, a.cap);
-    each_run(part, [&](const KeyRun& keys, int64_t at) {
-      products.to_keys(dy, p, keys, at, dv);
-      products.to_keys(queries, ds, keys, at, dk);
-      products.to_queries(keys_in, ds, keys, at, dq);
+    ctx.launch_rows("softmax_gradient", a.heads * block.count, p, ds, ctx.upload(block.visible), block.count,
+                    block.keys, a.factor, a.cap);
+    for_each_range(block, [&](const KeyRange& keys, int64_t before) {
+      products.to_keys(dy, p, keys, before, dv);
+      products.to_keys(q, ds, keys, before, dk);
+      products.to_queries(k, ds, keys, before, dq);
     });
   }
 }
 
-void attend_one(GpuRun& run) {
-  int64_t longest = 0;
-  if (!read_single_attention(run, &longest)) return;
-  const Shape q_shape = run.shape(0), k_shape = run.shape(1);
-  const int64_t heads = q_shape[0], width = q_shape[1], queries = q_shape[2], columns = k_shape[2];
-  const float *q = run.in(0), *k = run.in(1), *v = run.in(2);
-  float* o = run.out(0, q_shape);
-  if (!o) return;
-  float* work = run.scratch(heads * queries * longest);
-  run.by_row("attend_one", heads * queries, q, k, v, run.upload(run.in<int32_t>(3), 2 * queries), work, o, width, queries,
-           columns, heads / k_shape[0], longest, run.numbers(4)[0], run.numbers(4)[1]);
+void decode_attention(GpuContext& ctx) {
+  const AttentionArgs a = read_attention_args(ctx, 0, 4);
+  const int64_t longest = read_key_ranges(ctx, 3, a);
+  const float *q = ctx.input(0), *k = ctx.input(1), *v = ctx.input(2);
+  float* o = ctx.output(0, ctx.shape(0));
+  float* work = ctx.scratch(a.heads * a.queries * longest);
+  ctx.launch_rows("decode_attention", a.heads * a.queries, q, k, v, ctx.upload(ctx.input<int32_t>(3), 2 * a.queries),
+                  work, o, a.width, a.queries, a.columns, a.group_heads(), longest, a.factor, a.cap);
 }
 
 }  // namespace
 
-void define_gpu_attention() {
-  define_on_gpu<attend_spans>("WpoAttendSpans", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"o: float"});
-  define_on_gpu<attend_spans_gradient>("WpoAttendSpansGrad", {"dy: float", "q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"dq: float", "dk: float", "dv: float"});
-  define_on_gpu<attend_one>("WpoAttendOne", {"q: float", "k: float", "v: float", "spans: int32", "how: int32"}, {"o: float"});
+void register_gpu_attention() {
+  register_gpu_kernel<attention>("WpoAttention");
+  register_gpu_kernel<attention_gradient>("WpoAttentionGrad");
+  register_gpu_kernel<decode_attention>("WpoDecodeAttention");
 }
 
 }  // namespace wpo

@@ -1,203 +1,158 @@
-// NVIDIA's GPUs: the driver, the compiler and cuBLAS, all loaded by name, so that this is built, and loads, where none is.
-#include <dlfcn.h>
+// NVIDIA's GPUs: the driver and cuBLAS, loaded by name, and TensorFlow's stream.
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <vector>
-#include "run.h"
 
-// kernels.cu as text
-asm(R"(
-  .section .rodata
-  .global wpo_kernels
-  .hidden wpo_kernels
-wpo_kernels:
-  .incbin "kernels.cu"
-  .byte 0
-  .previous
-)");
-extern "C" __attribute__((visibility("hidden"))) const char wpo_kernels[];
+#include "gemm/isa.h"
+#include "gpu/dynamic-library.h"
+#include "gpu/nvrtc.h"
+#include "gpu/operation.h"
 
 namespace wpo {
 
-void* stream_of(TF_OpKernelContext* context);
+void* stream_of(TF_OpKernelContext* context);  // stream.cc
 
 namespace {
 
-void* open(std::initializer_list<const char*> names) {
-  for (const char* name : names)
-    if (void* library = dlopen(name, RTLD_NOW)) return library;
-  throw std::runtime_error(std::string(*names.begin()) + " cannot be loaded: " + dlerror());
-}
+// Handles of the libraries (CUstream, CUcontext, CUmodule, CUfunction, cublasHandle_t) are pointers, and addresses on
+// the GPU (CUdeviceptr) are integers.
+using Handle = void*;
+using DevicePointer = unsigned long long;
+DevicePointer device_pointer(void* address) { return reinterpret_cast<DevicePointer>(address); }
 
-// A function of a library, found by its name, which fails where it returns anything but 0.
-class Function {
- public:
-  Function(void* library, const char* name) : name_(name), at_(dlsym(library, name)) {
-    if (!at_) throw std::runtime_error(std::string(name) + " is not to be found");
-  }
-  template <class... Arguments>
-  void operator()(Arguments... arguments) const {
-    if (const int code = reinterpret_cast<int (*)(Arguments...)>(at_)(arguments...))
-      throw std::runtime_error(std::string(name_) + " failed with " + std::to_string(code));
-  }
-
- private:
-  const char* name_;
-  void* at_;
-};
-
-// The driver's functions (cuda.h), with handles as plain pointers.
+// The functions of cuda.h.
 struct Driver {
-  void* library = open({"libcuda.so.1"});
-  Function stream_context{library, "cuStreamGetCtx"};
-  Function use_context{library, "cuCtxSetCurrent"};
-  Function context_device{library, "cuCtxGetDevice"};
-  Function attribute{library, "cuDeviceGetAttribute"};
-  Function load_module{library, "cuModuleLoadData"};
-  Function find_function{library, "cuModuleGetFunction"};
-  Function launch{library, "cuLaunchKernel"};
-  Function copy_in{library, "cuMemcpyHtoDAsync_v2"};
-  Function set{library, "cuMemsetD32Async"};
+  void* library = open_library({"libcuda.so.1"});
+  Function<Handle, Handle*> stream_context{library, "cuStreamGetCtx"};
+  Function<Handle> set_context{library, "cuCtxSetCurrent"};
+  Function<int*> context_device{library, "cuCtxGetDevice"};
+  Function<int*, int, int> device_attribute{library, "cuDeviceGetAttribute"};
+  Function<Handle*, const void*> load_module{library, "cuModuleLoadData"};
+  Function<Handle*, Handle, const char*> module_function{library, "cuModuleGetFunction"};
+  Function<Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle, void**, void**> launch{
+      library, "cuLaunchKernel"};
+  Function<DevicePointer, const void*, size_t, Handle> copy_in{library, "cuMemcpyHtoDAsync_v2"};
+  Function<DevicePointer, unsigned, size_t, Handle> set{library, "cuMemsetD32Async"};
 };
 
-// The compiler's (nvrtc.h).
-struct Compiler {
-  void* library = open({"libnvrtc.so.12", "libnvrtc.so.13"});
-  Function create{library, "nvrtcCreateProgram"};
-  Function compile{library, "nvrtcCompileProgram"};
-  Function size{library, "nvrtcGetCUBINSize"};
-  Function get{library, "nvrtcGetCUBIN"};
-  Function log_size{library, "nvrtcGetProgramLogSize"};
-  Function log{library, "nvrtcGetProgramLog"};
-  Function destroy{library, "nvrtcDestroyProgram"};
-};
-
-// cuBLAS's (cublas_v2.h).
-struct Blas {
-  void* library = open({"libcublas.so.12", "libcublas.so.13"});
-  Function create{library, "cublasCreate_v2"};
-  Function set_stream{library, "cublasSetStream_v2"};
-  Function multiply{library, "cublasSgemm_v2"};
-  Function multiply_all{library, "cublasSgemmStridedBatched"};
-  Function multiply_as{library, "cublasGemmEx"};
+// The functions of cublas_v2.h.
+struct Cublas {
+  void* library = open_library({"libcublas.so.12", "libcublas.so.13"});
+  Function<Handle*> create{library, "cublasCreate_v2"};
+  Function<Handle, Handle> set_stream{library, "cublasSetStream_v2"};
+  Function<Handle, int, int, int, int, int, const float*, const float*, int, const float*, int, const float*, float*,
+           int>
+      sgemm{library, "cublasSgemm_v2"};
+  Function<Handle, int, int, int, int, int, const float*, const float*, int, long long, const float*, int, long long,
+           const float*, float*, int, long long, int>
+      sgemm_strided_batched{library, "cublasSgemmStridedBatched"};
+  Function<Handle, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int, const void*,
+           void*, int, int, int, int>
+      gemm_ex{library, "cublasGemmEx"};
 };
 
 const Driver& driver() {
-  static const Driver found;
-  return found;
+  static const Driver loaded;
+  return loaded;
 }
 
-std::string compiled(int major, int minor) {
-  const Compiler nvrtc;
-  const std::string target = "--gpu-architecture=sm_" + std::to_string(major) + std::to_string(minor);
-  const char* options[] = {target.c_str()};
-  void* program = nullptr;
-  size_t size = 0;
-  nvrtc.create(&program, wpo_kernels, "kernels.cu", 0, nullptr, nullptr);
-  try {
-    nvrtc.compile(program, 1, options);
-  } catch (const std::exception& error) {
-    nvrtc.log_size(program, &size);
-    std::string log(size, '\0');
-    nvrtc.log(program, log.data());
-    throw std::runtime_error(std::string(error.what()) + ":\n" + log);
-  }
-  nvrtc.size(program, &size);
-  std::string code(size, '\0');
-  nvrtc.get(program, code.data());
-  nvrtc.destroy(&program);
-  return code;
+int as_int(int64_t n) {
+  require(n <= std::numeric_limits<int>::max(), "expected matrix sizes below 2^31, found ", n);
+  return static_cast<int>(n);
 }
 
 // One GPU, and TensorFlow's stream on it.
 class Cuda : public Device {
  public:
-  explicit Cuda(void* stream) : stream_(stream) {
-    constexpr int kMajor = 75, kMinor = 76;
+  explicit Cuda(Handle stream) : stream_(stream) {
+    constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…
     int device = 0, major = 0, minor = 0;
     driver().stream_context(stream_, &context_);
-    use();
+    set_current();
     driver().context_device(&device);
-    driver().attribute(&major, kMajor, device);
-    driver().attribute(&minor, kMinor, device);
-    driver().load_module(&module_, compiled(major, minor).data());
-    server_ = major >= 8 && major <= 10 && minor == 0;
-    blas_.create(&handle_);
-    blas_.set_stream(handle_, stream_);
+    driver().device_attribute(&major, kMajor, device);
+    driver().device_attribute(&minor, kMinor, device);
+    driver().load_module(&module_, compile_kernels(major, minor).data());
+    has_fast_bf16_ = major >= 8 && major <= 10 && minor == 0;
+    cublas_.create(&cublas_handle_);
+    cublas_.set_stream(cublas_handle_, stream_);
   }
 
-  // Makes this GPU the one that this thread speaks to.
-  void use() { driver().use_context(context_); }
+  // Makes this GPU's context the calling thread's.
+  void set_current() { driver().set_context(context_); }
 
   void launch(const char* kernel, int64_t blocks, int threads, void** arguments) override {
-    void*& function = functions_[kernel];
-    if (!function) driver().find_function(&function, module_, kernel);
-    driver().launch(function, static_cast<unsigned>(blocks), 1u, 1u, static_cast<unsigned>(threads), 1u, 1u, 0u, stream_,
-                    arguments, static_cast<void**>(nullptr));
+    Handle& function = functions_[kernel];
+    if (!function) driver().module_function(&function, module_, kernel);
+    driver().launch(function, static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads), 1, 1, 0, stream_,
+                    arguments, nullptr);
   }
 
-  // cuBLAS's matrices lie in columns: to it, ours are turned, and cᵀ = op(b)ᵀ · op(a)ᵀ.
-  void multiply(const Products<float>& p) override {
+  // cuBLAS is column-major: it computes cᵀ = op(b)ᵀ · op(a)ᵀ.
+  void multiply(const GemmArgs<float>& p) override {
     const float alpha = 1;
-    const int turn_b = p.turn_b, turn_a = p.turn_a, n = p.n, m = p.m, k = p.k, count = p.count;
-    const int b_row = p.b_row, a_row = p.a_row, c_row = p.c_row;
-    const long long b_next = p.b_next, a_next = p.a_next, c_next = p.c_next;
-    if (count == 1)
-      blas_.multiply(handle_, turn_b, turn_a, n, m, k, &alpha, p.b, b_row, p.a, a_row, &p.beta, p.c, c_row);
+    const int m = as_int(p.m), n = as_int(p.n), k = as_int(p.k), lda = as_int(p.lda), ldb = as_int(p.ldb),
+              ldc = as_int(p.ldc);
+    if (p.batch == 1)
+      cublas_.sgemm(cublas_handle_, p.transpose_b, p.transpose_a, n, m, k, &alpha, p.b, ldb, p.a, lda, &p.beta, p.c,
+                    ldc);
     else
-      blas_.multiply_all(handle_, turn_b, turn_a, n, m, k, &alpha, p.b, b_row, b_next, p.a, a_row, a_next, &p.beta, p.c,
-                         c_row, c_next, count);
+      cublas_.sgemm_strided_batched(cublas_handle_, p.transpose_b, p.transpose_a, n, m, k, &alpha, p.b, ldb, p.stride_b,
+                                    p.a, lda, p.stride_a, &p.beta, p.c, ldc, p.stride_c, as_int(p.batch));
   }
 
-  void multiply(const Products<Half>& p) override {
-    constexpr int kFloat = 0, kBfloat16 = 14, kInFloat = 68, kAnyAlgorithm = -1;
+  void multiply(const GemmArgs<Bf16>& p) override {
+    constexpr int kFloat = 0, kBfloat16 = 14, kComputeFloat = 68, kDefaultAlgorithm = -1;
     const float alpha = 1;
-    const int turn_b = p.turn_b, turn_a = p.turn_a, n = p.n, m = p.m, k = p.k;
-    const int b_row = p.b_row, a_row = p.a_row, c_row = p.c_row;
-    blas_.multiply_as(handle_, turn_b, turn_a, n, m, k, &alpha, p.b, kBfloat16, b_row, p.a, kBfloat16, a_row, &p.beta, p.c,
-                      kFloat, c_row, kInFloat, kAnyAlgorithm);
+    cublas_.gemm_ex(cublas_handle_, p.transpose_b, p.transpose_a, as_int(p.n), as_int(p.m), as_int(p.k), &alpha, p.b,
+                    kBfloat16, as_int(p.ldb), p.a, kBfloat16, as_int(p.lda), &p.beta, p.c, kFloat, as_int(p.ldc),
+                    kComputeFloat, kDefaultAlgorithm);
   }
 
-  ThirdsLimits thirds() const override {
-    const char* lanes = std::getenv("WPO_LANES");
-    const bool ahead = server_ && !(lanes && std::atoi(lanes) < 256);
-    return {ahead ? 256 : std::numeric_limits<int64_t>::max(), int64_t{1} << 31, 512, int64_t{1} << 24};
+  // WPO_ISA below amx turns split-bfloat16 products off here too.
+  Bf16x3Limits bf16x3_limits() const override {
+    const bool used = has_fast_bf16_ && isa_limit() == Isa::kAmx;
+    return {used ? 256 : std::numeric_limits<int64_t>::max(), int64_t{1} << 31, 512, int64_t{1} << 24};
   }
 
-  // What lies in memory that the processor may page out has been read when this returns.
-  void copy_in(void* to, const void* from, size_t bytes) override { driver().copy_in(to, from, bytes, stream_); }
+  // Data in pageable memory has been read when this returns.
+  void copy_in(void* to, const void* from, size_t bytes) override {
+    driver().copy_in(device_pointer(to), from, bytes, stream_);
+  }
   void copy_in(float** to, const std::vector<float*>& addresses) override {
     copy_in(to, addresses.data(), addresses.size() * sizeof(float*));
   }
-  void zero(float* to, int64_t count) override { driver().set(to, 0u, static_cast<size_t>(count), stream_); }
+  void zero(float* to, int64_t count) override {
+    if (count > 0) driver().set(device_pointer(to), 0, static_cast<size_t>(count), stream_);
+  }
 
  private:
-  void *stream_, *context_ = nullptr, *module_ = nullptr, *handle_ = nullptr;
-  bool server_ = false;  // 8.0, 9.0 and 10.0: six products of bfloat16 take less time there than one of floats
-  const Blas blas_;
-  std::map<const char*, void*> functions_;
+  Handle stream_, context_ = nullptr, module_ = nullptr, cublas_handle_ = nullptr;
+  // compute capability 8.0, 9.0 or 10.0: six bfloat16 products take less time than one of floats
+  bool has_fast_bf16_ = false;
+  const Cublas cublas_;
+  std::map<const char*, Handle> functions_;
 };
 
 Device& cuda_device(TF_OpKernelContext* context) {
-  static std::mutex lock;
-  static std::map<void*, Cuda> devices;
-  void* stream = stream_of(context);
-  if (!stream) throw std::runtime_error("TensorFlow gives no stream on its GPU");
-  std::lock_guard<std::mutex> held(lock);
+  static std::mutex mutex;
+  static std::map<Handle, Cuda> devices;
+  Handle stream = stream_of(context);
+  if (!stream) throw std::runtime_error("TensorFlow gives no CUDA stream for its GPU");
+  const std::lock_guard<std::mutex> lock(mutex);
   Cuda& device = devices.try_emplace(stream, stream).first->second;
-  device.use();
+  device.set_current();
   return device;
 }
 
-std::string cuda_lack() {
+std::string missing_library() {
   try {
     driver();
-    const Compiler compiler;
-    const Blas blas;
+    require_nvrtc();
+    Cublas();
     return "";
   } catch (const std::exception& error) {
     return error.what();
@@ -206,6 +161,6 @@ std::string cuda_lack() {
 
 }  // namespace
 
-const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, cuda_lack};
+const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, missing_library};
 
 }  // namespace wpo

@@ -1,4 +1,4 @@
-// A GPU as the operations use it: what they ask of it is done in the order asked, some time later.
+// A GPU as the operations use it. Its work is queued and done in order, some time after the call.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,40 +7,41 @@
 namespace wpo {
 
 // The bits of a bfloat16.
-using Half = uint16_t;
+using Bf16 = uint16_t;
 
-// c = op(a) · op(b) + beta · c for `count` matrices each, in rows: op(a) is [m, k] and op(b) [k, n]; `a_row` values from a row of
-// a as it lies to the next, `a_next` to the next matrix.
+// c = op(a) · op(b) + beta · c for `batch` row-major matrices each: op(a) is [m, k] and op(b) is [k, n]. `lda`, `ldb`,
+// `ldc` are leading dimensions (values from one row as stored to the next), the strides lead from one matrix to the
+// next.
 template <class T>
-struct Products {
-  bool turn_a, turn_b;
+struct GemmArgs {
+  bool transpose_a, transpose_b;
   int64_t m, n, k;
   const T* a;
-  int64_t a_row, a_next;
+  int64_t lda, stride_a;
   const T* b;
-  int64_t b_row, b_next;
+  int64_t ldb, stride_b;
   float beta;
   float* c;
-  int64_t c_row, c_next;
-  int64_t count;
+  int64_t ldc, stride_c;
+  int64_t batch;
 };
 
-// From which least side of a product and how many multiplications on; how many depths are summed at once, and how many values of
-// an operand laid out. Matrix units cut off each sum's last bits where others round: what they do not sum at once is rounded.
-struct ThirdsLimits {
-  int64_t side, multiplications, depth, values;
+// When float products are split-bfloat16 products (bf16x3.h): from which smallest side and how many multiplications on;
+// how many depths one product sums, and how many values of an operand are packed at once. Matrix units truncate the
+// last bits inside a sum where other units round, so sums are kept short and are added with rounding.
+struct Bf16x3Limits {
+  int64_t min_side, min_multiplications, max_depth, max_values;
 };
 
 class Device {
  public:
   virtual ~Device() = default;
-  // Runs a kernel of kernels.cu; `arguments` point to what it is given.
+  // Launches a kernel of kernels.cu; `arguments` are the addresses of its arguments.
   virtual void launch(const char* kernel, int64_t blocks, int threads, void** arguments) = 0;
-  virtual void multiply(const Products<float>& products) = 0;
-  virtual void multiply(const Products<Half>& products) = 0;  // of one matrix each
-  // When floats are multiplied by their thirds (thirds.h).
-  virtual ThirdsLimits thirds() const = 0;
-  // `from` may change once this returns.
+  virtual void multiply(const GemmArgs<float>& args) = 0;
+  virtual void multiply(const GemmArgs<Bf16>& args) = 0;  // batch 1 only
+  virtual Bf16x3Limits bf16x3_limits() const = 0;
+  // `from` may be changed once this returns.
   virtual void copy_in(void* to, const void* from, size_t bytes) = 0;
   virtual void copy_in(float** to, const std::vector<float*>& addresses) = 0;
   virtual void zero(float* to, int64_t count) = 0;

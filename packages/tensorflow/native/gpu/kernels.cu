@@ -1,41 +1,46 @@
-// What the operations do on a GPU, in CUDA C++ compiled when they are first run (cuda.cc). A block is a row where a row has a
-// sum or a largest value; elsewhere a thread is a value.
+// The CUDA kernels, compiled when an operation first runs (nvrtc.cc). Kernels that reduce over a row use one block per
+// row; the others use one thread per value.
 
 typedef long long int64;
 
 #define ROW blockIdx.x
 #define EACH(j, n) for (int64 j = threadIdx.x; j < (n); j += blockDim.x)
-#define VALUE(i, n)                                                \
+#define VALUE(i, n)                                             \
   const int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; \
   if (i >= (n)) return
 
-#define MOST_THREADS 256
-// Unrolled, so that what j picks lies in registers.
-#define EIGHT(j) _Pragma("unroll") for (int j = 0; j < 8; j++)
+#define MAX_THREADS 256
+// Unrolled, so that arrays indexed by j stay in registers.
+#ifdef __CUDACC__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
+#endif
+#define EIGHT(j) UNROLL for (int j = 0; j < 8; j++)
 
-// Every thread's x joined two by two, in one order; for blocks of a power of two.
-template <class T, class Join>
-__device__ T joined(T x, Join join) {
-  __shared__ T values[MOST_THREADS];
+// Reduces every thread's x in pairs, in a fixed order. blockDim.x must be a power of two.
+template <class T, class Combine>
+__device__ T block_reduce(T x, Combine combine) {
+  __shared__ T values[MAX_THREADS];
   const int t = threadIdx.x;
   values[t] = x;
   for (int half = blockDim.x / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (t < half) values[t] = join(values[t], values[t + half]);
+    if (t < half) values[t] = combine(values[t], values[t + half]);
   }
   __syncthreads();
-  const T all = values[0];
+  const T result = values[0];
   __syncthreads();
-  return all;
+  return result;
 }
 
 template <class T>
 __device__ T block_sum(T x) {
-  return joined(x, [](T a, T b) { return a + b; });
+  return block_reduce(x, [](T a, T b) { return a + b; });
 }
 
-__device__ float block_most(float x) {
-  return joined(x, [](float a, float b) { return b <= a ? a : b; });
+__device__ float block_max(float x) {
+  return block_reduce(x, [](float a, float b) { return b <= a ? a : b; });
 }
 
 #define LEAST (-3.4e38f)
@@ -80,7 +85,7 @@ __global__ void sum_rows(const float* sums, float* y, int64 pieces, int64 h) {
   y[j] = sum;
 }
 
-// Both halves of each head [heads, D, T] turned by the tables [D, T].
+// Rotates both halves of each head [heads, D, T] by the tables [D, T].
 __global__ void rope(const float* x, const float* cos, const float* sin, float* y, int64 half, int64 t, float sign,
                      int64 total) {
   VALUE(i, total);
@@ -132,24 +137,27 @@ __global__ void scaled_rows(const float* x, const int* rows, float* y, int64 h, 
   EACH(j, h) y[ROW * h + j] = x[rows[ROW] * h + j] * factor;
 }
 
-// Tensors one after the other, as many blocks each as its size wants: tensor i has those from first[i] up to first[i + 1].
+// Which tensor this block belongs to: tensor i has blocks first[i] up to first[i + 1].
 __device__ int tensor_of(const int* first, int tensors) {
   int low = 0;
   for (int high = tensors; high - low > 1;) {
     const int middle = (low + high) / 2;
-    if (first[middle] <= (int)ROW) low = middle;
-    else high = middle;
+    if (first[middle] <= (int)ROW)
+      low = middle;
+    else
+      high = middle;
   }
   return low;
 }
 
-// A thread's values of those of a block of a tensor.
-#define EACH_OF_BLOCK(i, block, n)                                                     \
-  const int64 last = ((int64)(block) + 1) * each, end = last < (n) ? last : (n);       \
+// A thread's values of block `block` of a tensor of n values, `each` values a block.
+#define EACH_OF_BLOCK(i, block, n)                                               \
+  const int64 last = ((int64)(block) + 1) * each, end = last < (n) ? last : (n); \
   for (int64 i = (int64)(block) * each + threadIdx.x; i < end; i += blockDim.x)
 
 // Σ x² of each block's values, as doubles
-__global__ void square_sums(const float* const* x, const int* first, const int64* sizes, double* sums, int tensors, int64 each) {
+__global__ void square_sums(const float* const* x, const int* first, const int64* sizes, double* sums, int tensors,
+                            int64 each) {
   const int tensor = tensor_of(first, tensors);
   double sum = 0;
   EACH_OF_BLOCK(i, ROW - first[tensor], sizes[tensor]) sum += (double)x[tensor][i] * x[tensor][i];
@@ -164,9 +172,11 @@ __global__ void sum_doubles(const double* sums, const int* first, float* y) {
   if (threadIdx.x == 0) y[ROW] = (float)sum;
 }
 
-// PyTorch's order and placement of epsilon, as on a processor (update.cc); of each parameter its values, both moments, gradient
-__global__ void adamw(float* const* tensors, const int* first, const int64* sizes, int parameters, float scale, float beta1,
-                      float beta2, float epsilon, float step, float correction, float keep, int64 each) {
+// PyTorch's order and placement of epsilon, as on the CPU (elementwise/optimizer.cc). For each parameter: value, both
+// moments, gradient.
+__global__ void adamw(float* const* tensors, const int* first, const int64* sizes, int parameters, float scale,
+                      float beta1, float beta2, float epsilon, float step_size, float bias_correction2_sqrt,
+                      float decay_factor, int64 each) {
   const int parameter = tensor_of(first, parameters);
   float *p = tensors[4 * parameter], *m = tensors[4 * parameter + 1], *v = tensors[4 * parameter + 2];
   const float* g = tensors[4 * parameter + 3];
@@ -174,11 +184,12 @@ __global__ void adamw(float* const* tensors, const int* first, const int64* size
     const float x = g[i] * scale;
     m[i] += (x - m[i]) * (1.0f - beta1);
     v[i] = v[i] * beta2 + (1.0f - beta2) * x * x;
-    p[i] = p[i] * keep - step * m[i] / (sqrtf(v[i]) / correction + epsilon);
+    p[i] = p[i] * decay_factor - step_size * m[i] / (sqrtf(v[i]) / bias_correction2_sqrt + epsilon);
   }
 }
 
-// Terms [A, 4] of raw logits [A, V], which are overwritten: where it is to train by p (1 − (l / cap)²); as head.cc
+// Terms [A, 4] of raw logits [A, V]. In training the logits are overwritten by p (1 − (l / cap)²). As
+// elementwise/head.cc.
 __global__ void answer_terms(float* raw, const int* targets, float* terms, int64 v, float cap, int train) {
   float* x = raw + ROW * v;
   const float scale = cap > 0 ? cap : 1.0f;
@@ -187,7 +198,7 @@ __global__ void answer_terms(float* raw, const int* targets, float* terms, int64
     if (cap > 0) x[j] = tanhf(x[j] / cap);
     if (!(x[j] <= most)) most = x[j];
   }
-  most = block_most(most);
+  most = block_max(most);
   double z = 0, z2 = 0;
   EACH(j, v) {
     const float e = expf(scale * (x[j] - most));
@@ -210,29 +221,31 @@ __global__ void answer_terms(float* raw, const int* targets, float* terms, int64
   EACH(j, v) x[j] = expf(scale * (x[j] - most)) * share * (cap > 0 ? 1.0f - x[j] * x[j] : 1.0f);
 }
 
-// What is left of x once it is less the nearest bfloat16, whose bits are returned. No number stays none.
-__device__ unsigned short third(float* x) {
+// Splits off x's next part: returns the nearest bfloat16 and leaves the remainder in x. NaN stays NaN.
+__device__ unsigned short split_off(float* x) {
   union {
     float value;
     unsigned bits;
   } all, upper;
   all.value = *x;
   const bool finite = (all.bits & 0x7f800000u) != 0x7f800000u;
-  const unsigned nearest = finite ? all.bits + 0x7fffu + (all.bits >> 16 & 1) : all.bits | (all.bits << 16 ? 0x400000u : 0);
+  const unsigned nearest =
+      finite ? all.bits + 0x7fffu + (all.bits >> 16 & 1) : all.bits | (all.bits << 16 ? 0x400000u : 0);
   upper.bits = nearest & 0xffff0000u;
   *x -= upper.value;
   return (unsigned short)(nearest >> 16);
 }
 
-// A matrix's values by their thirds at six places: which third at each is said by `order`, four bits a place. Lines are `row`
-// apart, and `to_row` where they are laid out. The depth, which lines or a line's values are, is cut into pieces; a piece has its
-// six places one after the other. Eight values of a line a thread.
-__global__ void thirds(const float* x, unsigned short* y, int lines, int values, int64 row, int64 to_row, int piece,
-                       int lines_are_depth, int order, int64 total) {
+// Packs a matrix for split-bfloat16 products: each value's high, mid or low part at six places. `parts` says which part
+// (0, 1, 2) goes to each place, four bits a place. x has leading dimension `ld`, y has `packed_ld`. The depth, which is
+// the lines or the values of a line, is cut into blocks; a block has its six places one after the other. A thread packs
+// eight values of a line.
+__global__ void pack_bf16x3(const float* x, unsigned short* y, int lines, int values, int64 ld, int64 packed_ld,
+                            int depth_block, int lines_are_depth, int parts, int64 total) {
   VALUE(i, total);
   const int groups = (values + 7) / 8, line = (int)i / groups, first = (int)i % groups * 8;
   const int count = values - first < 8 ? values - first : 8;
-  const float* from = x + line * row + first;
+  const float* from = x + line * ld + first;
   union {
     float4 halves[2];
     float each[8];
@@ -246,21 +259,22 @@ __global__ void thirds(const float* x, unsigned short* y, int lines, int values,
   union {
     uint4 all;
     unsigned short each[8];
-  } high, middle, low;
+  } high, mid, low;
   EIGHT(j) {
-    high.each[j] = third(&rest.each[j]);
-    middle.each[j] = third(&rest.each[j]);
-    low.each[j] = third(&rest.each[j]);
+    high.each[j] = split_off(&rest.each[j]);
+    mid.each[j] = split_off(&rest.each[j]);
+    low.each[j] = split_off(&rest.each[j]);
   }
-  const int depth = lines_are_depth ? lines : values, at = lines_are_depth ? line : first, start = at / piece * piece;
-  const int deep = depth - start < piece ? depth - start : piece;
+  const int depth = lines_are_depth ? lines : values, at = lines_are_depth ? line : first,
+            start = at / depth_block * depth_block;
+  const int block_depth = depth - start < depth_block ? depth - start : depth_block;
   for (int place = 0; place < 6; place++) {
-    const int which = order >> 4 * place & 3, to = 5 * start + at + place * deep;
-    unsigned short* there = lines_are_depth ? y + to * to_row + first : y + line * to_row + to;
+    const int part = parts >> 4 * place & 3, to = 5 * start + at + place * block_depth;
+    unsigned short* there = lines_are_depth ? y + to * packed_ld + first : y + line * packed_ld + to;
     if (count == 8 && ((size_t)there & 15) == 0) {
-      *(uint4*)there = which == 0 ? high.all : which == 1 ? middle.all : low.all;
+      *(uint4*)there = part == 0 ? high.all : part == 1 ? mid.all : low.all;
     } else {
-      EIGHT(j) if (j < count) there[j] = which == 0 ? high.each[j] : which == 1 ? middle.each[j] : low.each[j];
+      EIGHT(j) if (j < count) there[j] = part == 0 ? high.each[j] : part == 1 ? mid.each[j] : low.each[j];
     }
   }
 }
@@ -270,11 +284,13 @@ __global__ void cap_logits(const float* x, float* y, float cap, int64 n) {
   y[i] = cap * tanhf(x[i] / cap);
 }
 
-// One query of one head a block: q [N, D, B], k and v [K, D, C], spans [B, 2]: first column and keys. `work` [N B, longest].
-__global__ void attend_one(const float* q, const float* k, const float* v, const int* spans, float* work, float* o,
-                           int64 d, int64 queries, int64 columns, int64 group, int64 longest, float factor, float cap) {
-  const int64 head = ROW / queries, query = ROW % queries, s = spans[2 * query + 1];
-  const int64 from = head / group * d * columns + spans[2 * query], at = head * d * queries + query;
+// One query of one head per block: q [N, D, B], k and v [K, D, C], ranges [B, 2]: first key column and number of keys.
+// `work` [N B, longest].
+__global__ void decode_attention(const float* q, const float* k, const float* v, const int* ranges, float* work,
+                                 float* o, int64 d, int64 queries, int64 columns, int64 group, int64 longest,
+                                 float factor, float cap) {
+  const int64 head = ROW / queries, query = ROW % queries, s = ranges[2 * query + 1];
+  const int64 from = head / group * d * columns + ranges[2 * query], at = head * d * queries + query;
   float* p = work + ROW * longest;
   float most = LEAST;
   EACH(j, s) {
@@ -284,7 +300,7 @@ __global__ void attend_one(const float* q, const float* k, const float* v, const
     p[j] = cap > 0 ? cap * tanhf(score) : score;
     if (!(p[j] <= most)) most = p[j];
   }
-  most = block_most(most);
+  most = block_max(most);
   float sum = 0;
   EACH(j, s) {
     p[j] = expf(p[j] - most);
@@ -298,13 +314,14 @@ __global__ void attend_one(const float* q, const float* k, const float* v, const
   }
 }
 
-// Whether a row of scores [heads, n, s] sees score j: `seen` has two runs of each of n rows
-#define SEEN_OF_ROW const int4 runs = ((const int4*)seen)[ROW % n]
-#define SEES(j) (((j) >= runs.x && (j) < runs.y) || ((j) >= runs.z && (j) < runs.w))
+// Whether a row of scores [heads, n, s] sees score j: `visible` has two ranges for each of n rows, as begin and end.
+#define VISIBLE_RANGES_OF_ROW const int4 visible_ranges = ((const int4*)visible)[ROW % n]
+#define SEES(j) \
+  (((j) >= visible_ranges.x && (j) < visible_ranges.y) || ((j) >= visible_ranges.z && (j) < visible_ranges.w))
 
-// q·k to probabilities, in place
-__global__ void soften(float* scores, const int* seen, int64 n, int64 s, float factor, float cap) {
-  SEEN_OF_ROW;
+// Turns q·k into probabilities, in place.
+__global__ void softmax(float* scores, const int* visible, int64 n, int64 s, float factor, float cap) {
+  VISIBLE_RANGES_OF_ROW;
   float* p = scores + ROW * s;
   float most = LEAST, sum = 0;
   EACH(j, s) {
@@ -312,7 +329,7 @@ __global__ void soften(float* scores, const int* seen, int64 n, int64 s, float f
     p[j] = cap > 0 ? cap * tanhf(p[j] * factor) : p[j] * factor;
     if (!(p[j] <= most)) most = p[j];
   }
-  most = block_most(most);
+  most = block_max(most);
   EACH(j, s) {
     p[j] = SEES(j) ? expf(p[j] - most) : 0.0f;
     sum += p[j];
@@ -321,10 +338,11 @@ __global__ void soften(float* scores, const int* seen, int64 n, int64 s, float f
   EACH(j, s) p[j] *= share;
 }
 
-// The way back: q·k to p, and d loss / d p to d loss / d (q·k), both in place. ds = p (dp − Σ dp p) factor, and times
-// cap (1 − t²) through a cap.
-__global__ void soften_gradient(float* scores, float* dp, const int* seen, int64 n, int64 s, float factor, float cap) {
-  SEEN_OF_ROW;
+// Backward: turns q·k into p, and d loss / d p into d loss / d (q·k), both in place. ds = p (dp − Σ dp p) factor, and
+// with a cap also times cap (1 − t²).
+__global__ void softmax_gradient(float* scores, float* dp, const int* visible, int64 n, int64 s, float factor,
+                                 float cap) {
+  VISIBLE_RANGES_OF_ROW;
   float *x = scores + ROW * s, *d = dp + ROW * s;
   float most = LEAST, sum = 0, through = 0;
   EACH(j, s) {
@@ -332,7 +350,7 @@ __global__ void soften_gradient(float* scores, float* dp, const int* seen, int64
     x[j] = cap > 0 ? tanhf(x[j] * factor) : x[j] * factor;
     if (!(x[j] <= most)) most = x[j];
   }
-  most = block_most(most);
+  most = block_max(most);
   const float scale = cap > 0 ? cap : 1.0f;
   EACH(j, s) {
     if (!SEES(j)) continue;

@@ -1,35 +1,39 @@
-// Loaded by Node: registers the operations' GPU kernels with the TensorFlow that is in the process, and exports `operations`,
-// the names of those that have one, and `lack`, what they want and do not find. The operations themselves are defined by the
-// processor's addon, loaded before.
-#include <node_api.h>
-#include "run.h"
+// The GPU addon's entry point: registers the operations' GPU kernels with the TensorFlow of this process. The CPU
+// addon, loaded before, has defined the operations. Exports `operations` (runtime/module.h): those that have a GPU
+// kernel; and `missing`: the library that cannot be loaded, with the reason, or an empty string.
+#include "runtime/module.h"
+
+#include "gpu/operation.h"
 
 namespace wpo {
-void define_gpu_blocks();
-void define_gpu_products();
-void define_gpu_head();
-void define_gpu_update();
-void define_gpu_attention();
-void define_gpu_program();
+void register_gpu_elementwise();
+void register_gpu_gemm();
+void register_gpu_head();
+void register_gpu_rows();
+void register_gpu_optimizer();
+void register_gpu_attention();
+void register_gpu_program();
+
+namespace {
+
+void register_all() {
+  register_gpu_elementwise();
+  register_gpu_gemm();
+  register_gpu_head();
+  register_gpu_rows();
+  register_gpu_optimizer();
+  register_gpu_attention();
+  register_gpu_program();
+}
+
+}  // namespace
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  wpo::define_gpu_blocks();
-  wpo::define_gpu_products();
-  wpo::define_gpu_head();
-  wpo::define_gpu_update();
-  wpo::define_gpu_attention();
-  wpo::define_gpu_program();
-  napi_value names, name;
-  napi_create_array(env, &names);
-  uint32_t count = 0;
-  for (const wpo::GpuOperation& operation : wpo::gpu_operations()) {
-    napi_create_string_utf8(env, operation.name, NAPI_AUTO_LENGTH, &name);
-    napi_set_element(env, names, count++, name);
-  }
-  napi_set_named_property(env, exports, "operations", names);
-  napi_value lack;
-  napi_create_string_utf8(env, wpo::platform.lack().c_str(), NAPI_AUTO_LENGTH, &lack);
-  napi_set_named_property(env, exports, "lack", lack);
-  return exports;
+  return wpo::run_entry_point(env, exports, [=] {
+    static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
+    (void)registered;
+    wpo::export_operations<wpo::GpuContext>(env, exports);
+    wpo::export_string(env, exports, "missing", wpo::platform.missing());
+  });
 }

@@ -1,31 +1,29 @@
-// Programs (program.h) on a GPU.
-#include "../program.h"
-#include "run.h"
+// Recorded programs (runtime/program.h) on a GPU.
+#include "runtime/program.h"
+
+#include "gpu/operation.h"
 
 namespace wpo {
 namespace {
 
-class Gpu : public Machine {
+class GpuInterpreter : public Interpreter {
  public:
-  Gpu(Kernel& kernel, Device& device) : Machine(kernel), device_(device) {}
-  int32_t count() const override { return static_cast<int32_t>(gpu_operations().size()); }
-  const Signature& signature(int32_t operation) const override { return gpu_operations()[operation]; }
-  void compute(int32_t operation, Host& host, std::vector<View> inputs) override {
-    GpuRun run(host, std::move(inputs), kernel(), device_);
-    gpu_operations()[operation].compute(run);
+  explicit GpuInterpreter(GpuContext& ctx) : Interpreter(ctx, ctx.tensorflow()), device_(ctx.device()) {}
+  int32_t num_kernels() const override { return static_cast<int32_t>(kernels<GpuContext>().size()); }
+  const Signature& signature(int32_t kernel) const override { return *kernels<GpuContext>()[kernel].signature; }
+  void compute(int32_t kernel, std::vector<TensorView> inputs) override {
+    GpuContext ctx(*this, std::move(inputs), tensorflow(), device_);
+    kernels<GpuContext>()[kernel].compute(ctx);
   }
 
  private:
   Device& device_;
 };
 
-void program(GpuRun& run) {
-  Gpu gpu(run.kernel(), run.device());
-  Program(run, gpu).run();
-}
+void program(GpuContext& ctx) { GpuInterpreter(ctx).run(); }
 
 }  // namespace
 
-void define_gpu_program() { define_on_gpu<program>("WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}); }
+void register_gpu_program() { register_gpu_kernel<program>("WpoProgram"); }
 
 }  // namespace wpo

@@ -1,6 +1,7 @@
-// The CUDA stream that TensorFlow does an operation's work on, which its C interface does not give.
-#include "tensorflow/core/framework/op_kernel.h"
+// The CUDA stream on which TensorFlow runs an operation, from TensorFlow's C++ headers: its C interface does not give
+// it.
 #include "xla/stream_executor/stream.h"
+#include "tensorflow/core/framework/op_kernel.h"
 
 struct TF_OpKernelContext;
 

@@ -33,10 +33,10 @@ const GPU_QUERY_BLOCK_SIZE = 1024;
 /** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
 const FEW_ROWS = 16;
 
-/** The fused operations, noted down in one program until a tensor is asked for. */
+/** The fused operations, recorded in one program until a tensor is asked for. */
 const program = new Program();
-const note = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
-  program.run(name, inputs, shape)[0]!;
+const record = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
+  program.record(name, inputs, shape)[0]!;
 const materialize = <T extends tf.Tensor>(value: Value) => program.materialize(value) as T;
 
 /** Which of a product's sides are read turned. */
@@ -49,14 +49,14 @@ export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false,
   return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
 }
 
-/** The same, noted down: all dimensions but the last are rows, and the result is of `shape`. */
+/** The same, recorded: all dimensions but the last are rows, and the result is of `shape`. */
 const product = (a: Value, b: Value, turns: Turns, shape: readonly number[]): Value =>
-  note(`WpoProduct${turns}`, [a, b], shape);
+  record(`WpoProduct${turns}`, [a, b], shape);
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
 function rowsOf(x: Value, w: Value): Value {
   const shape = [x.shape[0]!, w.shape[0]!];
-  return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : note('WpoLinearRows', [x, w], shape);
+  return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : record('WpoLinearRows', [x, w], shape);
 }
 
 const linear: Kernels['linear'] = (x, w) => ({
@@ -72,11 +72,11 @@ const linear: Kernels['linear'] = (x, w) => ({
 const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
   const [tokens, features] = [x.shape[0]!, w.shape[0]!];
   const shape = [heads, features / heads, tokens]; // [heads, D, T]
-  const whole = tokens > FEW_ROWS && nativeDevice() === 'processor';
+  const whole = tokens > FEW_ROWS && nativeDevice() === 'cpu';
   return {
     output: whole
       ? product(w.value(), x, 'NT', shape)
-      : note('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
+      : record('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
@@ -92,7 +92,7 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
     output:
       x.shape[2]! > FEW_ROWS
         ? product(x, w.value(), 'TT', shape)
-        : note('WpoLinearRowsFromHeads', [x, w.value()], shape),
+        : record('WpoLinearRowsFromHeads', [x, w.value()], shape),
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
@@ -105,13 +105,13 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
 function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult {
   const how = { numbers: [epsilon, Number(residual !== undefined)] };
   const inputs = [x, w.value(), how, residual ?? x];
-  const [output, inverseRms] = program.run('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  const [output, inverseRms] = program.record('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   return {
     output: output!,
     inputsForBackward: [x],
     saved: [inverseRms!],
     backward(dy) {
-      const [dx, dw] = program.run('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
+      const [dx, dw] = program.record('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
       w.accumulate(dw!);
       return residual ? [dx!, dy.clone()] : [dx!];
     },
@@ -120,7 +120,7 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
 
 function rope(x: Value, { cos, sin }: RotaryTables): OpResult {
   const rotate = (value: Value, direction: 1 | -1) =>
-    note('WpoRope', [value, cos, sin, { numbers: [direction] }], value.shape);
+    record('WpoRope', [value, cos, sin, { numbers: [direction] }], value.shape);
   return { output: rotate(x, 1), inputsForBackward: [], saved: [], backward: (dy) => [rotate(dy, -1)] };
 }
 
@@ -135,12 +135,12 @@ function attention(
   const decoding = isDecoding(blocks, q.shape[2]!);
   const layout = { ints: decoding ? encodeDecodingBlocks(blocks) : encodeQueryBlocks(blocks) };
   return {
-    output: note(decoding ? 'WpoAttendOne' : 'WpoAttendSpans', [q, k, v, layout, options], q.shape),
+    output: record(decoding ? 'WpoDecodeAttention' : 'WpoAttention', [q, k, v, layout, options], q.shape),
     inputsForBackward: [q, k, v],
     saved: [],
     backward: (dy) =>
-      program.run(
-        'WpoAttendSpansGrad',
+      program.record(
+        'WpoAttentionGrad',
         [dy, q, k, v, { ints: encodeQueryBlocks(blocks) }, options],
         q.shape,
         k.shape,
@@ -153,21 +153,21 @@ function attention(
 function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
   const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
   const within = gate.shape[0]! > FEW_ROWS;
-  const activated = (use: (activated: Value) => Value) => freeing(note('WpoGeglu', [gate, up], gate.shape), use);
+  const activated = (use: (activated: Value) => Value) => freeing(record('WpoGeglu', [gate, up], gate.shape), use);
   return {
     output: within
-      ? note('WpoGatedProduct', [gate, up, w.value()], shape)
+      ? record('WpoGatedProduct', [gate, up, w.value()], shape)
       : activated((value) => rowsOf(value, w.value())),
     inputsForBackward: [gate, up],
     saved: [],
     backward(dy) {
       w.accumulate(
         within
-          ? note('WpoGatedProductGrad', [dy, gate, up], w.shape)
+          ? record('WpoGatedProductGrad', [dy, gate, up], w.shape)
           : activated((value) => product(dy, value, 'TN', w.shape)),
       ); // [H, F]
       return freeing(product(dy, w.value(), '', gate.shape), (dActivated) =>
-        program.run('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
+        program.record('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
       );
     },
   };
@@ -180,7 +180,7 @@ function freeing<T>(value: Value, use: (value: Value) => T): T {
 }
 
 const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
-  note('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
+  record('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
 
 const selectRows: Kernels['selectRows'] = (x, indices) => ({
   output: gatherRows(x, indices, 1),
@@ -201,27 +201,27 @@ const embedding: Kernels['embedding'] = (ids, weight, scale) => ({
 });
 
 function add(a: Value, b: Value): Value {
-  program.change('WpoAdd', [a, b]);
+  program.recordInPlace('WpoAdd', [a, b]);
   b.dispose();
   return a;
 }
 
 function addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value {
-  if (!total) return note('WpoSpreadRows', [{ ints: indices }, rows, { ints: [count] }], [count, rows.shape[1]!]);
-  program.change('WpoAddRows', [total, { ints: indices }, rows]);
+  if (!total) return record('WpoSpreadRows', [{ ints: indices }, rows, { ints: [count] }], [count, rows.shape[1]!]);
+  program.recordInPlace('WpoAddRows', [total, { ints: indices }, rows]);
   return total;
 }
 
 function setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value {
   const into = total ?? tf.zeros([values.shape[0]!, values.shape[1]!, count]);
-  program.change('WpoSetColumns', [into, { ints: columns }, values]);
+  program.recordInPlace('WpoSetColumns', [into, { ints: columns }, values]);
   return into;
 }
 
 function logits(hidden: Value, table: Weight, cap: number | null): tf.Tensor2D {
   const raw = rowsOf(hidden, table.value()); // [A, V]
   if (cap === null) return program.take(raw) as tf.Tensor2D;
-  return program.take(freeing(raw, () => note('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
+  return program.take(freeing(raw, () => record('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
 }
 
 const pick: HeadParts['pick'] = (x, indices, factor) =>

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { uploadAmongWork } from './upload';
+import { uploadWithoutSync } from './upload';
 
 /** What tfjs-node's backend offers beyond tfjs: any TensorFlow operation, by name. */
 interface NodeBackend {
@@ -18,28 +18,28 @@ interface NodeBackend {
 
 type Backend = NodeBackend & tf.KernelBackend;
 
-/** Operations in C++ that are loaded. */
+/** The native operations that are loaded. */
 export interface Native {
-  readonly device: 'processor' | 'gpu';
-  /** The operations' names; a program calls them by their place here. */
+  readonly device: 'cpu' | 'gpu';
+  /** The operations' names. An operation's index here is its number in a program. */
   readonly operations: readonly string[];
 }
 
 let loaded: Native | null | undefined;
 
 /**
- * Loads the operations in C++ once, and says whether they are there: built by `wpo-tensorflow install` for the processor or
- * the GPU that TensorFlow uses, and not turned off by WPO_NATIVE=0.
+ * Loads the native operations at the first call. Returns whether they are loaded: `wpo-tensorflow install` built them for the
+ * device that TensorFlow uses, and WPO_NATIVE=0 does not turn them off.
  */
 export const nativeOperations = (): boolean => native() !== null;
 
-/** What they run on. */
-export const nativeDevice = (): Native['device'] => native()?.device ?? 'processor';
+/** The device that they run on. */
+export const nativeDevice = (): Native['device'] => native()?.device ?? 'cpu';
 
-/** Whether one operation is there: GPUs have not all. */
+/** Whether one operation is there: not every operation has a GPU kernel. */
 export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
 
-/** Whether TensorFlow computes on a GPU here. */
+/** Whether TensorFlow computes on a GPU. */
 export const usesGpu = (): boolean => tf.getBackend() === 'tensorflow' && backend().isUsingGpuDevice;
 
 function native(): Native | null {
@@ -47,12 +47,12 @@ function native(): Native | null {
   return loaded!;
 }
 
-/** Only tests load operations themselves. */
+/** Replaces the native operations. For tests. */
 export function useNative(native: Native | null): void {
   loaded = native;
 }
 
-const NOT_BUILT = 'those for GPUs were not built; install g++ 12 or later and run `npx wpo-tensorflow install` again';
+const NOT_BUILT = 'they were not built. Install g++ 12 or later and run `npx wpo-tensorflow install` again';
 
 function load(): Native | null {
   if (process.env.WPO_NATIVE === '0' || tf.getBackend() !== 'tensorflow') return null;
@@ -60,61 +60,64 @@ function load(): Native | null {
   const folder = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'lib', 'napi-v8');
   const open = (name: string) => {
     const addon = join(folder, name);
-    return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer leaves none
+    return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer builds none
   };
-  const processor: { readonly operations: string[] } | null = open('kernels.node');
-  if (!processor || !usesGpu()) return processor && { device: 'processor', operations: processor.operations };
-  const gpu: { readonly operations: string[]; readonly lack: string } | null = open('gpu.node');
-  if (!gpu || gpu.lack) {
-    process.emitWarning(`The portable kernels are used, which are slower: ${gpu?.lack ?? NOT_BUILT}`);
+  const cpu: { readonly operations: string[] } | null = open('kernels.node');
+  if (!cpu || !usesGpu()) return cpu && { device: 'cpu', operations: cpu.operations };
+  const gpu: { readonly operations: string[]; readonly missing: string } | null = open('gpu.node');
+  if (!gpu || gpu.missing) {
+    const reason = gpu?.missing ?? NOT_BUILT;
+    process.emitWarning(
+      `The native GPU operations cannot be used: ${reason}. The portable kernels run instead, more slowly.`,
+    );
     return null;
   }
-  uploadAmongWork(backend());
+  uploadWithoutSync(backend());
   return { device: 'gpu', operations: gpu.operations };
 }
 
 const backend = () => tf.backend() as unknown as Backend;
 
-/** Runs an operation. The results are the caller's, or the `tf.tidy`'s that it is called in. */
+/** Runs an operation. The caller owns the results, or the `tf.tidy` around the call. */
 export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tensor[] {
   return backend().executeMultipleOutputs(name, [], inputs, outputs);
-}
-
-/** Runs an operation that changes its first input in place. */
-export function change(name: string, inputs: tf.Tensor[]): void {
-  tf.dispose(run(name, inputs, 1));
 }
 
 /** An operation's number in a program. */
 export function operationNumber(name: string): number {
   const number = native()?.operations.indexOf(name) ?? -1;
-  if (number < 0) throw new Error(`there is no operation ${name}; build them again: npx wpo-tensorflow install`);
+  if (number < 0) {
+    throw new Error(`There is no native operation ${name}. Build them again with \`npx wpo-tensorflow install\`.`);
+  }
   return number;
 }
 
-/** Runs an operation with one result that takes any number of tensors after its other inputs. */
+/** Runs an operation with one result whose last input is a list of tensors. */
 export function runOver(name: string, inputs: readonly tf.Tensor[], tensors: readonly tf.Tensor[]): tf.Tensor {
-  return backend().executeMultipleOutputs(name, [counted('N', tensors.length)], [...inputs, ...tensors], 1)[0]!;
+  return backend().executeMultipleOutputs(name, [lengthAttribute('N', tensors.length)], [...inputs, ...tensors], 1)[0]!;
 }
 
-/** Runs a program (native/program.h): the tensors that it gives. */
+/** Runs a program (native/runtime/program.h) and returns its outputs. */
 export function runProgram(code: readonly number[], tensors: readonly tf.Tensor[], outputs: number): tf.Tensor[] {
-  const attributes = [counted('N', tensors.length), counted('M', outputs)];
+  const attributes = [lengthAttribute('N', tensors.length), lengthAttribute('M', outputs)];
   return withInts(code, (ints) =>
     backend().executeMultipleOutputs('WpoProgram', attributes, [ints, ...tensors], outputs),
   );
 }
 
-/** Keeps a tensor's values, whoever frees it, until they are let go: a handle as `clone` gives would cost ten times as much. */
-export const hold = ({ dataId }: tf.Tensor): void => backend().incRef(dataId);
+/**
+ * Keeps a tensor's data until {@link release}, even if its owner disposes the tensor. Counts a reference, which takes a tenth of the
+ * time of `clone`.
+ */
+export const retain = ({ dataId }: tf.Tensor): void => backend().incRef(dataId);
 
-export function letGo({ dataId }: tf.Tensor): void {
+export function release({ dataId }: tf.Tensor): void {
   if (backend().disposeData(dataId)) tf.engine().removeDataId(dataId, backend());
 }
 
-const counted = (name: string, value: number) => ({ name, type: backend().binding.TF_ATTR_INT, value });
+const lengthAttribute = (name: string, value: number) => ({ name, type: backend().binding.TF_ATTR_INT, value });
 
-/** Calls `use` with indices as a tensor `[n]`, and frees it. */
+/** Calls `use` with int32 numbers as a tensor `[n]`, and frees it. */
 export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) => T): T {
   const ints = tf.tensor1d(Int32Array.from(values), 'int32');
   try {
@@ -124,8 +127,8 @@ export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) 
   }
 }
 
-/** float32 values as int32 ones of the same bits: how operations are told numbers (native/op.h). */
-export const bitsOf = (values: readonly number[]): number[] =>
+/** The int32 values with the bits of float32 ones: how operations take their parameters (native/runtime/operation.h). */
+export const float32Bits = (values: readonly number[]): number[] =>
   values.map((value) => {
     float[0] = value;
     return bits[0]!;
@@ -134,7 +137,7 @@ export const bitsOf = (values: readonly number[]): number[] =>
 const float = new Float32Array(1);
 const bits = new Int32Array(float.buffer);
 
-/** Calls `use` with the bits of numbers as a tensor `[n]`, and frees it. */
+/** Calls `use` with the bits of float32 parameters as a tensor `[n]`, and frees it. */
 export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {
-  return withInts(bitsOf(values), use);
+  return withInts(float32Bits(values), use);
 }

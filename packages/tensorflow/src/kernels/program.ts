@@ -1,135 +1,136 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { bitsOf, hold, letGo, operationNumber, runProgram } from './native';
+import { float32Bits, operationNumber, release, retain, runProgram } from './native';
 
-// The instructions of native/program.h.
+// The instructions of native/runtime/program.h.
 const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
 
-/** Values up to which operations are put off, 64 MB: to wait for more would cost memory, and win nothing. */
-const MOST = 1 << 24;
+/** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
+const MAX_RECORDED_VALUES = 1 << 24;
 
-/** What an operation is given: values, whole numbers, or numbers. */
+/** An input of an operation: a value, int32 numbers, or float32 parameters. */
 export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
 
-/** What an operation makes: a number in the program until that has run, then a tensor. */
-interface Made {
+/** An operation's output: a number in the program until that has run, then a tensor. */
+interface Output {
   readonly number: number;
   tensor: tf.Tensor | null;
   handles: number;
 }
 
-/** A handle on what an operation makes. */
-class Later implements Value {
+/** A handle on an operation's output. */
+class LazyTensor implements Value {
   private open = true;
   constructor(
     private readonly program: Program,
-    readonly made: Made,
+    readonly output: Output,
     readonly shape: readonly number[],
   ) {
-    made.handles++;
+    output.handles++;
   }
-  clone(): Later {
-    return new Later(this.program, this.made, this.shape);
+  clone(): LazyTensor {
+    return new LazyTensor(this.program, this.output, this.shape);
   }
   dispose(): void {
-    if (this.open) this.program.release(this.made);
+    if (this.open) this.program.release(this.output);
     this.open = false;
   }
 }
 
-function tensorOf({ made: { tensor } }: Later): tf.Tensor {
-  if (!tensor) throw new Error('an operation failed before, and so there is no value');
+function tensorOf({ output: { tensor } }: LazyTensor): tf.Tensor {
+  if (!tensor) throw new Error('This value does not exist, because an operation before it failed.');
   return tensor;
 }
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
 /**
- * Operations, noted down as they are called and run as one by a call of TensorFlow, which costs more than most of them do:
- * when a tensor is asked for, or when what is noted makes as much as is worth to put off.
+ * Records operations as they are called and runs many of them in one call of TensorFlow, which costs more than most of them. They
+ * run when a tensor is asked for, or once they have {@link MAX_RECORDED_VALUES}.
  */
 export class Program {
   private code: number[] = [];
   private readonly inputs = new Map<tf.Tensor, number>(); // each tensor's number
-  private readonly waiting = new Set<Made>();
-  private count = 0; // of values
-  private size = 0; // of what operations make, in values
+  private readonly recorded = new Set<Output>(); // outputs that still have a handle
+  private valueCount = 0;
+  private recordedValues = 0; // in all recorded outputs
 
-  /** Notes an operation that makes values of these shapes. */
-  run(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): Later[] {
+  /** Records an operation whose outputs have these shapes. */
+  record(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): LazyTensor[] {
     const numbers = inputs.map((input) => this.numberOf(input));
     this.code.push(RUN, operationNumber(name), ...numbers);
-    const values = shapes.map((shape) => {
+    const outputs = shapes.map((shape) => {
       this.code.push(shape.length, ...shape);
-      const one = { number: this.count++, tensor: null, handles: 0 };
-      this.waiting.add(one);
-      this.size += sizeOf(shape);
-      return new Later(this, one, shape);
+      const output = { number: this.valueCount++, tensor: null, handles: 0 };
+      this.recorded.add(output);
+      this.recordedValues += sizeOf(shape);
+      return new LazyTensor(this, output, shape);
     });
-    if (this.size > MOST) this.flush();
-    return values;
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.flush();
+    return outputs;
   }
 
-  /** Notes an operation that changes its first input in place; the others, mostly freed after, stay till it has run. */
-  change(name: string, inputs: readonly Operand[]): void {
-    for (const input of inputs.slice(1)) if ('shape' in input) this.size += sizeOf(input.shape);
-    this.run(name, inputs, [])[0]!.dispose();
+  /** Records an operation that changes its first input in place. Its other inputs, mostly freed after it, are kept until it runs. */
+  recordInPlace(name: string, inputs: readonly Operand[]): void {
+    for (const input of inputs.slice(1)) if ('shape' in input) this.recordedValues += sizeOf(input.shape);
+    this.record(name, inputs, [])[0]!.dispose();
   }
 
-  /** The tensor of a value, which stays the value's, with all that was noted done. */
+  /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
     if (this.code.length > 0) this.flush();
-    if (!(value instanceof Later)) return value as tf.Tensor;
+    if (!(value instanceof LazyTensor)) return value as tf.Tensor;
     return tensorOf(value);
   }
 
-  /** The tensor of a value that has no other handle, for the caller to free. */
+  /** The tensor of a value that has no other handle. The caller owns it. */
   take(value: Value): tf.Tensor {
     const tensor = this.materialize(value);
-    if (value instanceof Later) value.made.tensor = null;
+    if (value instanceof LazyTensor) value.output.tensor = null;
     return tensor;
   }
 
-  release(made: Made): void {
-    if (--made.handles > 0) return;
-    if (this.waiting.delete(made)) this.code.push(DROP, made.number);
-    made.tensor?.dispose();
+  release(output: Output): void {
+    if (--output.handles > 0) return;
+    if (this.recorded.delete(output)) this.code.push(DROP, output.number);
+    output.tensor?.dispose();
   }
 
   private flush(): void {
-    const given = [...this.waiting];
+    const outputs = [...this.recorded];
     const inputs = [...this.inputs.keys()];
     const { code } = this;
-    for (const { number } of given) code.push(GIVE, number);
+    for (const { number } of outputs) code.push(GIVE, number);
     this.code = [];
     this.inputs.clear();
-    this.waiting.clear();
-    this.count = this.size = 0;
+    this.recorded.clear();
+    this.valueCount = this.recordedValues = 0;
     try {
-      const tensors = runProgram(code, inputs, given.length);
-      for (const [i, one] of given.entries()) one.tensor = tf.keep(tensors[i]!); // a tidy that happens to run it owns none
+      const tensors = runProgram(code, inputs, outputs.length);
+      // a tf.tidy in which the program happens to run must not free them
+      for (const [i, output] of outputs.entries()) output.tensor = tf.keep(tensors[i]!);
     } finally {
-      inputs.forEach(letGo);
+      inputs.forEach(release);
     }
   }
 
   private numberOf(input: Operand): number {
     if ('ints' in input) return this.ints(input.ints);
-    if ('numbers' in input) return this.ints(bitsOf(input.numbers));
-    if (input instanceof Later && this.waiting.has(input.made)) return input.made.number;
-    const tensor = input instanceof Later ? tensorOf(input) : (input as tf.Tensor);
+    if ('numbers' in input) return this.ints(float32Bits(input.numbers));
+    if (input instanceof LazyTensor && this.recorded.has(input.output)) return input.output.number;
+    const tensor = input instanceof LazyTensor ? tensorOf(input) : (input as tf.Tensor);
     const known = this.inputs.get(tensor);
     if (known !== undefined) return known;
     this.code.push(TENSOR);
-    const number = this.count++;
+    const number = this.valueCount++;
     this.inputs.set(tensor, number);
-    hold(tensor); // whoever owns it may free it before
+    retain(tensor); // its owner may free it before the program runs
     return number;
   }
 
   private ints(values: ArrayLike<number>): number {
     this.code.push(INTS, 1, values.length);
     for (let i = 0; i < values.length; i++) this.code.push(values[i]!);
-    return this.count++;
+    return this.valueCount++;
   }
 }

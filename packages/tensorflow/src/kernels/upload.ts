@@ -1,4 +1,4 @@
-/** The part of tfjs-node's binding to TensorFlow that makes tensors. */
+/** The part of tfjs-node's TensorFlow binding that makes tensors. */
 interface Binding {
   readonly TF_FLOAT: number;
   readonly TF_INT32: number;
@@ -12,26 +12,28 @@ interface Binding {
   deleteTensor(id: number): void;
 }
 
-/** Values up to which it pays: 1 MB. */
-const SMALL = 1 << 18;
+/** Up to this many values, 1 MB, it is faster. */
+const MAX_VALUES = 1 << 18;
 
 /**
- * Lets small float tensors go to a GPU among the work, where TensorFlow waits for all that was asked of the GPU before it
- * makes one: as int32 bits, which stay with the processor, and an operation that makes floats of them.
+ * Uploads small float32 tensors to a GPU without a synchronization. TensorFlow waits for all queued GPU work before it makes a float32
+ * tensor; int32 tensors stay in CPU memory. So the values are passed as int32 bits, and an operation queues their copy.
  *
- * @param backend tfjs-node's, whose binding is replaced by one that does so
+ * @param backend tfjs-node's backend, whose binding is replaced by one that does so
  */
-export function uploadAmongWork(backend: { binding: object }): void {
+export function uploadWithoutSync(backend: { binding: object }): void {
   const binding = backend.binding as Binding;
   const createTensor: Binding['createTensor'] = (shape, dtype, values) => {
-    if (dtype !== binding.TF_FLOAT || !(values instanceof Float32Array) || values.length > SMALL) {
+    if (dtype !== binding.TF_FLOAT || !(values instanceof Float32Array) || values.length > MAX_VALUES) {
       return binding.createTensor(shape, dtype, values);
     }
     const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
-    const there = binding.createTensor(shape, binding.TF_INT32, bits);
-    const [made] = binding.executeOp('WpoFloats', [], [there], 1);
-    binding.deleteTensor(there);
-    return made!.id;
+    const onCpu = binding.createTensor(shape, binding.TF_INT32, bits);
+    try {
+      return binding.executeOp('WpoFloats', [], [onCpu], 1)[0]!.id;
+    } finally {
+      binding.deleteTensor(onCpu);
+    }
   };
   backend.binding = Object.create(binding, { createTensor: { value: createTensor } });
 }

@@ -6,29 +6,29 @@ import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import { addons, build, findCompiler } from '../../install/addon.mjs';
 import { useNative } from '../../src/kernels/native';
-import { uploadAmongWork } from '../../src/kernels/upload';
+import { uploadWithoutSync } from '../../src/kernels/upload';
 
 const require = createRequire(import.meta.url);
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 const { gpu } = addons(join(tfjs, 'binding'));
 
-function buildAndLoad(addon: typeof gpu): { readonly operations: string[]; readonly lack: string } {
+function buildAndLoad(addon: typeof gpu): { readonly operations: string[]; readonly missing: string } {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-gpu-'));
   try {
     build(findCompiler()!, addon, dirname(realpathSync(join(tfjs, 'deps'))), folder);
     return require(join(folder, addon.name));
   } finally {
-    rmSync(folder, { recursive: true }); // once loaded, it is no longer read
+    rmSync(folder, { recursive: true }); // a loaded library needs its file no more
   }
 }
 
-/** The addon for GPUs as it is installed. */
+/** The GPU addon as it is installed. */
 export const loadGpuAddon = () => buildAndLoad(gpu);
 
-/** Makes this process run the operations for GPUs, on a GPU that the processor plays (emulated.cc). */
+/** Makes this process run the GPU operations on a GPU emulated on the CPU (emulated.cc). */
 export function useEmulatedGpu(): void {
   require(join(tfjs, 'lib/napi-v8/kernels.node')); // defines the operations
-  const hardware = /(cuda|stream)\.cc$/;
+  const hardware = /(cuda|nvrtc|stream)\.cc$/;
   const { operations } = buildAndLoad({
     ...gpu,
     name: 'emulated.node',
@@ -37,6 +37,6 @@ export function useEmulatedGpu(): void {
       fileURLToPath(new URL('emulated.cc', import.meta.url)),
     ],
   });
-  uploadAmongWork(tf.backend() as unknown as { binding: object });
+  uploadWithoutSync(tf.backend() as unknown as { binding: object });
   useNative({ device: 'gpu', operations });
 }

@@ -1,0 +1,60 @@
+// Attention in generation: one query per sequence, over cached keys and values.
+#include <vector>
+
+#include "attention/query-blocks.h"
+#include "runtime/operation.h"
+#include "runtime/parallel.h"
+#include "runtime/vector-math.h"
+
+namespace wpo {
+namespace {
+
+// One query of one head: q [D] with stride `queries`; k and v [D, C] from the query's first key column on; s keys; o
+// like q.
+WPO_TARGET_CLONES void attend(int64_t d, int64_t count, int64_t queries, int64_t s, float factor, float cap,
+                              const float* q, const float* k, const float* v, float* p, float* o) {
+  for (int64_t j = 0; j < s; j++) p[j] = 0.0f;
+  for (int64_t i = 0; i < d; i++) {
+    const float qi = q[i * queries] * factor;
+    const float* ki = k + i * count;
+    for (int64_t j = 0; j < s; j++) p[j] += qi * ki[j];
+  }
+  if (cap > 0) {
+    for (int64_t j = 0; j < s; j++) p[j] = fast_exp(cap * (fast_tanh(p[j]) - 1.0f));
+  } else {
+    float most = p[0];
+    for (int64_t j = 1; j < s; j++) most = p[j] > most ? p[j] : most;
+    for (int64_t j = 0; j < s; j++) p[j] = fast_exp(p[j] - most);
+  }
+  const float share = 1.0f / sum_of(0, s, [=](int64_t j) WPO_INLINE_LAMBDA { return p[j]; });
+  for (int64_t i = 0; i < d; i++) {
+    const float* vi = v + i * count;
+    o[i * queries] = share * sum_of(0, s, [=](int64_t j) WPO_INLINE_LAMBDA { return p[j] * vi[j]; });
+  }
+}
+
+// q [heads, D, B], k and v [groups, D, C], key ranges [B, 2], [factor, cap or 0] -> o [heads, D, B]
+void decode_attention(OpContext& ctx) {
+  const AttentionArgs a = read_attention_args(ctx, 0, 4);
+  const int64_t longest = read_key_ranges(ctx, 3, a), group = a.group_heads();
+  const int32_t* ranges = ctx.input<int32_t>(3);
+  const float *q = ctx.input(0), *k = ctx.input(1), *v = ctx.input(2);
+  float* o = ctx.output(0, ctx.shape(0));
+  std::vector<float> scores(static_cast<size_t>(threads()) * static_cast<size_t>(longest));
+  float* scratch = scores.data();
+  parallel(a.heads * a.queries, 2 * a.width * longest, [=](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t head = i / a.queries, query = i % a.queries;
+      const int64_t from = head / group * a.width * a.columns + ranges[2 * query];
+      const int64_t at = head * a.width * a.queries + query;
+      attend(a.width, a.columns, a.queries, ranges[2 * query + 1], a.factor, a.cap, q + at, k + from, v + from,
+             scratch + thread * longest, o + at);
+    }
+  });
+}
+
+}  // namespace
+
+void register_decode_attention() { register_kernel<decode_attention>("WpoDecodeAttention"); }
+
+}  // namespace wpo

@@ -1,0 +1,49 @@
+// Where the keys of some queries lie in packed panels. All keys and values are packed once, in panels of W columns;
+// each query block reads the panels that its queries see.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "attention/query-blocks.h"
+#include "gemm/tiles.h"
+
+namespace wpo {
+
+// Columns [begin, end) of one key range, or of ranges side by side. Its panels begin at column `first`; before them
+// come `columns_before` columns in the panels of the slices before. Column c has key index c + shift in the block.
+struct KeySlice {
+  int64_t first, begin, end, shift, columns_before;
+  int64_t depth() const { return end - first; }
+};
+
+// Slices of keys [low, high) of a block, in panels of W columns.
+inline std::vector<KeySlice> key_slices(const QueryBlock& block, int64_t low, int64_t high, int64_t W) {
+  std::vector<KeySlice> slices;
+  int64_t key = 0, before = 0;
+  for (const KeyRange& range : block.ranges) {
+    const int64_t shift = key - range.start, begin = std::max(low, key) - shift;
+    const int64_t end = std::min(high, key + range.count) - shift;
+    key += range.count;
+    if (begin >= end) continue;
+    if (!slices.empty() && slices.back().end == begin && slices.back().shift == shift) {
+      slices.back().end = end;
+      continue;
+    }
+    if (!slices.empty()) before += round_up(slices.back().depth(), W);
+    slices.push_back({begin / W * W, begin, end, shift, before});
+  }
+  return slices;
+}
+
+// Columns in panels of W of all slices, and the most that those of a block can be.
+inline int64_t panel_columns(const std::vector<KeySlice>& slices, int64_t W) {
+  return slices.back().columns_before + round_up(slices.back().depth(), W);
+}
+inline int64_t max_panel_columns(const std::vector<QueryBlock>& blocks, int64_t W) {
+  int64_t most = 0;
+  for (const QueryBlock& block : blocks)
+    most = std::max(most, block.keys + 2 * W * static_cast<int64_t>(block.ranges.size()));
+  return round_up(most, W);
+}
+
+}  // namespace wpo

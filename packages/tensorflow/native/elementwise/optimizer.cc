@@ -1,0 +1,72 @@
+// The gradient norm and AdamW's update, in place: no second copy of a weight, a moment or a gradient.
+#include <algorithm>
+#include <cmath>
+
+#include "elementwise/checks.h"
+#include "elementwise/pieces.h"
+#include "runtime/operation.h"
+#include "runtime/parallel.h"
+#include "runtime/vector-math.h"
+
+namespace wpo {
+namespace {
+
+// Reads at four places at once: memory delivers more to a thread that does.
+WPO_TARGET_CLONES float squares(int64_t n, const float* x) {
+  const int64_t part = n / 4;
+  const float *y = x + part, *z = y + part, *last = z + part;
+  const float all = sum_of(0, part, [=](int64_t j) WPO_INLINE_LAMBDA {
+    return (x[j] * x[j] + y[j] * y[j]) + (z[j] * z[j] + last[j] * last[j]);
+  });
+  return all + sum_of(4 * part, n, [=](int64_t j) WPO_INLINE_LAMBDA { return x[j] * x[j]; });
+}
+
+// PyTorch's order and placement of epsilon: p ← p decay_factor; m, v; p ← p − step_size m / (√v / bias_correction2_sqrt
+// + ε).
+WPO_TARGET_CLONES void adamw_values(int64_t begin, int64_t end, const AdamWParams a, float* p, float* m, float* v,
+                                    const float* g) {
+  for (int64_t j = begin; j < end; j++) {
+    const float x = g[j] * a.scale;
+    m[j] += (x - m[j]) * (1.0f - a.beta1);
+    v[j] = v[j] * a.beta2 + (1.0f - a.beta2) * x * x;
+    p[j] = p[j] * a.decay_factor - a.step_size * m[j] / (std::sqrt(v[j]) / a.bias_correction2_sqrt + a.epsilon);
+  }
+}
+
+double square_sum(const float* x, int64_t n) {
+  const int64_t pieces = (n + kPiece - 1) / kPiece;
+  std::vector<double> sums(static_cast<size_t>(pieces));
+  double* partial = sums.data();
+  parallel(pieces, kPiece, [=](int64_t a, int64_t b, int) {
+    for (int64_t p = a; p < b; p++) partial[p] = squares(std::min(kPiece, n - p * kPiece), x + p * kPiece);
+  });
+  double total = 0;
+  for (double part : sums) total += part;
+  return total;
+}
+
+// N tensors -> Σ x² of each [N], summed in double
+void square_sums(OpContext& ctx) {
+  float* y = ctx.output(0, {ctx.num_inputs()});
+  for (int i = 0; i < ctx.num_inputs(); i++) y[i] = static_cast<float>(square_sum(ctx.input(i), ctx.size(i)));
+}
+
+// [scale, β₁, β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v (changed), g of each parameter -> done []
+void adamw(OpContext& ctx) {
+  const AdamWParams params = read_adamw(ctx);
+  for (int i = 1; i < ctx.num_inputs(); i += 4) {
+    float *p = ctx.input(i), *m = ctx.input(i + 1), *v = ctx.input(i + 2);
+    const float* g = ctx.input(i + 3);
+    parallel_values(ctx.size(i), 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, params, p, m, v, g); });
+  }
+  *ctx.output_done() = 0;
+}
+
+}  // namespace
+
+void register_optimizer() {
+  register_kernel<square_sums>("WpoSquareSums");
+  register_kernel<adamw>("WpoAdamW");
+}
+
+}  // namespace wpo

@@ -1,0 +1,155 @@
+// Float32 products by AMX's tiles, which multiply bfloat16 only. A float's 24 bits are the sum of three bfloat16 values
+// of 8 bits each: its high, mid and low parts. Of the nine products of two floats' parts, six contribute more than a
+// float's last bit; a tile makes these six in less time than vector code makes one float product. Henry, Tang,
+// Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (arXiv
+// 1904.06376).
+#pragma once
+#include "gemm/tiles.h"
+#ifdef WPO_AMX
+#include <immintrin.h>
+
+namespace wpo {
+
+// A tile of the result is 32 by 32. A panel holds 32 rows (or columns), 32 depths at a time: first their high parts,
+// then mid, then low. Each part is stored as AMX reads it: two blocks of 16 rows by 16 pairs of depths (a), or of 16
+// pairs of depths by 16 columns (b). A pair are depths i and i + 16: their order does not matter to the sum, and one
+// shift puts them side by side.
+struct Bf16x3Tiles {
+  static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = 6;
+  // infinity splits into infinity, 0 and 0, and infinity times another value's zero part is NaN
+  static constexpr bool kFiniteOnly = true;
+  static constexpr int64_t kBlock = 16 * 32, kPiece = 6 * kBlock;  // values of a block; of a panel's 32 depths
+
+  // Configures all eight tile registers as 16 rows of 64 bytes.
+  WPO_AMX static void begin() {
+    struct {
+      uint8_t palette, start, unused[14];
+      uint16_t row_bytes[16];
+      uint8_t rows[16];
+    } config = {};
+    config.palette = 1;
+    for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = 16;
+    asm volatile("ldtilecfg %0" ::"m"(config));
+  }
+  WPO_AMX static void end() { _tile_release(); }
+
+  WPO_AMX static void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    pack(x, count, depth, false, panel);
+  }
+  WPO_AMX static void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    pack(x, count, depth, true, panel);
+  }
+  // The same from values in the order of a panel of floats.
+  WPO_AMX static const void* as_panel_b(const float* values, int64_t depth, void* panel) {
+    pack_b({values, 1, kColumns}, kColumns, depth, panel);
+    return panel;
+  }
+
+  // c [32, 32], with leading dimension `ldc`, = or += a panel by a panel.
+  WPO_AMX static void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
+    asm volatile("" ::: "memory");  // the intrinsics do not declare what they read
+    const int64_t bytes = ldc * static_cast<int64_t>(sizeof(float));
+    if (accumulate) {
+      _tile_loadd(0, c, bytes);
+      _tile_loadd(1, c + 16, bytes);
+      _tile_loadd(2, c + 16 * ldc, bytes);
+      _tile_loadd(3, c + 16 * ldc + 16, bytes);
+    } else {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+    const uint16_t *x = static_cast<const uint16_t*>(a), *y = static_cast<const uint16_t*>(b);
+    for (int64_t k = 0; k < depth; k += kDepthStep, x += kPiece, y += kPiece) {
+      const uint16_t *a_high = x, *a_mid = x + 2 * kBlock, *a_low = x + 4 * kBlock;
+      const uint16_t *b_high = y, *b_mid = y + 2 * kBlock, *b_low = y + 4 * kBlock;
+      load_a(a_high), load_b(b_low), multiply_loaded();
+      load_b(b_mid), multiply_loaded();
+      load_a(a_mid), multiply_loaded();
+      load_b(b_high), multiply_loaded();
+      load_a(a_low), multiply_loaded();
+      load_a(a_high), multiply_loaded();
+    }
+    _tile_stored(0, c, bytes);
+    _tile_stored(1, c + 16, bytes);
+    _tile_stored(2, c + 16 * ldc, bytes);
+    _tile_stored(3, c + 16 * ldc + 16, bytes);
+  }
+
+ private:
+  // 16 vectors of 16 values from depth k on: vector i holds row i's depths, or (`by_depth`) depth i's rows. Zeros past
+  // the end.
+  WPO_AMX static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool by_depth,
+                           Vector<16>* v) {
+    const bool rows_contiguous = x.row_stride == 1;
+    const int64_t lines = rows_contiguous ? depth - k : count - first,
+                  values = rows_contiguous ? count - first : depth - k;
+    const int64_t step = rows_contiguous ? x.depth_stride : x.row_stride;
+    const __mmask16 mask = static_cast<__mmask16>(values >= 16 ? 0xffff : values > 0 ? (1 << values) - 1 : 0);
+    const Operand from = x.from(first, k);
+    if (lines >= 16)
+      for (int i = 0; i < 16; i++) v[i] = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step);
+    else
+      for (int i = 0; i < 16; i++)
+        v[i] = i < lines ? (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step) : Vector<16>{};
+    if (x.up)
+      for (int i = 0; i < 16 && i < lines; i++) {
+        const Vector<16> up = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.up + i * step);
+        for (int j = 0; j < 16; j++) v[i][j] = gated(v[i][j], up[j]);
+      }
+    if (by_depth != rows_contiguous) transpose<16>(v);
+  }
+
+  // Splits off x's next part: the nearest bfloat16, in the upper half of each result. x keeps the remainder.
+  WPO_AMX WPO_INLINE __m512i split_off(__m512& x) {
+    const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    const __m512i bits = _mm512_and_si512(rounded, _mm512_set1_epi32(static_cast<int>(0xffff0000)));
+    x = _mm512_sub_ps(x, _mm512_castsi512_ps(bits));
+    return bits;
+  }
+  // Joins the upper halves of two vectors: the first's become the lower halves. The second's lower halves are dropped.
+  WPO_AMX WPO_INLINE __m512i join_upper_halves(__m512i low, __m512i high) {
+    const __m512i shifted = (__m512i)((__v16su)low >> 16);  // GCC 12 warns of its own header at _mm512_srli_epi32
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, shifted, high);
+  }
+
+  WPO_AMX static void pack(const Operand& x, int64_t count, int64_t depth, bool by_depth, void* panel) {
+    uint16_t* to = static_cast<uint16_t*>(panel);
+    for (int64_t k = 0; k < depth; k += kDepthStep, to += kPiece)
+      for (int side = 0; side < 2; side++) {
+        Vector<16> near[16], far[16];
+        load(x, 16 * side, count, k, depth, by_depth, near);
+        load(x, 16 * side, count, k + 16, depth, by_depth, far);
+        for (int i = 0; i < 16; i++) {
+          __m512 first = (__m512)near[i], second = (__m512)far[i];
+          uint16_t* at = to + side * kBlock + 32 * i;
+          const __m512i high = split_off(first), high_far = split_off(second);
+          _mm512_store_si512(at, join_upper_halves(high, high_far));
+          const __m512i mid = split_off(first), mid_far = split_off(second);
+          _mm512_store_si512(at + 2 * kBlock, join_upper_halves(mid, mid_far));
+          // the remainder has 8 bits, so cutting it off is exact; NaN stays NaN for every payload
+          _mm512_store_si512(at + 4 * kBlock,
+                             join_upper_halves(_mm512_castps_si512(first), _mm512_castps_si512(second)));
+        }
+      }
+  }
+
+  WPO_AMX WPO_INLINE void load_a(const uint16_t* part) {
+    _tile_loadd(4, part, 64);
+    _tile_loadd(5, part + kBlock, 64);
+  }
+  WPO_AMX WPO_INLINE void load_b(const uint16_t* part) {
+    _tile_loadd(6, part, 64);
+    _tile_loadd(7, part + kBlock, 64);
+  }
+  WPO_AMX WPO_INLINE void multiply_loaded() {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+};
+
+}  // namespace wpo
+#endif

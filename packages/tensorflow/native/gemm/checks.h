@@ -1,0 +1,34 @@
+// The checks of products' inputs that the CPU's kernels and the GPU's share.
+#pragma once
+#include <cmath>
+
+#include "runtime/operation.h"
+
+namespace wpo {
+
+inline void require_matrices(const OpContext& ctx, int count) {
+  for (int i = 0; i < count; i++)
+    require(ctx.shape(i).size() >= 2, "expected matrices, found shape ", ctx.shape(i), " as input ", i);
+}
+
+// Inputs `gate` and `gate` + 1.
+inline void require_gate_and_up(const OpContext& ctx, int gate) {
+  require(ctx.shape(gate) == ctx.shape(gate + 1), "expected gate and up of one shape, found ", ctx.shape(gate), " and ",
+          ctx.shape(gate + 1));
+}
+
+// Widths of x and of w, as x · wᵀ reads them.
+inline void require_equal_widths(int64_t x, int64_t w) {
+  require(x == w, "expected x and w of one width, found ", x, " and ", w);
+}
+
+// The number of heads that input i says, which divides `features`.
+inline int64_t read_heads(const OpContext& ctx, int i, int64_t features) {
+  const float heads = *ctx.params(i, 1, "heads");
+  const bool divides = heads >= 1 && heads <= static_cast<float>(features) && std::floor(heads) == heads &&
+                       features % static_cast<int64_t>(heads) == 0;
+  require(divides, "expected a number of heads that divides ", features, " features, found ", heads);
+  return static_cast<int64_t>(heads);
+}
+
+}  // namespace wpo

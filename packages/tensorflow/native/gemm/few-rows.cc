@@ -1,0 +1,150 @@
+// x · wᵀ for few rows of x, as in generation: the weight is read once, as fast as memory delivers it. A value is the
+// same sum in the same order however many rows x has.
+#include <algorithm>
+
+#include "gemm/checks.h"
+#include "gemm/tiles.h"
+#include "runtime/operation.h"
+#include "runtime/parallel.h"
+#include "runtime/scratch.h"
+
+namespace wpo {
+namespace {
+
+constexpr int64_t kRows = 8;              // rows of x at a time
+constexpr int64_t kPrefetchAhead = 1024;  // values
+
+template <int V>
+WPO_INLINE float reduce(const Vector<V>& vector) {
+  float sums[V];
+  std::memcpy(sums, &vector, sizeof sums);
+  for (int half = V / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+  return sums[0];
+}
+
+// y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w, `ldw` values apart, and B packed rows of x.
+template <int V, int N, int B>
+WPO_INLINE void dot_products(int64_t width, const float* w, int64_t ldw, const float* x, float* y, int64_t stride_n,
+                             int64_t stride_b) {
+  Vector<V> sums[N][B] = {};
+  int64_t k = 0;
+  for (; k + V <= width; k += V)
+#pragma GCC unroll 8
+    for (int n = 0; n < N; n++) {
+      const float* at = w + n * ldw + k;
+      __builtin_prefetch(at + kPrefetchAhead, 0, 2);  // into the second-level cache: the first holds x
+      const Vector<V> wk = *reinterpret_cast<const Vector<V>*>(at);
+#pragma GCC unroll 8
+      for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector<V>*>(x + k * B + b * V);
+    }
+  for (int n = 0; n < N; n++)
+    for (int b = 0; b < B; b++) {
+      float rest = 0;
+      for (int64_t j = k; j < width; j++) rest += w[n * ldw + j] * x[k * B + b * (width - k) + j - k];
+      y[n * stride_n + b * stride_b] = reduce<V>(sums[n][b]) + rest;
+    }
+}
+
+// At most kRows packed rows of x, to be multiplied by all of w.
+struct RowGroup {
+  int64_t rows, width;
+  const float *w, *x;
+  float* y;
+  int64_t stride_n, stride_b;
+};
+
+// Rows [begin, end) of w. The N rows that are multiplied together lie far apart, so that each is followed by its
+// neighbour in memory: the hardware prefetcher stops where it sees a row end.
+template <int V, int B>
+WPO_INLINE void multiply_rows(const RowGroup& group, int64_t begin, int64_t end) {
+  constexpr int kSums = V == 16 ? 24 : 12;  // that fit in registers
+  constexpr int N = std::clamp(kSums / B, 1, 4);
+  const int64_t each = (end - begin) / N, width = group.width, by = group.stride_n;
+  int64_t n = begin;
+  for (; n < begin + each; n++)
+    dot_products<V, N, B>(width, group.w + n * width, each * width, group.x, group.y + n * by, each * by,
+                          group.stride_b);
+  for (n += (N - 1) * each; n < end; n++)
+    dot_products<V, 1, B>(width, group.w + n * width, 0, group.x, group.y + n * by, 0, group.stride_b);
+}
+
+template <int V, int B>
+WPO_INLINE void multiply_group(const RowGroup& group, int64_t begin, int64_t end) {
+  if constexpr (B > 0)
+    group.rows == B ? multiply_rows<V, B>(group, begin, end) : multiply_group<V, B - 1>(group, begin, end);
+}
+
+struct IsaVariant {
+  int64_t vector_width;
+  void (*multiply_group)(const RowGroup&, int64_t, int64_t);
+};
+
+#define WPO_ISA_VARIANT(name, target, V, M)                                              \
+  target void multiply_group_##name(const RowGroup& group, int64_t begin, int64_t end) { \
+    multiply_group<V, kRows>(group, begin, end);                                         \
+  }                                                                                      \
+  const IsaVariant name = {V, multiply_group_##name};
+
+WPO_ISA_VARIANTS
+
+// Packs the rows of x in groups of kRows, in the order in which they are read: a vector of every row, then the next
+// vector of each, then the values left over.
+void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const float* x, int64_t row_stride,
+                 int64_t depth_stride, float* packed) {
+  for (int64_t first = 0; first < rows; first += kRows)
+    for (int64_t k = 0; k < width; k += vector_width)
+      for (int64_t b = first; b < std::min(first + kRows, rows); b++)
+        for (int64_t j = k; j < std::min(k + vector_width, width); j++)
+          *packed++ = x[b * row_stride + j * depth_stride];
+}
+
+// x [rows, width] with strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
+void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t row_stride, int64_t depth_stride,
+              const float* w, float* y, int64_t stride_n, int64_t stride_b) {
+  const IsaVariant& isa = variant(selected_isa());
+  const Scratch memory = allocate_scratch(rows * width);
+  float* packed = memory.get();
+  pack_groups(isa.vector_width, rows, width, x, row_stride, depth_stride, packed);
+  parallel(count, rows * width, [=, &isa](int64_t begin, int64_t end, int) {
+    for (int64_t b = 0; b < rows; b += kRows) {
+      const RowGroup group = {std::min(kRows, rows - b), width,    w,       packed + b * width,
+                              y + b * stride_b,          stride_n, stride_b};
+      isa.multiply_group(group, begin, end);
+    }
+  });
+}
+
+// x [B, K], w [N, K] -> y [B, N]
+void linear_rows(OpContext& ctx) {
+  const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1);
+  require_equal_widths(width, ctx.width(1));
+  float* y = ctx.output(0, {rows, count});
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.input(1), y, 1, count);
+}
+
+// x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
+void linear_rows_to_heads(OpContext& ctx) {
+  const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1), heads = read_heads(ctx, 2, count);
+  require_equal_widths(width, ctx.width(1));
+  float* y = ctx.output(0, {heads, count / heads, rows});
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.input(1), y, rows, 1);
+}
+
+// x [heads, D, B], w [N, heads · D] -> y [B, N]
+void linear_rows_from_heads(OpContext& ctx) {
+  const int64_t rows = ctx.width(0), width = ctx.rows(0), count = ctx.rows(1);
+  require_equal_widths(width, ctx.width(1));
+  float* y = ctx.output(0, {rows, count});
+  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.input(1), y, 1, count);
+}
+
+}  // namespace
+
+void register_few_rows() {
+  register_kernel<linear_rows>("WpoLinearRows");
+  register_kernel<linear_rows_to_heads>("WpoLinearRowsToHeads");
+  register_kernel<linear_rows_from_heads>("WpoLinearRowsFromHeads");
+}
+
+}  // namespace wpo

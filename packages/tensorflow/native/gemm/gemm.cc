@@ -1,0 +1,264 @@
+// Products of two matrices, either of them transposed. Each thread takes a strip of columns at a time: the strip of b,
+// packed into panels, stays in its second-level cache while the rows of a, packed before, stream by.
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "gemm/bf16x3.h"
+#include "gemm/checks.h"
+#include "gemm/tiles.h"
+#include "runtime/operation.h"
+#include "runtime/parallel.h"
+#include "runtime/scratch.h"
+
+namespace wpo {
+namespace {
+
+constexpr int64_t kMaxPackedA = 1 << 25;  // bytes of a that are packed at once
+
+// c [m, n] = or += a · b at k depths.
+struct GemmArgs {
+  Operand a, b;
+  int64_t k;
+  float* c;
+  int64_t ldc;
+  int64_t depth_block;  // depths of a strip at a time
+  int64_t padded_rows;  // rows of a's panels
+  char* packed_a;
+  bool accumulate;
+};
+
+using TileFunction = void(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate);
+
+// A tile at the edge, of which only the first `rows` and `columns` exist.
+template <class Tiles>
+WPO_INLINE void multiply_edge_tile(TileFunction tile, int64_t depth, const void* a, const void* b, float* c,
+                                   int64_t ldc, bool accumulate, int64_t rows, int64_t columns) {
+  float whole[Tiles::kRows * Tiles::kColumns] = {};
+  if (accumulate)
+    for (int64_t i = 0; i < rows; i++) std::copy_n(c + i * ldc, columns, whole + i * Tiles::kColumns);
+  tile(depth, a, b, whole, Tiles::kColumns, accumulate);
+  for (int64_t i = 0; i < rows; i++) std::copy_n(whole + i * Tiles::kColumns, columns, c + i * ldc);
+}
+
+// Packs rows [first, last) of a: all rows of the first depth block, then those of the next.
+template <class Tiles>
+WPO_INLINE void pack_rows(const GemmArgs& args, int64_t first, int64_t last) {
+  for (int64_t k = 0; k < args.k; k += args.depth_block)
+    pack<Tiles, Tiles::kRows>(args.a.from(0, k), first, last, std::min(args.depth_block, args.k - k),
+                              args.packed_a + k * args.padded_rows * Tiles::kBytes, Tiles::pack_a);
+}
+
+// Whether all values are finite: x − x is 0 then, and NaN where x is infinite or NaN.
+WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t ldc) {
+  bool finite = true;
+  for (int64_t i = 0; i < rows; i++)
+    finite &= sum_of(0, columns, [=](int64_t j) WPO_INLINE_LAMBDA { return c[i * ldc + j] - c[i * ldc + j]; }) == 0;
+  return finite;
+}
+
+// Computes rows [top, bottom) and columns [left, right) of c. Returns false where the tiles are right for finite values
+// only and a result is not finite: the results cannot be trusted then.
+template <class Tiles>
+WPO_INLINE bool multiply_strip(const GemmArgs& args, TileFunction tile, int64_t top, int64_t bottom, int64_t left,
+                               int64_t right, char* panels) {
+  bool finite = true;
+  Tiles::begin();
+  for (int64_t k = 0; k < args.k; k += args.depth_block) {
+    const int64_t depth = std::min(args.depth_block, args.k - k), bytes = packed_row_bytes<Tiles>(depth);
+    const bool accumulate = args.accumulate || k > 0;
+    pack<Tiles, Tiles::kColumns>(args.b.from(left, k), 0, right - left, depth, panels, Tiles::pack_b);
+    for (int64_t i = top; i < bottom; i += Tiles::kRows) {
+      const char* a = args.packed_a + k * args.padded_rows * Tiles::kBytes + i * bytes;
+      const int64_t rows = std::min(Tiles::kRows, bottom - i);
+      for (int64_t j = left; j < right; j += Tiles::kColumns) {
+        const char* b = panels + (j - left) * bytes;
+        float* c = args.c + i * args.ldc + j;
+        const int64_t columns = std::min(Tiles::kColumns, right - j);
+        if (rows == Tiles::kRows && columns == Tiles::kColumns)
+          tile(depth, a, b, c, args.ldc, accumulate);
+        else
+          multiply_edge_tile<Tiles>(tile, depth, a, b, c, args.ldc, accumulate, rows, columns);
+      }
+      if (Tiles::kFiniteOnly && k + depth == args.k)
+        finite &= finite_in(args.c + i * args.ldc + left, rows, right - left, args.ldc);
+    }
+  }
+  Tiles::end();
+  return finite;
+}
+
+struct IsaVariant {
+  int64_t rows, columns, depth_step, bytes;  // as in FloatTiles
+  void (*pack_rows)(const GemmArgs&, int64_t, int64_t);
+  bool (*multiply_strip)(const GemmArgs&, int64_t, int64_t, int64_t, int64_t, char*);
+};
+
+// Tiles are functions of their own: inlined into strips, whose variables need registers too, their sums would be
+// spilled.
+#define WPO_TILES_VARIANT(name, target, ...)                                                                        \
+  target void pack_rows_##name(const GemmArgs& args, int64_t first, int64_t last) {                                 \
+    pack_rows<__VA_ARGS__>(args, first, last);                                                                      \
+  }                                                                                                                 \
+  target __attribute__((noinline)) void tile_##name(int64_t depth, const void* a, const void* b, float* c,          \
+                                                    int64_t ldc, bool accumulate) {                                 \
+    __VA_ARGS__::multiply(depth, a, b, c, ldc, accumulate);                                                         \
+  }                                                                                                                 \
+  target bool multiply_strip_##name(const GemmArgs& args, int64_t top, int64_t bottom, int64_t left, int64_t right, \
+                                    char* panels) {                                                                 \
+    return multiply_strip<__VA_ARGS__>(args, tile_##name, top, bottom, left, right, panels);                        \
+  }                                                                                                                 \
+  const IsaVariant name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepthStep,                     \
+                           __VA_ARGS__::kBytes, pack_rows_##name,      multiply_strip_##name};
+#define WPO_ISA_VARIANT(name, target, V, M) WPO_TILES_VARIANT(name, target, FloatTiles<V, M>)
+
+WPO_ISA_VARIANTS
+#ifdef WPO_AMX
+WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles)
+#endif
+
+int64_t second_level_cache() {
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 1 << 19;
+}
+
+// Memory that is kept from product to product: fresh memory costs as much as the copy into it.
+class KeptScratch {
+ public:
+  char* get(int64_t bytes) {
+    if (bytes > size_) {
+      memory_.reset();
+      size_ = 0;
+      memory_ = allocate_scratch(bytes / static_cast<int64_t>(sizeof(float)) + 1);
+      size_ = bytes;
+    }
+    return reinterpret_cast<char*>(memory_.get());
+  }
+
+ private:
+  Scratch memory_;
+  int64_t size_ = 0;
+};
+
+// c = a · b, m by k and k by n. False where a result is not finite and `w` is right for finite values only.
+bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+  static std::mutex one_at_a_time;
+  static KeptScratch kept_a, kept_b;
+  static const int64_t cache = second_level_cache();
+  const std::lock_guard<std::mutex> lock(one_at_a_time);
+
+  const int64_t max_depth = cache >= 1 << 21 ? 1024 : 512;
+  const int64_t depth_blocks = (k + max_depth - 1) / max_depth;
+  const int64_t depth = round_up((k + depth_blocks - 1) / depth_blocks, w.depth_step);
+  // a strip of b takes half the cache at most, and all threads get equally many strips
+  const int64_t max_width = std::max<int64_t>(1, cache / 2 / w.bytes / depth / w.columns);
+  const int64_t tiles = (n + w.columns - 1) / w.columns;
+  const int64_t strips = std::min(round_up((tiles + max_width - 1) / max_width, threads()), tiles);
+  const auto start = [=](int64_t strip) { return strip * tiles / strips * w.columns; };
+
+  // as many rows of a as fit, then as many depths: a strip of b is packed again for each block of rows
+  const int64_t fitting = kMaxPackedA / w.bytes / depth;
+  const int64_t row_block = std::max<int64_t>(1, fitting / w.rows) * w.rows;
+  const int64_t padded = round_up(std::min(row_block, m), w.rows);
+  const int64_t packed_depth = std::min(std::max<int64_t>(1, fitting / padded), depth_blocks) * depth;
+  char* packed_a = kept_a.get(padded * packed_depth * w.bytes);
+  const int64_t strip_bytes = (tiles + strips - 1) / strips * w.columns * depth * w.bytes;
+  char* packed_b = kept_b.get(threads() * strip_bytes);
+  std::atomic<bool> finite{true};
+  for (int64_t top = 0; top < m; top += row_block) {
+    const int64_t rows = std::min(row_block, m - top);
+    // where there are too few strips for the threads, each is cut into pieces of rows
+    const int64_t pieces = std::max<int64_t>(1, std::min(2 * threads() / strips, rows / (4 * w.rows)));
+    const int64_t piece = round_up((rows + pieces - 1) / pieces, w.rows), cuts = (rows + piece - 1) / piece;
+    for (int64_t begin = 0; begin < k; begin += packed_depth) {
+      const GemmArgs args = {
+          a.from(top, begin), b.from(0, begin), std::min(packed_depth, k - begin), c + top * n, n, depth, padded,
+          packed_a,           begin > 0};
+      parallel(round_up(rows, w.rows) / w.rows, w.rows * args.k,
+               [&](int64_t from, int64_t to, int) { w.pack_rows(args, from * w.rows, std::min(to * w.rows, rows)); });
+      parallel(strips * cuts, n / strips * args.k, [&](int64_t from, int64_t to, int thread) {
+        for (int64_t i = from; i < to; i++) {
+          const int64_t strip = i / cuts, first = i % cuts * piece;
+          if (!w.multiply_strip(args, first, std::min(first + piece, rows), start(strip), std::min(start(strip + 1), n),
+                                packed_b + thread * strip_bytes))
+            finite = false;
+        }
+      });
+    }
+  }
+  return finite;
+}
+
+void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+  const Isa isa = selected_isa();
+#ifdef WPO_AMX
+  if (isa == Isa::kAmx && multiply_by(amx, a, b, m, n, k, c)) return;
+#endif
+  multiply_by(variant(isa), a, b, m, n, k, c);
+}
+
+// One side of a product: all dimensions of input i but the last are its rows. `outer` are the rows of the result for a,
+// and its columns for b.
+struct Side {
+  int64_t outer, depth;
+  Operand operand;
+};
+
+Side left_side(const OpContext& ctx, int i, bool transposed) {
+  const int64_t rows = ctx.rows(i), width = ctx.width(i);
+  return transposed ? Side{width, rows, {ctx.input(i), 1, width}} : Side{rows, width, {ctx.input(i), width, 1}};
+}
+
+Side right_side(const OpContext& ctx, int i, bool transposed) { return left_side(ctx, i, !transposed); }
+
+void multiply_sides(OpContext& ctx, const Side& a, const Side& b) {
+  require(a.depth == b.depth, "expected matrices whose inner sizes are equal, found ", a.outer, " x ", a.depth, " by ",
+          b.depth, " x ", b.outer);
+  float* c = ctx.output(0, {a.outer, b.outer});
+  if (a.outer == 0 || b.outer == 0) return;
+  if (a.depth == 0) {
+    std::fill_n(c, a.outer * b.outer, 0.0f);
+    return;
+  }
+  multiply(a.operand, b.operand, a.outer, b.outer, a.depth, c);
+}
+
+// a [m, k] or, transposed, [k, m]; b [k, n] or, transposed, [n, k] -> [m, n]
+template <bool TransposeA, bool TransposeB>
+void product(OpContext& ctx) {
+  require_matrices(ctx, 2);
+  multiply_sides(ctx, left_side(ctx, 0, TransposeA), right_side(ctx, 1, TransposeB));
+}
+
+// gate, up [m, k], w [n, k] -> (gelu(gate) · up) · wᵀ [m, n]
+void gated_product(OpContext& ctx) {
+  require_matrices(ctx, 3);
+  require_gate_and_up(ctx, 0);
+  Side a = left_side(ctx, 0, false);
+  a.operand.up = ctx.input(1);
+  multiply_sides(ctx, a, right_side(ctx, 2, true));
+}
+
+// dy [k, m], gate, up [k, n] -> dyᵀ · (gelu(gate) · up) [m, n]
+void gated_product_gradient(OpContext& ctx) {
+  require_matrices(ctx, 3);
+  require_gate_and_up(ctx, 1);
+  Side b = right_side(ctx, 1, false);
+  b.operand.up = ctx.input(2);
+  multiply_sides(ctx, left_side(ctx, 0, true), b);
+}
+
+}  // namespace
+
+void register_gemm() {
+  register_kernel<product<false, false>>("WpoProduct");
+  register_kernel<product<false, true>>("WpoProductNT");
+  register_kernel<product<true, false>>("WpoProductTN");
+  register_kernel<product<true, true>>("WpoProductTT");
+  register_kernel<gated_product>("WpoGatedProduct");
+  register_kernel<gated_product_gradient>("WpoGatedProductGrad");
+}
+
+}  // namespace wpo

@@ -1,0 +1,180 @@
+// Matrix products by tiles that stay in registers. Both operands are first packed into panels, in the order in which a
+// tile reads them: W values of one depth side by side, then those of the next depth. Each value of a product is one sum
+// in order of depth, whatever other rows and columns are computed with it.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "elementwise/geglu.h"
+#include "gemm/isa.h"
+#include "runtime/scratch.h"
+#include "runtime/vector-math.h"
+
+namespace wpo {
+
+// An operand by its strides, one of which is 1: the value for row (or column) i of the result and depth k is
+// data[i · row_stride + k · depth_stride]. With `up`, data is a gate and the value is gelu(gate) · up.
+struct Operand {
+  const float* data;
+  int64_t row_stride, depth_stride;
+  const float* up = nullptr;
+  const float* at(int64_t i, int64_t k) const { return data + i * row_stride + k * depth_stride; }
+  Operand from(int64_t i, int64_t k) const {
+    const int64_t offset = i * row_stride + k * depth_stride;
+    return {data + offset, row_stride, depth_stride, up ? up + offset : nullptr};
+  }
+};
+
+// A vector of V floats at any address.
+template <int V>
+struct VectorType {
+  typedef float Vector __attribute__((vector_size(4 * V), aligned(4)));
+};
+template <int V>
+using Vector = typename VectorType<V>::Vector;
+
+// A step of transposing V rows: rows a and b, S apart, swap their blocks of S values.
+template <int V, int S, int... J>
+WPO_INLINE void swap_blocks(Vector<V>& a, Vector<V>& b, std::integer_sequence<int, J...>) {
+  const Vector<V> first = __builtin_shufflevector(a, b, ((J & S) ? V + J - S : J)...);
+  b = __builtin_shufflevector(a, b, ((J & S) ? V + J : J + S)...);
+  a = first;
+}
+
+template <int V, int S = V / 2>
+WPO_INLINE void transpose(Vector<V>* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < V; i++)
+    if (!(i & S)) swap_blocks<V, S>(rows[i], rows[i + S], std::make_integer_sequence<int, V>());
+  if constexpr (S > 1) transpose<V, S / 2>(rows);
+}
+
+// Packs one panel: values [0, count) of x, count <= W, at depths [0, depth); zeros where count < W.
+template <int V, int W>
+WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, float* panel) {
+  if (x.row_stride == 1) {
+    if (count == W)
+      for (int64_t k = 0; k < depth; k++) std::memcpy(panel + k * W, x.at(0, k), W * sizeof(float));
+    else
+      for (int64_t k = 0; k < depth; k++)
+        for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? *x.at(i, k) : 0.0f;
+    return;
+  }
+  int64_t k = 0;
+  for (; k + V <= depth; k += V)
+#pragma GCC unroll 4
+    for (int first = 0; first < W; first += V) {
+      Vector<V> rows[V];
+      for (int i = 0; i < V; i++)
+        rows[i] = first + i < count ? *reinterpret_cast<const Vector<V>*>(x.at(first + i, k)) : Vector<V>{};
+      transpose<V>(rows);
+      constexpr int kRest = W % V ? W % V : V;
+      for (int j = 0; j < V; j++) {
+        float* to = panel + (k + j) * W + first;
+        if (first + V <= W)
+          std::memcpy(to, &rows[j], V * sizeof(float));
+        else
+          std::memcpy(to, &rows[j], kRest * sizeof(float));
+      }
+    }
+  for (; k < depth; k++)
+    for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? *x.at(i, k) : 0.0f;
+}
+
+// The same where the values have to be computed first, a few depths at a time.
+template <int V, int W>
+WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float* panel) {
+  constexpr int64_t kPiece = 64;
+  float values[W * kPiece];
+  for (int64_t k = 0; k < depth; k += kPiece) {
+    const int64_t piece = depth - k < kPiece ? depth - k : kPiece;
+    const Operand part = x.from(0, k);
+    if (x.row_stride == 1) {
+      for (int64_t p = 0; p < piece; p++) {
+        const float *gate = part.data + p * x.depth_stride, *up = part.up + p * x.depth_stride;
+        for (int64_t i = 0; i < count; i++) values[p * W + i] = gated(gate[i], up[i]);
+      }
+      pack_values<V, W>({values, 1, W}, count, piece, panel + k * W);
+    } else {
+      for (int64_t i = 0; i < count; i++) {
+        const float *gate = part.data + i * x.row_stride, *up = part.up + i * x.row_stride;
+        for (int64_t p = 0; p < piece; p++) values[i * kPiece + p] = gated(gate[p], up[p]);
+      }
+      pack_values<V, W>({values, kPiece, 1}, count, piece, panel + k * W);
+    }
+  }
+}
+
+template <int V, int W>
+WPO_INLINE void pack_panel(const Operand& x, int64_t count, int64_t depth, float* panel) {
+  x.up ? pack_gated<V, W>(x, count, depth, panel) : pack_values<V, W>(x, count, depth, panel);
+}
+
+// c [M, 2 V], with leading dimension `ldc`, = or += a panel of M by a panel of 2 V.
+template <int V, int M>
+WPO_INLINE void multiply_tile(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  constexpr int N = 2 * V, kAhead = 8 * N;
+  for (int i = 0; i < M; i++) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + N - 1, 1);
+  }
+  Vector<V> sums[M][2] = {};
+  for (int64_t k = 0; k < depth; k++, a += M, b += N) {
+    __builtin_prefetch(b + kAhead);
+    if (V == 16) __builtin_prefetch(b + kAhead + V);
+    const Vector<V> low = *reinterpret_cast<const Vector<V>*>(b), high = *reinterpret_cast<const Vector<V>*>(b + V);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+      sums[i][0] += a[i] * low;
+      sums[i][1] += a[i] * high;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++) {
+    Vector<V>* row = reinterpret_cast<Vector<V>*>(c + i * ldc);
+    row[0] = accumulate ? row[0] + sums[i][0] : sums[i][0];
+    row[1] = accumulate ? row[1] + sums[i][1] : sums[i][1];
+  }
+}
+
+// Tiles of float32, with vectors of V and M rows. Bf16x3Tiles (bf16x3.h) has the same members.
+template <int V, int M>
+struct FloatTiles {
+  // rows and columns of a tile; what depths are rounded up to in a panel; bytes of a packed value
+  static constexpr int64_t kRows = M, kColumns = 2 * V, kDepthStep = 1, kBytes = 4;
+  static constexpr bool kFiniteOnly = false;  // whether infinity in an operand gives wrong values
+  WPO_INLINE void begin() {}
+  WPO_INLINE void end() {}
+  WPO_INLINE void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    pack_panel<V, M>(x, count, depth, static_cast<float*>(panel));
+  }
+  WPO_INLINE void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
+    pack_panel<V, 2 * V>(x, count, depth, static_cast<float*>(panel));
+  }
+  // A panel of kColumns from values in the order of a panel of floats: these already are one.
+  WPO_INLINE const void* as_panel_b(const float* values, int64_t, void*) { return values; }
+  WPO_INLINE void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
+    multiply_tile<V, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, ldc, accumulate);
+  }
+};
+
+// Bytes of one row (or column) in a panel of `depth` depths.
+template <class Tiles>
+WPO_INLINE int64_t packed_row_bytes(int64_t depth) {
+  return round_up(depth, Tiles::kDepthStep) * Tiles::kBytes;
+}
+
+// Packs rows [begin, end) of x into panels of W, at `depth` depths. Where rows of a depth are contiguous, it goes
+// through all panels for a few depths before the next.
+template <class Tiles, int64_t W, class Pack>
+WPO_INLINE void pack(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Pack pack_one) {
+  const int64_t bytes = packed_row_bytes<Tiles>(depth), piece = x.row_stride == 1 ? 32 : depth;
+  for (int64_t k = 0; k < depth; k += piece)
+    for (int64_t i = begin; i < end; i += W)
+      pack_one(x.from(i, k), std::min(W, end - i), std::min(piece, depth - k),
+               panels + i * bytes + k * W * Tiles::kBytes);
+}
+
+}  // namespace wpo

@@ -1,0 +1,98 @@
+// One call of an operation on a GPU: float tensors are in its memory, int32 tensors in the CPU's.
+#pragma once
+#include <limits>
+
+#include "gpu/device.h"
+#include "runtime/operation.h"
+
+namespace wpo {
+
+// What the operations run on: cuda.cc defines it for NVIDIA's GPUs, the tests' emulator for the CPU.
+struct Platform {
+  const char* name;           // TensorFlow's name of the device
+  int threads;                // of a block, a power of two
+  int64_t launch_cost;        // multiplications that take as long as launching a product
+  int64_t max_joined_scores;  // of all heads, up to which query blocks are joined (attention.cc)
+  Device& (*device)(TF_OpKernelContext*);
+  std::string (*missing)();  // what cannot be loaded; empty where all is there
+};
+extern const Platform platform;
+
+class GpuContext : public OpContext {
+ public:
+  GpuContext(OutputAllocator& allocator, std::vector<TensorView> inputs, TensorFlowContext& tensorflow, Device& device)
+      : OpContext(allocator, std::move(inputs)), tensorflow_(tensorflow), device_(device) {}
+
+  TensorFlowContext& tensorflow() { return tensorflow_; }
+  Device& device() { return device_; }
+
+  // Launches a kernel with one block for each row.
+  template <class... Arguments>
+  void launch_rows(const char* kernel, int64_t rows, Arguments... arguments) {
+    constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
+    require(rows <= kMaxBlocks, "expected at most ", kMaxBlocks, " blocks for kernel ", kernel, ", found ", rows);
+    void* addresses[] = {&arguments...};
+    if (rows > 0) device_.launch(kernel, rows, platform.threads, addresses);
+  }
+  // Launches a kernel with one thread for each of `count` values, which is the kernel's last argument.
+  template <class... Arguments>
+  void launch_values(const char* kernel, int64_t count, Arguments... arguments) {
+    launch_rows(kernel, (count + platform.threads - 1) / platform.threads, arguments..., count);
+  }
+
+  // Device memory that may be freed at any time: work launched before is done with it first.
+  std::shared_ptr<void> memory(int64_t bytes) { return tensorflow_.device_memory(bytes); }
+  // The same until the operation ends.
+  template <class T = float>
+  T* scratch(int64_t count) {
+    if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
+    held_.push_back(memory(count * static_cast<int64_t>(sizeof(T))));
+    return static_cast<T*>(held_.back().get());
+  }
+  template <class T>
+  const T* upload(const T* values, int64_t count) {
+    T* there = scratch<T>(count);
+    if (count > 0) device_.copy_in(there, values, static_cast<size_t>(count) * sizeof(T));
+    return there;
+  }
+  template <class T>
+  const T* upload(const std::vector<T>& values) {
+    return upload(values.data(), static_cast<int64_t>(values.size()));
+  }
+  float* const* upload(const std::vector<float*>& addresses) {
+    float** there = scratch<float*>(static_cast<int64_t>(addresses.size()));
+    if (!addresses.empty()) device_.copy_in(there, addresses);
+    return there;
+  }
+
+ private:
+  TensorFlowContext& tensorflow_;
+  Device& device_;
+  std::vector<std::shared_ptr<void>> held_;
+};
+
+template <void (*Compute)(GpuContext&)>
+inline const char* gpu_kernel_name = nullptr;
+
+// Registers the GPU kernel of an operation that the CPU addon has defined.
+template <void (*Compute)(GpuContext&)>
+void register_gpu_kernel(const char* name) {
+  const Signature& signature = signature_of(name);
+  kernels<GpuContext>().push_back({&signature, Compute});
+  gpu_kernel_name<Compute> = name;
+  const auto compute = [](void*, TF_OpKernelContext* context) {
+    run_kernel(gpu_kernel_name<Compute>, context, [&](TensorFlowContext& tensorflow) {
+      GpuContext ctx(tensorflow, tensorflow.inputs(), tensorflow, platform.device(context));
+      Compute(ctx);
+    });
+  };
+  TF_KernelBuilder* builder = TF_NewKernelBuilder(name, platform.name, nullptr, compute, nullptr);
+  for (size_t i = 0; i < signature.inputs.size(); i++)
+    if (signature.is_int32(i)) TF_KernelBuilder_HostMemory(builder, signature.input_name(i).c_str());
+  TF_KernelBuilder_Priority(builder, 1);  // where TensorFlow has another kernel for this device
+  TF_Status* status = TF_NewStatus();
+  TF_RegisterKernelBuilder(name, builder, status);
+  require_registered(status, name);
+}
+
+}  // namespace wpo

@@ -1,0 +1,220 @@
+// TensorFlow operations from plain functions: registered at load through TensorFlow's C kernel API, found by name by
+// tfjs-node's executeOp. Inputs and outputs are float32 unless the signature says otherwise.
+#pragma once
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/error.h"
+#include "runtime/signatures.h"
+#include "tensorflow/c/kernels.h"
+#include "tensorflow/c/ops.h"
+#include "tensorflow/c/tf_tensor.h"
+
+namespace wpo {
+
+struct TensorView {
+  void* data;
+  Shape shape;
+};
+
+// Makes an operation's outputs: TensorFlow, or the interpreter of a recorded program.
+struct OutputAllocator {
+  virtual ~OutputAllocator() = default;
+  virtual float* allocate(int output, const Shape& shape) = 0;  // throws where there is no memory
+};
+
+// One call of an operation: its inputs, and the outputs that it makes.
+class OpContext {
+ public:
+  OpContext(OutputAllocator& allocator, std::vector<TensorView> inputs)
+      : allocator_(allocator), inputs_(std::move(inputs)) {}
+  OutputAllocator& allocator() { return allocator_; }
+
+  template <class T = float>
+  T* input(int i) const {
+    return static_cast<T*>(inputs_[i].data);
+  }
+  int num_inputs() const { return static_cast<int>(inputs_.size()); }
+  const TensorView& view(int i) const { return inputs_[i]; }
+  const Shape& shape(int i) const { return inputs_[i].shape; }
+  int64_t size(int i) const { return element_count(shape(i)); }
+  // The last dimension, and the product of the others.
+  int64_t width(int i) const { return shape(i).empty() ? 1 : shape(i).back(); }
+  int64_t rows(int i) const { return shape(i).empty() ? 1 : element_count({shape(i).begin(), shape(i).end() - 1}); }
+
+  // Input i as `count` float parameters. They come as the bits of int32 values, because int32 inputs stay in CPU
+  // memory: a float on a GPU could be read only after all work before it.
+  const float* params(int i, int64_t count, const char* names) const {
+    require(size(i) == count, "expected ", count, " parameters (", names, "), found ", size(i));
+    return static_cast<const float*>(inputs_[i].data);
+  }
+
+  float* output(int i, const Shape& shape) {
+    checked_element_count(shape);
+    return allocator_.allocate(i, shape);
+  }
+  // The output of an operation that changes an input in place: a scalar that nothing reads.
+  float* output_done() { return output(0, {}); }
+
+ private:
+  OutputAllocator& allocator_;
+  std::vector<TensorView> inputs_;
+};
+
+// Checks that indices lie in [0, count).
+inline void require_indices(const int32_t* indices, int64_t n, int64_t count, const char* what) {
+  for (int64_t i = 0; i < n; i++)
+    if (indices[i] < 0 || indices[i] >= count)
+      fail(what, " ", i, ": expected an index from 0 to ", count - 1, ", found ", indices[i]);
+}
+
+// TensorFlow's side of a call.
+class TensorFlowContext : public OutputAllocator {
+ public:
+  explicit TensorFlowContext(TF_OpKernelContext* context) : context_(context), status_(TF_NewStatus()) {}
+  ~TensorFlowContext() override {
+    for (TF_Tensor* tensor : tensors_) TF_DeleteTensor(tensor);
+    TF_DeleteStatus(status_);
+  }
+  TensorFlowContext(const TensorFlowContext&) = delete;
+  TensorFlowContext& operator=(const TensorFlowContext&) = delete;
+
+  std::vector<TensorView> inputs() {
+    std::vector<TensorView> views(TF_NumInputs(context_));
+    tensors_.reserve(views.size() + TF_NumOutputs(context_));
+    for (size_t i = 0; i < views.size(); i++) {
+      TF_Tensor* tensor = nullptr;
+      TF_GetInput(context_, static_cast<int>(i), &tensor, status_);
+      if (!tensor) throw std::runtime_error(std::string("an input cannot be read: ") + TF_Message(status_));
+      views[i].data = own(tensor);
+      for (int k = 0; k < TF_NumDims(tensor); k++) views[i].shape.push_back(TF_Dim(tensor, k));
+    }
+    return views;
+  }
+  float* allocate(int output, const Shape& shape) override {
+    const int64_t bytes = element_count(shape) * static_cast<int64_t>(sizeof(float));
+    TF_Tensor* tensor = TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(), static_cast<int>(shape.size()),
+                                          static_cast<size_t>(bytes), status_);
+    if (!tensor) throw OutOfMemory(bytes);
+    return static_cast<float*>(own(tensor));
+  }
+  // A tensor in the memory of the device that the operation runs on.
+  std::shared_ptr<TF_Tensor> temporary(const Shape& shape) {
+    TF_AllocatorAttributes attributes = {TF_ALLOCATOR_ATTRIBUTES_STRUCT_SIZE, 0};
+    TF_Tensor* made =
+        TF_AllocateTemp(context_, TF_FLOAT, shape.data(), static_cast<int>(shape.size()), &attributes, status_);
+    if (!made || TF_GetCode(status_) != TF_OK) {
+      if (made) TF_DeleteTensor(made);
+      throw OutOfMemory(element_count(shape) * static_cast<int64_t>(sizeof(float)));
+    }
+    return {made, TF_DeleteTensor};
+  }
+  std::shared_ptr<void> device_memory(int64_t bytes) {
+    const std::shared_ptr<TF_Tensor> tensor = temporary({(bytes + 3) / 4});
+    return {tensor, TF_TensorData(tensor.get())};
+  }
+  int num_outputs() const { return TF_NumOutputs(context_); }
+  void set_output(int output, TF_Tensor* tensor) { TF_SetOutput(context_, output, tensor, status_); }
+  void fail(TF_Code code, const std::string& message) {
+    TF_SetStatus(status_, code, message.c_str());
+    TF_OpKernelContext_Failure(context_, status_);
+  }
+
+ private:
+  void* own(TF_Tensor* tensor) {
+    tensors_.push_back(tensor);
+    return TF_TensorData(tensor);
+  }
+
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
+  std::vector<TF_Tensor*> tensors_;
+};
+
+// Calls `body(tensorflow)` for operation `name`. No exception leaves it: each becomes TensorFlow's status.
+template <class Body>
+void run_kernel(const char* name, TF_OpKernelContext* context, Body body) noexcept {
+  try {
+    TensorFlowContext tensorflow(context);
+    const auto report = [&](TF_Code code, const char* message) {
+      tensorflow.fail(code, std::string(name) + ": " + message);
+    };
+    try {
+      body(tensorflow);
+    } catch (const std::invalid_argument& error) {
+      report(TF_INVALID_ARGUMENT, error.what());
+    } catch (const OutOfMemory& error) {
+      report(TF_RESOURCE_EXHAUSTED, error.what());
+    } catch (const std::bad_alloc&) {
+      report(TF_RESOURCE_EXHAUSTED, "out of memory");
+    } catch (const std::exception& error) {
+      report(TF_INTERNAL, error.what());
+    } catch (...) {
+      report(TF_INTERNAL, "an unknown C++ exception");
+    }
+  } catch (...) {
+    // not even the error could be reported; TensorFlow fails for want of outputs
+  }
+}
+
+// An operation's kernel as the interpreter finds it (program.h). Its place in the list is its number in a program.
+template <class Context>
+struct Kernel {
+  const Signature* signature;
+  void (*compute)(Context&);
+};
+
+template <class Context>
+std::vector<Kernel<Context>>& kernels() {
+  static std::vector<Kernel<Context>> registered;
+  return registered;
+}
+
+inline void require_registered(TF_Status* status, const char* name) {
+  const std::unique_ptr<TF_Status, void (*)(TF_Status*)> owned(status, TF_DeleteStatus);
+  if (TF_GetCode(status) != TF_OK)
+    throw std::runtime_error(std::string(name) + " could not be registered: " + TF_Message(status));
+}
+
+inline void define_operations() {
+  for (const Signature& signature : signatures()) {
+    TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(signature.name);
+    for (const char* attribute : signature.attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
+    for (const char* input : signature.inputs) TF_OpDefinitionBuilderAddInput(op, input);
+    for (const char* output : signature.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
+    // TensorFlow must not skip or merge calls of operations that write into an input.
+    TF_OpDefinitionBuilderSetIsStateful(op, true);
+    TF_OpDefinitionBuilderSetShapeInferenceFunction(
+        op, [](TF_ShapeInferenceContext* c, TF_Status* s) { TF_ShapeInferenceContextSetUnknownShape(c, s); });
+    TF_Status* status = TF_NewStatus();
+    TF_RegisterOpDefinition(op, status);
+    require_registered(status, signature.name);
+  }
+}
+
+// TensorFlow's callback has no argument of ours: each instance knows its name by this.
+template <void (*Compute)(OpContext&)>
+inline const char* kernel_name = nullptr;
+
+// Registers the CPU kernel of an operation.
+template <void (*Compute)(OpContext&)>
+void register_kernel(const char* name) {
+  kernels<OpContext>().push_back({&signature_of(name), Compute});
+  kernel_name<Compute> = name;
+  const auto compute = [](void*, TF_OpKernelContext* context) {
+    run_kernel(kernel_name<Compute>, context, [](TensorFlowContext& tensorflow) {
+      OpContext ctx(tensorflow, tensorflow.inputs());
+      Compute(ctx);
+    });
+  };
+  TF_Status* status = TF_NewStatus();
+  TF_RegisterKernelBuilder(name, TF_NewKernelBuilder(name, "CPU", nullptr, compute, nullptr), status);
+  require_registered(status, name);
+}
+
+}  // namespace wpo

@@ -1,0 +1,150 @@
+// Recorded programs: many operations in one call of TensorFlow. A token of generation takes some hundred small
+// operations, and a training step on a GPU several hundred; running one from JavaScript costs more than most of them
+// compute.
+//
+// A program is int32 code. Its instructions make values, numbered from 0 in order:
+//
+//   kTensor                                  the next of the tensors given
+//   kInts, rank, dimensions …, values …      int32 values stored in the program itself
+//   kRun, operation, number of each input …, the operation's outputs; its number is its place in the interpreter's
+//   kernels
+//     rank and dimensions of each output …
+//   kDrop, number                            frees a value that no later instruction reads
+//   kGive, number                            returns an operation's output as the program's next
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/operation.h"
+
+namespace wpo {
+
+class Interpreter : public OutputAllocator {
+ public:
+  // `ctx` is the call of WpoProgram: code, tensors.
+  Interpreter(OpContext& ctx, TensorFlowContext& tensorflow)
+      : ctx_(ctx), tensorflow_(tensorflow), code_(ctx.input<int32_t>(0)), size_(ctx.size(0)) {}
+
+  void run() {
+    int tensors = 0, given = 0;
+    const int outputs = tensorflow_.num_outputs();
+    while (at_ < size_) switch (const int32_t instruction = next()) {
+        case kTensor:
+          require(tensors + kFirstTensor < ctx_.num_inputs(), "the program reads more than the ",
+                  ctx_.num_inputs() - kFirstTensor, " tensors given");
+          add(ctx_.view(kFirstTensor + tensors++), false);
+          break;
+        case kInts: {
+          Shape shape = next_shape();
+          const int64_t count = checked_element_count(shape);
+          require(count <= size_ - at_, "the program ends within its ints: expected ", count, ", found ", size_ - at_);
+          add({const_cast<int32_t*>(code_) + at_, std::move(shape)}, true);
+          at_ += count;
+          break;
+        }
+        case kRun:
+          run_operation();
+          break;
+        case kDrop:
+          next_output() = {};
+          break;
+        case kGive: {
+          const Value& value = next_output();
+          require(given < outputs, "the program returns more than the ", outputs, " outputs declared");
+          tensorflow_.set_output(given++, value.tensor.get());
+          break;
+        }
+        default:
+          fail("expected an instruction from ", kTensor, " to ", kGive, ", found ", instruction, " at ", at_ - 1);
+      }
+    require(given == outputs, "the program returns ", given, " of the ", outputs, " outputs declared");
+  }
+
+  float* allocate(int output, const Shape& shape) override {
+    Value& value = values_[first_output_ + output];
+    require(element_count(shape) == element_count(value.view.shape), "makes an output of shape ", shape,
+            ", but the program expects ", value.view.shape);
+    value.tensor = tensorflow_.temporary(value.view.shape);
+    value.exists = true;
+    value.view.data = TF_TensorData(value.tensor.get());
+    return static_cast<float*>(value.view.data);
+  }
+
+ protected:
+  TensorFlowContext& tensorflow() { return tensorflow_; }
+  virtual int32_t num_kernels() const = 0;
+  virtual const Signature& signature(int32_t kernel) const = 0;
+  virtual void compute(int32_t kernel, std::vector<TensorView> inputs) = 0;
+
+ private:
+  struct Value {
+    TensorView view = {};
+    bool ints = false, exists = false;
+    std::shared_ptr<TF_Tensor> tensor = nullptr;  // of an operation's output
+  };
+  enum Instruction { kTensor, kInts, kRun, kDrop, kGive };
+  static constexpr int kFirstTensor = 1;  // among the inputs
+
+  int32_t next() {
+    require(at_ < size_, "the program ends within an instruction");
+    return code_[at_++];
+  }
+  int64_t num_values() const { return static_cast<int64_t>(values_.size()); }
+  void add(TensorView view, bool ints, bool exists = true) { values_.push_back({std::move(view), ints, exists}); }
+
+  Shape next_shape() {
+    const int32_t rank = next();
+    require(rank >= 0 && rank <= kMaxRank, "expected a rank from 0 to ", kMaxRank, ", found ", rank);
+    Shape shape;
+    for (int32_t i = 0; i < rank; i++) shape.push_back(next());
+    return shape;
+  }
+
+  // The operation's output whose number comes next.
+  Value& next_output() {
+    const int32_t number = next();
+    require(number >= 0 && number < num_values() && values_[number].tensor,
+            "expected the number of an operation's output, found ", number);
+    return values_[number];
+  }
+
+  void run_operation() {
+    const int32_t kernel = next();
+    require(kernel >= 0 && kernel < num_kernels(), "expected an operation from 0 to ", num_kernels() - 1, ", found ",
+            kernel);
+    const Signature& operation = signature(kernel);
+    require(!operation.has_lists(), operation.name, " cannot be part of a program");
+    std::vector<TensorView> inputs;
+    for (size_t i = 0; i < operation.inputs.size(); i++) {
+      const int32_t number = next();
+      const bool fits = number >= 0 && number < num_values() && values_[number].exists &&
+                        values_[number].ints == operation.is_int32(i);
+      require(fits, operation.name, ": expected ", operation.inputs[i], " as input ", i, ", found value ", number,
+              ", which does not exist or has another type");
+      inputs.push_back(values_[number].view);
+    }
+    first_output_ = num_values();
+    for (size_t i = 0; i < operation.outputs.size(); i++) {
+      Shape shape = next_shape();
+      checked_element_count(shape);
+      add({nullptr, std::move(shape)}, false, false);
+    }
+    try {
+      compute(kernel, std::move(inputs));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(operation.name + std::string(": ") + error.what());
+    } catch (const std::exception& error) {
+      throw std::runtime_error(operation.name + std::string(": ") + error.what());
+    }
+  }
+
+  OpContext& ctx_;
+  TensorFlowContext& tensorflow_;
+  const int32_t* code_;
+  const int64_t size_;
+  int64_t at_ = 0, first_output_ = 0;  // the next instruction; the first output of the operation that runs
+  std::vector<Value> values_;
+};
+
+}  // namespace wpo

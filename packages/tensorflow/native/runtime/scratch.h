@@ -1,0 +1,31 @@
+// Scratch memory, aligned to cache lines: a vector that lies across two lines takes twice as long to load.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "runtime/error.h"
+
+namespace wpo {
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+using Scratch = std::unique_ptr<float[], Free>;
+
+constexpr int64_t kLineFloats = 16;
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+inline int64_t whole_lines(int64_t count) { return round_up(count, kLineFloats); }
+
+// Room for `count` floats. Throws OutOfMemory.
+inline Scratch allocate_scratch(int64_t count) {
+  if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
+  const int64_t bytes = whole_lines(std::max<int64_t>(1, count)) * static_cast<int64_t>(sizeof(float));
+  void* memory = std::aligned_alloc(kLineFloats * sizeof(float), static_cast<size_t>(bytes));
+  if (!memory) throw OutOfMemory(bytes);
+  return Scratch(static_cast<float*>(memory));
+}
+
+}  // namespace wpo

@@ -1,0 +1,71 @@
+// The one table of operations: name, inputs and outputs, in TensorFlow's notation. The CPU addon defines them all; it
+// and the GPU addon register kernels for them by name.
+#pragma once
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace wpo {
+
+struct Signature {
+  const char* name;
+  std::vector<const char*> inputs, outputs;
+  std::vector<const char*> attributes = {};
+
+  // int32 inputs stay in CPU memory, also where the operation runs on a GPU.
+  bool is_int32(size_t input) const { return std::strstr(inputs[input], ": int32") != nullptr; }
+  std::string input_name(size_t input) const { return std::string(inputs[input], std::strchr(inputs[input], ':')); }
+  // Whether it takes or returns a list of tensors, whose length is an attribute.
+  bool has_lists() const { return !attributes.empty(); }
+};
+
+// `params` are float32 values passed as int32 bits (OpContext::params).
+inline const std::vector<Signature>& signatures() {
+  static const std::vector<Signature> table = {
+      // gemm/
+      {"WpoProduct", {"a: float", "b: float"}, {"c: float"}},
+      {"WpoProductNT", {"a: float", "b: float"}, {"c: float"}},
+      {"WpoProductTN", {"a: float", "b: float"}, {"c: float"}},
+      {"WpoProductTT", {"a: float", "b: float"}, {"c: float"}},
+      {"WpoGatedProduct", {"gate: float", "up: float", "w: float"}, {"y: float"}},
+      {"WpoGatedProductGrad", {"dy: float", "gate: float", "up: float"}, {"dw: float"}},
+      {"WpoLinearRows", {"x: float", "w: float"}, {"y: float"}},
+      {"WpoLinearRowsToHeads", {"x: float", "w: float", "heads: int32"}, {"y: float"}},
+      {"WpoLinearRowsFromHeads", {"x: float", "w: float"}, {"y: float"}},
+      // attention/
+      {"WpoAttention", {"q: float", "k: float", "v: float", "query_blocks: int32", "params: int32"}, {"o: float"}},
+      {"WpoAttentionGrad",
+       {"dy: float", "q: float", "k: float", "v: float", "query_blocks: int32", "params: int32"},
+       {"dq: float", "dk: float", "dv: float"}},
+      {"WpoDecodeAttention", {"q: float", "k: float", "v: float", "key_ranges: int32", "params: int32"}, {"o: float"}},
+      // elementwise/
+      {"WpoRmsNorm", {"x: float", "w: float", "params: int32", "residual: float"}, {"y: float", "r: float"}},
+      {"WpoRmsNormGrad", {"dy: float", "x: float", "r: float", "w: float"}, {"dx: float", "dw: float"}},
+      {"WpoRope", {"x: float", "cos: float", "sin: float", "direction: int32"}, {"y: float"}},
+      {"WpoGeglu", {"gate: float", "up: float"}, {"y: float"}},
+      {"WpoGegluGrad", {"dy: float", "gate: float", "up: float"}, {"dgate: float", "dup: float"}},
+      {"WpoAnswerTerms", {"raw: float", "targets: int32", "params: int32"}, {"terms: float"}},
+      {"WpoCapLogits", {"raw: float", "cap: int32"}, {"logits: float"}},
+      {"WpoAdd", {"into: float", "x: float"}, {"done: float"}},
+      {"WpoAddRows", {"into: float", "indices: int32", "x: float"}, {"done: float"}},
+      {"WpoSpreadRows", {"indices: int32", "x: float", "count: int32"}, {"y: float"}},
+      {"WpoScaledRows", {"x: float", "indices: int32", "factor: int32"}, {"y: float"}},
+      {"WpoSetColumns", {"into: float", "columns: int32", "values: float"}, {"done: float"}},
+      {"WpoFloats", {"bits: int32"}, {"values: float"}},
+      {"WpoSquareSums", {"x: N * float"}, {"y: float"}, {"N: int >= 1"}},
+      {"WpoAdamW", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      // runtime/
+      {"WpoRead", {"params: int32"}, {"values: float"}},
+      {"WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}, {"N: int >= 0", "M: int >= 0"}},
+  };
+  return table;
+}
+
+inline const Signature& signature_of(const char* name) {
+  for (const Signature& signature : signatures())
+    if (std::strcmp(signature.name, name) == 0) return signature;
+  throw std::logic_error(std::string(name) + " is not in runtime/signatures.h");
+}
+
+}  // namespace wpo

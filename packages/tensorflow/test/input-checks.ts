@@ -1,0 +1,239 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { expect, test } from 'vitest';
+import { float32Bits, hasOperation, run, runOver } from '../src/kernels/native';
+
+const ints = (...values: number[]) => tf.tensor1d(Int32Array.from(values), 'int32');
+const params = (...values: number[]) => ints(...float32Bits(values));
+const attention = (blocks: number[], q = tf.zeros([2, 4, 3]), k = tf.zeros([1, 4, 5]), v = k) => [
+  ...[q, k, v, ints(...blocks), params(1, 0)],
+];
+const decode = (ranges: number[], q = tf.zeros([2, 4, 2])) => [
+  ...[q, tf.zeros([1, 4, 5]), tf.zeros([1, 4, 5]), ints(...ranges), params(1, 0)],
+];
+const x = () => tf.ones([2, 3]);
+
+type Case = readonly [what: string, name: string, inputs: () => tf.Tensor[], message: string, outputs?: number];
+
+const CASES: readonly Case[] = [
+  // products
+  ['inner sizes', 'WpoProduct', () => [x(), x()], 'inner sizes are equal, found 2 x 3 by 2 x 3'],
+  ['a vector for a matrix', 'WpoProduct', () => [tf.ones([3]), x()], 'expected matrices, found shape [3]'],
+  ['a scalar for a matrix', 'WpoProductTT', () => [tf.scalar(1), tf.scalar(1)], 'expected matrices, found shape []'],
+  ['gate and up', 'WpoGatedProduct', () => [x(), tf.ones([3, 2]), x()], 'gate and up of one shape'],
+  ['gate and up', 'WpoGatedProductGrad', () => [x(), x(), tf.ones([3, 2])], 'gate and up of one shape'],
+  ['no depth but 2⁴² values', 'WpoProduct', () => [tf.ones([2 ** 21, 0]), tf.ones([0, 2 ** 21])], 'at most'],
+  ['heads that do not divide', 'WpoLinearRowsToHeads', () => [x(), x(), params(5)], 'divides 2 features, found 5'],
+  ['heads that are NaN', 'WpoLinearRowsToHeads', () => [x(), x(), params(Number.NaN)], 'found nan'],
+  ['no heads', 'WpoLinearRowsToHeads', () => [x(), x(), params(0)], 'divides 2 features, found 0'],
+  ['half a head', 'WpoLinearRowsToHeads', () => [x(), x(), params(1.5)], 'divides 2 features, found 1.5'],
+  [
+    'two numbers of heads',
+    'WpoLinearRowsToHeads',
+    () => [x(), x(), params(1, 1)],
+    'expected 1 parameters (heads), found 2',
+  ],
+  // attention: start, count, position offset, window, ranges, then start and count of each
+  ['a block cut short', 'WpoAttention', () => attention([0, 3, 2, 9]), 'query block 0: expected 5 numbers'],
+  ['a range cut short', 'WpoAttention', () => attention([0, 3, 2, 9, 2, 0, 5]), 'found 2 numbers for 2 ranges'],
+  ['no ranges', 'WpoAttention', () => attention([0, 3, 2, 9, 0]), 'at least one key range'],
+  ['2³¹ − 1 ranges', 'WpoAttention', () => attention([0, 3, 2, 9, 2 ** 31 - 1, 0, 5]), 'for 2147483647 ranges'],
+  ['keys past the last', 'WpoAttention', () => attention([0, 3, 2, 9, 1, 1, 5]), 'within 5 columns, found 5 from 1'],
+  ['keys before the first', 'WpoAttention', () => attention([0, 3, 2, 9, 1, -1, 5]), 'found 5 from -1'],
+  ['no keys', 'WpoAttention', () => attention([0, 3, 0, 9, 1, 0, 0]), 'expected 1 to 2^30 keys, found 0'],
+  ['queries left over', 'WpoAttention', () => attention([0, 2, 2, 9, 1, 0, 5]), 'all 3 queries, found 2'],
+  ['queries that do not exist', 'WpoAttention', () => attention([0, 4, 1, 9, 1, 0, 5]), 'found 4 from 0'],
+  ['queries out of order', 'WpoAttention', () => attention([1, 2, 2, 9, 1, 0, 5]), 'found 2 from 1'],
+  ['no query blocks', 'WpoAttention', () => attention([]), 'all 3 queries, found 0'],
+  ['a query without a key', 'WpoAttention', () => attention([0, 3, 9, 2, 1, 0, 5]), 'each query to see a key'],
+  ['a window of 0', 'WpoAttention', () => attention([0, 3, 2, 0, 1, 0, 5]), 'found window 0'],
+  ['a window past 2³⁰', 'WpoAttention', () => attention([0, 3, 2, 2 ** 31 - 1, 1, 0, 5]), 'found window 2147483647'],
+  ['a negative position', 'WpoAttention', () => attention([0, 3, -1, 9, 1, 0, 5]), 'position offset -1'],
+  [
+    'heads',
+    'WpoAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([3, 4, 5])),
+    'multiple of groups',
+  ],
+  ['no heads', 'WpoAttention', () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([0, 4, 3])), 'multiple of groups'],
+  [
+    'no groups',
+    'WpoAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([0, 4, 5])),
+    'multiple of groups',
+  ],
+  ['widths', 'WpoAttention', () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 6, 3])), 'expected q [heads, D, T]'],
+  [
+    'values',
+    'WpoAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([1, 4, 5]), tf.zeros([1, 4, 6])),
+    'k and v [groups, D, S]',
+  ],
+  ['dy', 'WpoAttentionGrad', () => [tf.zeros([2, 4, 2]), ...attention([0, 3, 2, 9, 1, 0, 5])], "dy of q's shape", 3],
+  [
+    'no heads',
+    'WpoAttentionGrad',
+    () => [tf.zeros([0, 4, 3]), ...attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([0, 4, 3]))],
+    'multiple of groups',
+    3,
+  ],
+  ['a range missing', 'WpoDecodeAttention', () => decode([0, 5]), 'for each of 2 queries, found 2 numbers'],
+  [
+    'keys past the last',
+    'WpoDecodeAttention',
+    () => decode([0, 5, 1, 5]),
+    'query 1: expected at least one key within 5',
+  ],
+  ['no keys', 'WpoDecodeAttention', () => decode([0, 0, 0, 5]), 'query 0: expected at least one key'],
+  ['2³¹ − 1 keys', 'WpoDecodeAttention', () => decode([0, 2 ** 31 - 1, 0, 5]), 'found 2147483647 from 0'],
+  // elementwise
+  ['a weight', 'WpoRmsNorm', () => [x(), tf.ones([2]), params(1e-6, 0), x()], "x's width 3, found [2]", 2],
+  [
+    'a residual',
+    'WpoRmsNorm',
+    () => [x(), tf.ones([3]), params(1e-6, 1), tf.ones([2])],
+    "residual of x's shape [2, 3]",
+    2,
+  ],
+  ['no epsilon', 'WpoRmsNorm', () => [x(), tf.ones([3]), params(), x()], 'expected 2 parameters', 2],
+  ['r', 'WpoRmsNormGrad', () => [x(), x(), tf.ones([3]), tf.ones([3])], 'r [n, 1]', 2],
+  ['an odd head width', 'WpoRope', () => [tf.ones([2, 3, 4]), tf.ones([3, 4]), tf.ones([3, 4]), params(1)], 'even D'],
+  [
+    'a rotary table',
+    'WpoRope',
+    () => [tf.ones([2, 4, 4]), tf.ones([4, 3]), tf.ones([4, 4]), params(1)],
+    'cos and sin [D, T]',
+  ],
+  [
+    'no direction',
+    'WpoRope',
+    () => [tf.ones([2, 4, 4]), tf.ones([4, 4]), tf.ones([4, 4]), params()],
+    'expected 1 parameters (direction), found 0',
+  ],
+  ['gate and up', 'WpoGeglu', () => [x(), tf.ones([2, 4])], 'found [2, 3] and [2, 4]'],
+  ['dy, gate and up', 'WpoGegluGrad', () => [x(), x(), tf.ones([2, 4])], 'dy, gate and up of one size', 2],
+  [
+    'a target past the vocabulary',
+    'WpoAnswerTerms',
+    () => [x(), ints(0, 3), params(30, 0)],
+    'target 1: expected an index from 0 to 2, found 3',
+  ],
+  [
+    'a negative target',
+    'WpoAnswerTerms',
+    () => [x(), ints(-1, 0), params(30, 0)],
+    'target 0: expected an index from 0 to 2, found -1',
+  ],
+  ['a target missing', 'WpoAnswerTerms', () => [x(), ints(0), params(30, 0)], 'for each of 2 rows, found 1'],
+  ['a cap of 0', 'WpoCapLogits', () => [x(), params(0)], 'expected a cap above 0, found 0'],
+  ['a cap of NaN', 'WpoCapLogits', () => [x(), params(Number.NaN)], 'expected a cap above 0, found nan'],
+  ['sizes', 'WpoAdd', () => [x(), tf.ones([2])], 'tensors of one size, found [2, 3] and [2]'],
+  [
+    'a row past the last',
+    'WpoAddRows',
+    () => [x(), ints(2), tf.ones([1, 3])],
+    'row 0: expected an index from 0 to 1, found 2',
+  ],
+  ['a negative row', 'WpoAddRows', () => [x(), ints(-1), tf.ones([1, 3])], 'found -1'],
+  [
+    'rows missing',
+    'WpoAddRows',
+    () => [x(), ints(0, 1), tf.ones([1, 3])],
+    'a row of 3 values for each of 2 indices, found [1, 3]',
+  ],
+  [
+    'a negative row count',
+    'WpoSpreadRows',
+    () => [ints(0), tf.ones([1, 3]), ints(-1)],
+    'row count of 0 or more, found -1',
+  ],
+  [
+    'a row past the last',
+    'WpoSpreadRows',
+    () => [ints(4), tf.ones([1, 3]), ints(4)],
+    'row 0: expected an index from 0 to 3, found 4',
+  ],
+  [
+    'a row past the last',
+    'WpoScaledRows',
+    () => [x(), ints(0, 2 ** 31 - 1), params(1)],
+    'row 1: expected an index from 0 to 1',
+  ],
+  ['two factors', 'WpoScaledRows', () => [x(), ints(0), params(1, 2)], 'expected 1 parameters (factor), found 2'],
+  [
+    'a column past the last',
+    'WpoSetColumns',
+    () => [tf.ones([1, 2, 3]), ints(3), tf.ones([1, 2, 1])],
+    'column 0: expected an index from 0 to 2, found 3',
+  ],
+  [
+    'values missing',
+    'WpoSetColumns',
+    () => [tf.ones([1, 2, 3]), ints(1), tf.ones([1])],
+    'values of 2 rows for each of 1 columns',
+  ],
+  // a file that is not open; [file, offset in 2³⁰, rest of it, bytes of a value, dimensions …]
+  ['nothing', 'WpoRead', () => [ints()], 'expected a file'],
+  ['3 bytes a value', 'WpoRead', () => [ints(0, 0, 0, 3, 4)], '2 or 4 bytes a value, found 3'],
+  ['a negative offset', 'WpoRead', () => [ints(0, -1, 0, 4, 4)], 'expected an offset of 0 or more'],
+  ['a negative dimension', 'WpoRead', () => [ints(0, 0, 0, 4, 4, -1)], 'dimensions of 0 or more, found [4, -1]'],
+  ['2⁶⁰ values', 'WpoRead', () => [ints(0, 0, 0, 4, 2 ** 30, 2 ** 30)], 'expected a tensor of at most'],
+  ['300 dimensions', 'WpoRead', () => [ints(0, 0, 0, 4, ...Array(300).fill(1))], 'at most 8 dimensions, found 300'],
+  ['a file that is not open', 'WpoRead', () => [ints(9999, 0, 0, 4, 4)], 'cannot be read'],
+];
+
+/** Tests that malformed inputs of the loaded native operations are JavaScript errors that name the operation. */
+export function testInputChecks(): void {
+  test.each(CASES.map((one) => [`${one[1]}: ${one[0]}`, one] as const))(
+    'refuses %s',
+    (_, [, name, inputs, message, outputs = 1]) => {
+      if (!hasOperation(name)) return;
+      const scoped = () => tf.tidy(() => void run(name, inputs(), outputs));
+      expect(scoped).toThrow(`${name}: `);
+      expect(scoped).toThrow(message);
+    },
+  );
+
+  test('refuses AdamW tensors that are not four a parameter, of one size', () => {
+    const seven = () => params(1, 0.9, 0.99, 1e-8, 1, 1, 1);
+    const adamw = (numbers: tf.Tensor, tensors: tf.Tensor[]) =>
+      tf.tidy(() => void runOver('WpoAdamW', [numbers], tensors));
+    expect(() => adamw(seven(), [x(), x(), x()])).toThrow(
+      'WpoAdamW: expected four tensors for each parameter, found 3',
+    );
+    expect(() => adamw(seven(), [x(), x(), x(), tf.ones([4])])).toThrow('found [2, 3] and [4] for parameter 0');
+    expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 7 parameters');
+  });
+
+  test('says that memory is short, and goes on', () => {
+    const huge = () => tf.tidy(() => void run('WpoSpreadRows', [ints(0), tf.ones([1, 2 ** 9]), ints(2 ** 30)], 1));
+    expect(huge).toThrow(/WpoSpreadRows: out of memory: could not allocate 2199023255552 bytes/);
+    expect(tf.tidy(() => run('WpoAdd', [x(), x()], 1)[0]!.shape)).toEqual([]);
+  });
+
+  test('accepts empty tensors', () => {
+    tf.tidy(() => {
+      const none = tf.zeros([0, 3]);
+      expect(run('WpoRmsNormGrad', [none, none, tf.zeros([0, 1]), tf.ones([3])], 2)[1]!.dataSync()).toEqual(
+        new Float32Array(3),
+      );
+      expect(run('WpoRmsNorm', [none, tf.ones([3]), params(1e-6, 0), none], 2)[0]!.shape).toEqual([0, 3]);
+      expect(run('WpoScaledRows', [x(), ints(), params(1)], 1)[0]!.shape).toEqual([0, 3]);
+      expect(run('WpoLinearRows', [none, x()], 1)[0]!.shape).toEqual([0, 2]);
+      expect(run('WpoGeglu', [none, none], 1)[0]!.shape).toEqual([0, 3]);
+      expect(run('WpoAnswerTerms', [none, ints(), params(30, 1)], 1)[0]!.shape).toEqual([0, 4]);
+      expect(run('WpoRope', [tf.zeros([0, 2, 3]), tf.ones([2, 3]), tf.ones([2, 3]), params(1)], 1)[0]!.shape).toEqual([
+        0, 2, 3,
+      ]);
+      const [dq, dk] = run(
+        'WpoAttentionGrad',
+        [tf.zeros([1, 2, 0]), ...attention([], tf.zeros([1, 2, 0]), tf.ones([1, 2, 3]))],
+        3,
+      );
+      expect([dq!.shape, Array.from(dk!.dataSync())]).toEqual([
+        [1, 2, 0],
+        [0, 0, 0, 0, 0, 0],
+      ]);
+    });
+  });
+}
