@@ -31,7 +31,7 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\bspoil(s|ed|t)?\b/i, use: 'corrupt, damage' },
 
   // one plain verb instead of an old phrase
-  { pattern: /\b(go|goes|going|gone|went) on\b/i, use: 'continue, resume' },
+  { pattern: /\b(go|goes|going|gone|went) on\b(?! to\b)/i, use: 'continue, resume' },
   { pattern: /\b(come|comes|came) of\b/i, use: 'result from, be made from' },
   { pattern: /\blies? (in|at|on|beside|under|there|here)\b/i, use: 'is in, is stored in' },
   {
@@ -51,12 +51,14 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\bso many\b/i, use: "the number's name: every `logging_steps` steps" },
   { pattern: new RegExp(`\\b(${ARCHAIC})\\b`, 'i'), use: 'again, wrong, so, of it, which' },
   { pattern: /\b(unasked|whoever|likelier|likeliest)\b/i, use: 'by default, the user, more likely, most likely' },
-  { pattern: /\bby (itself|themselves)\b/i, use: 'alone, separately, on its own' },
   { pattern: /\bbut for\b/i, use: 'except for' },
   { pattern: /\botherwise than\b/i, use: 'differently from' },
   { pattern: /[,;] for (it|they|there) (is|are|was|were|has|have|had|can|may|must|do|does)\b/i, use: 'because' },
   { pattern: /\b(is|are|lie|lies|times) apart\b/i, use: 'differ by, apart from times' },
-  { pattern: /\bthough (there )?be\b|\bof few rows\b|\bwithout a word\b/i, use: 'a plain subject, verb, object' },
+  {
+    pattern: /\bthough (there )?be\b|\bby itself goes\b|\bof few rows\b|\bwithout a word\b/i,
+    use: 'a plain subject, verb, object',
+  },
   { pattern: /\bforeign\b/i, use: 'off-policy' },
 
   // the field's terms
@@ -77,7 +79,7 @@ const RETIRED: readonly Retired[] = [
     within: /^packages\/(trainer|cli)\//,
   },
   {
-    pattern: /\b(keep|correction)\b/,
+    pattern: /\bkeep\b|(?<!\bbias )\bcorrection\b/i,
     use: 'decayFactor, biasCorrection',
     within: /adamw|update\.(cc|cu)|kernels\.cu|optimizer\.ts/,
   },

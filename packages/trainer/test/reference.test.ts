@@ -35,7 +35,7 @@ test('the log-probs of the policy before training are the reference log-probs of
   }
 });
 
-test('cached values are not computed again, and a stopped run continues the cache', async () => {
+test('cached values are not recomputed, and a stopped run continues the cache', async () => {
   const { cache, kept, appended } = memoryCache();
   const controller = new AbortController();
   const options = { policy, pairs: golden.pairs, batchSize: 3, cache, key: 'k' };
