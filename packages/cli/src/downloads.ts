@@ -1,12 +1,11 @@
-import type { DownloadProgress } from '@wpo/data/hub';
-import { modelFolder } from '@wpo/data/hub';
+import { type DownloadProgress, modelFolder } from '@wpo/data/hub';
 import { fromInput } from './errors';
 import { type Progress, progress } from './progress';
 import type { Terminal } from './terminal';
 
 const MB = 1e6;
 
-/** Runs what may fetch from the hub, showing how many megabytes have come once any do. */
+/** Runs work that may download from the Hub, and shows the megabytes that have arrived. */
 export async function withDownloads<T>(
   terminal: Terminal,
   work: (onDownload: (progress: DownloadProgress) => void) => Promise<T>,
@@ -23,9 +22,9 @@ export async function withDownloads<T>(
 }
 
 /**
- * The folder of a model given as a path or by its name on the hub, fetched where it is not here yet.
+ * The folder of a model that is given as a path or as a name on the Hub, from which it is downloaded if necessary.
  *
- * @throws {UserError} where it cannot be had
+ * @throws {UserError} if the model is not found
  */
 export const localModel = (source: string, terminal: Terminal): Promise<string> =>
   fromInput(() => withDownloads(terminal, (onDownload) => modelFolder(source, { onDownload })));

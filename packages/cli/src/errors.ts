@@ -1,18 +1,19 @@
-/** What the person at the terminal can mend: printed as its message alone, without a stack. */
+/** An error that the user can fix. Only its message is printed, without a stack. */
 export class UserError extends Error {
   override readonly name = 'UserError';
 }
 
-/** Errors of the libraries that are about what they were given; by name, so that `wpo --help` loads no library. */
+/** Errors of the libraries about their input. By name, so that `wpo --help` loads no library. */
 const inputErrors = ['UserError', 'RowError', 'ChatTemplateError', 'TrainingError', 'EvaluationError', 'EndpointError'];
 
-/** Whether an error is about what the command was given, and not about the command itself. */
+/** Whether an error is about the command's input, and not a fault of the program. */
 export const isUserError = (error: Error): boolean => inputErrors.includes(error.name);
 
 /**
- * Runs what fails by its input only, such as reading a file: its errors are the user's to mend, slips of the code apart.
+ * Runs work whose errors are about its input, such as reading a file; only a TypeError or ReferenceError is a fault of the
+ * program.
  *
- * @throws {UserError} with the error's message, where `run` throws any but a TypeError or ReferenceError
+ * @throws {UserError} with the error's message
  */
 export async function fromInput<T>(run: () => T | Promise<T>): Promise<T> {
   try {

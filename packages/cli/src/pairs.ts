@@ -8,13 +8,13 @@ import type { Terminal } from './terminal';
 /** The pairs of a run. */
 export interface RunPairs {
   readonly train: readonly EncodedPair[];
-  /** Held-out pairs; none where the config names none. */
+  /** Held-out pairs; empty if the configuration has none. */
   readonly held: readonly EncodedPair[];
-  /** Rows left out, of both files. */
+  /** Number of rows of both files that were left out. */
   readonly skipped: number;
 }
 
-/** Reads and encodes a run's pairs, and says which rows were skipped. */
+/** Reads and encodes the pairs of a training run. Reports the rows that are skipped. */
 export async function readRunPairs(config: TrainConfig, terminal: Terminal): Promise<RunPairs> {
   const read = await pairReader(config.modelNameOrPath, terminal, {
     completion: config.completion,
@@ -32,7 +32,7 @@ export async function readRunPairs(config: TrainConfig, terminal: Terminal): Pro
   return { ...holdOut(train.pairs, config), skipped: train.skipped };
 }
 
-/** Splits of `eval_file`, the first that is there, where the config names none. */
+/** Splits of `eval_file` if the configuration names none: the first of these that exists. */
 const HELD_OUT = ['test_prefs', 'test', 'validation'];
 
 type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & {
@@ -40,7 +40,7 @@ type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & {
   readonly columns?: Columns;
 };
 
-/** Reads pairs by a model's tokenizer and chat template; says on the terminal which rows were skipped. */
+/** Reads pairs with the tokenizer and chat template of a model. Reports the rows that are skipped. */
 export async function pairReader(model: string, terminal: Terminal, options: ReaderOptions) {
   const text = await fromInput(() => loadTokenizerFolder(model));
   return async (
@@ -50,21 +50,14 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
     const { pairs, skipped } = await fromInput(() =>
       withDownloads(terminal, (onDownload) => loadPairs(file, { ...text, ...options, split, onDownload })),
     );
-    warnOfSkipped(file, skipped, terminal);
+    const report = new SkippedRows(file);
+    skipped.forEach(report.add);
+    report.warn(terminal);
     return { pairs, skipped: skipped.length };
   };
 }
 
-const NAMED = 3;
-
-function warnOfSkipped(file: string, skipped: readonly RowError[], { stderr }: Terminal): void {
-  if (skipped.length === 0) return;
-  stderr.write(`${file}: skipped ${skipped.length} rows that cannot be used:\n`);
-  for (const { message } of skipped.slice(0, NAMED)) stderr.write(`  ${message}\n`);
-  if (skipped.length > NAMED) stderr.write(`  and ${skipped.length - NAMED} more\n`);
-}
-
-/** Takes the held-out pairs from among the others: which, the seed decides; both parts keep the file's order. */
+/** Takes held-out pairs at random from the others. Both parts keep the order of the file. */
 function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile }: TrainConfig) {
   const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {
@@ -77,4 +70,27 @@ function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile
     train: pairs.filter((_, i) => !chosen.has(i)),
     held: pairs.filter((_, i) => chosen.has(i)),
   };
+}
+
+const NAMED = 3;
+
+/** Counts rows that are left out, and remembers the first few to name them. */
+export class SkippedRows {
+  count = 0;
+  private readonly named: string[] = [];
+
+  constructor(private readonly file: string) {}
+
+  readonly add = ({ message }: RowError): void => {
+    this.count += 1;
+    if (this.named.length < NAMED) this.named.push(message);
+  };
+
+  /** Reports the rows that were left out, if there are any. */
+  warn({ stderr }: Terminal): void {
+    if (this.count === 0) return;
+    stderr.write(`${this.file}: skipped ${this.count} rows that cannot be used:\n`);
+    for (const message of this.named) stderr.write(`  ${message}\n`);
+    if (this.count > this.named.length) stderr.write(`  and ${this.count - this.named.length} more\n`);
+  }
 }

@@ -23,7 +23,7 @@ const asJson = async (args: string[]) =>
 /** The fixture's prompts as text: whole rendered conversations, so `--raw`. */
 const prompts = golden.greedy.map(({ prompt }) => tokenizer.decode(prompt));
 
-test('greedy answers to raw text are PyTorch’s, token for token', async () => {
+test('greedy answers to raw text equal PyTorch’s, token for token', async () => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
   writeFileSync(file, prompts.map((prompt) => JSON.stringify({ prompt })).join('\n'));
   const answers = await asJson(['--prompts', file, '--raw', '--max-new-tokens', '24']);
@@ -37,7 +37,7 @@ test('greedy answers to raw text are PyTorch’s, token for token', async () => 
   }
 });
 
-test('a prompt goes through the chat template, as text and as messages', async () => {
+test('the chat template formats a prompt given as text or as messages', async () => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
   const question = 'What does a compiler do?';
   const rows = [{ prompt: question }, { prompt: [{ role: 'user', content: question }] }];
@@ -49,12 +49,12 @@ test('a prompt goes through the chat template, as text and as messages', async (
   }
 });
 
-test('without --json the answer’s text is written as it comes, and ends in a newline', async () => {
+test('without --json the answer’s text is streamed and ends in a newline', async () => {
   const [{ text }] = (await asJson(['--prompt', 'Name three rivers in Europe.'])) as [Generated];
   expect(await generated(['--prompt', 'Name three rivers in Europe.'])).toBe(`${text}\n`);
 });
 
-test('draws are decided by the seed', async () => {
+test('the seed determines the sampled tokens', async () => {
   const draw = (seed: string) =>
     generated(['--prompt', 'Why?', '--temperature', '2', '--max-new-tokens', '12', '--seed', seed]);
   const first = await draw('1');
@@ -62,7 +62,7 @@ test('draws are decided by the seed', async () => {
   expect(await draw('2')).not.toBe(first);
 });
 
-test('prompt i of a file draws by seed + i', async () => {
+test('prompt i of a file is sampled with seed + i', async () => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
   writeFileSync(file, ['Why?', 'Why?'].map((prompt) => JSON.stringify({ prompt })).join('\n'));
   const options = ['--temperature', '2', '--max-new-tokens', '12'];
@@ -74,7 +74,7 @@ test('prompt i of a file draws by seed + i', async () => {
 test.each([
   [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL file of prompts, found no such file/],
   [[], /^--prompt: expected exactly one of --prompt and --prompts, found neither.\n$/],
-])('%j is refused in one line', async (args, message) => {
+])('%j is an error of one line', async (args, message) => {
   const terminal = capture();
   expect(await main(['generate', '--model', modelFolder, ...args], terminal)).toBe(1);
   expect(terminal.err()).toMatch(message);
@@ -84,7 +84,7 @@ test.each([
   ['{"prompt": 3}', /:2: prompt: expected text or a list/],
   ['{"prompt": [{"role": "user"}]}', /:2: prompt: expected text or a list/],
   ['nonsense', /:2: expected prompts, found text that is not JSON/],
-])('a row %j of the prompts is told by its line', async (row, message) => {
+])('an invalid row of prompts, %j, is reported with its line', async (row, message) => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
   writeFileSync(file, `{"prompt": "ok"}\n${row}\n`);
   const terminal = capture();

@@ -2,18 +2,18 @@ import { fc, test as property } from '@fast-check/vitest';
 import { expect, test } from 'vitest';
 import { formatHistogram, histogram } from '../src/histogram';
 
-test('a value on a border counts in the bin above, and 1 in the last', () => {
+test('a value on a border counts in the bin above it, and 1 in the last bin', () => {
   expect(histogram([0, 0.25, 0.5, 0.74, 0.75, 1], 4)).toEqual({
     borders: [0, 0.25, 0.5, 0.75, 1],
     counts: [1, 1, 2, 2],
   });
 });
 
-test('bins reach to the largest value where weights are not clamped', () => {
+test('bins extend to the largest value if weights are not clamped', () => {
   expect(histogram([0.5, 3, 4], 2)).toEqual({ borders: [0, 2, 4], counts: [1, 2] });
 });
 
-test('a weight that is not a number is refused', () => {
+test('NaN, infinite and negative weights are errors', () => {
   expect(() => histogram([0.5, Number.NaN])).toThrow('found NaN');
 });
 
@@ -30,7 +30,7 @@ property.prop([fc.array(fc.double({ min: 0, max: 2, noNaN: true })), fc.integer(
   },
 );
 
-test('the fullest bin is 40 wide, others in proportion, and one pair is still seen', () => {
+test('the largest bar is 40 wide, others are in proportion, and a single pair is still visible', () => {
   const lines = formatHistogram({ borders: [0, 0.25, 0.5, 0.75, 1], counts: [1, 0, 400, 200] }).split('\n');
   expect(lines).toEqual([
     '0.00–0.25    1  ▏',

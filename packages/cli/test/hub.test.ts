@@ -53,14 +53,14 @@ async function weigh(...args: string[]): Promise<WeighedPair[]> {
     .map((line) => JSON.parse(line) as WeighedPair);
 }
 
-test('a model and pairs of the hub weigh what the same files on disk do', async () => {
+test('a model and pairs from the Hub give the same weights as the same files on disk', async () => {
   const local = await weigh('--model', modelFolder, '--pairs', pairsFile);
   expect(await weigh('--model', 'org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
   vi.stubEnv('HF_HUB_OFFLINE', '1');
   expect(await weigh('--model', 'hf://org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
 });
 
-test('columns of a Parquet file are named by flags', async () => {
+test('flags name the columns of a Parquet file', async () => {
   const folder = temporaryFolder();
   const rows = [
     { q: 'Why?', good: 'Because.', bad: 'No.' },
@@ -77,7 +77,7 @@ test('columns of a Parquet file are named by flags', async () => {
   expect(mapped).toEqual(await weigh('--model', modelFolder, '--pairs', join(folder, 'same.jsonl')));
 });
 
-test('a run names model and pairs, keeps the names in its config, and trains on the cache’s files', async () => {
+test('training accepts names on the Hub, keeps them in config.yaml, and reads the cached files', async () => {
   const folder = temporaryFolder();
   const config = join(folder, 'run.yaml');
   writeFileSync(
@@ -94,7 +94,7 @@ test('a run names model and pairs, keeps the names in its config, and trains on 
   expect(out + err).not.toContain(TOKEN);
 });
 
-test('what cannot be had is told in one message, without a stack and without the token', async () => {
+test('a failed download is reported in one message, without a stack and without the token', async () => {
   vi.stubEnv('HF_TOKEN', `${TOKEN}4`);
   const { status, err } = await run('generate', '--model', 'org/model', '--prompt', 'Hello');
   expect(status).toBe(1);

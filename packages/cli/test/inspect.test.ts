@@ -40,22 +40,26 @@ const ROWS = [
   },
 ].map((row) => ({ ...row, source_chosen: 'gemma', source_rejected: 'gpt-4-turbo' }));
 
-test('prints counts, lengths in words, length bias, margins, sources, repeats, and the rows to look at', async () => {
+test('prints counts, lengths in words, length bias, margins, sources, repeats, and rows worth a look', async () => {
   const file = pairs([...ROWS, ROWS[0]!, { prompt: 'x', chosen: 'y' }]);
   const { out, err, status } = await inspected([file]);
   expect(status).toBe(0);
   expect(out).toContain(`${file}: 3 pairs, and 1 rows that cannot be used`);
   expect(out).toMatch(/prompt \+ longer answer +7 +6/);
-  expect(out).toContain('The chosen answer is longer in 2 (66.7 %), as long in 0 (0.0 %), shorter in 1 (33.3 %)');
-  expect(out).toContain('0 margins are 0; 1 are below 0');
+  expect(out).toContain(
+    'The chosen answer is longer in 2 (66.7 %) pairs, shorter in 1 (33.3 %), and equally long in 0 (0.0 %).',
+  );
+  expect(out).toContain('0 margins are 0; 1 are negative');
   expect(out).toMatch(/gemma +3 \(100\.0 %\) +0 \(0\.0 %\) +3 +6\.667/);
-  expect(out).toContain('Repeated: 1 prompts, 1 whole pairs, 1 ids. Pairs of equal answers: 0.');
+  expect(out).toContain('Repeated: 1 prompts, 1 entire pairs, 1 ids. Pairs with two equal answers: 0.');
   expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
   expect(out).toContain('give --tokenizer or --model');
-  expect(err).toMatch(/^Skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/);
+  expect(err).toMatch(
+    /pairs\.jsonl: skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
+  );
 });
 
-test('with a tokenizer, lengths and cuts are those of training', async () => {
+test('with a tokenizer, lengths and cuts are the same as in training', async () => {
   const limits = { maxLength: 40, maxPromptLength: 20 };
   const flags = ['--max-length', '40', '--max-prompt-length', '20'];
   const { out } = await inspected([pairsFile, '--tokenizer', modelFolder, ...flags, '--json']);
@@ -70,17 +74,17 @@ test('with a tokenizer, lengths and cuts are those of training', async () => {
   expect(whole - promptTokens - answerTokens).toBeCloseTo(kept, 6);
 });
 
-test('with a model, what it weighs is told by source, for as many pairs as asked', async () => {
+test('with a model, prints mean weights by source for a sample of the pairs', async () => {
   const file = pairs(ROWS);
   const { out } = await inspected([file, '--model', modelFolder, '--json']);
   const { weights } = JSON.parse(out) as Inspection;
   expect(weights).toMatchObject({ pairs: 2, sources: { gemma: { answers: 2 }, 'gpt-4-turbo': { answers: 2 } } });
   expect(weights!.bySources).toEqual([{ chosen: 'gemma', rejected: 'gpt-4-turbo', pairs: 2, weight: weights!.mean }]);
   const shown = await inspected([file, '--model', modelFolder, '--weigh', '1']);
-  expect(shown.out).toMatch(/gemma against gpt-4-turbo +1 +0\.\d{3}\n +all that were weighed +1 +0\.\d{3}/);
+  expect(shown.out).toMatch(/gemma vs\. gpt-4-turbo +1 +0\.\d{3}\n +all weighed pairs +1 +0\.\d{3}/);
 });
 
-test('weights are averaged by source: answers by their own factor, pairs by both sources', () => {
+test('answers are averaged by source, pairs by both of their sources', () => {
   const scores = (sampled: number, none: number) => ({ sampled, greedy: 0, none });
   const pair = (weight: number, chosen: [string, number, number], rejected: [string, number, number]) => ({
     weighed: {
@@ -104,7 +108,7 @@ test('weights are averaged by source: answers by their own factor, pairs by both
   ]);
 });
 
-test('a file without pairs, or none at all, is told in one message', async () => {
+test('a missing file and a file without pairs are reported in one message', async () => {
   const empty = await inspected([pairs([])]);
   expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('found no preference pairs')]);
   const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);

@@ -33,7 +33,7 @@ async function run(args: string[], files: Record<string, string> = {}) {
 
 const BOTH = ['--answers', 'own.jsonl', 'foreign.jsonl'];
 
-test('writes the best answer against the worst, and tells what was left out and who wrote what', async () => {
+test('pairs the best answer with the worst, and reports what was left out and the sources', async () => {
   const { status, out, rows } = await run(BOTH);
   expect(status).toBe(0);
   expect(
@@ -47,7 +47,7 @@ test('writes the best answer against the worst, and tells what was left out and 
   expect(out).toMatch(/gpt-4-turbo +2 +1 \(50\.0 %\) +0 \(0\.0 %\)/);
 });
 
-test('--strategy margin rejects the best of those far enough below', async () => {
+test('--strategy margin rejects the best answer that is low enough', async () => {
   const { rows } = await run([...BOTH, '--strategy', 'margin', '--min-margin', '3']);
   expect(rows!.map(({ chosen, rejected }) => [chosen, rejected])).toEqual([
     ['Good.', 'Middling.'],
@@ -55,7 +55,7 @@ test('--strategy margin rejects the best of those far enough below', async () =>
   ]);
 });
 
-test('--hybrid 0 leaves off-policy answers out; --json prints the summary', async () => {
+test('--hybrid 0 uses no off-policy answers; --json prints the summary', async () => {
   const { out, rows } = await run([...BOTH, '--off-policy', 'gpt-4-turbo', '--hybrid', '0', '--json']);
   expect(rows).toHaveLength(1);
   expect(JSON.parse(out) as PairSummary).toMatchObject({
@@ -65,18 +65,18 @@ test('--hybrid 0 leaves off-policy answers out; --json prints the summary', asyn
   });
 });
 
-test('--against reports pairs that share words in a row with an evaluation, and drops them where asked', async () => {
+test('--against reports pairs that overlap with an evaluation set, and --drop-overlaps leaves them out', async () => {
   const evaluation = [{ instruction: OWN[2]!.prompt, output: 'x', generator: 'y', dataset: 'z' }];
   const files = { 'eval.json': JSON.stringify(evaluation) };
   const reported = await run([...BOTH, '--against', 'eval.json'], files);
   expect(reported.rows).toHaveLength(2);
-  expect(reported.out).toContain('1 pairs share 13 words in a row with 1 texts of the evaluation: 1 in the prompt');
+  expect(reported.out).toContain('1 pairs share 13 consecutive words with 1 texts of the evaluation set: 1 in the prompt');
   const dropped = await run([...BOTH, '--against', 'eval.json', '--drop-overlaps'], files);
   expect(dropped.rows!.map(({ prompt_id }) => prompt_id)).toEqual(['a']);
-  expect(dropped.out).toMatch(/left out: overlaps with the evaluation +1/);
+  expect(dropped.out).toMatch(/left out: overlaps with the evaluation set +1/);
   const nearly = [{ instruction: 'Tell me all that you know of the river Danube, its fish and its birds.' }];
   const none = await run([...BOTH, '--against', 'eval.json'], { 'eval.json': JSON.stringify(nearly) });
-  expect(none.out).toContain('No pair shares 13 words in a row with the evaluation.');
+  expect(none.out).toContain('No pair shares 13 consecutive words with the evaluation set.');
 });
 
 test.each([
@@ -84,8 +84,8 @@ test.each([
   [['--hybrid', '0.5'], '--hybrid: expected --off-policy'],
   [['--drop-overlaps'], '--drop-overlaps: expected --against'],
   [['--off-policy', 'gpt-4-turb'], 'Did you mean gpt-4-turbo?'],
-  [['--min-margin', '20'], 'found no pair to write:'],
-])('%j is refused, and nothing is written', async (args, message) => {
+  [['--min-margin', '20'], 'expected at least one pair, found none:'],
+])('%j is an error, and no file is written', async (args, message) => {
   const { status, err, rows } = await run([...BOTH, ...args]);
   expect(status).toBe(1);
   expect(err).toContain(message);
@@ -93,12 +93,12 @@ test.each([
   expect(rows).toBeUndefined();
 });
 
-test('a bad row is told by file and line, or skipped and named', async () => {
+test('a bad row is an error with file and line, or is skipped and named', async () => {
   const files = { 'bad.jsonl': `${jsonl(OWN)}{"prompt": "x", "completion": "y", "score": 1}\n` };
   const refused = await run(['--answers', 'bad.jsonl'], files);
   expect(refused.err).toMatch(/bad\.jsonl:5: source: expected text, found nothing/);
   expect(refused.rows).toBeUndefined();
   const skipped = await run(['--answers', 'bad.jsonl', '--on-bad-row', 'skip'], files);
   expect(skipped.rows).toHaveLength(1);
-  expect(skipped.err).toMatch(/^Skipped 1 rows that cannot be used:\n.*bad\.jsonl:5/);
+  expect(skipped.err).toMatch(/bad\.jsonl: skipped 1 rows that cannot be used:\n.*bad\.jsonl:5/);
 });

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { progress, withProgress } from '../src/progress';
 import { capture } from './capture';
 
-test('without a terminal a line comes each so many counts, and one at the end', () => {
+test('without a terminal, a line is printed every `every` counts and at the end', () => {
   const terminal = capture();
   const shown = progress(terminal, { label: 'train', total: 7, every: 3 });
   for (let step = 0; step <= 7; step++) shown.update(step, `loss 0.${step}`);
@@ -11,14 +11,14 @@ test('without a terminal a line comes each so many counts, and one at the end', 
   expect(terminal.err()).toBe('train 3/7  loss 0.3\ntrain 6/7  loss 0.6\ntrain 7/7  loss 0.7\nheld out: loss 0.5\n');
 });
 
-test('without a terminal and a rhythm, about twenty lines come', () => {
+test('without a terminal, about twenty lines are printed by default', () => {
   const terminal = capture();
   const shown = progress(terminal, { label: 'weigh', total: 1000 });
   for (let pair = 1; pair <= 1000; pair++) shown.update(pair);
   expect(terminal.err().trimEnd().split('\n')).toHaveLength(20);
 });
 
-test('on a terminal a bar shows count and detail, notes stand above it, and signals are left alone', () => {
+test('on a terminal, a bar shows count and detail, notes are above it, and signals are not handled', () => {
   const terminal = capture();
   const stderr = Object.assign(terminal.stderr, { isTTY: true, columns: 100 });
   const listeners = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
@@ -34,7 +34,7 @@ test('on a terminal a bar shows count and detail, notes stand above it, and sign
   expect(terminal.err()).toContain(`train ${'█'.repeat(24)} 4/4  loss 0.5000`);
 });
 
-test('a progress is stopped where its work fails', async () => {
+test('progress stops if its work fails', async () => {
   const terminal = capture();
   const stderr = Object.assign(terminal.stderr, { isTTY: true });
   const failing = withProgress({ ...terminal, stderr }, { label: 'weigh', total: 2 }, async (shown) => {

@@ -33,7 +33,7 @@ test('the recipe of the published run has its numbers', async () => {
   });
 });
 
-test('recipes/hybrid.yaml has every stage, and trains as the recipe of the published run does', async () => {
+test('recipes/hybrid.yaml has every stage, and trains with the settings of the published run', async () => {
   const { stages } = await planRun(recipe('hybrid.yaml'));
   expect(stages.map(({ name }) => name)).toEqual([...STAGE_NAMES]);
   const settings = Object.fromEntries(stages.map((stage) => [stage.name, stage.settings]));

@@ -30,7 +30,7 @@ async function expectSameEnd(output: string) {
   }
 }
 
-test('a run killed after step 3 of 8 and resumed ends with the same metrics and weights, bit for bit', async () => {
+test('a run that was killed after step 3 of 8 and resumed has the same metrics and weights, bit for bit', async () => {
   const output = join(folder, 'killed');
   const run = start(output);
   await run.wrote('train 3/8');
@@ -44,7 +44,7 @@ test('a run killed after step 3 of 8 and resumed ends with the same metrics and 
 test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],
-] as const)('%s lets the step end, saves it, says where, and exits with %i', async (signal, status) => {
+] as const)('%s lets the step end, saves a checkpoint, prints its path, and exits with %i', async (signal, status) => {
   const output = join(folder, signal);
   const run = start(output, '--set', 'save_steps=0');
   await run.wrote('train 2/8');
@@ -60,7 +60,7 @@ test.each([
   await expectSameEnd(output);
 });
 
-test('a second run in the same folder is refused, and does the first no harm', async () => {
+test('a second run in the same folder is an error, and does not affect the first', async () => {
   const output = join(folder, 'shared');
   const run = start(output);
   await run.wrote('train 2/8');

@@ -111,7 +111,7 @@ const all = (what: string) => ['sample', 'score', 'pair', 'weigh', 'train', 'eva
 const asked = (requests: ScriptedServer['requests']) =>
   requests.filter(({ path }) => path !== '/v1/models').map(({ body }) => JSON.stringify(body));
 
-test('goes from prompts to a win rate through faults and kills, loses nothing, and asks nothing twice', async () => {
+test('runs from prompts to a win rate through faults and kills, loses nothing, and sends no request twice', async () => {
   const server = await scriptedServer({ model: 'wise', chat: judge, fault: faults, delay: 30 });
   const { config, out } = hybrid(server);
   process.env.WPO_API_KEY = 'sk-secret';
@@ -213,7 +213,7 @@ test('new prompts are asked and old answers kept; other settings set both answer
   expect(readRows(out('scored.jsonl'))).toHaveLength(14);
 });
 
-test('a row that is lost from an output is made again, and it alone', async () => {
+test('a row that is lost from an output is made again, and no other row', async () => {
   const server = await scriptedServer({ model: 'wise', chat });
   const { out, config } = sampling(server);
   await wpo('run', config);

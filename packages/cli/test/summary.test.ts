@@ -1,6 +1,6 @@
 import type { MetricsRow } from '@wpo/trainer';
 import { expect, test } from 'vitest';
-import { formatSummary, summarise } from '../src/summary';
+import { formatSummary, summarize } from '../src/training/summary';
 
 const rows: MetricsRow[] = [
   { step: 0, epoch: 0, eval_loss: 0.69, 'eval_rewards/accuracies': 0, 'eval_rewards/margins': 0 },
@@ -9,8 +9,8 @@ const rows: MetricsRow[] = [
   { step: 3, epoch: 0.75, eval_loss: 0.6, 'eval_rewards/accuracies': 0.75, 'eval_rewards/margins': 0.125 },
 ];
 
-test('a run is summed up from its metrics: tokens over the time in steps, weights and accuracy at both ends', () => {
-  expect(summarise(rows)).toEqual({
+test('a run’s summary has tokens per time spent in steps, and weights and accuracy at both ends', () => {
+  expect(summarize(rows)).toEqual({
     steps: 3,
     tokens: 1000,
     tokensPerSecond: 200, // 1000 / (2 · 1.5 + 1 · 2)
@@ -19,18 +19,18 @@ test('a run is summed up from its metrics: tokens over the time in steps, weight
   });
 });
 
-test('a run without held-out pairs has no accuracy to tell of', () => {
-  const summary = summarise(rows.slice(1, 3));
+test('a run without held-out pairs has no accuracy in its summary', () => {
+  const summary = summarize(rows.slice(1, 3));
   expect(summary.evaluation).toBeUndefined();
   expect(formatSummary(summary, run)).not.toContain('held-out');
 });
 
-test('a summary says what was trained on, how fast, what changed, and where it lies', () => {
-  expect(formatSummary(summarise(rows), run)).toBe(
+test('a summary has the data, the speed, the changes and the paths', () => {
+  expect(formatSummary(summarize(rows), run)).toBe(
     [
       '  pairs            1,200 (3 rows skipped)',
       '  steps            3',
-      '  tokens           1,000, 200 a second',
+      '  tokens           1,000, 200 per second',
       '  mean weight      0.900 → 0.800  (start → end)',
       '  held-out pairs   64',
       '  reward accuracy  0.000 → 0.750  (before → after; a tie counts as wrong)',

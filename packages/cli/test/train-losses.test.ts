@@ -42,7 +42,7 @@ const columns = columnsOf(four);
 const weights = four.map((pair) => pair.weight);
 const mean = (xs: ArrayLike<number>) => Array.from(xs).reduce((sum, x) => sum + x, 0) / xs.length;
 
-test('a list of losses with loss_weights is their sum, each pair’s times its WPO weight', async () => {
+test('a list of losses with loss_weights is their weighted sum, times each pair’s WPO weight', async () => {
   const mixed = ['loss_type=[sigmoid, bco_pair, sft]', 'loss_weights=[0.8, 0.2, 1]'];
   const { metrics } = await firstStep([...mixed, withReference]);
   const { losses } = preferenceLoss(
@@ -64,7 +64,7 @@ test.each(['sft', 'simpo', 'cpo', 'orpo'] as const)('%s runs no reference and le
   expect(plain.metrics['wpo/weight']).toBe(1);
 });
 
-test('ld_alpha desensitises policy and reference alike, and its log-probs are kept apart from plain ones', async () => {
+test('ld_alpha applies to policy and reference alike, and its log-probs are cached separately', async () => {
   // by itself as reference every margin is 0 at first, whatever α; with another α in the cache it would not be
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
@@ -84,7 +84,7 @@ test('ld_alpha desensitises policy and reference alike, and its log-probs are ke
   expect(readdirSync(join(plain, 'reference'))).not.toEqual(readdirSync(join(run, 'reference')));
 });
 
-test.each(['aot', 'aot_unpaired'] as const)('%s ranks the pairs that are run at once', async (lossType) => {
+test.each(['aot', 'aot_unpaired'] as const)('%s ranks the pairs of a batch', async (lossType) => {
   const set = [`loss_type=${lossType}`, 'use_weighting=false', 'beta=10', withReference];
   const atOnce = ['per_device_train_batch_size=16', 'gradient_accumulation_steps=1'];
   const { metrics } = await firstStep([...set, ...atOnce]);
@@ -94,7 +94,7 @@ test.each(['aot', 'aot_unpaired'] as const)('%s ranks the pairs that are run at 
   expect(Math.abs(mean(losses) - mean(preferenceLoss(all, { beta: 10 }).losses))).toBeGreaterThan(0.05);
 });
 
-test('a weight in the row counts with WPO’s and alone, and is refused where pairs are ranked', async () => {
+test('a row’s weight counts with and without WPO’s, and is an error if pairs are ranked', async () => {
   const file = join(temporaryFolder(), 'pairs.jsonl');
   const row = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
   writeFileSync(file, [0.5, 2, undefined].map((weight) => `${JSON.stringify({ ...row, weight })}\n`).join(''));
@@ -113,13 +113,13 @@ test('a weight in the row counts with WPO’s and alone, and is refused where pa
   );
 });
 
-test('weights’ temperature draws them towards 1', async () => {
+test('temperature moves weights towards 1', async () => {
   const [plain, warm] = [await firstStep([withReference]), await firstStep([withReference, 'temperature=2'])];
   expect(plain.metrics['wpo/weight']).toBeCloseTo(mean(weights), 3);
   expect(warm.metrics['wpo/weight']).toBeCloseTo(mean(weights.map(Math.sqrt)), 3);
 });
 
-test('loss and options must be as they were to resume', async () => {
+test('a run is resumed only with the same loss and options', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=1', 'loss_type=[sigmoid, sft]'] }, capture());
@@ -133,7 +133,7 @@ test('loss and options must be as they were to resume', async () => {
   expect(await resumed('loss_type=[sigmoid, sft]')).toBe(0);
 });
 
-test('one name and a list of one are the same run', async () => {
+test('one loss and a list of one loss are the same run', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const metrics = async (name: string, lossType: string) => {

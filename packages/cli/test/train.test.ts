@@ -6,7 +6,7 @@ import { main } from '../src/main';
 import { capture } from './capture';
 import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from './golden';
 
-test('eight steps follow PyTorch’s, and the folder holds the whole run', async () => {
+test('eight steps equal PyTorch’s, and the folder has all files of the run', async () => {
   const folder = temporaryFolder();
   const terminal = capture();
   expect(await trainFrom({ config: goldenConfig(folder) }, terminal)).toBe(0);
@@ -32,7 +32,7 @@ test('eight steps follow PyTorch’s, and the folder holds the whole run', async
   expect(terminal.out()).toContain(run);
 });
 
-test('a run with held-out pairs is evaluated before and after, and says so', async () => {
+test('held-out pairs are evaluated before and after training, with a report', async () => {
   const folder = temporaryFolder();
   const terminal = capture();
   const set = ['eval_split=0.25', 'max_steps=3', 'dtype=bfloat16'];
@@ -47,7 +47,7 @@ test('a run with held-out pairs is evaluated before and after, and says so', asy
   expect(saved.dtype).toBe('bfloat16');
 });
 
-test('a reference asked at each step gives what a precomputed one gives', async () => {
+test('a reference that runs in each step gives the same results as precomputed log-probs', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=2', `output_dir=${join(folder, 'a')}`] }, capture());
@@ -63,7 +63,7 @@ test('another model can be the reference, and is freed before training', async (
   expect(readMetrics(join(folder, 'run'))[0]!.loss).toBeCloseTo(golden.training.log[0]!.loss, 3);
 });
 
-test('a folder that holds a run is left alone without --resume; a finished one is told with it', async () => {
+test('a folder with a run is an error without --resume; with it, a finished run is reported', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const set = ['max_steps=1'];
@@ -71,7 +71,7 @@ test('a folder that holds a run is left alone without --resume; a finished one i
   const before = readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8');
 
   await expect(trainFrom({ config, set }, capture())).rejects.toThrow(
-    `${join(folder, 'run')}: holds a run already. Add --resume to go on with it, or set output_dir to another folder.`,
+    `${join(folder, 'run')}: expected a folder without a run, found one. Add --resume to continue it, or set output_dir to another folder.`,
   );
   const terminal = capture();
   expect(await trainFrom({ config, set, resume: true }, terminal)).toBe(0);
@@ -79,7 +79,7 @@ test('a folder that holds a run is left alone without --resume; a finished one i
   expect(readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8')).toBe(before);
 });
 
-test('a config that would give other numbers is not resumed, and the keys are named', async () => {
+test('resuming with changed results is an error that names the keys', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=1'] }, capture());
@@ -89,7 +89,7 @@ test('a config that would give other numbers is not resumed, and the keys are na
   await expect(resumed).rejects.not.toThrow('logging_steps');
 });
 
-test('rows that cannot be used are skipped and counted where the config says so', async () => {
+test('on_bad_row: skip leaves out unusable rows and counts them', async () => {
   const folder = temporaryFolder();
   const file = join(folder, 'pairs.jsonl');
   const good = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
@@ -112,7 +112,7 @@ test('rows that cannot be used are skipped and counted where the config says so'
   expect(skipping.out()).toMatch(/pairs +2 \(2 rows skipped\)/);
 });
 
-test('which activations are kept changes no number, so a run may go on on a machine with other memory', async () => {
+test('activation checkpointing does not change results, so a run may resume on a machine with other memory', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const metrics = async (kept: string) => {

@@ -21,7 +21,7 @@ async function weighed(args: string[]): Promise<{ pairs: WeighedPair[]; out: str
   return { pairs: lines.map((line) => JSON.parse(line) as WeighedPair), out: terminal.out() };
 }
 
-test('a policy against its reference is weighed as PyTorch weighs it', async () => {
+test('weights of a policy and its reference equal PyTorch’s', async () => {
   const { pairs, out } = await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile]);
   expect(pairs).toHaveLength(golden.pairs.length);
   for (const [i, expected] of golden.pairs.entries()) {
@@ -59,7 +59,7 @@ test('a policy against its reference is weighed as PyTorch weighs it', async () 
   expect(out.match(/^\d\.\d\d–\d\.\d\d {2}/gm)).toHaveLength(10);
 });
 
-test('a model without a reference is its own: every DPO loss is ln 2', async () => {
+test('without a reference, the model is its own, and every DPO loss is ln 2', async () => {
   const { pairs } = await weighed(['--model', modelFolder, '--pairs', pairsFile]);
   for (const pair of pairs) {
     expect(pair.ref_chosen_logps).toBe(pair.chosen_logps);
@@ -68,7 +68,7 @@ test('a model without a reference is its own: every DPO loss is ln 2', async () 
   }
 });
 
-test('options change what they name: beta and smoothing the loss, the clamp and alignment the weight', async () => {
+test('beta and label smoothing change the loss; clamp and alignment change the weight', async () => {
   const [plain] = (await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile])).pairs;
   const args = ['--beta', '0.5', '--label-smoothing', '0.2', '--alignment', 'none', '--no-clamp'];
   const [other] = (await weighed(['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile, ...args]))
@@ -82,7 +82,7 @@ test('options change what they name: beta and smoothing the loss, the clamp and 
   expect(plain!.weight).toBeCloseTo(Math.exp(alignment.chosen.sampled + alignment.rejected.sampled), 5);
 });
 
-test('a weight in the row is multiplied in, as in training', async () => {
+test('a row’s weight multiplies the WPO weight, as in training', async () => {
   const file = join(temporaryFolder(), 'pairs.jsonl');
   const row = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
   writeFileSync(file, [row, { ...row, weight: 0.25 }].map((pair) => JSON.stringify(pair)).join('\n'));
@@ -99,34 +99,31 @@ test.each([
   ['exo_pair', { labelSmoothing: 0.1 }],
   ['kto', { kl: 0.5 }],
   ['orpo', {}],
-] as const)(
-  '--loss-type %s writes loss and weighted_loss, as PyTorch’s log-probs have them',
-  async (lossType, options) => {
-    const flags = { beta: '--beta', labelSmoothing: '--label-smoothing', kl: '--kl' };
-    const args = Object.entries(options).flatMap(([name, value]) => [flags[name as keyof typeof flags], String(value)]);
-    const { pairs } = await weighed([
-      ...['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile],
-      ...['--loss-type', lossType, ...args],
-    ]);
-    const column = (name: keyof WeighedPair) => golden.pairs.map((pair) => pair[name] as number);
-    const input = {
-      chosenLogps: column('chosen_logps'),
-      rejectedLogps: column('rejected_logps'),
-      refChosenLogps: column('ref_chosen_logps'),
-      refRejectedLogps: column('ref_rejected_logps'),
-      chosenLengths: column('chosen_tokens'),
-      rejectedLengths: column('rejected_tokens'),
-      weights: column('weight'),
-      ...options,
-    };
-    const wanted = preferenceLoss(input, { ...options, lossType } as MixtureOptions<'kto'>);
-    for (const [i, pair] of pairs.entries()) {
-      expect(Math.abs(pair.loss! / wanted.unweightedLosses[i]! - 1)).toBeLessThan(1e-3);
-      expect(Math.abs(pair.weighted_loss! / wanted.losses[i]! - 1)).toBeLessThan(1e-3);
-      if (lossType === 'sigmoid') expect([pair.loss, pair.weighted_loss]).toEqual([pair.dpo_loss, pair.wpo_loss]);
-    }
-  },
-);
+] as const)('--loss-type %s writes loss and weighted_loss of PyTorch’s log-probs', async (lossType, options) => {
+  const flags = { beta: '--beta', labelSmoothing: '--label-smoothing', kl: '--kl' };
+  const args = Object.entries(options).flatMap(([name, value]) => [flags[name as keyof typeof flags], String(value)]);
+  const { pairs } = await weighed([
+    ...['--model', policyFolder(), '--ref', modelFolder, '--pairs', pairsFile],
+    ...['--loss-type', lossType, ...args],
+  ]);
+  const column = (name: keyof WeighedPair) => golden.pairs.map((pair) => pair[name] as number);
+  const input = {
+    chosenLogps: column('chosen_logps'),
+    rejectedLogps: column('rejected_logps'),
+    refChosenLogps: column('ref_chosen_logps'),
+    refRejectedLogps: column('ref_rejected_logps'),
+    chosenLengths: column('chosen_tokens'),
+    rejectedLengths: column('rejected_tokens'),
+    weights: column('weight'),
+    ...options,
+  };
+  const expected = preferenceLoss(input, { ...options, lossType } as MixtureOptions<'kto'>);
+  for (const [i, pair] of pairs.entries()) {
+    expect(Math.abs(pair.loss! / expected.unweightedLosses[i]! - 1)).toBeLessThan(1e-3);
+    expect(Math.abs(pair.weighted_loss! / expected.losses[i]! - 1)).toBeLessThan(1e-3);
+    if (lossType === 'sigmoid') expect([pair.loss, pair.weighted_loss]).toEqual([pair.dpo_loss, pair.wpo_loss]);
+  }
+});
 
 test('a loss that cannot be computed is an error that names the flags, before anything is read', async () => {
   const refused = async (...args: string[]) => {
@@ -149,7 +146,7 @@ test('a loss that cannot be computed is an error that names the flags, before an
   expect(await refused('--loss-type', 'aot')).toMatch(/^--loss-type: expected a loss of single pairs, found aot/);
 });
 
-test('a bad row stops before anything is written, and is told by file and line', async () => {
+test('a bad row is an error with file and line, and no file is written', async () => {
   const folder = temporaryFolder();
   const [file, out] = [join(folder, 'pairs.jsonl'), join(folder, 'weights.jsonl')];
   writeFileSync(file, '{"prompt": "x", "chosen": "y", "rejected": "z"}\n{"prompt": "x"}\n');

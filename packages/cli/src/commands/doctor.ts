@@ -1,7 +1,7 @@
 import { doctor as examine, formatDoctor } from '@wpo/tensorflow/doctor';
 import type { Terminal } from '../terminal';
 
-/** `wpo doctor`: what this machine has, and what is wrong with a mend for each. Returns 1 where something is. */
+/** `wpo doctor`: reports what this machine has, and how to fix each problem. Returns 1 if there is a problem. */
 export async function doctor(terminal: Terminal = process): Promise<number> {
   const report = await examine();
   terminal.stdout.write(`${formatDoctor(report)}\n`);

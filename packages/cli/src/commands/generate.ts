@@ -1,25 +1,24 @@
 import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
-import { loadBackend } from '../backend';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
-import { loadModel } from '../model';
+import { loadBackend, loadModel } from '../models';
 import { type Prompt, readPrompts } from '../prompts';
 import { checkFlags } from '../schemas/flags';
 import { type GenerateConfig, generateSchema } from '../schemas/generate';
 import type { Terminal } from '../terminal';
 
-/** What `--json` prints, one line a prompt. */
+/** What `--json` prints, one line per prompt. */
 export interface Generated {
   readonly prompt_ids: readonly number[];
-  /** The id that ended the answer included, where one did. */
+  /** With the token that ended the answer, if one did. */
   readonly completion_ids: readonly number[];
-  /** Special tokens left out. */
+  /** Without special tokens. */
   readonly text: string;
 }
 
-/** `wpo generate`: answers prompts, streaming text, or as JSON lines. Returns the exit status. */
+/** `wpo generate`: answers prompts, as streamed text or as JSON lines. Returns the exit status. */
 export async function generate(given: GenerateConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(generateSchema, given);
   const prompts = given.prompts === undefined ? [given.prompt!] : await readPrompts(given.prompts);
@@ -48,7 +47,7 @@ function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateConfig):
   );
 }
 
-/** Answers one prompt, giving `show` the text as far as it is certain. */
+/** Answers one prompt. `show` gets the text piece by piece, as soon as no later token can change it. */
 async function answerTo(
   promptIds: readonly number[],
   model: Gemma2,
@@ -62,7 +61,7 @@ async function answerTo(
   for await (const id of generateTokens(model, promptIds, options)) {
     ids.push(id);
     const text = textOf();
-    if (text.endsWith('\ufffd')) continue; // a character whose bytes are not all there yet
+    if (text.endsWith('\ufffd')) continue; // a character of which some bytes are still missing
     show(text.slice(shown.length));
     shown = text;
   }

@@ -3,23 +3,23 @@ import type { HubOptions } from '@wpo/data/hub';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
-import { formatReport, type Inspection } from '../inspect/format-report';
+import { formatReport, type Inspection } from '../inspect/report';
+import { SkippedRows } from '../pairs';
 import type { InspectConfig } from '../schemas/inspect';
-import { SkippedRows } from '../skipped-rows';
 import type { Terminal } from '../terminal';
 
-/** `wpo inspect`: prints what a file of pairs is like. Returns the exit status. */
+/** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
 export async function inspect(given: InspectConfig, terminal: Terminal = process): Promise<number> {
   const tokenizer = given.tokenizer ?? given.model;
   const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
-  const skipped = new SkippedRows();
+  const skipped = new SkippedRows(given.file);
   const report = await fromInput(() =>
     withDownloads(terminal, (onDownload) =>
       inspectPairs(measuredRows({ ...given, onDownload }, folder, skipped), given.worst),
     ),
   );
   skipped.warn(terminal);
-  if (report.pairs === 0) throw new UserError(`${given.file}: found no preference pairs, wanted at least one.`);
+  if (report.pairs === 0) throw new UserError(`${given.file}: expected at least one preference pair, found none.`);
   const weights =
     given.model === undefined ? undefined : await weighSources(given, given.model, report.pairs, terminal);
   const inspection: Inspection = {
@@ -33,7 +33,7 @@ export async function inspect(given: InspectConfig, terminal: Terminal = process
   return 0;
 }
 
-/** The file's rows with their lengths; those that cannot be read or encoded are reported and left out. */
+/** The file's rows with their lengths. Rows that cannot be read or encoded are reported and left out. */
 async function* measuredRows(given: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
   const { split, columns, onDownload } = given;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
@@ -48,6 +48,6 @@ async function* measuredRows(given: InspectConfig & HubOptions, folder: string |
 }
 
 async function weighSources(given: InspectConfig, model: string, pairs: number, terminal: Terminal) {
-  const { weighBySource } = await import('../inspect/weigh-by-source'); // loads TensorFlow
+  const { weighBySource } = await import('../inspect/source-weights'); // loads TensorFlow
   return weighBySource({ ...given, model, pairs }, terminal);
 }

@@ -1,19 +1,19 @@
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
-import { evaluationText, OverlapIndex, type PairSummary } from '@wpo/data/pairing';
+import { evaluationText, OverlapIndex, type Overlaps, type PairSummary } from '@wpo/data/pairing';
 import { nearestName } from '@wpo/internal/nearest';
 import { fromInput, UserError } from '../errors';
-import { formatPairSummary } from '../pair-summary';
+import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';
-import { SkippedRows } from '../skipped-rows';
+import { count, share, table } from '../table';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
-/** `wpo pair`: makes preference pairs of scored answers. Returns the exit status. */
+/** `wpo pair`: makes preference pairs from scored answers. Returns the exit status. */
 export async function pair(given: PairConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(pairSchema, given);
   const { against, ngram, onBadRow } = given;
-  const skipped = new SkippedRows();
+  const skipped = new SkippedRows(given.answers.join(', '));
   const summary = await fromInput(async () => {
     const { rows, summary } = await pairAnswerFiles(given.answers, {
       ...given,
@@ -24,7 +24,9 @@ export async function pair(given: PairConfig, terminal: Terminal = process): Pro
     checkSources(given, summary());
     await writeWholeFile(given.out, async (append) => {
       for await (const row of rows) await append(`${JSON.stringify(row)}\n`);
-      if (summary().pairs === 0) throw new UserError(`found no pair to write:\n${formatPairSummary(summary())}`);
+      if (summary().pairs === 0) {
+        throw new UserError(`${given.out}: expected at least one pair, found none:\n${formatPairSummary(summary())}`);
+      }
     });
     return summary();
   });
@@ -35,13 +37,13 @@ export async function pair(given: PairConfig, terminal: Terminal = process): Pro
   return 0;
 }
 
-/** @throws {UserError} where no answer is of a source that is named */
+/** @throws {UserError} if a source of --off-policy has no answers */
 function checkSources({ offPolicy = [] }: PairConfig, { sources }: PairSummary): void {
   const known = Object.keys(sources);
   const unknown = offPolicy.find((source) => !known.includes(source));
   if (unknown === undefined || known.length === 0) return;
   throw new UserError(
-    `--off-policy ${unknown}: found no answer of that source, wanted one of ${known.join(', ')}. ` +
+    `--off-policy: expected sources of the answers (${known.join(', ')}), found ${unknown}. ` +
       `Did you mean ${nearestName(unknown, known)}?`,
   );
 }
@@ -49,6 +51,70 @@ function checkSources({ offPolicy = [] }: PairConfig, { sources }: PairSummary):
 async function overlapIndex(source: string, n: number): Promise<OverlapIndex> {
   const texts: string[] = [];
   for await (const { value, at } of readRecords(source)) texts.push(evaluationText(value, at));
-  if (texts.length === 0) throw new UserError(`${source}: found no rows, wanted an evaluation set.`);
+  if (texts.length === 0) throw new UserError(`${source}: expected an evaluation set, found no rows.`);
   return new OverlapIndex(texts, n);
+}
+
+/** The summary as lines of text. */
+export function formatPairSummary(summary: PairSummary): string {
+  const { pairs, sources, offPolicy, overlaps } = summary;
+  const sourceRows = Object.entries(sources).map(([source, { answers, chosen, rejected }]) => [
+    source,
+    count(answers),
+    share(chosen, pairs),
+    share(rejected, pairs),
+  ]);
+  return [
+    table(countRows(summary)),
+    '',
+    table([['source', 'answers', 'chosen', 'rejected'], ...sourceRows]),
+    ...(offPolicy.prompts === 0
+      ? []
+      : [
+          '',
+          `Off-policy answers were used for ${count(offPolicy.prompts)} prompts; ` +
+            `${share(offPolicy.pairs, pairs)} of the pairs have one.`,
+        ]),
+    ...(overlaps === undefined ? [] : ['', describeOverlaps(overlaps, summary)]),
+  ].join('\n');
+}
+
+function countRows({ answers, answersLeftOut, prompts, promptsLeftOut, pairs, margin }: PairSummary): string[][] {
+  const { empty, unscored, offPolicy, duplicate } = answersLeftOut;
+  const { tooFewAnswers, equalScores, smallMargin, overlaps } = promptsLeftOut;
+  const leftOut = (rows: [string, number][]) => rows.filter(([, n]) => n > 0).map(([name, n]) => [name, count(n)]);
+  return [
+    ['answers', count(answers)],
+    ...leftOut([
+      ['  left out: empty', empty],
+      ['  left out: without a score', unscored],
+      ['  left out: off-policy', offPolicy],
+      ['  left out: same text as another', duplicate],
+    ]),
+    ['prompts', count(prompts)],
+    ...leftOut([
+      ['  left out: fewer than two answers', tooFewAnswers],
+      ['  left out: all scores equal', equalScores],
+      ['  left out: margin too small', smallMargin],
+      ['  left out: overlaps with the evaluation set', overlaps],
+    ]),
+    ['pairs', count(pairs)],
+    ...(margin === undefined
+      ? []
+      : [
+          ['mean margin', margin.mean.toPrecision(4)],
+          ['  minimum, median, maximum', [margin.min, margin.percentiles[50], margin.max].map(short).join(', ')],
+        ]),
+  ];
+}
+
+const short = (n: number) => String(Number(n.toPrecision(4)));
+
+function describeOverlaps({ n, pairs, parts, texts }: Overlaps, { promptsLeftOut }: PairSummary): string {
+  if (pairs === 0) return `No pair shares ${n} consecutive words with the evaluation set.`;
+  const where = Object.entries(parts).map(([part, found]) => `${count(found)} in the ${part}`);
+  return (
+    `${count(pairs)} pairs share ${n} consecutive words with ${count(texts.length)} texts of the evaluation set: ` +
+    `${where.join(', ')}. ${promptsLeftOut.overlaps > 0 ? 'They are left out.' : 'They are included.'}`
+  );
 }

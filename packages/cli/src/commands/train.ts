@@ -8,20 +8,19 @@ import {
   type TrainOptions,
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
-import { loadBackend } from '../backend';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
-import { hashModel, readTensors, saveModel, writeTensors } from '../model';
+import { hashModel, loadBackend, readTensors, saveModel, writeTensors } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { type Progress, progress } from '../progress';
-import { loadWithReferences, type References } from '../references';
-import { claimFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../run-folder';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { listenForStop } from '../stop';
-import { formatSummary, summarise } from '../summary';
 import type { Terminal } from '../terminal';
+import { loadWithReferences, type References } from '../training/references';
+import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
+import { formatSummary, summarize } from '../training/summary';
 
 export interface TrainCommandOptions {
   /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
@@ -41,7 +40,7 @@ export async function train(
 ): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const folder = runFolder(config.outputDir);
-  if ((await stateOf(folder, config, resume)) === 'done') {
+  if ((await stateOf(folder, config, resume)) === 'finished') {
     say(`This run is finished. Its model is in ${folder.model}`);
     return 0;
   }
@@ -50,7 +49,7 @@ export async function train(
   const loss = preferencePairLoss(lossOptions(config));
   refuseWeights(loss, config, pairs);
   const backend = await loadBackend();
-  const release = await claimFolder(folder);
+  const release = await lockFolder(folder);
 
   const stop = listenForStop(terminal);
   const shown = stepReports(config, terminal);
@@ -87,7 +86,7 @@ export async function train(
       ...pairOptions(config, pairs, references),
       ...fileOptions(config, folder),
       ...shown.callbacks,
-      computeNorm: backend.norm,
+      computeNorm: backend.computeNorm,
       preflight: true,
       fingerprint: await fingerprintOf(local, pairs),
       resume,
@@ -201,7 +200,7 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
 }
 
 async function sumUp(folder: RunFolder, pairs: RunPairs): Promise<string> {
-  const summary = summarise(await readMetrics(folder));
+  const summary = summarize(await readMetrics(folder));
   const { path, model } = folder;
   const run = { folder: path, model, pairs: pairs.train.length, skipped: pairs.skipped, evalPairs: pairs.held.length };
   return `\nTrained.\n${formatSummary(summary, run)}`;

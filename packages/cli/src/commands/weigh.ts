@@ -1,10 +1,9 @@
 import type { EncodedPair } from '@wpo/data';
 import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
-import { type Backend, loadBackend } from '../backend';
 import { localModel } from '../downloads';
 import { formatHistogram, histogram } from '../histogram';
-import { loadModel } from '../model';
+import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
 import { withProgress } from '../progress';
 import { checkFlags } from '../schemas/flags';
@@ -12,7 +11,7 @@ import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import type { Terminal } from '../terminal';
 import { writeWholeFile } from '../whole-file';
 
-/** A line of the file that is written. */
+/** A line of the output file. */
 export interface WeighedPair {
   readonly prompt_tokens: number;
   readonly chosen_tokens: number;
@@ -22,21 +21,21 @@ export interface WeighedPair {
   readonly rejected_logps: number;
   readonly ref_chosen_logps: number;
   readonly ref_rejected_logps: number;
-  /** s(y) of each answer, the mean over its tokens of log p less the alignment term. */
+  /** s(y) of each answer: the mean over its tokens of log p minus the alignment term. */
   readonly alignment: { readonly chosen: Scores; readonly rejected: Scores };
-  /** What training would count the pair, a weight in the row multiplied in. */
+  /** The pair's WPO weight, times the weight in its row. */
   readonly weight: number;
   readonly dpo_loss: number;
   /** `weight` times `dpo_loss`. */
   readonly wpo_loss: number;
-  /** The loss that was asked for, without the weight and with it. */
+  /** The loss of `--loss-type`, without and with the weight. */
   readonly loss?: number;
   readonly weighted_loss?: number;
 }
 
 type Scores = Readonly<Record<Alignment, number>>;
 
-/** `wpo weigh`: what each pair of a file would weigh in training. Returns the exit status. */
+/** `wpo weigh`: computes the weight that each pair of a file would have in training. Returns the exit status. */
 export async function weigh(given: WeighConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(weighSchema, given);
   const folder = await localModel(given.model, terminal);
@@ -62,7 +61,7 @@ export async function weigh(given: WeighConfig, terminal: Terminal = process): P
   return 0;
 }
 
-/** The reference is run first and freed, so that one model is in memory at a time. */
+/** Runs the reference first and frees it, so that only one model is in memory. */
 async function referencesBy(folder: string, pairs: readonly EncodedPair[], backend: Backend, terminal: Terminal) {
   const { policy, dispose } = await loadModel(folder, backend);
   const values = await withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
@@ -72,7 +71,7 @@ async function referencesBy(folder: string, pairs: readonly EncodedPair[], backe
   return values;
 }
 
-/** A pair's numbers as a line of the file. */
+/** A pair's weight and losses as a line of the file. */
 function lineOf(weighed: PairWeight, lossType: LossType | undefined): WeighedPair {
   const { pair, weight, dpoLoss, loss } = weighed;
   return {
@@ -99,7 +98,7 @@ function describeWeights(weights: readonly number[]): string {
   );
   const numbers = [mean, least, most].map((n) => n.toFixed(4));
   return (
-    `weights of ${weights.length} pairs: mean ${numbers[0]}, least ${numbers[1]}, most ${numbers[2]}\n` +
+    `weights of ${weights.length} pairs: mean ${numbers[0]}, min ${numbers[1]}, max ${numbers[2]}\n` +
     formatHistogram(histogram(weights))
   );
 }

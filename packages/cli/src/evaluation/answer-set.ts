@@ -1,7 +1,7 @@
 import { type EvalInstruction, type ModelOutput, type SamplingParams, sampleAnswers } from '@wpo/eval';
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
-import { hashModel } from '../model';
+import { hashModel } from '../models';
 import { withProgress } from '../progress';
 import { localSampler } from '../sampling/local';
 import type { Stop } from '../stop';

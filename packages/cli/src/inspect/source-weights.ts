@@ -1,13 +1,21 @@
-import type { WeighedPair } from '@wpo/trainer';
+import { encodePair, epochOrder, keepGood } from '@wpo/data';
+import { loadTokenizerFolder, readRows } from '@wpo/data/node';
+import { type WeighedPair, weighPair } from '@wpo/trainer';
+import { localModel } from '../downloads';
+import { fromInput } from '../errors';
+import { loadBackend, loadModel } from '../models';
+import { withProgress } from '../progress';
+import type { InspectConfig } from '../schemas/inspect';
+import type { Terminal } from '../terminal';
 
-/** How near the model's own style each source is. */
+/** How close the answers of each source are to what the model would write. */
 export interface SourceWeights {
-  /** Pairs that were weighed. */
+  /** Number of pairs that were weighed. */
   readonly pairs: number;
-  /** Mean weight of them. */
+  /** Their mean weight. */
   readonly mean: number;
   readonly sources: Readonly<Record<string, SourceWeight>>;
-  /** Mean weight of pairs by the sources of both answers. */
+  /** Mean weights by the sources of both answers. */
   readonly bySources: readonly {
     readonly chosen: string;
     readonly rejected: string;
@@ -18,16 +26,16 @@ export interface SourceWeights {
 
 export interface SourceWeight {
   readonly answers: number;
-  /** Mean log-prob a token, averaged over answers. */
+  /** Mean log-prob per token, averaged over answers. */
   readonly logp: number;
   /**
-   * Mean of min(1, exp s(y)), s(y) being the mean over an answer's tokens of log p less the alignment term: what an answer
-   * does to the weight of its pair. About 1 for the model's own style.
+   * Mean of min(1, exp s(y)), where s(y) is the mean over the tokens of log p minus the alignment term: the factor that an answer
+   * contributes to the weight of its pair. About 1 for answers in the model's own style.
    */
   readonly factor: number;
 }
 
-/** A weighed pair and who wrote its answers. */
+/** A weighed pair and the sources of its answers. */
 export interface WeighedSources {
   readonly weighed: Pick<WeighedPair, 'weight' | 'scores'>;
   readonly sources: { readonly chosen: string; readonly rejected: string };
@@ -69,4 +77,41 @@ function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, 
   const groups = new Map<string, T[]>();
   for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
   return groups;
+}
+
+export interface WeighBySourceOptions extends InspectConfig {
+  readonly model: string;
+  /** Number of usable pairs in the file. */
+  readonly pairs: number;
+}
+
+/** Weighs a random sample of a file's pairs, with the defaults of `wpo weigh`, and averages the weights by source. */
+export async function weighBySource(options: WeighBySourceOptions, terminal: Terminal): Promise<SourceWeights> {
+  const drawn = new Set(epochOrder(options.pairs, options.seed, 0).slice(0, options.weigh));
+  const folder = await localModel(options.model, terminal);
+  const model = await loadModel(folder, await loadBackend());
+  const weighed: WeighedSources[] = [];
+  await withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
+    for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {
+      weighed.push({ weighed: await weighPair(model.policy, pair, WEIGHING), sources });
+      shown.update(weighed.length);
+    }
+  });
+  model.dispose();
+  return sourceWeights(weighed);
+}
+
+const WEIGHING = { beta: 0.1, labelSmoothing: 0, alignment: 'sampled', clamp: true } as const;
+const UNNAMED = { chosen: '(chosen)', rejected: '(rejected)' };
+
+/** The sampled pairs in file order. Unusable rows have no number, as in the count of the pairs. */
+async function* encodedPairs(options: WeighBySourceOptions, folder: string, drawn: ReadonlySet<number>) {
+  const text = await fromInput(() => loadTokenizerFolder(folder));
+  const { split, columns } = options;
+  const skipping = { onBadRow: 'skip' } as const;
+  let number = 0;
+  for await (const row of readRows(options.file, { ...skipping, split, columns })) {
+    const pair = keepGood(() => encodePair(row, { ...options, ...text }), skipping);
+    if (pair !== undefined && drawn.has(number++)) yield { pair, sources: row.sources ?? UNNAMED };
+  }
 }

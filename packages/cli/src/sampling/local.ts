@@ -3,9 +3,8 @@ import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import { type NamedPrompt, promptMessages, type SampleRequest, type Sampler, type SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
-import { loadBackend } from '../backend';
 import { fromInput } from '../errors';
-import { loadModel } from '../model';
+import { loadBackend, loadModel } from '../models';
 
 export interface LocalSamplerOptions extends SamplingParams {
   /** Folder of the model. */

@@ -1,14 +1,13 @@
 import { type PairLoss, precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
-import type { Backend } from './backend';
-import { hashModel, type LoadedModel, loadModel } from './model';
-import type { RunPairs } from './pairs';
-import { withProgress } from './progress';
+import { type Backend, hashModel, type LoadedModel, loadModel } from '../models';
+import type { RunPairs } from '../pairs';
+import { withProgress } from '../progress';
+import type { TrainConfig } from '../schemas/train';
+import type { Terminal } from '../terminal';
 import type { RunFolder } from './run-folder';
-import type { TrainConfig } from './schemas/train';
-import type { Terminal } from './terminal';
 
-/** The reference's log-probs of both sets of pairs; none where the loss looks at none. */
+/** The reference's log-probs of both sets of pairs; absent if the loss needs no reference. */
 export interface References {
   readonly train?: Reference;
   readonly held?: Reference;
@@ -19,17 +18,18 @@ export interface ReferenceOptions {
   readonly loss: PairLoss;
   readonly pairs: RunPairs;
   readonly backend: Backend;
-  /** Keeps log-probs between runs. */
+  /** Caches log-probs between runs. */
   readonly folder: RunFolder;
   readonly terminal: Terminal;
-  /** Stops by throwing its reason; what was computed is kept. */
+  /** When aborted, the work stops by throwing the reason. What was computed is cached. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Loads the model to train and gets its reference's log-probs: computed once, by the model itself before its first step
- * or by another that is freed again, so that one model is in memory at a time; or, where the config says so, asked of a
- * second model in memory at each step. A loss that looks at no reference is given none, and none is run.
+ * Loads the model to train, and gets the log-probs of its reference. By default these are computed once, by the model
+ * itself before its first step, or by another model that is then freed, so that only one model is in memory. With
+ * `precompute_ref_log_probs: false` the reference stays in memory and runs in each step. A loss without a reference runs
+ * none.
  */
 export async function loadWithReferences(
   options: ReferenceOptions,

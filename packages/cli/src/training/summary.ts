@@ -1,15 +1,16 @@
 import type { MetricsRow } from '@wpo/trainer';
+import { count } from '../table';
 
-/** What a run came to, from its metrics. */
+/** The results of a training run, from its metrics. */
 export interface Summary {
   readonly steps: number;
-  /** Tokens seen, the prompt counted with each answer. */
+  /** Tokens trained on; the prompt counts with each answer. */
   readonly tokens: number;
-  /** Over all steps, evaluation and saving left out. */
+  /** Over all steps, without evaluation and saving. */
   readonly tokensPerSecond: number;
-  /** Of the first row of metrics and of the last. */
+  /** The mean weight in the first and last row of metrics. */
   readonly weight: BeforeAfter;
-  /** Of the first evaluation and of the last; absent where there was none. */
+  /** Of the first and last evaluation; absent if there was none. */
   readonly evaluation?: { readonly accuracy: BeforeAfter; readonly margin: BeforeAfter };
 }
 
@@ -18,8 +19,8 @@ export interface BeforeAfter {
   readonly after: number;
 }
 
-/** Sums up a run that has made a step. @param rows all rows of its `metrics.jsonl` */
-export function summarise(rows: readonly MetricsRow[]): Summary {
+/** Summarizes a run of at least one step. @param rows all rows of its `metrics.jsonl` */
+export function summarize(rows: readonly MetricsRow[]): Summary {
   const training = rows.filter((row) => row.loss !== undefined);
   const evaluations = rows.filter((row) => row.eval_loss !== undefined);
   const last = training.at(-1)!;
@@ -49,13 +50,13 @@ const ends = (rows: readonly MetricsRow[], name: string): BeforeAfter => ({
 });
 
 /** A summary as a few lines of text. */
-export function formatSummary(summary: Summary, run: SummarisedRun): string {
+export function formatSummary(summary: Summary, run: SummarizedRun): string {
   const { steps, tokens, tokensPerSecond, weight, evaluation } = summary;
   const fromTo = ({ before, after }: BeforeAfter) => `${before.toFixed(3)} → ${after.toFixed(3)}`;
   const rows: [string, string][] = [
     ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${count(run.skipped)} rows skipped)` : ''}`],
     ['steps', count(steps)],
-    ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} a second`],
+    ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} per second`],
     ['mean weight', `${fromTo(weight)}  (start → end)`],
   ];
   if (evaluation) {
@@ -69,7 +70,7 @@ export function formatSummary(summary: Summary, run: SummarisedRun): string {
   return rows.map(([name, value]) => `  ${name.padEnd(16)} ${value}`).join('\n');
 }
 
-export interface SummarisedRun {
+export interface SummarizedRun {
   /** Pairs trained on. */
   readonly pairs: number;
   readonly skipped: number;
@@ -77,5 +78,3 @@ export interface SummarisedRun {
   readonly folder: string;
   readonly model: string;
 }
-
-const count = (n: number) => n.toLocaleString('en-US');

@@ -2,23 +2,23 @@ import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
 import { count, share, table } from '../table';
 import type { SourceWeights } from './source-weights';
 
-/** What `wpo inspect --json` prints. */
+/** The results of `wpo inspect`, as `--json` prints them. */
 export interface Inspection extends PairReport {
   readonly file: string;
   readonly unit: 'tokens' | 'words';
-  /** Rows that cannot be used; they are in no other figure. */
+  /** Rows that cannot be used. All other numbers leave them out. */
   readonly badRows: number;
   readonly weights?: SourceWeights;
 }
 
-/** The limits that cuts were counted by. */
+/** The length limits for which cuts are counted. */
 export interface Limits {
   readonly maxLength: number;
   readonly maxPromptLength: number;
   readonly truncation: 'paper' | 'keep_start';
 }
 
-/** What `wpo inspect` prints. */
+/** The results as lines of text. */
 export function formatReport(report: Inspection, limits: Limits): string {
   const bad = report.badRows > 0 ? `, and ${count(report.badRows)} rows that cannot be used` : '';
   return [
@@ -36,7 +36,7 @@ export function formatReport(report: Inspection, limits: Limits): string {
     .join('\n\n');
 }
 
-const HEAD = ['mean', 'least', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'most'];
+const HEAD = ['mean', 'min', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'max'];
 
 function cells({ mean, min, percentiles, max }: Distribution, digits: number): string[] {
   const { 5: p5, 25: p25, 50: p50, 75: p75, 90: p90, 95: p95, 99: p99 } = percentiles;
@@ -57,13 +57,13 @@ function lengths({ unit, lengths: { prompt, chosen, rejected, longest } }: Inspe
 }
 
 function cuts({ cuts, pairs }: Inspection, { maxLength, maxPromptLength, truncation }: Limits): string {
-  if (cuts === undefined) return 'What the length limits cut is counted in tokens: give --tokenizer or --model.';
+  if (cuts === undefined) return 'Add --tokenizer or --model to see what the length limits cut; they count tokens.';
   const limits = `max_length ${maxLength}${truncation === 'paper' ? `, max_prompt_length ${maxPromptLength}` : ''}`;
-  if (cuts.pairs === 0) return `Nothing is cut (${limits}, truncation ${truncation}).`;
+  if (cuts.pairs === 0) return `No pair is cut (${limits}, truncation ${truncation}).`;
   return (
-    `Cut (${limits}, truncation ${truncation}): ${share(cuts.pairs, pairs)} of the pairs; prompts ${count(cuts.prompts)}, ` +
-    `chosen ${count(cuts.chosen)}, rejected ${count(cuts.rejected)}; ` +
-    `${count(cuts.promptTokens)} tokens of prompts, ${count(cuts.answerTokens)} of answers.`
+    `Cut (${limits}, truncation ${truncation}): ${share(cuts.pairs, pairs)} of the pairs: ${count(cuts.prompts)} prompts, ` +
+    `${count(cuts.chosen)} chosen and ${count(cuts.rejected)} rejected answers; ` +
+    `${count(cuts.promptTokens)} tokens of prompts and ${count(cuts.answerTokens)} of answers.`
   );
 }
 
@@ -71,8 +71,8 @@ function lengthBias({ unit, pairs, lengthBias }: Inspection): string {
   const { chosenLonger, equal, rejectedLonger, difference } = lengthBias;
   const mean = difference!.mean.toFixed(1);
   return (
-    `The chosen answer is longer in ${share(chosenLonger, pairs)}, as long in ${share(equal, pairs)}, shorter in ` +
-    `${share(rejectedLonger, pairs)}; by ${mean} ${unit} on average.`
+    `The chosen answer is longer in ${share(chosenLonger, pairs)} pairs, shorter in ${share(rejectedLonger, pairs)}, and ` +
+    `equally long in ${share(equal, pairs)}. Mean difference: ${mean} ${unit}.`
   );
 }
 
@@ -84,14 +84,14 @@ function margins({ margins, zeroMargins, negativeMargins }: Inspection): string 
   ]);
   if (zeroMargins + negativeMargins === 0) return rows;
   return (
-    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are below 0, ` +
-    'where the rejected answer scores higher.'
+    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are negative: there the rejected answer has the ` +
+    'higher score.'
   );
 }
 
 function sources({ sources, pairs, unit }: Inspection): string | undefined {
   const entries = Object.entries(sources);
-  if (entries.length === 0) return 'No row says who wrote its answers (source_chosen, source_rejected).';
+  if (entries.length === 0) return 'No row names the sources of its answers (source_chosen, source_rejected).';
   return table([
     ['source', 'chosen', 'rejected', `mean ${unit}`, 'mean score'],
     ...entries.map(([source, { chosen, rejected, meanLength, meanScore }]) => [
@@ -107,38 +107,34 @@ function sources({ sources, pairs, unit }: Inspection): string | undefined {
 function weights({ pairs, mean, sources, bySources }: SourceWeights): string {
   return [
     table([
-      ['WPO by source', 'answers', 'log p a token', 'weight factor'],
+      ['WPO by source', 'answers', 'log p per token', 'weight factor'],
       ...Object.entries(sources)
         .sort(([, a], [, b]) => b.factor - a.factor)
         .map(([source, { answers, logp, factor }]) => [source, count(answers), logp.toFixed(3), factor.toFixed(3)]),
     ]),
     table([
-      ['chosen against rejected', 'pairs', 'mean weight'],
+      ['chosen vs. rejected', 'pairs', 'mean weight'],
       ...bySources
         .toSorted((a, b) => b.weight - a.weight)
-        .map(({ chosen, rejected, pairs, weight }) => [
-          `${chosen} against ${rejected}`,
-          count(pairs),
-          weight.toFixed(3),
-        ]),
-      ['all that were weighed', count(pairs), mean.toFixed(3)],
+        .map(({ chosen, rejected, pairs, weight }) => [`${chosen} vs. ${rejected}`, count(pairs), weight.toFixed(3)]),
+      ['all weighed pairs', count(pairs), mean.toFixed(3)],
     ]),
   ].join('\n\n');
 }
 
 function repeats({ repeats: { prompts, pairs, ids, equalAnswers } }: Inspection): string {
   return (
-    `Repeated: ${count(prompts)} prompts, ${count(pairs)} whole pairs, ${count(ids)} ids. ` +
-    `Pairs of equal answers: ${count(equalAnswers)}.`
+    `Repeated: ${count(prompts)} prompts, ${count(pairs)} entire pairs, ${count(ids)} ids. ` +
+    `Pairs with two equal answers: ${count(equalAnswers)}.`
   );
 }
 
 const KINDS: Readonly<Record<WorstKind, string>> = {
   longest: 'longest',
-  lengthDifference: 'lengths differ most',
+  lengthDifference: 'largest length difference',
   margin: 'smallest margin',
   equalAnswers: 'equal answers',
-  repeated: 'stood before',
+  repeated: 'repeated',
 };
 
 function worst({ worst }: Inspection): string | undefined {
@@ -154,5 +150,5 @@ function worst({ worst }: Inspection): string | undefined {
   const shown = lines.map(
     ([kind, value, row]) => `  ${kind!.padEnd(widths[0]!)}  ${value!.padStart(widths[1]!)}  ${row}`,
   );
-  return ['Rows to look at:', ...shown].join('\n');
+  return ['Rows worth a look:', ...shown].join('\n');
 }

@@ -5,6 +5,7 @@ import {
   type Gemma2,
   type GemmaPolicy,
   gemmaPolicy,
+  type Kernels,
   loadWeights,
   type Parameter,
   type PolicyOptions,
@@ -12,19 +13,50 @@ import {
   type TensorLoader,
 } from '@wpo/gemma';
 import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
-import type { NamedTensor } from '@wpo/trainer';
+import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
 import { fromInput } from './errors';
 
-/** A model in memory and what its folder said of it. */
+/** What a command computes with. */
+export interface Backend {
+  readonly kernels: Kernels;
+  /** Loads a checkpoint's tensors to where they are computed with. */
+  readonly loadTensor: TensorLoader;
+  /** Undefined: the portable update is used. */
+  readonly adamW: AdamWKernel | undefined;
+  readonly computeNorm: TrainOptions['computeNorm'];
+  /** Bytes that are free where tensors are stored. */
+  readonly memoryLeft: () => number;
+}
+
+/**
+ * Makes TensorFlow the backend of tfjs. It is imported here only, because `wpo --help` and an invalid config need no
+ * TensorFlow.
+ *
+ * @throws {UserError} saying how to install TensorFlow, if it is missing
+ */
+export const loadBackend = (): Promise<Backend> =>
+  fromInput(async () => {
+    await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
+    const tensorflow = await import('@wpo/tensorflow/kernels');
+    return {
+      kernels: tensorflow.tensorflowKernels(),
+      loadTensor: tensorflow.tensorflowTensorLoader(),
+      adamW: tensorflow.tensorflowAdamW(),
+      computeNorm: tensorflow.tensorflowGradientNorm(),
+      memoryLeft: tensorflow.memoryLeft,
+    };
+  });
+
+/** A model in memory, and what is known from its folder. */
 export interface LoadedModel {
   readonly folder: string;
   readonly policy: GemmaPolicy;
-  /** `config.json` as it is. */
+  /** The contents of `config.json`. */
   readonly configJson: Readonly<Record<string, unknown>>;
-  /** The type that its weights have on disk; float32 for F16, which is not written. */
+  /** Number type of its weights on disk; float32 if that is F16, which cannot be written. */
   readonly dtype: 'float32' | 'bfloat16';
-  /** Ids that end an answer: the generation config's, else the config's. */
+  /** Token ids that end an answer: those of the generation config, else of the config. */
   readonly stopIds: readonly number[];
   dispose(): void;
 }
@@ -32,15 +64,17 @@ export interface LoadedModel {
 export interface LoadOptions extends PolicyOptions {
   /** Default `readTensor`. */
   readonly loadTensor?: TensorLoader;
-  /** Bytes left where tensors lie. */
+  /** Bytes that are free where tensors are stored. */
   readonly memoryLeft?: () => number;
-  /** Keeps activations in what is left once a gradient and two moments of each weight have their place. Default false. */
+  /** Reserve memory for gradients and AdamW's moments, and keep activations in the rest. Default false. */
   readonly trainable?: boolean;
 }
 
 /**
+ * Loads a Gemma-2 model.
+ *
  * @param options the kernels to compute with, and which activations the policy keeps
- * @throws {UserError} naming file, key or tensor, where the folder holds no whole Gemma-2
+ * @throws {UserError} naming file, key or tensor, if the folder has no complete model
  */
 export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
@@ -48,7 +82,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     try {
       const model = await loadWeights(config, checkpoint, options);
       const left = options.trainable ? options.memoryLeft?.() : undefined;
-      const activationBytes = left === undefined ? undefined : roomFor(model, left);
+      const activationBytes = left === undefined ? undefined : activationBudget(model, left);
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       const [embedding] = policy.parameters;
       return {
@@ -64,8 +98,8 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     }
   });
 
-/** Bytes for kept activations: half of what is left once gradients and both of AdamW's moments have their place. */
-function roomFor(model: Gemma2<Parameter>, left: number): number {
+/** Bytes for kept activations: half of what is left after gradients and both of AdamW's moments. */
+function activationBudget(model: Gemma2<Parameter>, left: number): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
   return Math.max(0, (left - 3 * weights) / 2);
 }
@@ -75,7 +109,7 @@ function stopIdsOf(generationConfig: Readonly<Record<string, unknown>> | undefin
   return ids.length === 0 ? undefined : ids;
 }
 
-/** Writes a model's folder with the tokenizer of the one that it came from. */
+/** Writes a model's folder, with the tokenizer of the folder that the model came from. */
 export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' | 'bfloat16'): Promise<void> =>
   writeModelFolder(folder, {
     config: model.policy.model.config,
@@ -85,7 +119,7 @@ export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' |
     copyFrom: model.folder,
   });
 
-/** SHA-256 of all that decides what a model computes. */
+/** SHA-256 of the files that decide what a model computes. */
 export async function hashModel(folder: string): Promise<string> {
   const names = (await readdir(folder)).filter((name) => /^(config\.json|model.*\.safetensors)$/.test(name));
   return hashFiles(names.sort().map((name) => join(folder, name)));

@@ -2,14 +2,14 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { MetricsRow } from '@wpo/trainer';
-import { claim } from './claim';
-import { UserError } from './errors';
-import { decidingValues } from './schemas/schema';
-import { type TrainConfig, trainSchema } from './schemas/train';
-import { configYaml, parseConfig, show } from './schemas/yaml-config';
-import { writeWholeFile } from './whole-file';
+import { claim } from '../claim';
+import { UserError } from '../errors';
+import { decidingValues } from '../schemas/schema';
+import { type TrainConfig, trainSchema } from '../schemas/train';
+import { configYaml, parseConfig, show } from '../schemas/yaml-config';
+import { writeWholeFile } from '../whole-file';
 
-/** Where a run keeps what it makes. Its checkpoints are `checkpoint-<step>` in `path`. */
+/** The paths of a training run. Its checkpoints are `checkpoint-<step>` in `path`. */
 export interface RunFolder {
   readonly path: string;
   readonly config: string;
@@ -27,58 +27,58 @@ export const runFolder = (path: string): RunFolder => ({
 });
 
 /**
- * Says whether a run may begin in a folder, is to go on there, or has ended there.
+ * Finds out whether the folder has no run, an unfinished run, or a finished run.
  *
- * @throws {UserError} where a run is there that is not to be resumed, or was made by a config that gives other numbers
+ * @throws {UserError} if it has a run that is not to be resumed, or whose configuration gives other results
  */
 export async function stateOf(
   folder: RunFolder,
   config: TrainConfig,
   resume: boolean,
-): Promise<'new' | 'begun' | 'done'> {
+): Promise<'new' | 'unfinished' | 'finished'> {
   const names = await namesIn(folder.path);
   const saved = names.some((name) => /^checkpoint-\d+$/.test(name));
-  const done = names.includes('model');
-  if (!saved && !done && (resume || !(await hasText(folder.metrics)))) return 'new';
+  const finished = names.includes('model');
+  if (!saved && !finished && (resume || !(await hasText(folder.metrics)))) return 'new';
   if (!resume) {
     throw new UserError(
-      `${folder.path}: holds a run already. Add --resume to go on with it, or set output_dir to another folder.`,
+      `${folder.path}: expected a folder without a run, found one. Add --resume to continue it, or set output_dir to another folder.`,
     );
   }
   const before = await readFile(folder.config, 'utf8').catch(() => null);
-  if (before !== null) refuseChanges(parseConfig(trainSchema, before, { file: folder.config }), config, folder);
-  return done ? 'done' : 'begun';
+  if (before !== null) checkUnchanged(parseConfig(trainSchema, before, { file: folder.config }), config, folder);
+  return finished ? 'finished' : 'unfinished';
 }
 
-function refuseChanges(before: TrainConfig, now: TrainConfig, { path, config }: RunFolder): void {
+function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }: RunFolder): void {
   const [old, current] = [decidingValues(trainSchema, before), decidingValues(trainSchema, now)];
   const changed = Object.keys(current).filter((key) => !isDeepStrictEqual(old[key], current[key]));
   if (changed.length === 0) return;
   const text = (value: unknown) => (value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : show(value));
   const changes = changed.map((key) => `${key} was ${text(old[key])} and is now ${text(current[key])}`);
   throw new UserError(
-    `${path}: holds a run of another config: ${changes.join('; ')}. To resume it use ${config}; for a new run set ` +
-      'output_dir to another folder.',
+    `${path}: expected the configuration of the run in this folder, found changes: ${changes.join('; ')}. To resume the ` +
+      `run use ${config}; for a new run set output_dir to another folder.`,
   );
 }
 
 /**
- * Makes the folder where there is none, and claims it for this process.
+ * Creates the folder if it does not exist, and locks it.
  *
- * @returns what releases it
- * @throws {UserError} where another process trains there
+ * @returns a function that releases the lock
+ * @throws {UserError} if another process trains there
  */
-export async function claimFolder({ path }: RunFolder): Promise<() => void> {
+export async function lockFolder({ path }: RunFolder): Promise<() => void> {
   await mkdir(path, { recursive: true });
   return claim(path, 'train');
 }
 
-/** Writes the folder's `config.yaml`, paths absolute and defaults filled in. */
+/** Writes the folder's `config.yaml`, with absolute paths and all defaults. */
 export async function writeConfig({ config: file }: RunFolder, config: TrainConfig): Promise<void> {
   await writeWholeFile(file, (append) => append(configYaml(trainSchema, config)));
 }
 
-/** All rows of the run's metrics. */
+/** Reads all rows of the run's metrics. */
 export async function readMetrics({ metrics }: RunFolder): Promise<MetricsRow[]> {
   const lines = (await readFile(metrics, 'utf8')).split('\n').filter((line) => line !== '');
   return lines.map((line) => JSON.parse(line) as MetricsRow);
@@ -91,7 +91,7 @@ async function namesIn(path: string): Promise<string[]> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return [];
     throw new UserError(
-      `${path}: found ${code === 'ENOTDIR' ? 'a file' : (error as Error).message}, wanted a folder for the run, or nothing there yet.`,
+      `${path}: expected a folder for the run, or a path that does not exist, found ${code === 'ENOTDIR' ? 'a file' : (error as Error).message}.`,
     );
   }
 }
