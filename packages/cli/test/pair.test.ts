@@ -70,7 +70,9 @@ test('--against reports pairs that overlap with an evaluation set, and --drop-ov
   const files = { 'eval.json': JSON.stringify(evaluation) };
   const reported = await run([...BOTH, '--against', 'eval.json'], files);
   expect(reported.rows).toHaveLength(2);
-  expect(reported.out).toContain('1 pairs share 13 consecutive words with 1 texts of the evaluation set: 1 in the prompt');
+  expect(reported.out).toContain(
+    '1 pairs share 13 consecutive words with 1 texts of the evaluation set: 1 in the prompt',
+  );
   const dropped = await run([...BOTH, '--against', 'eval.json', '--drop-overlaps'], files);
   expect(dropped.rows!.map(({ prompt_id }) => prompt_id)).toEqual(['a']);
   expect(dropped.out).toMatch(/left out: overlaps with the evaluation set +1/);
