@@ -1,7 +1,6 @@
 import { type DownloadProgress, modelFolder } from '@wpo/data/hub';
 import { fromInput } from './errors';
-import { type Progress, progress } from './progress';
-import type { Terminal } from './terminal';
+import { type Progress, progress, type Terminal } from './terminal/terminal';
 
 const MB = 1e6;
 

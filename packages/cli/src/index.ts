@@ -19,4 +19,4 @@ export type { SampleConfig } from './schemas/sample';
 export type { ScoreConfig } from './schemas/score';
 export { readTrainConfig, type TrainConfig } from './schemas/train';
 export type { WeighConfig } from './schemas/weigh';
-export type { Terminal } from './terminal';
+export type { Terminal } from './terminal/terminal';

@@ -12,7 +12,7 @@ import { sampleSchema } from './schemas/sample';
 import { scoreSchema } from './schemas/score';
 import { readTrainConfig, trainSchema } from './schemas/train';
 import { weighSchema } from './schemas/weigh';
-import type { Terminal } from './terminal';
+import type { Terminal } from './terminal/terminal';
 
 /**
  * The command `wpo`.

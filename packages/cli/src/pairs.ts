@@ -3,7 +3,7 @@ import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
 import type { TrainConfig } from './schemas/train';
-import type { Terminal } from './terminal';
+import type { Terminal } from './terminal/terminal';
 
 /** The pairs of a run. */
 export interface RunPairs {

@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import type { Terminal } from '../src/terminal';
+import type { Terminal } from '../src/terminal/terminal';
 
 /** A terminal that keeps what is written to it. */
 export function capture(): Terminal & { out(): string; err(): string } {

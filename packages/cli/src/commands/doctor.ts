@@ -1,5 +1,5 @@
 import { doctor as examine, formatDoctor } from '@wpo/tensorflow/doctor';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 
 /** `wpo doctor`: reports what this machine has, and how to fix each problem. Returns 1 if there is a problem. */
 export async function doctor(terminal: Terminal = process): Promise<number> {

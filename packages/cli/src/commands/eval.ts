@@ -1,9 +1,12 @@
-import { type AnnotationsArguments, evalAnnotations } from '../evaluation/annotations';
-import { evalOutputs, type OutputsArguments } from '../evaluation/judged';
-import { evalPairs, type HeldOutArguments } from '../evaluation/pairs';
-import { type EvalConfig, evalSchema } from '../schemas/eval';
+import { alpacaMetrics, metricsByDataset, parseAnnotation } from '@wpo/eval';
+import { readAlpaca } from '@wpo/eval/node';
+import { fromInput } from '../errors';
+import { evalOutputs } from '../evaluation/baseline';
+import { evalPairs } from '../evaluation/held-out-pairs';
+import { formatDatasets, formatMetrics } from '../evaluation/report';
+import { type EvalConfig, type EvalConfigWith, evalSchema } from '../schemas/eval';
 import { checkFlags } from '../schemas/flags';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 
 /**
  * `wpo eval`: win rates from annotations, win rates of a model against a baseline, or rewards of held-out pairs, whichever
@@ -13,7 +16,20 @@ import type { Terminal } from '../terminal';
  */
 export async function evaluate(config: EvalConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(evalSchema, config); // so the fields that a kind of evaluation needs are there
-  if (config.annotations !== undefined) return evalAnnotations(config as AnnotationsArguments, terminal);
-  if (config.pairs !== undefined) return evalPairs(config as HeldOutArguments, terminal);
-  return evalOutputs(config as OutputsArguments, terminal);
+  if (config.annotations !== undefined) {
+    return evalAnnotations(config as EvalConfigWith<'annotations'>, terminal);
+  }
+  if (config.pairs !== undefined) return evalPairs(config as EvalConfigWith<'pairs' | 'model'>, terminal);
+  return evalOutputs(config as EvalConfigWith<'baseline' | 'judge' | 'out'>, terminal);
+}
+
+/** Prints the win rates of a file of judged answers. */
+async function evalAnnotations({ annotations: path, json }: EvalConfigWith<'annotations'>, terminal: Terminal) {
+  const annotations = await fromInput(() => readAlpaca(path, parseAnnotation));
+  const wrong = annotations.filter(({ preference: p }) => p !== null && p !== 0 && !(p >= 1 && p <= 2)).length;
+  if (wrong > 0) terminal.stderr.write(`${path}: ignored ${wrong} preferences that are not from 1 to 2.\n`);
+  const metrics = alpacaMetrics(annotations);
+  const tables = () => `${formatMetrics(metrics)}\n\n${formatDatasets(metricsByDataset(annotations))}`;
+  terminal.stdout.write(`${json ? JSON.stringify(metrics, null, 2) : tables()}\n`);
+  return 0;
 }

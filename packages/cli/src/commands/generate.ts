@@ -1,13 +1,13 @@
 import { encodePrompt } from '@wpo/data';
 import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
+import { type Prompt, readPrompts } from '../answers/prompts';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadBackend, loadModel } from '../models';
-import { type Prompt, readPrompts } from '../prompts';
 import { checkFlags } from '../schemas/flags';
 import { type GenerateConfig, generateSchema } from '../schemas/generate';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 
 /** What `--json` prints, one line per prompt. */
 export interface Generated {

@@ -6,7 +6,7 @@ import { fromInput, UserError } from '../errors';
 import { formatReport, type Inspection } from '../inspect/report';
 import { SkippedRows } from '../pairs';
 import type { InspectConfig } from '../schemas/inspect';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 
 /** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
 export async function inspect(given: InspectConfig, terminal: Terminal = process): Promise<number> {

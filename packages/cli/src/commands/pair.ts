@@ -2,12 +2,12 @@ import { pairAnswerFiles, readRecords } from '@wpo/data/node';
 import { evaluationText, OverlapIndex, type Overlaps, type PairSummary } from '@wpo/data/pairing';
 import { nearestName } from '@wpo/internal/nearest';
 import { fromInput, UserError } from '../errors';
+import { writeWholeFile } from '../files';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';
-import { count, share, table } from '../table';
-import type { Terminal } from '../terminal';
-import { writeWholeFile } from '../whole-file';
+import { count, share, table } from '../terminal/format';
+import type { Terminal } from '../terminal/terminal';
 
 /** `wpo pair`: makes preference pairs from scored answers. Returns the exit status. */
 export async function pair(given: PairConfig, terminal: Terminal = process): Promise<number> {

@@ -1,10 +1,10 @@
-import { claim } from '../claim';
 import { UserError } from '../errors';
+import { lockPath } from '../files';
 import { executeStage } from '../run/execute';
 import { checkInputs, type PlannedStage, planRun } from '../run/plan';
 import { openRunState } from '../run/state';
 import type { StageName } from '../schemas/run';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 
 export interface RunOptions {
   /** The run's YAML file. */
@@ -28,7 +28,7 @@ export async function run(options: RunOptions, terminal: Terminal = process): Pr
   const chosen = chooseStages(stages, options);
   checkInputs(options.config, chosen);
   const state = await openRunState(file.outputDir);
-  const release = await claim(file.outputDir, 'run');
+  const release = await lockPath(file.outputDir, 'run');
   try {
     for (const stage of chosen) {
       const status = await executeStage(stage, stages, state, terminal);

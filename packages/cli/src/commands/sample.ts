@@ -1,14 +1,14 @@
 import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
 import { createEndpoint, type FileRow, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
+import { localSampler } from '../answers/local-sampler';
+import { readNamedPrompts } from '../answers/prompts';
+import { runStage, type StageControls } from '../answers/resumable-rows';
 import { UserError } from '../errors';
-import { readNamedPrompts } from '../prompts';
-import { localSampler } from '../sampling/local';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
-import { runStage, type StageControls } from '../stage';
-import { type Stop, withStop } from '../stop';
-import type { Terminal } from '../terminal';
+import { type StopSignal, withSignals } from '../terminal/signals';
+import type { Terminal } from '../terminal/terminal';
 
 /** A row of the answers file: an answer and its sampling settings. */
 export interface SampleRow extends SampledRow, Settings {}
@@ -25,7 +25,7 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
   const seeds = given.seeds.slice(0, given.perPrompt);
   const prompts = promptsById(await readNamedPrompts(given.prompts), given.prompts);
   const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
-  return withStop(terminal, async (stop) => {
+  return withSignals(terminal, async (stop) => {
     const { source, open } = await openerOf(given, stop);
     const keyOf = (prompt_id: string, seed: number) => answerKey({ prompt_id, source, seed });
     const stage = {
@@ -50,7 +50,7 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
 }
 
 /** Gives the model's name at once, and opens the model itself only if an answer is missing. */
-async function openerOf(given: SampleConfig, { signal }: Stop) {
+async function openerOf(given: SampleConfig, { signal }: StopSignal) {
   const { endpoint: url, model, timeout, retries, source = model } = given;
   if (url !== undefined) {
     const endpoint = createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });

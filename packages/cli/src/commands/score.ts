@@ -12,13 +12,13 @@ import {
   rewardsFile,
 } from '@wpo/eval/node';
 import * as v from 'valibot';
+import { scoreByComparing } from '../answers/compare';
+import { runStage, type StageControls } from '../answers/resumable-rows';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
-import { scoreByComparing } from '../scoring/by-comparing';
-import { runStage, type StageControls } from '../stage';
-import { type Stop, withStop } from '../stop';
-import type { Terminal } from '../terminal';
+import { type StopSignal, withSignals } from '../terminal/signals';
+import type { Terminal } from '../terminal/terminal';
 
 /** A row of the scored file. */
 export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
@@ -26,14 +26,14 @@ export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 /** `wpo score`: scores each answer of a file. Returns the exit status. */
 export async function score(given: ScoreConfig, terminal: Terminal = process): Promise<number> {
   checkFlags(scoreSchema, given);
-  return withStop(terminal, (stop) =>
+  return withSignals(terminal, (stop) =>
     given.compare
       ? scoreByComparing({ ...given, endpoint: endpointAt(given.judge!, given, stop) }, stop, terminal)
       : scoreOneByOne(given, stop, terminal),
   );
 }
 
-async function scoreOneByOne(given: ScoreConfig, stop: Stop, terminal: Terminal): Promise<number> {
+async function scoreOneByOne(given: ScoreConfig, stop: StopSignal, terminal: Terminal): Promise<number> {
   const texts = await indexAnswers(given.answers);
   const keys = [...texts.keys()];
   const { name, score } = await scorerOf(given, keys, stop);
@@ -55,13 +55,13 @@ async function scoreOneByOne(given: ScoreConfig, stop: Stop, terminal: Terminal)
   return runStage(stage, stop, terminal);
 }
 
-function scorerOf(given: ScoreConfig, keys: readonly string[], stop: Stop): Promise<Scorer> {
+function scorerOf(given: ScoreConfig, keys: readonly string[], stop: StopSignal): Promise<Scorer> {
   if (given.rewards !== undefined) return rewardsFile(given.rewards, keys);
   if (given.endpoint !== undefined) return rewardServer(endpointAt(given.endpoint, given, stop), given.api);
   return ratingJudge(endpointAt(given.judge!, given, stop));
 }
 
-const endpointAt = (url: string, { model, timeout, retries }: ScoreConfig, { signal }: Stop): Endpoint =>
+const endpointAt = (url: string, { model, timeout, retries }: ScoreConfig, { signal }: StopSignal): Endpoint =>
   createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
 
 const scoredRow = v.object({

@@ -12,12 +12,11 @@ import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { hashModel, loadBackend, readTensors, saveModel, writeTensors } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
-import { type Progress, progress } from '../progress';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
-import { listenForStop } from '../stop';
-import type { Terminal } from '../terminal';
+import { watchSignals } from '../terminal/signals';
+import { type Progress, progress, type Terminal } from '../terminal/terminal';
 import { loadWithReferences, type References } from '../training/references';
 import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
 import { formatSummary, summarize } from '../training/summary';
@@ -51,7 +50,7 @@ export async function train(
   const backend = await loadBackend();
   const release = await lockFolder(folder);
 
-  const stop = listenForStop(terminal);
+  const stop = watchSignals(terminal);
   const shown = stepReports(config, terminal);
   const stopped = (when: string) => {
     shown.stop();
@@ -180,7 +179,7 @@ async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonN
 /** Prints steps and evaluations as they happen. */
 function stepReports(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
-  const print = (line: string) => (shown ? shown.note(line) : void terminal.stderr.write(`${line}\n`));
+  const print = (line: string) => (shown ? shown.print(line) : void terminal.stderr.write(`${line}\n`));
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
     Object.entries(names)
       .map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`)

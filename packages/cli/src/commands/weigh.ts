@@ -2,14 +2,13 @@ import type { EncodedPair } from '@wpo/data';
 import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
-import { formatHistogram, histogram } from '../histogram';
+import { writeWholeFile } from '../files';
 import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
-import { withProgress } from '../progress';
 import { checkFlags } from '../schemas/flags';
 import { type WeighConfig, weighSchema } from '../schemas/weigh';
-import type { Terminal } from '../terminal';
-import { writeWholeFile } from '../whole-file';
+import { formatHistogram, histogram } from '../terminal/format';
+import { type Terminal, withProgress } from '../terminal/terminal';
 
 /** A line of the output file. */
 export interface WeighedPair {

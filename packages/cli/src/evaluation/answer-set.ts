@@ -1,11 +1,10 @@
 import { type EvalInstruction, type ModelOutput, type SamplingParams, sampleAnswers } from '@wpo/eval';
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
+import { localSampler } from '../answers/local-sampler';
 import { hashModel } from '../models';
-import { withProgress } from '../progress';
-import { localSampler } from '../sampling/local';
-import type { Stop } from '../stop';
-import type { Terminal } from '../terminal';
+import type { StopSignal } from '../terminal/signals';
+import { type Terminal, withProgress } from '../terminal/terminal';
 
 export interface AnswerSetOptions extends SamplingParams {
   /** Folder of the model. */
@@ -26,7 +25,7 @@ export interface AnswerSetOptions extends SamplingParams {
  */
 export async function answerSet(
   options: AnswerSetOptions,
-  stop: Stop,
+  stop: StopSignal,
   terminal: Terminal,
 ): Promise<ModelOutput[] | null> {
   const { instructions, generator } = options;
@@ -51,7 +50,7 @@ async function answer(
   prompts: ReadonlyMap<string, string>,
   { seed, ...options }: AnswerSetOptions,
   keep: (key: string, answer: string) => Promise<void>,
-  { signal }: Stop,
+  { signal }: StopSignal,
   terminal: Terminal,
 ): Promise<void> {
   const { sample, order, dispose, batchSize } = await localSampler({ ...options, signal });

@@ -1,10 +1,10 @@
 import type { AlpacaMetrics, DatasetMetrics } from '@wpo/eval';
-import { table } from '../table';
+import { alignedRows, table } from '../terminal/format';
 
 /** Formats rates as a few lines of text. */
 export function formatMetrics(metrics: AlpacaMetrics): string {
   const { n_wins, n_wins_base, n_draws, n_total } = metrics;
-  return rows([
+  return alignedRows([
     [
       'win rate',
       `${percent(metrics.win_rate)} ± ${percent(metrics.standard_error)}  (mean preference, standard error)`,
@@ -33,12 +33,6 @@ export function formatDatasets(sets: readonly DatasetMetrics[]): string {
     String(set.avg_length),
   ]);
   return table([head, ...body]);
-}
-
-/** Formats names and values in two columns. */
-export function rows(pairs: readonly (readonly [string, string])[]): string {
-  const width = Math.max(...pairs.map(([name]) => name.length));
-  return pairs.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n');
 }
 
 const percent = (value: number) => (Number.isNaN(value) ? '–' : `${value.toFixed(2)} %`);

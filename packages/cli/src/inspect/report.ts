@@ -1,5 +1,5 @@
 import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
-import { count, share, table } from '../table';
+import { count, share, table } from '../terminal/format';
 import type { SourceWeights } from './source-weights';
 
 /** The results of `wpo inspect`, as `--json` prints them. */

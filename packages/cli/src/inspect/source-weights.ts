@@ -4,9 +4,8 @@ import { type WeighedPair, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
-import { withProgress } from '../progress';
 import type { InspectConfig } from '../schemas/inspect';
-import type { Terminal } from '../terminal';
+import { type Terminal, withProgress } from '../terminal/terminal';
 
 /** How close the answers of each source are to what the model would write. */
 export interface SourceWeights {

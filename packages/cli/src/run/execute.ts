@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { relative } from 'node:path';
 import { stopOnSignals } from '@wpo/trainer/node';
-import type { Terminal } from '../terminal';
+import type { Terminal } from '../terminal/terminal';
 import type { PlannedStage } from './plan';
 import { hashPaths, moveAway, type RunState, recordOf, type StageRecord } from './state';
 

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { parseAddress } from '@wpo/eval/node';
 import { isUserError, UserError } from '../errors';
+import { writeWholeFile } from '../files';
 import type { EvalConfig } from '../schemas/eval';
 import type { PairConfig } from '../schemas/pair';
 import { STAGES, type StageName } from '../schemas/run';
@@ -12,8 +13,7 @@ import type { ScoreConfig } from '../schemas/score';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import type { WeighConfig } from '../schemas/weigh';
 import { configYaml, type Entries, type Given, locationsOf, parseEntries } from '../schemas/yaml-config';
-import type { Terminal } from '../terminal';
-import { writeWholeFile } from '../whole-file';
+import type { Terminal } from '../terminal/terminal';
 import { type RunFile, readRunFile } from './run-file';
 
 /** A stage that is ready to run. */

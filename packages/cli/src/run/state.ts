@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
+import { writeWholeFile } from '../files';
 import { STAGE_NAMES, type StageName } from '../schemas/run';
-import { writeWholeFile } from '../whole-file';
 import type { PlannedStage } from './plan';
 
 const record = v.object({

@@ -140,3 +140,6 @@ export const evalSchema = commandSchema({
 });
 
 export type EvalConfig = ConfigOf<typeof evalSchema>;
+
+/** An `EvalConfig` that has values for these fields. */
+export type EvalConfigWith<K extends keyof EvalConfig> = EvalConfig & Required<Pick<EvalConfig, K>>;

@@ -1,6 +1,6 @@
 import type { Columns } from '@wpo/data';
 import * as v from 'valibot';
-import { boolean, choice, type Field, field, integer, number, path, text } from './schema';
+import { boolean, choice, type Field, field, integer, number, type Parsed, path, text } from './schema';
 
 // Fields that several commands have.
 
@@ -138,6 +138,9 @@ export const requestFields = {
   }),
   retries: integer({ min: 0, default: 6, affects: 'nothing', help: 'how often a failed request is repeated' }),
 };
+
+/** How servers are asked. The timeout is in seconds. */
+export type RequestConfig = Parsed<typeof requestFields>;
 
 /** A note for commands that ask servers. */
 export const API_KEY_NOTE =

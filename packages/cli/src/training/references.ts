@@ -2,9 +2,8 @@ import { type PairLoss, precomputeReference, type Reference, referenceLogps, typ
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import { type Backend, hashModel, type LoadedModel, loadModel } from '../models';
 import type { RunPairs } from '../pairs';
-import { withProgress } from '../progress';
 import type { TrainConfig } from '../schemas/train';
-import type { Terminal } from '../terminal';
+import { type Terminal, withProgress } from '../terminal/terminal';
 import type { RunFolder } from './run-folder';
 
 /** The reference's log-probs of both sets of pairs; absent if the loss needs no reference. */

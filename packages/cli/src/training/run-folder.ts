@@ -2,12 +2,11 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { MetricsRow } from '@wpo/trainer';
-import { claim } from '../claim';
 import { UserError } from '../errors';
+import { lockPath, writeWholeFile } from '../files';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { configYaml, parseConfig, show } from '../schemas/yaml-config';
-import { writeWholeFile } from '../whole-file';
 
 /** The paths of a training run. Its checkpoints are `checkpoint-<step>` in `path`. */
 export interface RunFolder {
@@ -70,7 +69,7 @@ function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }:
  */
 export async function lockFolder({ path }: RunFolder): Promise<() => void> {
   await mkdir(path, { recursive: true });
-  return claim(path, 'train');
+  return lockPath(path, 'train');
 }
 
 /** Writes the folder's `config.yaml`, with absolute paths and all defaults. */

@@ -1,5 +1,5 @@
 import type { MetricsRow } from '@wpo/trainer';
-import { count } from '../table';
+import { count } from '../terminal/format';
 
 /** The results of a training run, from its metrics. */
 export interface Summary {

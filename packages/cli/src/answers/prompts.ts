@@ -2,7 +2,7 @@ import type { Message } from '@wpo/data';
 import type { NamedPrompt } from '@wpo/eval';
 import { type FileRow, readRowsFile } from '@wpo/eval/node';
 import { shortHash } from '@wpo/internal/node/hash';
-import { UserError } from './errors';
+import { UserError } from '../errors';
 
 /** Text, or the turns of a conversation. */
 export type Prompt = NamedPrompt['prompt'];

@@ -1,8 +1,7 @@
 import { type FileRow, openRowsFile, readRowsFile } from '@wpo/eval/node';
-import { failureLimit } from './failure-limit';
-import { withProgress } from './progress';
-import type { Stop } from './stop';
-import type { Terminal } from './terminal';
+import type { StopSignal } from '../terminal/signals';
+import { failureLimit } from '../terminal/signals';
+import { type Terminal, withProgress } from '../terminal/terminal';
 
 /** Work that appends rows to a file and can be resumed. */
 export interface Stage {
@@ -45,7 +44,7 @@ interface StageProgress {
  *
  * @returns the exit status: 0; 1 if rows are missing; 130 or 143 after a signal
  */
-export async function runStage(stage: Stage, stop: Stop, terminal: Terminal): Promise<number> {
+export async function runStage(stage: Stage, stop: StopSignal, terminal: Terminal): Promise<number> {
   const file = await openRowsFile(stage.out);
   try {
     const existingKeys = new Set<string>();
@@ -61,7 +60,7 @@ async function appendMissing(
   { label, expectedKeys, work }: Stage,
   existingKeys: ReadonlySet<string>,
   append: (row: object) => Promise<void>,
-  stop: Stop,
+  stop: StopSignal,
   terminal: Terminal,
 ): Promise<StageProgress> {
   const before = [...expectedKeys].filter((key) => existingKeys.has(key)).length;
@@ -82,7 +81,7 @@ async function appendMissing(
 function report(
   { rows, out, expectedKeys }: Stage,
   { before, now, failures }: StageProgress,
-  stop: Stop,
+  stop: StopSignal,
   terminal: Terminal,
 ) {
   const { stdout, stderr } = terminal;

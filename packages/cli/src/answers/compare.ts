@@ -16,10 +16,10 @@ import {
 } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
-import { runStage, type StageControls } from '../stage';
-import type { Stop } from '../stop';
-import type { Terminal } from '../terminal';
-import { writeWholeFile } from '../whole-file';
+import { writeWholeFile } from '../files';
+import type { StopSignal } from '../terminal/signals';
+import type { Terminal } from '../terminal/terminal';
+import { runStage, type StageControls } from './resumable-rows';
 
 export interface ComparingArguments {
   /** Files of answers. All answers are held in memory. */
@@ -38,7 +38,11 @@ interface VerdictRow extends Verdict {
 }
 
 /** Scores answers by a judge's comparisons of every two answers to a prompt, in both orders. Returns the exit status. */
-export async function scoreByComparing(given: ComparingArguments, stop: Stop, terminal: Terminal): Promise<number> {
+export async function scoreByComparing(
+  given: ComparingArguments,
+  stop: StopSignal,
+  terminal: Terminal,
+): Promise<number> {
   const { out, concurrency } = given;
   const answers: FileAnswer[] = [];
   const index = await indexAnswers(given.answers, (answer) => answers.push(answer));

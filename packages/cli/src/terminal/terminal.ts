@@ -1,28 +1,33 @@
 import { SingleBar } from 'cli-progress';
-import type { Terminal } from './terminal';
 
-/** Shows how far a piece of work is. */
+/** Where a command writes: results to `stdout`, progress and warnings to `stderr`. `process` is a terminal. */
+export interface Terminal {
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
+/** Shows the progress of some work. */
 export interface Progress {
-  /** @param detail what to say beside the count, e.g. `loss 0.6931` */
+  /** @param detail text beside the count, e.g. `loss 0.6931` */
   update(done: number, detail?: string): void;
-  /** Writes a line above the bar. */
-  note(line: string): void;
+  /** Prints a line above the bar. */
+  print(line: string): void;
   stop(): void;
 }
 
 export interface ProgressOptions {
-  /** What is counted off, e.g. `train`. */
+  /** Name of the work, e.g. `train`. */
   readonly label: string;
   readonly total: number;
-  /** Where there is no terminal: a line each so many counts, and one at the end. Default a twentieth of the total. */
+  /** If stderr is not a terminal: print a line every `every` counts, and at the end. Default a twentieth of the total. */
   readonly every?: number;
 }
 
-/** A bar on a terminal; plain lines where stderr goes to a file or a pipe. To be stopped, come what may. */
+/** A bar on a terminal; plain lines if stderr is a file or a pipe. Call `stop` at the end, also after an error. */
 export const progress = (terminal: Terminal, options: ProgressOptions): Progress =>
   terminal.stderr.isTTY ? bar(terminal, options) : lines(terminal, options);
 
-/** Runs some work under a progress that is stopped at its end, success or not. */
+/** Runs some work with a progress that is stopped at its end, also after an error. */
 export async function withProgress<T>(
   terminal: Terminal,
   options: ProgressOptions,
@@ -43,7 +48,7 @@ function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress 
     barCompleteChar: '█',
     barIncompleteChar: '░',
     etaBuffer: 20,
-    gracefulExit: false, // signals are the command's, which may have something to save
+    gracefulExit: false, // the command handles signals, since it may have something to save
     stream: stderr,
   });
   let started = false;
@@ -54,7 +59,7 @@ function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress 
       else shown.start(total, done, payload);
       started = true;
     },
-    note: (line) => void stderr.write(`\r\x1b[K${line}\n`),
+    print: (line) => void stderr.write(`\r\x1b[K${line}\n`),
     stop() {
       if (started) shown.stop();
       started = false;
@@ -69,7 +74,7 @@ function lines({ stderr }: Terminal, { label, total, every = Math.ceil(total / 2
         stderr.write(`${label} ${done}/${total}${detail && `  ${detail}`}\n`);
       }
     },
-    note: (line) => void stderr.write(`${line}\n`),
+    print: (line) => void stderr.write(`${line}\n`),
     stop() {},
   };
 }

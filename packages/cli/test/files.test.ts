@@ -2,22 +2,22 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openRowsFile } from '@wpo/eval/node';
 import { describe, expect, test } from 'vitest';
-import { claim } from '../src/claim';
+import { lockPath } from '../src/files';
 import { temporaryFolder } from './golden';
 
 const folder = temporaryFolder();
 
 describe.runIf(process.platform === 'linux')('a claim', () => {
   test('holds until it is released, whatever path leads to the file', async () => {
-    const release = await claim(folder, 'train');
-    await expect(claim(join(folder, '.'), 'train')).rejects.toThrow('another wpo process is writing here');
+    const release = await lockPath(folder, 'train');
+    await expect(lockPath(join(folder, '.'), 'train')).rejects.toThrow('another wpo process is writing here');
     release();
-    (await claim(folder, 'train'))();
+    (await lockPath(folder, 'train'))();
   });
 
   test('is for one kind of work and one file', async () => {
     writeFileSync(join(folder, 'a'), '');
-    const held = [claim(folder, 'train'), claim(folder, 'run'), claim(join(folder, 'a'), 'train')];
+    const held = [lockPath(folder, 'train'), lockPath(folder, 'run'), lockPath(join(folder, 'a'), 'train')];
     await expect(Promise.all(held)).resolves.toHaveLength(3);
     for (const release of await Promise.all(held)) release();
   });

@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { planRun } from '../src/run/plan';
-import { temporaryFolder } from './golden';
-import { wpo } from './rows';
+import { planRun } from '../../src/run/plan';
+import { temporaryFolder } from '../golden';
+import { wpo } from '../rows';
 
 function runFile(yaml: string): string {
   const path = join(temporaryFolder(), 'run.yaml');

@@ -1,6 +1,6 @@
 import { fc, test as property } from '@fast-check/vitest';
 import { expect, test } from 'vitest';
-import { formatHistogram, histogram } from '../src/histogram';
+import { formatHistogram, histogram } from '../../src/terminal/format';
 
 test('a value on a border counts in the bin above it, and 1 in the last bin', () => {
   expect(histogram([0, 0.25, 0.5, 0.74, 0.75, 1], 4)).toEqual({

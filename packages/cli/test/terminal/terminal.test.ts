@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { progress, withProgress } from '../src/progress';
-import { capture } from './capture';
+import { progress, withProgress } from '../../src/terminal/terminal';
+import { capture } from '../capture';
 
 test('without a terminal, a line is printed every `every` counts and at the end', () => {
   const terminal = capture();
   const shown = progress(terminal, { label: 'train', total: 7, every: 3 });
   for (let step = 0; step <= 7; step++) shown.update(step, `loss 0.${step}`);
-  shown.note('held out: loss 0.5');
+  shown.print('held out: loss 0.5');
   shown.stop();
   expect(terminal.err()).toBe('train 3/7  loss 0.3\ntrain 6/7  loss 0.6\ntrain 7/7  loss 0.7\nheld out: loss 0.5\n');
 });
@@ -25,7 +25,7 @@ test('on a terminal, a bar shows count and detail, notes are above it, and signa
   const shown = progress({ ...terminal, stderr }, { label: 'train', total: 4 });
   shown.update(1, 'loss 0.6931');
   expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(listeners);
-  shown.note('held out: loss 0.5');
+  shown.print('held out: loss 0.5');
   shown.update(4, 'loss 0.5000');
   shown.stop();
   shown.stop();

@@ -4,33 +4,14 @@ import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
-import { withProgress } from '../progress';
-import type { Terminal } from '../terminal';
-import { rows } from './report';
+import type { EvalConfigWith } from '../schemas/eval';
+import { alignedRows } from '../terminal/format';
+import { type Terminal, withProgress } from '../terminal/terminal';
 
-export interface HeldOutArguments {
-  /** File of preference pairs. */
-  readonly pairs: string;
-  /** Folder of the model. */
-  readonly model: string;
-  /** Folder of the reference. Without it, rewards are log-probs, and there is no KL. */
-  readonly ref?: string;
-  readonly beta: number;
-  /** Number of prompts to which the model samples two answers each, to estimate the KL. 0: no KL. */
-  readonly klPrompts: number;
-  /** Token limit of such an answer. */
-  readonly maxNewTokens: number;
-  readonly seed: number;
-  readonly completion: 'paper' | 'trl' | 'turn';
-  readonly truncation: 'paper' | 'keep_start';
-  readonly maxLength: number;
-  readonly maxPromptLength: number;
-  readonly onBadRow: 'error' | 'skip';
-  readonly json?: boolean;
-}
+type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
 
 /** Prints the implicit rewards of held-out pairs, and the KL divergence of the model from its reference. */
-export async function evalPairs(given: HeldOutArguments, terminal: Terminal): Promise<number> {
+export async function evalPairs(given: HeldOutConfig, terminal: Terminal): Promise<number> {
   const { ref, beta } = given;
   const read = await pairReader(given.model, terminal, given);
   const { pairs } = await read(given.pairs);
@@ -48,7 +29,7 @@ export async function evalPairs(given: HeldOutArguments, terminal: Terminal): Pr
 }
 
 /** Everything that needs the model, which is freed before its reference is loaded. */
-async function runModel(pairs: readonly EncodedPair[], given: HeldOutArguments, backend: Backend, terminal: Terminal) {
+async function runModel(pairs: readonly EncodedPair[], given: HeldOutConfig, backend: Backend, terminal: Terminal) {
   const { policy, stopIds, dispose } = await loadModel(given.model, backend);
   const held = await logpsBy(policy, pairs, 'model', terminal);
   const prompts = given.ref === undefined ? [] : pairs.slice(0, given.klPrompts);
@@ -119,11 +100,11 @@ const logpsBy = (policy: Policy, pairs: readonly TokenPair[], label: string, ter
     precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
   );
 
-function formatHeldOut(metrics: RewardMetrics & Partial<KlMetrics>, { ref, beta }: HeldOutArguments): string {
+function formatHeldOut(metrics: RewardMetrics & Partial<KlMetrics>, { ref, beta }: HeldOutConfig): string {
   const shown = (value: number) => value.toFixed(4);
   const { kl, kl_standard_error, kl_per_token, n_kl_answers } = metrics;
   const ratios = [metrics['log_ratio_per_token/chosen'], metrics['log_ratio_per_token/rejected']];
-  return rows([
+  return alignedRows([
     ['held-out pairs', String(metrics.n_pairs)],
     ['reward', `${beta} ${ref === undefined ? 'log π' : '(log π − log π_ref)'}`],
     ['reward accuracy', `${shown(metrics['rewards/accuracies'])}  (a tie counts as wrong)`],

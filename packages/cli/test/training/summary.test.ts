@@ -1,6 +1,6 @@
 import type { MetricsRow } from '@wpo/trainer';
 import { expect, test } from 'vitest';
-import { formatSummary, summarize } from '../src/training/summary';
+import { formatSummary, summarize } from '../../src/training/summary';
 
 const rows: MetricsRow[] = [
   { step: 0, epoch: 0, eval_loss: 0.69, 'eval_rewards/accuracies': 0, 'eval_rewards/margins': 0 },

@@ -11,63 +11,36 @@ import {
   type OutputPair,
   pairOutputs,
   parseJudgePrompt,
-  type SamplingParams,
 } from '@wpo/eval';
 import {
   createEndpoint,
   type Endpoint,
   endpointJudge,
   isJudgeReply,
-  type JudgeForm,
   openReplyCache,
   readInstructions,
   readOutputs,
 } from '@wpo/eval/node';
 import { fromInput, UserError } from '../errors';
-import { failureLimit } from '../failure-limit';
-import type { EndpointFlags } from '../flags/endpoint';
-import { withProgress } from '../progress';
-import { type Stop, withStop } from '../stop';
-import type { Terminal } from '../terminal';
-import { writeWholeFile } from '../whole-file';
+import { writeWholeFile } from '../files';
+import type { EvalConfigWith } from '../schemas/eval';
+import { failureLimit, type StopSignal, withSignals } from '../terminal/signals';
+import { type Terminal, withProgress } from '../terminal/terminal';
 import { answerSet } from './answer-set';
 import { formatDatasets, formatMetrics } from './report';
 
-export interface OutputsArguments extends SamplingParams, EndpointFlags {
-  /** File of the baseline's answers, in the format of alpaca_eval's `model_outputs.json`. */
-  readonly baseline: string;
-  /** Folder of the model to evaluate; or `outputs`. */
-  readonly model?: string;
-  /** File of the model's answers. */
-  readonly outputs?: string;
-  /** File of the instructions that the model answers. Default the baseline's. */
-  readonly evalSet?: string;
-  /** The model's name in the rows. Default the last two parts of its folder. */
-  readonly generator?: string;
-  readonly seed: number;
-  readonly batchSize: number;
-  /** Base URL of the judge's server. */
-  readonly judge: string;
-  /** The model to use there. Default the one that the server serves. */
-  readonly judgeModel?: string;
-  readonly judgeForm: JudgeForm;
-  /** File with the judge's prompt. */
-  readonly judgePrompt?: string;
-  /** Output folder. */
-  readonly out: string;
-  readonly json?: boolean;
-}
+type BaselineConfig = EvalConfigWith<'baseline' | 'judge' | 'out'>;
 
 /**
  * Has a judge compare a model's answers with a baseline's, and writes `model_outputs.json`, `annotations.json` and
  * `metrics.json`. Answers and judgements are cached as they come, and the same command resumes with those that are missing.
  * Returns the exit status.
  */
-export async function evalOutputs(given: OutputsArguments, terminal: Terminal): Promise<number> {
+export async function evalOutputs(given: BaselineConfig, terminal: Terminal): Promise<number> {
   const baseline = await fromInput(() => readOutputs(given.baseline));
   const prompt = await promptOf(given);
   await fromInput(() => mkdir(given.out, { recursive: true }));
-  return withStop(terminal, async (stop) => {
+  return withSignals(terminal, async (stop) => {
     const model = await outputsOf(given, baseline, stop, terminal);
     if (model === null) return stop.status();
     await writeRows(join(given.out, 'model_outputs.json'), model);
@@ -87,10 +60,15 @@ export async function evalOutputs(given: OutputsArguments, terminal: Terminal): 
   });
 }
 
-const promptOf = ({ judgePrompt: path }: OutputsArguments): Promise<readonly Message[]> =>
+const promptOf = ({ judgePrompt: path }: BaselineConfig): Promise<readonly Message[]> =>
   fromInput(async () => (path === undefined ? judgePrompt : parseJudgePrompt(await readFile(path, 'utf8'))));
 
-async function outputsOf(given: OutputsArguments, baseline: readonly ModelOutput[], stop: Stop, terminal: Terminal) {
+async function outputsOf(
+  given: BaselineConfig,
+  baseline: readonly ModelOutput[],
+  stop: StopSignal,
+  terminal: Terminal,
+) {
   const { model, outputs, evalSet, generator, out } = given;
   if ((model === undefined) === (outputs === undefined)) {
     throw new UserError('expected either --model DIR, which answers the set, or --outputs FILE with answers.');
@@ -111,7 +89,7 @@ async function outputsOf(given: OutputsArguments, baseline: readonly ModelOutput
 function pairUp(
   baseline: readonly ModelOutput[],
   model: readonly ModelOutput[],
-  given: OutputsArguments,
+  given: BaselineConfig,
   { stderr }: Terminal,
 ): OutputPair[] {
   const pairs = pairOutputs(baseline, model);
@@ -130,7 +108,7 @@ function pairUp(
   return pairs;
 }
 
-interface Judging extends Pick<OutputsArguments, 'judgeForm' | 'out' | 'concurrency'> {
+interface Judging extends Pick<BaselineConfig, 'judgeForm' | 'out' | 'concurrency'> {
   readonly endpoint: Endpoint;
   readonly prompt: readonly Message[];
 }
@@ -139,7 +117,7 @@ interface Judging extends Pick<OutputsArguments, 'judgeForm' | 'out' | 'concurre
 async function judgeAll(
   pairs: readonly OutputPair[],
   { endpoint, prompt, judgeForm: form, out, concurrency }: Judging,
-  stop: Stop,
+  stop: StopSignal,
   terminal: Terminal,
 ): Promise<Annotation[] | null> {
   const cache = await openReplyCache(join(out, 'judgements.jsonl'), isJudgeReply);
@@ -166,7 +144,7 @@ async function judgeAll(
   }
 }
 
-async function report(annotations: readonly Annotation[], { out, json }: OutputsArguments, terminal: Terminal) {
+async function report(annotations: readonly Annotation[], { out, json }: BaselineConfig, terminal: Terminal) {
   const metrics = alpacaMetrics(annotations);
   const datasets = metricsByDataset(annotations);
   await writeRows(join(out, 'annotations.json'), annotations);

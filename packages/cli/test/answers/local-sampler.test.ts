@@ -1,10 +1,10 @@
 import '@wpo/tensorflow';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { SampleRow } from '../src/index';
-import { startWpo } from './child';
-import { modelFolder, temporaryFolder } from './golden';
-import { readRows, wpo, writeRows } from './rows';
+import type { SampleRow } from '../../src/index';
+import { startWpo } from '../child';
+import { modelFolder, temporaryFolder } from '../golden';
+import { readRows, wpo, writeRows } from '../rows';
 
 const questions = ['Why?', 'What does a compiler do?', 'Name three rivers in Europe.', 'How?'];
 

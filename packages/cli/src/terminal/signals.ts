@@ -1,0 +1,69 @@
+import { constants } from 'node:os';
+import { stopOnSignals } from '@wpo/trainer/node';
+import { isUserError } from '../errors';
+import type { Terminal } from './terminal';
+
+/** Watches for SIGINT and SIGTERM. */
+export interface StopSignal {
+  /** Aborted at the first signal. A second signal ends the process at once. */
+  readonly signal: AbortSignal;
+  /** The exit status for the signal that arrived, 130 or 143; 0 before any. */
+  status(): number;
+  dispose(): void;
+}
+
+export function watchSignals({ stderr }: Terminal): StopSignal {
+  let status = 0;
+  const { signal, dispose } = stopOnSignals({
+    onSignal(name) {
+      status = 128 + constants.signals[name];
+      stderr.write(`\n${name}: finishing the current computation, then saving. A second signal stops at once.\n`);
+    },
+  });
+  return { signal, status: () => status, dispose };
+}
+
+/** Runs work that stops at SIGINT and SIGTERM. */
+export async function withSignals<T>(terminal: Terminal, work: (stop: StopSignal) => Promise<T>): Promise<T> {
+  const stop = watchSignals(terminal);
+  try {
+    return await work(stop);
+  } finally {
+    stop.dispose();
+  }
+}
+
+/** After this many failures in a row the server is taken to be gone. */
+const MAX_FAILURES_IN_A_ROW = 10;
+
+/** Stops work on many requests after too many failures in a row. */
+export interface FailureLimit {
+  /** Aborted if nothing further is to start: after a signal, or after too many failures in a row. */
+  readonly signal: { readonly aborted: boolean };
+  readonly failures: readonly Error[];
+  /** Records a failed request. Throws an error that is not about the input. */
+  readonly onError: (error: unknown) => void;
+  readonly onSuccess: () => void;
+}
+
+/** Lets work continue after failures, as long as some requests succeed. */
+export function failureLimit(stop: StopSignal): FailureLimit {
+  const failures: Error[] = [];
+  let failuresInARow = 0;
+  return {
+    signal: {
+      get aborted() {
+        return stop.signal.aborted || failuresInARow >= MAX_FAILURES_IN_A_ROW;
+      },
+    },
+    failures,
+    onError(error) {
+      if (!(error instanceof Error) || !isUserError(error)) throw error;
+      failures.push(error);
+      failuresInARow += 1;
+    },
+    onSuccess() {
+      failuresInARow = 0;
+    },
+  };
+}
