@@ -53,7 +53,7 @@ test('prints counts, lengths in words, length bias, margins, sources, repeats, a
   expect(out).toMatch(/gemma +3 \(100\.0 %\) +0 \(0\.0 %\) +3 +6\.667/);
   expect(out).toContain('Repeated: 1 prompts, 1 entire pairs, 1 ids. Pairs with two equal answers: 0.');
   expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
-  expect(out).toContain('give --tokenizer or --model');
+  expect(out).toContain('Add --tokenizer or --model');
   expect(err).toMatch(
     /pairs\.jsonl: skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
   );
@@ -110,7 +110,7 @@ test('answers are averaged by source, pairs by both of their sources', () => {
 
 test('a missing file and a file without pairs are reported in one message', async () => {
   const empty = await inspected([pairs([])]);
-  expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('found no preference pairs')]);
+  expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('expected at least one preference pair, found none')]);
   const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);
   expect(none.err).toContain('none.jsonl: expected a JSONL, JSON or Parquet file, found no such file');
   expect(none.err).not.toContain('    at ');

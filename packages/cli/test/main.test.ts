@@ -71,7 +71,7 @@ test('a missing model is reported in one line', async () => {
   const config = goldenConfig(temporaryFolder());
   const { status, err } = await wpo('train', config, '--set', 'model_name_or_path=/nowhere');
   expect(status).toBe(1);
-  expect(err).toMatch(/^\/nowhere\/tokenizer\.json: found no such file, wanted a tokenizer file\. .*\n$/);
+  expect(err).toMatch(/^\/nowhere\/tokenizer\.json: .*found no such file.*\n$/);
 });
 
 test('an error in the program is reported with its stack', async () => {
