@@ -110,7 +110,10 @@ test('answers are averaged by source, pairs by both of their sources', () => {
 
 test('a missing file and a file without pairs are reported in one message', async () => {
   const empty = await inspected([pairs([])]);
-  expect([empty.status, empty.err]).toEqual([1, expect.stringContaining('expected at least one preference pair, found none')]);
+  expect([empty.status, empty.err]).toEqual([
+    1,
+    expect.stringContaining('expected at least one preference pair, found none'),
+  ]);
   const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);
   expect(none.err).toContain('none.jsonl: expected a JSONL, JSON or Parquet file, found no such file');
   expect(none.err).not.toContain('    at ');
