@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Gemma2Config } from '@wpo/gemma';
-import { tensorflowProduct } from '@wpo/tensorflow/kernels';
+import { tensorflowMatMul } from '@wpo/tensorflow/kernels';
 import { type PairLengths, type Product, stepProducts } from '../matrix-products';
 import { waitForTensor } from './policy';
 
@@ -38,7 +38,7 @@ async function timeProduct({ kind, m, k, n }: Product): Promise<Omit<ProductTime
   const a = values(kind === 'weight' ? [k, m] : [m, k]) as tf.Tensor2D;
   const b = values(kind === 'forward' ? [n, k] : [k, n]) as tf.Tensor2D;
   const [transposeA, transposeB] = [kind === 'weight', kind === 'forward'];
-  const ours = () => fastest(() => tensorflowProduct(a, b, transposeA, transposeB));
+  const ours = () => fastest(() => tensorflowMatMul(a, b, transposeA, transposeB));
   const seconds = await ours();
   const tensorflows = () => fastest(() => tf.matMul(a, b, transposeA, transposeB));
   const float32Seconds = Math.min(await withoutAmx(ours), await tensorflows());

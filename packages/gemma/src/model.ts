@@ -125,7 +125,7 @@ interface AttentionInputs {
   readonly queryTables: RotaryTables;
   /** Which keys each query sees. */
   readonly queryBlocks: Readonly<Record<LayerType, readonly QueryBlock[]>>;
-  /** In the last layer: the rows `[A]` that go on to the logits. Only keys and values are computed for the others. */
+  /** In the last layer: the rows `[A]` whose logits are needed. The other rows only get keys and values. */
   readonly outputRows: Int32Array | null;
 }
 

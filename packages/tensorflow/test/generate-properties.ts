@@ -13,9 +13,9 @@ const prompts = fc.array(fc.array(fc.integer({ min: 0, max: 7 }), { minLength: 1
   maxLength: 4,
 });
 
-/** Tests that hold what is written by a tier's operations to what composed ones find likely. */
+/** Tests that a tier's kernels generate the tokens that are most likely with the portable kernels. */
 export function testGeneration(tier: Tier): void {
-  test('writes likeliest tokens by operations composed from tfjs, and leaves nothing behind', async () => {
+  test('generates the most likely tokens of the portable kernels, and leaves no tensor behind', async () => {
     const kernels = tier.kernels();
     await fc.assert(
       fc.asyncProperty(smallConfig, fc.nat(), prompts, async (config, seed, prompts) => {
@@ -33,13 +33,13 @@ export function testGeneration(tier: Tier): void {
   });
 }
 
-/** Tests of the programs that fused operations are run in. */
+/** Tests of the programs that run recorded operations. */
 export function testPrograms(tier: Tier): void {
   const calls = () =>
     vi.spyOn(tf.backend() as unknown as { executeMultipleOutputs(): void }, 'executeMultipleOutputs').mockClear();
   afterEach(() => vi.restoreAllMocks());
 
-  test('a pass of few rows is one call of TensorFlow', async () => {
+  test('a pass over few rows is one call of TensorFlow', async () => {
     const kernels = tier.kernels();
     await fc.assert(
       fc.asyncProperty(smallConfig, fc.nat(), prompts, async (config, seed, [prompt]) => {
@@ -53,19 +53,19 @@ export function testPrograms(tier: Tier): void {
     );
   });
 
-  test('operations are run before they hold much', () => {
+  test('recorded operations run before their outputs take much memory', () => {
     const kernels = tier.kernels();
     const w = parameter('w', tf.ones([1 << 11, 1]));
     const x = tf.ones([1 << 11, 1]);
     const ran = calls();
-    const made = Array.from({ length: 5 }, () => kernels.linear(x, w).output); // of 2²² values each
+    const made = Array.from({ length: 5 }, () => kernels.linear(x, w).output); // 2²² values each
     expect(ran).toHaveBeenCalledTimes(1);
     for (const value of made) value.dispose();
     tf.dispose(x);
     w.dispose();
   });
 
-  test('what an operation reads may be freed before it is run, and what it makes be read through any handle', () => {
+  test('an input may be disposed before its operation runs, and an output read through any handle', () => {
     const kernels = tier.kernels();
     const before = tf.memory().numTensors;
     const x = tf.tensor2d([[1, 2]]);
@@ -74,14 +74,14 @@ export function testPrograms(tier: Tier): void {
     x.dispose();
     const other = value.clone();
     value.dispose();
-    value.dispose(); // again is nothing
+    value.dispose(); // a second call does nothing
     w.dispose();
     expect(kernels.materialize!(other).dataSync()).toEqual(Float32Array.of(11));
     other.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  test('what happens to be run in a tidy outlives it', () => {
+  test('a value that is computed within a tf.tidy outlives it', () => {
     const kernels = tier.kernels();
     const x = tf.tensor2d([[1, 2]]);
     const w = parameter('w', tf.tensor2d([[3, 4]]));
@@ -91,7 +91,7 @@ export function testPrograms(tier: Tier): void {
     for (const one of [value, x, w]) one.dispose();
   });
 
-  test('a weight whose gradients are summed by other kernels refuses one that is put off', () => {
+  test('a parameter with other kernels refuses a lazy gradient', () => {
     const x = tf.ones([1, 2]);
     const w = parameter('w', tf.ones([3, 2]));
     const kernels = tier.kernels();
@@ -99,11 +99,11 @@ export function testPrograms(tier: Tier): void {
     expect(() => backward(tf.ones([1, 3]))).toThrow(
       /^w: gradient: expected a tensor, found a lazy value of other kernels/,
     );
-    kernels.materialize!(value); // leaves nothing noted
+    kernels.materialize!(value); // leaves nothing recorded
     for (const one of [value, x, w]) one.dispose();
   });
 
-  test('the operation that went wrong is told, and what comes after it goes on', () => {
+  test('an error names its operation, and later operations run', () => {
     const kernels = tier.kernels();
     const before = tf.memory().numTensors;
     const [x, narrow, wide] = [

@@ -1,10 +1,10 @@
 import { describe } from 'vitest';
 import { testGeneration, testPrograms } from './generate-properties';
-import { limitIsa, tiers } from './tiers';
+import { limitIsa, nativeTier } from './tiers';
 
-describe.each(['avx512', 'avx2', 'sse'] as const)('generation by fused operations limited to %s', (isa) => {
+describe.each(['avx512', 'avx2', 'sse'] as const)('generation with native kernels limited to %s', (isa) => {
   limitIsa(isa);
-  testGeneration(tiers.fused);
+  testGeneration(nativeTier);
 });
 
-describe('programs', () => testPrograms(tiers.fused));
+describe('programs', () => testPrograms(nativeTier));

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
-import { tensorflowProduct } from '../src/kernels/kernels';
+import { tensorflowMatMul } from '../src/kernels/answer-logps';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
-import { tiers } from './tiers';
+import { nativeTier } from './tiers';
 
 useEmulatedGpu();
 
@@ -47,7 +47,7 @@ test.each([
       tf.randomNormal([20, depth], 0, 1, 'float32', 2),
     ];
     const [x, y] = [a as tf.Tensor2D, b as tf.Tensor2D];
-    const split = tensorflowProduct(x, y, false, true);
+    const split = tensorflowMatMul(x, y, false, true);
     expect(errorOf(split, a, b)).toBeLessThan(errorOf(tf.matMul(x, y, false, true), a, b));
     split.dispose();
   });
@@ -57,7 +57,7 @@ test('in split-bfloat16 products NaN and infinity make NaN of the values that de
   tf.tidy(() => {
     const rows = Array.from({ length: 9 }, () => new Array<number>(33).fill(1));
     [rows[3]![0], rows[5]![32]] = [Number.NaN, Number.NEGATIVE_INFINITY];
-    const product = tensorflowProduct(tf.tensor2d(rows), tf.ones([33, 10]));
+    const product = tensorflowMatMul(tf.tensor2d(rows), tf.ones([33, 10]));
     const expected = rows.map((_, i) => (i === 3 || i === 5 ? Number.NaN : 33));
     expect(product.arraySync()).toEqual(expected.map((value) => new Array(10).fill(value)));
     product.dispose();
@@ -65,8 +65,8 @@ test('in split-bfloat16 products NaN and infinity make NaN of the values that de
 });
 
 describe('GPU operations, on an emulated GPU', () => {
-  testKernels(tiers.fused);
-  testPolicy(tiers.fused);
-  testGeneration(tiers.fused);
-  testPrograms(tiers.fused);
+  testKernels(nativeTier);
+  testPolicy(nativeTier);
+  testGeneration(nativeTier);
+  testPrograms(nativeTier);
 });

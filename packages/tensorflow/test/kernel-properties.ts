@@ -4,7 +4,7 @@ import { type Kernels, type OpResult, parameter, portableKernels, type Value } f
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fused } from '../src/kernels/kernels';
+import { nativeKernels } from '../src/kernels/kernels';
 import type { Tier } from './tiers';
 
 export const size = (max: number) => fc.integer({ min: 1, max });
@@ -14,13 +14,13 @@ const seeds = fc.nat(2 ** 30);
 export const normal = (shape: number[], seed: number, spread = 1) =>
   tf.randomNormal(shape, 0, spread, 'float32', seed + 1);
 
-/** Also of what the fused operations have put off. */
-export const values = (x: unknown) => fused().materialize!(x as Value).dataSync() as Float32Array;
+/** The values of a tensor or a lazy value. */
+export const values = (x: unknown) => nativeKernels().materialize!(x as Value).dataSync() as Float32Array;
 
-/** Differences within 2e-5 of the largest value, or of 1, the size of what went in: a few float32 roundings. */
-function expectClose(found: unknown, wanted: unknown, what: string): void {
-  const [a, b] = [values(found), values(wanted)];
-  expect((found as Value).shape, what).toEqual((wanted as Value).shape);
+/** Differences within 2e-5 of the largest value, or of 1, the size of the inputs: a few float32 roundings. */
+function expectClose(found: unknown, expected: unknown, what: string): void {
+  const [a, b] = [values(found), values(expected)];
+  expect((found as Value).shape, what).toEqual((expected as Value).shape);
   const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
   a.forEach((value, i) => expect(Math.abs(value - b[i]!) / largest, `${what}[${i}]`).toBeLessThan(2e-5));
 }
@@ -30,7 +30,7 @@ type Operation = (
   weight: (shape: number[], seed: number) => ReturnType<typeof parameter>,
 ) => OpResult;
 
-/** Runs an operation by these and by composed kernels, forwards and backwards, and compares all that comes out. */
+/** Compares an operation's output and gradients between `kernels` and the portable ones. */
 const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => {
   const outcome = (kernels: Kernels) => {
     const weights: ReturnType<typeof parameter>[] = [];
@@ -42,10 +42,10 @@ const comparing = (kernels: Kernels) => (operation: Operation, seed: number) => 
     const dy = normal([...result.output.shape], seed + 99);
     return { result, inputs: result.backward(dy), gradients: weights.map((w) => w.gradient()) };
   };
-  const [found, wanted] = [outcome(kernels), outcome(portableKernels)];
-  expectClose(found.result.output, wanted.result.output, 'value');
-  found.inputs.forEach((dx, i) => expectClose(dx, wanted.inputs[i], `gradient of input ${i}`));
-  found.gradients.forEach((dw, i) => expectClose(dw, wanted.gradients[i], `gradient of weight ${i}`));
+  const [found, expected] = [outcome(kernels), outcome(portableKernels)];
+  expectClose(found.result.output, expected.result.output, 'value');
+  found.inputs.forEach((dx, i) => expectClose(dx, expected.inputs[i], `gradient of input ${i}`));
+  found.gradients.forEach((dw, i) => expectClose(dw, expected.gradients[i], `gradient of weight ${i}`));
 };
 
 export const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number) => void) =>
@@ -61,7 +61,7 @@ export const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: 
     { numRuns: 40 },
   );
 
-/** Tests that hold a tier's operations to composed ones, values and gradients, on random shapes, windows and masks. */
+/** Tests that compare a tier's kernels with the portable ones, values and gradients, on random shapes, windows and masks. */
 export function testKernels(tier: Tier): void {
   const kernels = tier.kernels();
   const compare = comparing(kernels);
@@ -70,7 +70,7 @@ export function testKernels(tier: Tier): void {
     property(fc.record({ rows: size(70), width: size(70), added: fc.boolean() }), ({ rows, width, added }, seed) => {
       compare((kernels, weight) => {
         const residual = added ? normal([rows, width], seed + 2) : undefined;
-        // with a smaller epsilon, the gradient of a row of near-zero values is rounding, hundreds of times over
+        // a smaller epsilon would amplify the rounding of near-zero rows hundreds of times
         return kernels.rmsNorm(normal([rows, width], seed), weight([width], 3), 1e-2, residual);
       }, seed);
     });
@@ -87,7 +87,7 @@ export function testKernels(tier: Tier): void {
     });
   });
 
-  test('products with a weight, of few rows and of many', () => {
+  test('products with a weight, for few and for many rows', () => {
     const shapes = fc.record({ rows: size(24), width: size(70), heads: size(4), head: size(20) });
     property(shapes, ({ rows, width, heads, head }, seed) => {
       const out = heads * head;
@@ -103,7 +103,7 @@ export function testKernels(tier: Tier): void {
     });
   });
 
-  test('GeGLU and the product after it', () => {
+  test('GeGLU with the product after it', () => {
     property(fc.record({ rows: size(50), width: size(60), out: size(30) }), ({ rows, width, out }, seed) => {
       compare((kernels, weight) => {
         const [gate, up] = [normal([rows, width], seed, 4), normal([rows, width], seed + 1)];
@@ -112,18 +112,18 @@ export function testKernels(tier: Tier): void {
     });
   });
 
-  test('attention: groups, windows, caps, keys in two runs', () => {
+  test('attention with head groups, windows, soft caps and two key ranges', () => {
     const shapes = fc.record({
       keyHeads: size(3),
       group: size(3),
       width: fc.oneof(size(12), size(40)),
-      prompt: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)), // past a block of queries
+      prompt: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)), // more than a query block
       answer: fc.oneof({ weight: 3, arbitrary: size(40) }, size(300)),
       window: fc.constantFrom(1, 3, 17, 150, Number.POSITIVE_INFINITY),
       softcap: fc.constantFrom(null, 1, 50),
     });
     property(shapes, ({ keyHeads, group, width, prompt, answer, window, softcap }, seed) => {
-      const tokens = prompt + 2 * answer; // prompt, an answer of which nothing is asked, and one that does not see it
+      const tokens = prompt + 2 * answer; // the prompt, and two answers that do not see each other
       const blocks = [
         { start: 0, count: prompt, keyRanges: [{ start: 0, count: prompt }], positionOffset: 0, window },
         { start: prompt, count: answer, keyRanges: [{ start: prompt, count: answer }], positionOffset: 0, window },
@@ -152,7 +152,7 @@ export function testKernels(tier: Tier): void {
     });
   });
 
-  test('attention of one query a sequence over a cache, and columns set in it', () => {
+  test('attention of one query per sequence over a key-value cache, and writes to the cache', () => {
     const shapes = fc.record({
       keyHeads: size(3),
       group: size(3),
@@ -162,7 +162,7 @@ export function testKernels(tier: Tier): void {
       softcap: fc.constantFrom(null, 1, 50),
     });
     property(shapes, ({ keyHeads, group, width, lengths, window, softcap }, seed) => {
-      const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, n) => sum + n, 0) + i); // one column spare
+      const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, n) => sum + n, 0) + i); // with an unused column between sequences
       const count = starts.at(-1)! + lengths.at(-1)! + 1;
       const blocks = lengths.map((length, i) => {
         const keys = Math.min(length, window);
@@ -191,7 +191,7 @@ export function testKernels(tier: Tier): void {
       width: size(20),
       vocabulary: fc.integer({ min: 2, max: 300 }),
       softcap: fc.constantFrom(null, 3, 30),
-      chunk: fc.constantFrom(700, 1 << 20), // values: some rows at a time, or all
+      chunk: fc.constantFrom(700, 1 << 20), // in values: a few rows at a time, or all
     });
     property(shapes, ({ answers, width, vocabulary, softcap, chunk }, seed) => {
       const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
@@ -202,14 +202,14 @@ export function testKernels(tier: Tier): void {
         const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, softcap, true);
         return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
       };
-      const [found, wanted] = [outcome(tier.kernels(limits)), outcome(portableKernels)];
+      const [found, expected] = [outcome(tier.kernels(limits)), outcome(portableKernels)];
       for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
-        expectClose(found[part], wanted[part], part);
+        expectClose(found[part], expected[part], part);
       }
     });
   });
 
-  test('sums of gradients, whole and by rows', () => {
+  test('sums of gradients: add and addRows', () => {
     property(fc.record({ rows: size(60), width: size(60), count: size(30) }), ({ rows, width, count }, seed) => {
       const indices = Int32Array.from({ length: count }, (_, i) => (seed + i * i) % rows);
       const outcome = (kernels: Kernels) =>
@@ -226,21 +226,21 @@ export function testKernels(tier: Tier): void {
   });
 
   test('AdamW over several steps, and the gradient norm', async () => {
-    const run = async (by: Partial<Tier>) => {
-      const optimizer = adamW({ weightDecay: 0.1, kernel: by.update });
+    const run = async (tier: Partial<Tier>) => {
+      const optimizer = adamW({ weightDecay: 0.1, kernel: tier.update });
       const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
       const norms: number[] = [];
       for (let step = 0; step < 5; step++) {
         weights.forEach((w, i) => w.accumulate(normal([...w.shape], 10 * step + i)));
-        norms.push(await (by.norm ?? gradientNorm)(weights));
+        norms.push(await (tier.norm ?? gradientNorm)(weights));
         await optimizer.step({ parameters: weights, learningRate: 1e-2, gradientScale: 0.7 });
         for (const w of weights) w.zeroGradient();
       }
       return { norms, weights, moments: [...optimizer.state().tensors] };
     };
-    const [found, wanted] = [await run(tier), await run({})];
-    found.norms.forEach((norm, i) => expect(Math.abs(norm / wanted.norms[i]! - 1)).toBeLessThan(1e-6));
-    found.weights.forEach((w, i) => expectClose(w.value(), wanted.weights[i]!.value(), w.name));
-    found.moments.forEach(({ name, tensor }, i) => expectClose(tensor, wanted.moments[i]!.tensor, name));
+    const [found, expected] = [await run(tier), await run({})];
+    found.norms.forEach((norm, i) => expect(Math.abs(norm / expected.norms[i]! - 1)).toBeLessThan(1e-6));
+    found.weights.forEach((w, i) => expectClose(w.value(), expected.weights[i]!.value(), w.name));
+    found.moments.forEach(({ name, tensor }, i) => expectClose(tensor, expected.moments[i]!.tensor, name));
   });
 }

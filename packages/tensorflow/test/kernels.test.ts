@@ -4,21 +4,21 @@ import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKe
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { normal, property, size, testKernels, values } from './kernel-properties';
-import { ISAS, limitIsa, tiers } from './tiers';
+import { ISAS, limitIsa, nativeTier } from './tiers';
 
-test('fused operations are there, and taken: this machine has a compiler and no GPU', () => {
+test('the native kernels are used: the tests run on a machine with a compiler and without a GPU', () => {
   expect(nativeOperations()).toBe(true);
-  expect(tensorflowAdamW()).toBe(tiers.fused.update);
-  expect(tensorflowGradientNorm()).toBe(tiers.fused.norm);
-  expect(tensorflowKernels().rope).toBe(tiers.fused.kernels().rope);
+  expect(tensorflowAdamW()).toBe(nativeTier.update);
+  expect(tensorflowGradientNorm()).toBe(nativeTier.norm);
+  expect(tensorflowKernels().rope).toBe(nativeTier.kernels().rope);
 });
 
-describe.each(ISAS)('fused operations limited to %s give the values and gradients of the portable ones', (isa) => {
+describe.each(ISAS)('native kernels limited to %s give the values and gradients of the portable kernels', (isa) => {
   limitIsa(isa);
-  testKernels(tiers.fused);
+  testKernels(nativeTier);
 });
 
-test('a product of few rows gives a row the same bits, whatever other rows there are', () => {
+test('a small product gives a row the same bits, whatever other rows there are', () => {
   property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {
     const { rows, width, out } = shape;
     const kernels = tensorflowKernels();
@@ -37,9 +37,9 @@ const geglu =
   (gate: tf.Tensor, up: tf.Tensor) =>
     gegluLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
 
-describe('NaN passes through, and hostile sizes are refused', () => {
-  test('a NaN that goes in comes out', () => {
-    const kernels = tiers.fused.kernels();
+describe('native kernels', () => {
+  test('pass NaN on', () => {
+    const kernels = nativeTier.kernels();
     const { rmsNorm, answerLogps } = kernels;
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
     expect(values(geglu(kernels)(x, tf.ones([1, 4])).output)[0]).toBeNaN();
@@ -54,8 +54,8 @@ describe('NaN passes through, and hostile sizes are refused', () => {
     expect(values(head.logps)[0]).toBeNaN();
   });
 
-  test('sizes that do not fit are an error, not a read beyond the end', () => {
-    const kernels = tiers.fused.kernels();
+  test('refuse sizes that do not match', () => {
+    const kernels = nativeTier.kernels();
     const { linear, rmsNorm, answerLogps } = kernels;
     const refused = (operation: () => OpResult) => expect(() => values(operation().output));
     refused(() => geglu(kernels)(tf.ones([2, 3]), tf.ones([2, 4]))).toThrow(

@@ -42,7 +42,9 @@ test('native operations that were not built for the GPU are not used, with a war
   withGpu('echo 81000');
   const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
   expect(nativeOperations()).toBe(false);
-  expect(warned).toHaveBeenCalledWith(expect.stringContaining('those for GPUs were not built'));
+  expect(warned).toHaveBeenCalledWith(
+    expect.stringContaining('The native GPU operations cannot be used: they were not built'),
+  );
 });
 
 test('without an answer of nvidia-smi, it is 0', () => {

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { randomModel, smallConfig, smallPair } from '../../gemma/test/models';
 import type { Tier } from './tiers';
 
-// A row of near-zero values divides by about √epsilon, norm after norm: with this one float32's rounding stays what it is.
+// Norms divide rows of near-zero values by about √epsilon: a large epsilon does not amplify float32's rounding.
 const conditioned = smallConfig.map((config) => ({ ...config, rmsNormEps: 0.1 }));
 
 const cases = conditioned.chain((config) =>
@@ -20,7 +20,7 @@ const cases = conditioned.chain((config) =>
 );
 type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 
-/** d loss / d logps: any, of either sign. */
+/** Any d loss / d logps, of both signs. */
 const slopes = (length: number, seed: number) => Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i));
 
 /** Log-probs and terms of every answer, and every parameter's gradient, by the parameter's name. */
@@ -46,14 +46,14 @@ async function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Ker
 const largestOf = (values: Float32Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /** Differences within 1e-4 of `size`. */
-function expectClose(found: Float32Array, wanted: Float32Array, size: number, what: string): void {
-  expect(found.length).toBe(wanted.length);
-  found.forEach((value, i) => expect(Math.abs(value - wanted[i]!) / size, `${what}[${i}]`).toBeLessThan(1e-4));
+function expectClose(found: Float32Array, expected: Float32Array, size: number, what: string): void {
+  expect(found.length).toBe(expected.length);
+  found.forEach((value, i) => expect(Math.abs(value - expected[i]!) / size, `${what}[${i}]`).toBeLessThan(1e-4));
 }
 
-/** Tests that hold a whole policy by a tier's operations to one by composed ones. */
+/** Tests that compare a policy on a tier's kernels with one on the portable kernels. */
 export function testPolicy(tier: Tier): void {
-  test('has the log-probs, terms and gradients of one composed from tfjs', async () => {
+  test('has the log-probs, terms and gradients of one on the portable kernels', async () => {
     await fc.assert(
       fc.asyncProperty(cases, async (given) => {
         const outcome = async (kernels: Kernels) => {
@@ -62,20 +62,20 @@ export function testPolicy(tier: Tier): void {
           for (const parameter of parametersOf(model)) parameter.dispose();
           return values;
         };
-        const [found, wanted] = [await outcome(tier.kernels()), await outcome(portableKernels)];
+        const [found, expected] = [await outcome(tier.kernels()), await outcome(portableKernels)];
         found.terms.forEach((term, i) => {
-          expectClose(term, wanted.terms[i]!, Math.max(1, largestOf(wanted.terms[i]!)), `term ${i}`);
+          expectClose(term, expected.terms[i]!, Math.max(1, largestOf(expected.terms[i]!)), `term ${i}`);
         });
-        // Of all gradients, or of 1, the size of what went in: any one is a sum of large terms that may cancel.
-        const largest = Math.max(1, ...wanted.gradients.map(([, dw]) => largestOf(dw)));
-        found.gradients.forEach(([at, dw], i) => expectClose(dw, wanted.gradients[i]![1], largest, at));
+        // Relative to the largest of all gradients, or 1: each gradient is a sum of large terms that may cancel.
+        const largest = Math.max(1, ...expected.gradients.map(([, dw]) => largestOf(dw)));
+        found.gradients.forEach(([at, dw], i) => expectClose(dw, expected.gradients[i]![1], largest, at));
       }),
-      // The same draws each time: a rare one blows rounding up beyond the tolerance, in whichever operations.
+      // Fixed draws: a rare one amplifies rounding beyond the tolerance, with any kernels.
       { numRuns: 30, seed: 11 },
     );
   });
 
-  test('leaves no tensor behind, step after step', async () => {
+  test('leaves no tensor behind after any step', async () => {
     const [given] = fc.sample(cases, { numRuns: 1, seed: 7 }) as [Case];
     const { update, norm } = tier;
     const kernels = tier.kernels();

@@ -1,8 +1,8 @@
 import { describe } from 'vitest';
 import { testPolicy } from './policy-properties';
-import { limitIsa, tiers } from './tiers';
+import { limitIsa, nativeTier } from './tiers';
 
-describe.each(['amx', 'sse'] as const)('a whole policy by fused operations limited to %s', (isa) => {
+describe.each(['amx', 'sse'] as const)('a whole policy with native kernels limited to %s', (isa) => {
   limitIsa(isa);
-  testPolicy(tiers.fused);
+  testPolicy(nativeTier);
 });

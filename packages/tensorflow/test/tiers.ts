@@ -2,7 +2,7 @@ import type { Kernels } from '@wpo/gemma';
 import type { AdamWKernel, Parameter } from '@wpo/trainer';
 import { afterAll, beforeAll } from 'vitest';
 import type { LogitLimits } from '../src/kernels/answer-logps';
-import { fused } from '../src/kernels/kernels';
+import { nativeKernels } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
 import { nativeAdamW, nativeGradientNorm } from '../src/kernels/optimizer';
 
@@ -15,9 +15,7 @@ export interface Tier {
 
 nativeOperations(); // loads the native ones
 
-export const tiers: Readonly<Record<'fused', Tier>> = {
-  fused: { kernels: fused, update: nativeAdamW, norm: nativeGradientNorm },
-};
+export const nativeTier: Tier = { kernels: nativeKernels, update: nativeAdamW, norm: nativeGradientNorm };
 
 /** The instruction sets of native/gemm/isa.h, the best first. A CPU that lacks one uses the next. */
 export const ISAS = ['amx', 'avx512', 'avx2', 'sse'] as const;

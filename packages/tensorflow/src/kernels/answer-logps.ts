@@ -1,132 +1,134 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Weight } from '@wpo/gemma';
+import { nativeOperations, run, withInts, withNumbers } from './native';
 
-// H hidden width, V vocabulary, A answer tokens, a those of a chunk.
+// The output head: answer log-probs, alignment terms and their gradient. Its tensors are large, so its operations run at once
+// instead of being recorded.
+//
+// H hidden size, V vocabulary, A answer tokens, a those of a chunk.
 
 /** How many logits there are at once, in values. */
 export interface LogitLimits {
-  /** Made at once in training. */
+  /** Computed at once with a backward pass to come. */
   readonly train: number;
-  /** Made at once where no gradient is asked for. */
+  /** Computed at once otherwise. */
   readonly forward: number;
-  /** Whose gradient stays for the way back; that of the others is made again. */
+  /** Whose gradient is kept for the backward pass. That of other chunks is recomputed. */
   readonly kept: number;
 }
 
-/**
- * Of a chunk of answer rows `[a, H]`: log p, log Σ p², log max p and c as `terms` `[a, 4]`, and D as `dense` `[a, V]`,
- * which may be left out where it is not to `train`; c and D as below.
- */
-export type TermsOfLogits = (
-  hidden: tf.Tensor2D,
-  table: tf.Tensor2D,
-  targets: Int32Array,
-  cap: number | null,
-  train: boolean,
-) => { readonly terms: tf.Tensor2D; readonly dense?: tf.Tensor2D };
+/** 512 MB, 64 MB and 512 MB. */
+const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
 
-/** A chunk of answer rows: where it starts, and −d log p / d raw without the target's part, `[a, V]`, where kept. */
+/** A matrix product, by the native operations if they are there. */
+export function tensorflowMatMul(a: tf.Tensor2D, b: tf.Tensor2D, transposeA = false, transposeB = false): tf.Tensor2D {
+  if (!nativeOperations()) return tf.matMul(a, b, transposeA, transposeB);
+  const form = transposeA || transposeB ? (transposeA ? 'T' : 'N') + (transposeB ? 'T' : 'N') : '';
+  return run(`WpoProduct${form}`, [a, b], 1)[0] as tf.Tensor2D;
+}
+
+/** Rows of x at `indices`, times `factor`. */
+const gatherRows = (x: tf.Tensor2D, indices: Int32Array, factor: number) =>
+  withInts(indices, (at) =>
+    withNumbers([factor], (params) => run('WpoScaledRows', [x, at, params], 1)[0] as tf.Tensor2D),
+  );
+
+/** A chunk of answer rows, with D `[a, V]` if it is kept. */
 interface Chunk {
   readonly start: number;
-  readonly rows: number;
-  readonly dense?: tf.Tensor2D;
+  readonly count: number;
+  readonly D?: tf.Tensor2D;
 }
 
 /**
- * `Kernels.answerLogps` over its parts: log p, both alignment terms and the logits' gradient come of one
- * computation of the logits. As much of the gradient as `limits` allow is kept for the way back, the rest computed again.
+ * `Kernels.answerLogps` with one computation of the logits for log-probs, terms and gradient, one chunk of rows at a time.
  *
- * With D = p (1 − (l / cap)²) and c = 1 − (l_target / cap)²: d log p / d raw = c · onehot − D, so
- * dh = d · (c · E[target] − D · E) and dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows.
+ * With l the capped logits, p = softmax(l), D = p (1 − (l / softcap)²) and c = 1 − (l_target / softcap)²:
+ *   d log p / d raw = c · onehot − D
+ *   dh = d · (c · E[target] − D · E), with d = dLogps
+ *   dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows
+ *
+ * @param limits for tests
  */
-export const answerLogpsWith =
-  (parts: HeadParts, limits: LogitLimits): Kernels['answerLogps'] =>
-  (hidden: tf.Tensor2D, table, targets, cap, train) =>
-    answerLogps(parts, limits, hidden, table, targets, cap, train);
+export const nativeAnswerLogps =
+  (limits = LIMITS) =>
+  (
+    hidden: tf.Tensor2D,
+    weight: Weight,
+    targets: Int32Array,
+    softcap: number | null,
+    requiresGrad: boolean,
+  ): AnswerLogps => {
+    const answerTokens = hidden.shape[0];
+    const vocabulary = weight.shape[0]!;
+    const embedding = () => weight.value() as tf.Tensor2D;
+    const chunkRows = Math.max(1, Math.floor(limits[requiresGrad ? 'train' : 'forward'] / vocabulary));
+    const slice = (x: tf.Tensor2D, { start, count }: { start: number; count: number }) =>
+      count === answerTokens ? x.clone() : tf.slice(x, [start, 0], [count, x.shape[1]]);
 
-/** What the head is made of. */
-export interface HeadParts {
-  readonly termsOf: TermsOfLogits;
-  /** Of two matrices, either of them turned. */
-  readonly product: (a: tf.Tensor2D, b: tf.Tensor2D, turnA?: boolean, turnB?: boolean) => tf.Tensor2D;
-  readonly pick: (x: tf.Tensor2D, indices: Int32Array, factor: number) => tf.Tensor2D;
-}
-
-function answerLogps(
-  { termsOf, product, pick }: HeadParts,
-  limits: LogitLimits,
-  hidden: tf.Tensor2D,
-  table: Weight,
-  targets: Int32Array,
-  cap: number | null,
-  train: boolean,
-): AnswerLogps {
-  const answers = hidden.shape[0];
-  const vocabulary = table.shape[0]!;
-  const embedding = () => table.value() as tf.Tensor2D;
-  const perChunk = Math.max(1, Math.floor(limits[train ? 'train' : 'forward'] / vocabulary));
-  const slice = (x: tf.Tensor2D, { start, rows }: { start: number; rows: number }) =>
-    rows === answers ? x.clone() : tf.slice(x, [start, 0], [rows, x.shape[1]]);
-
-  /** Terms `[a, 4]` and D `[a, V]` of a chunk. */
-  const compute = (start: number, rows: number) =>
-    tf.tidy(() =>
-      termsOf(slice(hidden, { start, rows }), embedding(), targets.subarray(start, start + rows), cap, train),
-    );
-
-  const chunks: Chunk[] = [];
-  const parts: tf.Tensor2D[] = [];
-  let kept = 0;
-  for (let start = 0; start < answers; start += perChunk) {
-    const rows = Math.min(perChunk, answers - start);
-    const { terms, dense } = compute(start, rows);
-    const keep = train && (start === 0 || kept + rows * vocabulary <= limits.kept);
-    if (keep) kept += rows * vocabulary;
-    else dense?.dispose();
-    chunks.push({ start, rows, dense: keep ? dense : undefined });
-    parts.push(terms);
-  }
-  const terms = tf.concat(parts); // [A, 4]
-  tf.dispose(parts);
-  const column = (i: number) =>
-    tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answers, 1]), [answers]) as tf.Tensor1D);
-  const [logps, logSumSquares, logMax] = [column(0), column(1), column(2)];
-  const targetSlope = tf.slice(terms, [0, 3], [answers, 1]); // c [A, 1]
-  terms.dispose();
-
-  return {
-    logps,
-    logSumSquares,
-    logMax,
-    backward(dLogps: tf.Tensor1D) {
-      const d = tf.reshape(dLogps, [answers, 1]); // [A, 1]
-      const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h [A, H]
-      const dHidden = chunks.map(({ start, rows, dense }) => {
-        const D = dense ?? denseAgain(start, rows);
-        const dE = tf.tidy(() => product(D, tf.neg(slice(scaled, { start, rows })), true, false)); // [V, H]
-        table.accumulate(dE);
-        const through = product(D, embedding()); // [a, H]
-        if (!dense) D.dispose();
-        return through;
+    /** log p, log Σ p², log max p and c as `terms` `[a, 4]`; D `[a, V]` in the memory of the logits if a gradient is needed. */
+    const compute = (start: number, count: number) =>
+      tf.tidy(() => {
+        const raw = tensorflowMatMul(slice(hidden, { start, count }), embedding(), false, true); // [a, V]
+        const [terms] = withInts(targets.subarray(start, start + count), (at) =>
+          withNumbers([softcap ?? 0, Number(requiresGrad)], (params) => run('WpoAnswerTerms', [raw, at, params], 1)),
+        );
+        if (!requiresGrad) raw.dispose();
+        return { terms: terms as tf.Tensor2D, D: requiresGrad ? raw : undefined };
       });
-      const atTargets = tf.mul(scaled, targetSlope); // [A, H]
-      table.accumulateRows(targets, atTargets);
-      const result = tf.tidy(() => {
-        const own = tf.mul(pick(embedding(), targets, 1), targetSlope);
-        return tf.mul(tf.sub(own, tf.concat(dHidden)), d) as tf.Tensor2D;
-      });
-      tf.dispose([d, scaled, atTargets, ...dHidden]);
-      return result;
-    },
-    dispose() {
-      tf.dispose(chunks.splice(0).flatMap(({ dense }) => (dense ? [dense] : [])));
-      targetSlope.dispose();
-    },
+    const recomputeD = (start: number, count: number): tf.Tensor2D => {
+      const { terms, D } = compute(start, count);
+      terms.dispose();
+      return D!;
+    };
+
+    const chunks: Chunk[] = [];
+    const parts: tf.Tensor2D[] = [];
+    let kept = 0;
+    for (let start = 0; start < answerTokens; start += chunkRows) {
+      const count = Math.min(chunkRows, answerTokens - start);
+      const { terms, D } = compute(start, count);
+      const keep = requiresGrad && (start === 0 || kept + count * vocabulary <= limits.kept);
+      if (keep) kept += count * vocabulary;
+      else D?.dispose();
+      chunks.push({ start, count, D: keep ? D : undefined });
+      parts.push(terms);
+    }
+    const terms = tf.concat(parts); // [A, 4]
+    tf.dispose(parts);
+    const column = (i: number) =>
+      tf.tidy(() => tf.reshape(tf.slice(terms, [0, i], [answerTokens, 1]), [answerTokens]) as tf.Tensor1D);
+    const [logps, logSumSquares, logMax] = [column(0), column(1), column(2)];
+    const c = tf.slice(terms, [0, 3], [answerTokens, 1]); // [A, 1]
+    terms.dispose();
+
+    return {
+      logps,
+      logSumSquares,
+      logMax,
+      backward(dLogps: tf.Tensor1D) {
+        const d = tf.reshape(dLogps, [answerTokens, 1]); // [A, 1]
+        const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h: [A, H]
+        const products = chunks.map(({ start, count, D: keptD }) => {
+          const D = keptD ?? recomputeD(start, count); // [a, V]
+          const dE = tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)); // [V, H]
+          weight.accumulate(dE);
+          const product = tensorflowMatMul(D, embedding()); // D · E: [a, H]
+          if (!keptD) D.dispose();
+          return product;
+        });
+        const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]
+        weight.accumulateRows(targets, atTargets);
+        const dHidden = tf.tidy(() => {
+          const targetRows = tf.mul(gatherRows(embedding(), targets, 1), c); // c · E[target]: [A, H]
+          return tf.mul(tf.sub(targetRows, tf.concat(products)), d) as tf.Tensor2D;
+        });
+        tf.dispose([d, scaled, atTargets, ...products]);
+        return dHidden;
+      },
+      dispose() {
+        tf.dispose(chunks.splice(0).flatMap(({ D }) => (D ? [D] : [])));
+        c.dispose();
+      },
+    };
   };
-
-  function denseAgain(start: number, rows: number): tf.Tensor2D {
-    const { terms: again, dense } = compute(start, rows);
-    again.dispose();
-    return dense!;
-  }
-}

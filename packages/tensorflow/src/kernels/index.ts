@@ -1,4 +1,5 @@
-export { tensorflowKernels, tensorflowProduct } from './kernels';
+export { tensorflowMatMul } from './answer-logps';
+export { tensorflowKernels } from './kernels';
 export { memoryLeft } from './memory';
 export { nativeOperations } from './native';
 export { tensorflowAdamW, tensorflowGradientNorm } from './optimizer';

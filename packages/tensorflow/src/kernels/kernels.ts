@@ -9,58 +9,75 @@ import {
   type Value,
   type Weight,
 } from '@wpo/gemma';
-import { answerLogpsWith, type HeadParts, type LogitLimits, type TermsOfLogits } from './answer-logps';
-import { nativeDevice, nativeOperations, run, withInts, withNumbers } from './native';
+import { type LogitLimits, nativeAnswerLogps } from './answer-logps';
+import { nativeDevice, nativeOperations } from './native';
 import { type Operand, Program } from './program';
-import { encodeAttentionOptions, encodeDecodingBlocks, encodeQueryBlocks, isDecoding } from './query-blocks';
 
-// T tokens, H hidden width, K key heads, G query heads a key head, D head width, S keys, V vocabulary, A answer tokens.
-
-/** 512 MB and 64 MB. */
-const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
+// T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
+// A answer tokens.
 
 /**
  * Gemma's kernels for TensorFlow in this process: native ones in C++ or CUDA where `wpo-tensorflow install` built them, the
  * portable ones elsewhere and with WPO_NATIVE=0. Both give the same values and gradients.
  */
 export function tensorflowKernels(): Kernels {
-  return nativeOperations() ? fused() : portableKernels;
+  return nativeOperations() ? nativeKernels() : portableKernels;
 }
 
 /** On a GPU, computing some masked scores costs less than launching another kernel. */
 const GPU_QUERY_BLOCK_SIZE = 1024;
 
-/** Up to so many rows a product costs what reading its weight costs: an operation that reads it once, as it lies. */
-const FEW_ROWS = 16;
+/**
+ * The native kernels.
+ *
+ * @param limits of the output head, for tests
+ */
+export function nativeKernels(limits?: LogitLimits): Kernels {
+  const answerLogps = nativeAnswerLogps(limits);
+  return {
+    embedding,
+    linear,
+    linearToHeads,
+    linearFromHeads,
+    gegluLinear,
+    rmsNorm,
+    rotaryTables: portableKernels.rotaryTables,
+    rope,
+    attention,
+    selectRows,
+    logits,
+    answerLogps: (hidden, ...others) => answerLogps(program.materialize(hidden) as tf.Tensor2D, ...others),
+    add,
+    addRows,
+    setColumns,
+    materialize: (value) => program.materialize(value),
+    ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
+  };
+}
 
-/** The fused operations, recorded in one program until a tensor is asked for. */
+/** Records the native operations until a tensor is needed. */
 const program = new Program();
 const record = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
   program.record(name, inputs, shape)[0]!;
-const materialize = <T extends tf.Tensor>(value: Value) => program.materialize(value) as T;
 
-/** Which of a product's sides are read turned. */
-type Turns = '' | 'NT' | 'TN' | 'TT';
+/** For up to this many rows, reading the weight takes most of a product's time: one operation reads it once, unpacked. */
+const FEW_ROWS = 16;
 
-/** The product of two matrices, in C++ where that is there: what {@link tensorflowKernels} make large ones by. */
-export function tensorflowProduct(a: tf.Tensor2D, b: tf.Tensor2D, turnA = false, turnB = false): tf.Tensor2D {
-  if (!nativeOperations()) return tf.matMul(a, b, turnA, turnB);
-  const turns = turnA || turnB ? (turnA ? 'T' : 'N') + (turnB ? 'T' : 'N') : '';
-  return run(`WpoProduct${turns}`, [a, b], 1)[0] as tf.Tensor2D;
-}
+/** Which operands of a product are transposed: neither, or by letter (T transposed, N not). */
+type ProductForm = '' | 'NT' | 'TN' | 'TT';
 
-/** The same, recorded: all dimensions but the last are rows, and the result is of `shape`. */
-const product = (a: Value, b: Value, turns: Turns, shape: readonly number[]): Value =>
-  record(`WpoProduct${turns}`, [a, b], shape);
+/** A matrix product. All dimensions except the last count as rows; the result gets `shape`. */
+const product = (a: Value, b: Value, form: ProductForm, shape: readonly number[]): Value =>
+  record(`WpoProduct${form}`, [a, b], shape);
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
-function rowsOf(x: Value, w: Value): Value {
+function multiplyByWeight(x: Value, w: Value): Value {
   const shape = [x.shape[0]!, w.shape[0]!];
   return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : record('WpoLinearRows', [x, w], shape);
 }
 
 const linear: Kernels['linear'] = (x, w) => ({
-  output: rowsOf(x, w.value()),
+  output: multiplyByWeight(x, w.value()),
   inputsForBackward: [x],
   saved: [],
   backward(dy) {
@@ -72,9 +89,9 @@ const linear: Kernels['linear'] = (x, w) => ({
 const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
   const [tokens, features] = [x.shape[0]!, w.shape[0]!];
   const shape = [heads, features / heads, tokens]; // [heads, D, T]
-  const whole = tokens > FEW_ROWS && nativeDevice() === 'cpu';
+  const asProduct = tokens > FEW_ROWS && nativeDevice() === 'cpu';
   return {
-    output: whole
+    output: asProduct
       ? product(w.value(), x, 'NT', shape)
       : record('WpoLinearRowsToHeads', [x, w.value(), { numbers: [heads] }], shape),
     inputsForBackward: [x],
@@ -102,9 +119,40 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
   };
 };
 
+/** For many rows, GeGLU is computed while the product packs its operand, and never becomes a tensor. */
+function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
+  const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
+  const fused = gate.shape[0]! > FEW_ROWS;
+  const withGeglu = (use: (activated: Value) => Value) =>
+    useAndDispose(record('WpoGeglu', [gate, up], gate.shape), use);
+  return {
+    output: fused
+      ? record('WpoGatedProduct', [gate, up, w.value()], shape)
+      : withGeglu((activated) => multiplyByWeight(activated, w.value())),
+    inputsForBackward: [gate, up],
+    saved: [],
+    backward(dy) {
+      w.accumulate(
+        fused
+          ? record('WpoGatedProductGrad', [dy, gate, up], w.shape)
+          : withGeglu((activated) => product(dy, activated, 'TN', w.shape)),
+      ); // [H, F]
+      return useAndDispose(product(dy, w.value(), '', gate.shape), (dActivated) =>
+        program.record('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
+      );
+    },
+  };
+}
+
+function useAndDispose<T>(value: Value, use: (value: Value) => T): T {
+  const result = use(value);
+  value.dispose();
+  return result;
+}
+
 function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult {
-  const how = { numbers: [epsilon, Number(residual !== undefined)] };
-  const inputs = [x, w.value(), how, residual ?? x];
+  const params = { numbers: [epsilon, Number(residual !== undefined)] };
+  const inputs = [x, w.value(), params, residual ?? x];
   const [output, inverseRms] = program.record('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   return {
     output: output!,
@@ -129,19 +177,20 @@ function attention(
   k: Value,
   v: Value,
   blocks: readonly QueryBlock[],
-  attentionOptions: AttentionOptions,
+  { scale, softcap }: AttentionOptions,
 ): OpResult {
-  const options = { numbers: encodeAttentionOptions(attentionOptions) };
+  // the factor of the scores inside tanh, and the cap; a cap of 0 means none
+  const params = { numbers: [scale / (softcap ?? 1), softcap ?? 0] };
   const decoding = isDecoding(blocks, q.shape[2]!);
-  const layout = { ints: decoding ? encodeDecodingBlocks(blocks) : encodeQueryBlocks(blocks) };
+  const layout = { ints: decoding ? encodeDecoding(blocks) : encodeQueryBlocks(blocks) };
   return {
-    output: record(decoding ? 'WpoDecodeAttention' : 'WpoAttention', [q, k, v, layout, options], q.shape),
+    output: record(decoding ? 'WpoDecodeAttention' : 'WpoAttention', [q, k, v, layout, params], q.shape),
     inputsForBackward: [q, k, v],
     saved: [],
     backward: (dy) =>
       program.record(
         'WpoAttentionGrad',
-        [dy, q, k, v, { ints: encodeQueryBlocks(blocks) }, options],
+        [dy, q, k, v, { ints: encodeQueryBlocks(blocks) }, params],
         q.shape,
         k.shape,
         v.shape,
@@ -149,35 +198,21 @@ function attention(
   };
 }
 
-/** GeGLU computed as the operand of a large product is laid out: it is never a tensor. */
-function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
-  const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
-  const within = gate.shape[0]! > FEW_ROWS;
-  const activated = (use: (activated: Value) => Value) => freeing(record('WpoGeglu', [gate, up], gate.shape), use);
-  return {
-    output: within
-      ? record('WpoGatedProduct', [gate, up, w.value()], shape)
-      : activated((value) => rowsOf(value, w.value())),
-    inputsForBackward: [gate, up],
-    saved: [],
-    backward(dy) {
-      w.accumulate(
-        within
-          ? record('WpoGatedProductGrad', [dy, gate, up], w.shape)
-          : activated((value) => product(dy, value, 'TN', w.shape)),
-      ); // [H, F]
-      return freeing(product(dy, w.value(), '', gate.shape), (dActivated) =>
-        program.record('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
-      );
-    },
-  };
-}
+/** Whether every block is one query over one key range. */
+const isDecoding = (blocks: readonly QueryBlock[], queries: number) =>
+  blocks.length === queries &&
+  blocks.every(({ start, count, keyRanges }, i) => start === i && count === 1 && keyRanges.length === 1);
 
-function freeing<T>(value: Value, use: (value: Value) => T): T {
-  const used = use(value);
-  value.dispose();
-  return used;
-}
+/** First key column and number of keys of each query. */
+const encodeDecoding = (blocks: readonly QueryBlock[]) =>
+  blocks.flatMap(({ keyRanges, positionOffset }) => [keyRanges[0]!.start, positionOffset + 1]);
+
+/** For each block: start, count, positionOffset, window, number of key ranges, then start and count of each key range. */
+const encodeQueryBlocks = (blocks: readonly QueryBlock[]) =>
+  blocks.flatMap(({ start, count, positionOffset, window, keyRanges }) => [
+    ...[start, count, positionOffset, Math.min(window, 2 ** 30), keyRanges.length], // a window of 2³⁰ means Infinity
+    ...keyRanges.flatMap((range) => [range.start, range.count]),
+  ]);
 
 const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
   record('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
@@ -194,8 +229,8 @@ const embedding: Kernels['embedding'] = (ids, weight, scale) => ({
   inputsForBackward: [],
   saved: [],
   backward(dy) {
-    const every = Int32Array.from(ids, (_, i) => i);
-    freeing(gatherRows(dy, every, scale), (rows) => weight.accumulateRows(ids, rows));
+    const all = Int32Array.from(ids, (_, i) => i);
+    useAndDispose(gatherRows(dy, all, scale), (rows) => weight.accumulateRows(ids, rows));
     return [];
   },
 });
@@ -218,45 +253,9 @@ function setColumns(total: Value | null, columns: Int32Array, values: Value, cou
   return into;
 }
 
-function logits(hidden: Value, table: Weight, cap: number | null): tf.Tensor2D {
-  const raw = rowsOf(hidden, table.value()); // [A, V]
-  if (cap === null) return program.take(raw) as tf.Tensor2D;
-  return program.take(freeing(raw, () => record('WpoCapLogits', [raw, { numbers: [cap] }], raw.shape))) as tf.Tensor2D;
-}
-
-const pick: HeadParts['pick'] = (x, indices, factor) =>
-  withInts(indices, (at) => withNumbers([factor], (n) => run('WpoScaledRows', [x, at, n], 1)[0] as tf.Tensor2D));
-
-/** One pass over each row of logits: its terms, and D where the logits lay, if it is asked for. */
-const termsOfLogits: TermsOfLogits = (hidden, table, targets, cap, train) => {
-  const raw = tensorflowProduct(hidden, table, false, true); // [a, V]
-  const [terms] = withInts(targets, (at) =>
-    withNumbers([cap ?? 0, Number(train)], (how) => run('WpoAnswerTerms', [raw, at, how], 1)),
-  );
-  if (!train) raw.dispose();
-  return { terms: terms as tf.Tensor2D, dense: train ? raw : undefined };
-};
-
-/** The fused operations; only tests give limits of their own. */
-export function fused(limits = LIMITS): Kernels {
-  const answerLogps = answerLogpsWith({ termsOf: termsOfLogits, product: tensorflowProduct, pick }, limits);
-  return {
-    embedding,
-    linear,
-    linearToHeads,
-    linearFromHeads,
-    rmsNorm,
-    rope,
-    attention,
-    gegluLinear,
-    selectRows,
-    answerLogps: (hidden, ...others) => answerLogps(materialize(hidden), ...others),
-    logits,
-    add,
-    addRows,
-    setColumns,
-    rotaryTables: portableKernels.rotaryTables,
-    materialize: (value) => program.materialize(value),
-    ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
-  };
+function logits(hidden: Value, weight: Weight, softcap: number | null): tf.Tensor2D {
+  const raw = multiplyByWeight(hidden, weight.value()); // [A, V]
+  if (softcap === null) return program.take(raw) as tf.Tensor2D;
+  const capped = useAndDispose(raw, () => record('WpoCapLogits', [raw, { numbers: [softcap] }], raw.shape));
+  return program.take(capped) as tf.Tensor2D;
 }
