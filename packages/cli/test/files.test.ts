@@ -7,7 +7,7 @@ import { temporaryFolder } from './golden';
 
 const folder = temporaryFolder();
 
-describe.runIf(process.platform === 'linux')('a claim', () => {
+describe.runIf(process.platform === 'linux')('a lock', () => {
   test('holds until it is released, whatever path leads to the file', async () => {
     const release = await lockPath(folder, 'train');
     await expect(lockPath(join(folder, '.'), 'train')).rejects.toThrow('another wpo process is writing here');
@@ -15,14 +15,14 @@ describe.runIf(process.platform === 'linux')('a claim', () => {
     (await lockPath(folder, 'train'))();
   });
 
-  test('is for one kind of work and one file', async () => {
+  test('is for one purpose and one file', async () => {
     writeFileSync(join(folder, 'a'), '');
     const held = [lockPath(folder, 'train'), lockPath(folder, 'run'), lockPath(join(folder, 'a'), 'train')];
     await expect(Promise.all(held)).resolves.toHaveLength(3);
     for (const release of await Promise.all(held)) release();
   });
 
-  test('keeps a second writer from a file of rows, whose cut-off end it would take away', async () => {
+  test('prevents a second writer, which would remove an incomplete last line of the first', async () => {
     const path = join(folder, 'rows.jsonl');
     const file = await openRowsFile(path);
     await file.append({ row: 1 });

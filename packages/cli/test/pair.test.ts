@@ -15,13 +15,13 @@ const answer = (prompt: string, completion: string, score: number | null, source
 });
 
 const OWN = [answer('a', 'Good.', 8), answer('a', 'Bad.', 2), answer('b', 'Fair.', 5), answer('b', '', 1)];
-const FOREIGN = [answer('b', 'Best.', 9, 'gpt-4-turbo'), answer('a', 'Middling.', 5, 'gpt-4-turbo')];
+const OFF_POLICY = [answer('b', 'Best.', 9, 'gpt-4-turbo'), answer('a', 'Middling.', 5, 'gpt-4-turbo')];
 
 const jsonl = (rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
 async function run(args: string[], files: Record<string, string> = {}) {
   const folder = temporaryFolder();
-  const paths = { 'own.jsonl': jsonl(OWN), 'foreign.jsonl': jsonl(FOREIGN), ...files };
+  const paths = { 'own.jsonl': jsonl(OWN), 'off-policy.jsonl': jsonl(OFF_POLICY), ...files };
   for (const [name, text] of Object.entries(paths)) writeFileSync(join(folder, name), text);
   const out = join(folder, 'pairs.jsonl');
   const terminal = capture();
@@ -31,7 +31,7 @@ async function run(args: string[], files: Record<string, string> = {}) {
   return { status, out: terminal.out(), err: terminal.err(), rows: rows?.map((row) => JSON.parse(row)) };
 }
 
-const BOTH = ['--answers', 'own.jsonl', 'foreign.jsonl'];
+const BOTH = ['--answers', 'own.jsonl', 'off-policy.jsonl'];
 
 test('pairs the best answer with the worst, and reports what was left out and the sources', async () => {
   const { status, out, rows } = await run(BOTH);

@@ -16,7 +16,7 @@ beforeAll(async () => {
   expect(status, err).toBe(0);
 });
 
-/** Goes on with a run and holds its end to that of the run that never stopped. */
+/** Resumes a run, and expects the same end as that of the run that was never stopped. */
 async function expectSameEnd(output: string) {
   const { status, err } = await start(output, '--resume').ended;
   expect(status, err).toBe(0);

@@ -23,7 +23,7 @@ interface DemoPair {
 const pairs = readRows<DemoPair>(demo('data/eval.jsonl'))
   .filter(({ prompt }) => prompt.length < 120)
   .slice(0, 4);
-const foreign = pairs.map(({ prompt, prompt_id, chosen }) => ({
+const offPolicy = pairs.map(({ prompt, prompt_id, chosen }) => ({
   prompt_id,
   prompt,
   completion: chosen.at(-1)!.content,
@@ -61,7 +61,7 @@ function hybrid(server: ScriptedServer) {
     at('prompts.jsonl'),
     pairs.map(({ prompt, prompt_id }) => ({ prompt, prompt_id })),
   );
-  writeRows(at('foreign.jsonl'), foreign);
+  writeRows(at('off-policy.jsonl'), offPolicy);
   writeFileSync(
     at('baseline.json'),
     JSON.stringify(pairs.slice(0, 2).map(({ prompt }) => ({ instruction: prompt, output: 'No.', generator: 'base' }))),
@@ -76,7 +76,7 @@ sample:
   seeds: [13, 21]
   max_new_tokens: 8
 score:
-  answers: [out/answers.jsonl, foreign.jsonl]
+  answers: [out/answers.jsonl, off-policy.jsonl]
   endpoint: ${server.url}
   concurrency: 1
   timeout: 2
@@ -179,7 +179,7 @@ function sampling(server: ScriptedServer) {
     at('run.yaml'),
     `output_dir: out
 sample: {endpoint: ${server.url}, prompts: prompts.jsonl, seeds: [1, 2], concurrency: 2}
-score: {endpoint: ${server.url}, answers: [out/answers.jsonl, foreign.jsonl]}
+score: {endpoint: ${server.url}, answers: [out/answers.jsonl, off-policy.jsonl]}
 pair: {off_policy: [someone]}
 `,
   );

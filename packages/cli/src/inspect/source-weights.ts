@@ -103,7 +103,7 @@ export async function weighBySource(options: WeighBySourceOptions, terminal: Ter
 const WEIGHING = { beta: 0.1, labelSmoothing: 0, alignment: 'sampled', clamp: true } as const;
 const UNNAMED = { chosen: '(chosen)', rejected: '(rejected)' };
 
-/** The sampled pairs in file order. Unusable rows have no number, as in the count of the pairs. */
+/** The sampled pairs in file order. Unusable rows are not counted, as in the number of pairs. */
 async function* encodedPairs(options: WeighBySourceOptions, folder: string, drawn: ReadonlySet<number>) {
   const text = await fromInput(() => loadTokenizerFolder(folder));
   const { split, columns } = options;

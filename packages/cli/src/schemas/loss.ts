@@ -90,7 +90,7 @@ export const lossFields = {
   labelSmoothing: number({ min: 0, max: 0.5, default: 0, help: 'assumed share of pairs whose labels are swapped' }),
   fDivergenceType: choice(
     { reverse_kl: '', forward_kl: '', js_divergence: '', alpha_divergence: '' },
-    { default: 'reverse_kl', help: 'divergence that holds the policy to its reference' },
+    { default: 'reverse_kl', help: 'divergence that keeps the policy close to its reference' },
   ),
   fAlphaDivergenceCoef: number({ default: 0.5, help: 'α of alpha_divergence' }),
   referenceFree: boolean({ default: false, help: 'take 0 for the reference’s log-probs; the reference is not run' }),

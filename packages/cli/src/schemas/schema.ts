@@ -218,7 +218,7 @@ function limits({ min, above, max, below }: Range): string {
   return min === undefined ? '' : ` of ${min} or more`;
 }
 
-/** The number that a text is; the text itself where it is none, which no number accepts. */
+/** A text as a number; an empty text stays a text, which fields of numbers reject. */
 export const numberFromText = (text: string): unknown => (text.trim() === '' ? text : Number(text));
 
 const definedOnly = (schema: JsonSchema): JsonSchema =>

@@ -94,7 +94,7 @@ export const yamlColumns = columnsField(
 export const beta = number({
   above: 0,
   default: 0.1,
-  help: 'β: how strongly the policy is held to its reference',
+  help: 'β: how strongly the policy is kept close to its reference',
 });
 export const alignment = choice(
   {
