@@ -138,7 +138,7 @@ test('a loss that cannot be computed is an error that names the flags, before an
     '--label-smoothing: expected a number above 0 with --loss-type exo_pair, found 0. Its paper uses 1e-3.\n',
   );
   expect(await refused('--loss-type', 'robust', '--label-smoothing', '0.5')).toMatch(
-    /expected at most 0.4999 with --loss-type robust, found 0.5/,
+    /expected a number from 0 to 0.4999 with --loss-type robust, found 0.5/,
   );
   expect(await refused('--loss-type', 'kto')).toMatch(
     /^--kl: expected a number of 0 or more with --loss-type kto, found nothing/,

@@ -1,50 +1,33 @@
-import type { LossType } from '@wpo/loss';
+import {
+  LOSS_DESCRIPTIONS,
+  LOSS_OPTIONS,
+  LOSSES,
+  type LossSpec,
+  type LossType,
+  lossTypes,
+  OPTION_DESCRIPTIONS,
+} from '@wpo/loss/scalar';
 import type { PreferencePairLossOptions } from '@wpo/trainer';
 import * as v from 'valibot';
-import { boolean, choice, type FieldOptions, field, type Naming, number, type Parsed, type Problem } from './schema';
+import {
+  boolean,
+  choice,
+  describeRange,
+  type FieldOptions,
+  field,
+  isInRange,
+  type Naming,
+  number,
+  type Parsed,
+  type Problem,
+} from './schema';
 import { alignment, beta } from './shared';
 
-/** What a loss compares; listed here rather than read from @wpo/loss, so that `wpo --help` loads no library. */
-type LossKind =
-  /** The difference of two answers' scores, which an f-divergence may change. */
-  | 'scores'
-  /** Each answer's own reward. */
-  | 'rewards'
-  /** Rewards and a reference point. */
-  | 'point'
-  /** A batch's pairs by rank. */
-  | 'ranks'
-  /** The policy alone. */
-  | 'policy'
-  /** The likelihood of the chosen answer, which combines with all others. */
-  | 'likelihood';
-
-export const LOSSES: Readonly<Record<LossType, LossKind>> = {
-  dpo: 'scores',
-  sigmoid: 'scores',
-  hinge: 'scores',
-  ipo: 'scores',
-  exo_pair: 'scores',
-  nca_pair: 'rewards',
-  robust: 'scores',
-  bco_pair: 'rewards',
-  sppo_hard: 'rewards',
-  aot: 'ranks',
-  aot_unpaired: 'ranks',
-  apo_zero: 'rewards',
-  apo_down: 'rewards',
-  discopop: 'scores',
-  sft: 'likelihood',
-  sigmoid_norm: 'scores',
-  simpo: 'policy',
-  orpo: 'policy',
-  cpo: 'policy',
-  kto: 'point',
-};
-
-export const LOSS_NAMES = Object.keys(LOSSES) as LossType[];
+export const LOSS_NAMES = lossTypes();
 const lossName = v.picklist(LOSS_NAMES);
-const choices = Object.fromEntries(LOSS_NAMES.map((name) => [name, '']));
+
+/** What a loss needs and accepts. */
+export const lossSpec = (loss: LossType): LossSpec => LOSSES[loss];
 
 /** One loss. */
 export const lossType = <const O extends FieldOptions<LossType>>(options: O) =>
@@ -70,7 +53,7 @@ export const lossFields = {
         v.union([lossName, v.pipe(v.array(lossName), v.minLength(1))]),
         v.transform((found) => [found].flat()),
       ) as v.GenericSchema<unknown, readonly LossType[]>,
-      choices,
+      choices: LOSS_DESCRIPTIONS,
       fromText: (text) => text,
     },
     {
@@ -87,25 +70,28 @@ export const lossFields = {
     },
     { help: 'factor of each loss in loss_type (default: 1 each)' },
   ),
-  labelSmoothing: number({ min: 0, max: 0.5, default: 0, help: 'assumed share of pairs whose labels are swapped' }),
+  labelSmoothing: number({ ...LOSS_OPTIONS.labelSmoothing, help: OPTION_DESCRIPTIONS.labelSmoothing }),
   fDivergenceType: choice(
     { reverse_kl: '', forward_kl: '', js_divergence: '', alpha_divergence: '' },
-    { default: 'reverse_kl', help: 'divergence that keeps the policy close to its reference' },
+    { default: 'reverse_kl', help: OPTION_DESCRIPTIONS.fDivergenceType },
   ),
-  fAlphaDivergenceCoef: number({ default: 0.5, help: 'α of alpha_divergence' }),
-  referenceFree: boolean({ default: false, help: 'take 0 for the reference’s log-probs; the reference is not run' }),
+  fAlphaDivergenceCoef: number({
+    ...LOSS_OPTIONS.fAlphaDivergenceCoef,
+    help: OPTION_DESCRIPTIONS.fAlphaDivergenceCoef,
+  }),
+  referenceFree: boolean({ default: false, help: OPTION_DESCRIPTIONS.refFree }),
   ldAlpha: number({
     min: 0,
     max: 1,
     help: 'α of LD-DPO: weight of the tokens beyond the length of the shorter answer (default: 1)',
   }),
-  discopopTau: number({ above: 0, default: 0.05, help: 'τ of discopop' }),
-  simpoGamma: number({ min: 0, default: 0.5, help: 'γ of simpo: its target margin' }),
-  cpoAlpha: number({ min: 0, default: 1, help: 'α of cpo: weight of its likelihood term' }),
-  desirableWeight: number({ min: 0, default: 1, help: 'λ_D of kto: weight of chosen answers' }),
-  undesirableWeight: number({ min: 0, default: 1, help: 'λ_U of kto: weight of rejected answers' }),
+  discopopTau: number({ ...LOSS_OPTIONS.discopopTau, help: OPTION_DESCRIPTIONS.discopopTau }),
+  simpoGamma: number({ ...LOSS_OPTIONS.simpoGamma, help: OPTION_DESCRIPTIONS.simpoGamma }),
+  cpoAlpha: number({ ...LOSS_OPTIONS.cpoAlpha, help: OPTION_DESCRIPTIONS.cpoAlpha }),
+  desirableWeight: number({ ...LOSS_OPTIONS.desirableWeight, help: OPTION_DESCRIPTIONS.desirableWeight }),
+  undesirableWeight: number({ ...LOSS_OPTIONS.undesirableWeight, help: OPTION_DESCRIPTIONS.undesirableWeight }),
   kl: number({ min: 0, help: 'z₀ of kto: its reference point, a constant here; required with kto' }),
-  bcoDelta: number({ default: 0, help: 'δ of bco_pair: its reward shift' }),
+  bcoDelta: number({ ...LOSS_OPTIONS.bcoDelta, help: OPTION_DESCRIPTIONS.bcoDelta }),
   useWeighting: boolean({
     default: true,
     help: 'multiply each pair’s loss by its WPO weight; false is TRL’s default; a row’s own weight counts in both cases',
@@ -144,29 +130,30 @@ export function checkLoss(config: LossConfig & RunConfig, name: Naming): Problem
   return unsuited.length > 0 ? unsuited : unmetNeeds(config, name);
 }
 
+/** Label smoothing outside the range of one of the losses. */
+export function checkSmoothing(losses: readonly LossType[], labelSmoothing: number, name: Naming): Problem[] {
+  return losses.flatMap((loss): Problem[] => {
+    const range = lossSpec(loss).labelSmoothing;
+    if (range === undefined || isInRange(labelSmoothing, range)) return [];
+    const hint = range.above === undefined ? undefined : 'Its paper uses 1e-3.';
+    const expected = `a number${describeRange(range)} with ${name('lossType')} ${loss}`;
+    return [{ field: 'labelSmoothing', expected, found: String(labelSmoothing), ...(hint && { hint }) }];
+  });
+}
+
 /** Options that the losses do not have, or not with this value. */
 function unsuitedOptions(config: LossConfig, name: Naming): Problem[] {
   const { lossType, lossWeights, labelSmoothing, fDivergenceType } = config;
-  const beside = (loss: string) => `with ${name('lossType')} ${loss}`;
-  const losses = lossType.join(', ');
+  const beside = `with ${name('lossType')} ${lossType.join(', ')}`;
   if (lossWeights && lossWeights.length !== lossType.length) {
-    const expected = `one number per loss, ${lossType.length}, ${beside(losses)}`;
+    const expected = `one number per loss, ${lossType.length}, ${beside}`;
     return [{ field: 'lossWeights', expected, found: String(lossWeights.length) }];
   }
-  const problems: Problem[] = [];
-  if (labelSmoothing === 0 && lossType.includes('exo_pair')) {
-    const hint = 'Its paper uses 1e-3.';
-    problems.push({ field: 'labelSmoothing', expected: `a number above 0 ${beside('exo_pair')}`, found: '0', hint });
-  }
-  if (labelSmoothing > 0.4999 && lossType.includes('robust')) {
-    const expected = `at most 0.4999 ${beside('robust')}`;
-    problems.push({ field: 'labelSmoothing', expected, found: String(labelSmoothing) });
-  }
+  const problems = checkSmoothing(lossType, labelSmoothing, name);
   if (hasUnsuitedDivergence(config)) {
-    const hint =
-      'Other divergences need losses of a score difference: sigmoid, sigmoid_norm, hinge, ipo, robust, exo_pair, ' +
-      'discopop, and sft together with one of them.';
-    problems.push({ field: 'fDivergenceType', expected: `reverse_kl ${beside(losses)}`, found: fDivergenceType, hint });
+    const suited = LOSS_NAMES.filter((loss) => lossSpec(loss).divergence);
+    const hint = `Other divergences need losses of a score difference: ${suited.join(', ')}, and sft together with one of them.`;
+    problems.push({ field: 'fDivergenceType', expected: `reverse_kl ${beside}`, found: fDivergenceType, hint });
   }
   return problems;
 }
@@ -175,10 +162,8 @@ function unsuitedOptions(config: LossConfig, name: Naming): Problem[] {
 function hasUnsuitedDivergence({ fDivergenceType, fAlphaDivergenceCoef, lossType }: LossConfig): boolean {
   const isReverseKl =
     fDivergenceType === 'alpha_divergence' ? fAlphaDivergenceCoef === 1 : fDivergenceType === 'reverse_kl';
-  const kinds = lossType.map((loss) => LOSSES[loss]);
-  return (
-    !isReverseKl && !(kinds.includes('scores') && kinds.every((kind) => kind === 'scores' || kind === 'likelihood'))
-  );
+  const isSuited = (loss: LossType) => lossSpec(loss).divergence === true;
+  return !isReverseKl && !(lossType.some(isSuited) && lossType.every((loss) => isSuited(loss) || loss === 'sft'));
 }
 
 /** What the losses need and the run does not give, and what it gives and they cannot use. */
@@ -186,14 +171,14 @@ function unmetNeeds(config: LossConfig & RunConfig, name: Naming): Problem[] {
   const { kl, ldAlpha, useWeighting, refModelNameOrPath, maxTokensPerPack, perDeviceTrainBatchSize } = config;
   const losses = config.lossType.join(', ');
   const beside = `with ${name('lossType')} ${losses}`;
-  const kinds = config.lossType.map((loss) => LOSSES[loss]);
-  const isRanked = kinds.includes('ranks');
-  const usesRatio = kinds.some((kind) => kind !== 'policy' && kind !== 'likelihood');
+  const specs = config.lossType.map(lossSpec);
+  const isRanked = specs.some(({ ranks }) => ranks !== undefined);
+  const usesRatio = specs.some(({ reference }) => reference);
   const needsNoReference = !usesRatio || (config.referenceFree && !isRanked);
   const problems: Problem[] = [];
   const refuse = (field: string, expected: string, found: string, hint: string) =>
     void problems.push({ field, expected, found, hint });
-  if (kinds.includes('point') && kl === undefined) {
+  if (specs.some((spec) => spec.kl) && kl === undefined) {
     const hint =
       'It is the loss’s reference point. It is a constant here: estimating it takes answers to other prompts, which ' +
       'training does not run. apo_zero is kto with kl 0.';

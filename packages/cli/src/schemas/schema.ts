@@ -197,13 +197,9 @@ export const integer = <const O extends FieldOptions<number> & Range>(options: O
 function numberKind(name: string, type: 'number' | 'integer', range: Range): Kind<number> {
   const { min, above, max, below } = range;
   const isValid = (found: number) =>
-    (type === 'number' ? Number.isFinite(found) : Number.isSafeInteger(found)) &&
-    (min === undefined || found >= min) &&
-    (above === undefined || found > above) &&
-    (max === undefined || found <= max) &&
-    (below === undefined || found < below);
+    (type === 'number' ? Number.isFinite(found) : Number.isSafeInteger(found)) && isInRange(found, range);
   return {
-    expected: name + limits(range),
+    expected: name + describeRange(range),
     json: definedOnly({ type, minimum: min, exclusiveMinimum: above, maximum: max, exclusiveMaximum: below }),
     schema: v.pipe(v.number(), v.check(isValid)),
     placeholder: type === 'number' ? 'number' : 'count',
@@ -211,7 +207,14 @@ function numberKind(name: string, type: 'number' | 'integer', range: Range): Kin
   };
 }
 
-function limits({ min, above, max, below }: Range): string {
+export const isInRange = (n: number, { min, above, max, below }: Range): boolean =>
+  (min === undefined || n >= min) &&
+  (above === undefined || n > above) &&
+  (max === undefined || n <= max) &&
+  (below === undefined || n < below);
+
+/** A range in words, to follow "a number": ` above 0`. */
+export function describeRange({ min, above, max, below }: Range): string {
   if (above !== undefined) return ` above ${above}${max === undefined ? '' : `, at most ${max}`}`;
   if (max !== undefined) return ` from ${min} to ${max}`;
   if (below !== undefined) return ` from ${min} to below ${below}`;

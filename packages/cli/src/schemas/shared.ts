@@ -1,4 +1,5 @@
 import type { Columns } from '@wpo/data';
+import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
 import { boolean, choice, type Field, field, integer, number, type Parsed, path, text } from './schema';
 
@@ -91,11 +92,7 @@ export const yamlColumns = columnsField(
 );
 
 /** Weight and loss of a pair, as far as `weigh` and `train` have the same. */
-export const beta = number({
-  above: 0,
-  default: 0.1,
-  help: 'β: how strongly the policy is kept close to its reference',
-});
+export const beta = number({ ...LOSS_OPTIONS.beta, help: OPTION_DESCRIPTIONS.beta });
 export const alignment = choice(
   {
     sampled: 'log Σ p², the expected log-prob of a sampled token; the WPO paper’s choice',

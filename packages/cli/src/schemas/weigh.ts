@@ -1,4 +1,5 @@
-import { LOSS_NAMES, LOSSES, lossType } from './loss';
+import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
+import { checkSmoothing, LOSS_NAMES, lossSpec, lossType } from './loss';
 import { boolean, type ConfigOf, commandSchema, number, type Problem, path } from './schema';
 import { alignment, beta, columns, encodingFields, onBadRow, outputFile, split } from './shared';
 
@@ -24,10 +25,8 @@ export const weighSchema = commandSchema({
     out: outputFile,
     beta,
     labelSmoothing: number({
-      min: 0,
-      max: 0.5,
-      default: 0,
-      help: 'assumed share of pairs whose labels are swapped',
+      ...LOSS_OPTIONS.labelSmoothing,
+      help: OPTION_DESCRIPTIONS.labelSmoothing,
       flag: { placeholder: 'share' },
     }),
     lossType: lossType({
@@ -46,23 +45,18 @@ export const weighSchema = commandSchema({
   },
   check({ lossType, labelSmoothing, kl }, name): Problem[] {
     if (lossType === undefined) return [];
-    const beside = `with ${name('lossType')} ${lossType}`;
-    if (lossType === 'exo_pair' && labelSmoothing === 0) {
-      const hint = 'Its paper uses 1e-3.';
-      return [{ field: 'labelSmoothing', expected: `a number above 0 ${beside}`, found: '0', hint }];
-    }
-    if (lossType === 'robust' && labelSmoothing > 0.4999) {
-      return [{ field: 'labelSmoothing', expected: `at most 0.4999 ${beside}`, found: String(labelSmoothing) }];
-    }
-    if (LOSSES[lossType] === 'point' && kl === undefined) {
+    const { kl: needsKl, ranks } = lossSpec(lossType);
+    const problems = checkSmoothing([lossType], labelSmoothing, name);
+    if (needsKl && kl === undefined) {
+      const expected = `a number of 0 or more with ${name('lossType')} ${lossType}`;
       const hint = 'It is the loss’s reference point; apo_zero is kto with kl 0.';
-      return [{ field: 'kl', expected: `a number of 0 or more ${beside}`, found: 'nothing', hint }];
+      problems.push({ field: 'kl', expected, found: 'nothing', hint });
     }
-    if (LOSSES[lossType] === 'ranks') {
+    if (ranks) {
       const hint = 'This loss compares the pairs of a batch, and weigh computes one pair at a time.';
-      return [{ field: 'lossType', expected: 'a loss of single pairs', found: lossType, hint }];
+      problems.push({ field: 'lossType', expected: 'a loss of single pairs', found: lossType, hint });
     }
-    return [];
+    return problems;
   },
   examples: [
     'wpo weigh --model demo/model --pairs demo/data/eval.jsonl --out weights.jsonl',

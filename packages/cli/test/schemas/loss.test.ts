@@ -2,7 +2,7 @@ import { lossTypes } from '@wpo/loss';
 import { preferencePairLoss } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LOSS_NAMES, lossFields, lossOptions } from '../../src/schemas/loss';
+import { lossFields, lossOptions } from '../../src/schemas/loss';
 import { decidingValues, yamlKey } from '../../src/schemas/schema';
 import { trainSchema } from '../../src/schemas/train';
 import { configYaml, parseConfig } from '../../src/schemas/yaml-config';
@@ -77,7 +77,7 @@ test.each([
   ['loss_type: exo_pair', 'run.yaml: label_smoothing: expected a number above 0 with loss_type exo_pair, found 0.'],
   [
     'loss_type: robust\nlabel_smoothing: 0.5',
-    ':5: label_smoothing: expected at most 0.4999 with loss_type robust, found 0.5.',
+    ':5: label_smoothing: expected a number from 0 to 0.4999 with loss_type robust, found 0.5.',
   ],
   [
     'loss_type: [sigmoid, nca_pair]\nf_divergence_type: forward_kl',
@@ -154,10 +154,6 @@ test('preferencePairLoss accepts every configuration that the schema accepts, an
     { numRuns: 500, seed: 6 },
   );
   expect(Math.min(seen.accepted, seen.rejected)).toBeGreaterThan(20);
-});
-
-test('the losses are those of @wpo/loss', () => {
-  expect(LOSS_NAMES).toEqual(lossTypes());
 });
 
 test('every key of the loss must be the same in a resumed run', () => {
