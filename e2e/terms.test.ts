@@ -33,7 +33,7 @@ const RETIRED: readonly Retired[] = [
   // one plain verb instead of an old phrase
   { pattern: /\b(go|goes|going|gone|went) on\b(?! to\b)/i, use: 'continue, resume' },
   { pattern: /\b(come|comes|came) of\b/i, use: 'result from, be made from' },
-  { pattern: /\blies? (in|at|on|beside|under|there|here)\b/i, use: 'is in, is stored in' },
+  { pattern: /\blies? (in|at|on|beside|under|there|here)\b(?! \[)/i, use: 'is in, is stored in' },
   {
     pattern: /\bstands? (beside|there|here|in (?!for))|\bas (it|they) stands?\b/i,
     use: 'is next to, is in, unchanged',
@@ -92,10 +92,10 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\bthirds\b/i, use: 'bf16x3 split, split-bfloat16 product' },
   { pattern: /\bWPO_LANES\b/, use: 'WPO_ISA' },
   { pattern: /\blanes?\b/i, use: 'ISA (amx, avx512, avx2, sse), vector width', within: NATIVE },
-  { pattern: /\bturn(ed|s)?\b/, use: 'transpose, transposed', within: /^packages\/tensorflow\/native\// },
-  { pattern: /\b(across|along)\b/, use: 'row stride, depth stride', within: /^packages\/tensorflow\/native\// },
+  { pattern: /\bturn(ed)?\b[<(_]/, use: 'transpose, transposed', within: NATIVE },
+  { pattern: /\b(across|along)\b(?= ?[,;)=+*.])/, use: 'row stride, depth stride', within: NATIVE },
   {
-    pattern: /\b(Way|WPO_WAYS?|Products|Machine|Half)\b/,
+    pattern: /\b(Way|WPO_WAYS?|Machine|Half)\b|\b(struct|const|new) Products\b/,
     use: 'ISA variant, GemmArgs, interpreter, Bf16',
     within: NATIVE,
   },

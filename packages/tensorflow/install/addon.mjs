@@ -87,7 +87,7 @@ export function findCompiler(runner = run, env = process.env) {
 }
 
 /**
- * Where the addon lies in the folder that {@link ensureAddon} makes.
+ * The path of the addon in the folder that {@link ensureAddon} makes.
  * @param {string} folder
  */
 export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node');

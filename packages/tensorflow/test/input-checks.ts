@@ -205,7 +205,7 @@ export function testInputChecks(): void {
     expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 7 parameters');
   });
 
-  test('says that memory is short, and goes on', () => {
+  test('reports that memory is short, and the process continues', () => {
     const huge = () => tf.tidy(() => void run('WpoSpreadRows', [ints(0), tf.ones([1, 2 ** 9]), ints(2 ** 30)], 1));
     expect(huge).toThrow(/WpoSpreadRows: out of memory: could not allocate 2199023255552 bytes/);
     expect(tf.tidy(() => run('WpoAdd', [x(), x()], 1)[0]!.shape)).toEqual([]);

@@ -1,4 +1,4 @@
-// Where the keys of some queries lie in packed panels. All keys and values are packed once, in panels of W columns;
+// Finds the keys of some queries in packed panels. All keys and values are packed once, in panels of W columns;
 // each query block reads the panels that its queries see.
 #pragma once
 #include <algorithm>

@@ -62,7 +62,7 @@ inline Isa selected_isa() {
   static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const Isa limit = isa_limit();
 #ifdef WPO_AMX
-  if (has_avx512 && limit == Isa::kAmx) {  // a process that is held to less does not request AMX
+  if (has_avx512 && limit == Isa::kAmx) {  // a process limited to another ISA does not request AMX
     static const bool has_amx = request_amx();
     if (has_amx) return Isa::kAmx;
   }

@@ -1,4 +1,4 @@
-// Scratch memory, aligned to cache lines: a vector that lies across two lines takes twice as long to load.
+// Scratch memory, aligned to cache lines: a vector that crosses a cache line takes twice as long to load.
 #pragma once
 #include <algorithm>
 #include <cstdint>
