@@ -20,7 +20,7 @@ void register_program();
 namespace {
 
 void register_all() {
-  define_operations();
+  for (const Signature& signature : signatures()) define_operation(signature);
   register_gemm();
   register_few_rows();
   register_attention_forward();

@@ -181,31 +181,29 @@ inline void require_registered(TF_Status* status, const char* name) {
     throw std::runtime_error(std::string(name) + " could not be registered: " + TF_Message(status));
 }
 
-inline void define_operations() {
-  for (const Signature& signature : signatures()) {
-    TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(signature.name);
-    for (const char* attribute : signature.attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
-    for (const char* input : signature.inputs) TF_OpDefinitionBuilderAddInput(op, input);
-    for (const char* output : signature.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
-    // TensorFlow must not skip or merge calls of operations that write into an input.
-    TF_OpDefinitionBuilderSetIsStateful(op, true);
-    TF_OpDefinitionBuilderSetShapeInferenceFunction(
-        op, [](TF_ShapeInferenceContext* c, TF_Status* s) { TF_ShapeInferenceContextSetUnknownShape(c, s); });
-    TF_Status* status = TF_NewStatus();
-    TF_RegisterOpDefinition(op, status);
-    require_registered(status, signature.name);
-  }
+inline void define_operation(const Signature& signature) {
+  TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(signature.name);
+  for (const char* attribute : signature.attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
+  for (const char* input : signature.inputs) TF_OpDefinitionBuilderAddInput(op, input);
+  for (const char* output : signature.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
+  // TensorFlow must not skip or merge calls of operations that write into an input.
+  TF_OpDefinitionBuilderSetIsStateful(op, true);
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(
+      op, [](TF_ShapeInferenceContext* c, TF_Status* s) { TF_ShapeInferenceContextSetUnknownShape(c, s); });
+  TF_Status* status = TF_NewStatus();
+  TF_RegisterOpDefinition(op, status);
+  require_registered(status, signature.name);
 }
 
 // TensorFlow's callback has no argument of ours: each instance knows its name by this.
 template <void (*Compute)(OpContext&)>
 inline const char* kernel_name = nullptr;
 
-// Registers the CPU kernel of an operation.
+// Registers the CPU kernel of an operation. The signature must live as long as the process.
 template <void (*Compute)(OpContext&)>
-void register_kernel(const char* name) {
-  kernels<OpContext>().push_back({&signature_of(name), Compute});
-  kernel_name<Compute> = name;
+void register_kernel(const Signature& signature) {
+  kernels<OpContext>().push_back({&signature, Compute});
+  kernel_name<Compute> = signature.name;
   const auto compute = [](void*, TF_OpKernelContext* context) {
     run_kernel(kernel_name<Compute>, context, [](TensorFlowContext& tensorflow) {
       OpContext ctx(tensorflow, tensorflow.inputs());
@@ -213,8 +211,13 @@ void register_kernel(const char* name) {
     });
   };
   TF_Status* status = TF_NewStatus();
-  TF_RegisterKernelBuilder(name, TF_NewKernelBuilder(name, "CPU", nullptr, compute, nullptr), status);
-  require_registered(status, name);
+  TF_RegisterKernelBuilder(signature.name, TF_NewKernelBuilder(signature.name, "CPU", nullptr, compute, nullptr),
+                           status);
+  require_registered(status, signature.name);
+}
+template <void (*Compute)(OpContext&)>
+void register_kernel(const char* name) {
+  register_kernel<Compute>(signature_of(name));
 }
 
 }  // namespace wpo

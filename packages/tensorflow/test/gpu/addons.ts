@@ -1,21 +1,53 @@
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
-import { addons, build, findCompiler } from '../../install/addon.mjs';
+import { type Addon, addons, build, findCompiler, NATIVE } from '../../install/addon.mjs';
 import { useNative } from '../../src/kernels/native';
 import { uploadWithoutSync } from '../../src/kernels/upload';
 
 const require = createRequire(import.meta.url);
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
-const { gpu } = addons(join(tfjs, 'binding'));
+const installed = addons(join(tfjs, 'binding'));
+const testFile = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-function buildAndLoad(addon: typeof gpu): { readonly operations: string[]; readonly missing: string } {
-  const folder = mkdtempSync(join(tmpdir(), 'wpo-gpu-'));
+/** TensorFlow's libraries and headers. */
+export const runtime = dirname(realpathSync(join(tfjs, 'deps')));
+
+const hardware = /\/(cuda|nvrtc|stream)\.cc$/;
+
+/** The GPU operations on a GPU emulated on the CPU. */
+export const emulatedAddon: Addon = {
+  ...installed.gpu,
+  name: 'emulated.node',
+  sources: [...installed.gpu.sources.filter((path) => !hardware.test(path)), testFile('emulated.cc')],
+};
+
+/** Operations that fail. */
+export const faultsAddon: Addon = {
+  ...installed.kernels,
+  name: 'faults.node',
+  sources: [join(NATIVE, 'runtime/parallel.cc'), testFile('../native/faults.cc')],
+};
+
+/** The CPU operations. */
+export const kernelsAddon: Addon = installed.kernels;
+
+/** A folder with addons that are already built, by `npm run test:sanitize`. */
+const prebuilt = process.env.WPO_TEST_ADDONS;
+
+/** Loads the CPU operations of this process: those that are installed, unless they are prebuilt. */
+export const loadKernels = (): { readonly operations: string[] } =>
+  require(prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name));
+
+/** Builds an addon, unless it is prebuilt, and loads it. */
+export function loadAddon(addon: Addon): { readonly operations: string[]; readonly missing: string } {
+  if (prebuilt && existsSync(join(prebuilt, addon.name))) return require(join(prebuilt, addon.name));
+  const folder = mkdtempSync(join(tmpdir(), 'wpo-addon-'));
   try {
-    build(findCompiler()!, addon, dirname(realpathSync(join(tfjs, 'deps'))), folder);
+    build(findCompiler()!, addon, runtime, folder);
     return require(join(folder, addon.name));
   } finally {
     rmSync(folder, { recursive: true }); // a loaded library needs its file no more
@@ -23,20 +55,12 @@ function buildAndLoad(addon: typeof gpu): { readonly operations: string[]; reado
 }
 
 /** The GPU addon as it is installed. */
-export const loadGpuAddon = () => buildAndLoad(gpu);
+export const loadGpuAddon = () => loadAddon(installed.gpu);
 
 /** Makes this process run the GPU operations on a GPU emulated on the CPU (emulated.cc). */
 export function useEmulatedGpu(): void {
-  require(join(tfjs, 'lib/napi-v8/kernels.node')); // defines the operations
-  const hardware = /(cuda|nvrtc|stream)\.cc$/;
-  const { operations } = buildAndLoad({
-    ...gpu,
-    name: 'emulated.node',
-    sources: [
-      ...gpu.sources.filter((path) => !hardware.test(path)),
-      fileURLToPath(new URL('emulated.cc', import.meta.url)),
-    ],
-  });
+  loadKernels(); // defines the operations
+  const { operations } = loadAddon(emulatedAddon);
   uploadWithoutSync(tf.backend() as unknown as { binding: object });
   useNative({ device: 'gpu', operations });
 }

@@ -1,18 +1,18 @@
 // A GPU emulated on the CPU, for tests: runs kernels.cu as it is, thread by
 // thread, and plain products. Device addresses are shifted to where the CPU
 // cannot read, so an operation that reads GPU memory directly ends the process.
-#include "gpu/operation.h"
+#include <dlfcn.h>
+#include <ucontext.h>
 #include <cmath>
 #include <cstring>
-#include <dlfcn.h>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <type_traits>
-#include <ucontext.h>
 #include <utility>
 #include <vector>
+#include "gpu/operation.h"
 
 namespace emulated {
 
@@ -36,21 +36,19 @@ struct alignas(16) float4 {
 // kernel that lacks a __syncthreads() gives different values in one of the two
 // orders.
 class Block {
-public:
+ public:
   explicit Block(int threads) : threads_(threads) {}
 
-  void run(void (*body)(void *), void *argument) {
+  void run(void (*body)(void*), void* argument) {
     body_ = body;
     argument_ = argument;
-    for (Thread &thread : threads_)
-      start(thread);
+    for (Thread& thread : threads_) start(thread);
     backwards_ = !backwards_;
     for (bool any = true; any;) {
       any = false;
       for (size_t n = 0; n < threads_.size(); n++) {
         const size_t i = backwards_ ? threads_.size() - 1 - n : n;
-        if (threads_[i].ended)
-          continue;
+        if (threads_[i].ended) continue;
         threadIdx.x = static_cast<unsigned>(i);
         now_ = &threads_[i];
         swapcontext(&main_, &now_->context);
@@ -60,14 +58,14 @@ public:
   }
   void wait() { swapcontext(&now_->context, &main_); }
 
-private:
+ private:
   static constexpr size_t kStack = 1 << 16;
   struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[kStack]};
     bool ended = false;
   };
-  void start(Thread &thread) {
+  void start(Thread& thread) {
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack.get();
     thread.context.uc_stack.ss_size = kStack;
@@ -80,12 +78,12 @@ private:
   std::vector<Thread> threads_;
   inline static bool backwards_ = false;
   ucontext_t main_;
-  Thread *now_ = nullptr;
-  void (*body_)(void *) = nullptr;
-  void *argument_ = nullptr;
+  Thread* now_ = nullptr;
+  void (*body_)(void*) = nullptr;
+  void* argument_ = nullptr;
 };
 
-Block *block = nullptr;
+Block* block = nullptr;
 
 void Block::enter() {
   block->body_(block->argument_);
@@ -100,36 +98,33 @@ void Block::enter() {
 
 // Device addresses are beyond the CPU's address space; null stays null.
 constexpr uintptr_t kBeyond = uintptr_t{1} << 62;
-template <class T> T *beyond(T *address) {
-  return address ? reinterpret_cast<T *>(reinterpret_cast<uintptr_t>(address) +
-                                         kBeyond)
-                 : nullptr;
+template <class T>
+T* beyond(T* address) {
+  return address ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(address) + kBeyond) : nullptr;
 }
-template <class T> T *here(T *address) {
-  return address ? reinterpret_cast<T *>(reinterpret_cast<uintptr_t>(address) -
-                                         kBeyond)
-                 : nullptr;
+template <class T>
+T* here(T* address) {
+  return address ? reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(address) - kBeyond) : nullptr;
 }
-template <class T> T argument(void *at) {
+template <class T>
+T argument(void* at) {
   if constexpr (std::is_pointer_v<T>)
-    return here(*static_cast<T *>(at));
+    return here(*static_cast<T*>(at));
   else
-    return *static_cast<T *>(at);
+    return *static_cast<T*>(at);
 }
 
 template <class... Parameters, size_t... I>
-void call(void (*kernel)(Parameters...), void **arguments,
-          std::index_sequence<I...>) {
+void call(void (*kernel)(Parameters...), void** arguments, std::index_sequence<I...>) {
   kernel(argument<Parameters>(arguments[I])...);
 }
 
-template <class... Parameters> auto unpacked(void (*kernel)(Parameters...)) {
-  return [kernel](void **arguments) {
-    call(kernel, arguments, std::index_sequence_for<Parameters...>{});
-  };
+template <class... Parameters>
+auto unpacked(void (*kernel)(Parameters...)) {
+  return [kernel](void** arguments) { call(kernel, arguments, std::index_sequence_for<Parameters...>{}); };
 }
 
-using Kernel = std::function<void(void **)>;
+using Kernel = std::function<void(void**)>;
 
 #define KERNEL(name) {#name, unpacked(name)}
 const std::map<std::string, Kernel> kernels = {KERNEL(rms_norm),
@@ -154,42 +149,34 @@ const std::map<std::string, Kernel> kernels = {KERNEL(rms_norm),
                                                KERNEL(pack_bf16x3)};
 
 class Gpu : public wpo::Device {
-public:
-  void launch(const char *name, int64_t blocks, int threads,
-              void **arguments) override {
-    const Kernel &kernel = kernels.at(name);
+ public:
+  void launch(const char* name, int64_t blocks, int threads, void** arguments) override {
+    const Kernel& kernel = kernels.at(name);
     Block one(threads);
     block = &one;
     gridDim.x = static_cast<unsigned>(blocks);
     blockDim.x = static_cast<unsigned>(threads);
-    std::pair<const Kernel *, void **> job = {&kernel, arguments};
+    std::pair<const Kernel*, void**> job = {&kernel, arguments};
     for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
       one.run(
-          [](void *j) {
-            auto *job = static_cast<std::pair<const Kernel *, void **> *>(j);
+          [](void* j) {
+            auto* job = static_cast<std::pair<const Kernel*, void**>*>(j);
             (*job->first)(job->second);
           },
           &job);
   }
-  void multiply(const wpo::GemmArgs<float> &p) override { multiply_each(p); }
-  void multiply(const wpo::GemmArgs<wpo::Bf16> &p) override {
-    multiply_each(p);
-  }
+  void multiply(const wpo::GemmArgs<float>& p) override { multiply_each(p); }
+  void multiply(const wpo::GemmArgs<wpo::Bf16>& p) override { multiply_each(p); }
   // so low that the tests' sizes take every path
   wpo::Bf16x3Limits bf16x3_limits() const override { return {4, 200, 8, 100}; }
 
-  void copy_in(void *to, const void *from, size_t bytes) override {
-    std::memcpy(here(to), from, bytes);
+  void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }
+  void copy_in(float** to, const std::vector<float*>& addresses) override {
+    for (size_t i = 0; i < addresses.size(); i++) here(to)[i] = here(addresses[i]);
   }
-  void copy_in(float **to, const std::vector<float *> &addresses) override {
-    for (size_t i = 0; i < addresses.size(); i++)
-      here(to)[i] = here(addresses[i]);
-  }
-  void zero(float *to, int64_t count) override {
-    std::memset(here(to), 0, count * sizeof(float));
-  }
+  void zero(float* to, int64_t count) override { std::memset(here(to), 0, count * sizeof(float)); }
 
-private:
+ private:
   static double number(float x) { return x; }
   static double number(wpo::Bf16 bits) {
     const uint32_t all = uint32_t{bits} << 16;
@@ -197,45 +184,43 @@ private:
     std::memcpy(&x, &all, sizeof x);
     return x;
   }
-  template <class T> static void multiply_each(const wpo::GemmArgs<T> &p) {
+  template <class T>
+  static void multiply_each(const wpo::GemmArgs<T>& p) {
     for (int64_t one = 0; one < p.batch; one++)
       for (int64_t i = 0; i < p.m; i++)
         for (int64_t j = 0; j < p.n; j++) {
-          const T *a = here(p.a) + one * p.stride_a,
-                  *b = here(p.b) + one * p.stride_b;
+          const T *a = here(p.a) + one * p.stride_a, *b = here(p.b) + one * p.stride_b;
           double sum = 0;
           for (int64_t k = 0; k < p.k; k++)
             sum += number(p.transpose_a ? a[k * p.lda + i] : a[i * p.lda + k]) *
                    number(p.transpose_b ? b[j * p.ldb + k] : b[k * p.ldb + j]);
-          float &c = here(p.c)[one * p.stride_c + i * p.ldc + j];
+          float& c = here(p.c)[one * p.stride_c + i * p.ldc + j];
           c = static_cast<float>(sum) + (p.beta == 0 ? 0 : p.beta * c);
         }
   }
 };
 
-} // namespace emulated
+}  // namespace emulated
 
 // Replaces TensorFlow's function in this addon: float tensors and scratch
 // memory are in the emulated GPU's memory.
-extern "C" void *TF_TensorData(const TF_Tensor *tensor) {
-  static void *const library =
-      dlopen("libtensorflow_framework.so.2", RTLD_LAZY | RTLD_NOLOAD);
-  static const auto original = reinterpret_cast<void *(*)(const TF_Tensor *)>(
-      dlsym(library, "TF_TensorData"));
-  void *data = original(tensor);
+extern "C" void* TF_TensorData(const TF_Tensor* tensor) {
+  static void* const library = dlopen("libtensorflow_framework.so.2", RTLD_LAZY | RTLD_NOLOAD);
+  static const auto original = reinterpret_cast<void* (*)(const TF_Tensor*)>(dlsym(library, "TF_TensorData"));
+  void* data = original(tensor);
   return TF_TensorType(tensor) == TF_FLOAT ? emulated::beyond(data) : data;
 }
 
 namespace wpo {
 
 namespace {
-Device &device(TF_OpKernelContext *) {
+Device& device(TF_OpKernelContext*) {
   static emulated::Gpu gpu;
   return gpu;
 }
 std::string missing() { return ""; }
-} // namespace
+}  // namespace
 
 const Platform platform = {"CPU", 8, 200, 2000, device, missing};
 
-} // namespace wpo
+}  // namespace wpo

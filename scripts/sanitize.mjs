@@ -1,0 +1,115 @@
+// `npm run test:sanitize`: the native operations under AddressSanitizer and UndefinedBehaviorSanitizer in their tests, and the
+// threaded ones under ThreadSanitizer in a driver of their own, since ThreadSanitizer cannot run inside Node.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { addons, buildArguments, filesIn, findCompiler, NATIVE } from '../packages/tensorflow/install/addon.mjs';
+import { root, setUpOrExit } from './setup.mjs';
+
+await setUpOrExit({ quiet: true });
+
+const tests = join(root, 'packages/tensorflow/test');
+const require = createRequire(join(root, 'packages/tensorflow/package.json'));
+const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
+const runtime = dirname(realpathSync(join(tfjs, 'deps')));
+const { kernels, gpu } = addons(join(tfjs, 'binding'));
+const compiler = findCompiler();
+if (!compiler) {
+  console.error('There is no C++ compiler here. Install g++ 12 or later.');
+  process.exit(1);
+}
+
+// Versions of a function for several CPUs are picked before a sanitizer is ready: only the plain one is built.
+const COMMON = ['-O1', '-g', '-fno-omit-frame-pointer', '-DWPO_NO_TARGET_CLONES', '-DNDEBUG', '-I', NATIVE];
+const MATH = ['-fno-math-errno', '-fno-trapping-math'];
+const ADDRESS = ['-fsanitize=address,undefined,float-cast-overflow', '-fno-sanitize-recover=all'];
+
+const folder = mkdtempSync(join(tmpdir(), 'wpo-sanitize-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+const hardware = /\/(cuda|nvrtc|stream)\.cc$/;
+const threaded = [
+  join(NATIVE, 'runtime/parallel.cc'),
+  ...['gemm', 'attention', 'elementwise'].flatMap((name) => filesIn(join(NATIVE, name), /\.cc$/)),
+  join(tests, 'native/thread-driver.cc'),
+];
+const targets = [
+  { ...kernels, flags: [...COMMON, ...MATH, ...ADDRESS] },
+  {
+    ...gpu,
+    name: 'emulated.node',
+    sources: [...gpu.sources.filter((path) => !hardware.test(path)), join(tests, 'gpu/emulated.cc')],
+    flags: [...COMMON, ...ADDRESS, '-ldl'],
+  },
+  {
+    ...kernels,
+    name: 'faults.node',
+    sources: [join(NATIVE, 'runtime/parallel.cc'), join(tests, 'native/faults.cc')],
+    flags: [...COMMON, ...ADDRESS],
+  },
+  {
+    ...kernels,
+    name: 'threads',
+    sources: threaded,
+    libraries: [],
+    flags: [...COMMON, ...MATH, '-fsanitize=thread', '-no-shared'],
+  },
+];
+
+console.log('Building the native operations with sanitizers');
+await eachAtOnce(2, targets, (target) => compile(target));
+
+const failures = [];
+for (const isa of ['amx', 'avx2', 'sse']) {
+  // without a random address layout, which ThreadSanitizer of older compilers cannot map
+  const env = { ...process.env, WPO_ISA: isa, WPO_THREADS: '4', TSAN_OPTIONS: 'halt_on_error=1' };
+  await check(`ThreadSanitizer, ${isa}`, 'setarch', ['-R', join(folder, 'threads')], env);
+}
+const library = (name) => spawnSync(compiler, [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
+const vitest = [
+  join(root, 'node_modules/vitest/vitest.mjs'),
+  ...['run', '--config', join(tests, 'native/vitest.sanitize.config.ts'), ...process.argv.slice(2)],
+];
+await check('AddressSanitizer and UndefinedBehaviorSanitizer', process.execPath, vitest, {
+  ...process.env,
+  LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
+  ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1', // Node and TensorFlow free little at exit
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+  WPO_TEST_ADDONS: folder,
+});
+process.exitCode = failures.length > 0 ? 1 : 0;
+console.log(failures.length > 0 ? `Sanitizers: failed: ${failures.join(', ')}` : 'Sanitizers: passed');
+
+async function compile(target) {
+  const given = buildArguments(target, runtime, folder).filter((argument) => !argument.startsWith('-Wl,-rpath'));
+  const program = target.flags.includes('-no-shared');
+  const args = [
+    ...given.filter((argument) => argument !== '-no-shared' && !(program && argument === '-shared')),
+    ...(program ? ['-pthread'] : [`-Wl,-rpath,${join(runtime, 'deps/lib')}`]),
+  ];
+  if ((await run(compiler, args, process.env)) !== 0) {
+    console.error(`${target.name} could not be built: see the messages above.`);
+    process.exit(1);
+  }
+}
+
+async function check(name, program, args, env) {
+  console.log(name);
+  if ((await run(program, args, env)) !== 0) failures.push(name);
+}
+
+function run(program, args, env) {
+  const child = spawn(program, args, { cwd: root, env, stdio: 'inherit' });
+  return new Promise((done, fail) => child.on('error', fail).on('close', done));
+}
+
+/** Runs a task on each item, `count` at a time. */
+async function eachAtOnce(count, items, task) {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item; item = queue.shift()) await task(item);
+  };
+  await Promise.all(Array.from({ length: count }, worker));
+}
