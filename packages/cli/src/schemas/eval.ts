@@ -1,4 +1,5 @@
-import { type ConfigOf, choice, commandSchema, integer, type Problem, path, text } from './schema';
+import { choice, integer, path, text } from './fields';
+import { type ConfigOf, commandSchema, type Problem } from './schema';
 import {
   API_KEY_NOTE,
   batchSize,

@@ -1,4 +1,5 @@
-import { boolean, type ConfigOf, commandSchema, integer, number, path, text } from './schema';
+import { boolean, integer, number, path, text } from './fields';
+import { type ConfigOf, commandSchema } from './schema';
 import { maxNewTokens } from './shared';
 
 /** `wpo generate`. */

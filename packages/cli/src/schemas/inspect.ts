@@ -1,4 +1,5 @@
-import { type ConfigOf, commandSchema, integer, path } from './schema';
+import { integer, path } from './fields';
+import { type ConfigOf, commandSchema } from './schema';
 import { columns, encodingFields, json, split } from './shared';
 
 /** `wpo inspect`. */

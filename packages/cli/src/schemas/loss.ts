@@ -9,18 +9,8 @@ import {
 } from '@wpo/loss/scalar';
 import type { PreferencePairLossOptions } from '@wpo/trainer';
 import * as v from 'valibot';
-import {
-  boolean,
-  choice,
-  describeRange,
-  type FieldOptions,
-  field,
-  isInRange,
-  type Naming,
-  number,
-  type Parsed,
-  type Problem,
-} from './schema';
+import { boolean, choice, describeRange, field, isInRange, number } from './fields';
+import type { FieldOptions, Naming, Parsed, Problem } from './schema';
 import { alignment, beta } from './shared';
 
 export const LOSS_NAMES = lossTypes();

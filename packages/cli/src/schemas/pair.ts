@@ -1,4 +1,5 @@
-import { boolean, type ConfigOf, choice, commandSchema, integer, number, path, paths, texts } from './schema';
+import { boolean, choice, integer, number, path, paths, texts } from './fields';
+import { type ConfigOf, commandSchema } from './schema';
 import { json, onBadRow, outputFile } from './shared';
 
 /** `wpo pair`. */

@@ -1,7 +1,8 @@
 import { evalSchema } from './eval';
+import { choice, path } from './fields';
 import { pairSchema } from './pair';
 import { sampleSchema } from './sample';
-import { type CommandSchema, choice, commandSchema, path } from './schema';
+import { type CommandSchema, commandSchema } from './schema';
 import { scoreSchema } from './score';
 import { settings } from './shared';
 import { trainSchema } from './train';

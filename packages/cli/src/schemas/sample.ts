@@ -1,5 +1,6 @@
 import * as v from 'valibot';
-import { type ConfigOf, commandSchema, field, integer, path, text } from './schema';
+import { field, integer, path, text } from './fields';
+import { type ConfigOf, commandSchema } from './schema';
 import { API_KEY_NOTE, batchSize, maxNewTokens, requestFields, resumableFile, temperature, topP } from './shared';
 
 const seed = v.pipe(v.number(), v.safeInteger(), v.minValue(0));

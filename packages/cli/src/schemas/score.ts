@@ -1,4 +1,5 @@
-import { boolean, type ConfigOf, choice, commandSchema, path, paths, text } from './schema';
+import { boolean, choice, path, paths, text } from './fields';
+import { type ConfigOf, commandSchema } from './schema';
 import { API_KEY_NOTE, requestFields, resumableFile } from './shared';
 
 /** `wpo score`. */

@@ -1,7 +1,8 @@
 import type { Columns } from '@wpo/data';
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
-import { boolean, choice, type Field, field, integer, number, type Parsed, path, text } from './schema';
+import { boolean, choice, field, integer, number, path, text } from './fields';
+import type { Field, Parsed } from './schema';
 
 // Fields that several commands have.
 

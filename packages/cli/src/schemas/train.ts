@@ -1,17 +1,7 @@
 import * as v from 'valibot';
+import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
-import {
-  boolean,
-  type ConfigOf,
-  choice,
-  commandSchema,
-  field,
-  integer,
-  number,
-  type Problem,
-  path,
-  text,
-} from './schema';
+import { type ConfigOf, commandSchema, type Problem } from './schema';
 import { encodingFields, onBadRow, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
 

@@ -1,6 +1,7 @@
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
+import { boolean, number, path } from './fields';
 import { checkSmoothing, LOSS_NAMES, lossSpec, lossType } from './loss';
-import { boolean, type ConfigOf, commandSchema, number, type Problem, path } from './schema';
+import { type ConfigOf, commandSchema, type Problem } from './schema';
 import { alignment, beta, columns, encodingFields, onBadRow, outputFile, split } from './shared';
 
 /** `wpo weigh`. */
