@@ -15,7 +15,7 @@ const VERSION = '12.9.86';
 /** Turing, Ampere (server and desktop), Ada, Hopper, Blackwell (server and desktop). */
 const CAPABILITIES = [75, 80, 86, 89, 90, 100, 120];
 
-/** The folder with libnvrtc.so.12, downloaded once; the reason where it cannot be had. */
+/** The folder with libnvrtc.so.12, downloaded once, or why it is missing. */
 async function ensureNvrtc(): Promise<{ folder: string } | { missing: string }> {
   const cache = defaultCache();
   const target = join(cache, `nvrtc-${VERSION}`);
