@@ -10,6 +10,10 @@ export const library = (entry: string[] | Record<string, string>, more: Options 
     platform: 'neutral',
     clean: true,
     sourcemap: true,
+    // one copy of the sources is enough: the maps of the CommonJS files name them only
+    esbuildOptions(options, { format }) {
+      options.sourcesContent = format === 'esm';
+    },
     dts: {
       compilerOptions: {
         // makes tsconfig.json's `paths` lead to the sources, so that types of the internal package are copied in
