@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { tensorflowMatMul } from '../src/kernels/answer-logps';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
+import { testInputChecks } from './input-checks';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
 import { nativeTier } from './tiers';
@@ -69,4 +70,5 @@ describe('GPU operations, on an emulated GPU', () => {
   testPolicy(nativeTier);
   testGeneration(nativeTier);
   testPrograms(nativeTier);
+  testInputChecks();
 });
