@@ -5,7 +5,7 @@ import { checkLogp } from './checks';
 type Shape = readonly number[] | string;
 
 /**
- * `where` is the function that the user called, `name` the argument as the user knows it. Without `dtype`, any will do.
+ * `where` is the function that the user called, `name` the argument as the user knows it. Without `dtype`, any dtype is accepted.
  *
  * @throws where it is not a tensor of this shape, or is empty.
  */
@@ -31,7 +31,7 @@ export function checkFloats(where: string, name: string, tensor: unknown, shape:
 }
 
 export interface CheckLogpsOptions {
-  /** What the log-probs are called in errors. Default `logps`. */
+  /** The name of the log-probs in errors. Default `logps`. */
   name?: string;
   /** Of `logps`' shape: only entries where it is not 0 are checked, and each row of `[B, T]` must have at least one. */
   mask?: tf.Tensor;

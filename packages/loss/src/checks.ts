@@ -1,8 +1,8 @@
 import { nearestName } from '@wpo/internal/nearest';
 
-// Checks of plain values, free of tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
+// Checks of plain values, without tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
 
-/** The finite numbers that an option may be. Without any bound: all of them. */
+/** The range of a number option. Infinity and NaN are never allowed. */
 export interface NumberRange {
   /** Exclusive lower bound. */
   readonly above?: number;
@@ -52,7 +52,7 @@ export function checkLogp(where: string, name: string, value: number): void {
 export type Numbers = number | ArrayLike<number>;
 
 /**
- * `given` as an array of numbers, each checked against `range`, or as a log-probability where there is no range.
+ * Returns `given` as an array of numbers. Checks each against `range`; without a range, checks that it is a log-probability.
  *
  * @throws naming the first wrong number, or where there are not `count` numbers (at least 1 without `count`).
  */

@@ -1,8 +1,8 @@
 import type { LossType } from './loss-table';
 import type { LossOptions } from './options';
 
-// One line of help for each loss and option, for a program that generates its help and documentation from them. They are
-// apart from the tables of losses and options so that other programs' bundles do not contain them.
+// One line of help for each loss and option, for a program that generates its help and documentation from them. They have
+// a file of their own, so that bundles of other programs do not contain them.
 
 /** Each loss's name, equation and source. r = β (log π − log π_ref), u = r_w − r_l, and nll = −log π(y_w) / |y_w|. */
 export const LOSS_DESCRIPTIONS: Readonly<Record<LossType, string>> = {

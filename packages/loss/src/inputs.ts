@@ -10,7 +10,7 @@ import {
 } from './loss-table';
 import type { Settings } from './options';
 
-// What losses are given. T is a tensor, an array or a number; K is KTO's reference point.
+// The inputs of losses. T is a tensor, an array or a number; K is the type of KTO's reference point.
 
 /** log π(y) of both answers of each pair under the policy, summed over the answer's tokens. */
 export interface PolicyLogps<T> {
@@ -40,7 +40,7 @@ export interface ReferencePoint<K> {
   kl: K;
 }
 
-/** Everything that any loss may be given. */
+/** The inputs of all losses. */
 export type PairInput<T, K> = PolicyLogps<T> &
   Partial<ReferenceLogps<T>> &
   Partial<AnswerLengths<T>> &
@@ -50,7 +50,7 @@ export type PairInput<T, K> = PolicyLogps<T> &
 /** The inputs with one value per pair. */
 export type Column = Exclude<keyof PairInput<unknown, unknown>, 'kl'>;
 
-/** What the losses `L` need. With a literal type, a missing reference does not compile. */
+/** The inputs that the losses `L` need. With a literal type, a missing reference does not compile. */
 export type PreferenceInput<T, K, L extends LossType, Free> = PolicyLogps<T> & { kl?: K } & ([
     Extract<L, RankedLossType>,
   ] extends [never]
@@ -68,7 +68,7 @@ export type PreferenceInput<T, K, L extends LossType, Free> = PolicyLogps<T> & {
 /**
  * The names of the inputs that losses read, weights included where they are given.
  *
- * @throws where an option does not go with a loss, KTO's reference point is missing, or a ranked loss is given weights.
+ * @throws where a loss does not take an option, KTO's reference point is missing, or a ranked loss is given weights.
  */
 export function requiredColumns(
   specs: readonly LossSpec[],
@@ -92,7 +92,7 @@ export function requiredColumns(
   ];
 }
 
-/** How one number per answer is computed from its log-probs: the part of a loss's spec that says so. */
+/** The part of a loss's spec that says how one number per answer is computed from its log-probs. */
 export type Measure = Pick<LossSpec, 'reference' | 'divergence' | 'ranks'> & { readonly perToken?: boolean };
 
 /** A loss's measure under these options. */
@@ -101,7 +101,7 @@ export const measureOf = (spec: LossSpec, settings: Settings): Measure => ({
   reference: readsReference(spec, settings),
 });
 
-/** The measure that rewards are β times of: the log-ratio where any loss reads the reference, else that of the first loss. */
+/** The measure that β multiplies in a reward: the log-ratio where any loss reads the reference, else that of the first loss. */
 export function rewardMeasure(specs: readonly LossSpec[], settings: Settings): Measure {
   const reference = specs.some((spec) => readsReference(spec, settings));
   return { reference, perToken: !reference && specs[0]!.perToken };

@@ -12,11 +12,11 @@ import {
 
 type RankedColumn = 'rejectedLogps' | 'refChosenLogps';
 
-/** What one loss reads of a pair, and how. */
+/** The inputs that one loss reads, and how it uses them. */
 export interface LossSpec {
-  /** Whether it compares log-ratios log π(y) − log π_ref(y). If not, log π(y) itself, and no reference is needed. */
+  /** True: compares log-ratios log π(y) − log π_ref(y). False: compares log π(y) itself and needs no reference. */
   readonly reference: boolean;
-  /** It depends on the difference of the two answers' scores alone, so that an f-divergence may be chosen. */
+  /** Depends only on the difference of the two answers' scores, so that an f-divergence may be chosen. */
   readonly divergence?: true;
   /** Divides each answer's log-ratio (or score, or log-prob) by the answer's length. */
   readonly perToken?: true;
@@ -93,8 +93,8 @@ type Table = typeof LOSSES;
 export type LossType = keyof Table;
 
 /**
- * The number options that each loss takes, beside `beta`, which all take, and `fAlphaDivergenceCoef`, which those with
- * `divergence` take. LOSS_OPTIONS has their defaults and ranges.
+ * The number options that each loss takes, in addition to `beta`, which all losses take, and `fAlphaDivergenceCoef`, which losses
+ * with `divergence` take. LOSS_OPTIONS has their defaults and ranges.
  */
 export const OPTIONS_OF_LOSS = {
   dpo: ['labelSmoothing'],
@@ -174,7 +174,7 @@ export function mixture<Formula>(
 export const readsReference = ({ reference, ranks }: LossSpec, { refFree }: Settings): boolean =>
   reference && (!refFree || !!ranks);
 
-/** What losses need beside the policy's log-probs. */
+/** The inputs that losses need in addition to the policy's log-probs. */
 export interface LossNeeds {
   /** The reference's log-probs. */
   reference: boolean;
@@ -187,10 +187,10 @@ export interface LossNeeds {
 }
 
 /**
- * What losses need under these options.
+ * The inputs that losses need under these options.
  *
- * @throws where an option does not go with a loss. `labelSmoothing` may have a narrower range. An f-divergence goes only
- * with losses of the difference of two scores: each score has a term β log Z(x), which cancels in that difference alone.
+ * @throws where a loss does not take an option. `labelSmoothing` may have a narrower range. Only losses of the difference of
+ * two scores take an f-divergence: each score has a term β log Z(x), which cancels only in that difference.
  */
 export function needsOf(specs: readonly LossSpec[], settings: Settings): LossNeeds {
   const { where, labelSmoothing, fDivergenceType, a } = settings;

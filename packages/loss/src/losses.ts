@@ -4,11 +4,11 @@ import { add, clampMax, exp, expm1, log, mul, neg, relu, sigmoid as sigma, softp
 import type { Settings } from './options';
 
 // The losses over tensors; every tensor is [B], float32, B pairs. Above each is its formula, in the symbols of docs/losses.md:
-// ρ_w, ρ_l: what the loss measures of the chosen and the rejected answer, by default log π(y) − log π_ref(y)
+// ρ_w, ρ_l: the loss's measure of the chosen and of the rejected answer, by default log π(y) − log π_ref(y)
 // Δ = ρ_w − ρ_l; rewards r = β ρ; S = log σ, and softplus(x) = log(1 + e^x) = −S(−x)
 // loss-table.ts says which losses read the reference, divide by length, take an f-divergence or compare by rank.
 
-/** What a formula reads of each pair. */
+/** The inputs of a formula, each `[B]`. */
 export interface Measured {
   /** ρ_w. */
   readonly chosen: tf.Tensor1D;

@@ -12,7 +12,7 @@ export type LossMetrics = {
   'wpo/weight_max': number;
 };
 
-/** What `lossMetrics` reads of a loss's result. */
+/** The part of a loss's result that `lossMetrics` reads. */
 export interface Rewarded {
   chosenRewards: tf.Tensor1D;
   rejectedRewards: tf.Tensor1D;

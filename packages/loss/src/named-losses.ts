@@ -8,8 +8,8 @@ import { detached, relu } from './ops';
 import { type AttachedOptions, type LossOptions, resolveOptions } from './options';
 import { type LossResult, pairLoss, type TensorInput } from './preference-loss';
 
-// One function per loss, so that a bundle holds only the losses that it imports. Of every function here: log-probs are `[B]`,
-// float32; where policy and reference both give an answer log-probability −∞, its log-ratio is 0; it throws where a shape does
+// One function per loss, so that a bundle holds only the losses that it imports. In every function here, log-probs are `[B]`,
+// float32. Where policy and reference both give an answer log-probability −∞, its log-ratio is 0. Every function throws where a shape does
 // not match, there are no pairs, or an option is out of range. @wpo/loss's preferenceLoss takes the loss by name.
 
 /** log π(y) of each pair's answers under policy and reference, summed over the answer's tokens; each `[B]`, float32. */

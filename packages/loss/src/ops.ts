@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-// The elementwise operations that losses are made of, over float32 tensors of one shape. Each has its own gradient, because
-// tfjs-core alone registers none: with these, a program needs no package beside tfjs-core and a backend.
+// The elementwise operations of the losses, over float32 tensors of one shape. Each has its own gradient, because
+// tfjs-core alone registers none: with these, a program needs only tfjs-core and a backend.
 
-/** An operation with its own gradient. What `forward` computes is not recorded for differentiation. */
+/** An operation with its own gradient. The operations inside `forward` are not recorded for differentiation. */
 export function differentiable<T extends tf.Tensor>(
   inputs: readonly tf.Tensor[],
   forward: (save: tf.GradSaveFunc) => T,

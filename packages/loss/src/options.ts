@@ -82,8 +82,8 @@ export function resolveOptions(where: string, options: LossOptions & AttachedOpt
 }
 
 /**
- * What a token's log-prob is compared with, so that what the policy itself would generate has a weight near 1 however
- * confident the policy is. `sampled`: log Σ_v p_v², the log of the expected probability of a sampled token (the paper's
+ * The term that a token's log-prob is compared with, so that answers of the policy itself have a weight near 1 however confident
+ * the policy is. `sampled`: log Σ_v p_v², the log of the expected probability of a sampled token (the paper's
  * choice). `greedy`: log max_v p_v, the log-prob of the most likely token. `none`: 0.
  */
 export type Alignment = 'sampled' | 'greedy' | 'none';
@@ -93,7 +93,7 @@ export const ALIGNMENT_TERMS = { sampled: 'logSumSquares', greedy: 'logMax', non
 
 /** How WPO weights are computed. */
 export interface WeightNumbers {
-  /** What token log-probs are compared with. Default `sampled`. */
+  /** The term that token log-probs are compared with. Default `sampled`. */
   alignment?: Alignment;
   /** Whether a weight is at most 1. Default true, as in the paper's code; false is TRL's form. */
   clamp?: boolean;

@@ -30,21 +30,21 @@ import { type AttachedOptions, resolveOptions, type Settings } from './options';
 /** Each `[B]`, float32 (lengths may be int32); `kl` is a number or a tensor with one element. */
 export type TensorInput = PairInput<tf.Tensor1D, tf.Tensor | number>;
 
-/** Per pair, unreduced. Each is `[B]` and the caller's to dispose. */
+/** Per pair, unreduced. Each is `[B]`; the caller disposes them. */
 export type LossResult = {
-  /** Weight times loss. Differentiable in all log-probs given. */
+  /** Weight times loss. Differentiable in all log-probs of the input. */
   losses: tf.Tensor1D;
   /** Before weighting. Differentiable. */
   unweightedLosses: tf.Tensor1D;
-  /** As given, or 1. No gradient. */
+  /** The weights of the input, or 1. No gradient. */
   weights: tf.Tensor1D;
   /** Δ: `margins` is β times this. Differentiable. */
   deltas: tf.Tensor1D;
   /** β (log π(y_w) − log π_ref(y_w)): the chosen answer's implicit reward; without the reference where the loss has none. No gradient. */
   chosenRewards: tf.Tensor1D;
-  /** The rejected answer's. No gradient. */
+  /** The rejected answer's implicit reward. No gradient. */
   rejectedRewards: tf.Tensor1D;
-  /** Chosen less rejected reward. No gradient. */
+  /** The chosen reward minus the rejected one. No gradient. */
   margins: tf.Tensor1D;
 };
 

@@ -6,7 +6,7 @@ import { differentiable, noGrad } from './ops';
 // B: answers, T: tokens of the longest one, V: vocabulary.
 
 /**
- * The terms that weights and losses need of a model's logits: each answer token's log p, log Σ_v p_v² and log max_v p_v.
+ * The terms that weights and losses need, from a model's logits: each answer token's log p, log Σ_v p_v² and log max_v p_v.
  *
  * Gradient flows through `logps` alone. Logits may be −∞ (a masked vocabulary entry) or as large as float32 allows, and
  * logits and labels at padding may have any value (such as −100): none of these makes a NaN. A label outside the vocabulary

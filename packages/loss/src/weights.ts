@@ -8,8 +8,8 @@ export interface WeightOptions extends WeightNumbers, AttachedOptions {}
 
 /**
  * The WPO weight of each pair, w = min(1, exp((s(y_w) + s(y_l)) / τ)): near 1 where the policy is likely to generate both
- * answers itself, near 0 where it is not (arXiv 2406.11827). No gradient flows through it unless `attached` is true, which
- * the loss's options must then say too.
+ * answers itself, near 0 where it is not (arXiv 2406.11827). No gradient flows through it unless `attached` is true; set
+ * `attached` in the loss's options too then.
  *
  * @returns `[B]`, w ≥ 0, and w ≤ 1 unless `clamp` is false; the caller's to dispose.
  * @throws where shapes do not match, there are no tokens, an option is out of range or the alignment's term is missing.

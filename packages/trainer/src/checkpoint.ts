@@ -7,7 +7,7 @@ import type { Policy } from './policy';
 /** A value that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** The state of a run beside its weights and the optimizer's tensors, as plain JSON. */
+/** The state of a run without its weights and the optimizer's tensors, as plain JSON. */
 export interface TrainerState {
   readonly version: 1;
   /** Optimizer steps done. */
@@ -29,7 +29,7 @@ export interface TrainerState {
 
 export interface Checkpoint {
   readonly state: TrainerState;
-  /** Valid until `save` returns, and not to be disposed: they belong to the policy and the optimizer. */
+  /** Valid until `save` returns. The policy and the optimizer own the tensors: do not dispose them. */
   readonly weights: Iterable<NamedTensor>;
   readonly optimizer: Iterable<NamedTensor>;
 }
@@ -43,7 +43,7 @@ export interface StoredCheckpoint {
 
 export interface OpenCheckpoint {
   readonly state: TrainerState;
-  /** Each tensor becomes the caller's to dispose. */
+  /** The caller disposes each tensor. */
   weights(): AsyncIterable<NamedTensor>;
   optimizer(): AsyncIterable<NamedTensor>;
 }
@@ -120,7 +120,7 @@ function checkRun(name: string, before: TrainerState['run'], now: TrainerState['
   );
 }
 
-/** The settings that decide a run's weights, beside the data, the model and the caller's fingerprint. */
+/** The settings that decide a run's weights, in addition to the data, the model and the caller's fingerprint. */
 export function runSettings(
   options: {
     readonly learningRate: number;

@@ -23,10 +23,10 @@ export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
 export type { NamedTensor, Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
-export type { PairResult } from './pair-loss';
 export {
   type PairLoss,
   type PairLossResult,
+  type PairResult,
   type PreferencePairLossOptions,
   preferencePairLoss,
   type ScoredPair,

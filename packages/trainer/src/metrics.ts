@@ -110,9 +110,9 @@ function pairMeans(sums: PairSums, pairs: number) {
 export interface RowContext {
   readonly step: number;
   readonly epoch: number;
-  /** The last step's, before clipping. */
+  /** The gradient norm of the last step, before clipping. */
   readonly gradNorm: number;
-  /** The last step's. */
+  /** The learning rate of the last step. */
   readonly learningRate: number;
   /** Tokens seen since the start of the run. */
   readonly tokens: number;

@@ -14,11 +14,11 @@ export interface OptimizerStep {
   readonly gradientScale: number;
 }
 
-/** What an optimizer needs to continue from where it was. */
+/** The state that an optimizer saves and continues from. */
 export interface OptimizerState {
   /** Steps done. */
   readonly step: number;
-  /** Valid until the optimizer's next step, and not to be disposed: they belong to the optimizer. */
+  /** Valid until the optimizer's next step. The optimizer owns the tensors: do not dispose them. */
   readonly tensors: Iterable<NamedTensor>;
 }
 

@@ -13,7 +13,7 @@ import {
 } from '@wpo/loss/scalar';
 import type { TokenTerms } from './policy';
 
-/** A pair as a loss sees it: numbers of the policy, the reference and the data. */
+/** The input of a loss for one pair: numbers of the policy, the reference and the data. */
 export interface ScoredPair {
   readonly id: string;
   /** Per-token terms of the chosen answer under the policy, each `[tokens of the answer]`. */
@@ -25,7 +25,7 @@ export interface ScoredPair {
   readonly weight: number;
 }
 
-/** What a loss computes for one pair. */
+/** The output of a loss for one pair. */
 export interface PairLossResult {
   /** The loss, with the weight multiplied in. */
   readonly loss: number;
@@ -38,7 +38,7 @@ export interface PairLossResult {
   readonly gradient: { readonly chosen: ArrayLike<number>; readonly rejected: ArrayLike<number> };
 }
 
-/** The numbers of one pair. */
+/** The results of one pair, for metrics. */
 export interface PairResult {
   readonly id: string;
   readonly loss: number;
@@ -53,8 +53,8 @@ export interface PairResult {
 }
 
 /**
- * A loss over pairs, in plain numbers: log-probs in, one result per pair out, in the same order. The mean over pairs is the
- * caller's. `tensorLoss` makes one from a function over tfjs tensors.
+ * A loss over pairs, in plain numbers: log-probs in, one result per pair out, in the same order. The caller takes the mean over
+ * pairs. `tensorLoss` makes one from a function over tfjs tensors.
  */
 export interface PairLoss {
   (pairs: readonly ScoredPair[]): readonly PairLossResult[] | Promise<readonly PairLossResult[]>;
@@ -144,7 +144,7 @@ export function preferencePairLoss(options: PreferencePairLossOptions = {}): Pai
 
 const ONE = { weight: 1, gradient: { chosen: 0, rejected: 0 } };
 
-/** log π of both answers: the sums over their tokens, of which those past the shorter answer's length count `alpha` times. */
+/** log π of both answers: sums over their tokens, in which `alpha` multiplies the tokens past the shorter answer's length. */
 export const pairLogps = (
   pair: Pick<ScoredPair, 'chosen' | 'rejected'>,
   alpha = 1,

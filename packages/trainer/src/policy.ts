@@ -28,7 +28,7 @@ export const pairLength = ({ prompt, chosen, rejected }: TokenPair): number =>
   prompt.length + chosen.length + rejected.length;
 
 /**
- * What a policy computes for every answer token of a pass. Answers follow each other without padding: the first pair's chosen
+ * The terms of every answer token of a pass. Answers follow each other without padding: the first pair's chosen
  * answer, its rejected answer, the second pair's chosen answer, and so on. Each array is `[A]`, A the number of all answer
  * tokens.
  */
@@ -73,7 +73,7 @@ export interface Parameter {
 }
 
 /**
- * A model that can be trained on pairs. This is all that the training loop asks of it. A pair's terms must depend on that pair
+ * A model that can be trained on pairs: the whole interface between a model and the training loop. A pair's terms must depend on that pair
  * alone, and the same pass computed twice must give the same bits: otherwise a resumed run differs from one that never stopped.
  */
 export interface Policy {

@@ -6,8 +6,8 @@ import { type PairLoss, pairLogps } from './pair-loss';
 import { type PairSource, type Policy, pairAt, type ReferenceLogps, type TokenPair } from './policy';
 
 /**
- * Where the reference's log-probs come from: a list computed before training, entry i for pair i of the data; or a function that
- * is called with each micro-batch and answers in its order.
+ * The source of the reference's log-probs: a list computed before training, entry i for pair i of the data; or a function that
+ * is called with each micro-batch and returns one entry per pair, in the same order.
  */
 export type Reference =
   | readonly ReferenceLogps[]
@@ -60,8 +60,8 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
 }
 
 /**
- * log π of both answers of each pair under a policy, without gradients. The sums are those of the loss, so a policy that has
- * not moved has the same log-probs as its reference to the last bit.
+ * log π of both answers of each pair under a policy, without gradients. The loss takes the same sums, so that a policy whose
+ * weights have not changed has the same log-probs as its reference, bit for bit.
  *
  * @param options.ldAlpha the `ldAlpha` of the loss that the values are for.
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.

@@ -41,7 +41,7 @@ export interface TensorLossOutput {
  * Makes a `PairLoss` from a function over tfjs tensors. `loss` runs inside `tf.grads` with respect to the policy's per-token
  * log-probs, so it must consist of differentiable tfjs operations and dispose nothing.
  *
- * @param needs what the trainer must know of the loss; see `PairLoss`.
+ * @param needs the properties that tell the trainer how to run the loss; see `PairLoss`.
  */
 export function tensorLoss(
   loss: (input: TensorLossInput) => TensorLossOutput,
@@ -98,7 +98,7 @@ function differentiate(loss: (input: TensorLossInput) => TensorLossOutput, pairs
   return { columns: columns!, gradients };
 }
 
-/** Stacks answers of different lengths. The four tensors are the caller's to dispose. */
+/** Stacks answers of different lengths. The caller disposes the four tensors. */
 export function padAnswers(answers: readonly TokenTerms[]): PaddedAnswers {
   const longest = Math.max(...answers.map(({ logps }) => logps.length));
   const stack = (rows: readonly Float32Array[]) => {

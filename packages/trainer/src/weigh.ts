@@ -13,10 +13,10 @@ import { TrainingError } from './errors';
 import { splitAnswers } from './micro-batch';
 import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
-/** s(y) of an answer by each alignment: the mean over its tokens of log p less the alignment term. */
+/** s(y) of an answer by each alignment: the mean over its tokens of log p minus the alignment term. */
 export type AlignedScores = Readonly<Record<Alignment, number>>;
 
-/** What one pair weighs under a policy, and the losses that training would compute for it. */
+/** The weight of one pair under a policy, and the losses that training would compute for it. */
 export interface WeighedPair {
   readonly pair: TokenPair;
   /** log π(y): sums over the answer's tokens. */
@@ -44,7 +44,7 @@ export interface WeighPairOptions extends WeightOptions, LossOptions {
 const ALIGNMENTS = ['sampled', 'greedy', 'none'] as const;
 
 /**
- * Computes what a pair weighs under a policy (arXiv 2406.11827) and its losses, by one forward pass without training.
+ * Computes a pair's WPO weight under a policy (arXiv 2406.11827) and its losses, by one forward pass without gradients.
  *
  * @throws TrainingError naming the pair, where an answer has no tokens or a log-prob is not finite.
  */

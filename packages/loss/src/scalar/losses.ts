@@ -5,7 +5,7 @@ import { difference, product, sigmoid as sigma, sigmoidDerivative as sigmaDeriva
 // The losses over numbers, each with its derivatives. Above each is its formula, in the symbols of docs/losses.md: σ is the
 // logistic function, S = log σ, and softplus(x) = log(1 + e^x) = −S(−x), whose derivative is σ(x).
 
-/** What a formula reads of one pair. */
+/** The inputs of a formula, for one pair. */
 export interface PairRewards {
   /** r_w: β times the loss's measure of the chosen answer, by default log π(y_w) − log π_ref(y_w). */
   readonly rw: number;

@@ -29,13 +29,13 @@ export type LossResult<R> = {
   losses: R;
   /** Before weighting. */
   unweightedLosses: R;
-  /** As given, or 1. */
+  /** The weights of the input, or 1. */
   weights: R;
   /** β (log π(y_w) − log π_ref(y_w)): the chosen answer's implicit reward; without the reference where the loss has none. */
   chosenRewards: R;
-  /** The rejected answer's. */
+  /** The rejected answer's implicit reward. */
   rejectedRewards: R;
-  /** Chosen less rejected reward. */
+  /** The chosen reward minus the rejected one. */
   margins: R;
 };
 

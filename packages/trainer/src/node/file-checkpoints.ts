@@ -9,7 +9,7 @@ import type { NamedTensor } from '../optimizer';
 export interface FileCheckpointsOptions {
   /** Writes tensors to a file, in float32. */
   readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
-  /** Reads tensors; each becomes the caller's to dispose. */
+  /** Reads tensors. The caller disposes each of them. */
   readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
   /** Keeps this number of checkpoints, at least 1, and removes the oldest after a save. Default: keeps all. */
   readonly saveTotalLimit?: number;
