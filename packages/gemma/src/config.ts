@@ -66,13 +66,13 @@ export const gemma2_27b: Gemma2Config = published({
 });
 
 /**
- * Reads a Gemma-2 `config.json`, in the current layout (`rope_parameters`, `dtype`, `layer_types`) or in that of 2024 (flat
+ * Reads a Gemma-2 `config.json`, in the current layout (`rope_parameters`, `dtype`, `layer_types`) or in the layout of 2024 (flat
  * `rope_theta`, `torch_dtype`, no `layer_types`). An absent key has transformers' default, the value of Gemma-2 2B. Keys that
  * do not affect the computation are ignored, and so is dropout, which preference training turns off.
  *
  * @param json the parsed file
  * @param where the file's name for errors
- * @throws Error for a model that this package does not run as configured; names file and key
+ * @throws Error for an invalid value, or a model that this package does not run; names file and key
  */
 export function parseConfig(json: unknown, where: string): Gemma2Config {
   if (!isObject(json)) throw new Error(`${where}: expected an object, found ${show(json)}.`);
@@ -95,7 +95,7 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   read('tie_word_embeddings', true, is(true), "true (Gemma-2's output projection is its embedding)");
   read('quantization_config', null, is(null), 'null (quantized weights are not supported)');
   read('hidden_activation', null, orNull(is(GELU_TANH)), `"${GELU_TANH}"`);
-  // transformers ignores hidden_act for Gemma-2, and files with "gelu" mean the tanh form. Other values point to an error.
+  // transformers ignores hidden_act for Gemma-2, and files with "gelu" mean the tanh form. Any other value is a mistake.
   if (json.hidden_activation === undefined) read('hidden_act', null, isGeluOrNull, `"${GELU_TANH}"`);
 
   const hiddenSize = size('hidden_size', gemma2_2b.hiddenSize);
@@ -107,7 +107,7 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     throw refuse('num_attention_heads', numAttentionHeads, `a multiple of num_key_value_heads (${numKeyValueHeads})`);
   }
   if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'an even number (rotary embeddings rotate pairs)');
-  // transformers refuses it too
+  // transformers has the same check.
   if (hiddenSize % numAttentionHeads !== 0) {
     throw refuse('hidden_size', hiddenSize, `a multiple of num_attention_heads (${numAttentionHeads})`);
   }
@@ -203,7 +203,7 @@ const FLOAT_KEYS = 'attn_logit_softcapping|final_logit_softcapping|rms_norm_eps|
 /** transformers 5 refuses 50 where it expects 50.0, and JSON.stringify writes 50.0 as 50. Expects one key per line. */
 const withFloats = (text: string) => text.replace(new RegExp(`^( *"(?:${FLOAT_KEYS})": \\d+)(,?)$`, 'gm'), '$1.0$2');
 
-/** As transformers reads it: a non-empty `rope_scaling` takes precedence over `rope_parameters`. */
+/** Reads the rotary base as transformers does: a non-empty `rope_scaling` takes precedence over `rope_parameters`. */
 function ropeTheta(
   json: Record<string, unknown>,
   refuse: (key: string, found: unknown, expected: string) => Error,

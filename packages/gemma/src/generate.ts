@@ -15,7 +15,7 @@ export interface GenerateOptions extends SamplingOptions {
    * on the other prompts. Default 0.
    */
   readonly seed?: number | readonly number[];
-  /** Token ids that end the answer. The one generated is part of the answer, as in transformers. Default: the config's `eosTokenId`. */
+  /** Token ids that end the answer. The answer includes the stop token, as in transformers. Default: the config's `eosTokenId`. */
   readonly stopIds?: readonly number[];
   /** Default `portableKernels`. */
   readonly kernels?: Kernels;
@@ -29,9 +29,10 @@ export interface GeneratedToken {
 }
 
 /**
- * Continues prompts (token ids `[T]` each, T ≥ 1) side by side, one token of each per pass, with a key-value cache. Prompts
- * whose answer has ended drop out. Each prompt has a random generator of its own.
+ * Continues prompts side by side with a key-value cache. Each pass generates one token for every prompt that has no stop token
+ * yet. Each prompt has its own random generator.
  *
+ * @param prompts token ids `[T]` of each prompt, T ≥ 1
  * @throws RangeError for an option outside its range; Error for an empty prompt or a token id outside the vocabulary
  */
 export async function* generateBatchTokens(
@@ -69,7 +70,7 @@ export async function* generateBatchTokens(
   }
 }
 
-/** Continues one prompt, token by token. */
+/** Continues one prompt, token by token. @throws the errors of `generateBatchTokens` */
 export async function* generateTokens(
   model: Gemma2,
   prompt: ArrayLike<number>,
@@ -78,7 +79,11 @@ export async function* generateTokens(
   for await (const { token } of generateBatchTokens(model, [prompt], options)) yield token;
 }
 
-/** The whole answers' token ids, in the order of the prompts, each with the stop id that ended it. */
+/**
+ * Returns each prompt's answer as token ids, including the stop id that ended it.
+ *
+ * @throws the errors of `generateBatchTokens`
+ */
 export async function generateBatch(
   model: Gemma2,
   prompts: readonly ArrayLike<number>[],
@@ -89,7 +94,7 @@ export async function generateBatch(
   return answers;
 }
 
-/** The whole answer's token ids, with the stop id that ended it. */
+/** Returns the answer's token ids, including the stop id that ended it. @throws the errors of `generateBatchTokens` */
 export async function generate(model: Gemma2, prompt: ArrayLike<number>, options?: GenerateOptions): Promise<number[]> {
   return (await generateBatch(model, [prompt], options))[0]!;
 }

@@ -24,7 +24,7 @@ export interface Segment {
   readonly start: number;
   /** Number of tokens. */
   readonly count: number;
-  /** Columns of the sequence's keys at positions 0, 1, …, the last token of this segment included. */
+  /** Columns of the sequence's keys, from position 0 to the segment's last token. */
   readonly keyRanges: readonly KeyRange[];
 }
 
@@ -111,7 +111,7 @@ export function singleSequence(ids: Int32Array): ModelInput {
   return { ids, positions: rows, segments, outputRows: rows, outputSegments: segments };
 }
 
-/** Small enough to compute little of the causal mask's empty half, large enough for an efficient matrix product. */
+/** Default size. Larger blocks compute more masked scores; smaller ones make matrix products inefficient. */
 const QUERY_BLOCK_SIZE = 256;
 
 /**

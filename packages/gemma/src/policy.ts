@@ -20,7 +20,11 @@ export interface TokenTerms {
 export interface Forward {
   /** Reads the terms of all answer tokens from the device. */
   terms(): Promise<TokenTerms>;
-  /** Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`. Once, and only with `train: true`. */
+  /**
+   * Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`.
+   *
+   * @throws Error for a pass with `train: false`, and at a second call
+   */
   backward(dLogps: Float32Array): void;
   dispose(): void;
 }
@@ -81,7 +85,10 @@ function pairForward(model: Gemma2<Parameter>, pairs: readonly TokenPair[], tape
     },
     backward(dLogps) {
       if (!canGoBackward) {
-        throw new Error('backward: expected a pass with `train: true` whose backward pass has not run yet.');
+        throw new Error(
+          'backward: expected an open pass with `train: true`, found one with `train: false`, or one that was disposed or has ' +
+            'run its backward pass. Call policy.forward again.',
+        );
       }
       canGoBackward = false;
       const dy = tf.tensor1d(dLogps); // [A]

@@ -57,7 +57,7 @@ const PREFIX_BYTES = 8;
  * @param prefix the file's first 8 bytes or more
  * @param fileSize bytes
  * @param where the file's name for errors
- * @throws SafetensorsError if the length cannot be a header's
+ * @throws SafetensorsError if the length exceeds the file or 100 MB, or the file is a Git LFS pointer
  */
 export function headerByteLength(prefix: Uint8Array, fileSize: number, where: string): number {
   if (prefix.length < PREFIX_BYTES || fileSize < PREFIX_BYTES) {
@@ -89,7 +89,7 @@ export function headerByteLength(prefix: Uint8Array, fileSize: number, where: st
  * @param bytes the file's beginning, at least `headerByteLength` bytes of it
  * @param fileSize bytes
  * @param where the file's name for errors
- * @throws SafetensorsError for any other bytes
+ * @throws SafetensorsError if the header is invalid or does not match the file's size
  */
 export function parseHeader(bytes: Uint8Array, fileSize: number, where: string): SafetensorsHeader {
   const dataStart = headerByteLength(bytes, fileSize, where);
@@ -110,8 +110,8 @@ export function parseHeader(bytes: Uint8Array, fileSize: number, where: string):
  * width keep their order. The header is padded with spaces to a multiple of 8 bytes.
  *
  * @param metadata default `format: 'pt'`, which transformers requires
- * @returns `bytes`, the beginning of the file; `header`, what `parseHeader` reads from it, in file order; `fileSize`
- * @throws SafetensorsError for a repeated name or a shape that is not of whole numbers
+ * @returns `bytes`, the beginning of the file; `header`, the result of `parseHeader` for these bytes; `fileSize`
+ * @throws SafetensorsError for a repeated or reserved name, an invalid shape, or a header above 100 MB
  */
 export function makeHeader(
   entries: Iterable<TensorSpec & { readonly name: string }>,
@@ -154,7 +154,7 @@ export function makeHeader(
 /**
  * The number of bytes of a tensor's values.
  *
- * @throws SafetensorsError if the shape is not of whole numbers, or its size is not a safe integer
+ * @throws SafetensorsError if the shape has other values than whole numbers, or the size is not a safe integer
  */
 export function tensorByteLength(name: string, spec: TensorSpec): number {
   return checkedByteLength(name, spec.dtype, spec.shape, 'tensor');
@@ -181,8 +181,8 @@ function parseJson(bytes: Uint8Array, where: string): Record<string, unknown> {
 }
 
 /**
- * Refuses what `JSON.parse` accepts: a repeated key, of which it would keep the last, and deep nesting, which takes far more
- * memory than the file. Invalid JSON passes here; `JSON.parse` refuses it.
+ * Refuses repeated keys and deep nesting, which `JSON.parse` accepts: it keeps only the last of repeated keys, and nesting takes
+ * far more memory than the file. Invalid JSON passes here; `JSON.parse` refuses it.
  */
 function checkKeysAndDepth(text: string, where: string): void {
   const colon = /[ \t\n\r]*:/y;

@@ -65,7 +65,7 @@ export function sampleToken(
   return kept[draw(keptWeights, random() * sumOf(keptWeights))]!;
 }
 
-/** The first index at which the cumulative weight exceeds `mark`. */
+/** Returns the first index at which the cumulative weight exceeds `mark`. */
 function draw(weights: Float64Array, mark: number): number {
   let left = mark;
   for (let i = 0; i < weights.length; i++) {
@@ -76,8 +76,8 @@ function draw(weights: Float64Array, mark: number): number {
 }
 
 /**
- * The most likely token ids, sorted by falling logit and rising id, at least until `enough` holds. Of a vocabulary of 256,000
- * a few hundred tokens usually suffice, so this collects the tokens near the peak and sorts only those.
+ * The most likely token ids, sorted by falling logit and rising id, at least until `enough` holds. A few
+ * hundred of 256,000 tokens usually suffice, so this collects the tokens near the peak and sorts only those.
  */
 function mostLikely(
   logits: Float32Array,
@@ -86,7 +86,7 @@ function mostLikely(
   enough: (ids: Uint32Array) => boolean,
 ): Uint32Array {
   for (let depth = 8; ; depth = depth < 1000 ? 2 * depth : Number.POSITIVE_INFINITY) {
-    const least = peak - depth * temperature; // a token below has a relative probability under e^−depth
+    const least = peak - depth * temperature; // tokens with a lower logit have a relative probability below e^−depth
     let count = 0;
     for (let id = 0; id < logits.length; id++) if (logits[id]! >= least) count++;
     const ids = new Uint32Array(count);

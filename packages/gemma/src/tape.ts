@@ -13,7 +13,7 @@ interface Step {
 }
 
 export interface TapeOptions {
-  /** Whether `backward` will be called. Without it, only results are kept. */
+  /** Whether `backward` will be called. If false, the tape keeps nothing for it. */
   readonly record: boolean;
   /** Memory that `checkpoint` may use to keep activations, in bytes. Default 0: recompute everything. */
   readonly activationBytes?: number;

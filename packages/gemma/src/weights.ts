@@ -22,7 +22,7 @@ export interface Parameter extends Weight {
 export interface ParameterOptions {
   /** Default true. */
   readonly decay?: boolean;
-  /** The kernels that compute the gradients, which also add them up. Default `portableKernels`. */
+  /** The kernels that the model runs on. They add up the gradients. Default `portableKernels`. */
   readonly kernels?: Pick<Kernels, 'add' | 'addRows' | 'materialize'>;
 }
 
@@ -40,8 +40,8 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
   const checked = <T extends Value>(value: T, what: string): T => {
     if (!kernels.materialize && !(value instanceof tf.Tensor)) {
       throw new Error(
-        `${name}: ${what}: expected a tensor, found a lazy value of other kernels. Give loadWeights, or parameter, the ` +
-          'kernels that the model runs on.',
+        `${name}: ${what}: expected a tensor, found a lazy value of other kernels. Pass the model's kernels ` +
+          'to loadWeights or parameter.',
       );
     }
     if (value.shape.length === shape.length && value.shape.every((n, i) => n === shape[i])) return keep(value);
@@ -182,7 +182,7 @@ export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
 /**
  * Loads a model's weights, one tensor at a time.
  *
- * @throws Error before anything is read if tensors are missing, unexpected or of another shape; it lists them all
+ * @throws Error before anything is read if tensors are missing, unexpected or of another shape; the error lists them all
  */
 export async function loadWeights(
   config: Gemma2Config,
@@ -240,7 +240,7 @@ async function checkTiedHead(source: TensorSource): Promise<void> {
   const [head, embedding] = [await source.read(HEAD), await source.read(EMBEDDING)];
   if (head.length === embedding.length && head.every((value, i) => Object.is(value, embedding[i]))) return;
   throw new Error(
-    `checkpoint: ${HEAD}: expected the values of ${EMBEDDING}, since Gemma-2 ties them, found others. Tie the weights ` +
+    `checkpoint: ${HEAD}: expected the values of ${EMBEDDING}, since Gemma-2 ties them, found different values. Tie the weights ` +
       'and save the checkpoint again.',
   );
 }

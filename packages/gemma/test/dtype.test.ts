@@ -8,7 +8,7 @@ const everyPattern = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
 const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
 const floats = (...patterns: number[]) => new Float32Array(Uint32Array.from(patterns).buffer);
 
-/** The hash of make.py, in which every NaN has the same pattern. */
+/** The hash that make.py computes: every NaN is first replaced by one pattern. */
 const sha256 = (patterns: Uint32Array | Uint16Array) => createHash('sha256').update(patterns).digest('hex');
 const oneNaN32 = (patterns: Uint32Array) => patterns.map((b) => ((b & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : b));
 const oneNaN16 = (patterns: Uint16Array) => patterns.map((b) => ((b & 0x7fff) > 0x7f80 ? 0x7fc0 : b));

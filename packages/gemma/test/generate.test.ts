@@ -101,7 +101,7 @@ describe('sampling', () => {
     draws({ temperature: 1 }).forEach((share, i) => expect(Math.abs(share - expected[i]!)).toBeLessThan(0.03));
   });
 
-  test('draws what sorting all tokens would draw, also with ties, impossible tokens and equal logits', () => {
+  test('draws the same token as an implementation that sorts all tokens, also with ties and impossible tokens', () => {
     const logit = fc.oneof(
       fc.double({ min: -30, max: 30, noNaN: true }),
       fc.constantFrom(0, 1, 5, Number.NEGATIVE_INFINITY),
@@ -129,7 +129,7 @@ describe('sampling', () => {
             { temperature, topP, ...(topK === undefined ? {} : { topK }) },
             () => drawn,
           );
-          // rounding may decide between neighbours: either is right
+          // rounding may decide between neighbours: both are accepted
           const at = (mark: number) => {
             const index = kept.findIndex((_, i) => sum(kept.slice(0, i + 1)) > mark);
             return index < 0 ? kept.length - 1 : index;

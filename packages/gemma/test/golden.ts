@@ -4,8 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parseConfig } from '../src/config';
 import type { Gemma2 } from '../src/model';
 import { openCheckpoint, openSafetensors } from '../src/node/read-checkpoint';
-import type { Parameter } from '../src/weights';
-import { loadWeights } from '../src/weights';
+import { loadWeights, type Parameter } from '../src/weights';
 
 /** PyTorch's values for a fixture model, from scripts/make-golden.py. */
 export interface Golden {
@@ -43,7 +42,7 @@ export const golden = (variant: string): Golden =>
 
 export const goldenPairs = (pairs: readonly Pair[]) => pairs.map((pair, i) => ({ id: `golden-${i}`, ...pair }));
 
-/** A fixture's model: the reference, or the policy trained away from it. */
+/** A fixture's model: the reference, or the policy, which was trained from it. */
 export async function goldenModel(
   variant: string,
   which: 'reference' | 'policy' = 'reference',

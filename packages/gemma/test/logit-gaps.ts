@@ -2,8 +2,8 @@ import { sequenceLogits } from '../src/generate';
 import type { Gemma2 } from '../src/model';
 
 /**
- * For each token of an answer, how far its logit is below the largest one, by a full forward pass over the portable kernels: 0
- * for the most likely token, rounding for one as likely.
+ * Returns how far the logit of each answer token is below the largest logit, computed by one full forward pass with the portable
+ * kernels. The gap of the most likely token is 0.
  */
 export async function logitGaps(model: Gemma2, prompt: readonly number[], answer: readonly number[]) {
   const { vocabSize } = model.config;

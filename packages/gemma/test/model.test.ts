@@ -6,7 +6,7 @@ import { packPairs, singleSequence } from '../src/pack';
 import { Tape } from '../src/tape';
 import { tensorShapes } from '../src/weights';
 
-// Every size differs from every other, so that a wrong dimension shows. 2 of them are products: N · D = 24, K · D = 12.
+// All sizes differ, also the products N · D = 24 and K · D = 12, so that a wrong dimension fails a test.
 const [H, F, N, K, D, V] = [10, 14, 4, 2, 6, 30];
 const config: Gemma2Config = {
   vocabSize: V,
@@ -31,7 +31,7 @@ const config: Gemma2Config = {
 
 const shaped = (...shape: number[]): Value => ({ shape, clone: () => shaped(...shape), dispose() {} });
 
-/** Kernels without numbers: they check their inputs' shapes and write down each operation with its output's shape. */
+/** Kernels that compute nothing: they check the shapes of inputs and list each operation with its output's shape. */
 function shapeKernels() {
   const steps: string[] = [];
   const output = (name: string, shape: readonly number[], inputs: readonly Value[] = []): OpResult => {

@@ -93,7 +93,7 @@ describe('a pair packed as one sequence', () => {
         const [uncertain, differences] = [apart(unsure), apart(found)];
         tf.dispose([expected, nudged, unsure, found, gradients]);
         for (const parameter of parameters) parameter.dispose();
-        // Rarely, norms of near-zero rows amplify rounding, also in the plain model: such a draw decides nothing.
+        // Rarely, norms of near-zero rows amplify rounding, also in the plain model: skip such a draw.
         fc.pre(Math.max(...uncertain) < 1e-5);
         parameters.forEach(({ name }, i) => void expect(differences[i], name).toBeLessThan(2e-4));
       }),

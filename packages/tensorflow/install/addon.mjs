@@ -9,17 +9,17 @@ import { InstallError } from './errors.mjs';
 import { makePartial, moveInPlace, variantOf } from './runtime.mjs';
 
 const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-DNAPI_VERSION=8', '-Wl,-rpath,$ORIGIN/../../deps/lib'];
-// by way of the package's folder, so that they are found from a bundle in dist too
+// The paths contain `../install` and `../native`, so that they are also right from a bundle in dist.
 const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
 export const NATIVE = fileURLToPath(new URL('../native', import.meta.url));
 const GPU = join(NATIVE, 'gpu');
 
-/** For our own sources. A warning is an error only in a clone: a newer compiler's must not stop a user's installation. */
+/** Flags for our own sources. Warnings are errors only in a clone, because a newer compiler may have new ones. */
 export const WARNINGS = ['-Wall', '-Wextra', ...(NATIVE.includes('/node_modules/') ? [] : ['-Werror'])];
 
 const CC = 'libtensorflow_cc.so.2';
 const FRAMEWORK = 'libtensorflow_framework.so.2';
-/** CUDA's compiler and cuBLAS, as the wheels lay them. */
+/** Linker flags for the folders of CUDA's compiler and cuBLAS, relative to the addon. */
 const CUDA = ['cuda_nvrtc', 'cublas'].map((name) => `-Wl,-rpath,$ORIGIN/../../deps/nvidia/${name}/lib`);
 
 /** @typedef {{name: string, sources: string[], flags: string[], libraries: string[], warnings?: string[]}} Addon */
@@ -40,7 +40,7 @@ export const addons = (binding) => ({
   kernels: {
     name: 'kernels.node',
     sources: filesIn(NATIVE, /\.cc$/).filter((path) => !path.startsWith(`${GPU}/`)),
-    // loops over exp and tanh are vectorised only where these may not set errno or trap
+    // the compiler vectorises loops with exp and tanh only if these cannot set errno or trap
     flags: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden', '-I', NATIVE],
     libraries: [FRAMEWORK],
   },
@@ -87,29 +87,37 @@ export function findCompiler(runner = run, env = process.env) {
 }
 
 /**
+ * The C++ compiler's command.
+ * @throws {InstallError} if there is no compiler
+ */
+export function requireCompiler() {
+  const compiler = findCompiler();
+  if (compiler) return compiler;
+  throw new InstallError("There is no C++ compiler. It is needed to build tfjs-node's addon.", COMPILER_HINTS);
+}
+
+/**
  * The path of the addon in the folder that {@link ensureAddon} makes.
  * @param {string} folder
  */
 export const addonPath = (folder) => join(folder, 'napi-v8', 'tfjs_binding.node');
 
 /**
- * Builds tfjs-node's addon against a runtime, and beside it the one that quiets TensorFlow and the one with its fused
- * operations, unless the runtime has them already. They speak Node-API, so one build serves every version of Node; and its
- * headers come from the npm package `node-api-headers`, so Node's own are not needed.
+ * Builds the addons against a runtime, unless it has them already: tfjs-node's own, the one that silences TensorFlow while it
+ * loads, and those with the native operations. They use Node-API, so one build works with every version of Node. The headers
+ * come from the npm package `node-api-headers`.
  * @param {string} sources tfjs-node-gpu's package folder
  * @param {string} runtime
  * @param {{log: (line: string) => void}} options
  * @returns {string} the folder that holds `napi-v8/tfjs_binding.node`, `quiet.node` and, where they could be built,
  *   `kernels.node` and, for CUDA, `gpu.node`
- * @throws {InstallError} where there is no compiler, or it fails
+ * @throws {InstallError} if there is no compiler, or it cannot build tfjs-node's addon
  */
 export function ensureAddon(sources, runtime, { log }) {
   const binding = join(sources, 'binding');
   const target = join(runtime, `addon-${fingerprint(binding)}`);
   if (existsSync(target)) return target;
-  const compiler = findCompiler();
-  if (!compiler)
-    throw new InstallError("There is no C++ compiler, which building tfjs-node's addon needs.", COMPILER_HINTS);
+  const compiler = requireCompiler();
 
   log(`Building tfjs-node's addon with ${compiler}`);
   const partial = makePartial(runtime, target);
@@ -137,7 +145,8 @@ export function ensureAddon(sources, runtime, { log }) {
  * @param {string} compiler
  * @param {Addon} addon
  * @param {string} runtime
- * @param {string} folder where it goes
+ * @param {string} folder the addon's folder
+ * @throws {InstallError} with the compiler's last lines
  */
 export function build(compiler, addon, runtime, folder) {
   const done = run(compiler, buildArguments(addon, runtime, folder));
@@ -152,7 +161,7 @@ export function build(compiler, addon, runtime, folder) {
  * The compiler's arguments.
  * @param {Addon} addon
  * @param {string} runtime
- * @param {string} folder where the addon goes
+ * @param {string} folder the addon's folder
  * @returns {string[]}
  */
 export function buildArguments({ name, sources, flags, libraries, warnings = WARNINGS }, runtime, folder) {
@@ -189,6 +198,6 @@ function fingerprint(binding) {
 
 const SOURCE = /\.(cc|h|cu)$/;
 
-/** The same sources in another folder are the same addon. */
+/** Makes the hash independent of the folder that contains the sources. */
 const relativePaths = (/** @type {string} */ _, /** @type {unknown} */ value) =>
   typeof value === 'string' ? value.replace(NATIVE, 'native') : value;

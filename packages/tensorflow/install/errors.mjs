@@ -1,5 +1,5 @@
 // @ts-check
-/** Why an installation stopped, and what to do. Printed without a stack trace. */
+/** An error with ways to fix it. It is printed without a stack trace. */
 export class InstallError extends Error {
   /**
    * @param {string} message what went wrong: what was expected and found

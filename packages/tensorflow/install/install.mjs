@@ -1,7 +1,7 @@
 // @ts-check
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { addonPath, COMPILER_HINTS, ensureAddon, findCompiler } from './addon.mjs';
+import { addonPath, ensureAddon, requireCompiler } from './addon.mjs';
 import { run, tail } from './command.mjs';
 import { InstallError } from './errors.mjs';
 import { ensurePackage, isLinked, linkedRuntime, linkRuntime, runOwnInstaller } from './package.mjs';
@@ -12,7 +12,7 @@ import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
 
 /**
  * Installs TensorFlow 2.21 for tfjs-node-gpu: the library from TensorFlow's Python wheel, which all projects of a user
- * share, and tfjs-node's own addon, compiled against it. Safe to run again, and then instant.
+ * share, and tfjs-node's own addon, compiled against it. It is safe to run again and then takes a fraction of a second.
  * @param {object} [options]
  * @param {Variant} [options.variant] default: the installed one, or CUDA if there is an NVIDIA GPU
  * @param {string} [options.cache] folder of the runtime; default: that of the installed one, or the user's cache folder
@@ -21,7 +21,7 @@ import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
  * @param {boolean} [options.show] show pip's progress on stderr
  * @returns {Promise<{changed: boolean, variant: Variant, runtime: string | undefined, folder: string}>} `runtime` is
  *   undefined if tfjs-node-gpu's own installer was used
- * @throws {InstallError} saying what is missing and how to get it; what was installed before stays
+ * @throws {InstallError} that names the missing part and how to get it; an earlier installation stays intact
  */
 export async function install({ variant, cache, folder: given, log = console.error, show = false } = {}) {
   const folder = given ?? ensurePackage({ log });
@@ -33,9 +33,7 @@ export async function install({ variant, cache, folder: given, log = console.err
   if (!existsSync(runtimePath(home, chosen))) {
     const reason = whyNoWheel();
     if (reason) return fallBack(folder, chosen, reason, log);
-    // checked before the download
-    if (!findCompiler())
-      throw new InstallError("There is no C++ compiler, which building tfjs-node's addon needs.", COMPILER_HINTS);
+    requireCompiler(); // before the download
   }
   const runtime = await ensureRuntime(home, chosen, { log, show });
   const addon = ensureAddon(folder, runtime, { log });
@@ -59,7 +57,7 @@ function whyNoWheel() {
     return { text: `TensorFlow ${TENSORFLOW} can be installed on Linux only, and this is ${machine}.`, hints: [] };
   }
   if (!findPip())
-    return { text: `There is no pip, which downloading TensorFlow ${TENSORFLOW} needs.`, hints: PIP_HINTS };
+    return { text: `There is no pip. It is needed to download TensorFlow ${TENSORFLOW}.`, hints: PIP_HINTS };
   return undefined;
 }
 
@@ -91,6 +89,6 @@ function checkLoads(addon) {
   const result = run(process.execPath, ['-e', `require(${JSON.stringify(addon)})`], { env });
   if (result.ok) return;
   throw new InstallError(`TensorFlow ${TENSORFLOW} cannot be loaded on this machine:\n${tail(result.output)}`, [
-    'its wheels need glibc 2.27 or later (`ldd --version`) and an x86-64 CPU with AVX, or a 64-bit ARM CPU',
+    'TensorFlow needs glibc 2.27 or later (`ldd --version`) and an x86-64 CPU with AVX, or a 64-bit ARM CPU',
   ]);
 }

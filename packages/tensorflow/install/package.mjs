@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { run, tail } from './command.mjs';
 import { InstallError } from './errors.mjs';
 
-// The npm package that gets a current TensorFlow. Its CPU twin has the same addon; the library beneath it decides.
+// The npm package that a current TensorFlow is linked into. It works without a GPU too: its addon is that of tfjs-node.
 const PACKAGE = '@tensorflow/tfjs-node-gpu';
 const PACKAGE_VERSION = '4.22.0';
 

@@ -10,7 +10,10 @@ repairNode();
 const require = createRequire(import.meta.url);
 const tf = require('@tensorflow/tfjs-node-gpu');
 
-/** @returns {number} seconds for the product of two SIZE x SIZE matrices of ones, each of whose values must be SIZE */
+/**
+ * @returns {number} seconds for the product of two SIZE x SIZE matrices of ones
+ * @throws {Error} if a value of the product is not SIZE
+ */
 function multiply() {
   return tf.tidy(() => {
     const ones = tf.ones([SIZE, SIZE]);

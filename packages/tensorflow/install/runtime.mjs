@@ -8,7 +8,7 @@ import { unzip } from './zip.mjs';
 
 /** @typedef {'cpu' | 'gpu'} Variant */
 
-/** The most disk space that an installation takes at once, in bytes: the wheels and what is unpacked from them. */
+/** The most disk space that an installation uses at any time, in bytes: the wheels and the files unpacked from them. */
 export const DISK_NEEDED = { cpu: 1.6e9, gpu: 7e9 };
 
 /**
@@ -48,7 +48,7 @@ export async function ensureRuntime(cache, variant, { log, show = false }) {
   if (existsSync(runtime)) return runtime;
   const requirement = tensorflowRequirement(variant);
   const pip = findPip();
-  if (!pip) throw new InstallError('There is no pip, which downloading TensorFlow needs.', PIP_HINTS);
+  if (!pip) throw new InstallError('There is no pip. It is needed to download TensorFlow.', PIP_HINTS);
 
   const partial = makePartial(cache, runtime);
   try {
@@ -141,14 +141,15 @@ function checkDisk(cache, variant) {
   if (free >= DISK_NEEDED[variant]) return;
   const gb = (/** @type {number} */ bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
   throw new InstallError(
-    `${cache}: unpacking TensorFlow takes ${gb(DISK_NEEDED[variant])}, and ${gb(free)} are free.`,
+    `${cache}: expected at least ${gb(DISK_NEEDED[variant])} of free disk space for TensorFlow, found ${gb(free)}.`,
     ['free some disk space, or choose a folder on another disk with `--cache DIR` or the variable XDG_CACHE_HOME'],
   );
 }
 
 /**
- * The path in `deps` of what is needed from TensorFlow's wheel.
+ * The path in `deps` for a member of TensorFlow's wheel.
  * @param {string} member
+ * @returns {string | undefined} undefined for a member that is not needed
  */
 function tensorflowPath(member) {
   if (/^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/.test(member)) return member.replace('tensorflow/', 'lib/');

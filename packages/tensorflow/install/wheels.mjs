@@ -7,14 +7,14 @@ import { InstallError } from './errors.mjs';
 /** The version of TensorFlow that is installed. */
 export const TENSORFLOW = '2.21.0';
 
-/** The wheel of any CPython will do, since none of its Python code runs. This one is requested whatever Python is installed. */
+/** The CPython of the wheel. It need not be installed, because none of the wheel's Python code runs. */
 const PYTHON = '3.11';
 
 /** Architectures that TensorFlow has wheels for: Node's platform and architecture to pip's name. */
 const PLATFORMS = { 'linux-x64': 'x86_64', 'linux-arm64': 'aarch64' };
 
 /**
- * pip's platform names for a machine: first that of TensorFlow's wheels, then older ones, which CUDA's wheels have.
+ * pip's platform names for a machine. TensorFlow's wheels have the first; CUDA's wheels have the others.
  * @param {string} [machine] Node's platform and architecture, e.g. `linux-x64`
  * @returns {string[] | undefined} undefined if there is no wheel for the machine
  */

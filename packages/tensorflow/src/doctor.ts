@@ -7,7 +7,7 @@ import { gatherFacts, type MachineFacts } from './machine-facts';
 export interface DoctorCheck {
   /** What was checked, e.g. `TensorFlow`. */
   name: string;
-  /** Whether training works as it is. */
+  /** Whether training works without a fix. */
   ok: boolean;
   /** What was found, e.g. `2.21.0, CPU build`. */
   found: string;
@@ -22,8 +22,8 @@ export interface DoctorReport {
 }
 
 /**
- * Checks Node, TensorFlow, devices, CPU, threads, memory and disk. Works if TensorFlow is missing or broken: it loads TensorFlow
- * in another process, which takes seconds.
+ * Checks Node, TensorFlow, devices, CPU, threads, memory and disk. It loads TensorFlow in another process, which takes seconds,
+ * so it works even if TensorFlow is missing or broken.
  */
 export async function doctor(): Promise<DoctorReport> {
   return checkMachine(gatherFacts());
@@ -31,7 +31,7 @@ export async function doctor(): Promise<DoctorReport> {
 
 const INSTALL = 'npx wpo-tensorflow install';
 
-/** Less than this leaves no room for a model next to TensorFlow itself. */
+/** Bytes. With less memory there is no room for a model next to TensorFlow itself. */
 const MIN_MEMORY = 2e9;
 const MIN_DISK = 1e9;
 
@@ -101,7 +101,7 @@ function devices({ tensorflow: found, gpus }: MachineFacts): DoctorCheck {
   if (gpus.length === 0) return check('Devices', true, 'CPU (no NVIDIA GPU found)');
   const hint =
     found.state === 'works' && found.variant === 'gpu'
-      ? 'set TF_CPP_MIN_LOG_LEVEL=0 to see why TensorFlow does not use the GPU: its driver, or a missing CUDA library'
+      ? 'set TF_CPP_MIN_LOG_LEVEL=0 to see why TensorFlow does not use the GPU, such as an old driver or a missing CUDA library'
       : `run ${INSTALL} --variant gpu`;
   return check('Devices', false, `CPU only, although the machine has ${list}`, hint);
 }
@@ -114,7 +114,7 @@ function cpu({ cpu: { model, cores, instructions } }: MachineFacts): DoctorCheck
 function threads({ threads: usable, cpu: { cores } }: MachineFacts): DoctorCheck {
   const hint =
     usable < cores
-      ? 'this process may not use all cores: give mpirun --bind-to none, or the container a higher CPU limit'
+      ? 'this process cannot use all cores: give mpirun --bind-to none, or the container a higher CPU limit'
       : undefined;
   return check('Threads', true, `${usable} of ${cores} cores`, hint);
 }

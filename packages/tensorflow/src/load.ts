@@ -6,15 +6,15 @@ import { repairNode } from '../install/repair-node.mjs';
 type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 
 /**
- * Environment variables for TensorFlow and CUDA, unless the user sets them: log only errors; allocate GPU memory as needed, while
- * TensorFlow would allocate all of it at the start; multiply float32 without rounding to TF32's 10 bits.
+ * Environment variables for TensorFlow and CUDA, unless the user sets them: log only errors; allocate GPU memory as needed instead
+ * of all of it at the start; multiply float32 without rounding to TF32's 10 bits.
  */
 const SETTINGS = { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' };
 
 /**
  * Loads tfjs-node-gpu, which registers all kernels and gradients and makes `tensorflow` the backend of tfjs.
  *
- * @param require resolves tfjs-node-gpu. An import would run before this function can repair Node or explain an error
+ * @param require loads tfjs-node-gpu; an import would run before this function can repair Node or explain an error
  * @returns tfjs-node-gpu's exports
  * @throws Error that names `npx wpo-tensorflow install` if the TensorFlow library is missing or broken
  */

@@ -8,7 +8,7 @@ import { probe } from '../install/probe.mjs';
 import { defaultCache, variantOf } from '../install/runtime.mjs';
 import { findPip } from '../install/wheels.mjs';
 
-/** What the doctor checks. Sizes are in bytes. */
+/** The facts about a machine that the doctor checks. Sizes are in bytes. */
 export interface MachineFacts {
   node: { version: string; platform: string };
   /** The TensorFlow library of tfjs-node, and whether it loads. */
@@ -95,7 +95,7 @@ function memory(): MachineFacts['memory'] {
   // os.freemem does not count the kernel's file cache as free, although the kernel can free it
   const kilobytes = /^MemAvailable:\s*(\d+) kB$/m.exec(readText('/proc/meminfo'))?.[1];
   const available = kilobytes === undefined ? freemem() : Number(kilobytes) * 1024;
-  // the container's limit; without one, 0 or a number beyond the machine's memory
+  // the container's limit; without a limit, it is 0 or above the machine's memory
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
   return { total, available: Math.min(available, total) };

@@ -144,18 +144,22 @@ export function testPrograms(tier: Tier): void {
       'expected a tensor of at most',
     ],
     [
-      'a value not made yet',
+      'a value that does not exist yet',
       [TENSOR, RUN, LINEAR, 0, 5, 0],
       'WpoLinearRows: expected w: float as input 1, found value 5',
     ],
-    ['a value dropped', [TENSOR, RUN, GEGLU, 0, 0, 1, 4, DROP, 1, RUN, GEGLU, 0, 1, 0], 'WpoGeglu: expected up: float'],
+    [
+      'a value that was dropped',
+      [TENSOR, RUN, GEGLU, 0, 0, 1, 4, DROP, 1, RUN, GEGLU, 0, 1, 0],
+      'WpoGeglu: expected up: float',
+    ],
     ['ints for floats', [INTS, 1, 1, 7, RUN, GEGLU, 0, 0, 0], 'WpoGeglu: expected gate: float'],
     ['more ints than it has', [INTS, 1, 9, 7], 'ends within its ints: expected 9, found 1'],
     ['ints of a negative rank', [INTS, -1, 9, 7], 'expected a rank from 0 to 8, found -1'],
     ['ints of 2⁶⁰ values', [INTS, 2, 2 ** 30, 2 ** 30, 7], 'expected a tensor of at most'],
     ['more tensors than given', [TENSOR, TENSOR], 'reads more than the 1 tensors given'],
-    ['a tensor dropped', [TENSOR, DROP, 0], "expected the number of an operation's output, found 0"],
-    ['a tensor given back', [TENSOR, GIVE, 0], "expected the number of an operation's output, found 0"],
+    ['an input tensor that is dropped', [TENSOR, DROP, 0], "expected the number of an operation's output, found 0"],
+    ['an input tensor as an output', [TENSOR, GIVE, 0], "expected the number of an operation's output, found 0"],
     ['a program within it', [INTS, 1, 0, TENSOR, RUN, PROGRAM, 0, 1, 0], 'WpoProgram cannot be part of a program'],
   ])('a program of %s is refused', (_, code, message) => {
     tf.tidy(() => {

@@ -17,12 +17,22 @@ type Case = readonly [what: string, name: string, inputs: () => tf.Tensor[], mes
 
 const CASES: readonly Case[] = [
   // products
-  ['inner sizes', 'WpoProduct', () => [x(), x()], 'inner sizes are equal, found 2 x 3 by 2 x 3'],
+  ['inner sizes that differ', 'WpoProduct', () => [x(), x()], 'inner sizes are equal, found 2 x 3 by 2 x 3'],
   ['a vector for a matrix', 'WpoProduct', () => [tf.ones([3]), x()], 'expected matrices, found shape [3]'],
   ['a scalar for a matrix', 'WpoProductTT', () => [tf.scalar(1), tf.scalar(1)], 'expected matrices, found shape []'],
-  ['gate and up', 'WpoGatedProduct', () => [x(), tf.ones([3, 2]), x()], 'gate and up of one shape'],
-  ['gate and up', 'WpoGatedProductGrad', () => [x(), x(), tf.ones([3, 2])], 'gate and up of one shape'],
-  ['no depth but 2⁴² values', 'WpoProduct', () => [tf.ones([2 ** 21, 0]), tf.ones([0, 2 ** 21])], 'at most'],
+  ['gate and up of different shapes', 'WpoGatedProduct', () => [x(), tf.ones([3, 2]), x()], 'gate and up of one shape'],
+  [
+    'gate and up of different shapes',
+    'WpoGatedProductGrad',
+    () => [x(), x(), tf.ones([3, 2])],
+    'gate and up of one shape',
+  ],
+  [
+    'a product of depth 0 with 2⁴² values',
+    'WpoProduct',
+    () => [tf.ones([2 ** 21, 0]), tf.ones([0, 2 ** 21])],
+    'at most',
+  ],
   ['heads that do not divide', 'WpoLinearRowsToHeads', () => [x(), x(), params(5)], 'divides 2 features, found 5'],
   ['heads that are NaN', 'WpoLinearRowsToHeads', () => [x(), x(), params(Number.NaN)], 'found nan'],
   ['no heads', 'WpoLinearRowsToHeads', () => [x(), x(), params(0)], 'divides 2 features, found 0'],
@@ -50,7 +60,7 @@ const CASES: readonly Case[] = [
   ['a window past 2³⁰', 'WpoAttention', () => attention([0, 3, 2, 2 ** 31 - 1, 1, 0, 5]), 'found window 2147483647'],
   ['a negative position', 'WpoAttention', () => attention([0, 3, -1, 9, 1, 0, 5]), 'position offset -1'],
   [
-    'heads',
+    'heads that are not a multiple of groups',
     'WpoAttention',
     () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([3, 4, 5])),
     'multiple of groups',
@@ -62,14 +72,25 @@ const CASES: readonly Case[] = [
     () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([0, 4, 5])),
     'multiple of groups',
   ],
-  ['widths', 'WpoAttention', () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 6, 3])), 'expected q [heads, D, T]'],
   [
-    'values',
+    'a head width that differs',
+    'WpoAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 6, 3])),
+    'expected q [heads, D, T]',
+  ],
+  [
+    'keys and values of different shapes',
     'WpoAttention',
     () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 4, 3]), tf.zeros([1, 4, 5]), tf.zeros([1, 4, 6])),
     'k and v [groups, D, S]',
   ],
-  ['dy', 'WpoAttentionGrad', () => [tf.zeros([2, 4, 2]), ...attention([0, 3, 2, 9, 1, 0, 5])], "dy of q's shape", 3],
+  [
+    'dy of another shape',
+    'WpoAttentionGrad',
+    () => [tf.zeros([2, 4, 2]), ...attention([0, 3, 2, 9, 1, 0, 5])],
+    "dy of q's shape",
+    3,
+  ],
   [
     'no heads',
     'WpoAttentionGrad',
@@ -87,19 +108,25 @@ const CASES: readonly Case[] = [
   ['no keys', 'WpoDecodeAttention', () => decode([0, 0, 0, 5]), 'query 0: expected at least one key'],
   ['2³¹ − 1 keys', 'WpoDecodeAttention', () => decode([0, 2 ** 31 - 1, 0, 5]), 'found 2147483647 from 0'],
   // elementwise
-  ['a weight', 'WpoRmsNorm', () => [x(), tf.ones([2]), params(1e-6, 0), x()], "x's width 3, found [2]", 2],
   [
-    'a residual',
+    'a weight of another width',
+    'WpoRmsNorm',
+    () => [x(), tf.ones([2]), params(1e-6, 0), x()],
+    "x's width 3, found [2]",
+    2,
+  ],
+  [
+    'a residual of another shape',
     'WpoRmsNorm',
     () => [x(), tf.ones([3]), params(1e-6, 1), tf.ones([2])],
     "residual of x's shape [2, 3]",
     2,
   ],
   ['no epsilon', 'WpoRmsNorm', () => [x(), tf.ones([3]), params(), x()], 'expected 2 parameters', 2],
-  ['r', 'WpoRmsNormGrad', () => [x(), x(), tf.ones([3]), tf.ones([3])], 'r [n, 1]', 2],
+  ['r of another size', 'WpoRmsNormGrad', () => [x(), x(), tf.ones([3]), tf.ones([3])], 'r [n, 1]', 2],
   ['an odd head width', 'WpoRope', () => [tf.ones([2, 3, 4]), tf.ones([3, 4]), tf.ones([3, 4]), params(1)], 'even D'],
   [
-    'a rotary table',
+    'a rotary table of another size',
     'WpoRope',
     () => [tf.ones([2, 4, 4]), tf.ones([4, 3]), tf.ones([4, 4]), params(1)],
     'cos and sin [D, T]',
@@ -110,8 +137,14 @@ const CASES: readonly Case[] = [
     () => [tf.ones([2, 4, 4]), tf.ones([4, 4]), tf.ones([4, 4]), params()],
     'expected 1 parameters (direction), found 0',
   ],
-  ['gate and up', 'WpoGeglu', () => [x(), tf.ones([2, 4])], 'found [2, 3] and [2, 4]'],
-  ['dy, gate and up', 'WpoGegluGrad', () => [x(), x(), tf.ones([2, 4])], 'dy, gate and up of one size', 2],
+  ['gate and up of different shapes', 'WpoGeglu', () => [x(), tf.ones([2, 4])], 'found [2, 3] and [2, 4]'],
+  [
+    'dy, gate and up of different sizes',
+    'WpoGegluGrad',
+    () => [x(), x(), tf.ones([2, 4])],
+    'dy, gate and up of one size',
+    2,
+  ],
   [
     'a target past the vocabulary',
     'WpoAnswerTerms',
@@ -127,7 +160,7 @@ const CASES: readonly Case[] = [
   ['a target missing', 'WpoAnswerTerms', () => [x(), ints(0), params(30, 0)], 'for each of 2 rows, found 1'],
   ['a cap of 0', 'WpoCapLogits', () => [x(), params(0)], 'expected a cap above 0, found 0'],
   ['a cap of NaN', 'WpoCapLogits', () => [x(), params(Number.NaN)], 'expected a cap above 0, found nan'],
-  ['sizes', 'WpoAdd', () => [x(), tf.ones([2])], 'tensors of one size, found [2, 3] and [2]'],
+  ['tensors of different sizes', 'WpoAdd', () => [x(), tf.ones([2])], 'tensors of one size, found [2, 3] and [2]'],
   [
     'a row past the last',
     'WpoAddRows',
@@ -173,7 +206,7 @@ const CASES: readonly Case[] = [
     'values of 2 rows for each of 1 columns',
   ],
   // a file that is not open; [file, offset in 2³⁰, rest of it, bytes of a value, dimensions …]
-  ['nothing', 'WpoRead', () => [ints()], 'expected a file'],
+  ['no parameters', 'WpoRead', () => [ints()], 'expected a file'],
   ['3 bytes a value', 'WpoRead', () => [ints(0, 0, 0, 3, 4)], '2 or 4 bytes a value, found 3'],
   ['a negative offset', 'WpoRead', () => [ints(0, -1, 0, 4, 4)], 'expected an offset of 0 or more'],
   ['a negative dimension', 'WpoRead', () => [ints(0, 0, 0, 4, 4, -1)], 'dimensions of 0 or more, found [4, -1]'],
@@ -194,7 +227,7 @@ export function testInputChecks(): void {
     },
   );
 
-  test('refuses AdamW tensors that are not four a parameter, of one size', () => {
+  test('refuses AdamW tensors that are not four of one size for each parameter', () => {
     const seven = () => params(1, 0.9, 0.99, 1e-8, 1, 1, 1);
     const adamw = (numbers: tf.Tensor, tensors: tf.Tensor[]) =>
       tf.tidy(() => void runOver('WpoAdamW', [numbers], tensors));
@@ -205,7 +238,7 @@ export function testInputChecks(): void {
     expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 7 parameters');
   });
 
-  test('reports that memory is short, and the process continues', () => {
+  test('reports an output that does not fit in memory, and the process continues', () => {
     const huge = () => tf.tidy(() => void run('WpoSpreadRows', [ints(0), tf.ones([1, 2 ** 9]), ints(2 ** 30)], 1));
     expect(huge).toThrow(/WpoSpreadRows: out of memory: could not allocate 2199023255552 bytes/);
     expect(tf.tidy(() => run('WpoAdd', [x(), x()], 1)[0]!.shape)).toEqual([]);

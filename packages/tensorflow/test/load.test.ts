@@ -52,7 +52,7 @@ it('sets the GPU options of TensorFlow, unless the user sets them', () => {
 
 const ADVICE = 'Run `npx wpo-tensorflow install`, or `npx wpo-tensorflow doctor` to find the cause.';
 
-it('names the command that installs what is missing', () => {
+it('names the command that installs TensorFlow if it is missing or broken', () => {
   const finds = () => {
     throw new Error("Cannot find module '@tensorflow/tfjs-node-gpu/package.json'");
   };

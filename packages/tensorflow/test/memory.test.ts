@@ -12,7 +12,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('on the CPU, it is the memory available to this process', () => {
+test('memoryLeft is the memory available to this process on the CPU', () => {
   expect(memoryLeft()).toBeGreaterThan(1e6);
   expect(memoryLeft()).toBeLessThanOrEqual(totalmem());
 });
@@ -27,12 +27,12 @@ function withGpu(script: string): void {
   vi.stubEnv('PATH', `${folder}${delimiter}${process.env.PATH}`);
 }
 
-test('on GPUs, it is the memory of the visible GPU with the least free memory', () => {
+test('memoryLeft is the free memory of the visible GPU that has the least', () => {
   withGpu('echo 81000; echo 1024');
   expect(memoryLeft()).toBe(2 ** 30);
 });
 
-test('only GPUs in CUDA_VISIBLE_DEVICES count', () => {
+test('memoryLeft counts only GPUs in CUDA_VISIBLE_DEVICES', () => {
   withGpu('[ "$2" = 3 ] && echo 7');
   vi.stubEnv('CUDA_VISIBLE_DEVICES', '3');
   expect(memoryLeft()).toBe(7 * 2 ** 20);
@@ -47,7 +47,7 @@ test('native operations that were not built for the GPU are not used, with a war
   );
 });
 
-test('without an answer of nvidia-smi, it is 0', () => {
+test('memoryLeft is 0 if nvidia-smi reports no GPU', () => {
   withGpu('echo "No devices were found" >&2; exit 6');
   expect(memoryLeft()).toBe(0);
 });

@@ -13,7 +13,7 @@ export interface Tier {
   readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
-nativeOperations(); // loads the native ones
+nativeOperations(); // loads the native operations
 
 export const nativeTier: Tier = { kernels: nativeKernels, update: nativeAdamW, norm: nativeGradientNorm };
 

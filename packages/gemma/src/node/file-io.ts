@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 /** While one chunk is converted, the other is read or written. */
 const CONCURRENCY = 2;
 
-/** Small enough to stay in the CPU's cache between the disk and the conversion. */
+/** Small enough that a chunk is still in the CPU's cache when it is converted. */
 const CHUNK_BYTES = 2 ** 21;
 
 /**
@@ -36,7 +36,7 @@ export async function inChunks(
 /**
  * Fills `target` from a file.
  *
- * @param where what is read, for errors
+ * @param where the file's or tensor's name for errors
  * @throws Error if the file ends first
  */
 export async function readFully(file: FileHandle, target: Uint8Array, position: number, where: string): Promise<void> {

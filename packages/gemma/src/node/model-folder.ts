@@ -59,9 +59,9 @@ export async function readModelFolder(dir: string): Promise<ModelFolder> {
  * Writes a model's folder that transformers can load: `config.json`, `generation_config.json`, the tokenizer's files and the
  * weights.
  *
- * Everything is written to `.NAME.partial` next to `dir`, and renamed when it is complete and on the disk. Until then an
- * existing folder stays; its files that do not belong to a model are kept. A crash between the two renames leaves the old folder
- * as `.NAME.replaced`; the next call completes the replacement.
+ * Everything is written to `.NAME.partial` next to `dir`, which is renamed when it is complete and on the disk. An existing
+ * folder stays until then. Its files that are not part of a model move to the new folder. A crash between the two renames leaves
+ * the old folder as `.NAME.replaced`; the next call completes the replacement.
  *
  * @param dir created with its parents
  * @param model.configJson the `config.json` of the model that this one was made from: its other keys are kept
@@ -120,13 +120,18 @@ async function replaceFolder(target: string, partial: string): Promise<void> {
     await rename(partial, target);
   } catch (error) {
     const reason = error instanceof Error ? error.message : error;
-    throw new Error(`${target}: the model could not be moved here (${reason}). It is complete in ${partial}.`);
+    throw new Error(
+      `${target}: the model could not be moved here (${reason}). Move it from ${partial}, where it is complete.`,
+    );
   }
   await syncFolder(dirname(target));
   await finishReplacing(target);
 }
 
-/** Completes a replacement, also an interrupted one: moves the old folder's other files to the new one and deletes it. */
+/**
+ * Completes a replacement, or one that a crash interrupted: moves the old folder's files that are not part of a model to the new
+ * folder, and deletes the old folder.
+ */
 async function finishReplacing(target: string): Promise<void> {
   const replaced = replacedPath(target);
   if (!(await exists(replaced))) return;

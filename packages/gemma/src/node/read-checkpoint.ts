@@ -123,7 +123,7 @@ async function readValues(name: string, { file, entry }: FoundTensor): Promise<F
   return values;
 }
 
-/** An ArrayBuffer, because it may be larger than a Uint8Array of Node 20. */
+/** Returns an ArrayBuffer, because it can be larger than the largest Uint8Array of Node 20. */
 async function readBytes(name: string, { file, entry }: FoundTensor): Promise<ArrayBuffer> {
   const bytes = new ArrayBuffer(entry.byteLength);
   await inChunks(entry.byteLength, (start, end) => {

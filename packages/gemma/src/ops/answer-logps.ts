@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Weight } from './contract';
 
-/** Logits computed at once: 64 MB in float32 for each of the few temporaries of a chunk. */
+/** Logits per chunk: 64 MB of float32 for each of a chunk's few temporaries. */
 const CHUNK_VALUES = 1 << 24;
 
 /** softcap · tanh(h · Eᵀ / softcap), or h · Eᵀ without a cap: `[A, H]`, `[V, H]` → `[A, V]`. */

@@ -9,8 +9,8 @@ import type { AttentionOptions, OpResult, QueryBlock } from './contract';
  *   p = softmax(softcap · tanh(qᵀk · scale / softcap) + mask), o = v · pᵀ
  * Backward: dv = do · p, dp = doᵀ · v, dq = k · dscoreᵀ, dk = q · dscore.
  *
- * The G heads of a key-value head stand side by side as G · n columns, so that one product serves them all and sums their
- * dk and dv. Broadcasting the keys over G instead gives wrong results on tfjs's CPU backend, which wraps batch indices.
+ * The G query heads of a key-value head are placed side by side as G · n columns. One product then computes all of them and
+ * sums their dk and dv. Broadcasting the keys over G instead gives wrong results on tfjs's CPU backend, which wraps batch indices.
  */
 export function attention(
   q: tf.Tensor3D,
@@ -54,7 +54,7 @@ export function attention(
   return { output, inputsForBackward: [q, k, v], saved: [], backward };
 }
 
-/** Moves the query heads of a key-value head side by side, and back. */
+/** Functions that place the query heads of a key-value head side by side, and undo it. */
 function headGroups(q: tf.Tensor3D, k: tf.Tensor3D) {
   const [heads, headDim] = q.shape;
   const keyHeads = k.shape[0];

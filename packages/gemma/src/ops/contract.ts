@@ -1,6 +1,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 
-// What a set of kernels must offer to run Gemma-2. The portable set is in portable.ts; @wpo/tensorflow has a native one.
+// The operations that a set of kernels must have to run Gemma-2. The portable set is in portable.ts; @wpo/tensorflow has a native one.
 //
 // T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
 // A answer tokens. Values between the projections and attention are feature-major, `[heads, D, T]`: the projection writes

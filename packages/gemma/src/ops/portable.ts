@@ -54,8 +54,8 @@ const CUBIC = LINEAR * 0.044715;
 const gateSigmoid = (g: tf.Tensor2D) => tf.sigmoid(tf.mul(g, tf.add(tf.mul(tf.square(g), CUBIC), LINEAR)));
 
 /**
- * GeGLU, gelu(g) · up, with gelu in its tanh approximation: gelu(g) = g · (1 + tanh(z / 2)) / 2 = g · σ(z). The sigmoid
- * saves an operation.
+ * GeGLU, gelu(g) · up, with gelu in its tanh approximation: gelu(g) = g · (1 + tanh(z / 2)) / 2 = g · σ(z). The form
+ * with the sigmoid has fewer operations.
  */
 const geglu = (gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D =>
   tf.tidy(() => tf.mul(tf.mul(gate, gateSigmoid(gate)), up));
@@ -165,7 +165,7 @@ const gatherRows = (x: tf.Tensor2D, indices: Int32Array, factor: number): tf.Ten
     return factor === 1 ? rows : tf.mul(rows, factor);
   });
 
-/** The gradient of a row that was selected several times is the sum over them. */
+/** The gradient of a row that was selected several times is the sum over its selections. */
 const selectRows = (x: tf.Tensor2D, indices: Int32Array): OpResult => ({
   output: gatherRows(x, indices, 1),
   inputsForBackward: [],

@@ -184,7 +184,7 @@ describe('writeModelFolder', () => {
   });
 });
 
-describe.skipIf(!pythonHas('torch, transformers', 'what transformers makes of our model folders'))(
+describe.skipIf(!pythonHas('torch, transformers', 'tests that load our model folders with transformers'))(
   'transformers',
   () => {
     test.each([

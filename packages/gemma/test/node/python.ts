@@ -11,9 +11,10 @@ export function runPython(script: string, ...args: string[]): unknown {
   return JSON.parse(stdout);
 }
 
-/** Whether Python has these modules. Prints a message with the tests that are skipped otherwise. */
+/** Whether Python has these modules. If not, prints which tests are skipped. */
 export function pythonHas(modules: string, skipped: string): boolean {
   const has = spawnSync(python, ['-c', `import ${modules}`]).status === 0;
-  if (!has) console.warn(`SKIPPED: ${skipped}: ${python} has no ${modules}; set WPO_PYTHON to one that has.`);
+  if (!has)
+    console.warn(`SKIPPED: ${skipped}: ${python} cannot import ${modules}. Set WPO_PYTHON to an interpreter that can.`);
   return has;
 }

@@ -182,8 +182,8 @@ describe('openCheckpoint refuses', () => {
   test.each([
     ['text that is not JSON', '{"weight_map": ', 'found invalid JSON'],
     ['a list', '[]', 'found no weight_map object'],
-    ['an index without weight_map', '{"metadata": {}}', 'found no weight_map object'],
-    ['a shard that is not a file name', '{"weight_map": {"a": 1}}', 'found "a": 1'],
+    ['an object without weight_map', '{"metadata": {}}', 'found no weight_map object'],
+    ['an object with a shard that is not a file name', '{"weight_map": {"a": 1}}', 'found "a": 1'],
   ])('an index that is %s', async (_, text, message) => {
     await writeFile(join(dir, INDEX), text);
     await refused(`${INDEX}: expected {"weight_map"`);

@@ -187,34 +187,36 @@ describe('writeCheckpoint', () => {
   });
 });
 
-describe.skipIf(!pythonHas('safetensors.numpy', "what Python's safetensors reads of our files"))('Python', () => {
-  test('reads our files: names, shapes, types and every bit', async () => {
-    const path = join(dir, 'x.safetensors');
-    const values = Float32Array.of(1 / 3, -0, Infinity, 1e-45, 3e38, NaN);
-    await writeSafetensors(path, [
-      { name: 'narrow', shape: [3, 2], dtype: 'BF16', data: () => values },
-      { name: 'wide', shape: [2, 3], dtype: 'F32', data: () => values },
-      { name: 'é 你', shape: [], dtype: 'F32', data: () => Float32Array.of(2.5) },
-      { name: 'empty', shape: [0, 3], dtype: 'F32', data: () => new Float32Array(0) },
-    ]);
-    const script = `
+describe.skipIf(!pythonHas('safetensors.numpy', "tests that read our files with Python's safetensors"))(
+  'Python',
+  () => {
+    test('reads our files: names, shapes, types and every bit', async () => {
+      const path = join(dir, 'x.safetensors');
+      const values = Float32Array.of(1 / 3, -0, Infinity, 1e-45, 3e38, NaN);
+      await writeSafetensors(path, [
+        { name: 'narrow', shape: [3, 2], dtype: 'BF16', data: () => values },
+        { name: 'wide', shape: [2, 3], dtype: 'F32', data: () => values },
+        { name: 'é 你', shape: [], dtype: 'F32', data: () => Float32Array.of(2.5) },
+        { name: 'empty', shape: [0, 3], dtype: 'F32', data: () => new Float32Array(0) },
+      ]);
+      const script = `
 import sys, json
 from safetensors import deserialize
 tensors = deserialize(open(sys.argv[1], 'rb').read())
 print(json.dumps({name: [t['dtype'], t['shape'], bytes(t['data']).hex()] for name, t in tensors}))`;
-    const hex = (data: Float32Array | Uint16Array) => Buffer.from(data.buffer).toString('hex');
-    expect(runPython(script, path)).toEqual({
-      narrow: ['BF16', [3, 2], hex(f32ToBf16(values))],
-      wide: ['F32', [2, 3], hex(values)],
-      'é 你': ['F32', [], hex(Float32Array.of(2.5))],
-      empty: ['F32', [0, 3], ''],
+      const hex = (data: Float32Array | Uint16Array) => Buffer.from(data.buffer).toString('hex');
+      expect(runPython(script, path)).toEqual({
+        narrow: ['BF16', [3, 2], hex(f32ToBf16(values))],
+        wide: ['F32', [2, 3], hex(values)],
+        'é 你': ['F32', [], hex(Float32Array.of(2.5))],
+        empty: ['F32', [0, 3], ''],
+      });
     });
-  });
 
-  test('reads our shards by our index', async () => {
-    const tensors = ['a', 'b', 'c'].map((name, i) => tensor(name, [2, 2], 'F32', 10 * i));
-    await writeCheckpoint(dir, tensors, { maxShardBytes: 20 });
-    const script = `
+    test('reads our shards by our index', async () => {
+      const tensors = ['a', 'b', 'c'].map((name, i) => tensor(name, [2, 2], 'F32', 10 * i));
+      await writeCheckpoint(dir, tensors, { maxShardBytes: 20 });
+      const script = `
 import sys, json, os
 from safetensors import safe_open
 index = json.load(open(os.path.join(sys.argv[1], 'model.safetensors.index.json')))
@@ -224,21 +226,22 @@ for name, shard in index['weight_map'].items():
         assert f.metadata() == {'format': 'pt'}
         out[name] = f.get_tensor(name).tolist()
 print(json.dumps(out))`;
-    expect(runPython(script, dir)).toEqual({
-      ...{
-        a: [
-          [0, 1],
-          [2, 3],
-        ],
-        b: [
-          [10, 11],
-          [12, 13],
-        ],
-        c: [
-          [20, 21],
-          [22, 23],
-        ],
-      },
+      expect(runPython(script, dir)).toEqual({
+        ...{
+          a: [
+            [0, 1],
+            [2, 3],
+          ],
+          b: [
+            [10, 11],
+            [12, 13],
+          ],
+          c: [
+            [20, 21],
+            [22, 23],
+          ],
+        },
+      });
     });
-  });
-});
+  },
+);

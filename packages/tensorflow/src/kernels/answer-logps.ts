@@ -2,25 +2,30 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Weight } from '@wpo/gemma';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 
-// The output head: answer log-probs, alignment terms and their gradient. Its tensors are large, so its operations run at once
-// instead of being recorded.
+// The output head: answer log-probs, alignment terms and their gradient. Its tensors are large, so its operations run
+// immediately and are not recorded.
 //
-// H hidden size, V vocabulary, A answer tokens, a those of a chunk.
+// H hidden size, V vocabulary, A answer tokens, a answer tokens of a chunk.
 
-/** How many logits there are at once, in values. */
+/** Limits of the output head's memory, in logits. */
 export interface LogitLimits {
-  /** Computed at once with a backward pass to come. */
+  /** Logits of a chunk if a backward pass follows. */
   readonly train: number;
-  /** Computed at once otherwise. */
+  /** Logits of a chunk without a backward pass. */
   readonly forward: number;
-  /** Whose gradient is kept for the backward pass. That of other chunks is recomputed. */
+  /** Logits with a gradient D that is kept for the backward pass. The D of other chunks is recomputed. */
   readonly kept: number;
 }
 
 /** 512 MB, 64 MB and 512 MB. */
 const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
 
-/** A matrix product, by the native operations if they are there. */
+/**
+ * The matrix product of a `[m, k]`, or `[k, m]` with `transposeA`, and b `[k, n]`, or `[n, k]` with `transposeB`: `[m, n]`. It is
+ * native if the native operations are loaded.
+ *
+ * @throws Error if the inner sizes differ
+ */
 export function tensorflowMatMul(a: tf.Tensor2D, b: tf.Tensor2D, transposeA = false, transposeB = false): tf.Tensor2D {
   if (!nativeOperations()) return tf.matMul(a, b, transposeA, transposeB);
   const form = transposeA || transposeB ? (transposeA ? 'T' : 'N') + (transposeB ? 'T' : 'N') : '';

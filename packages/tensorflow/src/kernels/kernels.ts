@@ -24,7 +24,7 @@ export function tensorflowKernels(): Kernels {
   return nativeOperations() ? nativeKernels() : portableKernels;
 }
 
-/** On a GPU, computing some masked scores costs less than launching another kernel. */
+/** Larger than on a CPU: on a GPU, computing some masked scores costs less than launching another kernel. */
 const GPU_QUERY_BLOCK_SIZE = 1024;
 
 /**
@@ -179,7 +179,7 @@ function attention(
   blocks: readonly QueryBlock[],
   { scale, softcap }: AttentionOptions,
 ): OpResult {
-  // the factor of the scores inside tanh, and the cap; a cap of 0 means none
+  // Scores become cap · tanh(factor · qᵀk). A cap of 0 means no cap.
   const params = { numbers: [scale / (softcap ?? 1), softcap ?? 0] };
   const decoding = isDecoding(blocks, q.shape[2]!);
   const layout = { ints: decoding ? encodeDecoding(blocks) : encodeQueryBlocks(blocks) };

@@ -8,7 +8,7 @@ export const memoryLeft = (): number => (usesGpu() ? gpuMemoryLeft() : processMe
 /** A container's limit may be below the machine's free memory. */
 const processMemoryLeft = () => Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
 
-/** Of the visible GPU with the least free memory, according to nvidia-smi; 0 if nvidia-smi reports nothing. */
+/** The free memory of the visible GPU that has the least, according to nvidia-smi; 0 if nvidia-smi reports nothing. */
 function gpuMemoryLeft(): number {
   const visible = process.env.CUDA_VISIBLE_DEVICES;
   const query = [...(visible ? ['-i', visible] : []), '--query-gpu=memory.free', '--format=csv,noheader,nounits'];

@@ -33,10 +33,10 @@ let loaded: Native | null | undefined;
  */
 export const nativeOperations = (): boolean => native() !== null;
 
-/** The device that they run on. */
+/** The device that the native operations run on. */
 export const nativeDevice = (): Native['device'] => native()?.device ?? 'cpu';
 
-/** Whether one operation is there: not every operation has a GPU kernel. */
+/** Whether an operation is loaded. Not every operation has a GPU kernel. */
 export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
 
 /** Whether TensorFlow computes on a GPU. */
@@ -87,7 +87,9 @@ export function run(name: string, inputs: tf.Tensor[], outputs: number): tf.Tens
 export function operationNumber(name: string): number {
   const number = native()?.operations.indexOf(name) ?? -1;
   if (number < 0) {
-    throw new Error(`There is no native operation ${name}. Build them again with \`npx wpo-tensorflow install\`.`);
+    throw new Error(
+      `There is no native operation ${name}. Run \`npx wpo-tensorflow install\` to build the native operations again.`,
+    );
   }
   return number;
 }
@@ -106,8 +108,8 @@ export function runProgram(code: readonly number[], tensors: readonly tf.Tensor[
 }
 
 /**
- * Keeps a tensor's data until {@link release}, even if its owner disposes the tensor. Counts a reference, which takes a tenth of the
- * time of `clone`.
+ * Keeps a tensor's data until {@link release}, even if its owner disposes the tensor. It counts a reference, which takes a
+ * tenth of the time of `clone`.
  */
 export const retain = ({ dataId }: tf.Tensor): void => backend().incRef(dataId);
 
@@ -117,7 +119,7 @@ export function release({ dataId }: tf.Tensor): void {
 
 const lengthAttribute = (name: string, value: number) => ({ name, type: backend().binding.TF_ATTR_INT, value });
 
-/** Calls `use` with int32 numbers as a tensor `[n]`, and frees it. */
+/** Calls `use` with int32 numbers as a tensor `[n]`, and disposes the tensor. */
 export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) => T): T {
   const ints = tf.tensor1d(Int32Array.from(values), 'int32');
   try {
@@ -127,7 +129,7 @@ export function withInts<T>(values: ArrayLike<number>, use: (ints: tf.Tensor1D) 
   }
 }
 
-/** The int32 values with the bits of float32 ones: how operations take their parameters (native/runtime/operation.h). */
+/** The bits of float32 values as int32 values. Operations take float parameters in this form (native/runtime/operation.h). */
 export const float32Bits = (values: readonly number[]): number[] =>
   values.map((value) => {
     float[0] = value;
@@ -137,7 +139,7 @@ export const float32Bits = (values: readonly number[]): number[] =>
 const float = new Float32Array(1);
 const bits = new Int32Array(float.buffer);
 
-/** Calls `use` with the bits of float32 parameters as a tensor `[n]`, and frees it. */
+/** Calls `use` with the bits of float32 parameters as a tensor `[n]`, and disposes the tensor. */
 export function withNumbers<T>(values: readonly number[], use: (numbers: tf.Tensor1D) => T): T {
   return withInts(float32Bits(values), use);
 }

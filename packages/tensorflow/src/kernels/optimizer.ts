@@ -1,7 +1,10 @@
 import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
 import { nativeOperations, runOver, withNumbers } from './native';
 
-/** For `adamW({ kernel })`: the native update; undefined, which selects the portable one, without native operations. */
+/**
+ * Returns the native update for `adamW({ kernel })`. Without native operations it returns undefined, and `adamW` runs its portable
+ * update.
+ */
 export const tensorflowAdamW = (): AdamWKernel | undefined => (nativeOperations() ? nativeAdamW : undefined);
 
 /** Updates all parameters and moments in place, in one operation. */
@@ -17,8 +20,8 @@ export const nativeAdamW: AdamWKernel = (updates, how) => {
 };
 
 /**
- * For `train({ computeNorm })`: the L2 norm of all gradients. The native one sums in float64 and makes no squared copy of a
- * gradient; without native operations it is the portable one.
+ * Returns a function for `train({ computeNorm })`: the L2 norm of all gradients. The native function sums in float64 and makes no
+ * squared copy of a gradient. Without native operations it is the trainer's portable function.
  */
 export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) => Promise<number>) =>
   nativeOperations() ? nativeGradientNorm : gradientNorm;

@@ -11,7 +11,7 @@ const MAX_RECORDED_VALUES = 1 << 24;
 /** An input of an operation: a value, int32 numbers, or float32 parameters. */
 export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
 
-/** An operation's output: a number in the program until that has run, then a tensor. */
+/** An operation's output: the number of a value until the program has run, then a tensor. */
 interface Output {
   readonly number: number;
   tensor: tf.Tensor | null;
@@ -45,8 +45,8 @@ function tensorOf({ output: { tensor } }: LazyTensor): tf.Tensor {
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
 /**
- * Records operations as they are called and runs many of them in one call of TensorFlow, which costs more than most of them. They
- * run when a tensor is asked for, or once they have {@link MAX_RECORDED_VALUES}.
+ * Records operations as they are called and runs many of them in one call of TensorFlow: a call takes longer than most operations.
+ * They run when a tensor is requested, or when their outputs exceed {@link MAX_RECORDED_VALUES}.
  */
 export class Program {
   private code: number[] = [];
@@ -70,7 +70,7 @@ export class Program {
     return outputs;
   }
 
-  /** Records an operation that changes its first input in place. Its other inputs, mostly freed after it, are kept until it runs. */
+  /** Records an operation that changes its first input in place. Its other inputs stay in memory until it runs, so they count. */
   recordInPlace(name: string, inputs: readonly Operand[]): void {
     for (const input of inputs.slice(1)) if ('shape' in input) this.recordedValues += sizeOf(input.shape);
     this.record(name, inputs, [])[0]!.dispose();

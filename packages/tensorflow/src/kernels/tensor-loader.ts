@@ -6,8 +6,9 @@ import { hasOperation, run } from './native';
 const BYTES: Readonly<Record<string, number>> = { F32: 4, BF16: 2 };
 
 /**
- * For `loadWeights({ loadTensor })`: all threads read a tensor from its file directly into TensorFlow's memory. Without native
- * operations, on a GPU and for other types it is `readTensor`, which passes the values through JavaScript.
+ * Returns a loader for `loadWeights({ loadTensor })`: all threads read a tensor from its file directly into TensorFlow's memory.
+ * Without native operations, on a GPU and for types other than F32 and BF16 it uses `readTensor`, which passes the values through
+ * JavaScript.
  */
 export const tensorflowTensorLoader = (): TensorLoader => (hasOperation('WpoRead') ? readFromFile : readTensor);
 

@@ -12,14 +12,14 @@ interface Binding {
   deleteTensor(id: number): void;
 }
 
-/** Up to this many values, 1 MB, it is faster. */
+/** Tensors with more values (1 MB) are uploaded as before, which is faster for them. */
 const MAX_VALUES = 1 << 18;
 
 /**
  * Uploads small float32 tensors to a GPU without a synchronization. TensorFlow waits for all queued GPU work before it makes a float32
  * tensor; int32 tensors stay in CPU memory. So the values are passed as int32 bits, and an operation queues their copy.
  *
- * @param backend tfjs-node's backend, whose binding is replaced by one that does so
+ * @param backend tfjs-node's backend; its `binding` is replaced
  */
 export function uploadWithoutSync(backend: { binding: object }): void {
   const binding = backend.binding as Binding;

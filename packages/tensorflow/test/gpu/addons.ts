@@ -38,7 +38,7 @@ export const kernelsAddon: Addon = installed.kernels;
 /** A folder with addons that are already built, by `npm run test:sanitize`. */
 const prebuilt = process.env.WPO_TEST_ADDONS;
 
-/** Loads the CPU operations of this process: those that are installed, unless they are prebuilt. */
+/** Loads the CPU operations: the prebuilt addon if there is one, otherwise the installed one. */
 export const loadKernels = (): { readonly operations: string[] } =>
   require(prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name));
 
@@ -50,7 +50,7 @@ export function loadAddon(addon: Addon): { readonly operations: string[]; readon
     build(findCompiler()!, addon, runtime, folder);
     return require(join(folder, addon.name));
   } finally {
-    rmSync(folder, { recursive: true }); // a loaded library needs its file no more
+    rmSync(folder, { recursive: true }); // a loaded library no longer needs its file
   }
 }
 

@@ -204,7 +204,7 @@ it('names pip if the package’s own installer fails too', async () => {
   const bench = workbench({ compiler: 'works' });
   writeFileSync(join(bench.folder, 'scripts/install.js'), "console.error('no host'); process.exit(1);");
   const text = await errorOf(bench.install());
-  expect(text).toContain('There is no pip, which downloading TensorFlow 2.21.0 needs.');
+  expect(text).toContain('There is no pip. It is needed to download TensorFlow 2.21.0.');
   expect(text).toContain('own installer failed:\nno host');
   expect(text).toContain('`apt-get install python3-pip`');
 });

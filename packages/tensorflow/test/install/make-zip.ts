@@ -4,12 +4,12 @@ import { deflateRawSync } from 'node:zlib';
 export interface Member {
   name: string;
   content: Uint8Array;
-  /** Deflated unless said so. */
+  /** Stored without compression. Default: deflated. */
   stored?: boolean;
   executable?: boolean;
 }
 
-/** A zip archive by PKWARE's APPNOTE.TXT 4.3, checksums left at zero. */
+/** Makes a zip archive by PKWARE's APPNOTE.TXT 4.3, with checksums of zero. */
 export function makeZip(members: Member[], comment = ''): Buffer {
   const local: Buffer[] = [];
   const directory: Buffer[] = [];

@@ -36,7 +36,7 @@ it('reads CUDA’s libraries, at their versions, from a wheel’s metadata', () 
   expect(cudaRequirements(metadata)).toEqual(['nvidia-cublas-cu12<13.0,>=12.5.3.2', 'nvidia-nccl-cu12<3.0,>=2.27.7']);
 });
 
-it('removes what a killed installation left, and nothing of a running one', () => {
+it('removes the folders of killed installations, and not those of running ones', () => {
   const cache = scratch();
   const { pid: dead } = spawnSync(process.execPath, ['-e', '']);
   for (const pid of [dead, process.ppid]) mkdirSync(join(cache, `other.partial-${hostname()}-${pid}`));
