@@ -21,9 +21,10 @@ export async function withDownloads<T>(
 }
 
 /**
- * The folder of a model that is given as a path or as a name on the Hub, from which it is downloaded if necessary.
+ * Returns the folder of a model. A model on the Hub is downloaded, unless it is in the cache.
  *
- * @throws {UserError} if the model is not found
+ * @param source the path of a folder, `org/name` or `hf://org/name[@revision]`
+ * @throws {UserError} if the model is not found on the Hub
  */
 export const localModel = (source: string, terminal: Terminal): Promise<string> =>
   fromInput(() => withDownloads(terminal, (onDownload) => modelFolder(source, { onDownload })));

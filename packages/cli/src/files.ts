@@ -4,10 +4,10 @@ import { tryLock } from '@wpo/internal/node/lock';
 import { UserError } from './errors';
 
 /**
- * Writes a file that appears, or replaces an older one, only once it is complete; see `replaceFile`.
+ * Writes a file that appears, or replaces an older one, only when it is complete; see `replaceFile`.
  *
  * @param fill receives a function that appends text
- * @throws {UserError} where the file cannot be created
+ * @throws {UserError} if the file cannot be created
  */
 export async function writeWholeFile(
   path: string,

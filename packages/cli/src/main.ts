@@ -15,9 +15,9 @@ import { weighSchema } from './schemas/weigh';
 import type { Terminal } from './terminal/terminal';
 
 /**
- * The command `wpo`.
+ * Runs the command line of `wpo`.
  *
- * @param args without `node` and the script
+ * @param args the arguments after `wpo`
  * @returns the exit status: 0; 1 for wrong input, after a message; 130 or 143 if a signal stopped the run
  */
 export async function main(args: readonly string[], terminal: Terminal = process): Promise<number> {
@@ -35,13 +35,13 @@ export async function main(args: readonly string[], terminal: Terminal = process
   }
 }
 
-/** A mistake in the input is its message; any other error has its stack. */
+/** Formats a mistake in the input as its message, and any other error with its stack. */
 function formatError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return isUserError(error) ? error.message : (error.stack ?? error.message);
 }
 
-/** All commands. Each loads its code when it runs, so that help and wrong flags are reported at once. */
+/** Creates all commands. Each imports its code when it runs, so that help and mistakes in flags are printed at once. */
 function createProgram(terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('wpo')
     .description(

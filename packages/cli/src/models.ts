@@ -17,23 +17,22 @@ import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
 import { fromInput } from './errors';
 
-/** What a command computes with. */
+/** The native operations of TensorFlow that commands compute with. */
 export interface Backend {
   readonly kernels: Kernels;
-  /** Loads a checkpoint's tensors to where they are computed with. */
+  /** Loads a checkpoint's tensors to the device that computes. */
   readonly loadTensor: TensorLoader;
-  /** Undefined: the portable update is used. */
+  /** Undefined if the portable update is used. */
   readonly adamW: AdamWKernel | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
-  /** Bytes that are free where tensors are stored. */
+  /** Returns the free bytes of the memory that holds tensors. */
   readonly memoryLeft: () => number;
 }
 
 /**
- * Makes TensorFlow the backend of tfjs. It is imported here only, because `wpo --help` and an invalid config need no
- * TensorFlow.
+ * Makes TensorFlow the backend of tfjs. The import is here, so that `wpo --help` and an invalid config load no TensorFlow.
  *
- * @throws {UserError} saying how to install TensorFlow, if it is missing
+ * @throws {UserError} if TensorFlow is missing; the message says how to install it
  */
 export const loadBackend = (): Promise<Backend> =>
   fromInput(async () => {
@@ -48,7 +47,7 @@ export const loadBackend = (): Promise<Backend> =>
     };
   });
 
-/** A model in memory, and what is known from its folder. */
+/** A model in memory, with the settings from its folder. */
 export interface LoadedModel {
   readonly folder: string;
   readonly policy: GemmaPolicy;
@@ -64,7 +63,7 @@ export interface LoadedModel {
 export interface LoadOptions extends PolicyOptions {
   /** Default `readTensor`. */
   readonly loadTensor?: TensorLoader;
-  /** Bytes that are free where tensors are stored. */
+  /** Returns the free bytes of the memory that holds tensors. */
   readonly memoryLeft?: () => number;
   /** Reserve memory for gradients and AdamW's moments, and keep activations in the rest. Default false. */
   readonly trainable?: boolean;
@@ -98,7 +97,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     }
   });
 
-/** Bytes for kept activations: half of what is left after gradients and both of AdamW's moments. */
+/** Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. */
 function activationBudget(model: Gemma2<Parameter>, left: number): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
   return Math.max(0, (left - 3 * weights) / 2);
@@ -119,7 +118,7 @@ export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' |
     copyFrom: model.folder,
   });
 
-/** SHA-256 of the files that decide what a model computes. */
+/** SHA-256 of a model's config and weights. */
 export async function hashModel(folder: string): Promise<string> {
   const names = (await readdir(folder)).filter((name) => /^(config\.json|model.*\.safetensors)$/.test(name));
   return hashFiles(names.sort().map((name) => join(folder, name)));
@@ -137,7 +136,7 @@ export const writeTensors = (path: string, tensors: Iterable<NamedTensor>): Prom
     })),
   );
 
-/** Reads what `writeTensors` wrote; each tensor is the caller's. */
+/** Reads the tensors of a file from `writeTensors`. The caller disposes them. */
 export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
   const file = await openSafetensors(path);
   try {

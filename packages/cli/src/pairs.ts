@@ -26,14 +26,14 @@ export async function readRunPairs(config: TrainConfig, terminal: Terminal): Pro
   });
   const train = await read(config.trainFile, config.datasetTrainSplit);
   if (config.evalFile !== undefined) {
-    const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT);
+    const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT_SPLITS);
     return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
   }
   return { ...holdOut(train.pairs, config), skipped: train.skipped };
 }
 
-/** Splits of `eval_file` if the configuration names none: the first of these that exists. */
-const HELD_OUT = ['test_prefs', 'test', 'validation'];
+/** If the configuration names no split of `eval_file`, the first of these that exists is read. */
+const HELD_OUT_SPLITS = ['test_prefs', 'test', 'validation'];
 
 type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & {
   readonly onBadRow: 'error' | 'skip';
@@ -72,9 +72,9 @@ function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile
   };
 }
 
-const NAMED = 3;
+const MAX_NAMED = 3;
 
-/** Counts rows that are left out, and remembers the first few to name them. */
+/** Counts rows that are left out, and keeps the messages of the first few. */
 export class SkippedRows {
   count = 0;
   private readonly named: string[] = [];
@@ -83,7 +83,7 @@ export class SkippedRows {
 
   readonly add = ({ message }: RowError): void => {
     this.count += 1;
-    if (this.named.length < NAMED) this.named.push(message);
+    if (this.named.length < MAX_NAMED) this.named.push(message);
   };
 
   /** Reports the rows that were left out, if there are any. */

@@ -290,7 +290,10 @@ test('a local model answers each instruction once', async () => {
 });
 
 test.each([
-  [['--model', 'a', '--outputs', 'b'], /^expected either --model DIR, which answers the set, or --outputs FILE/m],
+  [
+    ['--model', 'a', '--outputs', 'b'],
+    /^--model: expected exactly one of --model, .* and --outputs, .*, found both\.$/m,
+  ],
   [['--outputs', 'b', '--eval-set', 'c'], /^--eval-set: expected with --model, found with --outputs/m],
   [
     ['--outputs', jsonFile([{ instruction: 'Other?', output: 'x' }])],

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Fault, hubServer } from '../../data/test/hub/hub-server';
-import type { WeighedPair } from '../src/index';
+import { scriptedServer } from '../../eval/test/scripted-server';
+import type { SampleRow, WeighedPair } from '../src/index';
 import { main } from '../src/main';
 import { capture } from './capture';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
@@ -58,6 +59,68 @@ test('a model and pairs from the Hub give the same weights as the same files on 
   expect(await weigh('--model', 'org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
   vi.stubEnv('HF_HUB_OFFLINE', '1');
   expect(await weigh('--model', 'hf://org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
+});
+
+test('wpo sample downloads a model from the Hub, and records its name as the source', async () => {
+  const prompts = join(temporaryFolder(), 'prompts.jsonl');
+  writeFileSync(prompts, '{"prompt": "Why?"}\n{"prompt": "How?"}\n');
+  const sampled = async (model: string): Promise<SampleRow[]> => {
+    const out = join(temporaryFolder(), 'answers.jsonl');
+    const flags = ['--prompts', prompts, '--out', out, '--seeds', '13', '--max-new-tokens', '8'];
+    const { status, err } = await run('sample', '--model', model, ...flags);
+    expect(status, err).toBe(0);
+    return readFileSync(out, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as SampleRow);
+  };
+  const local = await sampled(modelFolder);
+  expect(await sampled('org/model')).toEqual(local.map((row) => ({ ...row, source: 'org/model' })));
+});
+
+test('wpo run downloads the model of its sample stage', async () => {
+  const folder = temporaryFolder();
+  const config = join(folder, 'run.yaml');
+  writeFileSync(join(folder, 'prompts.jsonl'), '{"prompt": "Why?"}\n');
+  writeFileSync(
+    config,
+    'output_dir: out\nsample:\n  model: org/model\n  prompts: prompts.jsonl\n  seeds: [13]\n  max_new_tokens: 4\n',
+  );
+  const { status, err } = await run('run', config);
+  expect(status, err).toBe(0);
+  expect(JSON.parse(readFileSync(join(folder, 'out/answers.jsonl'), 'utf8'))).toMatchObject({ source: 'org/model' });
+});
+
+test('wpo eval downloads the models that it compares', async () => {
+  const rewards = async (model: string) => {
+    const { status, out, err } = await run(
+      'eval',
+      '--pairs',
+      pairsFile,
+      '--model',
+      model,
+      '--ref',
+      model,
+      '--kl-prompts',
+      '0',
+      '--json',
+    );
+    expect(status, err).toBe(0);
+    return JSON.parse(out) as Record<string, number>;
+  };
+  expect(await rewards('org/model')).toEqual(await rewards(modelFolder));
+
+  const judge = await scriptedServer({ chat: () => 'm' });
+  const [folder, baseline] = [temporaryFolder(), join(temporaryFolder(), 'baseline.json')];
+  writeFileSync(baseline, JSON.stringify([{ instruction: 'Why?', output: 'Because.', generator: 'base' }]));
+  const { status, err } = await run(
+    ...['eval', '--model', 'org/model', '--baseline', baseline, '--judge', judge.url, '--judge-form', 'verdict'],
+    ...['--out', folder, '--max-new-tokens', '4'],
+  );
+  expect(status, err).toBe(0);
+  expect(JSON.parse(readFileSync(join(folder, 'model_outputs.json'), 'utf8'))).toMatchObject([
+    { instruction: 'Why?', generator: 'org-model' },
+  ]);
 });
 
 test('flags name the columns of a Parquet file', async () => {

@@ -191,7 +191,7 @@ test('a file with other prompt texts or other rows is not resumed', async () => 
   );
   appendFileSync(at.promptsFile, '{"prompt": "other", "prompt_id": "first"}\n');
   expect((await sampled(server, at, '--model', 'm')).err).toBe(
-    `${at.promptsFile}: expected a prompt_id of its own for each prompt, found two prompts with "first".\n`,
+    `${at.promptsFile}: expected a unique prompt_id for each prompt, found two prompts with "first". Give one of them another prompt_id.\n`,
   );
 });
 

@@ -19,25 +19,29 @@ import { UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
-import { runStage, type StageControls } from './resumable-rows';
+import { runRowsTask, type TaskControls } from './resumable-rows';
 
 export interface ComparingArguments {
   /** Files of answers. All answers are held in memory. */
   readonly answers: readonly string[];
-  /** File to write once all verdicts are there. */
+  /** File of scores, written when all verdicts are there. */
   readonly out: string;
   readonly endpoint: Endpoint;
   readonly concurrency: number;
 }
 
-/** A row of the file of verdicts, which is kept beside the scores so that no comparison is asked for twice. */
+/** A row of `OUT.verdicts.jsonl`, which caches the judge's verdicts so that no comparison is requested twice. */
 interface VerdictRow extends Verdict {
   /** Fingerprints of the two answers. */
   readonly texts: string;
   readonly judged_by: string;
 }
 
-/** Scores answers by a judge's comparisons of every two answers to a prompt, in both orders. Returns the exit status. */
+/**
+ * Has a judge compare every two answers to a prompt, in both orders. The score of an answer is its mean preference.
+ *
+ * @returns the exit status
+ */
 export async function scoreByComparing(
   given: ComparingArguments,
   stop: StopSignal,
@@ -49,7 +53,7 @@ export async function scoreByComparing(
   const { name, compare } = await comparingJudge(given.endpoint);
   const verdicts = new Map<string, Verdict>();
   const expectedKeys = new Set(listComparisons(answers).map(keyOf));
-  const stage = {
+  const task = {
     label: 'compare',
     rows: 'verdicts',
     out: `${out}.verdicts.jsonl`,
@@ -60,7 +64,7 @@ export async function scoreByComparing(
       verdicts.set(key, verdict);
       return key;
     },
-    async *work({ existingKeys, ...controls }: StageControls) {
+    async *work({ existingKeys, ...controls }: TaskControls) {
       const isDone = (comparison: Comparison) => existingKeys.has(keyOf(comparison));
       for await (const verdict of compareAnswers({ answers, compare, isDone, concurrency, ...controls })) {
         const texts = `${index.get(verdict.first)} ${index.get(verdict.second)}`;
@@ -70,7 +74,7 @@ export async function scoreByComparing(
       }
     },
   };
-  const status = await runStage(stage, stop, terminal);
+  const status = await runRowsTask(task, stop, terminal);
   if (status !== 0) return status;
   const ownVerdicts = [...expectedKeys].map((key) => verdicts.get(key)!);
   const scored = [...scoresFromVerdicts(answers, ownVerdicts)].map((row) => ({ ...row, scored_by: name }));

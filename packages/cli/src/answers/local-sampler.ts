@@ -10,11 +10,11 @@ export interface LocalSamplerOptions extends SamplingParams {
   /** Folder of the model. */
   readonly model: string;
   readonly batchSize: number;
-  /** Once aborted, answers that are incomplete are dropped. */
+  /** When aborted, incomplete answers are dropped. */
   readonly signal: AbortSignal;
 }
 
-/** Samples answers from a Gemma-2 model on this machine. Each answer has its own seed, whatever batch it is in. */
+/** Samples answers from a Gemma-2 model on this machine. Each answer has its own seed, so it does not depend on its batch. */
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
   const { model: folder, batchSize, signal, temperature, topP, maxNewTokens } = options;
   const text = await fromInput(() => loadTokenizerFolder(folder));
@@ -35,7 +35,7 @@ export async function localSampler(options: LocalSamplerOptions): Promise<Sample
         const completion = text.tokenizer.decode(ids, { skipSpecialTokens: true });
         yield { request: batch[prompt]!, completion, finish_reason: stopped ? ('stop' as const) : ('length' as const) };
       }
-      await yieldToEventLoop(); // generation only queues microtasks, and signals would not be handled
+      await yieldToEventLoop(); // generation only queues microtasks, so signals would not be handled otherwise
       if (signal.aborted) return;
     }
   }

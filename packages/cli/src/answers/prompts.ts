@@ -3,8 +3,9 @@ import type { NamedPrompt } from '@wpo/eval';
 import { type FileRow, readRowsFile } from '@wpo/eval/node';
 import { shortHash } from '@wpo/internal/node/hash';
 import { UserError } from '../errors';
+import { describeValue } from '../schemas/yaml-config';
 
-/** Text, or the turns of a conversation. */
+/** Text, or the messages of a conversation. */
 export type Prompt = NamedPrompt['prompt'];
 
 /**
@@ -32,11 +33,14 @@ export async function readNamedPrompts(path: string): Promise<NamedPrompt[]> {
 function namedPrompt({ row, at }: FileRow): NamedPrompt {
   const { prompt, prompt_id, id } = (typeof row === 'object' && row !== null ? row : {}) as Record<string, unknown>;
   if (!isPrompt(prompt)) {
-    throw new UserError(`${at}: prompt: expected text or a list of {"role": …, "content": …}, not empty.`);
+    const found = prompt === undefined ? 'nothing' : describeValue(prompt);
+    throw new UserError(
+      `${at}: prompt: expected text or a list of {"role": …, "content": …} that is not empty, found ${found}.`,
+    );
   }
-  const name = prompt_id ?? id ?? shortHash(prompt);
-  if (typeof name === 'string' || typeof name === 'number') return { prompt_id: String(name), prompt };
-  throw new UserError(`${at}: prompt_id: expected text or a number, found ${JSON.stringify(name)}.`);
+  const found = prompt_id ?? id ?? shortHash(prompt);
+  if (typeof found === 'string' || typeof found === 'number') return { prompt_id: String(found), prompt };
+  throw new UserError(`${at}: prompt_id: expected text or a number, found ${describeValue(found)}.`);
 }
 
 const isPrompt = (prompt: unknown): prompt is Prompt =>

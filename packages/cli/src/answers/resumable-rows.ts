@@ -1,13 +1,12 @@
 import { type FileRow, openRowsFile, readRowsFile } from '@wpo/eval/node';
-import type { StopSignal } from '../terminal/signals';
-import { failureLimit } from '../terminal/signals';
+import { failureLimit, type StopSignal } from '../terminal/signals';
 import { type Terminal, withProgress } from '../terminal/terminal';
 
 /** Work that appends rows to a file and can be resumed. */
-export interface Stage {
+export interface RowsTask {
   /** Label of the progress bar, e.g. `sample`. */
   readonly label: string;
-  /** What the rows are, e.g. `answers`. */
+  /** Name of the rows in messages, e.g. `answers`. */
   readonly rows: string;
   /** The output file, which may hold some of the rows already. */
   readonly out: string;
@@ -16,53 +15,53 @@ export interface Stage {
   /** Key of a row in the file. Throws if the row belongs to another run. */
   readonly keyOf: (row: FileRow) => string;
   /** Makes the missing rows. Not called if no row is missing. */
-  readonly work: (controls: StageControls) => AsyncIterable<object>;
+  readonly work: (controls: TaskControls) => AsyncIterable<object>;
 }
 
-/** What a stage's work must respect. */
-export interface StageControls {
+/** Passed to a task's work. */
+export interface TaskControls {
   /** Keys of the rows that are in the file already. */
   readonly existingKeys: ReadonlySet<string>;
-  /** Aborted if no further row is to start: after a signal, or after too many failures in a row. */
+  /** Aborted when no further row may start: after a signal, or after too many failures in succession. */
   readonly signal: { readonly aborted: boolean };
-  /** Records a row that could not be made. Throws an error that is not about the input, which ends the work. */
+  /** Records the error of a row that failed. Throws the error again if it is not about the input, which ends the work. */
   readonly onError: (error: unknown) => void;
 }
 
-/** A stage's progress. */
-interface StageProgress {
-  /** Number of rows in the file before. */
+/** How far a task is. */
+interface TaskProgress {
+  /** Number of expected rows that were in the file at the start. */
   readonly before: number;
-  /** Number of rows in the file now. */
+  /** Number of expected rows that are in the file now. */
   readonly now: number;
   readonly failures: readonly Error[];
 }
 
 /**
- * Appends a stage's rows to its file as they are made, and shows the progress. Rows that were made are kept, whatever
- * fails. If rows are missing at the end, a message says so, and the same command resumes the work.
+ * Appends a task's rows to its file as they are made, and shows the progress. If rows are missing at the end, it prints how
+ * many. The rows so far are kept, and running the task again makes the missing ones.
  *
  * @returns the exit status: 0; 1 if rows are missing; 130 or 143 after a signal
  */
-export async function runStage(stage: Stage, stop: StopSignal, terminal: Terminal): Promise<number> {
-  const file = await openRowsFile(stage.out);
+export async function runRowsTask(task: RowsTask, stop: StopSignal, terminal: Terminal): Promise<number> {
+  const file = await openRowsFile(task.out);
   try {
     const existingKeys = new Set<string>();
-    for await (const row of readRowsFile(stage.out, stage.rows)) existingKeys.add(stage.keyOf(row));
-    const progress = await appendMissing(stage, existingKeys, file.append, stop, terminal);
-    return report(stage, progress, stop, terminal);
+    for await (const row of readRowsFile(task.out, task.rows)) existingKeys.add(task.keyOf(row));
+    const progress = await appendMissing(task, existingKeys, file.append, stop, terminal);
+    return report(task, progress, stop, terminal);
   } finally {
     await file.close();
   }
 }
 
 async function appendMissing(
-  { label, expectedKeys, work }: Stage,
+  { label, expectedKeys, work }: RowsTask,
   existingKeys: ReadonlySet<string>,
   append: (row: object) => Promise<void>,
   stop: StopSignal,
   terminal: Terminal,
-): Promise<StageProgress> {
+): Promise<TaskProgress> {
   const before = [...expectedKeys].filter((key) => existingKeys.has(key)).length;
   const { signal, failures, onError, onSuccess } = failureLimit(stop);
   let now = before;
@@ -79,8 +78,8 @@ async function appendMissing(
 }
 
 function report(
-  { rows, out, expectedKeys }: Stage,
-  { before, now, failures }: StageProgress,
+  { rows, out, expectedKeys }: RowsTask,
+  { before, now, failures }: TaskProgress,
   stop: StopSignal,
   terminal: Terminal,
 ) {

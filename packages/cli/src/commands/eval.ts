@@ -9,13 +9,13 @@ import { checkFlags } from '../schemas/flags';
 import type { Terminal } from '../terminal/terminal';
 
 /**
- * `wpo eval`: win rates from annotations, win rates of a model against a baseline, or rewards of held-out pairs, whichever
- * of `annotations`, `baseline` and `pairs` is given.
+ * `wpo eval`: computes win rates from judged answers (`annotations`), win rates of a model against a baseline (`baseline`),
+ * or rewards of held-out pairs (`pairs`).
  *
  * @returns the exit status
  */
 export async function evaluate(config: EvalConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(evalSchema, config); // so the fields that a kind of evaluation needs are there
+  checkFlags(evalSchema, config); // guarantees the fields that the casts below assume
   if (config.annotations !== undefined) {
     return evalAnnotations(config as EvalConfigWith<'annotations'>, terminal);
   }
@@ -26,8 +26,8 @@ export async function evaluate(config: EvalConfig, terminal: Terminal = process)
 /** Prints the win rates of a file of judged answers. */
 async function evalAnnotations({ annotations: path, json }: EvalConfigWith<'annotations'>, terminal: Terminal) {
   const annotations = await fromInput(() => readAlpaca(path, parseAnnotation));
-  const wrong = annotations.filter(({ preference: p }) => p !== null && p !== 0 && !(p >= 1 && p <= 2)).length;
-  if (wrong > 0) terminal.stderr.write(`${path}: ignored ${wrong} preferences that are not from 1 to 2.\n`);
+  const invalid = annotations.filter(({ preference: p }) => p !== null && p !== 0 && !(p >= 1 && p <= 2)).length;
+  if (invalid > 0) terminal.stderr.write(`${path}: ignored ${invalid} preferences that are not from 1 to 2.\n`);
   const metrics = alpacaMetrics(annotations);
   const tables = () => `${formatMetrics(metrics)}\n\n${formatDatasets(metricsByDataset(annotations))}`;
   terminal.stdout.write(`${json ? JSON.stringify(metrics, null, 2) : tables()}\n`);

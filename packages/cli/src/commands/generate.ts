@@ -9,10 +9,10 @@ import { checkFlags } from '../schemas/flags';
 import { type GenerateConfig, generateSchema } from '../schemas/generate';
 import type { Terminal } from '../terminal/terminal';
 
-/** What `--json` prints, one line per prompt. */
+/** A line that `--json` prints: the answer to one prompt. */
 export interface Generated {
   readonly prompt_ids: readonly number[];
-  /** With the token that ended the answer, if one did. */
+  /** Includes the stop token, if one ended the answer. */
   readonly completion_ids: readonly number[];
   /** Without special tokens. */
   readonly text: string;
@@ -61,7 +61,7 @@ async function answerTo(
   for await (const id of generateTokens(model, promptIds, options)) {
     ids.push(id);
     const text = textOf();
-    if (text.endsWith('\ufffd')) continue; // a character of which some bytes are still missing
+    if (text.endsWith('\ufffd')) continue; // later tokens have the other bytes of the last character
     show(text.slice(shown.length));
     shown = text;
   }

@@ -103,12 +103,12 @@ function countRows({ answers, answersLeftOut, prompts, promptsLeftOut, pairs, ma
       ? []
       : [
           ['mean margin', margin.mean.toPrecision(4)],
-          ['  minimum, median, maximum', [margin.min, margin.percentiles[50], margin.max].map(short).join(', ')],
+          ['  minimum, median, maximum', [margin.min, margin.percentiles[50], margin.max].map(formatNumber).join(', ')],
         ]),
   ];
 }
 
-const short = (n: number) => String(Number(n.toPrecision(4)));
+const formatNumber = (n: number) => String(Number(n.toPrecision(4)));
 
 function describeOverlaps({ n, pairs, parts, texts }: Overlaps, { promptsLeftOut }: PairSummary): string {
   if (pairs === 0) return `No pair shares ${n} consecutive words with the evaluation set.`;

@@ -9,7 +9,7 @@ import type { Terminal } from '../terminal/terminal';
 export interface RunOptions {
   /** The run's YAML file. */
   readonly config: string;
-  /** `stage.key=value` each; they override the file. */
+  /** Settings as `stage.key=value`, which override the file. */
   readonly set?: readonly string[] | undefined;
   /** Start with this stage. */
   readonly from?: StageName | undefined;
@@ -19,7 +19,7 @@ export interface RunOptions {
 
 /**
  * `wpo run`: runs the stages of a file in their order. A stage is skipped if its settings and inputs have not changed and
- * its output is complete; a stage that was stopped continues.
+ * its output is complete; a stage that was stopped resumes.
  *
  * @returns the exit status: 0; 1 if a stage has rows missing; 130 or 143 if SIGINT or SIGTERM stopped it
  */

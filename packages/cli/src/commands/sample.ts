@@ -3,7 +3,8 @@ import { createEndpoint, type FileRow, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { localSampler } from '../answers/local-sampler';
 import { readNamedPrompts } from '../answers/prompts';
-import { runStage, type StageControls } from '../answers/resumable-rows';
+import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
+import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
@@ -24,17 +25,19 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
   checkFlags(sampleSchema, given);
   const seeds = given.seeds.slice(0, given.perPrompt);
   const prompts = promptsById(await readNamedPrompts(given.prompts), given.prompts);
+  // before signals are handled, so that Ctrl-C stops a download at once
+  const folder = given.endpoint === undefined ? await localModel(given.model!, terminal) : undefined;
   const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
   return withSignals(terminal, async (stop) => {
-    const { source, open } = await openerOf(given, stop);
+    const { source, open } = await samplerOf(given, folder, stop);
     const keyOf = (prompt_id: string, seed: number) => answerKey({ prompt_id, source, seed });
-    const stage = {
+    const task = {
       label: 'sample',
       rows: 'answers',
       out: given.out,
       expectedKeys: new Set([...prompts.keys()].flatMap((id) => seeds.map((seed) => keyOf(id, seed)))),
       keyOf: (row: FileRow) => keyOfOwn(row, prompts, { source, ...settings }),
-      async *work({ existingKeys, ...controls }: StageControls) {
+      async *work({ existingKeys, ...controls }: TaskControls) {
         const sampler = await open();
         const { sample, batchSize, concurrency } = sampler;
         const isDone = ({ prompt_id, seed }: SampleRequest) => existingKeys.has(keyOf(prompt_id, seed));
@@ -45,18 +48,23 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
         sampler.dispose();
       },
     };
-    return runStage(stage, stop, terminal);
+    return runRowsTask(task, stop, terminal);
   });
 }
 
-/** Gives the model's name at once, and opens the model itself only if an answer is missing. */
-async function openerOf(given: SampleConfig, { signal }: StopSignal) {
+/**
+ * Returns the model's name for the rows, and a function that loads the model or connects to the server. The function is
+ * called only if an answer is missing.
+ *
+ * @param folder the local model's folder; undefined for a server
+ */
+async function samplerOf(given: SampleConfig, folder: string | undefined, { signal }: StopSignal) {
   const { endpoint: url, model, timeout, retries, source = model } = given;
-  if (url !== undefined) {
-    const endpoint = createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
-    return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, given) };
+  if (folder !== undefined) {
+    return { source: source!, open: () => localSampler({ ...given, model: folder, signal }) };
   }
-  return { source: source!, open: () => localSampler({ ...given, model: model!, signal }) };
+  const endpoint = createEndpoint({ url: url!, model, timeout: timeout * 1000, retries, signal });
+  return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, given) };
 }
 
 /** Prompts by id. The file may repeat a prompt. */
@@ -66,7 +74,8 @@ function promptsById(prompts: readonly NamedPrompt[], path: string): Map<string,
     const before = byId.get(prompt.prompt_id) ?? prompt;
     if (!samePrompt(before, prompt)) {
       throw new UserError(
-        `${path}: expected a prompt_id of its own for each prompt, found two prompts with "${prompt.prompt_id}".`,
+        `${path}: expected a unique prompt_id for each prompt, found two prompts with "${prompt.prompt_id}". ` +
+          'Give one of them another prompt_id.',
       );
     }
     byId.set(prompt.prompt_id, before);

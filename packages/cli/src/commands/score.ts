@@ -13,7 +13,7 @@ import {
 } from '@wpo/eval/node';
 import * as v from 'valibot';
 import { scoreByComparing } from '../answers/compare';
-import { runStage, type StageControls } from '../answers/resumable-rows';
+import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
@@ -37,13 +37,13 @@ async function scoreOneByOne(given: ScoreConfig, stop: StopSignal, terminal: Ter
   const texts = await indexAnswers(given.answers);
   const keys = [...texts.keys()];
   const { name, score } = await scorerOf(given, keys, stop);
-  const stage = {
+  const task = {
     label: 'score',
     rows: 'scores',
     out: given.out,
     expectedKeys: new Set(keys),
     keyOf: (row: FileRow) => keyOfOwn(row, name, texts),
-    async *work({ existingKeys, ...controls }: StageControls) {
+    async *work({ existingKeys, ...controls }: TaskControls) {
       const isDone = (answer: FileAnswer) => existingKeys.has(answerKey(answer));
       const { concurrency } = given;
       const answers = readAnswers(given.answers);
@@ -52,7 +52,7 @@ async function scoreOneByOne(given: ScoreConfig, stop: StopSignal, terminal: Ter
       }
     },
   };
-  return runStage(stage, stop, terminal);
+  return runRowsTask(task, stop, terminal);
 }
 
 function scorerOf(given: ScoreConfig, keys: readonly string[], stop: StopSignal): Promise<Scorer> {

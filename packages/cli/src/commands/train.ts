@@ -46,7 +46,7 @@ export async function train(
   const local = await withLocalModels(config, terminal);
   const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
-  refuseWeights(loss, config, pairs);
+  checkWeights(loss, config, pairs);
   const backend = await loadBackend();
   const release = await lockFolder(folder);
 
@@ -100,18 +100,18 @@ export async function train(
     model.dispose();
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
-    return stopped('before the first step. The log-probs of the reference so far are kept.');
+    return stopped('before the first step. The reference’s log-probs that were computed so far are kept.');
   } finally {
     shown.stop();
     stop.dispose();
     release();
   }
-  say(await sumUp(folder, pairs));
+  say(await runSummary(folder, pairs));
   return 0;
 }
 
 /** @throws {UserError} if a row has a weight and the loss ranks pairs, which cannot use weights */
-function refuseWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }: RunPairs): void {
+function checkWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }: RunPairs): void {
   if (!loss.needsBatch) return;
   const weighted = [...train, ...held].find(({ weight = 1 }) => weight !== 1);
   if (!weighted) return;
@@ -122,7 +122,7 @@ function refuseWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held 
   );
 }
 
-/** The config with the folders of its models; models on the Hub are downloaded. */
+/** Downloads the models that are on the Hub, and returns the config with the folders of its models. */
 async function withLocalModels(config: TrainConfig, terminal: Terminal): Promise<TrainConfig> {
   const { modelNameOrPath, refModelNameOrPath } = config;
   return {
@@ -146,7 +146,7 @@ const stepOptions = (config: TrainConfig) => ({
   maxGradNorm: config.maxGradNorm,
   loggingSteps: config.loggingSteps,
   saveSteps: config.saveSteps,
-  evalSteps: config.evalSteps ?? Number.MAX_SAFE_INTEGER, // never reached: only after the last step
+  evalSteps: config.evalSteps ?? Number.MAX_SAFE_INTEGER, // never reached, so that only the last step is followed by an evaluation
   evalOnStart: true,
 });
 
@@ -164,7 +164,7 @@ const fileOptions = (config: TrainConfig, folder: RunFolder) => ({
   checkpoints: fileCheckpoints(folder.path, { writeTensors, readTensors, saveTotalLimit: config.saveTotalLimit }),
 });
 
-/** What a checkpoint must have in common with the run that resumes from it. */
+/** The values that a checkpoint and the run that resumes from it must share. */
 async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
   const { modelNameOrPath, refModelNameOrPath = modelNameOrPath } = config;
   return {
@@ -198,7 +198,7 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
   return { callbacks, stop: () => shown?.stop() };
 }
 
-async function sumUp(folder: RunFolder, pairs: RunPairs): Promise<string> {
+async function runSummary(folder: RunFolder, pairs: RunPairs): Promise<string> {
   const summary = summarize(await readMetrics(folder));
   const { path, model } = folder;
   const run = { folder: path, model, pairs: pairs.train.length, skipped: pairs.skipped, evalPairs: pairs.held.length };

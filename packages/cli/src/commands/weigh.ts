@@ -10,12 +10,12 @@ import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import { formatHistogram, histogram } from '../terminal/format';
 import { type Terminal, withProgress } from '../terminal/terminal';
 
-/** A line of the output file. */
+/** A line of the output file. Log-probs are in nats. */
 export interface WeighedPair {
   readonly prompt_tokens: number;
   readonly chosen_tokens: number;
   readonly rejected_tokens: number;
-  /** log π(y): sums over the answer's tokens. */
+  /** log π(y), summed over the answer's tokens. */
   readonly chosen_logps: number;
   readonly rejected_logps: number;
   readonly ref_chosen_logps: number;

@@ -14,7 +14,7 @@ export interface AnswerSetOptions extends SamplingParams {
   readonly seed: number;
   readonly batchSize: number;
   readonly instructions: readonly EvalInstruction[];
-  /** File that caches answers, by everything that decides them. */
+  /** File that caches answers, by a hash of model, instruction and sampling settings. */
   readonly cache: string;
 }
 
@@ -38,7 +38,7 @@ export async function answerSet(
       await answer(prompts, options, cache.set, stop, terminal);
     }
     if (stop.signal.aborted) return null;
-    // alpaca_eval also strips white space from sampled answers, which would count towards their length
+    // alpaca_eval strips white space too, since it would count towards the length of an answer
     return instructions.map((row) => ({ ...row, output: cache.get(keyOf(row.instruction))!.trim(), generator }));
   } finally {
     await cache.close();
@@ -49,7 +49,7 @@ export async function answerSet(
 async function answer(
   prompts: ReadonlyMap<string, string>,
   { seed, ...options }: AnswerSetOptions,
-  keep: (key: string, answer: string) => Promise<void>,
+  save: (key: string, answer: string) => Promise<void>,
   { signal }: StopSignal,
   terminal: Terminal,
 ): Promise<void> {
@@ -60,7 +60,7 @@ async function answer(
     shown.update(0);
     const sampling = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
     for await (const { prompt_id, completion } of sampleAnswers(sampling)) {
-      await keep(prompt_id, completion);
+      await save(prompt_id, completion);
       shown.update(++done);
     }
   });

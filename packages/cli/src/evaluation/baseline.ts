@@ -21,6 +21,7 @@ import {
   readInstructions,
   readOutputs,
 } from '@wpo/eval/node';
+import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { EvalConfigWith } from '../schemas/eval';
@@ -33,7 +34,7 @@ type BaselineConfig = EvalConfigWith<'baseline' | 'judge' | 'out'>;
 
 /**
  * Has a judge compare a model's answers with a baseline's, and writes `model_outputs.json`, `annotations.json` and
- * `metrics.json`. Answers and judgements are cached as they come, and the same command resumes with those that are missing.
+ * `metrics.json`. Answers and judgements are cached as they arrive, and the same command makes those that are missing.
  * Returns the exit status.
  */
 export async function evalOutputs(given: BaselineConfig, terminal: Terminal): Promise<number> {
@@ -71,18 +72,24 @@ async function outputsOf(
 ) {
   const { model, outputs, evalSet, generator, out } = given;
   if ((model === undefined) === (outputs === undefined)) {
-    throw new UserError('expected either --model DIR, which answers the set, or --outputs FILE with answers.');
+    throw new UserError(
+      '--model: expected exactly one of --model, which answers the set, and --outputs, which has the answers, ' +
+        `found ${model === undefined ? 'neither' : 'both'}.`,
+    );
   }
   if (outputs !== undefined) {
     if (evalSet !== undefined)
-      throw new UserError('--eval-set: expected with --model, found with --outputs, whose answers are there already.');
+      throw new UserError(
+        '--eval-set: expected with --model, found with --outputs, which already has the answers. Remove --eval-set.',
+      );
     const answers = await fromInput(() => readOutputs(outputs));
     return generator === undefined ? answers : answers.map((answer) => ({ ...answer, generator }));
   }
   const instructions = evalSet === undefined ? baseline : await fromInput(() => readInstructions(evalSet));
   const rows = instructions.map(({ instruction, dataset }) => ({ instruction, ...(dataset && { dataset }) }));
   const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
-  const settings = { ...given, model: model!, generator: name, instructions: rows };
+  const folder = await localModel(model!, terminal);
+  const settings = { ...given, model: folder, generator: name, instructions: rows };
   return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
 }
 
@@ -152,8 +159,8 @@ async function report(annotations: readonly Annotation[], { out, json }: Baselin
     append(`${JSON.stringify({ ...metrics, datasets }, null, 2)}\n`),
   );
   const { generator_1, generator_2, annotator } = annotations[0]!;
-  const silent = annotations.filter(({ preference }) => preference === null).length;
-  if (silent > 0) terminal.stderr.write(`${silent} pairs do not count: the judge named neither answer.\n`);
+  const undecided = annotations.filter(({ preference }) => preference === null).length;
+  if (undecided > 0) terminal.stderr.write(`${undecided} pairs do not count: the judge named neither answer.\n`);
   const table = () =>
     `${generator_2} against ${generator_1}, judged by ${annotator} in both orders\n\n` +
     `${formatMetrics(metrics)}\n\n${formatDatasets(datasets)}\n\nWritten to ${out}`;

@@ -2,6 +2,7 @@ import type { EncodedPair } from '@wpo/data';
 import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@wpo/eval';
 import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
+import { localModel } from '../downloads';
 import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
@@ -12,14 +13,15 @@ type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
 
 /** Prints the implicit rewards of held-out pairs, and the KL divergence of the model from its reference. */
 export async function evalPairs(given: HeldOutConfig, terminal: Terminal): Promise<number> {
-  const { ref, beta } = given;
-  const read = await pairReader(given.model, terminal, given);
+  const folder = await localModel(given.model, terminal);
+  const ref = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
+  const read = await pairReader(folder, terminal, given);
   const { pairs } = await read(given.pairs);
   const backend = await loadBackend();
-  const { sampled, ...policy } = await runModel(pairs, given, backend, terminal);
+  const { sampled, ...policy } = await runModel(pairs, { ...given, model: folder }, backend, terminal);
   const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, backend, terminal);
   const metrics = {
-    ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, beta),
+    ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, given.beta),
     ...(reference &&
       sampled.length > 0 &&
       klMetrics({ policy: policy.sampledLogps, reference: reference.sampledLogps })),
@@ -28,7 +30,7 @@ export async function evalPairs(given: HeldOutConfig, terminal: Terminal): Promi
   return 0;
 }
 
-/** Everything that needs the model, which is freed before its reference is loaded. */
+/** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
 async function runModel(pairs: readonly EncodedPair[], given: HeldOutConfig, backend: Backend, terminal: Terminal) {
   const { policy, stopIds, dispose } = await loadModel(given.model, backend);
   const held = await logpsBy(policy, pairs, 'model', terminal);

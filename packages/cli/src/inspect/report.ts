@@ -84,8 +84,8 @@ function margins({ margins, zeroMargins, negativeMargins }: Inspection): string 
   ]);
   if (zeroMargins + negativeMargins === 0) return rows;
   return (
-    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are negative: there the rejected answer has the ` +
-    'higher score.'
+    `${rows}\n  ${count(zeroMargins)} margins are 0; ${count(negativeMargins)} are negative (the rejected answer has the ` +
+    'higher score).'
   );
 }
 

@@ -7,7 +7,7 @@ import { loadBackend, loadModel } from '../models';
 import type { InspectConfig } from '../schemas/inspect';
 import { type Terminal, withProgress } from '../terminal/terminal';
 
-/** How close the answers of each source are to what the model would write. */
+/** How likely the model is to write the answers of each source. */
 export interface SourceWeights {
   /** Number of pairs that were weighed. */
   readonly pairs: number;
@@ -71,7 +71,7 @@ export function sourceWeights(pairs: readonly WeighedSources[]): SourceWeights {
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** What Map.groupBy does, which Node 20 lacks. */
+/** Map.groupBy, which Node 20 does not have. */
 function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
@@ -101,9 +101,9 @@ export async function weighBySource(options: WeighBySourceOptions, terminal: Ter
 }
 
 const WEIGHING = { beta: 0.1, labelSmoothing: 0, alignment: 'sampled', clamp: true } as const;
-const UNNAMED = { chosen: '(chosen)', rejected: '(rejected)' };
+const UNNAMED_SOURCES = { chosen: '(chosen)', rejected: '(rejected)' };
 
-/** The sampled pairs in file order. Unusable rows are not counted, as in the number of pairs. */
+/** The sampled pairs in file order. `drawn` has their indices among the usable rows. */
 async function* encodedPairs(options: WeighBySourceOptions, folder: string, drawn: ReadonlySet<number>) {
   const text = await fromInput(() => loadTokenizerFolder(folder));
   const { split, columns } = options;
@@ -111,6 +111,6 @@ async function* encodedPairs(options: WeighBySourceOptions, folder: string, draw
   let number = 0;
   for await (const row of readRows(options.file, { ...skipping, split, columns })) {
     const pair = keepGood(() => encodePair(row, { ...options, ...text }), skipping);
-    if (pair !== undefined && drawn.has(number++)) yield { pair, sources: row.sources ?? UNNAMED };
+    if (pair !== undefined && drawn.has(number++)) yield { pair, sources: row.sources ?? UNNAMED_SOURCES };
   }
 }

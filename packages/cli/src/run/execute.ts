@@ -17,7 +17,7 @@ export async function executeStage(
   state: RunState,
   terminal: Terminal,
 ): Promise<number> {
-  const say = (what: string) => void terminal.stdout.write(`${stage.name.padEnd(6)}  ${what}\n`);
+  const say = (text: string) => void terminal.stdout.write(`${stage.name.padEnd(6)}  ${text}\n`);
   const output = stage.out === undefined ? '' : `: ${relative('', stage.out) || stage.out}`;
   const [before, now] = [state.get(stage.name), await recordOf(stage)];
   const isComplete = before?.outputs !== undefined && before.outputs === (await hashPaths(stage.outputs));
@@ -44,20 +44,27 @@ export async function executeStage(
 const isSame = (before: StageRecord, now: StageRecord) =>
   before.settings === now.settings && before.inputs === now.inputs;
 
-interface Comparison {
+/** A stage's record from an earlier run, and as it is now. */
+interface RecordChange {
   readonly before: StageRecord;
   readonly now: StageRecord;
+  /** Whether the output is the one that the earlier run recorded. */
   readonly isComplete: boolean;
 }
 
 /**
- * Moves away the output that the stage must not resume from. With other settings that is all of it, and for answers also
- * their scores. If only the inputs changed, `sample` and `score` keep the rows that they still need; training starts again.
+ * Moves away output that the stage must not resume from:
+ * - if the settings changed, all of its output, and the scores of that output;
+ * - if only the inputs changed, the output of `train`, which starts again. `sample` and `score` keep the rows that they still
+ *   need;
+ * - if nothing changed but the trained model is not as training left it, the model, which training writes again.
+ *
+ * @returns the new paths
  */
 async function clearOutdated(
   stage: PlannedStage,
   all: readonly PlannedStage[],
-  { before, now, isComplete }: Comparison,
+  { before, now, isComplete }: RecordChange,
   state: RunState,
 ): Promise<string[]> {
   const isTraining = stage.name === 'train';
@@ -81,7 +88,7 @@ async function moveAllAway(paths: readonly string[]): Promise<string[]> {
   return targets;
 }
 
-/** A signal that arrives when a stage is at its end stops the run, but the stage is finished. */
+/** Runs a stage's command. If a signal arrives after the stage's last step, the stage is finished and the run stops. */
 async function runWithSignals({ handlesSignals, run }: PlannedStage, terminal: Terminal) {
   let signalStatus = 0;
   const onSignal = (name: NodeJS.Signals) => {

@@ -19,7 +19,7 @@ import { type RunFile, readRunFile } from './run-file';
 /** A stage that is ready to run. */
 export interface PlannedStage {
   readonly name: StageName;
-  /** The options that decide its output. Paths and addresses are not among them, nor is what only changes its speed. */
+  /** The options that decide its output, without paths, addresses and options that only change its speed. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** Absolute paths, and names on the Hub. */
   readonly inputs: readonly string[];
@@ -47,7 +47,7 @@ interface StageConfigs {
 
 type StageFiles = Pick<PlannedStage, 'outputs' | 'resumedFrom' | 'handlesSignals'>;
 
-/** How a stage runs, and what it makes of its `out`. */
+/** How a stage runs, and which files it writes at `out`. */
 interface StageCommand<C> {
   files(out: string | undefined): StageFiles;
   run(config: C, terminal: Terminal, outputDir: string): Promise<number>;
@@ -93,7 +93,7 @@ const COMMANDS: { readonly [S in StageName]: StageCommand<StageConfigs[S]> } = {
 /**
  * Reads the YAML file of a run, and checks all its stages.
  *
- * @param set `stage.key=value` each
+ * @param set settings as `stage.key=value`, which override the file
  * @throws {UserError} naming every problem of every stage, before any stage runs
  */
 export async function planRun(
@@ -118,7 +118,7 @@ export async function planRun(
   return { file, stages };
 }
 
-/** @param made what the stages before this one write */
+/** @param made the output paths of the earlier stages */
 function planStage<S extends StageName>(
   name: S,
   written: Entries,
@@ -134,7 +134,7 @@ function planStage<S extends StageName>(
   for (const [field, location] of locationsOf(schema, config)) {
     if (location === 'server') {
       const { at } = entries.get(yamlKey(field))!;
-      servers.push(withPlace(`${at}${name}.${yamlKey(field)}`, () => parseAddress(String(values[field])).openai));
+      servers.push(withErrorPrefix(`${at}${name}.${yamlKey(field)}`, () => parseAddress(String(values[field])).openai));
     } else if (location !== 'output') inputs.push(...([values[field]].flat() as string[]));
   }
   const out = values[output.field] as string | undefined;
@@ -149,7 +149,7 @@ function planStage<S extends StageName>(
   };
 }
 
-/** The keys of a stage, with those that follow from the run added: where it writes, and what it reads. */
+/** Adds a stage's defaults in a run: its output path and, as its input, the output of an earlier stage. */
 function withDefaults(
   name: StageName,
   written: Entries,
@@ -175,7 +175,7 @@ function withDefaults(
 /**
  * Checks that each input exists or is made by an earlier stage, so that a missing file is reported before hours of work.
  *
- * @throws {UserError} naming all that are missing
+ * @throws {UserError} naming every missing input
  */
 export function checkInputs(file: string, stages: readonly PlannedStage[]): void {
   const planned: string[] = [];
@@ -186,19 +186,22 @@ export function checkInputs(file: string, stages: readonly PlannedStage[]): void
   const missing = stages.flatMap(({ name, inputs, out }) => {
     const lines = inputs
       .filter((path) => !isAvailable(path))
-      .map((path) => `${file}: ${name}: expected a file or folder to read, found no ${path}.`);
+      .map(
+        (path) =>
+          `${file}: ${name}: expected a file or folder to read, found no ${path}. Correct the path, or add the stage that writes it.`,
+      );
     if (out !== undefined) planned.push(out);
     return lines;
   });
   if (missing.length > 0) throw new UserError(missing.join('\n'));
 }
 
-/** Puts a place before an error's message. */
-function withPlace<T>(place: string, run: () => T): T {
+/** Puts a prefix before the message of an error about the input. */
+function withErrorPrefix<T>(prefix: string, run: () => T): T {
   try {
     return run();
   } catch (error) {
-    if (error instanceof Error && isUserError(error)) throw new UserError(`${place}: ${error.message}`);
+    if (error instanceof Error && isUserError(error)) throw new UserError(`${prefix}: ${error.message}`);
     throw error;
   }
 }

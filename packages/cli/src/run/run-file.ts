@@ -2,7 +2,7 @@ import { nearestName } from '@wpo/internal/nearest';
 import { UserError } from '../errors';
 import { runSchema, STAGE_NAMES, type StageName } from '../schemas/run';
 import {
-  describe,
+  describeValue,
   type Entries,
   type Given,
   parseEntries,
@@ -11,19 +11,19 @@ import {
   readYaml,
 } from '../schemas/yaml-config';
 
-/** The YAML file of `wpo run`, its stages not yet checked. */
+/** The contents of `wpo run`'s YAML file, before its stages are checked. */
 export interface RunFile {
   readonly file: string;
-  /** Absolute. */
+  /** An absolute path. */
   readonly outputDir: string;
-  /** The keys of each stage, those of `--set` included. */
+  /** The keys of each stage, including those of `--set`. */
   readonly stages: ReadonlyMap<StageName, Entries>;
 }
 
 /**
  * Reads the file of a run: `output_dir`, and a block of keys for each stage.
  *
- * @param set `stage.key=value` each, or `output_dir=value`, the value as YAML has it; they override the file
+ * @param set settings as `stage.key=value` or `output_dir=value`, with YAML values; they override the file
  * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
  */
 export async function readRunFile(file: string, set: readonly string[] = []): Promise<RunFile> {
@@ -61,7 +61,7 @@ function checkBlock(key: string, { at, value, keys }: Given): string[] {
   if (!isStage(key))
     return [`${at}${key}: unknown key. Did you mean "${nearestName(key, ['output_dir', ...STAGE_NAMES])}"?`];
   if (value === null || keys !== undefined) return [];
-  return [`${at}${key}: expected the options of wpo ${key}, one key per line, found ${describe(value)}.`];
+  return [`${at}${key}: expected the options of wpo ${key}, one key per line, found ${describeValue(value)}.`];
 }
 
 function splitOnce(text: string, separator: string): [string, string?] {

@@ -16,7 +16,7 @@ const record = v.object({
 });
 const stateFile = v.object({ stages: v.partial(v.object(v.entriesFromList(STAGE_NAMES, record))) });
 
-/** What an earlier run recorded of a stage: hashes only, no settings, addresses or keys. */
+/** A stage's record in `run.json`. It has only hashes, and so no settings, addresses or API keys. */
 export type StageRecord = v.InferOutput<typeof record>;
 
 /** `run.json` of a run's folder. */
@@ -78,7 +78,11 @@ async function filesIn(path: string): Promise<string[] | null> {
     .sort();
 }
 
-/** Renames a file or folder to a free name beside it: `answers.jsonl` to `answers.jsonl.before-1`. */
+/**
+ * Renames a file or folder to a free name beside it: `answers.jsonl` to `answers.jsonl.before-1`.
+ *
+ * @returns the new path; undefined if there is no such file
+ */
 export async function moveAway(path: string): Promise<string | undefined> {
   if ((await stat(path).catch(() => null)) === null) return undefined;
   for (let n = 1; ; n++) {

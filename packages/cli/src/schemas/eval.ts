@@ -13,7 +13,7 @@ import {
   topP,
 } from './shared';
 
-/** What an evaluation needs beside the field that selects it. */
+/** For each kind of evaluation, named by the field that selects it: the other fields that it requires. */
 const REQUIRED = { annotations: [], pairs: ['model'], baseline: ['judge', 'out'] } as const;
 
 type EvaluationKind = keyof typeof REQUIRED;

@@ -58,7 +58,7 @@ export function describeRange({ min, above, max, below }: Range): string {
   return min === undefined ? '' : ` of ${min} or more`;
 }
 
-/** A text as a number; an empty text stays a text, which fields of numbers reject. */
+/** Parses a text as a number. Returns an empty text as it is, which fields of numbers reject. */
 export const numberFromText = (text: string): unknown => (text.trim() === '' ? text : Number(text));
 
 const definedOnly = (schema: JsonSchema): JsonSchema =>
@@ -76,7 +76,7 @@ export const boolean = <const O extends FieldOptions<boolean>>(options: O) =>
     options,
   );
 
-/** One of a few words. @param choices each word, and what it means */
+/** One of a few words. @param choices the meaning of each word */
 export const choice = <
   const C extends Readonly<Record<string, string>>,
   const O extends FieldOptions<keyof C & string>,
@@ -96,7 +96,7 @@ export const choice = <
   return field(kind, options);
 };
 
-/** Any text but an empty one. @param expected what it is, e.g. `the name of a split` */
+/** Text that is not empty. @param expected completes "expected …" in messages, e.g. `the name of a split` */
 export const text = <const O extends FieldOptions<string>>(expected: string, options: O) =>
   field(textKind(expected, 'name'), options);
 

@@ -2,12 +2,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { type CommandSchema, type Field, type Fields, flagName, type Parsed, yamlKey } from './schema';
-import { describeProblem, show } from './yaml-config';
+import { describeProblem, formatValue } from './yaml-config';
 
 /**
  * A command with the flags and the help of its schema.
  *
- * @param run gets all values that the command line gave, with the defaults of the others
+ * @param run receives the values of the command line, and the defaults of all other fields
  */
 export function createCommand<F extends Fields, A extends Fields, FromFile extends boolean>(
   schema: CommandSchema<F, A, FromFile>,
@@ -29,9 +29,9 @@ export function createCommand<F extends Fields, A extends Fields, FromFile exten
 }
 
 /**
- * Refuses values of flags that contradict each other.
+ * Checks that the values of flags do not contradict each other.
  *
- * @throws {UserError} naming them by their flags
+ * @throws {UserError} naming the flags
  */
 export function checkFlags<F extends Fields>(schema: CommandSchema<F>, config: Parsed<F>): void {
   const problems = schema.check?.(config, flagName) ?? [];
@@ -50,7 +50,7 @@ function optionOf(name: string, field: Field, group: string | undefined): Option
   if (choices) option.choices(Object.keys(choices));
   if (value) option.argParser((text, before) => parseFlag(field, text, before));
   if (field.default !== undefined && !isOn) {
-    option.default(field.default, typeof field.default === 'string' ? undefined : show(field.default));
+    option.default(field.default, typeof field.default === 'string' ? undefined : formatValue(field.default));
   }
   if (flag.conflicts) option.conflicts([...flag.conflicts]);
   if (group !== undefined) option.helpGroup(`${group}:`);
@@ -87,7 +87,7 @@ function keyText({ help, choices, required, default: value }: Field): string {
   const notes = [
     ...(choices ? [`choices: ${Object.keys(choices).join(', ')}`] : []),
     ...(required ? ['required'] : []),
-    ...(value === undefined ? [] : [`default: ${show(value)}`]),
+    ...(value === undefined ? [] : [`default: ${formatValue(value)}`]),
   ];
   return notes.length === 0 ? help : `${help} (${notes.join('; ')})`;
 }

@@ -16,7 +16,7 @@ import { alignment, beta } from './shared';
 export const LOSS_NAMES = lossTypes();
 const lossName = v.picklist(LOSS_NAMES);
 
-/** What a loss needs and accepts. */
+/** The requirements of a loss, and the ranges of its options. */
 export const lossSpec = (loss: LossType): LossSpec => LOSSES[loss];
 
 /** One loss. */
@@ -87,7 +87,7 @@ export const lossFields = {
     help: 'multiply each pair’s loss by its WPO weight; false is TRL’s default; a row’s own weight counts in both cases',
   }),
   alignment,
-  clamp: boolean({ default: true, help: 'limit weights to at most 1; false is what TRL does' }),
+  clamp: boolean({ default: true, help: 'limit weights to at most 1; false allows larger weights, as TRL does' }),
   temperature: number({
     above: 0,
     default: 1,
@@ -107,20 +107,20 @@ export function lossOptions(config: LossConfig): PreferencePairLossOptions {
   return { ...own, refFree: referenceFree };
 }
 
-/** Keys that say how pairs are run, as far as a loss may forbid them. */
+/** Keys outside the loss that a loss may restrict. */
 interface RunConfig {
   readonly refModelNameOrPath?: string | undefined;
   readonly perDeviceTrainBatchSize: number;
   readonly maxTokensPerPack?: number | undefined;
 }
 
-/** Finds loss options that contradict each other, or how the pairs are run. */
+/** Finds loss options that contradict each other or other keys of the run. */
 export function checkLoss(config: LossConfig & RunConfig, name: Naming): Problem[] {
   const unsuited = unsuitedOptions(config, name);
   return unsuited.length > 0 ? unsuited : unmetNeeds(config, name);
 }
 
-/** Label smoothing outside the range of one of the losses. */
+/** Finds losses that do not accept this label smoothing. */
 export function checkSmoothing(losses: readonly LossType[], labelSmoothing: number, name: Naming): Problem[] {
   return losses.flatMap((loss): Problem[] => {
     const range = lossSpec(loss).labelSmoothing;
@@ -131,7 +131,7 @@ export function checkSmoothing(losses: readonly LossType[], labelSmoothing: numb
   });
 }
 
-/** Options that the losses do not have, or not with this value. */
+/** Finds options with values that the losses do not accept. */
 function unsuitedOptions(config: LossConfig, name: Naming): Problem[] {
   const { lossType, lossWeights, labelSmoothing, fDivergenceType } = config;
   const beside = `with ${name('lossType')} ${lossType.join(', ')}`;
@@ -148,7 +148,7 @@ function unsuitedOptions(config: LossConfig, name: Naming): Problem[] {
   return problems;
 }
 
-/** An f-divergence brings β log Z(x) into a reward, which cancels only in the difference of two answers' scores. */
+/** An f-divergence adds β log Z(x) to each reward. The term cancels only in the difference of two answers' scores. */
 function hasUnsuitedDivergence({ fDivergenceType, fAlphaDivergenceCoef, lossType }: LossConfig): boolean {
   const isReverseKl =
     fDivergenceType === 'alpha_divergence' ? fAlphaDivergenceCoef === 1 : fDivergenceType === 'reverse_kl';
@@ -156,7 +156,7 @@ function hasUnsuitedDivergence({ fDivergenceType, fAlphaDivergenceCoef, lossType
   return !isReverseKl && !(lossType.some(isSuited) && lossType.every((loss) => isSuited(loss) || loss === 'sft'));
 }
 
-/** What the losses need and the run does not give, and what it gives and they cannot use. */
+/** Finds keys that the losses require, and keys that they cannot use. */
 function unmetNeeds(config: LossConfig & RunConfig, name: Naming): Problem[] {
   const { kl, ldAlpha, useWeighting, refModelNameOrPath, maxTokensPerPack, perDeviceTrainBatchSize } = config;
   const losses = config.lossType.join(', ');

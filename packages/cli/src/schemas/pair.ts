@@ -8,7 +8,7 @@ export const pairSchema = commandSchema({
   summary: 'make preference pairs from scored answers',
   description: [
     'Makes one preference pair from the answers to each prompt. The chosen answer is the one with the highest score (the ' +
-      'shortest, if several have it); --strategy says which lower one is rejected. Writes one JSON line per pair: ' +
+      'shortest, if several have it). --strategy selects the rejected answer from the lower ones. Writes one JSON line per pair: ' +
       'prompt_id, prompt, chosen, rejected, score_chosen, score_rejected, source_chosen, source_rejected, and the ' +
       'answers’ other fields. Prints how many answers and prompts were left out, and why.',
   ],
@@ -64,7 +64,7 @@ export const pairSchema = commandSchema({
   check({ strategy, minMargin = 0, offPolicy, hybrid, against, dropOverlaps }, name) {
     if (strategy === 'margin' && minMargin === 0) {
       const expected = `a number above 0 with ${name('strategy')} margin`;
-      return [{ field: 'minMargin', expected, found: '0', hint: 'It is the least margin of a pair.' }];
+      return [{ field: 'minMargin', expected, found: '0', hint: 'It is the minimum margin of a pair.' }];
     }
     if (hybrid !== undefined && offPolicy === undefined) {
       const hint = 'Name the sources that are not the model’s own.';

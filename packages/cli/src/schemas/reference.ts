@@ -9,7 +9,7 @@ import { type CommandSchema, type Field, type Fields, flagName, type JsonSchema,
 import { scoreSchema } from './score';
 import { trainSchema } from './train';
 import { weighSchema } from './weigh';
-import { show } from './yaml-config';
+import { formatValue } from './yaml-config';
 
 const DRAFT = 'http://json-schema.org/draft-07/schema#';
 
@@ -148,7 +148,7 @@ function fieldTable(fields: Fields, nameOf: (name: string, field: Field) => stri
     const words = Object.entries(choices).map(([word, meaning]) => `\`${word}\`${meaning && `: ${meaning}`}`);
     const separator = words.some((word) => word.endsWith('`')) ? ', ' : '; ';
     const meaning = `${isNegated ? (flag?.negatedHelp ?? field.help) : field.help}${words.length === 0 ? '' : `. ${separator === ', ' ? 'One of ' : ''}${words.join(separator)}`}`;
-    const shown = required ? 'required' : value === undefined || isNegated ? '' : `\`${show(value)}\``;
+    const shown = required ? 'required' : value === undefined || isNegated ? '' : `\`${formatValue(value)}\``;
     return [nameOf(name, field), shown, meaning];
   });
   return rows.length === 0 ? '' : table([nameOf === keyOf ? 'key' : 'flag', 'default', 'meaning'], rows);

@@ -10,7 +10,7 @@ import { weighSchema } from './weigh';
 
 export type StageName = 'sample' | 'score' | 'pair' | 'weigh' | 'train' | 'eval';
 
-/** A stage of `wpo run`: a command, and what its block of the YAML file may leave out. */
+/** A stage of `wpo run`: a command, and the fields that have a default in a run. */
 export interface StageSchema {
   readonly schema: CommandSchema;
   /** The field that says where the stage writes, and its default below the run's `output_dir`. */

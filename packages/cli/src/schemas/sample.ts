@@ -16,14 +16,14 @@ export const sampleSchema = commandSchema({
   summary: 'generate several answers to each prompt',
   description: [
     'Generates one answer for each prompt and seed, with a model on this machine (--model) or with an OpenAI-compatible ' +
-      'server (--endpoint). Writes one JSON line per answer, as soon as it is there: prompt_id, prompt, completion, ' +
+      'server (--endpoint). Writes one JSON line per answer, as soon as it is complete: prompt_id, prompt, completion, ' +
       'source, seed, finish_reason, temperature, top_p, max_new_tokens.',
     'Run the same command again to resume: answers that are already in the file are not generated again.',
   ],
   fields: {
     model: path('model', {
-      nameBeside: 'endpoint',
-      help: 'the model: a folder; with --endpoint, the name of the model on the server (default: the only one there)',
+      plainNameWith: 'endpoint',
+      help: 'the model: a folder, or org/name on the Hugging Face Hub; with --endpoint, its name on the server (default: the only one there)',
     }),
     endpoint: path('server', { help: 'address of an OpenAI-compatible server, e.g. http://localhost:8000/v1' }),
     prompts: path('file', {

@@ -7,12 +7,12 @@ import type * as v from 'valibot';
 /** A JSON Schema, or a part of one. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** A kind of value: what is accepted, in YAML and on the command line. */
+/** A kind of value: which values are valid, in YAML and on the command line. */
 export interface Kind<T> {
-  /** Completes "expected …". */
+  /** Completes "expected …" in messages. */
   readonly expected: string;
   readonly json: JsonSchema;
-  /** Checks a value as YAML has it. */
+  /** Checks a value that YAML was parsed to. */
   readonly schema: v.GenericSchema<unknown, T>;
   /** Shown in a flag's usage: `<number>`. A kind without one is a switch, which takes no value. */
   readonly placeholder?: string;
@@ -20,13 +20,13 @@ export interface Kind<T> {
   readonly variadic?: boolean;
   /** The words that are accepted, and what each means. */
   readonly choices?: Readonly<Record<string, string>>;
-  /** The value of a flag's text. A flag that is repeated also gets the value before it. */
+  /** Converts a flag's text to a value. A flag that is repeated also receives its value so far. */
   readonly fromText: (text: string, before: unknown) => unknown;
 }
 
 /**
- * What a field is a path to. A relative path in a YAML file starts from that file's folder. The contents of inputs are
- * hashed by `wpo run`; a server's address counts by itself.
+ * The kind of location that a field names. A relative path in a YAML file starts from that file's folder. `wpo run` hashes the
+ * contents of inputs; of a server it hashes the address.
  */
 export type Location =
   /** An input file. */
@@ -41,10 +41,10 @@ export type Location =
   | 'output';
 
 /**
- * What changes with a field's value:
- * - `results`: what is computed. A training run that is resumed must have the same value.
- * - `files`: what is read or written, but not what is computed from it. Compared by `wpo run` only.
- * - `nothing`: how fast the command is, and what it prints.
+ * The effect of a field's value:
+ * - `results`: it changes the computed numbers. A training run that is resumed must have the same value.
+ * - `files`: it changes which rows are read or which files are written. Only `wpo run` compares it.
+ * - `nothing`: it changes only the speed of the command and its messages.
  */
 export type Affects = 'results' | 'files' | 'nothing';
 
@@ -55,8 +55,8 @@ export interface FieldOptions<T> {
   readonly required?: true;
   /** Default `results`; `nothing` for a field with a location, whose contents are hashed instead. */
   readonly affects?: Affects;
-  /** A model that is a name and not a location where this other field is given, e.g. `endpoint`. */
-  readonly nameBeside?: string;
+  /** Another field, e.g. `endpoint`. If that field has a value, this one is a plain name and not a location. */
+  readonly plainNameWith?: string;
   /** How the field looks on the command line, where that differs from `--field-name <kind>`. */
   readonly flag?: FlagOptions;
 }
@@ -64,7 +64,7 @@ export interface FieldOptions<T> {
 export interface FlagOptions {
   /** A one-letter form, e.g. `-n`. */
   readonly short?: string;
-  /** What the value is called in the usage, instead of the kind's name. */
+  /** Name of the value in the usage, instead of the kind's placeholder. */
   readonly placeholder?: string;
   /** Fields that cannot be given together with this one. */
   readonly conflicts?: readonly string[];
@@ -93,7 +93,7 @@ export type Parsed<F extends Fields> = { readonly [K in PresentNames<F>]: ValueO
   readonly [K in Exclude<keyof F, PresentNames<F>>]?: ValueOf<F[K]> | undefined;
 };
 
-/** Something wrong with values that are right by themselves: completes "`field`: expected …, found …. `hint`". */
+/** A contradiction between values that are valid one by one. Printed as "`field`: expected …, found …. `hint`". */
 export interface Problem {
   readonly field: string;
   readonly expected: string;
@@ -118,9 +118,9 @@ export interface CommandSchema<
   /** The configuration: flags, or with `configFile` keys of a YAML file. */
   readonly fields: F;
   readonly configFile: FromFile;
-  /** Flags of the command that are no part of its configuration, e.g. `--resume`. */
+  /** Flags of the command that are not part of its configuration, e.g. `--resume`. */
   readonly flags: A;
-  /** Headings for the fields in help and reference, each with the names of its fields. Every field or none has one. */
+  /** Headings for the fields in help and reference, each with the names of its fields. Either all fields are in a group or none. */
   readonly groups?: Readonly<Record<string, readonly (keyof F & string)[]>>;
   readonly examples: readonly string[];
   /** Paragraphs at the end of the help. */
@@ -162,6 +162,6 @@ export function decidingValues<F extends Fields>(
   return Object.fromEntries(names.map((name) => [yamlKey(name), values[name] ?? null]));
 }
 
-/** A field that is a name instead of a location has no contents to hash. */
-const affectsOf = ({ affects, nameBeside }: Field, values: Readonly<Record<string, unknown>>): Affects =>
-  nameBeside !== undefined && values[nameBeside] !== undefined ? 'results' : affects;
+/** A plain name has no contents to hash, so the name itself counts. */
+const affectsOf = ({ affects, plainNameWith }: Field, values: Readonly<Record<string, unknown>>): Affects =>
+  plainNameWith !== undefined && values[plainNameWith] !== undefined ? 'results' : affects;

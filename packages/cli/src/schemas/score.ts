@@ -7,7 +7,7 @@ export const scoreSchema = commandSchema({
   name: 'score',
   summary: 'score answers with a reward model, a judge, or a file',
   description: [
-    'Gives each answer a score; more is better. The scores come from a file (--rewards), from a reward model on a server ' +
+    'Gives each answer a score; higher is better. The scores come from a file (--rewards), from a reward model on a server ' +
       '(--endpoint), or from a chat model that rates or compares answers (--judge). Writes the same rows with two more ' +
       'fields, score and scored_by.',
     'Run the same command again to resume: answers that are already in the file are not scored again.',
@@ -30,7 +30,7 @@ export const scoreSchema = commandSchema({
         classify: 'POST /classify with the conversation',
         score: 'POST /score with prompt and answer as two texts',
       },
-      { default: 'pooling', help: 'which path of the reward model’s server is asked', flag: { placeholder: 'path' } },
+      { default: 'pooling', help: 'path of the requests to the reward model’s server', flag: { placeholder: 'path' } },
     ),
     judge: path('server', {
       help: 'address of an OpenAI-compatible server whose model rates each answer from 1 to 10',

@@ -2,7 +2,7 @@ import type { Columns } from '@wpo/data';
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
-import type { Field, Parsed } from './schema';
+import type { Field } from './schema';
 
 // Fields that several commands have.
 
@@ -49,7 +49,7 @@ export const split = text('the name of a split', {
   help: 'split to read, if the pairs are a folder or a data set (default: train_prefs, else train)',
 });
 
-/** Listed here rather than read from @wpo/data, so that `wpo --help` loads no library. */
+/** Listed here and not imported from @wpo/data, so that `wpo --help` loads no library. */
 const COLUMNS: Readonly<Record<keyof Columns, true>> = {
   prompt: true,
   system: true,
@@ -92,7 +92,7 @@ export const yamlColumns = columnsField(
   'columns that hold the fields, e.g. {prompt: question, chosen: a, rejected: b} (default: detected from the column names)',
 );
 
-/** Weight and loss of a pair, as far as `weigh` and `train` have the same. */
+/** Options of a pair's weight and loss that `weigh` and `train` share. */
 export const beta = number({ ...LOSS_OPTIONS.beta, help: OPTION_DESCRIPTIONS.beta });
 export const alignment = choice(
   {
@@ -100,7 +100,7 @@ export const alignment = choice(
     greedy: 'the log-prob of the most likely token',
     none: '0: weights are the answers’ likelihoods per token',
   },
-  { default: 'sampled', help: 'what a token’s log-prob is compared with to give a pair’s weight' },
+  { default: 'sampled', help: 'the term that is subtracted from each token’s log-prob in a pair’s weight' },
 );
 
 export const json = boolean({ affects: 'nothing', help: 'print the results as JSON' });
@@ -124,7 +124,7 @@ export const batchSize = integer({
   help: 'answers that a local model generates at once',
 });
 
-/** How servers are asked. */
+/** How requests are sent to servers. */
 export const requestFields = {
   concurrency: integer({ min: 1, default: 32, affects: 'nothing', help: 'requests sent to a server at once' }),
   timeout: number({
@@ -137,10 +137,7 @@ export const requestFields = {
   retries: integer({ min: 0, default: 6, affects: 'nothing', help: 'how often a failed request is repeated' }),
 };
 
-/** How servers are asked. The timeout is in seconds. */
-export type RequestConfig = Parsed<typeof requestFields>;
-
-/** A note for commands that ask servers. */
+/** A note for commands that send requests to servers. */
 export const API_KEY_NOTE =
   'The API key of a server is read from the environment: WPO_API_KEY, or else OPENAI_API_KEY.';
 

@@ -49,7 +49,11 @@ const batchFields = {
   onBadRow,
   perDeviceTrainBatchSize: integer({ min: 1, default: 1, help: 'pairs per forward pass' }),
   perDeviceEvalBatchSize: integer({ min: 1, default: 1, affects: 'files', help: 'held-out pairs per forward pass' }),
-  gradientAccumulationSteps: integer({ min: 1, default: 1, help: 'batches whose mean gradient makes one step' }),
+  gradientAccumulationSteps: integer({
+    min: 1,
+    default: 1,
+    help: 'batches per optimizer step; their gradients are averaged',
+  }),
   maxTokensPerPack: integer({
     min: 1,
     help:
@@ -92,10 +96,10 @@ const optimizerFields = {
   warmupSteps: integer({
     min: 0,
     default: 0,
-    help: 'the same as a number of steps; above 0 it overrides warmup_ratio',
+    help: 'number of steps in which the learning rate rises from 0; above 0 it overrides warmup_ratio',
   }),
   numTrainEpochs: number({ above: 0, default: 1, help: 'passes over the pairs' }),
-  maxSteps: integer({ min: -1, default: -1, help: 'steps of the run; above 0 it overrides num_train_epochs' }),
+  maxSteps: integer({ min: -1, default: -1, help: 'number of optimizer steps; above 0 it overrides num_train_epochs' }),
   maxGradNorm: number({
     min: 0,
     default: 1,
@@ -146,7 +150,7 @@ export const trainSchema = commandSchema({
   name: 'train',
   summary: 'train a model on preference pairs',
   description: [
-    'Trains a model on preference pairs, as a YAML file configures. The folder output_dir then has model/ (for ' +
+    'Trains a model on preference pairs. A YAML file configures the run. The folder output_dir then has model/ (for ' +
       'transformers and for wpo generate), metrics.jsonl, checkpoint-STEP/ and config.yaml.',
     'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
   ],
@@ -172,7 +176,7 @@ export const trainSchema = commandSchema({
         field: 'maxPromptLength',
         expected: `less than ${name('maxLength')}, ${maxLength}`,
         found: String(maxPromptLength),
-        hint: 'The rest is for the answers.',
+        hint: 'The tokens above it are for the answers.',
       });
     }
     if (evalFile !== undefined && evalSplit !== undefined) {
@@ -198,7 +202,7 @@ export type TrainConfig = ConfigOf<typeof trainSchema>;
 /**
  * Reads the YAML file of `wpo train`.
  *
- * @param set `key=value` each; they override the file
+ * @param set settings as `key=value`, which override the file
  * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
  */
 export const readTrainConfig = (file: string, set: readonly string[] = []): Promise<TrainConfig> =>

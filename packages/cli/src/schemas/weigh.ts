@@ -9,8 +9,8 @@ export const weighSchema = commandSchema({
   name: 'weigh',
   summary: 'compute the weight of each preference pair',
   description: [
-    'Computes the weight that each pair would have in training: near 1 where the model would write such answers itself, ' +
-      'near 0 where it would not. Writes one JSON line per pair, in the order of the input: prompt_tokens, chosen_tokens, ' +
+    'Computes the weight that each pair would have in training: near 1 if the model would write such answers itself, ' +
+      'near 0 if it would not. Writes one JSON line per pair, in the order of the input: prompt_tokens, chosen_tokens, ' +
       'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, dpo_loss, ' +
       'wpo_loss, and with --loss-type also loss and weighted_loss. Prints a histogram of the weights.',
   ],

@@ -18,7 +18,7 @@ import {
 /** A value and where it was given. */
 export interface Given {
   readonly value: unknown;
-  /** What messages put before the key: `run.yaml:3: `, or `--set `. */
+  /** Prefix of the key in messages: `run.yaml:3: `, or `--set `. */
   readonly at: string;
   /** The folder that a relative path starts from. */
   readonly folder: string;
@@ -33,7 +33,7 @@ export type Entries = ReadonlyMap<string, Given>;
  * Reads a command's configuration from a YAML file. Relative paths in the file start from its folder, those of `set` from
  * the working directory.
  *
- * @param set `key=value` each, the value as YAML has it; they override the file
+ * @param set settings as `key=value` with YAML values, which override the file
  * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
  */
 export async function readConfig<F extends Fields>(
@@ -44,14 +44,14 @@ export async function readConfig<F extends Fields>(
   return parseConfig(schema, await readConfigText(file), { file, set });
 }
 
-/** The text of a YAML file. @throws {UserError} where it cannot be read */
+/** The text of a YAML file. @throws {UserError} if it cannot be read */
 export const readConfigText = (file: string): Promise<string> =>
   readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     const found = error.code === 'ENOENT' ? 'no such file' : error.message;
     throw new UserError(`${file}: expected a YAML file, found ${found}. The folder recipes/ has examples.`);
   });
 
-/** As `readConfig`, of the file's text. */
+/** Like `readConfig`, for the text of the file. */
 export function parseConfig<F extends Fields>(
   schema: CommandSchema<F>,
   yaml: string,
@@ -108,7 +108,7 @@ export function parseEntries<F extends Fields>(
 
   for (const [name, location] of locationsOf(schema, values as Parsed<F>)) {
     const folder = given.get(name)?.folder ?? process.cwd();
-    const locate = (source: string) => locationFrom(folder, source, location);
+    const locate = (source: string) => resolveLocation(folder, source, location);
     const value = values[name] as string | readonly string[];
     values[name] = typeof value === 'string' ? locate(value) : value.map(locate);
   }
@@ -122,22 +122,22 @@ function missing(name: string, { expected, help }: Field): string {
 function mismatch(name: string, { expected, choices, ...field }: Field, found: unknown): string {
   const words = Object.keys(choices ?? {});
   const unknown = [found].flat().find((word) => typeof word === 'string' && !words.includes(word));
-  let hint = field.default === undefined ? '' : ` The default is ${show(field.default)}.`;
+  let hint = field.default === undefined ? '' : ` The default is ${formatValue(field.default)}.`;
   if (typeof unknown === 'string' && words.length > 0) {
     hint = ` Did you mean "${nearestName(unknown, words)}"${unknown === found ? '' : ` instead of "${unknown}"`}?`;
   } else if (typeof found === 'string' && isNumber(field, found)) {
     hint = ' Remove the quotes.';
   } else if (typeof found === 'number' && v.is(field.schema, String(found))) hint = ' Put it in quotes.';
-  return `${yamlKey(name)}: expected ${expected}, found ${describe(found)}.${hint}`;
+  return `${yamlKey(name)}: expected ${expected}, found ${describeValue(found)}.${hint}`;
 }
 
-/** Whether a field takes numbers, and a text is one that it takes. */
+/** Whether a text is a number that the field accepts. */
 function isNumber({ schema, fromText }: Pick<Field, 'schema' | 'fromText'>, text: string): boolean {
   const value = fromText(text, undefined);
   return typeof value === 'number' && v.is(schema, value);
 }
 
-/** A problem as a message. @param name how its user writes a field */
+/** Formats a problem as a message. @param name returns a field's name as the user writes it */
 export const describeProblem = ({ field, expected, found, hint }: Problem, name: (field: string) => string): string =>
   `${name(field)}: expected ${expected}, found ${found}.${hint === undefined ? '' : ` ${hint}`}`;
 
@@ -147,17 +147,17 @@ export function locationsOf<F extends Fields>(
   config: Parsed<F>,
 ): [name: string, location: Location][] {
   const values = config as Readonly<Record<string, unknown>>;
-  return Object.entries(fields).flatMap(([name, { location, nameBeside }]): [string, Location][] => {
+  return Object.entries(fields).flatMap(([name, { location, plainNameWith }]): [string, Location][] => {
     if (location === undefined || values[name] === undefined) return [];
-    return nameBeside !== undefined && values[nameBeside] !== undefined ? [] : [[name, location]];
+    return plainNameWith !== undefined && values[plainNameWith] !== undefined ? [] : [[name, location]];
   });
 }
 
 /**
- * A location as a configuration keeps it, independent of the folder it is read from later: the absolute path of what is on
- * this machine, or the full name on the Hub, `hf://org/name`. `org/name` is a name on the Hub where there is no such path.
+ * Resolves a location to an absolute path, or to a full name on the Hub, `hf://org/name`, so that it means the same in every
+ * folder. `org/name` is a name on the Hub unless there is such a path in `folder`.
  */
-export function locationFrom(folder: string, source: string, location: Location): string {
+export function resolveLocation(folder: string, source: string, location: Location): string {
   if (location === 'server' || source.startsWith('hf://')) return source;
   const path = resolve(folder, source);
   if (location === 'file' || location === 'output') return path;
@@ -166,7 +166,7 @@ export function locationFrom(folder: string, source: string, location: Location)
   return location === 'model' ? `hf://${source}` : `hf://datasets/${source}`;
 }
 
-/** A configuration as YAML that reads back equal. */
+/** Formats a configuration as YAML that parses to an equal configuration. */
 export const configYaml = <F extends Fields>({ fields }: CommandSchema<F>, config: Parsed<F>): string => {
   const values = config as Readonly<Record<string, unknown>>;
   return stringify(
@@ -176,7 +176,7 @@ export const configYaml = <F extends Fields>({ fields }: CommandSchema<F>, confi
   );
 };
 
-/** The keys of a YAML text, each with its line and the file's folder. */
+/** Parses the keys of a YAML text, each with its line and the file's folder. */
 export function readYaml(yaml: string, file: string): (readonly [string, Given])[] {
   const lines = new LineCounter();
   const document = parseDocument(yaml, { lineCounter: lines, prettyErrors: false });
@@ -203,7 +203,7 @@ export function readYaml(yaml: string, file: string): (readonly [string, Given])
   return keysOf(contents, document.toJS() as Record<string, unknown>);
 }
 
-/** A `key=value` of `--set`. */
+/** Parses a `key=value` of `--set`. */
 export function readSetting(setting: string): [string, Given] {
   const split = setting.indexOf('=');
   if (split < 1) throw new UserError(`--set ${setting}: expected key=value, e.g. --set learning_rate=1e-6.`);
@@ -212,19 +212,19 @@ export function readSetting(setting: string): [string, Given] {
     return [key, { value: parse(value), at: '--set ', folder: process.cwd() }];
   } catch {
     throw new UserError(
-      `--set ${key}: expected a YAML value, found ${describe(value)}. Put text that has : or # in quotes.`,
+      `--set ${key}: expected a YAML value, found ${describeValue(value)}. Put text that has : or # in quotes.`,
     );
   }
 }
 
-/** A value, for a message. */
-export function describe(value: unknown): string {
+/** Describes a value in a message. */
+export function describeValue(value: unknown): string {
   if (typeof value === 'string') return `the text ${JSON.stringify(value)}`;
   if (typeof value !== 'object' || value === null) return String(value);
   const json = JSON.stringify(value);
   return json.length <= 60 ? json : Array.isArray(value) ? 'a list' : 'a group of keys';
 }
 
-/** A default as people write it: small numbers with an exponent, lists with commas. */
-export const show = (value: unknown): string =>
+/** Formats a value for help and messages: small numbers with an exponent, lists with commas. */
+export const formatValue = (value: unknown): string =>
   typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);

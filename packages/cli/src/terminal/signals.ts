@@ -33,15 +33,15 @@ export async function withSignals<T>(terminal: Terminal, work: (stop: StopSignal
   }
 }
 
-/** After this many failures in a row the server is taken to be gone. */
+/** After this many failures in succession, no further request is sent. */
 const MAX_FAILURES_IN_A_ROW = 10;
 
-/** Stops work on many requests after too many failures in a row. */
+/** Stops work on many requests after too many failures in succession. */
 export interface FailureLimit {
-  /** Aborted if nothing further is to start: after a signal, or after too many failures in a row. */
+  /** Aborted when no further request may start: after a signal, or after too many failures in succession. */
   readonly signal: { readonly aborted: boolean };
   readonly failures: readonly Error[];
-  /** Records a failed request. Throws an error that is not about the input. */
+  /** Records the error of a failed request. Throws the error again if it is not about the input. */
   readonly onError: (error: unknown) => void;
   readonly onSuccess: () => void;
 }

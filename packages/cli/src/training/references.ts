@@ -25,10 +25,10 @@ export interface ReferenceOptions {
 }
 
 /**
- * Loads the model to train, and gets the log-probs of its reference. By default these are computed once, by the model
- * itself before its first step, or by another model that is then freed, so that only one model is in memory. With
- * `precompute_ref_log_probs: false` the reference stays in memory and runs in each step. A loss without a reference runs
- * none.
+ * Loads the model to train, and the log-probs of its reference. By default these are computed once, before the first step, and
+ * only one model is in memory: the reference is the model itself, or another model that is freed before the model to train is
+ * loaded. With `precompute_ref_log_probs: false` the reference stays in memory and runs in each step. If the loss needs no
+ * reference, none is run.
  */
 export async function loadWithReferences(
   options: ReferenceOptions,
@@ -38,8 +38,8 @@ export async function loadWithReferences(
   const referenceFolder = config.refModelNameOrPath;
   if (!config.precomputeRefLogProbs) {
     const { policy } = await loadModel(referenceFolder ?? config.modelNameOrPath, backend);
-    const ask = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
-    return { model: await loadPolicy(options), references: { train: ask, held: ask } };
+    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
+    return { model: await loadPolicy(options), references: { train: logpsOf, held: logpsOf } };
   }
   if (referenceFolder === undefined) {
     const model = await loadPolicy(options);

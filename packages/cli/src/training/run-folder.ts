@@ -6,7 +6,7 @@ import { UserError } from '../errors';
 import { lockPath, writeWholeFile } from '../files';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
-import { configYaml, parseConfig, show } from '../schemas/yaml-config';
+import { configYaml, formatValue, parseConfig } from '../schemas/yaml-config';
 
 /** The paths of a training run. Its checkpoints are `checkpoint-<step>` in `path`. */
 export interface RunFolder {
@@ -28,7 +28,7 @@ export const runFolder = (path: string): RunFolder => ({
 /**
  * Finds out whether the folder has no run, an unfinished run, or a finished run.
  *
- * @throws {UserError} if it has a run that is not to be resumed, or whose configuration gives other results
+ * @throws {UserError} if the folder has a run and `resume` is false, or if the configuration of that run gives other results
  */
 export async function stateOf(
   folder: RunFolder,
@@ -53,7 +53,8 @@ function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }:
   const [old, current] = [decidingValues(trainSchema, before), decidingValues(trainSchema, now)];
   const changed = Object.keys(current).filter((key) => !isDeepStrictEqual(old[key], current[key]));
   if (changed.length === 0) return;
-  const text = (value: unknown) => (value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : show(value));
+  const text = (value: unknown) =>
+    value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : formatValue(value);
   const changes = changed.map((key) => `${key} was ${text(old[key])} and is now ${text(current[key])}`);
   throw new UserError(
     `${path}: expected the configuration of the run in this folder, found changes: ${changes.join('; ')}. To resume the ` +

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { dataSetName, hubNameText, modelName } from '../../../data/src/hub/repository';
 import { trainSchema } from '../../src/schemas/train';
-import { configYaml, locationFrom, parseConfig } from '../../src/schemas/yaml-config';
+import { configYaml, parseConfig, resolveLocation } from '../../src/schemas/yaml-config';
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-sources-'));
 mkdirSync(join(folder, 'org/here'), { recursive: true });
 writeFileSync(join(folder, 'pairs.jsonl'), '');
 
-describe('locationFrom', () => {
+describe('resolveLocation', () => {
   it.each([
     ['org/here', join(folder, 'org/here')],
     ['org/there', 'hf://org/there'],
@@ -22,7 +22,7 @@ describe('locationFrom', () => {
     ['a/b/c', join(folder, 'a/b/c')],
     ['/org/there', '/org/there'],
   ])('resolves the model %s to %s', (source, taken) => {
-    expect(locationFrom(folder, source, 'model')).toBe(taken);
+    expect(resolveLocation(folder, source, 'model')).toBe(taken);
   });
 
   it.each([
@@ -33,7 +33,7 @@ describe('locationFrom', () => {
     ['data/*.parquet', join(folder, 'data/*.parquet')],
     ['pairs.jsonl', join(folder, 'pairs.jsonl')],
   ])('resolves the pairs %s to %s', (source, taken) => {
-    expect(locationFrom(folder, source, 'dataset')).toBe(taken);
+    expect(resolveLocation(folder, source, 'dataset')).toBe(taken);
   });
 
   it.each([
@@ -54,7 +54,7 @@ describe('locationFrom', () => {
       ['dataset', dataSetName],
     ] as const) {
       const name = nameOf(source);
-      expect(locationFrom('/nowhere', source, kind)).toBe(name ? hubNameText(name) : join('/nowhere', source));
+      expect(resolveLocation('/nowhere', source, kind)).toBe(name ? hubNameText(name) : join('/nowhere', source));
     }
   });
 });
