@@ -72,10 +72,10 @@ export const lengthsOf = ({ prompt, chosen, rejected }: EncodedPair): PairLength
 /** The lengths of a file's pairs. */
 export const readLengths = async (model: string, file: string) => (await readPairs(model, file)).map(lengthsOf);
 
-/** Answers that are concatenated into one, at most: the result is about as long as UltraFeedback's. */
+/** The most answers that are joined into one. The result is about as long as an answer of UltraFeedback. */
 const MAX_PARTS = 5;
 
-/** Writes preference rows of real text: a prompt, and two answers made of several that were given to other prompts. */
+/** Writes preference rows of real text: a prompt, and two answers, each joined from several answers to other prompts. */
 export async function writeRows(path: string, texts: readonly string[], count: number): Promise<void> {
   const rows: PreferenceRow[] = [];
   for (const text of texts) for await (const row of readRows(text)) rows.push(row);

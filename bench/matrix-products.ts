@@ -21,12 +21,12 @@ export interface StepProducts {
   readonly linear: readonly Product[];
   /** Floating-point operations of all products in `linear`. */
   readonly linearFlop: number;
-  /** Those of attention over visible keys: scores and weighted values, and four products in the backward pass. */
+  /** The same for attention over visible keys: scores and weighted values, and four products in the backward pass. */
   readonly attentionFlop: number;
 }
 
 /**
- * The matrix products that a step on one pair cannot do without, each computed once: the prompt once, each query against the
+ * The matrix products that any step on one pair needs, each computed once: the prompt once, each query against the
  * keys it sees, and the last block's queries, its MLP and the output head only at positions that predict an answer token. Each
  * forward product has two in the backward pass. A multiply-add counts as two operations.
  */

@@ -2,8 +2,9 @@ import type { FactsAnswer } from './ours/worker';
 
 /** One result: ours, and those of the peers. */
 export interface Row {
-  /** What was run, such as `step, pairs.jsonl`. */
+  /** The measure and its variant, such as `step, pairs.jsonl`. */
   readonly of: string;
+  /** The quantity and its unit, such as `s per pair`. */
   readonly what: string;
   /** Whether less or more is better; `given`: neither. */
   readonly better: 'less' | 'more' | 'given';

@@ -41,11 +41,11 @@ const sequences = ({ prompt, chosen, rejected }: PairLengths) => [prompt + chose
 /** @throws Error where a side ran sequences of other lengths than expected, so that the times would not be comparable */
 export function checkLengths(turns: readonly Turn<PairAnswer>[], expected: readonly PairLengths[]): void {
   for (const { side, item, answer } of turns) {
-    const [found, right] = [sequences(answer.lengths), sequences(expected[item]!)];
-    if (found.every((length, i) => Math.abs(length - right[i]!) <= LENGTH_TOLERANCE)) continue;
+    const [found, planned] = [sequences(answer.lengths), sequences(expected[item]!)];
+    if (found.every((length, i) => Math.abs(length - planned[i]!) <= LENGTH_TOLERANCE)) continue;
     throw new Error(
-      `${side}: pair ${item}: expected sequences of ${right.join(' and ')} tokens, found ${found.join(' and ')}. ` +
-        'The times would not be of the same work.',
+      `${side}: pair ${item}: expected sequences of ${planned.join(' and ')} tokens, found ${found.join(' and ')}. ` +
+        'The times would not be comparable: check that both sides encode and truncate in the same way.',
     );
   }
 }

@@ -41,7 +41,7 @@ export const peerSide = ({ python, script }: Peer, kind: string, options: object
   ...(name === DEFAULT ? {} : { env: KEEP_FREED_MEMORY }),
 });
 
-/** What every answer contains. */
+/** The fields of every answer. */
 export interface Answer {
   /** The process's peak resident memory so far, in bytes; null where the system does not report it. */
   readonly peakBytes: number | null;

@@ -36,6 +36,17 @@ test.each(documents)('the links of %s lead somewhere', (path) => {
   expect(broken).toEqual([]);
 });
 
+test.each(documents)('the files that %s names by their path in the repository exist', (path) => {
+  const folders = 'bench|demo|docs|e2e|examples|internal|packages|recipes|scripts';
+  const named = Array.from(
+    read(path).matchAll(new RegExp(`\`((?:${folders})/[\\w./-]+\\.\\w+)\``, 'g')),
+    ([, file]) => file!,
+  );
+  expect(
+    named.filter((file) => ![root, dirname(join(root, path))].some((from) => existsSync(join(from, file)))),
+  ).toEqual([]);
+});
+
 test('the files that docs/architecture.md names exist', () => {
   const text = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
   const paths = Array.from(text.matchAll(/`((?:[\w-]+\/)+(?:src|native)\/[\w./-]+)`/g), ([, path]) => path!);

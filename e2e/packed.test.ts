@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { built, LONG, programs, publishedPackages } from './support';
 
-// What users get: the tarballs as they would be published, installed with npm into empty projects outside this repository.
+// Tests of the tarballs as they would be published, installed with npm into empty projects outside this repository.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const NAMES = publishedPackages();

@@ -1,9 +1,8 @@
 // `npm run bench -- [FLAGS]`: measures speed and memory of training on this machine; see bench/README.md.
-import { join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { setUpOrExit } from './setup.mjs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { root, setUpOrExit } from './setup.mjs';
 
-const root = resolve(fileURLToPath(import.meta.url), '../..');
 await setUpOrExit({ quiet: true });
 const { buildBench } = await import('../bench/build.mjs');
 const folder = await buildBench(root);

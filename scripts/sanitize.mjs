@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { addons, buildArguments, filesIn, findCompiler, NATIVE } from '../packages/tensorflow/install/addon.mjs';
-import { root, setUpOrExit } from './setup.mjs';
+import { eachAtOnce, root, setUpOrExit } from './setup.mjs';
 
 await setUpOrExit({ quiet: true });
 
@@ -103,13 +103,4 @@ async function check(name, program, args, env) {
 function run(program, args, env) {
   const child = spawn(program, args, { cwd: root, env, stdio: 'inherit' });
   return new Promise((done, fail) => child.on('error', fail).on('close', done));
-}
-
-/** Runs a task on each item, `count` at a time. */
-async function eachAtOnce(count, items, task) {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item; item = queue.shift()) await task(item);
-  };
-  await Promise.all(Array.from({ length: count }, worker));
 }

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 
 export const root = resolve(fileURLToPath(import.meta.url), '../..');
 const stamps = join(root, 'node_modules/.cache/wpo');
-const PNPM = 'pnpm@12.21.0';
+/** pnpm and its version, as `npx` takes them. */
+const PNPM = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).packageManager;
 
 /** A stage that failed. The message says what to do. */
 class SetupError extends Error {}
@@ -68,7 +69,8 @@ async function packages(declarations, say, done) {
   const stale = stalePackages(declarations);
   if (stale.length === 0) return done('Packages: built');
   say(`Packages: building ${stale.map(({ name }) => name).join(', ')}`);
-  await eachAtOnce(stale, ({ name, hash }) => build(name, hash, declarations));
+  const count = Math.min(availableParallelism(), 4); // a build takes half a gigabyte of memory
+  await eachAtOnce(count, stale, ({ name, hash }) => build(name, hash, declarations));
 }
 
 async function build(name, hash, declarations) {
@@ -79,13 +81,13 @@ async function build(name, hash, declarations) {
   stamp(`build-${name}`, hash, declarations ? 'types' : '');
 }
 
-/** Runs a task on each item, one per core at a time, but at most four: a build takes half a gigabyte of memory. */
-async function eachAtOnce(items, task) {
+/** Runs a task on each item, at most `count` at a time. */
+export async function eachAtOnce(count, items, task) {
   const queue = [...items];
   const worker = async () => {
     for (let item = queue.shift(); item; item = queue.shift()) await task(item);
   };
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, worker));
+  await Promise.all(Array.from({ length: count }, worker));
 }
 
 /** The packages whose sources, or those of a sibling they depend on, have changed since their last build. */

@@ -2,7 +2,7 @@ import type { Flags } from '../flags';
 import type { Row } from '../report';
 import type { Peer } from '../turns';
 
-/** What a measure is given. */
+/** The input of a measure. */
 export interface Bench {
   readonly flags: Flags;
   /** Folder of the model. */

@@ -12,7 +12,7 @@ export interface ProductTime {
   readonly float32Seconds: number;
 }
 
-/** Runs of each product. The fastest counts, since it has the least of anything else in it. */
+/** Runs of each product. The fastest counts, because other work disturbed it the least. */
 const RUNS = 3;
 
 /** Products per run on a GPU: waiting for the GPU takes longer than most single products. */

@@ -27,7 +27,7 @@ export interface FactsAnswer {
   readonly native: boolean;
 }
 
-/** What this process computes with. */
+/** Reports TensorFlow's version, the device and the kernels of this process. */
 async function openFacts() {
   const { isUsingGpuDevice } = tf.backend() as unknown as { readonly isUsingGpuDevice: boolean };
   return async () => async (): Promise<FactsAnswer> => ({
