@@ -1,18 +1,18 @@
-/** Options of everything that runs many tasks. */
+/** Options of functions that run many tasks concurrently. */
 export interface ConcurrencyOptions<T> {
   /** How many tasks run at once. Default 1. */
   readonly concurrency?: number;
-  /** Once aborted, no further task starts. Running tasks finish and their results are given. */
+  /** Once aborted, no further task starts. Running tasks finish, and their results are still yielded. */
   readonly signal?: { readonly aborted: boolean };
   /** Called with a task that failed, which is then skipped. Without it, the first failure ends the run like an abort. */
   readonly onError?: (error: unknown, task: T) => void;
 }
 
 /**
- * Runs tasks concurrently and yields each result as soon as it is there, in whatever order. A task waits until its result
- * is taken, so a slow consumer holds at most `concurrency` results.
+ * Runs tasks concurrently and yields each result as soon as it is available, in any order. A task pauses until its result
+ * is taken, so at most `concurrency` results wait for a slow consumer.
  *
- * @throws what the first failed task threw, after the others' results, where no `onError` is given
+ * @throws the error of the first failed task, after the results of the running tasks, if there is no `onError`
  */
 export async function* concurrently<T, R>(
   tasks: Iterable<T> | AsyncIterable<T>,
@@ -22,16 +22,18 @@ export async function* concurrently<T, R>(
   const waiting = iterate(tasks);
   const results: { readonly value: R; readonly taken: () => void }[] = [];
   const failures: unknown[] = [];
-  let [ended, finished, left] = [false, false, false];
+  let acceptsTasks = true;
+  let allDone = false;
+  let consumerStopped = false;
   let wake = () => {};
 
   async function work() {
     for (;;) {
       const { done, value: task } = await waiting.next();
-      if (done || ended || signal?.aborted) return;
+      if (done || !acceptsTasks || signal?.aborted) return;
       try {
         for await (const value of run(task)) {
-          if (left) return;
+          if (consumerStopped) return;
           await new Promise<void>((taken) => {
             results.push({ value, taken });
             wake();
@@ -45,12 +47,12 @@ export async function* concurrently<T, R>(
   }
   const workers = Array.from({ length: concurrency }, () =>
     work().catch((error) => {
-      ended = true;
+      acceptsTasks = false;
       failures.push(error);
     }),
   );
   const all = Promise.all(workers).then(() => {
-    finished = true;
+    allDone = true;
     wake();
   });
 
@@ -60,14 +62,15 @@ export async function* concurrently<T, R>(
         result.taken();
         yield result.value;
       }
-      if (finished) break;
+      if (allDone) break;
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
     }
     if (failures.length > 0) throw failures[0];
   } finally {
-    [ended, left] = [true, true];
+    acceptsTasks = false;
+    consumerStopped = true;
     for (const { taken } of results) taken();
     await all;
     await waiting.return(undefined);
@@ -82,7 +85,7 @@ async function* iterate<T>(tasks: Iterable<T> | AsyncIterable<T>): AsyncGenerato
  * Runs a task on each item, `concurrency` at a time. After a failure no further task starts, and the running ones finish.
  *
  * @param onFailure called at once with the first failure, e.g. to abort the running tasks
- * @throws what the first failed task threw
+ * @throws the error of the first failed task
  */
 export async function forEachConcurrently<T>(
   items: Iterable<T>,

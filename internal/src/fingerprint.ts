@@ -2,8 +2,8 @@ import { murmurFinalise, rotateLeft } from './random';
 
 /**
  * A 53-bit hash of a text, as an integer: two 32-bit hashes over its UTF-16 units, FNV-1a
- * (http://www.isthe.com/chongo/tech/comp/fnv) and a rotating one, each finished as in MurmurHash3. Among 61,000 texts,
- * two have the same fingerprint with a probability of 2 in ten million. It needs no `node:crypto`, and a number takes
+ * (http://www.isthe.com/chongo/tech/comp/fnv) and a rotating one, each with MurmurHash3's finaliser. The probability that
+ * any two of 61,000 texts have the same fingerprint is 2 in ten million. It needs no `node:crypto`, and a number takes
  * less memory than a digest.
  */
 export function fingerprint(text: string): number {

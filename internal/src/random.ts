@@ -1,6 +1,6 @@
 /**
  * mulberry32 by T. Ettinger (public domain): numbers in [0, 1) from a 32-bit seed, the same on every machine. Sampled
- * completions depend on it, so its output may never change.
+ * completions depend on it, so its output must never change.
  */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
@@ -14,7 +14,8 @@ export function seededRandom(seed: number): () => number {
 
 /**
  * xoshiro128** by Blackman and Vigna (https://prng.di.unimi.it/xoshiro128starstar.c): 32-bit integers from four words of
- * state, not all zero. The same on every machine. The pairs that are drawn depend on it, so its output may never change.
+ * state, not all zero. The same on every machine. Epoch orders and random pairs depend on it, so its output must never
+ * change.
  */
 export function xoshiro128(state: readonly [number, number, number, number]): () => number {
   let [a, b, c, d] = state;
@@ -31,8 +32,8 @@ export function xoshiro128(state: readonly [number, number, number, number]): ()
   };
 }
 
-/** State for `xoshiro128` from any integers. MurmurHash3's 32-bit finaliser mixes them in, from four starting values. */
-export function stateFrom(words: readonly number[]): [number, number, number, number] {
+/** State for `xoshiro128` from any integers. MurmurHash3's 32-bit finaliser mixes them into four initial values. */
+export function xoshiroState(words: readonly number[]): [number, number, number, number] {
   const mix = (start: number) => words.reduce((hash, word) => murmurFinalise(hash ^ word), start);
   return [mix(0x9e3779b9), mix(0x3c6ef372), mix(0xdaa66d2b), mix(0x78dde6e4)];
 }
@@ -41,9 +42,9 @@ export function stateFrom(words: readonly number[]): [number, number, number, nu
  * A uniform integer from 0 to `limit - 1`.
  *
  * @param limit from 1 to 2^32
- * @param next gives uniform 32-bit integers; it is called again where a draw would make the result biased
+ * @param next returns uniform 32-bit integers; called again if a draw would bias the result
  */
-export function below(limit: number, next: () => number): number {
+export function randomBelow(limit: number, next: () => number): number {
   const biased = 2 ** 32 % limit;
   for (;;) {
     const draw = next();

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { concurrently, forEachConcurrently } from '../src/concurrently';
 
 describe('concurrently', () => {
-  test('yields results as they come, and never runs more tasks than allowed', async () => {
+  test('yields each result when it is ready, and never runs more tasks than allowed', async () => {
     let running = 0;
     let most = 0;
     const results: number[] = [];
@@ -43,7 +43,7 @@ describe('concurrently', () => {
     expect([started, results]).toEqual([[0, 1], [1]]);
   });
 
-  test('skips failed tasks with onError, and stops for its consumer or a signal', async () => {
+  test('skips failed tasks with onError, and ends if its consumer stops or a signal is aborted', async () => {
     const failed: number[] = [];
     const run = async function* (task: number) {
       if (task === 1) throw new Error('broken');
@@ -82,7 +82,7 @@ describe('forEachConcurrently', () => {
     expect(most).toBe(2);
   });
 
-  test('after a failure reports it at once, lets running tasks finish, and starts none', async () => {
+  test('reports a failure at once, lets running tasks finish, and starts no further task', async () => {
     const events: string[] = [];
     const work = forEachConcurrently(
       ['fails', 'runs', 'waits'],

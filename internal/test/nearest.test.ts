@@ -17,7 +17,7 @@ test.each([
   expect(nearestName(name, KEYS)).toBe(expected);
 });
 
-test('of equally near names it is the first', () => {
+test('the first of equally near names is chosen', () => {
   expect(nearestName('c', ['a', 'b'])).toBe('a');
   expect(nearestName('', ['a', 'b'])).toBe('a');
 });

@@ -8,7 +8,7 @@ import { basename, dirname, join } from 'node:path';
  * The content goes to a temporary file in the same folder, which is synced to disk and renamed; then the folder is synced.
  *
  * If `content` fails, the temporary file is removed and the old file stays. If the process is killed, the next
- * replacement of the same file removes what was left. Several processes may replace one file at once; the last one wins.
+ * replacement of the same file removes its temporary file. Several processes may replace one file at once; the last wins.
  *
  * @param content the new content, or a function that writes it to the temporary file
  */
@@ -40,7 +40,7 @@ export async function replaceFile(
 const temporaryPrefix = (path: string) => `.${basename(path)}.`;
 const ownerName = (pid = process.pid) => `${hostname()}-${pid}-`;
 
-/** Removes temporary files for `path` whose process, on this machine, has ended. */
+/** Removes the temporary files for `path` of processes on this machine that have ended. */
 async function removeLeftovers(path: string): Promise<void> {
   const prefix = temporaryPrefix(path) + hostname();
   const names = await readdir(dirname(path)).catch(() => []);
@@ -76,7 +76,7 @@ export async function appendToFile(path: string, text: string): Promise<void> {
 
 /** Syncs a file's content to disk. */
 export async function syncFile(path: string): Promise<void> {
-  const file = await open(path, 'r+'); // Windows syncs only what is open for writing
+  const file = await open(path, 'r+'); // Windows syncs only files that are open for writing
   try {
     await file.sync();
   } finally {
@@ -95,7 +95,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** All files below a folder, as paths relative to it, with `/`, sorted. */
+/** Lists all files in a folder and its subfolders: sorted paths, relative to the folder, with `/`. */
 export async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   const found = await Promise.all(

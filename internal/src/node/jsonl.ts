@@ -27,7 +27,7 @@ export class JsonLineError extends Error {
  * Reads a JSONL file line by line. Blank lines are skipped.
  *
  * @throws {JsonLineError} on a line that is not JSON
- * @throws what `node:fs` throws where the file cannot be read
+ * @throws {Error} with the code of `node:fs` if the file cannot be read
  */
 export async function* readJsonLines(path: string): AsyncGenerator<JsonLine, void, undefined> {
   let line = 0;
@@ -45,7 +45,7 @@ function parseLine(text: string, line: number): unknown {
   }
 }
 
-/** The lines of a text that end with a newline: a killed writer may have left half a line after the last one. */
+/** The lines of a text that end in a newline. Drops an incomplete last line, which a killed writer may have left. */
 export const completeLines = (text: string): string[] => text.split('\n').slice(0, -1);
 
 /** A JSONL file to which values are appended. */
@@ -56,9 +56,9 @@ export interface JsonlAppender {
 }
 
 /**
- * Opens a JSONL file for appending, or creates it. Half a last line, left by a killed writer, is cut off.
+ * Opens a JSONL file for appending, or creates it. Removes an incomplete last line, which a killed writer may have left.
  *
- * Lock the file first: the end of a file that another process is writing looks like half a line.
+ * Lock the file first: while another process writes to it, its last line looks incomplete.
  */
 export async function openJsonl(path: string): Promise<JsonlAppender> {
   const file = await open(path, 'a+');
@@ -88,7 +88,7 @@ export async function openJsonl(path: string): Promise<JsonlAppender> {
   };
 }
 
-/** Half a JSON object is never JSON, so a last line without a newline is either complete or to be cut off. */
+/** Ends the last line with a newline if it is complete, else removes it. Part of a JSON object is never valid JSON. */
 async function repairEnd(file: FileHandle): Promise<void> {
   const { size } = await file.stat();
   const last = await lastLine(file, size);
@@ -99,7 +99,7 @@ async function repairEnd(file: FileHandle): Promise<void> {
 
 const CHUNK = 65_536;
 
-/** What follows the last newline. */
+/** The bytes after the last newline. */
 async function lastLine(file: FileHandle, size: number): Promise<Buffer> {
   let tail: Buffer = Buffer.alloc(0);
   for (let end = size; end > 0; ) {

@@ -8,12 +8,12 @@ const NAME_LENGTH = 108;
  * Locks a file or folder for one purpose until it is released or this process ends, even by SIGKILL.
  *
  * The lock is an abstract Unix socket named after the file's device and inode. The kernel removes it with its process, so
- * no stale lock ever blocks a run that resumes. It is not seen from another machine or container. On other systems than
- * Linux, and where sockets are forbidden, it locks nothing.
+ * no stale lock ever blocks a run that resumes. Other machines and containers do not see it. On systems other than Linux,
+ * and where sockets are forbidden, it locks nothing.
  *
  * @param path must exist
  * @param purpose e.g. `train`; locks for different purposes do not exclude each other
- * @returns a function that releases the lock; undefined where the lock is held, by another process or this one
+ * @returns a function that releases the lock; undefined if another process, or this one, holds the lock
  */
 export async function tryLock(path: string, purpose: string): Promise<(() => void) | undefined> {
   if (process.platform !== 'linux') return () => {};

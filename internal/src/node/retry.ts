@@ -12,57 +12,57 @@ export interface RetryOptions extends BackoffOptions {
   readonly retries: number;
   readonly isRetryable: (error: unknown) => boolean;
   /** Milliseconds that the server asked to wait after this error; see `retryAfter`. */
-  readonly delayAsked?: (error: unknown) => number | undefined;
+  readonly requestedDelay?: (error: unknown) => number | undefined;
 }
 
-const LONGEST_BACKOFF = 30_000;
+const MAX_BACKOFF = 30_000;
 /** The longest wait that a server may ask for: the Hugging Face Hub limits rates over windows of five minutes. */
-const LONGEST_ASKED = 300_000;
+const MAX_REQUESTED_DELAY = 300_000;
 
 /**
  * Runs an action until it succeeds, with a wait before each retry: as long as the server asked, else exponential backoff.
  *
- * @throws the last attempt's error, also where `signal` was aborted while waiting
+ * @throws the last attempt's error, also if `signal` was aborted during a wait
  */
 export async function withRetries<T>(
   action: () => Promise<T>,
-  { retries, isRetryable, delayAsked = () => undefined, ...backoff }: RetryOptions,
+  { retries, isRetryable, requestedDelay = () => undefined, ...backoff }: RetryOptions,
 ): Promise<T> {
   for (let retry = 0; ; retry++) {
     try {
       return await action();
     } catch (error) {
       if (!isRetryable(error) || retry >= retries) throw error;
-      await waitBeforeRetry(retry, delayAsked(error), backoff);
+      await waitBeforeRetry(retry, requestedDelay(error), backoff);
       if (backoff.signal?.aborted) throw error;
     }
   }
 }
 
-/** Waits as long as `retryDelay` says. Returns at once where the signal is aborted. */
+/** Waits as long as `retryDelay` says. Returns at once if the signal is aborted. */
 export async function waitBeforeRetry(
   retry: number,
-  asked: number | undefined,
+  requested: number | undefined,
   { firstDelay, signal }: BackoffOptions,
 ): Promise<void> {
-  await sleep(retryDelay(retry, asked, firstDelay), undefined, { signal }).catch(() => {});
+  await sleep(retryDelay(retry, requested, firstDelay), undefined, { signal }).catch(() => {});
 }
 
 /**
- * Milliseconds to wait before a retry. Without a wait that the server asked for, it doubles each time up to 30 s, and a
- * random half of it is left out, so that clients that failed together do not retry together.
+ * Milliseconds to wait before a retry: as long as the server requested, else a delay that doubles with each retry up to
+ * 30 s. Up to half of that delay is subtracted at random, so that clients that failed together do not retry together.
  *
  * @param retry 0 for the first
- * @param asked what the server asked for, of which at most 5 minutes are waited
+ * @param requested milliseconds that the server asked for; at most 5 minutes count
  */
-export const retryDelay = (retry: number, asked?: number, firstDelay = 500): number =>
-  asked === undefined
-    ? Math.min(LONGEST_BACKOFF, firstDelay * 2 ** retry) * (1 - Math.random() / 2)
-    : Math.min(LONGEST_ASKED, asked);
+export const retryDelay = (retry: number, requested?: number, firstDelay = 500): number =>
+  requested === undefined
+    ? Math.min(MAX_BACKOFF, firstDelay * 2 ** retry) * (1 - Math.random() / 2)
+    : Math.min(MAX_REQUESTED_DELAY, requested);
 
 /**
  * Milliseconds that a response asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as an HTTP date
- * (RFC 9110, section 10.2.3). Undefined where it asks for none, or in a form that cannot be read.
+ * (RFC 9110, section 10.2.3). Undefined if the response has neither, or one that cannot be parsed.
  */
 export function retryAfter(headers: { get(name: string): string | null }): number | undefined {
   const exact = headers.get('retry-after-ms');

@@ -30,7 +30,7 @@ test('a file is created or replaced, by text, bytes or a function that writes', 
   expect(readdirSync(folder)).toEqual(['a.txt']);
 });
 
-test('where writing fails the old file stays and no temporary file is left', async () => {
+test('if writing fails, the old file stays and the temporary file is removed', async () => {
   const folder = newFolder();
   const path = join(folder, 'a.txt');
   await replaceFile(path, 'old');
@@ -46,7 +46,7 @@ test('where writing fails the old file stays and no temporary file is left', asy
   await expect(replaceFile(join(folder, 'none', 'a.txt'), 'x')).rejects.toThrow('ENOENT');
 });
 
-test('writers that replace a file at once leave the whole content of one of them', async () => {
+test('concurrent writers of one file leave the whole content of one of them', async () => {
   const folder = newFolder();
   const path = join(folder, 'a.txt');
   const contents = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(100_000));
@@ -55,22 +55,22 @@ test('writers that replace a file at once leave the whole content of one of them
   expect(readdirSync(folder)).toEqual(['a.txt']);
 });
 
-test('after a kill while writing the old file is whole, and the next replacement removes what was left', async () => {
+test('a process killed during a write leaves the old file intact, and the next replacement removes its temporary file', async () => {
   const folder = newFolder();
   const path = join(folder, 'a.txt');
   await replaceFile(path, 'old');
   const source = fileURLToPath(new URL('../../src/node/files.ts', import.meta.url));
-  const tsup = join(folder, 'child.mjs');
+  const bundle = join(folder, 'child.mjs');
   const { build } = await import('esbuild');
   await build({
     entryPoints: [source],
     bundle: true,
     platform: 'node',
     format: 'esm',
-    outfile: tsup,
+    outfile: bundle,
     logLevel: 'silent',
   });
-  const code = `import { replaceFile } from ${JSON.stringify(tsup)};
+  const code = `import { replaceFile } from ${JSON.stringify(bundle)};
     await replaceFile(${JSON.stringify(path)}, async (file) => {
       await file.appendFile('half');
       console.log('writing');
@@ -88,7 +88,7 @@ test('after a kill while writing the old file is whole, and the next replacement
   expect(leftovers()).toEqual([]);
 }, 60_000);
 
-test('only leftovers of the same file, from ended processes of this machine, are removed', async () => {
+test('removes only temporary files for the same file, from processes of this machine that have ended', async () => {
   const folder = newFolder();
   const { pid: ended } = spawnSync('true');
   const partial = (name: string, host: string, pid: number) => `.${name}.${host}-${pid}-0123abcd.partial`;

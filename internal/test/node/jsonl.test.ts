@@ -40,7 +40,7 @@ describe('reading', () => {
     await expect(readAll(join(folder, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('leaves half a line out of the complete ones', () => {
+  test('completeLines drops an incomplete last line', () => {
     expect(completeLines('a\nb\nhal')).toEqual(['a', 'b']);
     expect(completeLines('a\n')).toEqual(['a']);
     expect(completeLines('')).toEqual([]);
@@ -48,7 +48,7 @@ describe('reading', () => {
 });
 
 describe('appending', () => {
-  test('writes one line per value, in order, also where calls overlap', async () => {
+  test('writes one line per value, in order, also if calls overlap', async () => {
     const path = join(folder, 'new.jsonl');
     const file = await openJsonl(path);
     await file.append({ i: 0 });
@@ -64,7 +64,7 @@ describe('appending', () => {
     ['{"a":1}\n{"a":', '{"a":1}\n{"b":2}\n'],
     ['{"a":1}\n{"a":2}', '{"a":1}\n{"a":2}\n{"b":2}\n'],
     [`{"a":1}\n{"long":"${'x'.repeat(200_000)}`, '{"a":1}\n{"b":2}\n'],
-  ])('after %j a value starts its own line', async (before, after) => {
+  ])('a value is appended as a line of its own to %j', async (before, after) => {
     const path = fileOf(before);
     const file = await openJsonl(path);
     await file.append({ b: 2 });

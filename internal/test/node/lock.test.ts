@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'wpo-lock-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe.runIf(process.platform === 'linux')('a lock', () => {
-  test('is held until it is released, whatever path leads to the file', async () => {
+  test('is held until it is released, also under another path to the same file', async () => {
     symlinkSync(folder, join(folder, 'link'));
     const release = await tryLock(folder, 'train');
     expect(release).toBeDefined();
@@ -22,7 +22,7 @@ describe.runIf(process.platform === 'linux')('a lock', () => {
     again!();
   });
 
-  test('is for one purpose and one file', async () => {
+  test('does not exclude locks of other files or for other purposes', async () => {
     writeFileSync(join(folder, 'a'), '');
     const held = [tryLock(folder, 'train'), tryLock(folder, 'run'), tryLock(join(folder, 'a'), 'train')];
     for (const release of await Promise.all(held)) {
@@ -31,7 +31,7 @@ describe.runIf(process.platform === 'linux')('a lock', () => {
     }
   });
 
-  test('is gone with its process, even by SIGKILL', async () => {
+  test('is released when its process ends, even by SIGKILL', async () => {
     const bundle = join(folder, 'lock.mjs');
     const source = fileURLToPath(new URL('../../src/node/lock.ts', import.meta.url));
     await build({ entryPoints: [source], bundle: true, platform: 'node', format: 'esm', outfile: bundle });

@@ -18,7 +18,7 @@ describe('withRetries', () => {
     expect(await withRetries(action, { retries: 5, ...always })).toBe(3);
   });
 
-  test('throws the last error after the last retry, or at once where a retry cannot help', async () => {
+  test('throws the last error after the last retry, or at once if the error is not retryable', async () => {
     let attempts = 0;
     const action = async () => {
       throw new Error(`attempt ${++attempts}`);
@@ -28,13 +28,13 @@ describe('withRetries', () => {
     await expect(withRetries(action, { retries: 0, ...always })).rejects.toThrow('attempt 5');
   });
 
-  test('waits as long as the error says', async () => {
+  test('waits as long as the server requested', async () => {
     const started = performance.now();
     let attempts = 0;
     const action = async () => {
       if (++attempts === 1) throw new Error('busy');
     };
-    await withRetries(action, { retries: 1, isRetryable: () => true, firstDelay: 60_000, delayAsked: () => 30 });
+    await withRetries(action, { retries: 1, isRetryable: () => true, firstDelay: 60_000, requestedDelay: () => 30 });
     expect(performance.now() - started).toBeGreaterThanOrEqual(29);
   });
 
@@ -57,7 +57,7 @@ describe('withRetries', () => {
   });
 });
 
-test('delays double from half a second to half a minute, less a random half', () => {
+test('delays double from 0.5 s to 30 s, and up to half is subtracted at random', () => {
   vi.spyOn(Math, 'random').mockReturnValue(0);
   expect([0, 1, 2, 5, 6, 9].map((retry) => retryDelay(retry))).toEqual([500, 1000, 2000, 16000, 30000, 30000]);
   vi.spyOn(Math, 'random').mockReturnValue(0.5);
@@ -65,7 +65,7 @@ test('delays double from half a second to half a minute, less a random half', ()
   expect(retryDelay(2, undefined, 100)).toBe(300);
 });
 
-test('a delay that the server asked for is kept, up to five minutes', () => {
+test('a delay that the server requested is used, up to five minutes', () => {
   expect(retryDelay(0, 90_000)).toBe(90_000);
   expect(retryDelay(9, 0)).toBe(0);
   expect(retryDelay(0, 3_600_000)).toBe(300_000);

@@ -21,7 +21,7 @@ export class NumberList {
     return this.values[i]!;
   }
 
-  /** All values, without a copy: read it before more are added. */
+  /** All values, without a copy. Adding more values invalidates it. */
   view(): Float64Array {
     return this.values.subarray(0, this.count);
   }
@@ -33,15 +33,15 @@ export interface Distribution {
   readonly mean: number;
   readonly min: number;
   readonly max: number;
-  /** For each percentage p, the value below which p percent of the numbers lie. */
+  /** The p-th percentile for each percentage p. */
   readonly percentiles: { readonly [percent in (typeof PERCENTS)[number]]: number };
 }
 
 const PERCENTS = [5, 25, 50, 75, 90, 95, 99] as const;
 
 /**
- * Describes numbers exactly, by sorting a copy. A percentile between two numbers is interpolated linearly, as NumPy's
- * `percentile` does by default. Undefined where there are no numbers.
+ * Exact statistics of numbers; sorts a copy. A percentile between two numbers is interpolated linearly, as NumPy's
+ * `percentile` does by default. Undefined for an empty list.
  */
 export function distribution(values: Float64Array): Distribution | undefined {
   if (values.length === 0) return undefined;

@@ -11,7 +11,7 @@ export interface NamedPrompt {
 /** An answer to a prompt. Further fields are kept. */
 export interface AnswerRow extends NamedPrompt {
   readonly completion: string;
-  /** What wrote the answer, e.g. the model's name. */
+  /** Who wrote the answer, e.g. the model's name. */
   readonly source: string;
   /** Seed of the sampling; absent if the source has none. */
   readonly seed?: number;

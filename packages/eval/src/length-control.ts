@@ -57,7 +57,7 @@ const STRENGTHS = Array.from({ length: 10 }, (_, i) => 10 ** (-4 + (8 * i) / 9))
 
 /**
  * Fits with the regularization strength that predicts held-out examples best, as scikit-learn's `LogisticRegressionCV`
- * does with `penalty="l1"`, `fit_intercept=False` and five folds of `GroupKFold`, each example a group of its own.
+ * does with `penalty="l1"`, `fit_intercept=False` and five folds of `GroupKFold`, in which each example is its own group.
  *
  * `GroupKFold` sorts its groups by size with an unstable sort, so in Python the folds depend on the CPU that numpy detects.
  * Here ties keep their order, as they do with numpy on CPUs that have AVX2 or AVX-512.

@@ -54,7 +54,7 @@ export function pairOutputs(baseline: readonly ModelOutput[], model: readonly Mo
  * preference is null. Rows come in the order of `pairs`.
  *
  * @returns fewer rows than pairs if `signal` was aborted or `onError` was called
- * @throws what `judge` threw, after the requests that are running have finished, if there is no `onError`
+ * @throws the first error of `judge`, after the running requests have finished, if there is no `onError`
  */
 export async function judgeOutputs(options: JudgeOutputsOptions): Promise<Annotation[]> {
   const { pairs, onProgress, concurrency, signal, onError } = options;

@@ -56,7 +56,7 @@ export type SampledRow = AnswerRow & Required<Pick<AnswerRow, 'seed' | 'finish_r
  * Answers each prompt once per seed. Yields a row as soon as its answer is complete, in any order. Batches take prompts in
  * the order given: sort them by length if a batch costs as much as its longest prompt.
  *
- * @throws what `sample` threw, after the rows of the other running batches, if there is no `onError`
+ * @throws the first error of `sample`, after the rows of the other running batches, if there is no `onError`
  */
 export async function* sampleAnswers(options: SampleAnswersOptions): AsyncGenerator<SampledRow, void, undefined> {
   const { sample, source, batchSize = 1 } = options;

@@ -21,8 +21,8 @@ export interface ScoreAnswersOptions<A extends AnswerRow> extends ConcurrencyOpt
  * Scores answers one at a time. Yields a row as soon as its score is there, in any order. Answers are read as they are
  * needed, so a file of them does not have to fit in memory.
  *
- * @throws what `score` threw, or for a score that is not finite, after the rows of the other running requests, if there is
- *   no `onError`
+ * @throws the first error of `score`, or an error for a score that is not finite, after the rows of the other running
+ *   requests, if there is no `onError`
  */
 export async function* scoreAnswers<A extends AnswerRow>(
   options: ScoreAnswersOptions<A>,
@@ -73,8 +73,8 @@ export interface CompareAnswersOptions<A extends AnswerRow> extends ConcurrencyO
  * Has a judge compare every two answers to a prompt in both orders, because judges favour a position. Yields verdicts as
  * they come, in any order.
  *
- * @throws what `compare` threw, or for a preference outside 0 to 1, after the verdicts of the other running requests, if
- *   there is no `onError`
+ * @throws the first error of `compare`, or an error for a preference outside 0 to 1, after the verdicts of the other
+ *   running requests, if there is no `onError`
  */
 export async function* compareAnswers<A extends AnswerRow>(
   options: CompareAnswersOptions<A>,
@@ -108,7 +108,7 @@ export const listComparisons = <A extends AnswerRow>(answers: Iterable<A>): Comp
 
 /**
  * Scores answers by their verdicts: the mean preference for an answer, from 0 (lost every comparison) to 1 (won every
- * comparison). Left out are answers that lack a verdict, and answers that are the only one to their prompt.
+ * comparison). Leaves out answers that lack a verdict, and answers that are the only one to their prompt.
  */
 export function* scoresFromVerdicts<A extends AnswerRow>(
   answers: Iterable<A>,

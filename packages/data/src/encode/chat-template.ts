@@ -3,7 +3,7 @@ import type { Message } from '../rows/preference-row';
 import { pythonStrips, usePythonStrip } from './patches/jinja-strip';
 
 export interface ChatOptions {
-  /** Whether to end in the header of the turn that the model is to write. Default false. */
+  /** Whether to end in the header of the model's turn, so that the model continues with its answer. Default false. */
   readonly addGenerationPrompt?: boolean;
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
@@ -51,7 +51,7 @@ export function renderChat(template: string, messages: readonly Message[], optio
 
 let latest: { readonly source: string; readonly parsed: Template } | undefined;
 
-/** Parses a template. The latest is cached, since parsing costs more than rendering and a file's rows share a template. */
+/** Parses a template. The latest is cached, because parsing costs more than rendering and all rows share a template. */
 function parse(source: string): Template {
   if (latest?.source !== source) {
     try {

@@ -6,8 +6,8 @@ import { type FormatOptions, formatPair, type TokenLists } from './format-pair';
 /**
  * How a pair is shortened to `maxLength` tokens.
  *
- * - `paper`: if the prompt and the longer answer are too long together, the prompt loses its start, down to
- *   `maxPromptLength`. If they still are, both answers are cut to `maxLength - maxPromptLength`.
+ * - `paper`: if the prompt and the longer answer together are too long, the prompt is cut at its start to
+ *   `maxPromptLength`. If they are still too long, both answers are cut to `maxLength - maxPromptLength`.
  * - `keep_start`: the prompt and each answer, as one sequence, are cut at `maxLength`, as TRL does by default.
  */
 export type Truncation = 'paper' | 'keep_start';
@@ -25,16 +25,16 @@ export interface EncodedPair {
 export interface TruncateOptions {
   /** Default `paper`. */
   readonly truncation?: Truncation;
-  /** Maximum number of tokens of a prompt with an answer. Default 2048. */
+  /** Maximum number of tokens of the prompt and one answer together, at least 2. Default 2048. */
   readonly maxLength?: number;
-  /** Used by `paper` only; less than `maxLength`. Default 1800. */
+  /** Used by `paper` only; from 1 to `maxLength - 1`. Default 1800. */
   readonly maxPromptLength?: number;
 }
 
 export type EncodeOptions = FormatOptions & TruncateOptions;
 
 /**
- * Shortens a pair to the length limits; returns it unchanged where it fits. `keep_start` leaves answers empty where the
+ * Shortens a pair to the length limits; returns it unchanged if it fits. `keep_start` leaves the answers empty if the
  * prompt alone fills `maxLength`.
  *
  * @throws {RangeError} where a limit is out of range
@@ -58,8 +58,8 @@ export function truncatePair(pair: TokenLists, options: TruncateOptions = {}): T
 /**
  * Token ids of a row, formatted and truncated: `truncatePair(formatPair(row))`, with a check that no part is empty.
  *
- * @throws {RowError} where the chat template rejects the row, or a part is left without tokens
- * @throws {Error} where the options cannot encode any row
+ * @throws {RowError} if the chat template rejects the row, or a part has no tokens after truncation
+ * @throws {Error} if the options cannot encode any row
  */
 export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedPair {
   const { kept } = encodeLists(row, options);
@@ -99,6 +99,7 @@ export function encodeLists(
  * Encodes rows one by one, e.g. those of `readRows`.
  *
  * @throws {RowError} on a row that cannot be encoded, unless `onBadRow` is `skip`
+ * @throws {Error} if the options cannot encode any row
  */
 export async function* encodeRows(
   rows: AsyncIterable<PreferenceRow> | Iterable<PreferenceRow>,

@@ -9,9 +9,10 @@ import type { Tokenizer } from './tokenizer';
  *
  * - `paper`: the header of the model's turn, the text, `<end_of_turn>\n` and the end-of-text token, as in the code of
  *   the WPO paper (https://github.com/wzhouad/WPO).
- * - `trl`: what TRL 1.16 trains on. Prompt and prompt plus answer are each tokenized as a whole, and the answers start at
- *   the first token that differs from the prompt's in either of them.
- * - `turn`: what the model samples, the text and `<end_of_turn>`.
+ * - `trl`: as in TRL 1.16. Prompt and prompt plus answer are each tokenized as a whole, and both answers start at the
+ *   first token at which either of them differs from the prompt. Where prompt, chosen and rejected are plain strings, no
+ *   chat template is applied and the answers end in the end-of-text token.
+ * - `turn`: the text and `<end_of_turn>`, which are the tokens that the model itself generates.
  */
 export type Completion = 'paper' | 'trl' | 'turn';
 
@@ -32,7 +33,7 @@ export interface TextOptions {
 export interface FormatOptions extends TextOptions {
   /** Default `paper`. */
   readonly completion?: Completion;
-  /** Ends an answer in `paper` format. Default: the tokenizer's. */
+  /** The token that ends an answer in `paper` format. Default: the tokenizer's end-of-text token. */
   readonly eosTokenId?: number | undefined;
 }
 
@@ -43,8 +44,8 @@ const TURN_END = '<end_of_turn>';
  * Token ids of a row in one of the three completion formats, before truncation. `paper` and `turn` strip answers as
  * Python's `str.strip` does and tokenize prompt and answer separately, so that no token contains parts of both.
  *
- * @throws {RowError} where the chat template rejects the row's messages
- * @throws {Error} where the options cannot encode any row: no chat template, no Gemma turn tokens, no end-of-text token
+ * @throws {RowError} if the chat template rejects the row's messages
+ * @throws {Error} if the options cannot encode any row: no chat template, no Gemma turn tokens, no end-of-text token
  */
 export function formatPair(row: PreferenceRow, options: FormatOptions): TokenLists {
   const { tokenizer, completion = 'paper', eosTokenId = tokenizer.eosTokenId } = options;
@@ -55,10 +56,10 @@ export function formatPair(row: PreferenceRow, options: FormatOptions): TokenLis
 }
 
 /**
- * Token ids of a conversation that the model is to continue: rendered by the chat template, ending in the header of the
- * model's turn.
+ * Token ids of a conversation for the model to continue: rendered by the chat template, with the header of the model's
+ * turn at the end.
  *
- * @throws {ChatTemplateError} where the template rejects the messages
+ * @throws {ChatTemplateError} if the template rejects the messages
  */
 export function encodePrompt(messages: readonly Message[], options: TextOptions): number[] {
   return options.tokenizer.encode(render(messages, options, true));
@@ -106,7 +107,7 @@ function encodeConversation(row: PreferenceRow, options: TextOptions): Sequences
   return [encode(row.context, true), answered(row.chosen), answered(row.rejected)];
 }
 
-/** TRL applies no chat template to plain text: the tokenizer's special tokens go around it, and each answer ends in EOS. */
+/** TRL applies no chat template to plain text. It adds the tokenizer's special tokens, and ends each answer in EOS. */
 function encodeText({ context, chosen, rejected }: PreferenceRow, { tokenizer }: TextOptions): Sequences {
   const eos = tokenizer.eosToken;
   if (eos === undefined) throw noEosToken('trl');
@@ -122,7 +123,7 @@ function commonPrefixLength(a: readonly number[], b: readonly number[]): number 
   return length;
 }
 
-/** Renders a row's messages, turning the chat template's refusal into an error that names the row. */
+/** Renders a row's messages. If the chat template rejects them, throws an error that names the row. */
 function renderRow(
   { at }: PreferenceRow,
   messages: readonly Message[],
@@ -137,8 +138,8 @@ function renderRow(
       at,
       {
         field: 'prompt',
-        found: `messages that the chat template rejects (${error.message})`,
-        expected: 'messages that it accepts',
+        found: `messages that it rejects (${error.message})`,
+        expected: 'messages that the chat template accepts',
         hint: `The roles here are ${messages.map(({ role }) => role).join(', ')}: change them, or drop the row.`,
       },
       { cause: error },
@@ -149,7 +150,7 @@ function renderRow(
 function render(messages: readonly Message[], { tokenizer, chatTemplate }: TextOptions, addGenerationPrompt: boolean) {
   if (chatTemplate === undefined) {
     throw new Error(
-      'chat template: expected the one of the model, found none. Put chat_template.jinja into the model’s folder, ' +
+      'chat template: expected a Jinja template, found none. Put chat_template.jinja into the model’s folder, ' +
         'or "chat_template" into its tokenizer_config.json.',
     );
   }

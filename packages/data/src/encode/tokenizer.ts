@@ -6,10 +6,10 @@ import { fixByteFallback } from './patches/byte-fallback';
 export interface Tokenizer {
   /**
    * Token ids of the text, as Python's `tokenizer(text, add_special_tokens=addSpecialTokens)`. Special tokens that are
-   * written in the text become their ids either way; `addSpecialTokens` (default false) adds those that the tokenizer
+   * written in the text always become their ids. `addSpecialTokens` (default false) adds the tokens that the tokenizer
    * puts around a text, e.g. `<bos>` at the start.
    *
-   * @throws {Error} where the text contains a lone surrogate
+   * @throws {Error} if the text contains a lone surrogate
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Text of the ids; `''` for none. Ids outside the vocabulary are ignored, as in Python. */
@@ -29,7 +29,7 @@ export interface Tokenizer {
 /**
  * Makes a tokenizer from the parsed `tokenizer.json` and `tokenizer_config.json` of a Hugging Face model.
  *
- * @throws {Error} where no tokenizer can be built from the files
+ * @throws {Error} if no tokenizer can be built from the files
  */
 export function loadTokenizer(files: {
   readonly tokenizerJson: unknown;

@@ -6,16 +6,16 @@ import { hashFile } from '@wpo/internal/node/hash';
 import { waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
 import type { Hub } from './repository';
-import { ATTEMPTS, HubError, request, why } from './request';
+import { ATTEMPTS, HubError, reasonOf, request } from './request';
 import { blobId, type HubFile } from './tree';
 
 /**
- * Downloads a file's content into the cache as `blobs/<checksum>`. An interrupted download is resumed. The file gets its
- * name only once its checksum is right. Processes that download the same blob wait for one another.
+ * Downloads a file's content into the cache as `blobs/<checksum>`. An interrupted download is resumed. The file is renamed
+ * to `<checksum>` only after its checksum was verified. Processes that download the same blob wait for one another.
  *
- * @param onBytes called with the number of bytes of the file that are downloaded
+ * @param onBytes called with the number of bytes of the file that have been downloaded so far
  * @returns the blob's path
- * @throws {HubError} where the hub does not send the file, or its bytes do not match the checksum
+ * @throws {HubError} if the hub does not send the file, or its bytes do not match the checksum
  */
 export async function fetchBlob(
   hub: Hub,
@@ -24,7 +24,7 @@ export async function fetchBlob(
   onBytes: (bytes: number) => void,
 ): Promise<string> {
   const blob = join(hub.folder, 'blobs', blobId(file));
-  if ((await sizeOf(blob)) === file.size) return blob;
+  if ((await fileSize(blob)) === file.size) return blob;
   await mkdir(dirname(blob), { recursive: true });
   const release = await lock(blob, {
     realpath: false,
@@ -33,7 +33,7 @@ export async function fetchBlob(
     onCompromised: () => {}, // two processes that write at once write the same bytes to the same offsets
   });
   try {
-    if ((await sizeOf(blob)) === file.size) return blob; // another process downloaded it meanwhile
+    if ((await fileSize(blob)) === file.size) return blob; // another process downloaded it meanwhile
     const partial = `${blob}.incomplete`;
     for (let attempt = 1; ; attempt++) {
       await download(hub, url, file, partial, onBytes);
@@ -52,31 +52,31 @@ export async function fetchBlob(
 const wrongBytes = (hub: Hub, file: HubFile) =>
   new HubError(
     `${hub.text}: ${file.path}: expected bytes with the checksum ${blobId(file)}, found others in two downloads. ` +
-      'Something between this machine and the hub changes them: try another network or HF_ENDPOINT.',
+      'A proxy or mirror between this machine and the hub changes them: try another network or HF_ENDPOINT.',
   );
 
 /** Downloads all bytes, resuming where a connection was cut. */
 async function download(hub: Hub, url: string, file: HubFile, partial: string, onBytes: (bytes: number) => void) {
   const { size } = file;
-  let have = Math.min((await sizeOf(partial)) ?? 0, size);
+  let have = Math.min((await fileSize(partial)) ?? 0, size);
   if (have === 0) await (await open(partial, 'w')).close();
   for (let failures = 0; have < size; ) {
     const before = have;
-    let fault = 'the connection was closed';
+    let reason = 'the connection was closed';
     try {
       have = await append(
         await request(hub, url, { headers: { range: `bytes=${have}-`, 'accept-encoding': 'identity' } }),
         { partial, have, size, onBytes },
       );
     } catch (error) {
-      if (error instanceof HubError || hub.signal?.aborted || isFileFault(error)) throw error;
-      fault = why(error);
-      have = (await sizeOf(partial)) ?? 0;
+      if (error instanceof HubError || hub.signal?.aborted || isFileError(error)) throw error;
+      reason = reasonOf(error);
+      have = (await fileSize(partial)) ?? 0;
     }
     failures = have > before ? 0 : failures + 1;
     if (failures === ATTEMPTS) {
       throw new HubError(
-        `${hub.text}: ${file.path}: the download stopped at byte ${have} of ${size} (${fault}). Run it again to resume.`,
+        `${hub.text}: ${file.path}: the download stopped at byte ${have} of ${size} (${reason}). Run it again to resume.`,
       );
     }
     if (have < size) await waitBeforeRetry(failures, undefined, { firstDelay: hub.retryDelay, signal: hub.signal });
@@ -112,12 +112,12 @@ async function append(response: Response, { partial, have, size, onBytes }: Part
   return at;
 }
 
-const isFileFault = (error: unknown) =>
+const isFileError = (error: unknown) =>
   /^(ENOSPC|EACCES|EROFS|EDQUOT|EIO)$/.test((error as NodeJS.ErrnoException).code ?? '');
 
 const checksum = (path: string, { sha256, size }: HubFile): Promise<string> =>
   hashFile(path, sha256 === undefined ? createHash('sha1').update(`blob ${size}\0`) : createHash('sha256'));
 
-/** Undefined where there is no such file. */
-export const sizeOf = async (path: string): Promise<number | undefined> =>
+/** Size in bytes; undefined if there is no such file. */
+export const fileSize = async (path: string): Promise<number | undefined> =>
   (await stat(path).catch(() => undefined))?.size;

@@ -7,10 +7,10 @@ import { HubError } from './request';
 import { fetchSnapshot } from './snapshot';
 
 /**
- * The files of a data set on the hub, downloaded into the cache: those that its path matches as a file or glob, else one
- * split of the folder that the path names.
+ * Downloads files of a data set on the hub into the cache: one split of the folder that the path names, or the files that
+ * match the path as a name or glob.
  *
- * @throws {Error} where there are none, or they cannot be downloaded
+ * @throws {Error} if there are none, or they cannot be downloaded
  */
 export async function hubDataFiles(
   name: HubName,
@@ -31,17 +31,19 @@ function chooseFiles(paths: readonly string[], path: string, split?: string | re
   if (inside.length > 0) return chooseSplit(inside, split);
   const matches = picomatch(path);
   const files = paths.filter((file) => file === path || matches(file)).sort();
-  return files.length > 0 ? { files } : { fault: `expected files that match ${path} in the data set, found none` };
+  return files.length > 0
+    ? { files }
+    : { fault: `expected files that match ${path} in the data set, found none. Check the path` };
 }
 
 /** The files that a model is loaded from: weights as safetensors, configurations, tokenizer, chat template. */
 const MODEL_FILE = /^[^/]+\.(safetensors|json|jinja|model|txt)$/;
 
 /**
- * The folder of a model. A path is returned as it is. For `hf://org/name[@revision]`, or `org/name` where there is no such
- * local folder, it is the snapshot in the Hugging Face cache, downloaded if needed.
+ * The folder of a model. A path is returned unchanged. For `hf://org/name[@revision]`, or `org/name` if there is no such
+ * local folder, it is the snapshot in the Hugging Face cache, which is downloaded if needed.
  *
- * @throws {Error} where the model cannot be downloaded
+ * @throws {Error} if the model cannot be downloaded
  */
 export async function modelFolder(source: string, options: HubOptions = {}): Promise<string> {
   const name = modelName(source);
@@ -51,7 +53,9 @@ export async function modelFolder(source: string, options: HubOptions = {}): Pro
   const { folder } = await fetchSnapshot(hub, (paths) => {
     const files = paths.filter((path) => path.startsWith(inside) && MODEL_FILE.test(path.slice(inside.length)));
     if (files.some((path) => path.endsWith('.safetensors'))) return files;
-    throw new HubError(`${hub.text}: expected the weights of a model, found no .safetensors file.`);
+    throw new HubError(
+      `${hub.text}: expected the weights of a model, found no .safetensors file. Use a model with weights in safetensors.`,
+    );
   });
   return join(folder, name.path);
 }

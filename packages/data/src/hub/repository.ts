@@ -24,15 +24,15 @@ export const hubNameText = ({ type, repo, revision, path }: HubName) =>
   `${path === '' ? '' : `/${path}`}`;
 
 /**
- * The data set that a source names: `hf://datasets/org/name[@revision][/path]`, or `org/name` where there is no such
- * local file or folder. Undefined for a path.
+ * The data set that a source names: `hf://datasets/org/name[@revision][/path]`, or `org/name` if there is no such local
+ * file or folder. Undefined for a path.
  *
- * @throws {Error} where the name is malformed, or names a model
+ * @throws {Error} if the name is malformed, or names a model
  */
 export const dataSetName = (source: string): HubName | undefined =>
   source.startsWith('hf://') ? parseName(source, 'dataset') : parseBareName(source, 'dataset');
 
-/** As `dataSetName`, for a model: `hf://org/name[@revision]`, or `org/name` where there is no such local folder. */
+/** As `dataSetName`, for a model: `hf://org/name[@revision]`, or `org/name` if there is no such local folder. */
 export const modelName = (source: string): HubName | undefined =>
   source.startsWith('hf://') ? parseName(source, 'model') : parseBareName(source, 'model');
 
@@ -54,12 +54,13 @@ function parseName(source: string, type: HubName['type']): HubName {
   return { type, repo, revision: decodeURIComponent(revision), path: path.replace(/\/$/, '') };
 }
 
-/** How far a download from the hub is. */
+/** Progress of a download from the hub. */
 export interface DownloadProgress {
-  /** The file's path in its repository. */
+  /** Path, in its repository, of the file whose bytes arrived. */
   readonly file: string;
   /** Downloaded bytes of all files. */
   readonly done: number;
+  /** Bytes of all files. */
   readonly total: number;
 }
 
@@ -70,7 +71,7 @@ export interface HubOptions {
   readonly retryDelay?: number;
 }
 
-/** A repository, and where its files come from and go to. */
+/** A repository, the endpoint from which its files are downloaded, and their folder in the cache. */
 export interface Hub extends HubOptions {
   readonly name: HubName;
   /** The name in full, for messages. */

@@ -15,8 +15,8 @@ export interface RequestOptions {
   readonly whole?: boolean;
 }
 
-/** An attempt without a usable response: one that is not successful, or none. */
-class Fault extends Error {
+/** A failed attempt: the response has an error status, or none arrived. */
+class AttemptError extends Error {
   constructor(
     message: string,
     readonly response?: Response,
@@ -31,38 +31,38 @@ class Fault extends Error {
 }
 
 /**
- * Sends a request to the hub, again where it is busy (408, 429, 5xx) or cannot be reached. The token goes to the hub's
- * own address only: fetch drops it where a redirect leads to another host.
+ * Sends a request to the hub. Repeats it if the hub is busy (408, 429, 5xx) or cannot be reached. The token is sent to the
+ * hub's own address only: fetch drops it if a redirect leads to another host.
  *
- * @throws {HubError} where the last response is not a success
+ * @throws {HubError} if the last response is not a success
  */
 export async function request(hub: Hub, url: string, options: RequestOptions = {}): Promise<Response> {
-  const own = new URL(url).origin === new URL(hub.endpoint).origin;
-  const authorization: Record<string, string> = own && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
+  const isHub = new URL(url).origin === new URL(hub.endpoint).origin;
+  const authorization: Record<string, string> = isHub && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
   const attempt = async () => {
     const response = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
       .then((response) => (options.whole && response.ok ? withBody(response) : response))
       .catch((error: unknown) => {
-        throw new Fault(why(error));
+        throw new AttemptError(reasonOf(error));
       });
     if (response.ok) return response;
     await response.body?.cancel();
-    throw new Fault(`status ${response.status}`, response);
+    throw new AttemptError(`status ${response.status}`, response);
   };
   try {
     return await withRetries(attempt, {
       retries: ATTEMPTS - 1,
       firstDelay: hub.retryDelay,
       signal: hub.signal,
-      isRetryable: (error) => error instanceof Fault && error.isRetryable && !hub.signal?.aborted,
-      delayAsked: (error) => {
-        const { response } = error as Fault;
+      isRetryable: (error) => error instanceof AttemptError && error.isRetryable && !hub.signal?.aborted,
+      requestedDelay: (error) => {
+        const { response } = error as AttemptError;
         return response && retryAfter(response.headers);
       },
     });
   } catch (error) {
     hub.signal?.throwIfAborted();
-    throw error instanceof Fault ? hubError(hub, error) : error;
+    throw error instanceof AttemptError ? hubError(hub, error) : error;
   }
 }
 
@@ -71,22 +71,22 @@ async function withBody(response: Response): Promise<Response> {
   return new Response(await response.arrayBuffer(), { status, headers });
 }
 
-/** Why no response came: `fetch` says "fetch failed", and its cause says why. */
-export function why(error: unknown): string {
+/** Why no response arrived. The message of `fetch` is only "fetch failed"; its cause has the reason. */
+export function reasonOf(error: unknown): string {
   const { cause, message } = error as Error & { cause?: NodeJS.ErrnoException };
   return cause?.code ?? cause?.message ?? message;
 }
 
-function hubError(hub: Hub, { message, response }: Fault): HubError {
+function hubError(hub: Hub, { message, response }: AttemptError): HubError {
   if (response !== undefined)
-    return new HubError(`${hub.text}: the hub answered ${response.status}: ${meaning(hub, response)}`);
+    return new HubError(`${hub.text}: the hub answered ${response.status}: ${describeStatus(hub, response)}`);
   return new HubError(
     `${hub.text}: ${hub.endpoint} could not be reached (${message}) in ${ATTEMPTS} attempts. ` +
       'Set HF_HUB_OFFLINE=1 to use the cache only.',
   );
 }
 
-function meaning({ name, endpoint, token }: Hub, { status, headers }: Response): string {
+function describeStatus({ name, endpoint, token }: Hub, { status, headers }: Response): string {
   const kind = name.type === 'dataset' ? 'data set' : 'model';
   const page = `${endpoint}/${name.type === 'dataset' ? 'datasets/' : ''}${name.repo}`;
   const sent = token === undefined ? 'No HF_TOKEN is set.' : 'HF_TOKEN was sent: check that it grants access.';

@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { forEachConcurrently } from '@wpo/internal/concurrently';
 import { replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
-import { fetchBlob, sizeOf } from './download';
+import { fetchBlob, fileSize } from './download';
 import type { Hub } from './repository';
 import { HubError, request } from './request';
 import { checkFile, type HubFile, readTree, writeTree } from './tree';
@@ -26,7 +26,7 @@ const CONCURRENCY = 4;
 /**
  * Downloads the chosen files of a repository that are not in the cache yet.
  *
- * @throws {HubError} where the hub does not send them, or offline the cache lacks them
+ * @throws {HubError} if the hub does not send them, or if the cache lacks one and `hub.offline` is set
  */
 export async function fetchSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
   if (hub.offline) return cachedSnapshot(hub, choose);
@@ -42,7 +42,7 @@ export async function fetchSnapshot(hub: Hub, choose: Choose): Promise<Snapshot>
   return { folder, files: [...chosen] };
 }
 
-/** The chosen files from the cache. Where the cache has the list of the commit's files, all chosen ones must be there. */
+/** The chosen files from the cache. If the cache has the commit's list of files, it must also have all chosen files. */
 async function cachedSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
   const { revision } = hub.name;
   const commit = (await readFile(join(hub.folder, 'refs', revision), 'utf8').catch(() => revision)).trim();
@@ -63,7 +63,7 @@ const notCached = (hub: Hub, what: string) =>
 
 const snapshotFolder = (hub: Hub, commit: string) => join(hub.folder, 'snapshots', commit);
 
-/** The commit that the revision names now; saved in `refs/` for offline use. */
+/** The commit to which the revision currently refers; saved in `refs/` for offline use. */
 async function commitOf(hub: Hub): Promise<string> {
   const { type, repo, revision } = hub.name;
   if (COMMIT.test(revision)) return revision;
@@ -111,7 +111,7 @@ async function checkResponse<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Downloads files, several at once; where one fails, the others are aborted. */
+/** Downloads files, several at once. If one fails, the others are aborted. */
 async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
   const stop = new AbortController();
   const hub = { ...given, signal: stop.signal };
@@ -123,7 +123,7 @@ async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[])
       hub.onDownload?.({ file: file.path, done: [...downloaded.values()].reduce((sum, n) => sum + n, 0), total });
     };
     const path = join(snapshotFolder(hub, commit), file.path);
-    if ((await sizeOf(path)) !== file.size) {
+    if ((await fileSize(path)) !== file.size) {
       await linkBlob(path, await fetchBlob(hub, resolveUrl(hub, commit, file.path), file, report));
     }
     downloaded.set(file.path, file.size);
@@ -136,7 +136,7 @@ function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): stri
   return `${endpoint}/${repo}/resolve/${commit}/${path.split('/').map(encodeURIComponent).join('/')}`;
 }
 
-/** Makes a snapshot's file a symbolic link to its blob, or a copy of it where links are not permitted. */
+/** Creates a snapshot's file as a symbolic link to its blob, or as a copy if links are not permitted. */
 async function linkBlob(path: string, blob: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${randomUUID()}`;

@@ -20,7 +20,7 @@ const treePath = (folder: string, commit: string) => join(folder, 'trees', `${co
 
 /**
  * A commit's list of files from the cache, in the format of Python's huggingface_hub (`trees/<commit>.json`, version 1). A
- * commit never changes, so the list stays valid; offline it shows what is missing. Undefined where there is none.
+ * commit never changes, so the list stays valid. Undefined if the cache has no readable list.
  */
 export async function readTree(folder: string, commit: string): Promise<HubFile[] | undefined> {
   try {
@@ -57,7 +57,7 @@ export async function writeTree(folder: string, commit: string, files: readonly 
   await replaceFile(path, JSON.stringify(tree, null, 1));
 }
 
-/** @throws {Error} where the path leads out of the snapshot, or size or checksum is missing */
+/** @throws {Error} if the path leads out of the snapshot, or size or checksum is missing */
 export function checkFile(file: HubFile): HubFile {
   const isInside = file.path.split('/').every((part) => !/^(\.{0,2}|.*[\\\0].*)$/.test(part));
   const hasChecksum = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));

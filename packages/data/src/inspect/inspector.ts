@@ -18,14 +18,14 @@ export interface MeasuredRow {
   readonly measured: MeasuredLengths;
 }
 
-/** What a file of pairs is like. Lengths are in the unit in which the rows were measured. */
+/** Statistics of preference pairs. Lengths are in the unit in which the rows were measured, tokens or words. */
 export interface PairReport {
   readonly pairs: number;
   /** Of prompts, of answers, and (`longest`) of each pair's prompt with its longer answer; undefined without pairs. */
   readonly lengths: Readonly<Record<'prompt' | 'chosen' | 'rejected' | 'longest', Distribution | undefined>>;
-  /** What truncation removes; undefined where it was not measured. */
+  /** Pairs and tokens that truncation cuts; undefined if the truncated lengths were not measured. */
   readonly cuts: CutCounts | undefined;
-  /** Which answer is the longer one. */
+  /** How many pairs have a longer chosen answer, answers of equal length, or a longer rejected answer. */
   readonly lengthBias: {
     readonly chosenLonger: number;
     readonly equal: number;
@@ -38,7 +38,7 @@ export interface PairReport {
   /** Rows whose scores are equal, and rows whose rejected answer scores higher. */
   readonly zeroMargins: number;
   readonly negativeMargins: number;
-  /** By the source of the answers; empty where no row names one. */
+  /** By the source of the answers; empty if no row names one. */
   readonly sources: Readonly<Record<string, SourceReport>>;
   readonly repeats: Repeats;
   /** Rows to look at first, a few of each kind. */
@@ -51,7 +51,11 @@ export interface PairReport {
  */
 export type WorstKind = 'longest' | 'lengthDifference' | 'margin' | 'equalAnswers' | 'repeated';
 
-/** Inspects rows one by one. Only numbers stay in memory. @param worst how many rows of each kind to report; default 3 */
+/**
+ * Inspects rows one by one. Only numbers stay in memory.
+ *
+ * @param worst how many rows of each kind to report; default 3
+ */
 export async function inspectPairs(
   rows: AsyncIterable<MeasuredRow> | Iterable<MeasuredRow>,
   worst?: number,

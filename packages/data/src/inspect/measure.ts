@@ -1,14 +1,14 @@
 import { type EncodeOptions, encodeLists } from '../encode/encode-pair';
 import type { PreferenceRow } from '../rows/preference-row';
 
-/** Lengths of a pair's parts. */
+/** Lengths of a pair's parts, in tokens or words. */
 export interface Lengths {
   readonly prompt: number;
   readonly chosen: number;
   readonly rejected: number;
 }
 
-/** A pair's lengths before truncation, and in `kept` those after it, where they were measured. */
+/** A pair's lengths before truncation. `kept` has the lengths after truncation, if they were measured. */
 export interface MeasuredLengths extends Lengths {
   readonly kept?: Lengths;
 }
@@ -16,8 +16,8 @@ export interface MeasuredLengths extends Lengths {
 /**
  * Lengths in tokens, as training encodes and truncates the pair.
  *
- * @throws {RowError} where the row cannot be encoded
- * @throws {Error} where the options cannot encode any row
+ * @throws {RowError} if the row cannot be encoded
+ * @throws {Error} if the options cannot encode any row
  */
 export function measureTokens(row: PreferenceRow, options: EncodeOptions): MeasuredLengths {
   const { whole, kept } = encodeLists(row, options);

@@ -1,9 +1,9 @@
-// What the inspector counts: cuts, sources, repeats, and the rows that stand out.
+// Counters of the inspector: truncation, sources, repeats, and the rows that stand out.
 import { fingerprint } from '@wpo/internal/fingerprint';
 import type { PreferenceRow } from '../rows/preference-row';
 import type { MeasuredLengths } from './measure';
 
-/** What truncation removes, in pairs and in tokens. */
+/** How much truncation removes, in pairs and in tokens. */
 export interface CutCounts {
   /** Pairs that lose any tokens. */
   readonly pairs: number;
@@ -17,12 +17,12 @@ export interface CutCounts {
 }
 
 export class CutTally {
-  private known = false;
+  private isMeasured = false;
   private readonly cut = { pairs: 0, prompts: 0, chosen: 0, rejected: 0, promptTokens: 0, answerTokens: 0 };
 
   add({ prompt, chosen, rejected, kept }: MeasuredLengths): void {
     if (kept === undefined) return;
-    this.known = true;
+    this.isMeasured = true;
     const lost = { prompt: prompt - kept.prompt, chosen: chosen - kept.chosen, rejected: rejected - kept.rejected };
     if (lost.prompt + lost.chosen + lost.rejected > 0) this.cut.pairs += 1;
     if (lost.prompt > 0) this.cut.prompts += 1;
@@ -32,19 +32,19 @@ export class CutTally {
     this.cut.answerTokens += lost.chosen + lost.rejected;
   }
 
-  /** Undefined where no pair had its truncated lengths measured. */
+  /** Undefined if no pair had its truncated lengths measured. */
   counts(): CutCounts | undefined {
-    return this.known ? { ...this.cut } : undefined;
+    return this.isMeasured ? { ...this.cut } : undefined;
   }
 }
 
-/** What the answers of one source are like. */
+/** Statistics of the answers of one source: how often they are chosen and rejected, their lengths and scores. */
 export interface SourceReport {
   readonly chosen: number;
   readonly rejected: number;
   /** Mean length of its answers. */
   readonly meanLength: number;
-  /** Mean score of its scored answers; undefined where there are none. */
+  /** Mean score of its scored answers; undefined if there are none. */
   readonly meanScore: number | undefined;
 }
 
@@ -136,18 +136,18 @@ export interface WorstRow {
   readonly id: string;
   /** `file:line` */
   readonly at: string;
-  /** What makes the row stand out, e.g. its number of tokens. */
+  /** The quantity by which the row stands out, e.g. its number of tokens. */
   readonly value: number;
 }
 
-/** Keeps the rows with the highest ranks; of equal ranks the first. */
+/** Keeps the rows with the highest ranks. Of rows with equal ranks, the earlier one is kept. */
 export class WorstRows {
   private readonly kept: { readonly rank: number; readonly row: WorstRow }[] = [];
 
   /** @param size how many rows are kept */
   constructor(private readonly size: number) {}
 
-  /** @param rank the higher, the worse; default `value` */
+  /** @param rank higher is worse; default `value` */
   offer({ id, at }: PreferenceRow, value: number, rank = value): void {
     const before = this.kept.findIndex((other) => other.rank < rank);
     if (before < 0 && this.kept.length >= this.size) return;

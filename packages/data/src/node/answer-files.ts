@@ -9,13 +9,12 @@ import { type BadRows, keepGood, MAX_ROW_BYTES, parseJson, parseRawRow } from '.
 import { fileError, readDecompressed } from './files';
 
 /**
- * As `pairAnswers`, from JSONL files of scored answers that need not fit in memory: all files are read once, about 100
- * bytes are kept per answer, and the rows of chosen and rejected answers are read again as their pairs are taken. The
- * answers to a prompt may be in several files, in any order. Compressed files are rejected, since rows are read from their
- * middle.
+ * As `pairAnswers`, from JSONL files of scored answers that need not fit in memory. All files are read once, and about 100
+ * bytes are kept per answer. The rows of chosen and rejected answers are read again when their pairs are taken. The answers
+ * to a prompt may be in several files, in any order. Compressed files are rejected, because rows are read by their offset.
  *
  * @throws {RowError} on a row that is not a scored answer, unless `onBadRow` is `skip`
- * @throws {Error} where a file cannot be read
+ * @throws {Error} if a file cannot be read
  */
 export async function pairAnswerFiles(
   files: readonly string[],
@@ -83,13 +82,13 @@ class RowPositions {
   }
 }
 
-/** Reads rows from the middle of files; each file is opened once. */
+/** Reads rows by their position in the files. Each file is opened once. */
 class RowReader {
   private readonly handles = new Map<number, FileHandle>();
 
   constructor(private readonly paths: readonly string[]) {}
 
-  /** @throws {Error} where the row is no longer there */
+  /** @throws {Error} if the row is no longer there */
   async read({ file, line, offset, length }: RowPosition): Promise<Fields> {
     const at: RowLocation = { file: this.paths[file]!, line };
     const { buffer, bytesRead } = await (await this.handle(file)).read(Buffer.alloc(length), 0, length, offset);

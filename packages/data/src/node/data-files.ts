@@ -14,9 +14,9 @@ export interface DataFile {
 
 export interface DataFileOptions extends HubOptions {
   /**
-   * Which split of a folder or data set is read: one that must exist, or several, of which the first that exists is
-   * taken, else the only split there is. Default `['train_prefs', 'train']`. Where no file name contains a split, all
-   * files are `train`.
+   * Which split of a folder or data set is read. A single name must exist. From a list, the first split that exists is
+   * read; if none exists, the only split of the data set. Default `['train_prefs', 'train']`. If no file name contains a
+   * split, all files are `train`.
    */
   readonly split?: string | readonly string[];
 }
@@ -27,10 +27,10 @@ export interface DataFileOptions extends HubOptions {
  * - a file;
  * - a folder: the files of one split, in it and in its subfolders;
  * - a glob, `data/*.jsonl`: the files that match;
- * - `hf://datasets/org/name[@revision][/path or glob]`, or `org/name` where there is no local path of that name: a data
- *   set of the Hugging Face hub, downloaded into its cache.
+ * - `hf://datasets/org/name[@revision][/path or glob]`, or `org/name` if there is no local path of that name: a data set
+ *   of the Hugging Face hub, downloaded into its cache.
  *
- * @throws {Error} where there are no such files, or it is unclear which split to read
+ * @throws {Error} if there are no such files, or it is unclear which split to read
  */
 export async function dataFiles(source: string, options: DataFileOptions = {}): Promise<DataFile[]> {
   const name = dataSetName(source);
@@ -48,6 +48,7 @@ async function matchingFiles(pattern: string): Promise<DataFile[]> {
   const folder = parts.slice(0, fixed).join('/') || (pattern.startsWith('/') ? '/' : '.');
   const found = await glob(parts.slice(fixed).join('/'), { cwd: folder, expandDirectories: false });
   const files = found.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) throw new Error(`${pattern}: expected JSONL, JSON or Parquet files that match, found none.`);
+  if (files.length === 0)
+    throw new Error(`${pattern}: expected JSONL, JSON or Parquet files that match, found none. Check the pattern.`);
   return files.map((file) => ({ path: join(folder, file), name: join(folder, file) }));
 }

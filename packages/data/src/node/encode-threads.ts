@@ -5,14 +5,14 @@ import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
 import type { EncodedRows, ThreadOptions } from './encode-worker';
 
-/** A batch of a file's rows, with the errors of skipped rows among them, in file order. */
+/** A batch of a file's rows and the errors of its skipped rows, in file order. */
 export interface RowBatch {
   readonly items: readonly (PreferenceRow | RowError)[];
   /** The error that ended reading after these rows. */
   readonly failure?: { readonly error: unknown };
 }
 
-/** Batches in flight per thread: one that it encodes, and others so that it never waits for the next. */
+/** Batches in flight per thread: the one that it encodes, and two more so that it never waits for the next. */
 const BATCHES_PER_THREAD = 3;
 
 /** The encoding threads: each runs the built `encode-worker.ts` and loads the tokenizer of a folder. */
@@ -27,7 +27,7 @@ export interface Threads {
  * in one thread. A few batches per thread are in memory at a time; the threads end with the generator.
  *
  * @throws {RowError} on a row that cannot be encoded, unless `onBadRow` is `skip`
- * @throws {Error} where a thread ends unexpectedly
+ * @throws {Error} if a thread ends unexpectedly
  */
 export async function* encodeInThreads(
   batches: AsyncIterable<RowBatch> | Iterable<RowBatch>,
@@ -55,7 +55,8 @@ export async function* encodeInThreads(
 const rowsOf = ({ items }: RowBatch) => items.filter((item): item is PreferenceRow => !(item instanceof RowError));
 
 /**
- * The pairs of a batch from a thread's ids. Rows that the thread could not encode are encoded again here, for their error.
+ * The pairs of a batch from a thread's ids. Rows that the thread could not encode are encoded again here, which throws or
+ * reports their error.
  *
  * @param encoded null to encode all rows here
  */
@@ -91,9 +92,9 @@ function pairReader({ ids, lengths }: EncodedRows): (row: PreferenceRow) => Enco
 }
 
 interface Thread {
-  /** Number of batches that it has yet to encode. */
+  /** Number of batches that are not encoded yet. */
   pending(): number;
-  /** Sends a batch. The function returned waits for the result, and keeps the process alive while it does. */
+  /** Sends a batch. Returns a function that waits for the result and keeps the process alive meanwhile. */
   encode(rows: readonly PreferenceRow[]): () => Promise<EncodedRows>;
   end(): Promise<unknown>;
 }

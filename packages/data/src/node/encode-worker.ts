@@ -13,7 +13,7 @@ export interface ThreadOptions extends Omit<EncodeOptions, 'tokenizer'> {
 /** The token ids of a batch of rows, concatenated. */
 export interface EncodedRows {
   readonly ids: Int32Array<ArrayBuffer>;
-  /** Number of tokens of each row's prompt, chosen and rejected, `[rows, 3]`; all 0 where the row could not be encoded. */
+  /** Number of tokens of each row's prompt, chosen and rejected, `[rows, 3]`; all 0 if the row could not be encoded. */
   readonly lengths: Int32Array<ArrayBuffer>;
 }
 

@@ -1,10 +1,14 @@
-// Opens files: what kind they are, their decompressed bytes, and errors that say what to do.
+// Detects the kind of a file, decompresses it, and reports files that cannot be read.
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { decompressZstd } from './zstd';
 
-/** An error for a file that could not be read or used. @param error what was thrown, or a description of what was found */
+/**
+ * An error for a file that could not be read or used.
+ *
+ * @param error the error that was thrown, or the text for "found" in the message
+ */
 export function fileError(path: string, error: unknown, expected: string, hint: string): Error {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   const found =
@@ -27,14 +31,14 @@ export type FileKind = 'text' | 'gzip' | 'zstd' | 'parquet';
 
 const ROWS = 'a JSONL, JSON or Parquet file';
 
-/** Kinds by the end of the name, for files whose first bytes say nothing: an empty `.parquet` file is damaged, not text. */
+/** Kinds by file extension, for files without known first bytes. So an empty `.parquet` file is damaged, not text. */
 const kindsByName: readonly (readonly [string, FileKind])[] = [
   ['.gz', 'gzip'],
   ['.zst', 'zstd'],
   ['.parquet', 'parquet'],
 ];
 
-/** The kind of a file, from its first bytes, else from its name. @throws {Error} where the file cannot be read */
+/** The kind of a file, from its first bytes, else from its name. @throws {Error} if the file cannot be read */
 export async function kindOf(path: string): Promise<FileKind> {
   try {
     const file = await open(path);
@@ -58,7 +62,7 @@ export async function kindOf(path: string): Promise<FileKind> {
  * A file's bytes, decompressed where `kind` is `gzip` or `zstd`.
  *
  * @param name names the file in errors
- * @throws {Error} where the file cannot be read, or is damaged or cut off
+ * @throws {Error} if the file cannot be read, or is damaged or cut off
  */
 export async function* readDecompressed(
   path: string,
@@ -88,6 +92,6 @@ async function* decompressGzip(
   } finally {
     gunzip.destroy();
   }
-  // zlib ends without an error at a zero byte after the last member
+  // zlib stops without an error at a zero byte after the last member
   if (gunzip.bytesWritten < (await stat(path)).size) throw new Error('bytes after the gzip data');
 }

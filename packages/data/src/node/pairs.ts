@@ -9,9 +9,9 @@ import { folderOf } from './tokenizer-folder';
 
 export interface ReadPairsOptions extends EncodeOptions, ReadRowsOptions {
   /**
-   * Number of threads that encode, each with its own tokenizer; 0 or 1 encodes in the calling thread. Default: the number
-   * of cores, at most 16, for a file that is long enough to be worth starting threads. A tokenizer that did not come from
-   * `loadTokenizerFolder`, and this package bundled into another file, always encode in the calling thread.
+   * Number of encoding threads, each with its own tokenizer; 0 or 1 encodes in the calling thread. Default: the number of
+   * cores, at most 16, if the file has at least about 8 million characters. Rows are always encoded in the calling thread
+   * if the tokenizer did not come from `loadTokenizerFolder`, or if this package is bundled into another file.
    */
   readonly workers?: number;
 }
@@ -28,8 +28,8 @@ export interface LoadedPairs {
  * the threads when the consumer stops early.
  *
  * @throws {RowError} on a row that cannot be read or encoded, unless `onBadRow` is `skip`
- * @throws {Error} where the file cannot be read, or a thread ends unexpectedly
- * @throws {RangeError} where `workers` is not an integer of at least 0
+ * @throws {Error} if the file cannot be read, or a thread ends unexpectedly
+ * @throws {RangeError} if `workers` is not an integer of at least 0
  */
 export async function* readPairs(
   path: string,
@@ -51,7 +51,7 @@ export async function* readPairs(
  * Reads and encodes a whole file into memory, at four bytes per token.
  *
  * @throws {RowError} on a row that cannot be read or encoded, unless `onBadRow` is `skip`
- * @throws {Error} where the file cannot be read, no pair is left, or a thread ends unexpectedly
+ * @throws {Error} if the file cannot be read, has no usable pair, or a thread ends unexpectedly
  */
 export async function loadPairs(path: string, options: ReadPairsOptions): Promise<LoadedPairs> {
   const pairs: EncodedPair[] = [];
@@ -72,16 +72,16 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
 /** Characters of text in a batch. */
 const BATCH_SIZE = 2 ** 17;
 
-/** Files of this many batches are worth starting threads: they take seconds to encode, and loading Gemma's tokenizer two. */
+/** Shorter files are encoded in the calling thread: loading Gemma's tokenizer in a thread takes two seconds. */
 const MIN_BATCHES = 64;
 
 /** One thread reads about as fast as 20 encode. Each encoding thread holds Gemma's tokenizer, about 400 MB. */
 const MAX_THREADS = 16;
 
-/** Next to this file in the built package, but neither in the sources nor in a bundle made of the package. */
+/** In the built package, this file is next to the module. In the sources, and in a bundle of the package, it is missing. */
 const worker = new URL('./encode-worker.js', import.meta.url);
 
-/** The threads that encode, and from how many batches on; null to encode in the calling thread. */
+/** The encoding threads, and the fewest batches for which they are started; null to encode in the calling thread. */
 function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { readonly minBatches: number }) | null {
   if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 0)) {
     throw new RangeError(`workers: expected a number of threads, an integer of at least 0, found ${workers}.`);
@@ -120,7 +120,7 @@ const sizeOf = (item: PreferenceRow | RowError) =>
     ? item.message.length
     : item.context.reduce((sum, { content }) => sum + content.length, item.chosen.length + item.rejected.length);
 
-/** The next `count` items, or fewer where the iterator ends. */
+/** The next `count` items, or fewer if the iterator ends. */
 async function take<T>(items: AsyncIterator<T>, count: number): Promise<T[]> {
   const taken: T[] = [];
   while (taken.length < count) {

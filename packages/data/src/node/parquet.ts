@@ -10,7 +10,7 @@ import { DAMAGED, fileError } from './files';
  * text.
  *
  * @param name names the file in errors
- * @throws {Error} where the file is damaged or cut off
+ * @throws {Error} if the file is damaged or cut off
  */
 export async function* parquetRecords(path: string, name: string): AsyncGenerator<DataRecord, void, undefined> {
   const file = await openBuffer(path);
@@ -42,7 +42,7 @@ async function readGroup(file: AsyncBuffer, metadata: FileMetaData, rowStart: nu
   return rows;
 }
 
-/** Reads a part of the file. Whatever kind of error the Parquet reader throws, the file is damaged. */
+/** Reads a part of the file. Every error of the Parquet reader is reported as a damaged file. */
 async function readPart<T>(name: string, part: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();

@@ -15,13 +15,13 @@ import { parquetRecords } from './parquet';
 export type ReadRowsOptions = ReadOptions & DataFileOptions;
 
 /**
- * Reads preference rows from a file, folder, glob or data set of the Hugging Face hub (see `dataFiles`): JSONL, JSON or
- * Parquet, compressed with gzip or zstd or not. One row is in memory at a time, of Parquet one row group. Files are closed
- * when the consumer stops early. A file named `.jsonl` or `.ndjson` is read as lines; for other text the first character
- * decides.
+ * Reads preference rows from a file, folder, glob or data set of the Hugging Face hub (see `dataFiles`): Parquet, or JSONL
+ * and JSON, plain or compressed with gzip or zstd. Only one row is in memory at a time, or one row group of a Parquet file.
+ * Files are closed when the consumer stops early. A file named `.jsonl` or `.ndjson` is read as lines; in other text files
+ * the first character decides between JSONL and a JSON array.
  *
  * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; see `readRowsFrom`
- * @throws {Error} where a file cannot be read, or is damaged or cut off
+ * @throws {Error} if a file cannot be read, or is damaged or cut off
  */
 export const readRows = (
   source: string,
@@ -29,10 +29,10 @@ export const readRows = (
 ): AsyncGenerator<PreferenceRow, void, undefined> => preferenceRows(readRecords(source, options), options);
 
 /**
- * As `readRows`; yields each row's JSON value as it is, whatever its columns.
+ * As `readRows`; yields each row's JSON value unchanged, with all its columns.
  *
  * @throws {RowError} on a row that is not JSON, unless `onBadRow` is `skip`
- * @throws {Error} where a file cannot be read, or is damaged or cut off
+ * @throws {Error} if a file cannot be read, or is damaged or cut off
  */
 export async function* readRecords(
   source: string,

@@ -6,7 +6,7 @@ import { fileError } from './files';
 /** The tokenizer and chat template of a model. */
 export interface TokenizerFolder {
   readonly tokenizer: Tokenizer;
-  /** The Jinja source; undefined where the folder has none, as for base models: encoding a conversation then fails. */
+  /** The Jinja source. Undefined if the folder has none, as for base models; encoding a conversation then fails. */
   readonly chatTemplate: string | undefined;
 }
 
@@ -18,7 +18,7 @@ export interface TokenizerFolder {
  * @throws {Error} naming the file that is missing or broken
  */
 export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder> {
-  // one after another, so that of several missing files the error always names the same one
+  // read one after another, so that the error always names the same file if several are missing
   const tokenizerJson = await readJson(join(dir, 'tokenizer.json'));
   const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json'));
   const templateFile = await readTextIfPresent(join(dir, 'chat_template.jinja'));
@@ -34,7 +34,7 @@ export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder>
 
 const folders = new WeakMap<Tokenizer, string>();
 
-/** The folder that a tokenizer was read from, so that another thread can load it too; undefined where there is none. */
+/** The folder from which a tokenizer was read, so that another thread can load it too; undefined if there is none. */
 export const folderOf = (tokenizer: Tokenizer): string | undefined => folders.get(tokenizer);
 
 const HINT = 'Pass the folder of a model in Hugging Face’s layout, with its tokenizer files.';

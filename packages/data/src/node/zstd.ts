@@ -8,7 +8,7 @@ const MAX_WINDOW = 2 ** 27; // that of `zstd -d` without --long
 /**
  * Decompresses a zstd stream of any number of frames (RFC 8878), and checks each frame's checksum where it has one.
  *
- * @throws {Error} where the stream is damaged or cut off
+ * @throws {Error} if the stream is damaged or cut off
  */
 export async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const { create64 } = await xxhash();
@@ -47,7 +47,7 @@ async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; chec
     .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes === 2 ? 256 : 0);
   const window = single ? size : 2 ** (10 + (rest[0]! >> 3)) * (1 + (rest[0]! & 7) / 8);
   if (window > MAX_WINDOW) throw new Error(`a zstd window of ${window} bytes, over the limit of ${MAX_WINDOW}`);
-  // the checksum flag is cleared: the caller compares the checksum, and fzstd is to end with the last block
+  // the checksum flag is cleared, so that fzstd ends with the last block: the caller verifies the checksum
   return { bytes: joined([Uint8Array.of(flags & ~4), rest]), checksum: (flags & 4) !== 0 };
 }
 

@@ -1,16 +1,16 @@
 import { fingerprint } from '@wpo/internal/fingerprint';
-import { stateFrom, xoshiro128 } from '@wpo/internal/random';
+import { xoshiro128, xoshiroState } from '@wpo/internal/random';
 import { NumberList } from '../numbers';
 import { fail } from '../rows/fields';
 import { type Candidate, type ChooseOptions, choosePair, type NoPair } from './choose-pair';
 import type { ScoredAnswer } from './scored-answer';
 
 export interface PairOptions extends Omit<ChooseOptions, 'random'> {
-  /** Sources other than the model to be trained, e.g. `gpt-4-turbo`. Default none. */
+  /** Sources other than the model to train, e.g. `gpt-4-turbo`. Default none. */
   readonly offPolicy?: readonly string[];
   /**
-   * Fraction of the prompts whose off-policy answers take part, 0 to 1; the other prompts use the model's own answers
-   * only. Each prompt is drawn independently of the others. Default 1: all prompts, the paper's hybrid setting.
+   * Fraction of the prompts, from 0 to 1, for which off-policy answers are candidates. The other prompts use the model's
+   * own answers only. Each prompt is drawn independently of the others. Default 1, the paper's hybrid setting.
    */
   readonly hybrid?: number;
   /** Seeds the draws of `max-random` and of `hybrid`. Default 42. */
@@ -23,7 +23,7 @@ export interface AnswerDrops {
   readonly unscored: number;
   /** Off-policy answers to prompts for which `hybrid` left them out. */
   readonly offPolicy: number;
-  /** Answers with the text of another answer, of which one was kept. */
+  /** Answers with the same text as another answer that was kept. */
   readonly duplicate: number;
 }
 
@@ -38,7 +38,7 @@ export interface PoolPairs {
   readonly pairs: readonly ChosenAnswers[];
   readonly answersLeftOut: AnswerDrops;
   readonly promptsLeftOut: Readonly<Record<NoPair, number>>;
-  /** Prompts whose off-policy answers took part. */
+  /** Prompts with off-policy answers among the candidates. */
   readonly hybridPrompts: number;
 }
 
@@ -48,12 +48,12 @@ interface PoolCandidate extends Candidate {
   readonly seed: number;
 }
 
-/** What `pairs` counts. */
+/** Counts of the answers and prompts that `pairs` leaves out. */
 type Tally = { -readonly [K in keyof AnswerDrops]: number } & { -readonly [K in NoPair]: number };
 
 /**
- * Scored answers to be paired, in any order, without their texts, which may stay on disk: 48 bytes per answer, up to twice
- * that as the pool grows.
+ * The scored answers from which pairs are chosen. It keeps no texts, which may stay on disk: 48 bytes per answer, and up
+ * to twice that as the pool grows. The order of the answers does not matter.
  */
 export class AnswerPool {
   private readonly prompts = new Map<string, number>();
@@ -97,10 +97,10 @@ export class AnswerPool {
   }
 
   /**
-   * Adds an answer. Answers without a `promptId` belong to the same prompt where their prompts are equal.
+   * Adds an answer. Answers without a `promptId` belong to the same prompt if their prompts are equal.
    *
    * @returns the answer's index
-   * @throws {RowError} where an earlier answer has another prompt under the same id
+   * @throws {RowError} if an earlier answer has another prompt under the same id
    */
   add({ promptId, prompt, completion, source, seed = -1, score = Number.NaN, at }: ScoredAnswer): number {
     const text = fingerprint(JSON.stringify(prompt.map(({ role, content }) => [role, content])));
@@ -125,7 +125,7 @@ export class AnswerPool {
   /**
    * Chooses a pair for each prompt that has one.
    *
-   * @throws {RangeError} where an option is out of range
+   * @throws {RangeError} if an option is out of range
    */
   pairs(options: PairOptions = {}): PoolPairs {
     checkOptions(options);
@@ -210,14 +210,14 @@ export class AnswerPool {
   }
 }
 
-/** Of answers with equal texts the first in this order is kept: best score, then source, then seed. */
+/** Of answers with equal texts, the first in this order is kept: highest score, then source, then seed. */
 const beforeDuplicate = (a: PoolCandidate, b: PoolCandidate) =>
   b.score - a.score || (a.source < b.source ? -1 : a.source > b.source ? 1 : a.seed - b.seed);
 
 /** A prompt's own random numbers, independent of the other prompts. */
 function randomFor(seed: number, prompt: number): () => number {
   const words = [seed, prompt].flatMap((n) => [n % 2 ** 32, Math.floor(n / 2 ** 32)]);
-  return xoshiro128(stateFrom(words));
+  return xoshiro128(xoshiroState(words));
 }
 
 function checkOptions({ minMargin = 0, hybrid = 1, seed = 42 }: PairOptions): void {

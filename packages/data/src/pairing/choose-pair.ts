@@ -1,9 +1,9 @@
-import { below } from '@wpo/internal/random';
+import { randomBelow } from '@wpo/internal/random';
 import type { Fields } from '../rows/fields';
 
-/** What decides which answers to a prompt make its pair. */
+/** The properties of an answer that decide whether it is in the pair of its prompt. */
 export interface Candidate {
-  /** The higher, the better; finite. */
+  /** Finite; higher is better. */
   readonly score: number;
   /** Length of the answer, in characters or any other unit that all answers share. */
   readonly length: number;
@@ -12,7 +12,7 @@ export interface Candidate {
 }
 
 /**
- * Which answer is rejected, of those that score below the chosen one:
+ * Which of the answers that score below the chosen one is rejected:
  *
  * - `max-min`: the lowest, as in the WPO authors' v2 data and the data of their Gemma-2 models;
  * - `max-random`: a random one, as in the paper and the authors' v1 data (https://github.com/wzhouad/WPO);
@@ -33,10 +33,12 @@ export interface ChooseOptions {
 export type NoPair = 'tooFewAnswers' | 'equalScores' | 'smallMargin';
 
 /**
- * Chooses a pair among the answers to one prompt, whose texts differ. The chosen answer has the highest score, and is the
- * shortest of several. The rejected answer scores lower; of several with its score it is the closest in length to the
- * chosen one (https://github.com/wzhouad/WPO, "Handling Ties"). Remaining ties go to the shorter answer, then by `text`,
- * so that the order of the answers does not matter.
+ * Chooses a pair among the answers to one prompt. The answers have different texts. The chosen answer has the highest
+ * score; if several have it, the shortest of them is chosen. The rejected answer scores lower; if several have its score,
+ * the one closest in length to the chosen answer is rejected (https://github.com/wzhouad/WPO, "Handling Ties"). Remaining
+ * ties are broken by the shorter length, then by `text`, so that the order of the answers does not matter.
+ *
+ * @throws {TypeError} for `max-random` without `random`
  */
 export function choosePair<T extends Candidate>(
   answers: readonly T[],
@@ -52,7 +54,7 @@ export function choosePair<T extends Candidate>(
   if (strategy === 'max-random') {
     if (random === undefined)
       throw new TypeError('strategy "max-random" needs the option "random", a number generator.');
-    return { chosen, rejected: candidates[below(candidates.length, random)]! };
+    return { chosen, rejected: candidates[randomBelow(candidates.length, random)]! };
   }
   const { score } = candidates.at(strategy === 'max-min' ? -1 : 0)!;
   const distance = ({ length }: T) => Math.abs(length - chosen.length);
@@ -64,7 +66,7 @@ export function choosePair<T extends Candidate>(
 /** The best first; of equally good answers the shortest. */
 const bestFirst = (a: Candidate, b: Candidate) => b.score - a.score || a.length - b.length || a.text - b.text;
 
-/** Columns of an answer that a pair has under other names, or once for both answers. */
+/** Columns of an answer that `pairRow` writes itself. */
 const REPLACED = new Set(['prompt_id', 'prompt', 'completion', 'source', 'score']);
 
 /**

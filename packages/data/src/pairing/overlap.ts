@@ -4,7 +4,7 @@ import { promptMessages } from '../rows/preference-row';
 /**
  * The prompt of a row of an evaluation set: `instruction` as in AlpacaEval, `question`, or `prompt` as text or messages.
  *
- * @throws {RowError} where the row has none of them
+ * @throws {RowError} if the row has none of them
  */
 export function evaluationText(value: unknown, at: RowLocation): string {
   const row = isFields(value) ? value : {};
@@ -27,18 +27,18 @@ const wordsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{M
 const MIN_WORDS = 8;
 
 /**
- * An index of evaluation texts that finds them in other texts by n-grams of words; case, punctuation and whitespace do
- * not count. A text of fewer than n words must be contained as a whole, and one of fewer than 8 must equal the other text.
- * After GPT-3's contamination analysis (https://arxiv.org/abs/2005.14165, section 4 and appendix C), which used n from 8
- * to 13 and whole texts where they were shorter.
+ * An index of evaluation texts that finds them in other texts by n-grams of words; case, punctuation and whitespace are
+ * ignored. A text of fewer than n words must be contained as a whole, and one of fewer than 8 must equal the other text.
+ * The method follows GPT-3's contamination analysis (https://arxiv.org/abs/2005.14165, section 4 and appendix C), which
+ * used n from 8 to 13, and whole texts if they were shorter.
  */
 export class OverlapIndex {
   private readonly words = new Map<string, number>();
-  /** A prefix tree of n-grams: from a node by a word to the next node; the root is 0. The key is node · words + word. */
+  /** A prefix tree of n-grams; the root is node 0. The key `node * words.size + word` maps to the next node. */
   private readonly edges = new Map<number, number>();
   /** For each node at the end of an n-gram, the first text that contains the n-gram. */
   private readonly ends = new Map<number, number>();
-  /** Texts that must equal another text. */
+  /** Texts of fewer than 8 words, which must equal the other text. */
   private readonly short = new Map<string, number>();
 
   /** @param n number of consecutive words that must agree, at least 1; 13 is GPT-3's */

@@ -8,26 +8,26 @@ import type { OverlapIndex } from './overlap';
 import { parseScoredAnswer } from './scored-answer';
 
 export interface PairAnswersOptions extends PairOptions {
-  /** Texts of an evaluation: pairs that overlap with them are reported. */
+  /** Index of an evaluation's texts. Pairs that overlap with them are counted. */
   readonly against?: OverlapIndex;
   /** Leaves out pairs that overlap. Default false. */
   readonly dropOverlaps?: boolean;
 }
 
-/** The outcome of pairing. Every answer is in a pair, left out, or not chosen; every prompt has a pair or is left out. */
+/** Counts of the answers, prompts and pairs. Every prompt has a pair or is left out. */
 export interface PairSummary {
   readonly answers: number;
   readonly answersLeftOut: AnswerDrops;
   readonly prompts: number;
   readonly promptsLeftOut: Readonly<Record<NoPair | 'overlaps', number>>;
   readonly pairs: number;
-  /** Score of the chosen answer minus that of the rejected; undefined where there are no pairs. */
+  /** Score of the chosen answer minus that of the rejected one; undefined if there are no pairs. */
   readonly margin: Distribution | undefined;
   /** By source: how many answers were read, chosen and rejected. */
   readonly sources: Readonly<Record<string, SourceCounts>>;
-  /** Prompts whose off-policy answers took part, and pairs with an off-policy answer. */
+  /** Prompts with off-policy answers among the candidates, and pairs with an off-policy answer. */
   readonly offPolicy: { readonly prompts: number; readonly pairs: number };
-  /** Pairs that overlap with the evaluation, left out or not; undefined where no evaluation was given. */
+  /** Pairs that overlap with the evaluation, left out or not; undefined if no evaluation was given. */
   readonly overlaps: Overlaps | undefined;
 }
 
@@ -56,11 +56,11 @@ export interface Pairing {
 }
 
 /**
- * Makes preference pairs of scored answers in memory, in any order: one pair per prompt, in the order in which the prompts
- * first occur. Rows are `{prompt_id?, prompt, completion, source, seed?, score}` with any other fields.
+ * Makes preference pairs from scored answers in memory: one pair per prompt, in the order in which the prompts first
+ * occur. Answers are `{prompt_id?, prompt, completion, source, seed?, score}` with any other fields, in any order.
  *
  * @throws {RowError} on a row that is not a scored answer, naming its number, unless `onBadRow` is `skip`
- * @throws {RangeError} where an option is out of range
+ * @throws {RangeError} if an option is out of range
  */
 export async function pairAnswers(
   answers: AsyncIterable<object> | Iterable<object>,

@@ -14,7 +14,7 @@ import { strip } from '../rows/python-strip';
 
 /** A row of scored answers, with the fields that pairing reads. */
 export interface ScoredAnswer {
-  /** The row's `prompt_id`; absent where it has none. */
+  /** The row's `prompt_id`; absent if it has none. */
   readonly promptId?: string;
   /** The messages that the answer replies to. */
   readonly prompt: readonly Message[];
@@ -23,7 +23,7 @@ export interface ScoredAnswer {
   /** The model that wrote it. */
   readonly source: string;
   readonly seed?: number;
-  /** The higher, the better; absent where the answer could not be scored. */
+  /** Higher is better; absent if the answer could not be scored. */
   readonly score?: number;
   readonly at: RowLocation;
 }

@@ -1,16 +1,16 @@
-// Checked access to the fields of one row, and the error that says where a row is at fault.
+// Checked access to the fields of one row, and the error that names a bad row and field.
 
-/** Where a row is. */
+/** The location of a row, for ids and errors. */
 export interface RowLocation {
   /** The file's path as the caller gave it, or any name for rows that come from no file. */
   readonly file: string;
-  /** The line on which the row starts, counted from 1; of a Parquet file the row's number. */
+  /** The line on which the row starts, counted from 1; in a Parquet file, the number of the row. */
   readonly line: number;
 }
 
 /** What is wrong with a row: the parts of a `RowError`'s message. */
 export interface RowFault {
-  /** The field at fault, e.g. `chosen[1].content`; absent where the whole row is at fault. */
+  /** The bad field, e.g. `chosen[1].content`; absent if the whole row is bad. */
   readonly field?: string;
   readonly expected: string;
   readonly found: string;
@@ -51,7 +51,7 @@ export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A field as the row has it; undefined for names that the row only inherits, such as `toString`. */
+/** A field of the row; undefined for names that the row only inherits, such as `toString`. */
 export function ownField(row: Fields, name: string): unknown {
   return Object.hasOwn(row, name) ? row[name] : undefined;
 }

@@ -6,9 +6,9 @@ export interface RawRow {
   readonly line: number;
   /** Offset of the row's first byte in the (decompressed) file. */
   readonly offset: number;
-  /** The row's JSON text; null where the row is longer than the limit, whose bytes are not kept. */
+  /** The row's JSON text; null if the row is longer than the limit. */
   readonly bytes: Uint8Array | null;
-  /** Length in bytes, over the limit or not. */
+  /** Length in bytes, also of a row over the limit. */
   readonly length: number;
 }
 
@@ -35,10 +35,10 @@ const isSpace = (byte: number) => byte === SPACE || byte === NEWLINE || byte ===
  * Splits a stream of bytes into rows, with one row and one chunk in memory at a time. It works on bytes, since no
  * multi-byte character of UTF-8 contains an ASCII byte. A byte-order mark at the start is dropped.
  *
- * `format` `auto` is `json` where the first character is `[`, else `jsonl`.
+ * `format` `auto` is `json` if the first character is `[`, else `jsonl`.
  *
- * @throws {RowError} where the file is of another kind (gzip, Parquet, UTF-16, …), or its JSON array is broken, so that it
- * is unknown where the next row begins
+ * @throws {RowError} if the file is of another kind (gzip, Parquet, UTF-16, …), or its JSON array is broken, so that it is
+ * unknown where the next row begins
  */
 export async function* splitRows(
   chunks: Chunks,
@@ -190,7 +190,7 @@ function join(parts: readonly Uint8Array[], length: number): Uint8Array {
 
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf]; // of UTF-8
 
-/** Reads enough to detect the file's kind: four bytes, and one that is neither whitespace nor of a byte-order mark. */
+/** Reads enough to detect the file's kind: four bytes, and a byte that is neither whitespace nor a byte-order mark's. */
 async function readHead(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;

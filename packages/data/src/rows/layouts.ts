@@ -14,7 +14,7 @@ export const columnNames = [
   'score_rejected',
 ] as const;
 
-/** Which column holds a field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
+/** The column of each field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
 export type Columns = { readonly [name in (typeof columnNames)[number]]?: string };
 
 /** The layouts of preference data sets that are recognized. */
@@ -29,7 +29,7 @@ const layouts: Readonly<Record<LayoutName, (row: Fields, at: RowLocation) => Fie
 };
 
 /**
- * Tells a row's layout from its columns:
+ * Recognizes a row's layout by its columns:
  *
  * - `ultrafeedback`: the raw data set, `instruction` and `completions` with their scores; the best answer is paired with
  *   the worst;
@@ -37,7 +37,7 @@ const layouts: Readonly<Record<LayoutName, (row: Fields, at: RowLocation) => Fie
  * - `orca`: `chosen` and `rejected` with `question` or `input` for the prompt, or a `system` text;
  * - `plain`: `prompt`, `chosen`, `rejected`, as `parseRow` reads them.
  *
- * Undefined where none of them fits.
+ * Undefined if none of them fits.
  */
 export function layoutOf(row: Fields): LayoutName | undefined {
   const has = (name: string) => optionalField(row, name) !== undefined;
@@ -50,9 +50,9 @@ export function layoutOf(row: Fields): LayoutName | undefined {
 }
 
 /**
- * Makes a parser for the rows of one file. The first row whose layout is recognized decides that of the rows after it.
+ * Makes a parser for the rows of one file. The first layout that is recognized applies to all rows after it.
  *
- * @param columns which columns hold which fields
+ * @param columns the columns of fields with other names
  */
 export function rowParser(columns: Columns = {}): (value: unknown, at: RowLocation) => PreferenceRow {
   let layout: LayoutName | undefined;

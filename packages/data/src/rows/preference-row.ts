@@ -26,17 +26,17 @@ export interface PreferenceRow {
   readonly id: string;
   /** The messages before the answer; at least one. */
   readonly context: readonly Message[];
-  /** The better answer, as the file has it; never only whitespace. */
+  /** The better answer, unchanged; never only whitespace. */
   readonly chosen: string;
-  /** The worse answer, as the file has it; never only whitespace. May equal `chosen`. */
+  /** The worse answer, unchanged; never only whitespace. May equal `chosen`. */
   readonly rejected: string;
-  /** Multiplies the pair's loss; finite, at least 0; absent where the row has none. */
+  /** Multiplies the pair's loss; finite, at least 0; absent if the row has none. */
   readonly weight?: number;
   /** The row's `score_chosen` and `score_rejected`; absent unless the row has both. */
   readonly scores?: { readonly chosen: number; readonly rejected: number };
   /** Who wrote the answers: `source_chosen` and `source_rejected`, else `source` for both; absent unless both are text. */
   readonly sources?: { readonly chosen: string; readonly rejected: string };
-  /** True where the prompt and both answers were text, none of them a list of messages. */
+  /** True if the prompt and both answers were strings, none of them a list of messages. */
   readonly plainText?: boolean;
   readonly at: RowLocation;
 }
@@ -49,9 +49,9 @@ export interface PreferenceRow {
  *   or, where `prompt` is a list, the messages that follow it, starting with one of the assistant;
  * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All are optional, and null
  *   counts as absent;
- * - `source_chosen`, `source_rejected`, or `source` for both: strings, ignored where they are not.
+ * - `source_chosen`, `source_rejected`, or `source` for both: strings; other values are ignored.
  *
- * Where both answers are whole conversations, a `prompt` string is not read, since the messages contain it. Both answers
+ * If both answers are whole conversations, a `prompt` string is not read, because the messages contain it. Both answers
  * must follow the same messages. Other columns are ignored. Equal answers are allowed (such a pair has no gradient);
  * empty answers and lone surrogates are not.
  *
@@ -101,7 +101,7 @@ export function parseRow(value: unknown, at: RowLocation): PreferenceRow {
   };
 }
 
-/** The messages of `prompt`, text being one user message; undefined where the row has no prompt. */
+/** The messages of `prompt`; text becomes one user message. Undefined if the row has no prompt. */
 export function promptMessages(row: Fields, at: RowLocation): readonly Message[] | undefined {
   const value = optionalField(row, 'prompt');
   if (value === undefined) return undefined;
@@ -210,12 +210,12 @@ function checkSameContext(chosen: readonly Message[], rejected: readonly Message
   fail(at, {
     field: 'rejected',
     expected: 'the same messages before both answers',
-    found: `message ${index + 1} before the answer to differ from that of "chosen"`,
+    found: `a difference from "chosen" in message ${index + 1}`,
     hint: 'A pair compares two answers to one conversation: make the messages before the last equal.',
   });
 }
 
-/** Index of the first message that differs (or that one list lacks); undefined where the lists are equal. */
+/** Index of the first message that differs or that one list lacks; undefined if the lists are equal. */
 function firstDifference(a: readonly Message[], b: readonly Message[]): number | undefined {
   for (let i = 0; i < Math.max(a.length, b.length); i++) {
     if (a[i]?.role !== b[i]?.role || a[i]?.content !== b[i]?.content) return i;

@@ -12,14 +12,14 @@ export interface BadRows {
 }
 
 export interface RecordOptions extends BadRows {
-  /** Default `auto`: `json` where the text begins with `[`, else `jsonl`. */
+  /** Default `auto`: `json` if the text begins with `[`, else `jsonl`. */
   readonly format?: RowFormat | 'auto';
   /** The longest row that is read, in bytes of UTF-8. Default 64 MiB. */
   readonly maxRowBytes?: number;
 }
 
 export interface ReadOptions extends RecordOptions {
-  /** Which columns hold which fields. By default the column names tell the layout. */
+  /** The columns of fields with other names. By default the layout is recognized by the column names. */
   readonly columns?: Columns;
 }
 
@@ -35,8 +35,8 @@ export interface DataRecord {
  * in neither; blank lines and a byte-order mark at the start are ignored.
  *
  * @param file names the source in errors
- * @throws {RowError} on a bad row, unless `onBadRow` is `skip`. Always where the source is not JSON text, or is a JSON
- * array that is cut off or broken between rows
+ * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; always if the source is not JSON text, or is a JSON array
+ * that is cut off or broken between rows
  */
 export function readRowsFrom(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -46,7 +46,7 @@ export function readRowsFrom(
   return preferenceRows(readRecordsFrom(chunks, file, options), options);
 }
 
-/** As `readRowsFrom`; yields each row's JSON value as it is. */
+/** As `readRowsFrom`; yields each row's JSON value unchanged. */
 export async function* readRecordsFrom(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: string,
@@ -75,7 +75,7 @@ export async function* preferenceRows(
   }
 }
 
-/** Runs `make`. Where it throws a `RowError` and bad rows are skipped, reports the error and returns undefined. */
+/** Runs `make`. If it throws a `RowError` and `onBadRow` is `skip`, reports the error and returns undefined. */
 export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRows): T | undefined {
   try {
     return make();
@@ -93,7 +93,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /**
  * The JSON value of a row's bytes.
  *
- * @throws {RowError} where the row is longer than `maxRowBytes`, not UTF-8, or not JSON
+ * @throws {RowError} if the row is longer than `maxRowBytes`, not UTF-8, or not JSON
  */
 export function parseRawRow({ bytes, length }: RawRow, at: RowLocation, maxRowBytes: number): unknown {
   if (bytes === null) {
@@ -117,7 +117,7 @@ export function parseRawRow({ bytes, length }: RawRow, at: RowLocation, maxRowBy
   return parseJson(text, at);
 }
 
-/** @throws {RowError} where the text is not JSON */
+/** @throws {RowError} if the text is not JSON */
 export function parseJson(text: string, at: RowLocation): unknown {
   try {
     return JSON.parse(text);

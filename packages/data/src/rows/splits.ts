@@ -8,7 +8,7 @@ export const isDataFile = (path: string) => DATA.test(path) && !METADATA.test(ba
 
 /**
  * The split that a file of a data set belongs to: `train_prefs` for `data/train_prefs-00000-of-00001.parquet`, `train`
- * for `helpful-base/train.jsonl.gz` and for `default/train/0000.parquet`. Undefined where the name contains no split.
+ * for `helpful-base/train.jsonl.gz` and for `default/train/0000.parquet`. Undefined if the name contains no split.
  */
 export function splitOf(path: string): string | undefined {
   const stem = basename(path)
@@ -19,21 +19,21 @@ export function splitOf(path: string): string | undefined {
   return SPLIT.test(name) ? name : undefined;
 }
 
-/** The files of one split, or why they could not be chosen. */
+/** The files of one split, or the reason why none could be chosen. */
 export type ChosenFiles = { readonly files: readonly string[] } | { readonly fault: string };
 
 /** The split to read by default: UltraFeedback's preferences, else the whole training split. */
 const TRAIN = ['train_prefs', 'train'] as const;
 
 /**
- * Chooses the files of a split among all files of a folder, sorted by name. Where no file name contains a split, all
- * files are `train`.
+ * Chooses the files of a split among all files of a folder, sorted by name. If no file name contains a split, all files
+ * are `train`.
  *
- * @param split one that must exist, or several, of which the first that exists is taken, else the only split there is
+ * @param split a name, which must exist; or a list, from which the first split that exists is chosen, else the only split
  */
 export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): ChosenFiles {
   const files = paths.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) return { fault: 'expected JSONL, JSON or Parquet files, found none' };
+  if (files.length === 0) return { fault: 'expected JSONL, JSON or Parquet files, found none. Check the path' };
   const splits = bySplit(files);
   const names = [...splits.keys()];
   const preferred = typeof split === 'string' ? split : split.find((name) => splits.has(name));

@@ -8,15 +8,16 @@ export interface UltraFeedbackAnswer {
   readonly prompt: string;
   readonly completion: string;
   readonly source: string;
-  /** The higher, the better; absent where the answer has none. */
+  /** Higher is better; absent if the answer has none. */
   readonly score?: number;
 }
 
 /**
- * A row of the raw UltraFeedback (openbmb/UltraFeedback) as `prompt`, `chosen` and `rejected`: the answer with the highest
- * score and that with the lowest, ties broken as in `choosePair`. Answers that are empty or have no score are ignored.
+ * Converts a row of the raw UltraFeedback (openbmb/UltraFeedback) to `prompt`, `chosen` and `rejected`: the answers with
+ * the highest and the lowest score. Ties are broken as in `choosePair`. Answers that are empty or have no score are
+ * ignored.
  *
- * @throws {RowError} where no two scores differ
+ * @throws {RowError} if no two scores differ
  */
 export function fromUltraFeedback(row: Fields, at: RowLocation): Fields {
   const answers = ultraFeedbackAnswers(row, at).filter(

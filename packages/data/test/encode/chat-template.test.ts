@@ -19,7 +19,7 @@ it('renders as transformers does: trim and strip of unusual whitespace, macros, 
   expect(ours).toEqual(renders);
 });
 
-it('rejects what the template rejects, with the template’s message', () => {
+it('rejects messages that the template rejects, with the template’s message', () => {
   const rejected = chat.filter(({ error }) => error !== undefined);
   expect(rejected.length).toBe(6);
   for (const { template, messages, error } of rejected) {

@@ -68,19 +68,19 @@ describe('formatPair', () => {
     const error = thrown(() => formatPair(rejected, text));
     expect(error).toBeInstanceOf(RowError);
     expect((error as Error).message).toBe(
-      'pairs.jsonl:3: prompt: expected messages that it accepts, found messages that the chat template rejects ' +
+      'pairs.jsonl:3: prompt: expected messages that the chat template accepts, found messages that it rejects ' +
         '(System role not supported). The roles here are system, user: change them, or drop the row.',
     );
   });
 
-  it('reports the options, not the row, where no row could be encoded', () => {
+  it('reports the options, not the row, if no row could be encoded', () => {
     const without = (...names: string[]): Tokenizer => ({
       ...text.tokenizer,
       eosTokenId: undefined,
       tokenId: (token) => (names.includes(token) ? undefined : text.tokenizer.tokenId(token)),
     });
     const cases: [() => unknown, string][] = [
-      [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'expected the one of the model, found none'],
+      [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'expected a Jinja template, found none'],
       [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not valid Jinja'],
       [() => formatPair(row(), { ...text, tokenizer: without() }), 'no end-of-text token'],
       [() => formatPair(row(), { ...text, tokenizer: without('<end_of_turn>') }), 'no token <end_of_turn>'],
@@ -116,7 +116,7 @@ describe('completion trl', () => {
     expect(headers.flatMap((whole, i) => (whole ? [] : [i]))).toEqual([0, 2, 9]);
   });
 
-  it('gives its ids for plain text, without the chat template and with the end-of-text token', async () => {
+  it('gives TRL’s ids for plain text, without the chat template and with the end-of-text token', async () => {
     const plain = (await rows()).map(({ context, chosen, rejected, at }) =>
       parseRow({ prompt: context.at(-1)!.content, chosen, rejected }, at),
     );
@@ -255,7 +255,7 @@ describe('encodeRows', () => {
 
   it('throws for wrong options, with onBadRow skip too', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
-    await expect(collect(encodeRows([row()], options))).rejects.toThrow('expected the one of the model, found none');
+    await expect(collect(encodeRows([row()], options))).rejects.toThrow('expected a Jinja template, found none');
   });
 });
 

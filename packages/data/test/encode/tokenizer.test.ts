@@ -29,7 +29,7 @@ it('decodes as Python does: broken byte runs, byte-order marks, ids outside the 
   expect(decoded).toEqual(python.decode);
 });
 
-it('decodes what it encoded to the same text, except U+2581, which stands for a space', () => {
+it('decodes encoded text to the same text, except U+2581, which becomes a space', () => {
   for (const { text } of python.encode) {
     expect(tokenizer.decode(tokenizer.encode(text))).toBe(text.replaceAll('\u2581', ' '));
   }

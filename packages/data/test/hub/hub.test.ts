@@ -102,7 +102,7 @@ describe('a data set by name', () => {
     expect(await chosenIn('hf://datasets/org/parquet')).toHaveLength(40);
   });
 
-  it('names its rows by their place on the hub', async () => {
+  it('names its rows by their path on the hub', async () => {
     const [first] = await collect(readRows('org/pairs', { ...quick, split: 'test_prefs' }));
     expect(first?.id).toBe('hf://datasets/org/pairs/data/test_prefs-00000-of-00001.jsonl:1');
   });
@@ -160,7 +160,7 @@ describe('the cache', () => {
     expect(readFileSync(join(folder, 'snapshots', COMMIT, small))).toEqual(files[small]);
   });
 
-  it('is used before the hub: what it holds is not downloaded again', async () => {
+  it('is used before the hub: its files are not downloaded again', async () => {
     await chosenIn('org/pairs');
     server.requests.length = 0;
     await chosenIn('org/pairs');
@@ -213,7 +213,7 @@ describe('HF_HUB_OFFLINE', () => {
     expect(await chosenIn('org/python')).toEqual(['python']);
   });
 
-  it('names what the cache lacks, also where it is only a part', async () => {
+  it('names what the cache lacks: the repository or a single file', async () => {
     vi.stubEnv('HF_HUB_OFFLINE', '1');
     const hint = 'Download it once with HF_HUB_OFFLINE unset.';
     await expect(chosenIn('org/pairs')).rejects.toThrow(
@@ -348,7 +348,7 @@ describe('a busy hub', () => {
     expect(server.requests).toHaveLength(5);
   });
 
-  it('is distinguished from a server that is not a hub, and from none', async () => {
+  it('is distinguished from a server that is not a hub, and from one that cannot be reached', async () => {
     server.faults.push({ on: /revision/, status: 200, body: '<html>Welcome to the hotel' });
     await expect(chosenIn('org/parquet')).rejects.toThrow('sent a response that is not the hub’s (');
     const gone = await hubServer({});
@@ -374,7 +374,7 @@ describe('HF_TOKEN', () => {
     expect(cdn.map(({ authorization }) => authorization)).toEqual([undefined]);
   });
 
-  it('is in no error', async () => {
+  it('does not appear in any error', async () => {
     vi.stubEnv('HF_TOKEN', TOKEN);
     const errors = [await errorOf('org/none'), await errorOf('org/gated'), await errorOf('hf://datasets/org/pairs@v9')];
     server.faults.push({ on: /revision/, status: 500, times: 99, body: TOKEN });

@@ -24,7 +24,7 @@ it.each(['paper', 'keep_start'] as const)('measures rows before and after trunca
   expect(cut).toBeGreaterThan(0);
 });
 
-it('rejects what training would reject', () => {
+it('rejects rows that training would reject', () => {
   const options = { ...text, truncation: 'keep_start', maxLength: 2 } as const;
   expect(thrown(() => measureTokens(rows[0]!, options))).toBeInstanceOf(RowError);
 });

@@ -42,7 +42,7 @@ const scored = fc.record({
 });
 
 test.prop([fc.array(scored, { maxLength: 20 }), fc.array(scored, { maxLength: 20 })], { numRuns: 30 })(
-  'returns what pairAnswers returns for the same rows',
+  'returns the same pairs and summary as pairAnswers for the same rows',
   async (first, second) => {
     const files = [first, second].map((rows, i) =>
       write(`${i}.jsonl`, rows.map((row) => `${JSON.stringify(row)}\n`).join('')),
@@ -65,7 +65,7 @@ it('names file and line of a row that is not a scored answer, or skips it with o
   expect(lines).toEqual([2, 4]);
 });
 
-it('explains what it cannot read: a missing file, a compressed one, one that has changed', async () => {
+it('explains why a file cannot be read: it is missing, is compressed, or has changed', async () => {
   await expect(pairAnswerFiles([join(dir, 'none.jsonl')])).rejects.toThrow(
     'none.jsonl: expected a JSONL, JSON or Parquet file, found no such file',
   );

@@ -84,14 +84,14 @@ type Options = EncodeOptions & { onBadRow?: 'error' | 'skip'; onSkip?: (error: R
 /** Everything that a caller sees: pairs and reports in order, and the error at the end with its cause. */
 async function seen(run: (options: Options) => AsyncIterable<unknown>, options: Options): Promise<unknown[]> {
   const all: unknown[] = [];
-  const told = (error: unknown) => {
+  const report = (error: unknown) => {
     const { name, message, cause } = error as Error;
     all.push({ kind: (error as object).constructor, name, message, cause: (cause as Error | undefined)?.message });
   };
   try {
-    for await (const pair of run({ ...options, onSkip: told })) all.push(pair);
+    for await (const pair of run({ ...options, onSkip: report })) all.push(pair);
   } catch (error) {
-    told(error);
+    report(error);
   }
   return all;
 }
@@ -131,7 +131,7 @@ describe('encodeInThreads', () => {
   it('gives the error of options with which no row can be encoded', async () => {
     const options = { ...text, chatTemplate: undefined, onBadRow: 'skip' as const };
     const pairs = encodeInThreads([{ items: [row(1)] }], options, { count: 2, worker, folder });
-    await expect(pairs.next()).rejects.toThrow('expected the one of the model, found none');
+    await expect(pairs.next()).rejects.toThrow('expected a Jinja template, found none');
   });
 
   it('reads only a few batches per thread ahead, and stops reading when it is stopped', async () => {

@@ -71,7 +71,7 @@ const anyRow = fc.record({
 
 describe('the same rows', () => {
   itProperty.prop([fc.array(anyRow, { minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 5 })], { numRuns: 40 })(
-    'come out of every form of file',
+    'are read from every file format',
     async (rows, rowGroupSize) => {
       const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
       const column = (name: keyof (typeof rows)[number], type: 'STRING' | 'JSON' | 'DOUBLE') => ({
@@ -140,33 +140,33 @@ describe('damaged files', () => {
 
   it.each(['cut.jsonl.gz', 'cut.jsonl.zst'] as const)('are reported wherever a bit of %s is flipped', async (name) => {
     const whole = packed[name];
-    const path = join(dir, `turned-${name}`);
+    const path = join(dir, `flipped-${name}`);
     const expected = await contentsIn(source('rows.jsonl'));
-    const start = name.endsWith('gz') ? 10 : 5; // behind gzip's header, whose fields are only for show
+    const start = name.endsWith('gz') ? 10 : 5; // after gzip's header: its fields do not affect the content
     for (let at = start; at < whole.length; at += 1 + Math.floor(whole.length / 197)) {
-      const turned = Buffer.from(whole);
-      turned[at]! ^= 1 << (at % 8);
-      writeFileSync(path, turned);
+      const flipped = Buffer.from(whole);
+      flipped[at]! ^= 1 << (at % 8);
+      writeFileSync(path, flipped);
       const read = await contentsIn(path).catch((error: Error) => error);
       if (read instanceof Error) expect(read.message, `byte ${at}`).toContain(path);
-      else expect(read, `byte ${at}`).toEqual(expected); // e.g. a frame header's window, larger than it need be
+      else expect(read, `byte ${at}`).toEqual(expected); // e.g. a larger window in a frame header
     }
   });
 
   it('make the Parquet reader fail only with an error that names the file', async () => {
     const whole = packed['cut.parquet'];
-    const path = join(dir, 'turned.parquet');
-    let told = 0;
+    const path = join(dir, 'flipped.parquet');
+    let reported = 0;
     for (let at = 0; at < whole.length; at += 1 + Math.floor(whole.length / 211)) {
-      const turned = Buffer.from(whole);
-      turned[at]! ^= 1 << (at % 8);
-      writeFileSync(path, turned);
+      const flipped = Buffer.from(whole);
+      flipped[at]! ^= 1 << (at % 8);
+      writeFileSync(path, flipped);
       const rows = await collect(readRows(path)).catch((error: Error) => error);
-      if (rows instanceof Error) expect(rows.message, `byte ${at}`).toContain('turned.parquet');
+      if (rows instanceof Error) expect(rows.message, `byte ${at}`).toContain('flipped.parquet');
       else expect(rows, `byte ${at}`).toHaveLength(40);
-      if (rows instanceof Error) told++;
+      if (rows instanceof Error) reported++;
     }
-    expect(told).toBeGreaterThan(20);
+    expect(reported).toBeGreaterThan(20);
   });
 
   it('are reported with what is wrong and how to fix it', async () => {

@@ -22,7 +22,7 @@ describe('layoutOf', () => {
     expect(layoutOf(row)).toBe(layout);
   });
 
-  it('recognizes a row with a prompt as plain, also where an answer looks like a transcript', () => {
+  it('recognizes a row with a prompt as plain, even if an answer looks like a transcript', () => {
     expect(layoutOf({ prompt: 'p', chosen: 'Human: c', rejected: 'r' })).toBe('plain');
   });
 });
@@ -44,7 +44,7 @@ describe('HH-RLHF', () => {
   it('rejects transcripts with different messages before the answers, and empty answers', () => {
     const other = '\n\nHuman: Another question.\n\nAssistant: x';
     expect(messageOf(() => parse({ chosen: `${before} x`, rejected: other }))).toContain(
-      'f.jsonl:1: rejected: expected the same messages before both answers, found message 1',
+      'f.jsonl:1: rejected: expected the same messages before both answers, found a difference from "chosen" in message 1',
     );
     expect(messageOf(() => parse({ chosen: `${before} x`, rejected: before }))).toContain('found an empty answer');
     expect(messageOf(() => parse({ chosen: '\n\nHuman: p', rejected: `${before} x` }))).toContain(
@@ -82,7 +82,7 @@ describe('columns', () => {
     score_rejected: 'y',
   };
 
-  it('say which columns hold which fields', () => {
+  it('name the columns of the fields', () => {
     const row = parse({ instruction: 'p', a: 'c', b: 'r', key: 7, x: 2, y: 1, chosen: 'not this' }, columns);
     expect(row).toMatchObject({ id: '7', chosen: 'c', rejected: 'r', scores: { chosen: 2, rejected: 1 } });
     expect(row.context).toEqual([{ role: 'user', content: 'p' }]);

@@ -170,13 +170,13 @@ describe('bad rows', () => {
       'answers to different questions',
       { chosen: talk, rejected: [user('other'), assistant('c')] },
       'rejected',
-      'message 1 before the answer to differ from that of "chosen"',
+      'a difference from "chosen" in message 1',
     ],
     [
       'one conversation longer than the other',
       { chosen: [...talk, user('c'), assistant('d')], rejected: talk },
       'rejected',
-      'message 2 before the answer to differ from that of "chosen"',
+      'a difference from "chosen" in message 2',
     ],
     [
       'a prompt list that differs from the conversation',

@@ -194,7 +194,7 @@ describe('a JSON array', () => {
       ],
     ],
     ['with a byte-order mark', `\ufeff[${row('a')}]`, [['a', 1]]],
-    ['with a newline between that and the array', `\ufeff\n[${row('a')}]`, [['a', 2]]],
+    ['with a newline between the byte-order mark and the array', `\ufeff\n[${row('a')}]`, [['a', 2]]],
     ['empty', '[]', []],
     [
       'with brackets, commas and quotes in texts',

@@ -51,7 +51,7 @@ describe('ultraFeedbackAnswers', () => {
     expect(answers[1]).not.toHaveProperty('score');
   });
 
-  it('names what a row lacks', () => {
+  it('names the field that a row lacks', () => {
     const messageOf = (value: object) =>
       (thrown(() => ultraFeedbackAnswers(value as Record<string, unknown>, at)) as Error).message;
     expect(messageOf({ completions: [] })).toMatch(/^evol_instruct.jsonl:3: instruction: expected .*, found no text/);

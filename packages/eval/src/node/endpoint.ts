@@ -77,7 +77,7 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
         retries,
         signal,
         isRetryable: (error) => error instanceof RequestError && error.isRetryable,
-        delayAsked: (error) => (error as RequestError).retryAfter,
+        requestedDelay: (error) => (error as RequestError).retryAfter,
       });
     } catch (error) {
       throw error instanceof RequestError ? endpointError(url, error, attempts, [key, credentials]) : error;

@@ -4,7 +4,7 @@ import { openRowsFile, readRowsFile } from './rows-file';
 /** Replies in a file, by key. Each question is asked once, in this run or an earlier one. */
 export interface ReplyCache<T> {
   get(key: string): T | undefined;
-  /** Returns the cached value, or calls `ask` and keeps what it returns. Concurrent calls with one key ask once. */
+  /** Returns the cached value, or calls `ask` and caches its result. Concurrent calls with one key call `ask` once. */
   getOrAsk(key: string, ask: () => Promise<T>): Promise<T>;
   set(key: string, value: T): Promise<void>;
   close(): Promise<void>;

@@ -20,7 +20,7 @@ export interface RowsFile {
 /**
  * Reads a JSONL file row by row. Blank lines are skipped.
  *
- * @param expected what the rows are, for errors, e.g. `answers`
+ * @param expected names the rows in errors, e.g. `answers`
  * @throws {EvaluationError} naming file and line, for a line that is not JSON, and if the file cannot be read
  */
 export async function* readRowsFile(path: string, expected: string): AsyncGenerator<FileRow, void, undefined> {

@@ -77,7 +77,7 @@ export async function rewardServer(endpoint: Endpoint, api: RewardApi): Promise<
   return {
     name: `${model} ${api}`,
     async score(answer) {
-      // with vLLM's default activation a reward is squashed, and that of a model with one output can be 1 for all answers
+      // vLLM's default activation squashes rewards; for a model with one output it can return 1 for every answer
       const found = await endpoint.post(`/${api}`, { model, ...body(answer), use_activation: false }, values);
       if (found.length === 1) return found[0]!;
       throw new EvaluationError(

@@ -1,7 +1,8 @@
 import { BPE, type Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 
-/** Tokens of this many pieces are cached, if a piece is at most this long: words recur, whole lines rarely do. */
+/** Number of pieces in the cache. */
 const CACHE_SIZE = 2 ** 16;
+/** Longer pieces, in UTF-16 units, are not cached: words recur, whole lines rarely do. */
 const MAX_CACHED_LENGTH = 32;
 
 /**
@@ -40,14 +41,14 @@ export function encodeByPieces({ model }: HubTokenizer): void {
 const isSumOfPieces = ({ end_of_word_suffix, continuing_subword_suffix, ignore_merges }: BPE) =>
   !end_of_word_suffix && !continuing_subword_suffix && !ignore_merges;
 
-/** log2 of the filter's size in bits: 4 MB, of which Gemma's merges set less than one bit in a hundred. */
+/** log2 of the filter's size in bits. The filter takes 4 MB; Gemma's merges set less than 1 % of the bits. */
 const FILTER_BITS = 25;
 
 /**
- * Returns a function that splits text wherever no merge can join the two sides. A token across a boundary was joined
- * there by a merge whose left part ends in the character before the boundary and whose right part begins with the one
- * after it. Where `merges` contains no such pair, both sides have the tokens that they have alone. The pairs are in a
- * Bloom filter; a false positive only makes a piece longer.
+ * Returns a function that splits text wherever no merge can join the two sides. A token can cross a boundary only if some
+ * merge joins a left part that ends in the character before the boundary with a right part that begins with the character
+ * after it. If no merge does, the two sides can be tokenized separately. The character pairs of all merges are in a Bloom
+ * filter; a false positive only makes a piece longer.
  */
 export function pieceSplitter(merges: readonly (readonly [string, string])[]): (text: string) => string[] {
   const filter = new Uint8Array(2 ** (FILTER_BITS - 3));

@@ -3,7 +3,7 @@ import { ByteFallbackDecoder, type Decoder, SequenceDecoder } from '@huggingface
 /**
  * Fixes decoding of byte tokens (`<0xE2>`) in @huggingface/tokenizers 0.2.0, in place.
  *
- * The Rust tokenizers decode a run of byte tokens as UTF-8 as a whole, and where that fails emit one U+FFFD per byte
+ * The Rust tokenizers decode a run of byte tokens as a whole, and if it is not valid UTF-8 emit one U+FFFD per byte
  * (https://github.com/huggingface/tokenizers, tokenizers/src/decoders/byte_fallback.rs). The JavaScript version drops a
  * U+FEFF at the start of a run, and emits fewer U+FFFD. test/encode/patches/byte-fallback.test.ts fails once the package
  * decodes correctly: then delete this file.

@@ -8,7 +8,7 @@ const onText = (apply: (text: string, chars?: string) => string) => (value: unkn
   if (value === undefined) return '';
   if (typeof value !== 'string') throw new Error(`strip: expected text, found ${typeof value}`);
   if (chars !== undefined && chars !== null && typeof chars !== 'string') {
-    throw new Error('strip: expected the characters to remove as one text');
+    throw new Error(`strip: expected the characters to remove as text, found ${typeof chars}`);
   }
   return apply(value, chars ?? undefined);
 };
@@ -24,8 +24,8 @@ export const pythonStrips = {
  * them in the parsed template with calls of `pythonStrips`.
  *
  * The package removes JavaScript's whitespace, which differs from Python's (see python-strip.ts), ignores the characters
- * that are passed to `strip`, and rejects those that are passed to `trim`. test/encode/patches/jinja-strip.test.ts fails once the package strips as Python
- * does: then delete this file.
+ * that are passed to `strip`, and rejects those that are passed to `trim`. test/encode/patches/jinja-strip.test.ts fails
+ * once the package strips as Python does: then delete this file.
  */
 export function usePythonStrip({ parsed }: Template): void {
   rewrite(parsed);

@@ -77,7 +77,7 @@ it.each([{ end_of_word_suffix: '</w>' }, { continuing_subword_suffix: '@@' }, { 
   },
 );
 
-it('is still needed, as the package merges a text as a whole: where this fails, see patches/bpe-pieces.ts', () => {
+it('is still needed, because the package merges a text as a whole: if this fails, see patches/bpe-pieces.ts', () => {
   const bpe = unpatched.model as unknown as { bpe(word: string): string[] };
   const words: string[] = [];
   const merge = bpe.bpe;

@@ -21,7 +21,7 @@ it('decodes byte tokens as the Rust tokenizers do', () => {
   for (const [tokens, text] of cases) expect(decode(hub, tokens)).toBe(text);
 });
 
-it('is still needed: where this fails, delete patches/byte-fallback.ts', () => {
+it('is still needed: if this fails, delete patches/byte-fallback.ts', () => {
   const upstream = tiny();
   for (const [tokens, text] of cases) expect(decode(upstream, tokens)).not.toBe(text);
 });

@@ -18,7 +18,7 @@ it.each(cases)('renders %s as jinja2 does', (source, text) => {
   expect(template.render({ x, ...pythonStrips })).toBe(text);
 });
 
-it.each(cases)('is still needed for %s: where all of these fail, delete patches/jinja-strip.ts', (source, text) => {
+it.each(cases)('is still needed for %s: if all of these fail, delete patches/jinja-strip.ts', (source, text) => {
   let rendered: unknown;
   try {
     rendered = new Template(source).render({ x });
