@@ -11,7 +11,7 @@ export const encodingFields = {
   completion: choice(
     {
       paper: 'as in the WPO authors’ code: the answer begins with the header of the model’s turn and ends in <eos>',
-      trl: 'as in TRL: the header belongs to the prompt; the answer ends in <end_of_turn> and a newline; if prompt, chosen and rejected are plain strings, no chat template is applied and answers end in EOS',
+      trl: 'as in TRL: the header belongs to the prompt; the answer ends in <end_of_turn> and a newline (if prompt, chosen and rejected are plain strings, no chat template is applied and answers end in EOS)',
       turn: 'what a model generates: the header belongs to the prompt; the answer ends in <end_of_turn>',
     },
     { default: 'paper', help: 'which tokens of the chat template belong to the answer' },
