@@ -1,6 +1,7 @@
-// Grouped-query attention with soft-capped scores, backward pass. Scores and probabilities p are recomputed for some
-// queries at a time (a chunk) and give dscores. Both are stored in panels of keys, query after query, as the products
-// that sum over queries read them. Memory for scores is that of a chunk's queries by all keys.
+// Grouped-query attention with soft-capped scores, backward pass. It recomputes scores and probabilities p for one
+// chunk of queries at a time, and computes dscores from them. p and dscores are stored in panels of keys, query after
+// query: the order in which the products that sum over queries read them. Scratch memory holds the scores of one chunk:
+// its queries by all keys.
 #include <algorithm>
 #include <cstring>
 
@@ -15,20 +16,20 @@
 namespace wpo {
 namespace {
 
-constexpr int64_t kChunk = 256;  // queries of a key head at a time, those of its query heads together
+constexpr int64_t kChunk = 256;  // queries per chunk and key head, summed over the key head's query heads
 
-// Columns [begin, end) of the panel from column `first` on, whose keys some queries see. Column c has key index c +
-// shift.
+// A panel of keys that starts at column `first`. Queries of the chunk see its columns [begin, end). Column c has key
+// index c + shift.
 struct Panel {
   int64_t first, begin, end, shift;
 };
 
 struct BackwardArgs : AttentionArgs {
-  const float *dy, *q, *k, *v;  // [heads, width, queries] twice, [groups, width, columns] twice
+  const float *dy, *q, *k, *v;  // dy, q [heads, width, queries]; k, v [groups, width, columns]
   float *dq, *dk, *dv;
-  // keys and values in panels of keys, and keys in panels of features
+  // packed: keys and values in panels of keys, and keys again in panels of features
   char *keys = nullptr, *values = nullptr, *features = nullptr;
-  int64_t key_bytes = 0, feature_bytes = 0, feature_rows = 0;  // of a group; features rounded up to whole panels
+  int64_t key_bytes = 0, feature_bytes = 0, feature_rows = 0;  // bytes per group; width rounded up to whole panels
   // the chunk: queries [first, first + rows) of the block, and the keys that any of them sees
   const QueryBlock* block = nullptr;
   int64_t first = 0, rows = 0;
@@ -130,8 +131,8 @@ WPO_INLINE void scores_gradient(float* p, float* ds, int64_t stride, const Panel
   }
 }
 
-// Computes p and dscores of a tile's rows of queries, from row `row` of the chunk on, and packs these queries by
-// feature. `work`: two panels of these queries, and a row of slopes.
+// Computes p and dscores for one tile of queries, which starts at row `row` of the chunk, and packs q and dy of these
+// queries by feature. `work` has room for two panels of the queries and a row of slopes.
 template <class Tiles>
 WPO_INLINE void probabilities(const BackwardArgs& args, int64_t head, int64_t row, char* work) {
   constexpr int64_t M = Tiles::kRows, N = Tiles::kColumns;
@@ -160,7 +161,7 @@ WPO_INLINE void probabilities(const BackwardArgs& args, int64_t head, int64_t ro
     Tiles::pack_a({args.dy + start, args.queries, 1}, features, count, args.dy_by_feature + at);
   }
   const int64_t panels = args.num_panels();
-  int64_t begin = panels, end = 0;  // the panels that these queries see
+  int64_t begin = panels, end = 0;  // panels that the tile's queries see
   for (int64_t j = 0; j < panels; j++) {
     const Panel& panel = args.panels[j];
     const int64_t at = args.row_offset(head, j, row, N);
@@ -180,7 +181,7 @@ WPO_INLINE void probabilities(const BackwardArgs& args, int64_t head, int64_t ro
     float *p = args.p + start + i * N, *ds = args.ds + start + i * N;
     const int64_t hidden = std::max<int64_t>(0, position + i - block.window + 1),
                   own = std::min(block.keys, position + i + 1);
-    if (i >= count)  // rows past the last see nothing
+    if (i >= count)  // padding rows see no key
       for (int64_t j = 0; j < end - begin; j++) {
         std::memset(p + j * stride, 0, N * sizeof(float));
         std::memset(ds + j * stride, 0, N * sizeof(float));
@@ -192,7 +193,8 @@ WPO_INLINE void probabilities(const BackwardArgs& args, int64_t head, int64_t ro
   }
 }
 
-// Computes dq of a tile's columns of queries, from row `row` of the chunk on. `work`: their dscores by key.
+// Computes dq for one tile of queries, which starts at row `row` of the chunk. `work` has room for their dscores by
+// key.
 template <class Tiles>
 WPO_INLINE void queries_gradient(const BackwardArgs& args, int64_t head, int64_t row, char* work) {
   constexpr int64_t M = Tiles::kRows, N = Tiles::kColumns;
@@ -216,7 +218,7 @@ WPO_INLINE void queries_gradient(const BackwardArgs& args, int64_t head, int64_t
   Tiles::end();
 }
 
-// Adds the chunk's part to dk and dv of a panel of keys. `work`: room for a panel of scores.
+// Adds the chunk's contribution to dk and dv of one panel of keys. `work` has room for a panel of scores.
 template <class Tiles>
 WPO_INLINE void keys_gradient(const BackwardArgs& args, int64_t group, int64_t number, char* work) {
   constexpr int64_t M = Tiles::kRows, N = Tiles::kColumns;

@@ -9,8 +9,8 @@
 namespace wpo {
 namespace {
 
-// One query of one head: q [D] with stride `queries`; k and v [D, C] from the query's first key column on; s keys; o
-// like q.
+// One query of one head: q and o [D] with stride `queries`; k and v [D, C], starting at the query's first key column; s
+// keys.
 WPO_TARGET_CLONES void attend(int64_t d, int64_t count, int64_t queries, int64_t s, float factor, float cap,
                               const float* q, const float* k, const float* v, float* p, float* o) {
   for (int64_t j = 0; j < s; j++) p[j] = 0.0f;

@@ -1,6 +1,6 @@
-// Grouped-query attention with soft-capped scores, forward pass. For the queries of one tile at a time it computes
-// scores, softmax and the weighted sum of values, all in a core's cache. Scores are keys by queries, so that softmax
-// goes down columns that are side by side, and its result is a packed panel of the product with the values.
+// Grouped-query attention with soft-capped scores, forward pass. For one tile of queries at a time it computes scores,
+// softmax and the weighted sum of values, all in a core's cache. Scores are stored as keys by queries, so softmax runs
+// over all columns of a tile at once, and its result already is a packed panel for the product with the values.
 #include <algorithm>
 #include <cstring>
 
@@ -16,9 +16,9 @@ namespace wpo {
 namespace {
 
 struct ForwardArgs : AttentionArgs {
-  const float *q, *k, *v;                  // [heads, width, queries], [groups, width, columns] twice
+  const float *q, *k, *v;                  // q [heads, width, queries]; k, v [groups, width, columns]
   float* o;                                // [heads, width, queries]
-  int64_t key_bytes = 0, value_bytes = 0;  // of a group's packed keys and values
+  int64_t key_bytes = 0, value_bytes = 0;  // of one group
   char *keys = nullptr, *values = nullptr;
   const QueryBlock* block = nullptr;
 };
@@ -33,8 +33,8 @@ WPO_INLINE void pack_group(const ForwardArgs& args, int64_t group) {
                             args.values + group * args.value_bytes, Tiles::pack_a);
 }
 
-// Turns scores s of N queries into unnormalised probabilities; `inverse_sums` gets one over their sums. The keys are
-// those of `slices`, in panels of W. Query i sees the keys from position_offset + i − window + 1 to position_offset +
+// Turns scores s of N queries into unnormalised probabilities; `inverse_sums` gets the reciprocals of their sums. The
+// keys are those of `slices`, in panels of W. Query i sees keys position_offset + i − window + 1 to position_offset +
 // i.
 template <int64_t N, int64_t W, bool Capped>
 WPO_INLINE void softmax_columns(float* s, const std::vector<KeySlice>& slices, int32_t position_offset, int32_t window,
@@ -72,7 +72,8 @@ WPO_INLINE void softmax_columns(float* s, const std::vector<KeySlice>& slices, i
   for (int i = 0; i < N; i++) inverse_sums[i] = 1.0f / sums[i];
 }
 
-// Queries [first, first + count) of a block, in one head. `work`: scores, packed queries, packed scores.
+// Attention of queries [first, first + count) of a block, for one head. `work` has room for scores, packed queries and
+// packed scores.
 template <class Tiles>
 WPO_INLINE void attend(const ForwardArgs& args, int64_t head, int64_t first, int64_t count, char* work) {
   constexpr int64_t M = Tiles::kRows, N = Tiles::kColumns;

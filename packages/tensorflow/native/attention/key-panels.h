@@ -9,8 +9,8 @@
 
 namespace wpo {
 
-// Columns [begin, end) of one key range, or of ranges side by side. Its panels begin at column `first`; before them
-// come `columns_before` columns in the panels of the slices before. Column c has key index c + shift in the block.
+// Columns [begin, end) of one key range, or of adjacent ranges. Its panels begin at column `first`. The panels of the
+// earlier slices have `columns_before` columns. Column c has key index c + shift in the block.
 struct KeySlice {
   int64_t first, begin, end, shift, columns_before;
   int64_t depth() const { return end - first; }
@@ -35,10 +35,11 @@ inline std::vector<KeySlice> key_slices(const QueryBlock& block, int64_t low, in
   return slices;
 }
 
-// Columns in panels of W of all slices, and the most that those of a block can be.
+// Columns of all slices in panels of W.
 inline int64_t panel_columns(const std::vector<KeySlice>& slices, int64_t W) {
   return slices.back().columns_before + round_up(slices.back().depth(), W);
 }
+// An upper bound of panel_columns for any queries of these blocks.
 inline int64_t max_panel_columns(const std::vector<QueryBlock>& blocks, int64_t W) {
   int64_t most = 0;
   for (const QueryBlock& block : blocks)

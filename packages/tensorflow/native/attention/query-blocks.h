@@ -1,4 +1,4 @@
-// Query blocks: consecutive queries that attend to the same ranges of keys. And the checks of what attention is given.
+// Query blocks: consecutive queries that attend to the same ranges of keys. Reads and checks the inputs of attention.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -13,8 +13,8 @@ struct KeyRange {
   int64_t start, count;
 };
 
-// Queries [start, start + count) of T. Their keys are those of all ranges, one range after the other; the first query's
-// own key has index `position_offset` among them. A query sees `window` keys up to its own.
+// Queries [start, start + count). Their keys are those of all ranges, one range after the other. The first query's own
+// key has index `position_offset` among them. A query sees its own key and the `window` − 1 keys before it.
 struct QueryBlock {
   int64_t start, count, position_offset, window;
   int64_t keys = 0;  // of all ranges
@@ -64,15 +64,15 @@ inline std::vector<QueryBlock> read_query_blocks(const int32_t* code, int64_t si
   return blocks;
 }
 
-// Shapes, and what scores are multiplied by before tanh(·) times `cap`; cap 0 is none.
+// Shapes, and how scores are capped: cap · tanh(factor · qᵀk), or factor · qᵀk where cap is 0.
 struct AttentionArgs {
   int64_t heads, groups, width, queries, columns;
   float factor, cap;
   int64_t group_heads() const { return heads / groups; }
 };
 
-// Inputs q, q + 1, q + 2 are queries [heads, width, queries], keys and values [groups, width, columns]; `params` has
-// factor, cap.
+// Inputs q, q + 1 and q + 2 are queries [heads, width, queries], keys and values [groups, width, columns]. Input
+// `params` has factor and cap.
 inline AttentionArgs read_attention_args(const OpContext& ctx, int q, int params) {
   const Shape &queries = ctx.shape(q), &keys = ctx.shape(q + 1), &values = ctx.shape(q + 2);
   const bool fits = queries.size() == 3 && keys.size() == 3 && keys == values && queries[1] == keys[1] && keys[0] > 0 &&

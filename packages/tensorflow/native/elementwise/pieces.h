@@ -8,7 +8,7 @@ namespace wpo {
 
 constexpr int64_t kPiece = 4096;  // values that a thread takes at a time
 
-// Calls body(begin, end) over pieces of [0, n), on all threads. `cost` is about how many values are touched at each
+// Calls body(begin, end) over pieces of [0, n), on all threads. `cost` is about the number of values touched per
 // index.
 template <class Body>
 void parallel_values(int64_t n, int64_t cost, Body body) {

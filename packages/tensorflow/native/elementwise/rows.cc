@@ -74,8 +74,8 @@ void set_columns(OpContext& ctx) {
   *ctx.output_done() = 0;
 }
 
-// The bits of float32 values -> the values. On a GPU the copy is queued behind the work before; on the CPU only tests
-// call it.
+// The bits of float32 values -> the values. On a GPU the copy is queued behind earlier work. On the CPU only tests call
+// it.
 void floats(OpContext& ctx) { std::copy_n(ctx.input(0), ctx.size(0), ctx.output(0, ctx.shape(0))); }
 
 }  // namespace

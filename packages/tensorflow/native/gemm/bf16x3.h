@@ -1,7 +1,7 @@
-// Float32 products by AMX's tiles, which multiply bfloat16 only. A float's 24 bits are the sum of three bfloat16 values
-// of 8 bits each: its high, mid and low parts. Of the nine products of two floats' parts, six contribute more than a
-// float's last bit; a tile makes these six in less time than vector code makes one float product. Henry, Tang,
-// Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (arXiv
+// Float32 products with AMX's tiles, which multiply bfloat16 only. A float's 24 bits are the sum of three bfloat16
+// values of 8 bits each: its high, mid and low parts. Of the nine products of two floats' parts, six contribute more
+// than a float's last bit; AMX computes these six in less time than vector code computes one float product. Henry,
+// Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (arXiv
 // 1904.06376).
 #pragma once
 #include "gemm/tiles.h"
@@ -12,8 +12,8 @@ namespace wpo {
 
 // A tile of the result is 32 by 32. A panel holds 32 rows (or columns), 32 depths at a time: first their high parts,
 // then mid, then low. Each part is stored as AMX reads it: two blocks of 16 rows by 16 pairs of depths (a), or of 16
-// pairs of depths by 16 columns (b). A pair are depths i and i + 16: their order does not matter to the sum, and one
-// shift puts them side by side.
+// pairs of depths by 16 columns (b). A pair is depths i and i + 16: the order of depths does not matter to the sum, and
+// one shift puts these two side by side.
 struct Bf16x3Tiles {
   static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = 6;
   // infinity splits into infinity, 0 and 0, and infinity times another value's zero part is NaN
@@ -39,15 +39,15 @@ struct Bf16x3Tiles {
   WPO_AMX static void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
     pack(x, count, depth, true, panel);
   }
-  // The same from values in the order of a panel of floats.
+  // Packs values that are stored in the order of a float32 panel.
   WPO_AMX static const void* as_panel_b(const float* values, int64_t depth, void* panel) {
     pack_b({values, 1, kColumns}, kColumns, depth, panel);
     return panel;
   }
 
-  // c [32, 32], with leading dimension `ldc`, = or += a panel by a panel.
+  // c = or, with `accumulate`, += a · b, for two panels. c [32, 32] has leading dimension `ldc`.
   WPO_AMX static void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
-    asm volatile("" ::: "memory");  // the intrinsics do not declare what they read
+    asm volatile("" ::: "memory");  // the intrinsics do not declare the memory that they read
     const int64_t bytes = ldc * static_cast<int64_t>(sizeof(float));
     if (accumulate) {
       _tile_loadd(0, c, bytes);
@@ -78,8 +78,8 @@ struct Bf16x3Tiles {
   }
 
  private:
-  // 16 vectors of 16 values from depth k on: vector i holds row i's depths, or (`by_depth`) depth i's rows. Zeros past
-  // the end.
+  // Loads 16 vectors of 16 values, starting at depth k: vector i holds depths of row i or, with `by_depth`, rows of
+  // depth i. Values past the end are zeros.
   WPO_AMX static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool by_depth,
                            Vector<16>* v) {
     const bool rows_contiguous = x.row_stride == 1;

@@ -22,7 +22,7 @@ inline void require_equal_widths(int64_t x, int64_t w) {
   require(x == w, "expected x and w of one width, found ", x, " and ", w);
 }
 
-// The number of heads that input i says, which divides `features`.
+// Input i: a number of heads, which must divide `features`.
 inline int64_t read_heads(const OpContext& ctx, int i, int64_t features) {
   const float heads = *ctx.params(i, 1, "heads");
   const bool divides = heads >= 1 && heads <= static_cast<float>(features) && std::floor(heads) == heads &&

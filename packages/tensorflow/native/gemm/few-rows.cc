@@ -1,5 +1,5 @@
-// x · wᵀ for few rows of x, as in generation: the weight is read once, as fast as memory delivers it. A value is the
-// same sum in the same order however many rows x has.
+// x · wᵀ for few rows of x, as in generation: the weight is read once, at memory bandwidth. Every value is summed in
+// the same order for any number of rows of x.
 #include <algorithm>
 
 #include "gemm/checks.h"
@@ -46,7 +46,7 @@ WPO_INLINE void dot_products(int64_t width, const float* w, int64_t ldw, const f
     }
 }
 
-// At most kRows packed rows of x, to be multiplied by all of w.
+// At most kRows packed rows of x, which are multiplied by all rows of w.
 struct RowGroup {
   int64_t rows, width;
   const float *w, *x;
@@ -54,11 +54,11 @@ struct RowGroup {
   int64_t stride_n, stride_b;
 };
 
-// Rows [begin, end) of w. The N rows that are multiplied together lie far apart, so that each is followed by its
-// neighbour in memory: the hardware prefetcher stops where it sees a row end.
+// Rows [begin, end) of w. The N rows that are multiplied together are far apart, and the next call reads the row
+// after each of them. So the hardware prefetcher, which would stop at the end of a row, continues.
 template <int V, int B>
 WPO_INLINE void multiply_rows(const RowGroup& group, int64_t begin, int64_t end) {
-  constexpr int kSums = V == 16 ? 24 : 12;  // that fit in registers
+  constexpr int kSums = V == 16 ? 24 : 12;  // vector sums that fit in registers
   constexpr int N = std::clamp(kSums / B, 1, 4);
   const int64_t each = (end - begin) / N, width = group.width, by = group.stride_n;
   int64_t n = begin;

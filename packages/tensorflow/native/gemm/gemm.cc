@@ -1,5 +1,5 @@
-// Products of two matrices, either of them transposed. Each thread takes a strip of columns at a time: the strip of b,
-// packed into panels, stays in its second-level cache while the rows of a, packed before, stream by.
+// Products of two matrices, either of them transposed. Each thread multiplies one strip of columns at a time. The strip
+// of b, packed into panels, stays in the core's second-level cache while the thread reads the packed rows of a.
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,7 +32,7 @@ struct GemmArgs {
 
 using TileFunction = void(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate);
 
-// A tile at the edge, of which only the first `rows` and `columns` exist.
+// Multiplies a tile at the edge of c: only its first `rows` rows and `columns` columns exist.
 template <class Tiles>
 WPO_INLINE void multiply_edge_tile(TileFunction tile, int64_t depth, const void* a, const void* b, float* c,
                                    int64_t ldc, bool accumulate, int64_t rows, int64_t columns) {
@@ -59,8 +59,8 @@ WPO_INLINE bool finite_in(const float* c, int64_t rows, int64_t columns, int64_t
   return finite;
 }
 
-// Computes rows [top, bottom) and columns [left, right) of c. Returns false where the tiles are right for finite values
-// only and a result is not finite: the results cannot be trusted then.
+// Computes rows [top, bottom) and columns [left, right) of c. Returns false if a result is not finite and the tiles are
+// correct for finite values only. The results are then invalid.
 template <class Tiles>
 WPO_INLINE bool multiply_strip(const GemmArgs& args, TileFunction tile, int64_t top, int64_t bottom, int64_t left,
                                int64_t right, char* panels) {
@@ -96,7 +96,7 @@ struct IsaVariant {
   bool (*multiply_strip)(const GemmArgs&, int64_t, int64_t, int64_t, int64_t, char*);
 };
 
-// Tiles are functions of their own: inlined into strips, whose variables need registers too, their sums would be
+// Tiles are separate functions. If they were inlined into strips, which need registers too, their sums would be
 // spilled.
 #define WPO_TILES_VARIANT(name, target, ...)                                                                        \
   target void pack_rows_##name(const GemmArgs& args, int64_t first, int64_t last) {                                 \
@@ -124,7 +124,7 @@ int64_t second_level_cache() {
   return bytes > 0 ? bytes : 1 << 19;
 }
 
-// Memory that is kept from product to product: fresh memory costs as much as the copy into it.
+// Scratch memory that later products use again: new memory costs as much time as the copy into it.
 class KeptScratch {
  public:
   char* get(int64_t bytes) {
@@ -142,7 +142,7 @@ class KeptScratch {
   int64_t size_ = 0;
 };
 
-// c = a · b, m by k and k by n. False where a result is not finite and `w` is right for finite values only.
+// c = a · b, m by k and k by n. Returns false if a result is not finite and `w` is correct for finite values only.
 bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
   static std::mutex one_at_a_time;
   static KeptScratch kept_a, kept_b;
@@ -199,8 +199,8 @@ void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t 
   multiply_by(variant(isa), a, b, m, n, k, c);
 }
 
-// One side of a product: all dimensions of input i but the last are its rows. `outer` are the rows of the result for a,
-// and its columns for b.
+// One operand of a product. All dimensions of the input but the last are its rows. `outer` is the number of the
+// result's rows for a, and of its columns for b.
 struct Side {
   int64_t outer, depth;
   Operand operand;

@@ -1,4 +1,4 @@
-// Which instruction set (ISA) matrix products and attention use: the best that this CPU has, or less by WPO_ISA.
+// Which instruction set (ISA) matrix products and attention use: the best one of this CPU, unless WPO_ISA limits it.
 #pragma once
 #include <cstdlib>
 #include <cstring>
@@ -17,9 +17,9 @@ namespace wpo {
 // kSse stands for vectors of four floats in general: on CPUs other than x86, the compiler's own.
 enum class Isa { kSse, kAvx2, kAvx512, kAmx };
 
-// Compiles a kernel once for each ISA: WPO_ISA_VARIANT(name, attribute, vector width, rows of a tile) is defined by the
-// including file and makes an `IsaVariant` of that name. A tile's sums fill the vector registers. Then `variant(isa)`
-// picks one.
+// Compiles a kernel once for each ISA. The including file defines WPO_ISA_VARIANT(name, attribute, vector width, rows
+// of a tile), which makes an `IsaVariant` of that name, and `variant(isa)` returns the one for an ISA. The rows are
+// chosen so that a tile's sums fill the vector registers.
 #if defined(__x86_64__)
 #define WPO_ISA_VARIANTS                                                     \
   WPO_ISA_VARIANT(avx512, __attribute__((target("arch=x86-64-v4"))), 16, 14) \
@@ -34,7 +34,7 @@ enum class Isa { kSse, kAvx2, kAvx512, kAmx };
 
 #if defined(__x86_64__) && defined(__linux__)
 #define WPO_AMX __attribute__((target("arch=x86-64-v4,avx512bf16,amx-tile,amx-bf16")))
-// Whether the CPU has AMX's bfloat16 tiles and the kernel grants them: a process has to ask for them first.
+// Whether the CPU has AMX's bfloat16 tiles and the kernel permits their use, which a process must request first.
 inline bool request_amx() {
   unsigned a, b, c, d, a1, b1, c1, d1;
   const bool described = __get_cpuid_count(7, 0, &a, &b, &c, &d) && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1);
@@ -54,7 +54,7 @@ inline Isa isa_limit() {
   fail("WPO_ISA: expected amx, avx512, avx2 or sse, found ", name);
 }
 
-// The ISA to use. WPO_ISA is read each time, so that tests can go through all of them in one process.
+// The ISA to use. WPO_ISA is read each time, so that tests can use all of them in one process.
 inline Isa selected_isa() {
 #if defined(__x86_64__)
   static const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

@@ -1,6 +1,6 @@
 // Matrix products by tiles that stay in registers. Both operands are first packed into panels, in the order in which a
 // tile reads them: W values of one depth side by side, then those of the next depth. Each value of a product is one sum
-// in order of depth, whatever other rows and columns are computed with it.
+// in order of depth, for any number of other rows and columns.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -83,7 +83,7 @@ WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, floa
     for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? *x.at(i, k) : 0.0f;
 }
 
-// The same where the values have to be computed first, a few depths at a time.
+// Like pack_values, for values that must be computed first: gelu(gate) · up, a few depths at a time.
 template <int V, int W>
 WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float* panel) {
   constexpr int64_t kPiece = 64;
@@ -112,7 +112,8 @@ WPO_INLINE void pack_panel(const Operand& x, int64_t count, int64_t depth, float
   x.up ? pack_gated<V, W>(x, count, depth, panel) : pack_values<V, W>(x, count, depth, panel);
 }
 
-// c [M, 2 V], with leading dimension `ldc`, = or += a panel of M by a panel of 2 V.
+// c = or, with `accumulate`, += a · b, for a panel a of M rows and a panel b of 2 V columns. c [M, 2 V] has leading
+// dimension `ldc`.
 template <int V, int M>
 WPO_INLINE void multiply_tile(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
   constexpr int N = 2 * V, kAhead = 8 * N;
@@ -142,9 +143,9 @@ WPO_INLINE void multiply_tile(int64_t depth, const float* a, const float* b, flo
 // Tiles of float32, with vectors of V and M rows. Bf16x3Tiles (bf16x3.h) has the same members.
 template <int V, int M>
 struct FloatTiles {
-  // rows and columns of a tile; what depths are rounded up to in a panel; bytes of a packed value
+  // rows and columns of a tile; a panel's depths are rounded up to a multiple of kDepthStep; bytes of a packed value
   static constexpr int64_t kRows = M, kColumns = 2 * V, kDepthStep = 1, kBytes = 4;
-  static constexpr bool kFiniteOnly = false;  // whether infinity in an operand gives wrong values
+  static constexpr bool kFiniteOnly = false;  // whether an infinity in an operand gives wrong results
   WPO_INLINE void begin() {}
   WPO_INLINE void end() {}
   WPO_INLINE void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
@@ -153,7 +154,7 @@ struct FloatTiles {
   WPO_INLINE void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
     pack_panel<V, 2 * V>(x, count, depth, static_cast<float*>(panel));
   }
-  // A panel of kColumns from values in the order of a panel of floats: these already are one.
+  // A panel of kColumns from values that are stored in the order of a float32 panel: they already are one.
   WPO_INLINE const void* as_panel_b(const float* values, int64_t, void*) { return values; }
   WPO_INLINE void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
     multiply_tile<V, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, ldc, accumulate);
@@ -166,8 +167,8 @@ WPO_INLINE int64_t packed_row_bytes(int64_t depth) {
   return round_up(depth, Tiles::kDepthStep) * Tiles::kBytes;
 }
 
-// Packs rows [begin, end) of x into panels of W, at `depth` depths. Where rows of a depth are contiguous, it goes
-// through all panels for a few depths before the next.
+// Packs rows [begin, end) of x into panels of W, at `depth` depths. If the rows of one depth are contiguous, it
+// packs a few depths of all panels, then the next few.
 template <class Tiles, int64_t W, class Pack>
 WPO_INLINE void pack(const Operand& x, int64_t begin, int64_t end, int64_t depth, char* panels, Pack pack_one) {
   const int64_t bytes = packed_row_bytes<Tiles>(depth), piece = x.row_stride == 1 ? 32 : depth;

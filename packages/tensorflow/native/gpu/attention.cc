@@ -33,8 +33,8 @@ ScoreBlock score_block(const QueryBlock& block) {
   return scores;
 }
 
-// All queries by all key columns, most of which a query may not see. Returns false where a query sees more than two
-// ranges.
+// Joins all query blocks into one score block of all queries by all key columns, most of them masked. Returns false if
+// a query sees more than two ranges.
 bool join(const AttentionArgs& a, const std::vector<QueryBlock>& blocks, ScoreBlock* joined) {
   *joined = {0, a.queries, a.columns, {{0, a.columns}}, {}};
   for (const QueryBlock& block : blocks)
@@ -52,8 +52,8 @@ bool join(const AttentionArgs& a, const std::vector<QueryBlock>& blocks, ScoreBl
   return static_cast<int64_t>(joined->visible.size()) == 4 * a.queries;
 }
 
-// One score block per query block. Or all joined, where the scores are few and computing the masked ones costs less
-// than launching products for each query block.
+// One score block per query block; or one for all, if there are few scores and computing the masked ones takes less
+// time than launching products for each query block.
 std::vector<ScoreBlock> score_blocks(const AttentionArgs& a, const std::vector<QueryBlock>& blocks) {
   int64_t ranges = 0, scores = 0;
   for (const QueryBlock& block : blocks)
@@ -68,7 +68,8 @@ std::vector<ScoreBlock> score_blocks(const AttentionArgs& a, const std::vector<Q
   return separate;
 }
 
-// Products of a block's queries with a range of its keys, before which come `before` other keys of the block.
+// Products of a block's queries with one range of its keys. `before` is the number of the block's keys before the
+// range.
 class BlockProducts {
  public:
   BlockProducts(GpuContext& ctx, const AttentionArgs& a, const ScoreBlock& block) : ctx_(ctx), a_(a), block_(block) {}

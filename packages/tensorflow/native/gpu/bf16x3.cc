@@ -6,13 +6,13 @@ namespace wpo {
 namespace {
 
 // The six products of a part of a and a part of b (0 high, 1 mid, 2 low), the smallest first: 2·0, 0·2, 1·1, 1·0, 0·1,
-// 0·0. Four bits a product, the first in the lowest.
+// 0·0. Each product has four bits; the first has the lowest ones.
 constexpr int kProducts = 6, kPartsOfA = 0x001102, kPartsOfB = 0x010120;
 
 constexpr int64_t kAligned = 8;  // values that matrix units read at once
 int64_t round_up(int64_t count) { return (count + kAligned - 1) / kAligned * kAligned; }
 
-// A matrix split and packed for products of some depths each.
+// A matrix in bf16x3 parts, packed so that each block of depths is the operand of one product.
 struct Packed {
   std::shared_ptr<void> memory;
   int64_t ld, depth_stride;
@@ -21,7 +21,7 @@ struct Packed {
   }
 };
 
-// x has `lines` of `values`, with leading dimension `ld`; either its lines or the values of a line are the depth.
+// x has `lines` of `values`, with leading dimension `ld`; the depth is either the lines or the values of a line.
 Packed pack(GpuContext& ctx, const float* x, int64_t ld, int64_t lines, int64_t values, bool lines_are_depth,
             int64_t depth_block, int parts) {
   const int64_t width = lines_are_depth ? values : kProducts * values;

@@ -118,7 +118,7 @@ class Cuda : public Device {
     return {used ? 256 : std::numeric_limits<int64_t>::max(), int64_t{1} << 31, 512, int64_t{1} << 24};
   }
 
-  // Data in pageable memory has been read when this returns.
+  // CUDA has read data in pageable memory when this returns.
   void copy_in(void* to, const void* from, size_t bytes) override {
     driver().copy_in(device_pointer(to), from, bytes, stream_);
   }
@@ -131,7 +131,7 @@ class Cuda : public Device {
 
  private:
   Handle stream_, context_ = nullptr, module_ = nullptr, cublas_handle_ = nullptr;
-  // compute capability 8.0, 9.0 or 10.0: six bfloat16 products take less time than one of floats
+  // compute capability 8.0, 9.0 or 10.0: six bfloat16 products take less time than one float32 product
   bool has_fast_bf16_ = false;
   const Cublas cublas_;
   std::map<const char*, Handle> functions_;

@@ -1,4 +1,4 @@
-// A GPU as the operations use it. Its work is queued and done in order, some time after the call.
+// The operations' interface to a GPU. Work is queued and runs in order, after the call returns.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace wpo {
 using Bf16 = uint16_t;
 
 // c = op(a) · op(b) + beta · c for `batch` row-major matrices each: op(a) is [m, k] and op(b) is [k, n]. `lda`, `ldb`,
-// `ldc` are leading dimensions (values from one row as stored to the next), the strides lead from one matrix to the
-// next.
+// `ldc` are leading dimensions (values from one row as stored to the next), the strides are values from one matrix to
+// the next.
 template <class T>
 struct GemmArgs {
   bool transpose_a, transpose_b;
@@ -26,11 +26,13 @@ struct GemmArgs {
   int64_t batch;
 };
 
-// When float products are split-bfloat16 products (bf16x3.h): from which smallest side and how many multiplications on;
-// how many depths one product sums, and how many values of an operand are packed at once. Matrix units truncate the
-// last bits inside a sum where other units round, so sums are kept short and are added with rounding.
+// Which float products are computed as split-bfloat16 products (bf16x3.h), and in what pieces.
 struct Bf16x3Limits {
-  int64_t min_side, min_multiplications, max_depth, max_values;
+  int64_t min_side, min_multiplications;  // smaller products are computed in float32
+  // Depths that one product sums. Matrix units truncate the last bits inside a sum where other units round, so sums are
+  // short, and are added with rounding.
+  int64_t max_depth;
+  int64_t max_values;  // of an operand that are packed at once
 };
 
 class Device {

@@ -119,7 +119,7 @@ __global__ void add(float* into, const float* x, int64 n) {
   into[i] += x[i];
 }
 
-// Row `rows[b]` of `into` gets the rows order[starts[b]] … order[starts[b + 1] − 1] of x, in that order.
+// Adds rows order[starts[b]] … order[starts[b + 1] − 1] of x, in that order, to row rows[b] of `into`.
 __global__ void add_rows(float* into, const int* rows, const int* starts, const int* order, const float* x, int64 h) {
   EACH(j, h) {
     float sum = into[rows[ROW] * h + j];
@@ -137,7 +137,7 @@ __global__ void scaled_rows(const float* x, const int* rows, float* y, int64 h, 
   EACH(j, h) y[ROW * h + j] = x[rows[ROW] * h + j] * factor;
 }
 
-// Which tensor this block belongs to: tensor i has blocks first[i] up to first[i + 1].
+// The tensor that this block belongs to: tensor i has blocks first[i] up to first[i + 1].
 __device__ int tensor_of(const int* first, int tensors) {
   int low = 0;
   for (int high = tensors; high - low > 1;) {
@@ -150,7 +150,7 @@ __device__ int tensor_of(const int* first, int tensors) {
   return low;
 }
 
-// A thread's values of block `block` of a tensor of n values, `each` values a block.
+// Loops over a thread's values of block `block`, for a tensor of n values with `each` values per block.
 #define EACH_OF_BLOCK(i, block, n)                                               \
   const int64 last = ((int64)(block) + 1) * each, end = last < (n) ? last : (n); \
   for (int64 i = (int64)(block) * each + threadIdx.x; i < end; i += blockDim.x)

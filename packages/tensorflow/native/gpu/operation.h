@@ -7,14 +7,14 @@
 
 namespace wpo {
 
-// What the operations run on: cuda.cc defines it for NVIDIA's GPUs, the tests' emulator for the CPU.
+// The platform that the operations run on. cuda.cc defines it for NVIDIA GPUs; test/gpu/emulated.cc, for the CPU.
 struct Platform {
   const char* name;           // TensorFlow's name of the device
   int threads;                // of a block, a power of two
   int64_t launch_cost;        // multiplications that take as long as launching a product
   int64_t max_joined_scores;  // of all heads, up to which query blocks are joined (attention.cc)
   Device& (*device)(TF_OpKernelContext*);
-  std::string (*missing)();  // what cannot be loaded; empty where all is there
+  std::string (*missing)();  // the library that cannot be loaded and why, or an empty string
 };
 extern const Platform platform;
 
@@ -40,9 +40,9 @@ class GpuContext : public OpContext {
     launch_rows(kernel, (count + platform.threads - 1) / platform.threads, arguments..., count);
   }
 
-  // Device memory that may be freed at any time: work launched before is done with it first.
+  // Device memory. It may be freed before launched work has run, because later uses of the memory are queued behind it.
   std::shared_ptr<void> memory(int64_t bytes) { return tensorflow_.device_memory(bytes); }
-  // The same until the operation ends.
+  // Device memory that is held until the operation ends.
   template <class T = float>
   T* scratch(int64_t count) {
     if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
@@ -89,7 +89,7 @@ void register_gpu_kernel(const char* name) {
   TF_KernelBuilder* builder = TF_NewKernelBuilder(name, platform.name, nullptr, compute, nullptr);
   for (size_t i = 0; i < signature.inputs.size(); i++)
     if (signature.is_int32(i)) TF_KernelBuilder_HostMemory(builder, signature.input_name(i).c_str());
-  TF_KernelBuilder_Priority(builder, 1);  // where TensorFlow has another kernel for this device
+  TF_KernelBuilder_Priority(builder, 1);  // preferred to another kernel for this device
   TF_Status* status = TF_NewStatus();
   TF_RegisterKernelBuilder(name, builder, status);
   require_registered(status, name);

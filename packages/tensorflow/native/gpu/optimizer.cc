@@ -7,8 +7,8 @@
 namespace wpo {
 namespace {
 
-// How one launch goes through several tensors, `each` values of one tensor a block: where each tensor's blocks begin,
-// and its size.
+// Divides several tensors among the blocks of one launch, `each` values of one tensor per block. Tensor i has sizes[i]
+// values and the blocks from first[i] up to first[i + 1].
 struct TensorBlocks {
   int64_t each;
   std::vector<int32_t> first = {0};

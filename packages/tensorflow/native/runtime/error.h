@@ -27,7 +27,7 @@ template <class... Parts>
   throw std::invalid_argument(text.str());
 }
 
-// The message is put together only where the condition does not hold.
+// The message is formatted only if the condition is false.
 template <class... Parts>
 inline void require(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
@@ -38,17 +38,17 @@ struct OutOfMemory : std::runtime_error {
       : runtime_error("out of memory: could not allocate " + std::to_string(bytes) + " bytes") {}
 };
 
-// What TensorFlow and tfjs can hold: a larger rank or count ends the process inside TensorFlow.
+// Limits of TensorFlow and tfjs: a larger rank or count ends the process inside TensorFlow.
 constexpr int64_t kMaxRank = 8, kMaxElements = int64_t{1} << 40;
 
-// Elements of a tensor that exists.
+// The number of elements of an existing tensor.
 inline int64_t element_count(const Shape& shape) {
   int64_t count = 1;
   for (int64_t n : shape) count *= n;
   return count;
 }
 
-// Elements of a shape that is yet to be allocated.
+// The number of elements of a shape that will be allocated. Throws if it is invalid or too large.
 inline int64_t checked_element_count(const Shape& shape) {
   require(static_cast<int64_t>(shape.size()) <= kMaxRank, "expected at most ", kMaxRank, " dimensions, found ",
           shape.size());

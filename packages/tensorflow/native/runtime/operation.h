@@ -25,7 +25,7 @@ struct TensorView {
 // Makes an operation's outputs: TensorFlow, or the interpreter of a recorded program.
 struct OutputAllocator {
   virtual ~OutputAllocator() = default;
-  virtual float* allocate(int output, const Shape& shape) = 0;  // throws where there is no memory
+  virtual float* allocate(int output, const Shape& shape) = 0;  // throws OutOfMemory
 };
 
 // One call of an operation: its inputs, and the outputs that it makes.
@@ -66,7 +66,7 @@ class OpContext {
   std::vector<TensorView> inputs_;
 };
 
-// Checks that indices lie in [0, count).
+// Checks that indices are in [0, count).
 inline void require_indices(const int32_t* indices, int64_t n, int64_t count, const char* what) {
   for (int64_t i = 0; i < n; i++)
     if (indices[i] < 0 || indices[i] >= count)
@@ -158,7 +158,7 @@ void run_kernel(const char* name, TF_OpKernelContext* context, Body body) noexce
       report(TF_INTERNAL, "an unknown C++ exception");
     }
   } catch (...) {
-    // not even the error could be reported; TensorFlow fails for want of outputs
+    // The error could not be reported. TensorFlow then fails because outputs are missing.
   }
 }
 
@@ -195,7 +195,7 @@ inline void define_operation(const Signature& signature) {
   require_registered(status, signature.name);
 }
 
-// TensorFlow's callback has no argument of ours: each instance knows its name by this.
+// TensorFlow's callback takes no argument of ours, so each instance reads its operation's name here.
 template <void (*Compute)(OpContext&)>
 inline const char* kernel_name = nullptr;
 

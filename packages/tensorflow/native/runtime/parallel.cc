@@ -16,7 +16,7 @@ namespace {
 
 using Body = std::function<void(int64_t, int64_t, int)>;
 
-constexpr int64_t kSmall = 16384;  // values that one thread finishes before another has woken
+constexpr int64_t kSmall = 16384;  // for fewer values, one thread finishes before another wakes up
 constexpr int kMaxThreads = 1024;
 
 struct Loop {
@@ -44,7 +44,7 @@ class Pool {
     try {
       for (; workers_ < count - 1; workers_++) std::thread([this, i = workers_ + 1] { serve(i); }).detach();
     } catch (const std::system_error&) {
-      // The system allows no more threads: work with those that there are.
+      // The system allows no more threads: use those that have started.
     }
   }
 
@@ -64,7 +64,7 @@ class Pool {
  private:
   void serve(int thread) {
     for (int64_t seen = 0;;) {
-      // The next loop is mostly a few microseconds away: look for it before sleeping.
+      // The next loop usually starts within a few microseconds: spin before sleeping.
       for (int spin = 0; spin < 10000 && number_.load() == seen; spin++) relax();
       if (number_.load() == seen) {
         std::unique_lock<std::mutex> lock(mutex_);

@@ -4,13 +4,12 @@
 //
 // A program is int32 code. Its instructions make values, numbered from 0 in order:
 //
-//   kTensor                                  the next of the tensors given
+//   kTensor                                  the next input tensor
 //   kInts, rank, dimensions …, values …      int32 values stored in the program itself
-//   kRun, operation, number of each input …, the operation's outputs; its number is its place in the interpreter's
-//   kernels
-//     rank and dimensions of each output …
+//   kRun, operation, number of each input …, the operation's outputs; `operation` is an index in the interpreter's list
+//     rank and dimensions of each output …   of kernels
 //   kDrop, number                            frees a value that no later instruction reads
-//   kGive, number                            returns an operation's output as the program's next
+//   kGive, number                            returns an operation's output as the program's next output
 #pragma once
 #include <memory>
 #include <string>

@@ -1,6 +1,5 @@
-// Reads a tensor from an open file: all threads read straight to where it stays, and widen bfloat16 on the way. Large
-// pages are not requested: in virtual machines whose host has yet to provide them, they take three times as long as
-// small ones.
+// Reads a tensor from an open file: all threads read directly into the output, and widen bfloat16. It does not request
+// large pages: in a virtual machine they take three times as long as small ones until the host has provided them.
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,7 +15,7 @@
 namespace wpo {
 namespace {
 
-constexpr int64_t kPiece = 1 << 18;  // values at a time: few enough to widen while they are in the cache
+constexpr int64_t kPiece = 1 << 18;  // values at a time: few enough to be in the cache when they are widened
 
 bool read_fully(int file, void* target, int64_t bytes, int64_t offset) {
   char* at = static_cast<char*>(target);

@@ -1,4 +1,4 @@
-// The one table of operations: name, inputs and outputs, in TensorFlow's notation. The CPU addon defines them all; it
+// The table of all operations: name, inputs and outputs, in TensorFlow's notation. The CPU addon defines them all; it
 // and the GPU addon register kernels for them by name.
 #pragma once
 #include <cstring>

@@ -45,8 +45,8 @@ WPO_INLINE float fast_exp(float x) {
   return x < -87.3f ? 0.0f : y;
 }
 
-// Softmax of scores that are capped at `cap` subtracts this from them before exp, in place of their maximum: exp stays
-// far from overflow and underflow, and from the values whose low parts are lost in a bf16x3 split (gemm/bf16x3.h).
+// For scores that are capped at `cap`, softmax subtracts this value instead of their maximum before exp. The results
+// are far from overflow and underflow, and large enough that a bf16x3 split (gemm/bf16x3.h) keeps their low parts.
 WPO_INLINE float softmax_shift(float cap) { return cap > 50.0f ? cap - 50.0f : 0.0f; }
 
 // tanh x to 2 units in the last place: odd polynomial near 0 (Cephes, tanhf), from e^2x elsewhere.

@@ -1,5 +1,5 @@
-// A GPU emulated on the CPU, for tests: runs kernels.cu as it is, thread by
-// thread, and plain products. Device addresses are shifted to where the CPU
+// A GPU emulated on the CPU, for tests. It runs the unchanged kernels.cu thread
+// by thread, and computes products with plain loops. Device addresses are shifted to where the CPU
 // cannot read, so an operation that reads GPU memory directly ends the process.
 #include <dlfcn.h>
 #include <ucontext.h>
@@ -167,7 +167,7 @@ class Gpu : public wpo::Device {
   }
   void multiply(const wpo::GemmArgs<float>& p) override { multiply_each(p); }
   void multiply(const wpo::GemmArgs<wpo::Bf16>& p) override { multiply_each(p); }
-  // so low that the tests' sizes take every path
+  // low limits, so that the tests' sizes use every path
   wpo::Bf16x3Limits bf16x3_limits() const override { return {4, 200, 8, 100}; }
 
   void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }

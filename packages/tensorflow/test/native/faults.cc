@@ -1,6 +1,5 @@
-// Operations that fail in every way an operation can, for tests: in the call
-// itself and in a worker thread. They are built with the sources of
-// native/runtime.
+// Operations for tests that fail in every possible way: in the call itself and in a worker thread. They are built with
+// native/runtime/parallel.cc.
 #include <atomic>
 #include <cstdlib>
 #include <new>

@@ -132,8 +132,7 @@ void run_all() {
   run("WpoAdamW", {params({1, 0.9f, 0.99f, 1e-8f, 0.1f, 1, 1}), x, x, x, x});
 }
 
-// A loop whose body throws on several threads ends with one of the exceptions,
-// and the next loop runs as ever.
+// A loop with a body that throws on several threads rethrows one of the exceptions, and the next loop runs normally.
 void run_failing_loop() {
   bool caught = false;
   try {
