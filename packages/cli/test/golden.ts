@@ -35,7 +35,7 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** The fixture's model, moved away from its reference, as a folder of its own. */
+/** A new folder with the fixture's policy, a model that differs from its reference `modelFolder`. */
 export function policyFolder(): string {
   const folder = join(temporaryFolder(), 'policy');
   cpSync(modelFolder, folder, { recursive: true });
@@ -43,7 +43,7 @@ export function policyFolder(): string {
   return folder;
 }
 
-/** A config of the fixture's training run: 8 steps of 4 pairs in file order. */
+/** Writes the config of the fixture's training run: 8 steps of 4 pairs in file order. Returns its path. */
 export function goldenConfig(folder: string): string {
   const path = join(folder, 'run.yaml');
   writeFileSync(
@@ -67,7 +67,7 @@ logging_steps: 1
   return path;
 }
 
-/** Trains as a YAML file configures. */
+/** Trains with the configuration of a YAML file. */
 export async function trainFrom(
   { config, set, resume }: { config: string; set?: readonly string[]; resume?: boolean },
   terminal: Terminal,
@@ -81,6 +81,6 @@ export const readMetrics = (run: string): MetricsRow[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as MetricsRow);
 
-/** Metrics without what a clock decides. */
+/** Metrics without the fields that measure time. */
 export const timeless = (rows: readonly MetricsRow[]) =>
   rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !/second/.test(name))));

@@ -3,14 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { version } from '../package.json';
 import { main } from '../src/main';
-import { capture } from './capture';
 import { goldenConfig, temporaryFolder } from './golden';
-
-async function wpo(...args: string[]) {
-  const terminal = capture();
-  const status = await main(args, terminal);
-  return { status, out: terminal.out(), err: terminal.err() };
-}
+import { capture, wpo } from './wpo';
 
 test('--version and --help print to stdout', async () => {
   expect(await wpo('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });

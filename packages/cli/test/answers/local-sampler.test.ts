@@ -2,9 +2,8 @@ import '@wpo/tensorflow';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { SampleRow } from '../../src/index';
-import { startWpo } from '../child';
 import { modelFolder, temporaryFolder } from '../golden';
-import { readRows, wpo, writeRows } from '../rows';
+import { readRows, startWpo, wpo, writeRows } from '../wpo';
 
 const questions = ['Why?', 'What does a compiler do?', 'Name three rivers in Europe.', 'How?'];
 
@@ -50,7 +49,7 @@ test('a local model samples the same answers in batches as alone, each with its 
   }
 });
 
-test('an answer is what wpo generate writes with the same seed', async () => {
+test('wpo generate writes the same answer with the same seed', async () => {
   const at = files();
   await wpo(...flags(at, '-n', '1', '--temperature', '0.9', '--top-p', '0.9'));
   const { out } = await wpo(

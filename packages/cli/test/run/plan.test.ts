@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { planRun } from '../../src/run/plan';
 import { temporaryFolder } from '../golden';
-import { wpo } from '../rows';
+import { wpo } from '../wpo';
 
 function runFile(yaml: string): string {
   const path = join(temporaryFolder(), 'run.yaml');
@@ -11,7 +11,7 @@ function runFile(yaml: string): string {
   return path;
 }
 
-test('a stage reads what the stages before it write, and paths start from the file’s folder', async () => {
+test('a stage reads the output of the stages before it, and paths start from the file’s folder', async () => {
   const path = runFile(
     'output_dir: out\nsample:\n  endpoint: http://me:secret@localhost:1/v1\n  prompts: p.jsonl\n  top-p: 0.5\n' +
       'score:\n  endpoint: http://localhost:2\npair:\ntrain:\n  model_name_or_path: m\neval:\n  baseline: b.json\n' +
@@ -57,7 +57,7 @@ test.each([
     ': score.rewards: expected exactly one of rewards, endpoint and judge, found none',
   ],
   [
-    'an input that is not there',
+    'an input that does not exist',
     'weigh:\n  model: ./m\n  pairs: ./p.jsonl\n',
     'weigh: expected a file or folder to read, found no',
   ],

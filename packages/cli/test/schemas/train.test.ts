@@ -141,7 +141,7 @@ test('--set overrides the file, and reads its value as YAML', () => {
   expect(config.evalSplit).toBeUndefined();
 });
 
-test('problems of --set are reported as such', () => {
+test('problems of --set are reported with --set in place of the line', () => {
   expect(problems(least, ['beta=x'])[0]).toMatch(/^--set beta: expected a number above 0, found the text "x"\./);
   expect(problems(least, ['beat=1'])[0]).toMatch(/^--set beat: unknown key. Did you mean "beta"\?/);
   expect(problems(least, ['beta'])).toEqual(['--set beta: expected key=value, e.g. --set learning_rate=1e-6.']);

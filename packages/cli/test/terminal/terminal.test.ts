@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { progress, withProgress } from '../../src/terminal/terminal';
-import { capture } from '../capture';
+import { capture } from '../wpo';
 
 test('without a terminal, a line is printed every `every` counts and at the end', () => {
   const terminal = capture();
@@ -18,7 +18,7 @@ test('without a terminal, about twenty lines are printed by default', () => {
   expect(terminal.err().trimEnd().split('\n')).toHaveLength(20);
 });
 
-test('on a terminal, a bar shows count and detail, notes are above it, and signals are not handled', () => {
+test('on a terminal, a bar shows count and detail, printed lines are above it, and signals are not handled', () => {
   const terminal = capture();
   const stderr = Object.assign(terminal.stderr, { isTTY: true, columns: 100 });
   const listeners = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
@@ -42,5 +42,5 @@ test('progress stops if its work fails', async () => {
     throw new Error('no');
   });
   await expect(failing).rejects.toThrow('no');
-  expect(terminal.err().endsWith('\n')).toBe(true); // the bar's line is closed, its timer with it
+  expect(terminal.err().endsWith('\n')).toBe(true); // the bar's line is ended and its timer stopped
 });

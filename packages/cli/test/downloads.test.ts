@@ -6,9 +6,8 @@ import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Fault, hubServer } from '../../data/test/hub/hub-server';
 import { scriptedServer } from '../../eval/test/scripted-server';
 import type { SampleRow, WeighedPair } from '../src/index';
-import { main } from '../src/main';
-import { capture } from './capture';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
+import { readRows, wpo } from './wpo';
 
 const modelFiles = Object.fromEntries(
   readdirSync(modelFolder)
@@ -38,20 +37,11 @@ beforeEach(() => {
   server.faults.length = 0;
 });
 
-async function run(...args: string[]) {
-  const terminal = capture();
-  const status = await main(args, terminal);
-  return { status, out: terminal.out(), err: terminal.err() };
-}
-
 async function weigh(...args: string[]): Promise<WeighedPair[]> {
   const out = join(temporaryFolder(), 'weights.jsonl');
-  const { status, err } = await run('weigh', '--out', out, ...args);
+  const { status, err } = await wpo('weigh', '--out', out, ...args);
   expect(status, err).toBe(0);
-  return readFileSync(out, 'utf8')
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as WeighedPair);
+  return readRows<WeighedPair>(out);
 }
 
 test('a model and pairs from the Hub give the same weights as the same files on disk', async () => {
@@ -67,12 +57,9 @@ test('wpo sample downloads a model from the Hub, and records its name as the sou
   const sampled = async (model: string): Promise<SampleRow[]> => {
     const out = join(temporaryFolder(), 'answers.jsonl');
     const flags = ['--prompts', prompts, '--out', out, '--seeds', '13', '--max-new-tokens', '8'];
-    const { status, err } = await run('sample', '--model', model, ...flags);
+    const { status, err } = await wpo('sample', '--model', model, ...flags);
     expect(status, err).toBe(0);
-    return readFileSync(out, 'utf8')
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as SampleRow);
+    return readRows<SampleRow>(out);
   };
   const local = await sampled(modelFolder);
   expect(await sampled('org/model')).toEqual(local.map((row) => ({ ...row, source: 'org/model' })));
@@ -86,14 +73,14 @@ test('wpo run downloads the model of its sample stage', async () => {
     config,
     'output_dir: out\nsample:\n  model: org/model\n  prompts: prompts.jsonl\n  seeds: [13]\n  max_new_tokens: 4\n',
   );
-  const { status, err } = await run('run', config);
+  const { status, err } = await wpo('run', config);
   expect(status, err).toBe(0);
   expect(JSON.parse(readFileSync(join(folder, 'out/answers.jsonl'), 'utf8'))).toMatchObject({ source: 'org/model' });
 });
 
 test('wpo eval downloads the models that it compares', async () => {
   const rewards = async (model: string) => {
-    const { status, out, err } = await run(
+    const { status, out, err } = await wpo(
       'eval',
       '--pairs',
       pairsFile,
@@ -113,7 +100,7 @@ test('wpo eval downloads the models that it compares', async () => {
   const judge = await scriptedServer({ chat: () => 'm' });
   const [folder, baseline] = [temporaryFolder(), join(temporaryFolder(), 'baseline.json')];
   writeFileSync(baseline, JSON.stringify([{ instruction: 'Why?', output: 'Because.', generator: 'base' }]));
-  const { status, err } = await run(
+  const { status, err } = await wpo(
     ...['eval', '--model', 'org/model', '--baseline', baseline, '--judge', judge.url, '--judge-form', 'verdict'],
     ...['--out', folder, '--max-new-tokens', '4'],
   );
@@ -148,7 +135,7 @@ test('training accepts names on the Hub, keeps them in config.yaml, and reads th
     'model_name_or_path: org/model\ntrain_file: org/pairs\neval_file: org/pairs\noutput_dir: run\nmax_steps: 1\n',
   );
   server.faults.push({ on: /-\/model.safetensors/, cutAfter: 1000 } satisfies Fault);
-  const { status, out, err } = await run('train', config);
+  const { status, out, err } = await wpo('train', config);
   expect(status, err).toBe(0);
   expect(out).toContain('Training on 16 pairs, 16 held out');
   expect(readFileSync(join(folder, 'run/config.yaml'), 'utf8')).toContain('model_name_or_path: hf://org/model\n');
@@ -159,7 +146,7 @@ test('training accepts names on the Hub, keeps them in config.yaml, and reads th
 
 test('a failed download is reported in one message, without a stack and without the token', async () => {
   vi.stubEnv('HF_TOKEN', `${TOKEN}4`);
-  const { status, err } = await run('generate', '--model', 'org/model', '--prompt', 'Hello');
+  const { status, err } = await wpo('generate', '--model', 'org/model', '--prompt', 'Hello');
   expect(status).toBe(1);
   expect(err).toBe(
     'hf://org/model: the hub answered 401: there is no such model, or it is private, and there is no local path of that ' +

@@ -8,12 +8,11 @@ import {
   type ScriptedFault,
   type ScriptedServer,
   scriptedServer,
-} from '../../eval/test/scripted-server';
-import { startWpo } from './child';
-import { readMetrics, temporaryFolder } from './golden';
-import { readRows, wpo, writeRows } from './rows';
+} from '../../../eval/test/scripted-server';
+import { readMetrics, temporaryFolder } from '../golden';
+import { readRows, startWpo, wpo, writeRows } from '../wpo';
 
-const demo = (path: string) => fileURLToPath(new URL(`../../../demo/${path}`, import.meta.url));
+const demo = (path: string) => fileURLToPath(new URL(`../../../../demo/${path}`, import.meta.url));
 
 interface DemoPair {
   readonly prompt: string;
@@ -30,7 +29,7 @@ const offPolicy = pairs.map(({ prompt, prompt_id, chosen }) => ({
   source: 'someone',
 }));
 
-/** Prefers the longer of two answers, and says so as a judge with log-probs does. */
+/** A judge with log-probs that prefers m or M, depending on the length of the request. */
 function judge({ messages }: ScriptedBody) {
   const word = messages!.at(-1)!.content.length % 2 === 0 ? 'm' : 'M';
   const top = [
@@ -50,10 +49,10 @@ const KINDS: readonly ScriptedFault[] = [
   'empty',
 ];
 
-/** Every third request fails, each in another way. */
+/** Every third request fails, each time with the next kind of fault. */
 const faults = (number: number) => (number % 3 === 1 ? KINDS[((number - 1) / 3) % KINDS.length] : undefined);
 
-/** A run of the demo's model over four of its prompts; score and eval ask a server. */
+/** Writes a run of the demo's model on four of its prompts. The stages score and eval use a server. */
 function hybrid(server: ScriptedServer) {
   const folder = temporaryFolder();
   const at = (name: string) => join(folder, name);
@@ -102,12 +101,13 @@ eval:
   return { at, out: (name: string) => join(folder, 'out', name), config: at('run.yaml') };
 }
 
-/** `stage what` of each line that tells of a stage, without paths. */
-const told = (text: string) =>
+/** The events of stages in the output, e.g. `sample finished`, without paths. */
+const eventsOf = (text: string) =>
   [...text.matchAll(/^(sample|score|pair|weigh|train|eval) +(running|finished|skipped|stopped|moved)/gm)].map(
-    ([, stage, what]) => `${stage} ${what}`,
+    ([, stage, event]) => `${stage} ${event}`,
   );
-const all = (what: string) => ['sample', 'score', 'pair', 'weigh', 'train', 'eval'].map((stage) => `${stage} ${what}`);
+const all = (event: string) =>
+  ['sample', 'score', 'pair', 'weigh', 'train', 'eval'].map((stage) => `${stage} ${event}`);
 const asked = (requests: ScriptedServer['requests']) =>
   requests.filter(({ path }) => path !== '/v1/models').map(({ body }) => JSON.stringify(body));
 
@@ -126,7 +126,7 @@ test('runs from prompts to a win rate through faults and kills, loses nothing, a
   const training = start();
   await training.wrote('train 2/4');
   training.kill('SIGKILL');
-  expect(told((await training.ended).out)).toEqual([
+  expect(eventsOf((await training.ended).out)).toEqual([
     'sample skipped',
     ...['score', 'pair', 'weigh'].flatMap((stage) => [`${stage} running`, `${stage} finished`]),
     'train running',
@@ -138,7 +138,7 @@ test('runs from prompts to a win rate through faults and kills, loses nothing, a
 
   const last = await start().ended;
   expect(last.status, last.err).toBe(0);
-  expect(told(last.out).slice(0, 5)).toEqual([...all('skipped').slice(0, 4), 'train running']);
+  expect(eventsOf(last.out).slice(0, 5)).toEqual([...all('skipped').slice(0, 4), 'train running']);
   expect(last.err).not.toContain('train 1/4');
   expect(readRows(out('answers.jsonl'))).toHaveLength(8);
   expect(readRows(out('scored.jsonl'))).toHaveLength(12);
@@ -158,12 +158,12 @@ test('runs from prompts to a win rate through faults and kills, loses nothing, a
   const before = server.requests.length;
   const again = await wpo('run', config);
   expect(again.status, again.err).toBe(0);
-  expect(told(again.out)).toEqual(all('skipped'));
+  expect(eventsOf(again.out)).toEqual(all('skipped'));
   expect(server.requests).toHaveLength(before);
 
   const changed = await wpo('run', config, '--set', 'train.learning_rate=2e-4');
   expect(changed.status, changed.err).toBe(0);
-  expect(told(changed.out)).toEqual([
+  expect(eventsOf(changed.out)).toEqual([
     ...all('skipped').slice(0, 4),
     ...['train moved', 'train running', 'train finished', 'eval running', 'eval finished'],
   ]);
@@ -172,7 +172,7 @@ test('runs from prompts to a win rate through faults and kills, loses nothing, a
   expect(kept).not.toContain('sk-secret');
 });
 
-/** The first stages alone, all of them asked of a server. */
+/** Writes a run of the first three stages, with a server for sample and score. */
 function sampling(server: ScriptedServer) {
   const { at, out } = hybrid(server);
   writeFileSync(
@@ -185,10 +185,10 @@ pair: {off_policy: [someone]}
   );
   return { at, out, config: at('run.yaml') };
 }
-/** Answers of two lengths, so that there are scores to tell apart. */
+/** The length of an answer depends on its seed, so that the scores differ. */
 const chat = ({ seed, messages }: ScriptedBody) => messages!.at(-1)!.content.slice(0, 10 * seed!);
 
-test('new prompts are asked and old answers kept; other settings set both answers and their scores aside', async () => {
+test('with new prompts old answers are kept; with other settings answers and scores are moved away', async () => {
   const server = await scriptedServer({ model: 'wise', chat });
   const { at, out, config } = sampling(server);
   const first = await wpo('run', config);
@@ -201,9 +201,9 @@ test('new prompts are asked and old answers kept; other settings set both answer
   expect(asked(server.answered)).toHaveLength(20 + 2 + 2);
 
   const { status, out: lines } = await wpo('run', config, '--set', 'sample.temperature=0.5');
-  expect({ status, told: told(lines) }).toEqual({
+  expect({ status, events: eventsOf(lines) }).toEqual({
     status: 0,
-    told: [
+    events: [
       ...['sample moved', 'sample moved', 'sample running', 'sample finished'],
       ...['score running', 'score finished', 'pair running', 'pair finished'],
     ],
@@ -213,7 +213,7 @@ test('new prompts are asked and old answers kept; other settings set both answer
   expect(readRows(out('scored.jsonl'))).toHaveLength(14);
 });
 
-test('a row that is lost from an output is made again, and no other row', async () => {
+test('a row that is missing from an output is made again, and no other row', async () => {
   const server = await scriptedServer({ model: 'wise', chat });
   const { out, config } = sampling(server);
   await wpo('run', config);
@@ -221,7 +221,7 @@ test('a row that is lost from an output is made again, and no other row', async 
   const whole = readFileSync(out('scored.jsonl'), 'utf8');
   writeFileSync(out('scored.jsonl'), whole.slice(0, -20));
   const { out: lines } = await wpo('run', config);
-  expect(told(lines)).toEqual(['sample skipped', 'score running', 'score finished', 'pair skipped']);
+  expect(eventsOf(lines)).toEqual(['sample skipped', 'score running', 'score finished', 'pair skipped']);
   expect(asked(server.answered.slice(before))).toHaveLength(1);
   expect(readFileSync(out('scored.jsonl'), 'utf8')).toBe(whole);
 });
@@ -237,7 +237,7 @@ test.each([
   run.kill(signal);
   const ended = await run.ended;
   expect(ended.status, ended.err).toBe(status);
-  expect(told(ended.out)).toEqual(['sample running', 'sample stopped']);
+  expect(eventsOf(ended.out)).toEqual(['sample running', 'sample stopped']);
   expect(existsSync(out('scored.jsonl'))).toBe(false);
   expect(await wpo('run', config)).toMatchObject({ status: 0 });
   expect(asked(server.answered)).toHaveLength(8 + 12);

@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import type { MixtureOptions } from '@wpo/loss';
 import { preferenceLoss } from '@wpo/loss/scalar';
 import { expect, test } from 'vitest';
-import type { WeighedPair } from '../src/index';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { golden, modelFolder, pairsFile, policyFolder, temporaryFolder } from './golden';
+import type { WeighedPair } from '../../src/index';
+import { main } from '../../src/main';
+import { golden, modelFolder, pairsFile, policyFolder, temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 const { max_length, max_prompt_length } = golden.truncation.limits;
 const limits = ['--max-length', String(max_length), '--max-prompt-length', String(max_prompt_length)];
@@ -59,7 +59,7 @@ test('weights of a policy and its reference equal PyTorch’s', async () => {
   expect(out.match(/^\d\.\d\d–\d\.\d\d {2}/gm)).toHaveLength(10);
 });
 
-test('without a reference, the model is its own, and every DPO loss is ln 2', async () => {
+test('without --ref, the model is its own reference, and every DPO loss is ln 2', async () => {
   const { pairs } = await weighed(['--model', modelFolder, '--pairs', pairsFile]);
   for (const pair of pairs) {
     expect(pair.ref_chosen_logps).toBe(pair.chosen_logps);

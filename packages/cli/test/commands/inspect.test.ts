@@ -3,11 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { expect, test } from 'vitest';
-import type { Inspection } from '../src/index';
-import { sourceWeights } from '../src/inspect/source-weights';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { modelFolder, pairsFile, temporaryFolder } from './golden';
+import type { Inspection } from '../../src/index';
+import { sourceWeights } from '../../src/inspect/source-weights';
+import { main } from '../../src/main';
+import { modelFolder, pairsFile, temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 async function inspected(args: string[]): Promise<{ out: string; err: string; status: number }> {
   const terminal = capture();

@@ -3,10 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import { expect, test } from 'vitest';
-import type { Generated } from '../src/index';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { golden, modelFolder, temporaryFolder } from './golden';
+import type { Generated } from '../../src/index';
+import { main } from '../../src/main';
+import { golden, modelFolder, temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 const { tokenizer } = await loadTokenizerFolder(modelFolder);
 const generated = async (args: string[]) => {

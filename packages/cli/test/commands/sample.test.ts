@@ -1,11 +1,10 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
-import type { SampleRow } from '../src/index';
-import { startWpo } from './child';
-import { temporaryFolder } from './golden';
-import { readRows, wpo, writeRows } from './rows';
+import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../../eval/test/scripted-server';
+import type { SampleRow } from '../../src/index';
+import { temporaryFolder } from '../golden';
+import { readRows, startWpo, wpo, writeRows } from '../wpo';
 
 const talk = [
   { role: 'user', content: 'ten' },
@@ -26,7 +25,7 @@ const sampled = ({ url }: ScriptedServer, { promptsFile, out }: ReturnType<typeo
   wpo('sample', '--endpoint', url, '--prompts', promptsFile, '--out', out, ...more);
 
 const asked = ({ messages, seed }: ScriptedBody) => `${messages!.at(-1)!.content} ${seed}`;
-/** What got its whole reply, of the questions to the model. */
+/** The requests to the model that received a complete reply. */
 const answered = ({ answered }: ScriptedServer) =>
   answered.filter(({ path }) => path !== '/v1/models').map(({ body }) => asked(body));
 const keys = (rows: readonly SampleRow[]) => rows.map(({ prompt_id, seed }) => `${prompt_id} ${seed}`).sort();
@@ -136,7 +135,7 @@ test('a permanent failure is reported, answers are kept, and the same command re
   expect(answered(server)).toHaveLength(6);
 });
 
-test('a server that no longer answers is given up', async () => {
+test('the command stops after ten failed requests in succession', async () => {
   const server = await scriptedServer({ fault: () => ({ status: 401, body: 'no' }) });
   const many = files(Array.from({ length: 40 }, (_, i) => ({ prompt: `p${i}` })));
   const { status, err } = await sampled(server, many, '--model', 'm', '--concurrency', '2');
@@ -145,7 +144,7 @@ test('a server that no longer answers is given up', async () => {
   expect(server.requests.length).toBeLessThanOrEqual(12);
 });
 
-test('an incomplete last line is dropped and asked for again; a complete one without its newline is kept', async () => {
+test('an incomplete last line is removed and generated again; a complete one without its newline is kept', async () => {
   const server = await scriptedServer();
   const at = files();
   await sampled(server, at, '--seeds', '13', '--concurrency', '1', '--model', 'm');
@@ -198,7 +197,7 @@ test('a file with other prompt texts or other rows is not resumed', async () => 
 test.each([
   [['--seeds', '13,13'], "argument '13,13' is invalid. Expected different whole numbers of 0 or more"],
   [['-n', '6'], '--per-prompt: expected at most one answer per seed, 5, found 6. Add seeds with --seeds.'],
-])('%j is refused', async (flags, message) => {
+])('%j is an error', async (flags, message) => {
   const { promptsFile, out } = files();
   const { status, err } = await wpo(
     'sample',
@@ -214,7 +213,7 @@ test.each([
   expect(err).toContain(message);
 });
 
-test('without --model and --endpoint it names both', async () => {
+test('without --model and --endpoint, the error names both', async () => {
   const { promptsFile, out } = files();
   expect(await wpo('sample', '--prompts', promptsFile, '--out', out)).toMatchObject({
     status: 1,
@@ -222,7 +221,7 @@ test('without --model and --endpoint it names both', async () => {
   });
 });
 
-test('the key is sent, but never written to the file or the output', async () => {
+test('the API key is sent, but never written to the file or the output', async () => {
   vi.stubEnv('WPO_API_KEY', 'sk-secret');
   const server = await scriptedServer({
     fault: (_, { headers, body }) =>
@@ -241,7 +240,7 @@ const many = Array.from({ length: 12 }, (_, i) => ({ prompt: `prompt ${i}` }));
 const start = ({ url }: ScriptedServer, { promptsFile, out }: ReturnType<typeof files>) =>
   startWpo(['sample', '--endpoint', url, '--prompts', promptsFile, '--out', out, '-n', '2', '--concurrency', '3']);
 
-test('a killed run resumes without asking for a written answer again', async () => {
+test('a killed run resumes without requesting a written answer again', async () => {
   const server = await scriptedServer({ delay: 40 });
   const at = files(many);
   const run = start(server, at);
@@ -264,7 +263,7 @@ test('a killed run resumes without asking for a written answer again', async () 
 test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],
-] as const)('%s lets what is under way come in, writes it, and exits with %i', async (signal, status) => {
+] as const)('%s lets running requests finish, writes their answers, and exits with %i', async (signal, status) => {
   const server = await scriptedServer({ delay: 40 });
   const at = files(many);
   const run = start(server, at);
@@ -274,7 +273,7 @@ test.each([
   expect(ended.status).toBe(status);
   const kept = readRows<SampleRow>(at.out);
   expect(ended.err).toContain(`${at.out} has ${kept.length} of 24 answers; ${24 - kept.length} are missing.`);
-  expect(answered(server)).toHaveLength(kept.length); // no answer that came was dropped
+  expect(answered(server)).toHaveLength(kept.length); // no reply was dropped
   expect((await start(server, at).ended).status).toBe(0);
   expect(answered(server)).toHaveLength(24);
 });

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { startWpo } from './child';
-import { goldenConfig, readMetrics, temporaryFolder, timeless } from './golden';
+import { goldenConfig, readMetrics, temporaryFolder, timeless } from '../golden';
+import { startWpo } from '../wpo';
 
 const folder = temporaryFolder();
 const config = goldenConfig(folder);

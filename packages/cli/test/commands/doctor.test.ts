@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { main } from '../src/main';
-import { capture } from './capture';
+import { main } from '../../src/main';
+import { capture } from '../wpo';
 
 test('the doctor reports Node, TensorFlow and memory, and exits with 0 if all checks passed', async () => {
   const terminal = capture();

@@ -2,9 +2,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PairSummary } from '@wpo/data/pairing';
 import { expect, test } from 'vitest';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { temporaryFolder } from './golden';
+import { main } from '../../src/main';
+import { temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 const answer = (prompt: string, completion: string, score: number | null, source = 'gemma') => ({
   prompt_id: prompt,

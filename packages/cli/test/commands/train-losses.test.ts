@@ -3,7 +3,6 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { preferenceLoss } from '@wpo/loss/scalar';
 import { expect, test } from 'vitest';
-import { capture } from './capture';
 import {
   golden,
   goldenConfig,
@@ -13,9 +12,10 @@ import {
   temporaryFolder,
   timeless,
   trainFrom,
-} from './golden';
+} from '../golden';
+import { capture } from '../wpo';
 
-/** A run of one step over the golden pairs, its policy moved away from its reference; its first metrics. */
+/** Trains one step on the golden pairs, from a policy that differs from its reference. Returns the first metrics. */
 async function firstStep(set: string[], file?: string) {
   const folder = temporaryFolder();
   const terminal = capture();
@@ -26,7 +26,7 @@ async function firstStep(set: string[], file?: string) {
 
 const withReference = `ref_model_name_or_path=${modelFolder}`;
 
-/** Golden pairs by PyTorch’s log-probs, in columns. */
+/** The columns of golden pairs, with PyTorch’s log-probs. */
 const columnsOf = (pairs: typeof golden.pairs) => ({
   chosenLogps: pairs.map((pair) => pair.chosen_logps),
   rejectedLogps: pairs.map((pair) => pair.rejected_logps),
@@ -36,7 +36,7 @@ const columnsOf = (pairs: typeof golden.pairs) => ({
   rejectedLengths: pairs.map((pair) => pair.rejected_tokens),
 });
 
-/** Those of a run’s first step. */
+/** The pairs of a run’s first step. */
 const four = golden.pairs.slice(0, 4);
 const columns = columnsOf(four);
 const weights = four.map((pair) => pair.weight);
@@ -65,7 +65,7 @@ test.each(['sft', 'simpo', 'cpo', 'orpo'] as const)('%s runs no reference and le
 });
 
 test('ld_alpha applies to policy and reference alike, and its log-probs are cached separately', async () => {
-  // by itself as reference every margin is 0 at first, whatever α; with another α in the cache it would not be
+  // The model is its own reference, so every margin is 0 at first for any α, unless the cached log-probs have another α.
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const set = ['max_steps=1', 'use_weighting=false', 'eval_split=4'];
@@ -94,7 +94,7 @@ test.each(['aot', 'aot_unpaired'] as const)('%s ranks the pairs of a batch', asy
   expect(Math.abs(mean(losses) - mean(preferenceLoss(all, { beta: 10 }).losses))).toBeGreaterThan(0.05);
 });
 
-test('a row’s weight counts with and without WPO’s, and is an error if pairs are ranked', async () => {
+test('a row’s weight counts with and without the WPO weight, and is an error if the loss ranks pairs', async () => {
   const file = join(temporaryFolder(), 'pairs.jsonl');
   const row = { prompt: 'Why?', chosen: 'Because.', rejected: 'No.' };
   writeFileSync(file, [0.5, 2, undefined].map((weight) => `${JSON.stringify({ ...row, weight })}\n`).join(''));

@@ -3,10 +3,15 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import type { Annotation, ModelOutput } from '@wpo/eval';
 import { expect, test } from 'vitest';
-import { type Script, type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { modelFolder, temporaryFolder } from './golden';
+import {
+  type Script,
+  type ScriptedBody,
+  type ScriptedServer,
+  scriptedServer,
+} from '../../../eval/test/scripted-server';
+import { main } from '../../src/main';
+import { modelFolder, temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 const INSTRUCTIONS = Array.from({ length: 12 }, (_, i) => `Question ${i}?`);
 
@@ -24,14 +29,14 @@ function jsonFile(rows: readonly object[]): string {
   return file;
 }
 
-/** How good an answer is, written in the answer: `good 7`. */
+/** Each answer contains its quality, e.g. `good 7`, which the scripted judge reads. */
 const baseline = jsonFile(outputs('base', () => 'The baseline is good 5'));
 const answers = outputs('mine', (i) => `${'My answer '.repeat(i)}is good ${i}`);
 
 const goodness = ({ messages }: ScriptedBody) =>
   [...messages!.at(-1)!.content.matchAll(/good (\d+)/g)].map(([, number]) => Number(number));
 
-/** p(m) = σ(half the first's lead and 0.5 for its place), as log-probs of the first token. */
+/** p(m) = σ((first − second) / 2 + 0.5) as log-probs of the first token. The 0.5 is a bias for the first position. */
 function byLogprobs(body: ScriptedBody) {
   const [first, second] = goodness(body);
   const share = 1 / (1 + Math.exp(-((first! - second!) / 2 + 0.5)));
@@ -47,7 +52,7 @@ function byLogprobs(body: ScriptedBody) {
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
-/** The model's share of a pair by the rule above, the mean of both orders. */
+/** The model's preference by the rule above, as the mean of both orders. */
 const share = (good: number) => (1 - sigmoid((5 - good) / 2 + 0.5) + sigmoid((good - 5) / 2 + 0.5)) / 2;
 
 async function evaluated(server: ScriptedServer, out: string, ...args: string[]) {
@@ -179,11 +184,11 @@ test('judgements are cached: a second run asks only new questions, another judge
   expect(asked()).toBe(50);
 });
 
-test('if the judge fails, the same command resumes, past an incomplete line of the cache', async () => {
-  const fault: Script['fault'] = (number) => (number > 10 ? { status: 400 + 1 } : undefined);
-  const [dying, folder] = [await judging({ fault }), temporaryFolder()];
+test('if the judge fails, the same command resumes and ignores an incomplete line of the cache', async () => {
+  const fault: Script['fault'] = (number) => (number > 10 ? { status: 401 } : undefined);
+  const [failing, folder] = [await judging({ fault }), temporaryFolder()];
   const args = ['--outputs', jsonFile(answers), '--concurrency', '2'];
-  const { status, err } = await evaluated(dying, folder, ...args);
+  const { status, err } = await evaluated(failing, folder, ...args);
   expect(status).toBe(1);
   expect(err).toMatch(
     /of 12 pairs are not judged yet. Replies so far are kept; run the same command again to resume.\n$/,
@@ -215,7 +220,7 @@ test('after a signal, running requests finish and are kept, and the status names
   expect(asked).toBe(24);
 });
 
-test('only the pairs that the server refuses or whose reply names no answer are left out', async () => {
+test('pairs are left out only if the server rejects them or the reply names neither answer', async () => {
   const fault: Script['fault'] = (_, { body }) =>
     goodness({ messages: [{ role: 'user', content: '' }], ...body }).includes(9) ? { status: 400 } : undefined;
   const chat = (body: ScriptedBody) => (goodness(body).includes(8) ? 'Neither' : 'm');
@@ -253,7 +258,7 @@ test('--judge-prompt takes a prompt in the format of alpaca_eval', async () => {
   ]);
 });
 
-test('reads answers of wpo sample, and counts those without a partner', async () => {
+test('reads answers of wpo sample, and reports how many instructions lack one of the two answers', async () => {
   const rows = answers.slice(0, 4).map(({ instruction, output }, i) => ({
     prompt_id: String(i),
     prompt: instruction,
@@ -301,7 +306,7 @@ test.each([
   ],
   [['--outputs', jsonFile([{ instruction: 'Other?' }])], /rows\.json:1: output: expected text, found nothing/],
   [['--outputs', jsonFile(answers), '--judge-prompt', '/nowhere'], /no such file/],
-])('%j is refused in a message', async (args, message) => {
+])('%j is an error without a stack', async (args, message) => {
   const { status, err } = await evaluated(await judging(), temporaryFolder(), ...args);
   expect(status).toBe(1);
   expect(err).toMatch(message);

@@ -1,9 +1,9 @@
 import '@wpo/tensorflow';
 import { klMetrics, rewardMetrics } from '@wpo/eval';
 import { expect, test } from 'vitest';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { golden, modelFolder, pairsFile, policyFolder } from './golden';
+import { main } from '../../src/main';
+import { golden, modelFolder, pairsFile, policyFolder } from '../golden';
+import { capture } from '../wpo';
 
 const { max_length, max_prompt_length } = golden.truncation.limits;
 const limits = ['--max-length', String(max_length), '--max-prompt-length', String(max_prompt_length)];

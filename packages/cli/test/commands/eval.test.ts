@@ -2,14 +2,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { temporaryFolder } from './golden';
+import { main } from '../../src/main';
+import { temporaryFolder } from '../golden';
+import { capture } from '../wpo';
 
 type Case = { readonly expected: Record<string, number>; readonly rows: [number, number, number | null][] };
 
 const cases: Record<string, Case> = JSON.parse(
-  readFileSync(fileURLToPath(new URL('../../eval/test/fixtures/alpaca-eval.json', import.meta.url)), 'utf8'),
+  readFileSync(fileURLToPath(new URL('../../../eval/test/fixtures/alpaca-eval.json', import.meta.url)), 'utf8'),
 );
 
 const KEYS = [
@@ -74,7 +74,7 @@ test('NaN is null in JSON and a dash in the table', async () => {
   expect((await evaluated('--annotations', file)).out).toMatch(/win rate +100\.00 % ± – /);
 });
 
-test('ignores null silently, and numbers outside 1 to 2 with a message', async () => {
+test('null preferences are ignored silently, and numbers outside 1 to 2 with a message', async () => {
   const file = annotationsFile([annotation(0, 3, 4, 2), annotation(1, 3, 4, null), annotation(2, 3, 4, 2.5)]);
   const { out, err } = await evaluated('--annotations', file, '--json');
   expect(JSON.parse(out)).toMatchObject({ n_total: 1 });
@@ -97,7 +97,7 @@ test.each([
     /^--baseline: expected --judge and --out with it, found no --judge and no --out\.$/m,
   ],
   [['--nonsense'], /unknown option '--nonsense'/],
-])('%j is refused in a message', async (args, message) => {
+])('%j is an error without a stack', async (args, message) => {
   const { status, err } = await evaluated(...args);
   expect(status).toBe(1);
   expect(err).toMatch(message);

@@ -2,9 +2,9 @@ import '@wpo/tensorflow';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { main } from '../src/main';
-import { capture } from './capture';
-import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from './golden';
+import { main } from '../../src/main';
+import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
+import { capture } from '../wpo';
 
 test('eight steps equal PyTorch’s, and the folder has all files of the run', async () => {
   const folder = temporaryFolder();
@@ -39,7 +39,7 @@ test('held-out pairs are evaluated before and after training, with a report', as
   expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(0);
   const evaluations = readMetrics(join(folder, 'run')).filter((row) => row.eval_loss !== undefined);
   expect(evaluations.map((row) => row.step)).toEqual([0, 3]);
-  expect(evaluations[0]!['eval_rewards/margins']).toBeCloseTo(0, 6); // the policy is its own reference still
+  expect(evaluations[0]!['eval_rewards/margins']).toBeCloseTo(0, 6); // the policy still equals its reference
   expect(evaluations[0]!.eval_loss).toBeCloseTo(Math.LN2 * evaluations[0]!['eval_wpo/weight']!, 6);
   expect(terminal.out()).toContain('Training on 12 pairs, 4 held out');
   expect(terminal.out()).toMatch(/reward accuracy +\d\.\d{3} → \d\.\d{3} {2}\(before → after/);
@@ -79,7 +79,7 @@ test('a folder with a run is an error without --resume; with it, a finished run 
   expect(readFileSync(join(folder, 'run', 'metrics.jsonl'), 'utf8')).toBe(before);
 });
 
-test('resuming with changed results is an error that names the keys', async () => {
+test('resuming with other values of keys that change the results is an error that names the keys', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=1'] }, capture());
@@ -112,7 +112,7 @@ test('on_bad_row: skip leaves out unusable rows and counts them', async () => {
   expect(skipping.out()).toMatch(/pairs +2 \(2 rows skipped\)/);
 });
 
-test('activation checkpointing does not change results, so a run may resume on a machine with other memory', async () => {
+test('activation checkpointing does not change results, so a run can resume on a machine with another amount of memory', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const metrics = async (kept: string) => {

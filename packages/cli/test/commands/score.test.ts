@@ -1,11 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../eval/test/scripted-server';
-import type { ScoredRow } from '../src/index';
-import { startWpo } from './child';
-import { temporaryFolder } from './golden';
-import { readRows, wpo, writeRows } from './rows';
+import { type ScriptedBody, type ScriptedServer, scriptedServer } from '../../../eval/test/scripted-server';
+import type { ScoredRow } from '../../src/index';
+import { temporaryFolder } from '../golden';
+import { readRows, startWpo, wpo, writeRows } from '../wpo';
 
 const answer = (prompt_id: string, seed: number | undefined, completion: string, source = 'gemma') => ({
   prompt_id,
@@ -38,10 +37,10 @@ const scores = (path: string) =>
   Object.fromEntries(
     readRows<ScoredRow>(path).map(({ prompt_id, source, seed, score }) => [`${prompt_id} ${seed ?? source}`, score]),
   );
-/** What got its whole reply, of the requests that are not for the model's name. */
+/** The requests that received a complete reply, without those for the model's name. */
 const answered = ({ answered }: ScriptedServer) => answered.filter(({ path }) => path !== '/v1/models');
 
-test('scores from a file go to the answers that they name, and rows keep their other fields', async () => {
+test('scores from a file are assigned to the answers that they name, and rows keep their other fields', async () => {
   const at = files();
   const { status, out } = await fromFile(at, [
     { prompt_id: 'b', source: 'gemma', seed: 13, score: 4 },
@@ -56,7 +55,7 @@ test('scores from a file go to the answers that they name, and rows keep their o
   expect(first).toEqual({ ...answers[0], score: -1, scored_by: expect.stringMatching(/^rewards\.jsonl [0-9a-f]{8}$/) });
 });
 
-test('scores without prompt_id go to the answers in order', async () => {
+test('scores without prompt_id are assigned to the answers in order', async () => {
   const at = files();
   expect(await fromFile(at, [1, 2, { score: 3 }, 4])).toMatchObject({ status: 0 });
   expect(scores(at.out)).toEqual({ 'a 13': 1, 'a 21': 2, 'a gpt': 3, 'b 13': 4 });
@@ -94,7 +93,7 @@ test.each([
     [{ prompt_id: 'a', source: 'gemma', seed: 13, score: 1 }],
     /expected a score for the answer \["a","gemma",21\], found none/,
   ],
-])('rewards %j are refused', async (rewards, message) => {
+])('rewards %j are an error', async (rewards, message) => {
   const { status, err } = await fromFile(files(), rewards);
   expect(status).toBe(1);
   expect(err).toMatch(message);
@@ -135,7 +134,7 @@ test.each([
     },
   ],
   ['score', { text_1: 'ask a', text_2: 'x' }],
-])('a reward model is asked at /%s as vLLM has it', async (api, body) => {
+])('requests to /%s have the format of vLLM', async (api, body) => {
   const server = await scriptedServer({ model: 'rm', reward: ({ length }) => length - 2.5 });
   const at = files();
   const { status } = await scored(at, '--endpoint', server.url, '--api', api, '--concurrency', '1');
@@ -147,7 +146,7 @@ test.each([
 });
 
 test.each([
-  ['values token by token, the last of which is the answer’s', { data: [[0.5], [0.25]] }, 0.25],
+  ['one value per token, where the last one counts', { data: [[0.5], [0.25]] }, 0.25],
   ['one value', { data: [0.75] }, 0.75],
 ])('a reply of /pooling may be %s', async (_, fields, expected) => {
   const body = JSON.stringify({ data: [{ index: 0, object: 'pooling', ...fields }] });
@@ -169,7 +168,7 @@ test('a model with several outputs is rejected', async () => {
   expect(err).toContain(
     'prompt "a": expected one number from /classify, found 2. Serve a reward model with one output.',
   );
-  expect(server.requests).toHaveLength(4); // a whole reply is not asked for again
+  expect(server.requests).toHaveLength(4); // a complete reply is not requested again
 });
 
 const faults = [
@@ -180,7 +179,7 @@ const faults = [
   'empty',
   { status: 503, headers: { 'retry-after-ms': '1' } },
 ] as const;
-/** Every other request fails, until each fault was had. */
+/** Every other request fails, until each fault has occurred once. */
 const everyOther = (number: number) => (number % 2 === 1 ? faults[(number - 1) / 2] : undefined);
 
 test('each answer is scored once despite failing requests', async () => {
@@ -227,11 +226,11 @@ test('a file with another scorer or other texts is not resumed', async () => {
   expect(readFileSync(at.out, 'utf8')).toBe(before);
 });
 
-/** What stands between the marks of a judge's prompt. */
+/** The text of a section of the judge's prompt. */
 const shown = ({ messages }: ScriptedBody, name: string) =>
   messages![0]!.content.match(new RegExp(`<<< ${name} >>>\n([^]*?)\n<<< end of ${name} >>>`))?.[1];
 
-test('a judge sees prompt and answer, and its last line is the score', async () => {
+test('a judge receives prompt and answer, and the last rating in its reply is the score', async () => {
   const server = await scriptedServer({
     model: 'judge',
     chat: (body) => `Some would say Rating: 1.\n**Rating: ${shown(body, 'Answer')!.length + 0.5}**/10`,
@@ -263,13 +262,13 @@ test('an answer whose reply has no rating from 1 to 10 is scored again by the ne
   expect(answered(server)).toHaveLength(5);
 });
 
-/** A judge that likes the longer answer, and the first one where both are as long. */
+/** A judge that prefers the longer answer, and the first one if both have the same length. */
 const longer = (body: ScriptedBody) => {
   const [a, b] = [shown(body, 'Answer A')!.length, shown(body, 'Answer B')!.length];
   return `Verdict: A would be rash.\nVerdict: ${a >= b ? 'A' : 'B'}`;
 };
 
-test('a comparing judge sees every two answers in both orders; the score is the share that an answer won', async () => {
+test('a comparing judge receives every two answers in both orders; the score is the mean preference for an answer', async () => {
   const server = await scriptedServer({ model: 'judge', chat: longer, fault: everyOther });
   const at = files([...answers, answer('a', 42, 'xxx')]);
   const { status, out } = await scored(at, '--judge', server.url, '--compare', '--concurrency', '2');
@@ -296,7 +295,7 @@ test('a comparing judge sees every two answers in both orders; the score is the 
   ]);
 });
 
-test('existing verdicts are not asked for again, and scores are written once all verdicts are there', async () => {
+test('existing verdicts are not requested again, and scores are written when all verdicts are there', async () => {
   let broken = true;
   const server = await scriptedServer({
     chat: longer,
@@ -317,14 +316,14 @@ test('existing verdicts are not asked for again, and scores are written once all
   writeRows(at.answers, [answers[0], answers[1], { ...answers[2], completion: 'zzzzz' }]);
   expect(await scored(at, ...flags)).toMatchObject({ status: 0 });
   expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 1, 'a 21': 0.5 });
-  expect(answered(server)).toHaveLength(10); // the four that show the new text
+  expect(answered(server)).toHaveLength(10); // the four requests with the new text
 });
 
 test.each([
   [[], '--rewards: expected exactly one of --rewards, --endpoint and --judge, found none of them.'],
   [['--compare', '--endpoint', 'http://x'], '--compare: expected --judge with it, found no judge.'],
   [['--judge', 'http://x', '--endpoint', 'http://x'], "'--endpoint <url>' cannot be used with option '--judge <url>'"],
-])('%j is refused', async (flags, message) => {
+])('%j is an error', async (flags, message) => {
   const { status, err } = await scored(files(), ...flags);
   expect(status).toBe(1);
   expect(err).toContain(message);
