@@ -1,5 +1,11 @@
 import type { FileHandle } from 'node:fs/promises';
 
+/** transformers' name of a checkpoint in one file. */
+export const WEIGHTS_FILE = 'model.safetensors';
+
+/** transformers' name of the index of a checkpoint in several files (shards). */
+export const INDEX_FILE = 'model.safetensors.index.json';
+
 /** While one chunk is converted, the other is read or written. */
 const CONCURRENCY = 2;
 

@@ -4,7 +4,7 @@ import { bf16ToF32, f16ToF32, littleEndianHost } from '../dtype';
 import { isObject } from '../json';
 import { headerByteLength, parseHeader, SafetensorsError, type TensorEntry, type TensorSpec } from '../safetensors';
 import type { TensorLocation } from '../weights';
-import { inChunks, readFully } from './file-io';
+import { INDEX_FILE, inChunks, readFully, WEIGHTS_FILE } from './file-io';
 
 /** Named tensors in open files. They are read one at a time, in any order and as often as needed. */
 export interface Checkpoint {
@@ -31,9 +31,6 @@ interface OpenFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
 
-const SINGLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
-
 /**
  * Opens a Hugging Face checkpoint: `model.safetensors`, or else the shards that `model.safetensors.index.json` names. It checks
  * headers against file sizes and the index against the shards, and reads no tensor yet.
@@ -42,11 +39,11 @@ const INDEX = 'model.safetensors.index.json';
  * @throws SafetensorsError if a file is damaged, or the index and the shards disagree; Error if there is no checkpoint
  */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
-  if (await isFile(join(dir, SINGLE))) return openSafetensors(join(dir, SINGLE));
-  const indexPath = join(dir, INDEX);
+  if (await isFile(join(dir, WEIGHTS_FILE))) return openSafetensors(join(dir, WEIGHTS_FILE));
+  const indexPath = join(dir, INDEX_FILE);
   if (!(await isFile(indexPath))) {
     throw new Error(
-      `${dir}: expected ${SINGLE} or ${INDEX}, found neither. PyTorch .bin files are not supported: save the model with ` +
+      `${dir}: expected ${WEIGHTS_FILE} or ${INDEX_FILE}, found neither. PyTorch .bin files are not supported: save the model with ` +
         "transformers' save_pretrained, which writes safetensors.",
     );
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { replaceFile } from '@wpo/internal/node/files';
 import { f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
-import { inChunks, writeFully } from './file-io';
+import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
 
 /** A tensor to write. */
 export interface TensorValues {
@@ -69,21 +69,19 @@ export async function writeCheckpoint(
   if (repeated) throw new SafetensorsError(`${dir}: expected unique tensor names, found "${repeated.name}" twice.`);
   const shards = splitIntoShards(listed, maxShardBytes);
   if (shards.length === 1) {
-    await writeSafetensors(join(dir, 'model.safetensors'), shards[0]!);
-    return ['model.safetensors'];
+    await writeSafetensors(join(dir, WEIGHTS_FILE), shards[0]!);
+    return [WEIGHTS_FILE];
   }
   const pad = (n: number) => String(n).padStart(5, '0');
   const files = shards.map((_, i) => `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`);
   for (const [i, shard] of shards.entries()) await writeSafetensors(join(dir, files[i]!), shard);
-  await replaceFile(join(dir, INDEX), indexText(shards, files));
-  return [...files, INDEX];
+  await replaceFile(join(dir, INDEX_FILE), indexText(shards, files));
+  return [...files, INDEX_FILE];
 }
-
-const INDEX = 'model.safetensors.index.json';
 
 /** Whether a file of a model's folder belongs to its checkpoint. */
 export const isCheckpointFile = (name: string): boolean =>
-  name === INDEX || /^model(-\d{5}-of-\d{5})?\.safetensors$/.test(name);
+  name === INDEX_FILE || /^model(-\d{5}-of-\d{5})?\.safetensors$/.test(name);
 
 function splitIntoShards(tensors: readonly TensorToWrite[], maxBytes: number): TensorToWrite[][] {
   const shards: TensorToWrite[][] = [[]];
