@@ -9,7 +9,7 @@ const NAME_LENGTH = 108;
  *
  * The lock is an abstract Unix socket named after the file's device and inode. The kernel removes it with its process, so
  * no stale lock ever blocks a run that resumes. Other machines and containers do not see it. On systems other than Linux,
- * and where sockets are forbidden, it locks nothing.
+ * and if sockets are forbidden, it locks nothing.
  *
  * @param path must exist
  * @param purpose e.g. `train`; locks for different purposes do not exclude each other

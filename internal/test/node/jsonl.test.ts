@@ -36,7 +36,7 @@ describe('reading', () => {
     expect(error).toMatchObject({ line: 2, message: expect.stringContaining('JSON') });
   });
 
-  test('fails as node:fs does where there is no file', async () => {
+  test('fails as node:fs does if there is no file', async () => {
     await expect(readAll(join(folder, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 

@@ -9,7 +9,7 @@ import { randomBelow, xoshiro128, xoshiroState } from '@wpo/internal/random';
  * @param seed an integer from 0 to 2^53 - 1
  * @param epoch from 0 to 2^32 - 1
  * @param shuffle false returns 0, 1, 2, …
- * @throws {RangeError} where an argument is out of range
+ * @throws {RangeError} if an argument is out of range
  */
 export function epochOrder(count: number, seed: number, epoch: number, shuffle = true): Uint32Array {
   checkInteger('count', count, 2 ** 32 - 1);

@@ -2,4 +2,4 @@ export { pairAnswerFiles } from './node/answer-files';
 export type { DataFileOptions } from './node/data-files';
 export { type LoadedPairs, loadPairs, type ReadPairsOptions, readPairs } from './node/pairs';
 export { type ReadRowsOptions, readRecords, readRows } from './node/read-rows';
-export { loadTokenizerFolder, type TokenizerFolder } from './node/tokenizer-folder';
+export { loadTokenizerFolder } from './node/tokenizer-folder';

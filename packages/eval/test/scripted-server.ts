@@ -65,7 +65,7 @@ afterAll(async () => {
 });
 
 /**
- * A local server with the paths of OpenAI and vLLM. It answers by rules, fails where the script says so, and records its
+ * A local server with the paths of OpenAI and vLLM. It answers by rules, fails as scripted, and records its
  * requests. It is closed after the file's last test.
  */
 export async function scriptedServer(script: Script = {}): Promise<ScriptedServer> {

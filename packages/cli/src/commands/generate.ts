@@ -1,5 +1,5 @@
-import { encodePrompt } from '@wpo/data';
-import { loadTokenizerFolder, type TokenizerFolder } from '@wpo/data/node';
+import { encodePrompt, type TextOptions } from '@wpo/data';
+import { loadTokenizerFolder } from '@wpo/data/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { type Prompt, readPrompts } from '../answers/prompts';
 import { localModel } from '../downloads';
@@ -39,7 +39,7 @@ export async function generate(given: GenerateConfig, terminal: Terminal = proce
   return 0;
 }
 
-function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateConfig): number[] {
+function encode(prompt: Prompt, text: TextOptions, { raw }: GenerateConfig): number[] {
   if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, text);
   if (typeof prompt === 'string') return text.tokenizer.encode(prompt);
   throw new UserError(
@@ -51,7 +51,7 @@ function encode(prompt: Prompt, text: TokenizerFolder, { raw }: GenerateConfig):
 async function answerTo(
   promptIds: readonly number[],
   model: Gemma2,
-  { tokenizer }: TokenizerFolder,
+  { tokenizer }: TextOptions,
   options: GenerateOptions,
   show: (part: string) => void,
 ): Promise<Generated> {

@@ -27,7 +27,7 @@ export class ChatTemplateError extends Error {
  * does.
  *
  * @param template the Jinja source, from `chat_template.jinja` or `tokenizer_config.json`
- * @throws {ChatTemplateError} where the template cannot be parsed, there are no messages, or the template rejects them
+ * @throws {ChatTemplateError} if the template cannot be parsed, there are no messages, or the template rejects them
  */
 export function renderChat(template: string, messages: readonly Message[], options: ChatOptions = {}): string {
   const parsed = parse(template);

@@ -18,7 +18,7 @@ export interface EncodedPair {
   readonly prompt: Int32Array;
   readonly chosen: Int32Array;
   readonly rejected: Int32Array;
-  /** The row's weight; absent where the row has none. */
+  /** The row's weight; absent if the row has none. */
   readonly weight?: number;
 }
 
@@ -37,7 +37,7 @@ export type EncodeOptions = FormatOptions & TruncateOptions;
  * Shortens a pair to the length limits; returns it unchanged if it fits. `keep_start` leaves the answers empty if the
  * prompt alone fills `maxLength`.
  *
- * @throws {RangeError} where a limit is out of range
+ * @throws {RangeError} if a limit is out of range
  */
 export function truncatePair(pair: TokenLists, options: TruncateOptions = {}): TokenLists {
   const { truncation, maxLength, maxPromptLength } = checkLimits(options);

@@ -23,10 +23,10 @@ export interface TokenLists {
   readonly rejected: readonly number[];
 }
 
-/** A tokenizer and the chat template of its model, as `loadTokenizerFolder` returns them. */
+/** The tokenizer and chat template of a model, as `loadTokenizerFolder` returns them. */
 export interface TextOptions {
   readonly tokenizer: Tokenizer;
-  /** The Jinja source of the model's chat template. */
+  /** The Jinja source. Undefined for a model without one, such as a base model; encoding a conversation then fails. */
   readonly chatTemplate: string | undefined;
 }
 

@@ -14,7 +14,7 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /** Text of the ids; `''` for none. Ids outside the vocabulary are ignored, as in Python. */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** Id of a token by its exact text, e.g. `<end_of_turn>`; undefined where the vocabulary lacks it. */
+  /** Id of a token by its exact text, e.g. `<end_of_turn>`; undefined if the vocabulary lacks it. */
   tokenId(token: string): number | undefined;
   /** The largest id plus 1: the number of embeddings that a model needs at least. */
   readonly vocabSize: number;

@@ -45,7 +45,7 @@ export async function fetchBlob(
     await syncFolder(dirname(blob));
     return blob;
   } finally {
-    await release().catch(() => {}); // fails where another process took the lock over
+    await release().catch(() => {}); // fails if another process took the lock over
   }
 }
 
@@ -55,7 +55,7 @@ const wrongBytes = (hub: Hub, file: HubFile) =>
       'A proxy or mirror between this machine and the hub changes them: try another network or HF_ENDPOINT.',
   );
 
-/** Downloads all bytes, resuming where a connection was cut. */
+/** Downloads all bytes, and resumes if a connection is cut. */
 async function download(hub: Hub, url: string, file: HubFile, partial: string, onBytes: (bytes: number) => void) {
   const { size } = file;
   let have = Math.min((await fileSize(partial)) ?? 0, size);
@@ -90,7 +90,7 @@ interface PartialFile {
   readonly onBytes: (bytes: number) => void;
 }
 
-/** Appends a response's bytes to the partial file; overwrites it where the hub sent the whole file. */
+/** Appends a response's bytes to the partial file; overwrites it if the hub sent the whole file. */
 async function append(response: Response, { partial, have, size, onBytes }: PartialFile): Promise<number> {
   const from = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]);
   let at = response.status === 206 && from === have ? have : 0;

@@ -17,7 +17,7 @@ export interface HubName {
 const NAME = /^hf:\/\/(datasets\/)?([\w.-]+\/[\w.-]+)(?:@(refs\/(?:convert|pr)\/[^/]+|[^/]+))?(?:\/(.*))?$/;
 const BARE = /^\w[\w.-]*\/\w[\w.-]*$/;
 
-/** The name in full: `hf://datasets/org/name@revision/path`, without the revision where it is `main`. */
+/** The name in full: `hf://datasets/org/name@revision/path`, without the revision if it is `main`. */
 export const hubNameText = ({ type, repo, revision, path }: HubName) =>
   `hf://${type === 'dataset' ? 'datasets/' : ''}${repo}` +
   `${revision === 'main' ? '' : `@${/^refs\/(convert|pr)\/[^/]+$/.test(revision) ? revision : encodeURIComponent(revision)}`}` +

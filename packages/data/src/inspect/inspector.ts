@@ -33,7 +33,7 @@ export interface PairReport {
     /** Length of the chosen answer minus that of the rejected. */
     readonly difference: Distribution | undefined;
   };
-  /** score_chosen minus score_rejected, over the rows that have both; undefined where none has. */
+  /** score_chosen minus score_rejected, over the rows that have both; undefined if none has. */
   readonly margins: Distribution | undefined;
   /** Rows whose scores are equal, and rows whose rejected answer scores higher. */
   readonly zeroMargins: number;

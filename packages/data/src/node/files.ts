@@ -59,7 +59,7 @@ export async function kindOf(path: string): Promise<FileKind> {
 }
 
 /**
- * A file's bytes, decompressed where `kind` is `gzip` or `zstd`.
+ * A file's bytes, decompressed if `kind` is `gzip` or `zstd`.
  *
  * @param name names the file in errors
  * @throws {Error} if the file cannot be read, or is damaged or cut off

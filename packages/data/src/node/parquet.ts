@@ -6,7 +6,7 @@ import { DAMAGED, fileError } from './files';
 
 /**
  * Reads a Parquet file, one row group in memory at a time. A row's line is its number, counted from 1. Values are
- * converted to JSON's: 64-bit integers to numbers (to text where a number is not exact), absent lists to null, dates to
+ * converted to JSON's: 64-bit integers to numbers (to text if a number is not exact), absent lists to null, dates to
  * text.
  *
  * @param name names the file in errors

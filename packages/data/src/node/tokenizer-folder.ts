@@ -1,14 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { TextOptions } from '../encode/format-pair';
 import { loadTokenizer, type Tokenizer } from '../encode/tokenizer';
 import { fileError } from './files';
-
-/** The tokenizer and chat template of a model. */
-export interface TokenizerFolder {
-  readonly tokenizer: Tokenizer;
-  /** The Jinja source. Undefined if the folder has none, as for base models; encoding a conversation then fails. */
-  readonly chatTemplate: string | undefined;
-}
 
 /**
  * Reads the tokenizer of a Hugging Face model folder: `tokenizer.json`, `tokenizer_config.json`, and the chat template
@@ -17,7 +11,7 @@ export interface TokenizerFolder {
  *
  * @throws {Error} naming the file that is missing or broken
  */
-export async function loadTokenizerFolder(dir: string): Promise<TokenizerFolder> {
+export async function loadTokenizerFolder(dir: string): Promise<TextOptions> {
   // read one after another, so that the error always names the same file if several are missing
   const tokenizerJson = await readJson(join(dir, 'tokenizer.json'));
   const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json'));

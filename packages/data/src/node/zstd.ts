@@ -6,7 +6,7 @@ const SKIPPABLE = 0x184d2a5; // the upper 28 bits
 const MAX_WINDOW = 2 ** 27; // that of `zstd -d` without --long
 
 /**
- * Decompresses a zstd stream of any number of frames (RFC 8878), and checks each frame's checksum where it has one.
+ * Decompresses a zstd stream of any number of frames (RFC 8878), and checks each frame's checksum if it has one.
  *
  * @throws {Error} if the stream is damaged or cut off
  */

@@ -84,7 +84,7 @@ export class AnswerPool {
     return this.sourceNames[this.sourceOf.at(answer)]!;
   }
 
-  /** The score of an answer; NaN where it has none. */
+  /** The score of an answer; NaN if it has none. */
   score(answer: number): number {
     return this.scores.at(answer);
   }

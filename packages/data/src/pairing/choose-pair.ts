@@ -70,9 +70,9 @@ const bestFirst = (a: Candidate, b: Candidate) => b.score - a.score || a.length 
 const REPLACED = new Set(['prompt_id', 'prompt', 'completion', 'source', 'score']);
 
 /**
- * The row of a pair, as `parseRow` reads it, from the rows of its answers: `prompt_id` (where they have it), `prompt`,
+ * The row of a pair, as `parseRow` reads it, from the rows of its answers: `prompt_id` (if they have it), `prompt`,
  * `chosen`, `rejected`, `score_chosen`, `score_rejected`, `source_chosen`, `source_rejected`. Other columns are copied:
- * under their own name where both rows have the same value, else as `NAME_chosen` and `NAME_rejected`.
+ * under their own name if both rows have the same value, else as `NAME_chosen` and `NAME_rejected`.
  */
 export function pairRow(chosen: Fields, rejected: Fields): Record<string, unknown> {
   const row: Record<string, unknown> = {

@@ -52,7 +52,7 @@ export class OverlapIndex {
     for (const [text, words] of lists.entries()) this.addText(words, text);
   }
 
-  /** Index of the first evaluation text that shares an n-gram with `text`; undefined where there is none. */
+  /** Index of the first evaluation text that shares an n-gram with `text`; undefined if there is none. */
   find(text: string): number | undefined {
     const words = wordsOf(text);
     const equal = this.short.get(words.join(' '));

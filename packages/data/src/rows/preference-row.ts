@@ -44,9 +44,9 @@ export interface PreferenceRow {
 /**
  * Reads one preference row in the format of UltraFeedback-binarized and similar data sets:
  *
- * - `prompt`: text (one user message) or a list of `{role, content}`; optional where the answers are conversations;
+ * - `prompt`: text (one user message) or a list of `{role, content}`; optional if the answers are conversations;
  * - `chosen`, `rejected`: the answer as text; a single assistant message; the whole conversation, ending in the answer;
- *   or, where `prompt` is a list, the messages that follow it, starting with one of the assistant;
+ *   or, if `prompt` is a list, the messages that follow it, starting with one of the assistant;
  * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All are optional, and null
  *   counts as absent;
  * - `source_chosen`, `source_rejected`, or `source` for both: strings; other values are ignored.

@@ -129,7 +129,8 @@ export function parseJson(text: string, at: RowLocation): unknown {
 }
 
 function jsonHint(text: string): string {
-  if (text.startsWith('\ufeff')) return 'The row begins with a byte-order mark, as where files were joined: remove it.';
+  if (text.startsWith('\ufeff'))
+    return 'The row begins with a byte-order mark, e.g. because files were joined: remove it.';
   if (/\b(NaN|Infinity)\b/.test(text)) return 'JSON has no NaN or Infinity: write null, or leave the field out.';
   return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
 }

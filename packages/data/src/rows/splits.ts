@@ -54,7 +54,7 @@ function bySplit(files: readonly string[]): Map<string, string[]> {
   const splits = new Map<string, string[]>();
   for (const file of files) {
     const split = named ? splitOf(file) : 'train';
-    if (split === undefined) continue; // where other files name their split, this one belongs to none
+    if (split === undefined) continue; // other files name a split, so this file belongs to none
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
   return splits;

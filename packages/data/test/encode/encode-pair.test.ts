@@ -108,7 +108,7 @@ describe('completion trl', () => {
   const trl = readJson<TrlTokens>('tiny/trl-tokens.json');
   const rows = () => collect(readRows(fixture('tiny/pairs.jsonl')));
 
-  it('gives the ids of TRL’s own DPOTrainer for messages, also where prompt and answer share a token', async () => {
+  it('gives the ids of TRL’s own DPOTrainer for messages, also if prompt and answer share a token', async () => {
     const found = (await rows()).map((row) => formatPair(row, { ...text, completion: 'trl' }));
     expect(found).toEqual(trl.messages);
     // in the pairs 0, 2 and 9 the newline after the header merges with the answer's first letters
@@ -215,7 +215,7 @@ describe('truncatePair', () => {
 });
 
 describe('encodePair', () => {
-  it('returns the row’s id, its weight where it has one, and ids as 32-bit integers', () => {
+  it('returns the row’s id, its weight if it has one, and ids as 32-bit integers', () => {
     expect(encodePair(row(), text)).not.toHaveProperty('weight');
     const pair = encodePair(row({ weight: 0 }), text);
     expect(pair).toMatchObject({ id: 'r1', weight: 0 });

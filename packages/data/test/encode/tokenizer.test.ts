@@ -76,7 +76,7 @@ it('reads tokens written as objects, as in older tokenizer_config.json files', (
   expect(old.bosTokenId).toBeUndefined();
 });
 
-it('keeps spaces before punctuation where the config does not say otherwise', () => {
+it('keeps spaces before punctuation unless the config says otherwise', () => {
   expect(tokenizer.decode(tokenizer.encode("well , it is n't ."))).toBe("well , it is n't .");
 });
 

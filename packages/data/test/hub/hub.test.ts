@@ -107,7 +107,7 @@ describe('a data set by name', () => {
     expect(first?.id).toBe('hf://datasets/org/pairs/data/test_prefs-00000-of-00001.jsonl:1');
   });
 
-  it('is not used where there is a local path of that name', async () => {
+  it('is not used if there is a local path of that name', async () => {
     mkdirSync(join(home, 'org/pairs'), { recursive: true });
     writeFileSync(join(home, 'org/pairs/train.jsonl'), row('here'));
     const before = process.cwd();
@@ -136,7 +136,7 @@ describe('a data set by name', () => {
       'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private, and there is no local path of that name. No HF_TOKEN is set.',
     ],
     ['some/where.jsonl', 'some/where.jsonl: expected a JSONL, JSON or Parquet file, found no such file'],
-  ])('is reported with the reason where it cannot be read: %s', async (name, why) => {
+  ])('is reported with the reason if it cannot be read: %s', async (name, why) => {
     await expect(chosenIn(name)).rejects.toThrow(why);
   });
 });
@@ -184,7 +184,7 @@ describe('the cache', () => {
     expect(readdirSync(join(home, 'elsewhere'))).toEqual(['datasets--org--parquet']);
   });
 
-  it('is not trusted where a blob has another length', async () => {
+  it('is not trusted if a blob has another length', async () => {
     await chosenIn('org/parquet');
     const blob = join(folderOf('datasets/org/parquet'), 'blobs', sha256(parquet));
     writeFileSync(blob, parquet.subarray(0, 100));
@@ -275,12 +275,12 @@ describe('a download', () => {
     expect(readdirSync(join(blob, '..'))).toHaveLength(2);
   });
 
-  it('starts over where the server sends the whole file', async () => {
+  it('starts over if the server sends the whole file', async () => {
     server.faults.push({ on: large, cutAfter: 70_000 }, { on: large, ignoreRange: true });
     expect(await chosenIn('org/pairs')).toHaveLength(4003);
   });
 
-  it('fails where no more bytes arrive', async () => {
+  it('fails if no more bytes arrive', async () => {
     server.faults.push({ on: large, cutAfter: 0, times: 99 });
     await expect(chosenIn('org/pairs')).rejects.toThrow(
       `data/train_prefs-00001-of-00002.jsonl: the download stopped at byte 0 of ${content.length} (`,
@@ -309,7 +309,7 @@ describe('a download', () => {
     expect(server.requests.filter(({ host }) => host === 'cdn')).toHaveLength(1);
   });
 
-  it('is aborted where another file fails', async () => {
+  it('is aborted if another file fails', async () => {
     server.faults.push(
       { on: large, cutAfter: 1000, cutWhen: new Promise(() => {}) }, // hangs
       { on: /resolve.*train_prefs-00000/, status: 404 },
@@ -414,7 +414,7 @@ describe('modelFolder', () => {
     expect(server.requests).toEqual([]);
   });
 
-  it('fails where the model cannot be downloaded', async () => {
+  it('fails if the model cannot be downloaded', async () => {
     await expect(modelFolder('org/none', quick)).rejects.toThrow(
       'hf://org/none: the hub answered 401: there is no such model',
     );

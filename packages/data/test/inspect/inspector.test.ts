@@ -25,7 +25,7 @@ describe('inspectPairs', () => {
     expect(lengthBias).toMatchObject({ chosenLonger: 2, equal: 1, rejectedLonger: 1, difference: { mean: -0.75 } });
   });
 
-  it('counts what truncation removes, in pairs and tokens; nothing where it was not measured', async () => {
+  it('counts what truncation removes, in pairs and tokens; nothing if it was not measured', async () => {
     const { cuts } = await inspectPairs([
       inspected(1, { ...lengths(10, 3, 5), kept: lengths(10, 3, 5) }),
       inspected(2, { ...lengths(10, 3, 5), kept: lengths(8, 3, 5) }),

@@ -71,7 +71,7 @@ describe('loadPairs', () => {
     await expect(loadPairs(path, text)).rejects.toThrow(RowError);
   });
 
-  it('fails where no pair is left', async () => {
+  it('fails if no pair is left', async () => {
     await expect(loadPairs(write('g.jsonl', '\n'), text)).rejects.toThrow(
       'expected at least one preference pair, found none.',
     );

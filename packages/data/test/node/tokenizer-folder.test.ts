@@ -42,7 +42,7 @@ it.each([
   expect((await loadTokenizerFolder(dir)).chatTemplate).toBe(source);
 });
 
-it('reads a folder without a template, and fails where one is needed', async () => {
+it('reads a folder without a template, and fails if one is needed', async () => {
   rmSync(join(dir, 'chat_template.jinja'));
   const base = await loadTokenizerFolder(dir);
   expect(base.chatTemplate).toBeUndefined();

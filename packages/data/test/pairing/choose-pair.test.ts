@@ -48,7 +48,7 @@ describe('max-random', () => {
   });
 });
 
-it('names the reason where there is no pair', () => {
+it('names the reason if there is no pair', () => {
   expect(choosePair(answers([1, 1]))).toBe('tooFewAnswers');
   expect(choosePair(answers([4, 1], [4, 2]))).toBe('equalScores');
   expect(choosePair(answers([4, 1], [3, 2]), { minMargin: 2 })).toBe('smallMargin');

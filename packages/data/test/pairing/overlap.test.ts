@@ -24,7 +24,7 @@ describe('OverlapIndex', () => {
     expect(index.find(`so: ${words(1, 8)} and more`)).toBeUndefined();
   });
 
-  it('finds a text of fewer than 8 words only where it equals the other', () => {
+  it('finds a text of fewer than 8 words only if it equals the other', () => {
     const index = new OverlapIndex(['Who are you?']);
     expect(index.find('who are you')).toBe(0);
     expect(index.find('Tell me who are you today')).toBeUndefined();

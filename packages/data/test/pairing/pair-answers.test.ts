@@ -39,7 +39,7 @@ describe('pairAnswers', () => {
     });
   });
 
-  it('copies other columns, separately where the answers differ', async () => {
+  it('copies other columns, separately if the answers differ', async () => {
     const more = { top_p: 0.95, id: 7 };
     const { rows } = await paired([
       { ...answer('a', 'Good.', 9), ...more, seed: 13, chosen: 'mine' },
@@ -69,7 +69,7 @@ describe('pairAnswers', () => {
     expect(rows.map(({ prompt_id }) => prompt_id)).toEqual(['b', 'a', 'c']);
   });
 
-  it('groups by prompt_id, or by the prompt where there is no id', async () => {
+  it('groups by prompt_id, or by the prompt if there is no id', async () => {
     const turns = [{ role: 'user', content: 'Why?' }];
     const without = (prompt: unknown, completion: string, score: number) => ({
       prompt,

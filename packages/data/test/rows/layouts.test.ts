@@ -118,7 +118,7 @@ describe('a file’s first row', () => {
     expect(rows[1]?.chosen).toBe(transcript);
   });
 
-  it('is rejected with a list of its columns where no layout fits', async () => {
+  it('is rejected with a list of its columns if no layout fits', async () => {
     await expect(collect(preferenceRows(records([{ text: 't', label: 1 }])))).rejects.toThrow(
       'f:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found the ' +
         'columns "text", "label". Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.',

@@ -108,7 +108,7 @@ describe('lines', () => {
     }
   });
 
-  it('explain a byte-order mark in the middle, as where files were joined', async () => {
+  it('explain a byte-order mark in the middle, e.g. of joined files', async () => {
     const error = await errorOf(`${row('a')}\n\ufeff${row('b')}\n`);
     expect(error.line).toBe(2);
     expect(error.hint).toContain('The row begins with a byte-order mark');

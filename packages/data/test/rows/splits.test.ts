@@ -44,12 +44,12 @@ describe('chooseSplit', () => {
     expect(chooseSplit(files)).toEqual({ files: [files[1], files[0]] });
   });
 
-  it('chooses all files where no name contains a split', () => {
+  it('chooses all files if no name contains a split', () => {
     expect(chooseSplit(['b.jsonl', 'a.jsonl'])).toEqual({ files: ['a.jsonl', 'b.jsonl'] });
     expect(chooseSplit(['b.jsonl', 'a.jsonl'], 'train')).toEqual({ files: ['a.jsonl', 'b.jsonl'] });
   });
 
-  it('lists the splits where the choice is unclear', () => {
+  it('lists the splits if the choice is unclear', () => {
     expect(chooseSplit(['dev.json', 'test.json'])).toEqual({
       fault: 'expected a split to read, found the splits dev, test. Name one of them with split, or a path',
     });

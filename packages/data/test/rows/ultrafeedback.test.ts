@@ -44,7 +44,7 @@ describe('ultraFeedbackAnswers', () => {
     expect(ultraFeedbackAnswers(row, at)[0]?.prompt_id).toBe('evol_instruct.jsonl:3');
   });
 
-  it('uses the mean of the aspects where there is no overall score, and no score where there is neither', () => {
+  it('uses the mean of the aspects if there is no overall score, and no score if there is neither', () => {
     const completions = [completion('a', 'x', null), completion('b', 'y', 'N/A', Number.NaN)];
     const answers = ultraFeedbackAnswers({ ...row, completions }, at);
     expect(answers[0]?.score).toBe(3.5);

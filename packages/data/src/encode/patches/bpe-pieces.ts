@@ -9,7 +9,7 @@ const MAX_CACHED_LENGTH = 32;
  * Makes byte-pair encoding in @huggingface/tokenizers 0.2.0 several times as fast, in place; the tokens stay the same.
  *
  * The package caches the tokens of each pre-tokenized word. A tokenizer without a pre-tokenizer, such as Gemma's, passes
- * it whole texts, which never recur. This patch splits a text where no merge can join the two sides, and caches the
+ * it whole texts, which never recur. This patch splits a text wherever no merge joins the two sides, and caches the
  * pieces. test/encode/patches/bpe-pieces.test.ts fails once the package no longer merges a text as a whole: then measure
  * again, and delete this file if the package is as fast.
  */
