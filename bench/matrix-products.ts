@@ -1,6 +1,6 @@
 import type { Gemma2Config } from '@wpo/gemma';
 
-/** Matrix products of one shape, [m, k] · [k, n], of which a step has `times`. */
+/** Matrix products of one shape, [m, k] · [k, n]. A step computes `times` of them. */
 export interface Product {
   /** x · Wᵀ (`forward`), or in the backward pass dy · W (`input`) and dyᵀ · x (`weight`). */
   readonly kind: 'forward' | 'input' | 'weight';

@@ -7,7 +7,7 @@ licences). The outputs are
   train.jsonl, eval.jsonl  LLMBar's adversarial pairs except the long ones: an answer that does what was asked, and one
                            that looks better and does something else. No prompt is in both
   text.jsonl               each prompt of all sources with all its answers, without the held-out prompts: the input of
-                           make-demo-model.py reads
+                           make-demo-model.py
 """
 import argparse, json, os, random
 

@@ -1,10 +1,10 @@
-"""Ten steps of TRL's own WPO trainer on the 16 golden pairs: the run that e2e/trl-trajectory.test.ts reproduces.
+"""Records ten steps of TRL's own WPO trainer on the 16 golden pairs, which e2e/trl-trajectory.test.ts reproduces.
 
     pip install torch==2.13.0 transformers==5.23.0 trl==1.16.0
     python scripts/make-trl-trajectory.py
 
 Writes e2e/fixtures/trl-trajectory.json, and packages/data/test/fixtures/tiny/trl-tokens.json with the token ids that TRL makes
-of the pairs, once as messages and once as plain text. Both come from TRL's DPOTrainer itself.
+from the pairs, once as messages and once as plain text. Both come from TRL's DPOTrainer itself.
 
 The run is float32 on the CPU, two pairs a step in file order, no dropout. Settings that are not named here are TRL's
 defaults: AdamW with betas 0.9 and 0.999, epsilon 1e-8 and no weight decay; a linear schedule without warm-up; gradients
@@ -30,7 +30,7 @@ config = DPOConfig(output_dir=tempfile.mkdtemp(), report_to=[], use_cpu=True, bf
 
 
 class RecordingTrainer(DPOTrainer):
-    """Keeps what TRL logs of each step, unrounded."""
+    """Records the values that TRL logs for each step, unrounded."""
 
     def __init__(self, **options):
         self.steps = []

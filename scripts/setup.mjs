@@ -16,7 +16,7 @@ const PNPM = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).packag
 class SetupError extends Error {}
 
 /**
- * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: report on stderr, and only what is being done; declarations:
+ * @param {{quiet?: boolean, declarations?: boolean}} [options] quiet: report only running stages, on stderr; declarations:
  *   build the packages' types too, which takes most of a build's time and is needed only for packing
  * @throws an error that {@link describe} turns into the text to show
  */

@@ -23,7 +23,7 @@ const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map(sum);
 process.exitCode = failed > 0 ? 1 : 0;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 
-/** Installs what some tests need and the others do not; without it those tests are skipped with a message. */
+/** Installs the optional dependencies of some tests. Without them those tests are skipped with a message. */
 function ensureOptional() {
   const python = ensurePython();
   if (python) process.env.WPO_PYTHON = python;

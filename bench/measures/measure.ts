@@ -10,7 +10,7 @@ export interface Bench {
   /** Folder of a model that runs quickly. */
   readonly small: string;
   readonly peer: Peer | undefined;
-  /** Files of preference rows whose text the rows to encode are made of. */
+  /** Files of preference rows. The rows to encode are made from their text. */
   readonly texts: readonly string[];
   readonly say: (line: string) => void;
 }

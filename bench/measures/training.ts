@@ -72,7 +72,7 @@ const nameOf = (mode: ActivationCheckpointing) => `ours, ${mode}`;
 
 const seconds = ({ turns }: Run, mode: ActivationCheckpointing) => perItem(turns, nameOf(mode), (turn) => turn.seconds);
 
-/** The rows of ours in one mode beside the peers. */
+/** The results of ours in one mode, compared with the peers. */
 function stepRows(
   of: string,
   { turns, startSeconds, deviceBytes }: Run,
@@ -147,7 +147,7 @@ export async function measureReference({ model, flags, peer, say }: Bench): Prom
 const WARM_UP_STEPS = 50;
 /** Samples of memory after that. */
 const SAMPLES = 19;
-/** Samples whose median counts as the beginning and as the end: single ones vary by a few percent. */
+/** Samples at the beginning and at the end. Their medians are compared, because single samples vary by a few percent. */
 const AVERAGED = 5;
 
 /** Growth of memory over many steps, by default of a small model. */

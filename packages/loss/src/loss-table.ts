@@ -211,7 +211,7 @@ export function needsOf(specs: readonly LossSpec[], settings: Settings): LossNee
 }
 
 /**
- * What `preferenceLoss` needs under these options, beside the policy's log-probs.
+ * The inputs that `preferenceLoss` needs under these options, in addition to the policy's log-probs.
  *
  * @param where what error messages begin with.
  * @throws what `preferenceLoss` would throw because of the options, before there is any input.

@@ -90,7 +90,7 @@ describe('answerScores', () => {
     );
   });
 
-  it('allocates no tensor beside its result', () => {
+  it('allocates no tensor other than its result', () => {
     const tokens = batch();
     for (const alignment of ALIGNMENTS) {
       const before = tf.memory().numTensors;
@@ -184,7 +184,7 @@ describe('ldLogps', () => {
     expect(values(ldLogps({ chosen, rejected }, 0.5).chosen)).toEqual([-4]);
   });
 
-  it('allocates no tensor beside its results', () => {
+  it('allocates no tensor other than its results', () => {
     const answers = answerBatch([{ logps: [-1, -2], logSumSquares: [0, 0], logMax: [0, 0] }]);
     const before = tf.memory().numTensors;
     tf.dispose(ldLogps({ chosen: answers, rejected: answers }, 0.5));

@@ -46,7 +46,7 @@ describe.each(lossTypes())('the row of %s', (lossType: LossType) => {
     expect(found.map(([name]) => name).sort()).toEqual([...OPTIONS_OF_LOSS[lossType]].sort());
   });
 
-  it('says what the loss needs', () => {
+  it('lists the inputs that the loss needs', () => {
     const spec: LossSpec = LOSSES[lossType];
     const needs = lossNeeds(options);
     expect(needs.reference).toBe(spec.reference);

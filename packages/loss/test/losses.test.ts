@@ -174,7 +174,7 @@ describe('the function of each loss', () => {
     expect(values(loss().losses)).toEqual(tensors({ ...moved, kl: 0.5 }, { beta, ...options }).losses);
   });
 
-  it('allocates no tensor beside its results', () => {
+  it('allocates no tensor other than its results', () => {
     for (const [name, loss] of NAMED) {
       const before = tf.memory().numTensors;
       tf.dispose(loss());

@@ -172,7 +172,7 @@ describe('dpoLoss', () => {
     );
   });
 
-  it('allocates no tensor beside its results', () => {
+  it('allocates no tensor other than its results', () => {
     const input = moved();
     const before = tf.memory().numTensors;
     tf.dispose(dpoLoss(input));
@@ -316,7 +316,7 @@ describe('wpoLoss', () => {
     );
   });
 
-  it('allocates no tensor beside its results, which include a copy of the weights', () => {
+  it('allocates no tensor other than its results, which include a copy of the weights', () => {
     const input = tensors([{ chosen: -1, rejected: -2, refChosen: -1, refRejected: -1, weight: 1 }]);
     const before = tf.memory().numTensors;
     tf.dispose(wpoLoss(input));

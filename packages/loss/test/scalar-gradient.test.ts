@@ -347,7 +347,7 @@ describe('ldTokenWeights', () => {
   });
 });
 
-describe('what a loss needs, without tfjs', () => {
+describe('the needs of a loss, without tfjs', () => {
   it('lossTypes and lossNeeds are those of the tensor entry', () => {
     expect(scalar.lossTypes()).toEqual(lossTypes());
     for (const lossType of lossTypes()) {

@@ -233,7 +233,7 @@ describe('tokenTerms', () => {
     );
   });
 
-  it('allocates no tensor beside its results, with or without a gradient', () => {
+  it('allocates no tensor other than its results, with or without a gradient', () => {
     const { logits, labels, mask } = hard();
     const dy = tf.ones([2, 2]);
     const before = tf.memory().numTensors;

@@ -171,7 +171,7 @@ describe('wpoWeights', () => {
     );
   });
 
-  it('allocates no tensor beside its result', () => {
+  it('allocates no tensor other than its result', () => {
     const pair = { chosen: answerBatch([likely, unlikely]), rejected: answerBatch([unlikely, likely]) };
     const before = tf.memory().numTensors;
     wpoWeights(pair).dispose();

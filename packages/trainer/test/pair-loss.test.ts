@@ -75,7 +75,7 @@ describe('preferencePairLoss', () => {
     Array.from(gradient.rejected).forEach((value, t) => expect(value).toBeCloseTo(t < 2 ? slope : slope / 2, 12));
   });
 
-  it('keeps an f-divergence to the log-ratios beside LD-DPO', async () => {
+  it('applies an f-divergence to the log-ratios only, also with LD-DPO', async () => {
     const loss = preferencePairLoss({
       lossType: ['sigmoid', 'sft'],
       fDivergenceType: 'forward_kl',
