@@ -42,13 +42,13 @@ type ReaderOptions = Omit<EncodeOptions, 'tokenizer' | 'chatTemplate'> & {
 
 /** Reads pairs with the tokenizer and chat template of a model. Reports the rows that are skipped. */
 export async function pairReader(model: string, terminal: Terminal, options: ReaderOptions) {
-  const text = await fromInput(() => loadTokenizerFolder(model));
+  const textOptions = await fromInput(() => loadTokenizerFolder(model));
   return async (
     file: string,
     split?: string | readonly string[],
   ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
     const { pairs, skipped } = await fromInput(() =>
-      withDownloads(terminal, (onDownload) => loadPairs(file, { ...text, ...options, split, onDownload })),
+      withDownloads(terminal, (onDownload) => loadPairs(file, { ...textOptions, ...options, split, onDownload })),
     );
     const report = new SkippedRows(file);
     skipped.forEach(report.add);

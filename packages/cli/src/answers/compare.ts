@@ -21,7 +21,7 @@ import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 import { runRowsTask, type TaskControls } from './resumable-rows';
 
-export interface ComparingArguments {
+export interface ComparingOptions {
   /** Files of answers. All answers are held in memory. */
   readonly answers: readonly string[];
   /** File of scores, written when all verdicts are there. */
@@ -43,14 +43,14 @@ interface VerdictRow extends Verdict {
  * @returns the exit status
  */
 export async function scoreByComparing(
-  given: ComparingArguments,
+  options: ComparingOptions,
   stop: StopSignal,
   terminal: Terminal,
 ): Promise<number> {
-  const { out, concurrency } = given;
+  const { out, concurrency } = options;
   const answers: FileAnswer[] = [];
-  const index = await indexAnswers(given.answers, (answer) => answers.push(answer));
-  const { name, compare } = await comparingJudge(given.endpoint);
+  const index = await indexAnswers(options.answers, (answer) => answers.push(answer));
+  const { name, compare } = await comparingJudge(options.endpoint);
   const verdicts = new Map<string, Verdict>();
   const expectedKeys = new Set(listComparisons(answers).map(keyOf));
   const task = {

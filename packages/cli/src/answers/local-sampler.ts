@@ -17,11 +17,11 @@ export interface LocalSamplerOptions extends SamplingParams {
 /** Samples answers from a Gemma-2 model on this machine. Each answer has its own seed, so it does not depend on its batch. */
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
   const { model: folder, batchSize, signal, temperature, topP, maxNewTokens } = options;
-  const text = await fromInput(() => loadTokenizerFolder(folder));
+  const textOptions = await fromInput(() => loadTokenizerFolder(folder));
   const backend = await loadBackend();
   const { policy, stopIds, dispose } = await loadModel(folder, backend);
-  const stops = [...stopIds, text.tokenizer.tokenId('<end_of_turn>') ?? []].flat();
-  const encode = ({ prompt }: NamedPrompt) => encodePrompt(promptMessages(prompt), text);
+  const stops = [...stopIds, textOptions.tokenizer.tokenId('<end_of_turn>') ?? []].flat();
+  const encode = ({ prompt }: NamedPrompt) => encodePrompt(promptMessages(prompt), textOptions);
 
   async function* sample(batch: readonly SampleRequest[]) {
     const answers: number[][] = batch.map(() => []);
@@ -32,7 +32,7 @@ export async function localSampler(options: LocalSamplerOptions): Promise<Sample
       ids.push(token);
       const stopped = stops.includes(token);
       if (stopped || ids.length === maxNewTokens) {
-        const completion = text.tokenizer.decode(ids, { skipSpecialTokens: true });
+        const completion = textOptions.tokenizer.decode(ids, { skipSpecialTokens: true });
         yield { request: batch[prompt]!, completion, finish_reason: stopped ? ('stop' as const) : ('length' as const) };
       }
       await yieldToEventLoop(); // generation only queues microtasks, so signals would not be handled otherwise

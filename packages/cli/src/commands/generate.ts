@@ -19,29 +19,29 @@ export interface Generated {
 }
 
 /** `wpo generate`: answers prompts, as streamed text or as JSON lines. Returns the exit status. */
-export async function generate(given: GenerateConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(generateSchema, given);
-  const prompts = given.prompts === undefined ? [given.prompt!] : await readPrompts(given.prompts);
-  const folder = await localModel(given.model, terminal);
-  const text = await fromInput(() => loadTokenizerFolder(folder));
-  const encoded = prompts.map((prompt) => encode(prompt, text, given));
+export async function generate(config: GenerateConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(generateSchema, config);
+  const prompts = config.prompts === undefined ? [config.prompt!] : await readPrompts(config.prompts);
+  const folder = await localModel(config.model, terminal);
+  const textOptions = await fromInput(() => loadTokenizerFolder(folder));
+  const encoded = prompts.map((prompt) => encode(prompt, textOptions, config));
   const backend = await loadBackend();
   const { policy, stopIds, dispose } = await loadModel(folder, backend);
-  const endOfTurn = given.raw ? undefined : text.tokenizer.tokenId('<end_of_turn>');
+  const endOfTurn = config.raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
   const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
   const write = (part: string) => void terminal.stdout.write(part);
   for (const [i, promptIds] of encoded.entries()) {
-    const options = { ...given, seed: given.seed + i, stopIds: stops, kernels: backend.kernels };
-    const answer = await answerTo(promptIds, policy.model, text, options, given.json ? () => {} : write);
-    write(given.json ? `${JSON.stringify(answer)}\n` : '\n');
+    const options = { ...config, seed: config.seed + i, stopIds: stops, kernels: backend.kernels };
+    const answer = await answerTo(promptIds, policy.model, textOptions, options, config.json ? () => {} : write);
+    write(config.json ? `${JSON.stringify(answer)}\n` : '\n');
   }
   dispose();
   return 0;
 }
 
-function encode(prompt: Prompt, text: TextOptions, { raw }: GenerateConfig): number[] {
-  if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, text);
-  if (typeof prompt === 'string') return text.tokenizer.encode(prompt);
+function encode(prompt: Prompt, textOptions: TextOptions, { raw }: GenerateConfig): number[] {
+  if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, textOptions);
+  if (typeof prompt === 'string') return textOptions.tokenizer.encode(prompt);
   throw new UserError(
     '--raw: expected prompts that are text, found a list of messages. Without --raw, the chat template formats messages.',
   );

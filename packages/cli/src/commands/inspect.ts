@@ -9,45 +9,45 @@ import type { InspectConfig } from '../schemas/inspect';
 import type { Terminal } from '../terminal/terminal';
 
 /** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
-export async function inspect(given: InspectConfig, terminal: Terminal = process): Promise<number> {
-  const tokenizer = given.tokenizer ?? given.model;
+export async function inspect(config: InspectConfig, terminal: Terminal = process): Promise<number> {
+  const tokenizer = config.tokenizer ?? config.model;
   const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
-  const skipped = new SkippedRows(given.file);
+  const skipped = new SkippedRows(config.file);
   const report = await fromInput(() =>
     withDownloads(terminal, (onDownload) =>
-      inspectPairs(measuredRows({ ...given, onDownload }, folder, skipped), given.worst),
+      inspectPairs(measuredRows({ ...config, onDownload }, folder, skipped), config.worst),
     ),
   );
   skipped.warn(terminal);
-  if (report.pairs === 0) throw new UserError(`${given.file}: expected at least one preference pair, found none.`);
+  if (report.pairs === 0) throw new UserError(`${config.file}: expected at least one preference pair, found none.`);
   const weights =
-    given.model === undefined ? undefined : await weighSources(given, given.model, report.pairs, terminal);
+    config.model === undefined ? undefined : await weighSources(config, config.model, report.pairs, terminal);
   const inspection: Inspection = {
-    file: given.file,
+    file: config.file,
     unit: folder === undefined ? 'words' : 'tokens',
     badRows: skipped.count,
     ...report,
     ...(weights === undefined ? {} : { weights }),
   };
-  terminal.stdout.write(`${given.json ? JSON.stringify(inspection) : formatReport(inspection, given)}\n`);
+  terminal.stdout.write(`${config.json ? JSON.stringify(inspection) : formatReport(inspection, config)}\n`);
   return 0;
 }
 
 /** The file's rows with their lengths. Rows that cannot be read or encoded are reported and left out. */
-async function* measuredRows(given: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
-  const { split, columns, onDownload } = given;
+async function* measuredRows(config: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+  const { split, columns, onDownload } = config;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
-  const text = folder === undefined ? undefined : await loadTokenizerFolder(folder);
-  for await (const row of readRows(given.file, { ...options, split, columns, onDownload })) {
+  const textOptions = folder === undefined ? undefined : await loadTokenizerFolder(folder);
+  for await (const row of readRows(config.file, { ...options, split, columns, onDownload })) {
     const measured = keepGood(
-      () => (text === undefined ? measureWords(row) : measureTokens(row, { ...given, ...text })),
+      () => (textOptions === undefined ? measureWords(row) : measureTokens(row, { ...config, ...textOptions })),
       options,
     );
     if (measured !== undefined) yield { row, measured } satisfies MeasuredRow;
   }
 }
 
-async function weighSources(given: InspectConfig, model: string, pairs: number, terminal: Terminal) {
+async function weighSources(config: InspectConfig, model: string, pairs: number, terminal: Terminal) {
   const { weighBySource } = await import('../inspect/source-weights'); // loads TensorFlow
-  return weighBySource({ ...given, model, pairs }, terminal);
+  return weighBySource({ ...config, model, pairs }, terminal);
 }

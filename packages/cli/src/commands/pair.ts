@@ -10,29 +10,29 @@ import { count, share, table } from '../terminal/format';
 import type { Terminal } from '../terminal/terminal';
 
 /** `wpo pair`: makes preference pairs from scored answers. Returns the exit status. */
-export async function pair(given: PairConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(pairSchema, given);
-  const { against, ngram, onBadRow } = given;
-  const skipped = new SkippedRows(given.answers.join(', '));
+export async function pair(config: PairConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(pairSchema, config);
+  const { against, ngram, onBadRow } = config;
+  const skipped = new SkippedRows(config.answers.join(', '));
   const summary = await fromInput(async () => {
-    const { rows, summary } = await pairAnswerFiles(given.answers, {
-      ...given,
+    const { rows, summary } = await pairAnswerFiles(config.answers, {
+      ...config,
       against: against === undefined ? undefined : await overlapIndex(against, ngram),
       onBadRow,
       onSkip: skipped.add,
     });
-    checkSources(given, summary());
-    await writeWholeFile(given.out, async (append) => {
+    checkSources(config, summary());
+    await writeWholeFile(config.out, async (append) => {
       for await (const row of rows) await append(`${JSON.stringify(row)}\n`);
       if (summary().pairs === 0) {
-        throw new UserError(`${given.out}: expected at least one pair, found none:\n${formatPairSummary(summary())}`);
+        throw new UserError(`${config.out}: expected at least one pair, found none:\n${formatPairSummary(summary())}`);
       }
     });
     return summary();
   });
   skipped.warn(terminal);
   terminal.stdout.write(
-    given.json ? `${JSON.stringify(summary)}\n` : `${formatPairSummary(summary)}\n\nWritten to ${given.out}\n`,
+    config.json ? `${JSON.stringify(summary)}\n` : `${formatPairSummary(summary)}\n\nWritten to ${config.out}\n`,
   );
   return 0;
 }

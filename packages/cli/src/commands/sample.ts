@@ -21,20 +21,20 @@ interface Settings {
 }
 
 /** `wpo sample`: answers each prompt once per seed. Returns the exit status. */
-export async function sample(given: SampleConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(sampleSchema, given);
-  const seeds = given.seeds.slice(0, given.perPrompt);
-  const prompts = promptsById(await readNamedPrompts(given.prompts), given.prompts);
+export async function sample(config: SampleConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(sampleSchema, config);
+  const seeds = config.seeds.slice(0, config.perPrompt);
+  const prompts = promptsById(await readNamedPrompts(config.prompts), config.prompts);
   // before signals are handled, so that Ctrl-C stops a download at once
-  const folder = given.endpoint === undefined ? await localModel(given.model!, terminal) : undefined;
-  const settings = { temperature: given.temperature, top_p: given.topP, max_new_tokens: given.maxNewTokens };
+  const folder = config.endpoint === undefined ? await localModel(config.model!, terminal) : undefined;
+  const settings = { temperature: config.temperature, top_p: config.topP, max_new_tokens: config.maxNewTokens };
   return withSignals(terminal, async (stop) => {
-    const { source, open } = await samplerOf(given, folder, stop);
+    const { source, open } = await samplerOf(config, folder, stop);
     const keyOf = (prompt_id: string, seed: number) => answerKey({ prompt_id, source, seed });
     const task = {
       label: 'sample',
       rows: 'answers',
-      out: given.out,
+      out: config.out,
       expectedKeys: new Set([...prompts.keys()].flatMap((id) => seeds.map((seed) => keyOf(id, seed)))),
       keyOf: (row: FileRow) => keyOfOwn(row, prompts, { source, ...settings }),
       async *work({ existingKeys, ...controls }: TaskControls) {
@@ -58,13 +58,13 @@ export async function sample(given: SampleConfig, terminal: Terminal = process):
  *
  * @param folder the local model's folder; undefined for a server
  */
-async function samplerOf(given: SampleConfig, folder: string | undefined, { signal }: StopSignal) {
-  const { endpoint: url, model, timeout, retries, source = model } = given;
+async function samplerOf(config: SampleConfig, folder: string | undefined, { signal }: StopSignal) {
+  const { endpoint: url, model, timeout, retries, source = model } = config;
   if (folder !== undefined) {
-    return { source: source!, open: () => localSampler({ ...given, model: folder, signal }) };
+    return { source: source!, open: () => localSampler({ ...config, model: folder, signal }) };
   }
   const endpoint = createEndpoint({ url: url!, model, timeout: timeout * 1000, retries, signal });
-  return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, given) };
+  return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, config) };
 }
 
 /** Prompts by id. The file may repeat a prompt. */

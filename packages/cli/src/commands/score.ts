@@ -24,29 +24,29 @@ import type { Terminal } from '../terminal/terminal';
 export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 
 /** `wpo score`: scores each answer of a file. Returns the exit status. */
-export async function score(given: ScoreConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(scoreSchema, given);
+export async function score(config: ScoreConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(scoreSchema, config);
   return withSignals(terminal, (stop) =>
-    given.compare
-      ? scoreByComparing({ ...given, endpoint: endpointAt(given.judge!, given, stop) }, stop, terminal)
-      : scoreOneByOne(given, stop, terminal),
+    config.compare
+      ? scoreByComparing({ ...config, endpoint: endpointAt(config.judge!, config, stop) }, stop, terminal)
+      : scoreOneByOne(config, stop, terminal),
   );
 }
 
-async function scoreOneByOne(given: ScoreConfig, stop: StopSignal, terminal: Terminal): Promise<number> {
-  const texts = await indexAnswers(given.answers);
+async function scoreOneByOne(config: ScoreConfig, stop: StopSignal, terminal: Terminal): Promise<number> {
+  const texts = await indexAnswers(config.answers);
   const keys = [...texts.keys()];
-  const { name, score } = await scorerOf(given, keys, stop);
+  const { name, score } = await scorerOf(config, keys, stop);
   const task = {
     label: 'score',
     rows: 'scores',
-    out: given.out,
+    out: config.out,
     expectedKeys: new Set(keys),
     keyOf: (row: FileRow) => keyOfOwn(row, name, texts),
     async *work({ existingKeys, ...controls }: TaskControls) {
       const isDone = (answer: FileAnswer) => existingKeys.has(answerKey(answer));
-      const { concurrency } = given;
-      const answers = readAnswers(given.answers);
+      const { concurrency } = config;
+      const answers = readAnswers(config.answers);
       for await (const row of scoreAnswers({ answers, score, isDone, concurrency, ...controls })) {
         yield { ...row, scored_by: name } satisfies ScoredRow;
       }
@@ -55,10 +55,10 @@ async function scoreOneByOne(given: ScoreConfig, stop: StopSignal, terminal: Ter
   return runRowsTask(task, stop, terminal);
 }
 
-function scorerOf(given: ScoreConfig, keys: readonly string[], stop: StopSignal): Promise<Scorer> {
-  if (given.rewards !== undefined) return rewardsFile(given.rewards, keys);
-  if (given.endpoint !== undefined) return rewardServer(endpointAt(given.endpoint, given, stop), given.api);
-  return ratingJudge(endpointAt(given.judge!, given, stop));
+function scorerOf(config: ScoreConfig, keys: readonly string[], stop: StopSignal): Promise<Scorer> {
+  if (config.rewards !== undefined) return rewardsFile(config.rewards, keys);
+  if (config.endpoint !== undefined) return rewardServer(endpointAt(config.endpoint, config, stop), config.api);
+  return ratingJudge(endpointAt(config.judge!, config, stop));
 }
 
 const endpointAt = (url: string, { model, timeout, retries }: ScoreConfig, { signal }: StopSignal): Endpoint =>

@@ -35,28 +35,28 @@ export interface WeighedPair {
 type Scores = Readonly<Record<Alignment, number>>;
 
 /** `wpo weigh`: computes the weight that each pair of a file would have in training. Returns the exit status. */
-export async function weigh(given: WeighConfig, terminal: Terminal = process): Promise<number> {
-  checkFlags(weighSchema, given);
-  const folder = await localModel(given.model, terminal);
-  const reference = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
-  const read = await pairReader(folder, terminal, given);
-  const { pairs } = await read(given.pairs, given.split);
+export async function weigh(config: WeighConfig, terminal: Terminal = process): Promise<number> {
+  checkFlags(weighSchema, config);
+  const folder = await localModel(config.model, terminal);
+  const reference = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
+  const read = await pairReader(folder, terminal, config);
+  const { pairs } = await read(config.pairs, config.split);
   const backend = await loadBackend();
   const weights: number[] = [];
-  await writeWholeFile(given.out, async (append) => {
+  await writeWholeFile(config.out, async (append) => {
     const references = reference === undefined ? undefined : await referencesBy(reference, pairs, backend, terminal);
     const model = await loadModel(folder, backend);
     await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
       for (const [i, pair] of pairs.entries()) {
-        const weighed = await weighPair(model.policy, pair, { ...given, reference: references?.[i] });
-        await append(`${JSON.stringify(lineOf(weighed, given.lossType))}\n`);
+        const weighed = await weighPair(model.policy, pair, { ...config, reference: references?.[i] });
+        await append(`${JSON.stringify(lineOf(weighed, config.lossType))}\n`);
         weights.push(weighed.weight);
         shown.update(weights.length);
       }
     });
     model.dispose();
   });
-  terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${given.out}\n`);
+  terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${config.out}\n`);
   return 0;
 }
 

@@ -37,16 +37,16 @@ type BaselineConfig = EvalConfigWith<'baseline' | 'judge' | 'out'>;
  * `metrics.json`. Answers and judgements are cached as they arrive, and the same command makes those that are missing.
  * Returns the exit status.
  */
-export async function evalOutputs(given: BaselineConfig, terminal: Terminal): Promise<number> {
-  const baseline = await fromInput(() => readOutputs(given.baseline));
-  const prompt = await promptOf(given);
-  await fromInput(() => mkdir(given.out, { recursive: true }));
+export async function evalOutputs(config: BaselineConfig, terminal: Terminal): Promise<number> {
+  const baseline = await fromInput(() => readOutputs(config.baseline));
+  const prompt = await promptOf(config);
+  await fromInput(() => mkdir(config.out, { recursive: true }));
   return withSignals(terminal, async (stop) => {
-    const model = await outputsOf(given, baseline, stop, terminal);
+    const model = await outputsOf(config, baseline, stop, terminal);
     if (model === null) return stop.status();
-    await writeRows(join(given.out, 'model_outputs.json'), model);
-    const pairs = pairUp(baseline, model, given, terminal);
-    const { judge: url, judgeModel, timeout, retries } = given;
+    await writeRows(join(config.out, 'model_outputs.json'), model);
+    const pairs = pairUp(baseline, model, config, terminal);
+    const { judge: url, judgeModel, timeout, retries } = config;
     const endpoint = createEndpoint({
       url,
       model: judgeModel,
@@ -54,9 +54,9 @@ export async function evalOutputs(given: BaselineConfig, terminal: Terminal): Pr
       retries,
       signal: stop.signal,
     });
-    const annotations = await judgeAll(pairs, { ...given, endpoint, prompt }, stop, terminal);
+    const annotations = await judgeAll(pairs, { ...config, endpoint, prompt }, stop, terminal);
     if (annotations === null) return stop.status() || 1;
-    await report(annotations, given, terminal);
+    await report(annotations, config, terminal);
     return 0;
   });
 }
@@ -65,12 +65,12 @@ const promptOf = ({ judgePrompt: path }: BaselineConfig): Promise<readonly Messa
   fromInput(async () => (path === undefined ? judgePrompt : parseJudgePrompt(await readFile(path, 'utf8'))));
 
 async function outputsOf(
-  given: BaselineConfig,
+  config: BaselineConfig,
   baseline: readonly ModelOutput[],
   stop: StopSignal,
   terminal: Terminal,
 ) {
-  const { model, outputs, evalSet, generator, out } = given;
+  const { model, outputs, evalSet, generator, out } = config;
   if ((model === undefined) === (outputs === undefined)) {
     throw new UserError(
       '--model: expected exactly one of --model, which answers the set, and --outputs, which has the answers, ' +
@@ -89,21 +89,21 @@ async function outputsOf(
   const rows = instructions.map(({ instruction, dataset }) => ({ instruction, ...(dataset && { dataset }) }));
   const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
   const folder = await localModel(model!, terminal);
-  const settings = { ...given, model: folder, generator: name, instructions: rows };
+  const settings = { ...config, model: folder, generator: name, instructions: rows };
   return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
 }
 
 function pairUp(
   baseline: readonly ModelOutput[],
   model: readonly ModelOutput[],
-  given: BaselineConfig,
+  config: BaselineConfig,
   { stderr }: Terminal,
 ): OutputPair[] {
   const pairs = pairOutputs(baseline, model);
-  const path = given.outputs ?? given.evalSet ?? basename(given.model ?? '');
+  const path = config.outputs ?? config.evalSet ?? basename(config.model ?? '');
   if (pairs.length === 0) {
     throw new UserError(
-      `${given.baseline}: expected answers to the instructions of ${path}, found none. Use answers to the same instructions.`,
+      `${config.baseline}: expected answers to the instructions of ${path}, found none. Use answers to the same instructions.`,
     );
   }
   if (pairs.length < Math.max(baseline.length, model.length)) {

@@ -12,31 +12,31 @@ import { type Terminal, withProgress } from '../terminal/terminal';
 type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
 
 /** Prints the implicit rewards of held-out pairs, and the KL divergence of the model from its reference. */
-export async function evalPairs(given: HeldOutConfig, terminal: Terminal): Promise<number> {
-  const folder = await localModel(given.model, terminal);
-  const ref = given.ref === undefined ? undefined : await localModel(given.ref, terminal);
-  const read = await pairReader(folder, terminal, given);
-  const { pairs } = await read(given.pairs);
+export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Promise<number> {
+  const folder = await localModel(config.model, terminal);
+  const ref = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
+  const read = await pairReader(folder, terminal, config);
+  const { pairs } = await read(config.pairs);
   const backend = await loadBackend();
-  const { sampled, ...policy } = await runModel(pairs, { ...given, model: folder }, backend, terminal);
+  const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder }, backend, terminal);
   const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, backend, terminal);
   const metrics = {
-    ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, given.beta),
+    ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, config.beta),
     ...(reference &&
       sampled.length > 0 &&
       klMetrics({ policy: policy.sampledLogps, reference: reference.sampledLogps })),
   };
-  terminal.stdout.write(`${given.json ? JSON.stringify(metrics, null, 2) : formatHeldOut(metrics, given)}\n`);
+  terminal.stdout.write(`${config.json ? JSON.stringify(metrics, null, 2) : formatHeldOut(metrics, config)}\n`);
   return 0;
 }
 
 /** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
-async function runModel(pairs: readonly EncodedPair[], given: HeldOutConfig, backend: Backend, terminal: Terminal) {
-  const { policy, stopIds, dispose } = await loadModel(given.model, backend);
+async function runModel(pairs: readonly EncodedPair[], config: HeldOutConfig, backend: Backend, terminal: Terminal) {
+  const { policy, stopIds, dispose } = await loadModel(config.model, backend);
   const held = await logpsBy(policy, pairs, 'model', terminal);
-  const prompts = given.ref === undefined ? [] : pairs.slice(0, given.klPrompts);
+  const prompts = config.ref === undefined ? [] : pairs.slice(0, config.klPrompts);
   const sampled = await withProgress(terminal, { label: 'sample', total: prompts.length }, (shown) =>
-    samplePairs(policy, prompts, backend, { ...given, stopIds }, shown.update),
+    samplePairs(policy, prompts, backend, { ...config, stopIds }, shown.update),
   );
   const sampledLogps = await tokenLogps(policy, sampled);
   dispose();

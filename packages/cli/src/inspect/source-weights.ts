@@ -105,12 +105,12 @@ const UNNAMED_SOURCES = { chosen: '(chosen)', rejected: '(rejected)' };
 
 /** The sampled pairs in file order. `drawn` has their indices among the usable rows. */
 async function* encodedPairs(options: WeighBySourceOptions, folder: string, drawn: ReadonlySet<number>) {
-  const text = await fromInput(() => loadTokenizerFolder(folder));
+  const textOptions = await fromInput(() => loadTokenizerFolder(folder));
   const { split, columns } = options;
   const skipping = { onBadRow: 'skip' } as const;
   let number = 0;
   for await (const row of readRows(options.file, { ...skipping, split, columns })) {
-    const pair = keepGood(() => encodePair(row, { ...options, ...text }), skipping);
+    const pair = keepGood(() => encodePair(row, { ...options, ...textOptions }), skipping);
     if (pair !== undefined && drawn.has(number++)) yield { pair, sources: row.sources ?? UNNAMED_SOURCES };
   }
 }
