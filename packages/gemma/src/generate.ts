@@ -49,7 +49,7 @@ export async function* generateBatchTokens(
   } = options;
   const { vocabSize } = model.config;
   checkSampling(sampling);
-  for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, i, vocabSize);
+  for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, `generate: prompt ${i}`, vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);
   const cache = createCache(prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)));
   try {
@@ -99,12 +99,17 @@ export async function generate(model: Gemma2, prompt: ArrayLike<number>, options
   return (await generateBatch(model, [prompt], options))[0]!;
 }
 
-/** Logits of every position of one sequence: `[T, V]`, row-major. Meant for comparing models, not for long texts. */
+/**
+ * Logits of every position of one sequence: `[T, V]`, row-major. Meant for comparing models, not for long texts.
+ *
+ * @throws Error for an empty sequence or a token id outside the vocabulary
+ */
 export async function sequenceLogits(
   model: Gemma2,
   ids: ArrayLike<number>,
   kernels: Kernels = portableKernels,
 ): Promise<Float32Array> {
+  checkPrompt(ids, 'sequenceLogits', model.config.vocabSize);
   return readLogits(model, kernels, singleSequence(Int32Array.from(ids)));
 }
 
@@ -131,11 +136,9 @@ function seedsOf(seed: number | readonly number[], prompts: number): readonly nu
   );
 }
 
-function checkPrompt(prompt: ArrayLike<number>, index: number, vocabSize: number): void {
+function checkPrompt(prompt: ArrayLike<number>, where: string, vocabSize: number): void {
   if (prompt.length === 0) {
-    throw new Error(
-      `generate: prompt ${index}: expected at least one token, found none. Start it with the <bos> token.`,
-    );
+    throw new Error(`${where}: expected at least one token, found none. Start it with the <bos> token.`);
   }
-  checkTokenIds(prompt, vocabSize, `generate: prompt ${index}`);
+  checkTokenIds(prompt, vocabSize, where);
 }

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { seededRandom } from '@wpo/internal/random';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { generate, generateBatch } from '../src/generate';
+import { generate, generateBatch, sequenceLogits } from '../src/generate';
 import { sampleToken } from '../src/sample';
 import { parametersOf } from '../src/weights';
 import { logitGaps } from './logit-gaps';
@@ -67,6 +67,14 @@ describe('generation with a key-value cache', () => {
     for (const seed of [13, 21]) alone.push(await generate(model, prompt, { ...options, seed }));
     expect(alone[0]).not.toEqual(alone[1]);
     expect(await generateBatch(model, [prompt, prompt], { ...options, seed: [13, 21] })).toEqual(alone);
+  });
+
+  test.each([
+    ['an empty sequence', [], 'sequenceLogits: expected at least one token, found none'],
+    ['an id outside the vocabulary', [2, 900], 'sequenceLogits: token 1: expected an id from 0 to 9'],
+  ])('logits of %s are refused', async (_, ids, message) => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
+    await expect(sequenceLogits(await randomModel(config!, 5), ids)).rejects.toThrow(message);
   });
 
   test.each([
