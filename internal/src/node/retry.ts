@@ -5,6 +5,8 @@ export interface BackoffOptions {
   readonly firstDelay?: number;
   /** Once aborted, waiting ends and no attempt starts. A running attempt is not interrupted. */
   readonly signal?: AbortSignal;
+  /** Called before a wait of more than 5 seconds, to tell the user why nothing happens. */
+  readonly onWait?: (milliseconds: number) => void;
 }
 
 export interface RetryOptions extends BackoffOptions {
@@ -18,9 +20,12 @@ export interface RetryOptions extends BackoffOptions {
 const MAX_BACKOFF = 30_000;
 /** The longest wait that a server may ask for: the Hugging Face Hub limits rates over windows of five minutes. */
 const MAX_REQUESTED_DELAY = 300_000;
+/** Shorter waits are not reported. */
+const REPORTED_DELAY = 5000;
 
 /**
  * Runs an action until it succeeds, with a wait before each retry: as long as the server asked, else exponential backoff.
+ * There is no retry if the server asks to wait longer than five minutes; see `isTooLong`.
  *
  * @throws the last attempt's error, also if `signal` was aborted during a wait
  */
@@ -33,7 +38,9 @@ export async function withRetries<T>(
       return await action();
     } catch (error) {
       if (!isRetryable(error) || retry >= retries) throw error;
-      await waitBeforeRetry(retry, requestedDelay(error), backoff);
+      const requested = requestedDelay(error);
+      if (isTooLong(requested)) throw error;
+      await waitBeforeRetry(retry, requested, backoff);
       if (backoff.signal?.aborted) throw error;
     }
   }
@@ -43,9 +50,23 @@ export async function withRetries<T>(
 export async function waitBeforeRetry(
   retry: number,
   requested: number | undefined,
-  { firstDelay, signal }: BackoffOptions,
+  { firstDelay, signal, onWait }: BackoffOptions,
 ): Promise<void> {
-  await sleep(retryDelay(retry, requested, firstDelay), undefined, { signal }).catch(() => {});
+  const delay = retryDelay(retry, requested, firstDelay);
+  if (delay > REPORTED_DELAY && !signal?.aborted) onWait?.(delay);
+  await sleep(delay, undefined, { signal }).catch(() => {});
+}
+
+/** Whether a server asks for a wait that is too long to sit out. The command then fails and names the wait. */
+export const isTooLong = (requested: number | undefined): requested is number =>
+  requested !== undefined && requested > MAX_REQUESTED_DELAY;
+
+/** A duration for a message: `45 s`, `12 min`, `24 h`. Above 1000 days it is `more than 1000 days`. */
+export function durationText(milliseconds: number): string {
+  const seconds = Math.ceil(milliseconds / 1000);
+  if (seconds > 86_400_000) return 'more than 1000 days';
+  if (seconds < 120) return `${seconds} s`;
+  return seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { retryAfter, retryDelay, withRetries } from '../../src/node/retry';
+import { durationText, retryAfter, retryDelay, waitBeforeRetry, withRetries } from '../../src/node/retry';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -38,6 +38,18 @@ describe('withRetries', () => {
     expect(performance.now() - started).toBeGreaterThanOrEqual(29);
   });
 
+  test.each([300_001, 86_400_000, 2 ** 31, 1e300, Number.POSITIVE_INFINITY])(
+    'gives up at once if the server asks to wait %s ms',
+    async (requested) => {
+      let attempts = 0;
+      const action = async () => {
+        throw new Error(`attempt ${++attempts}`);
+      };
+      const asked = { retries: 4, isRetryable: () => true, requestedDelay: () => requested };
+      await expect(withRetries(action, asked)).rejects.toThrow('attempt 1');
+    },
+  );
+
   test('an abort ends the wait, and the last error is thrown', async () => {
     const stop = new AbortController();
     let attempts = 0;
@@ -55,6 +67,26 @@ describe('withRetries', () => {
     await expect(running).rejects.toThrow('busy');
     expect(attempts).toBe(1);
   });
+});
+
+test('a wait of more than 5 seconds is reported before it begins', async () => {
+  const waits: number[] = [];
+  const stop = new AbortController();
+  const onWait = (milliseconds: number) => void waits.push(milliseconds);
+  const done = [5000, 5001, 300_000].map((asked) => waitBeforeRetry(0, asked, { onWait, signal: stop.signal }));
+  expect(waits).toEqual([5001, 300_000]);
+  stop.abort();
+  await Promise.all(done);
+});
+
+test.each([
+  [400, '1 s'],
+  [119_000, '119 s'],
+  [121_000, '3 min'],
+  [86_400_000, '24 h'],
+  [1e300, 'more than 1000 days'],
+])('%s ms are written as %s', (milliseconds, text) => {
+  expect(durationText(milliseconds)).toBe(text);
 });
 
 test('delays double from 0.5 s to 30 s, and up to half is subtracted at random', () => {
