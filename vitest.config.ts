@@ -22,6 +22,7 @@ export default defineConfig({
       'packages/*/test/**/*.test.ts',
       'e2e/**/*.test.ts',
       'bench/test/**/*.test.ts',
+      'fuzz/**/*.test.ts',
     ],
     // TensorFlow is native code: one process a file, and no more of them than there are cores here.
     pool: 'forks',
