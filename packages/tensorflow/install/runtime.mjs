@@ -1,9 +1,9 @@
 // @ts-check
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { InstallError } from './errors.mjs';
-import { downloadWheel, findPip, TENSORFLOW, tensorflowRequirement } from './wheels.mjs';
+import { downloadWheel, findPip, TENSORFLOW, wheelRequirements, withoutHash } from './wheels.mjs';
 import { unzip } from './zip.mjs';
 
 /** @typedef {'cpu' | 'gpu'} Variant */
@@ -46,20 +46,22 @@ export const variantOf = (runtime) =>
 export async function ensureRuntime(cache, variant, { log, show = false }) {
   const runtime = runtimePath(cache, variant);
   if (existsSync(runtime)) return runtime;
-  const requirement = tensorflowRequirement(variant);
+  const [tensorflow, ...cuda] = wheelRequirements(variant);
   const pip = findPip();
   if (!pip) throw new InstallError('There is no pip. It is needed to download TensorFlow.', PIP_HINTS);
 
   const partial = makePartial(cache, runtime);
   try {
     checkDisk(cache, variant);
-    log(`Downloading ${requirement} with pip`);
-    const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
-    log('Unpacking its library and headers');
-    await unzip(wheel, tensorflowPath, join(partial, 'deps'));
-    linkLibraries(join(partial, 'deps', 'lib'), wheel);
-    rmSync(wheel);
-    if (variant === 'gpu') await addCuda(pip, partial, { log, show });
+    const add = async (/** @type {string} */ requirement, /** @type {typeof tensorflowPath} */ place) => {
+      log(`Downloading ${withoutHash(requirement)} with pip`);
+      const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
+      await unzip(wheel, place, join(partial, 'deps'));
+      rmSync(wheel);
+    };
+    await add(/** @type {string} */ (tensorflow), tensorflowPath);
+    linkLibraries(join(partial, 'deps', 'lib'));
+    for (const requirement of cuda) await add(requirement, cudaPath);
     rmSync(join(partial, 'wheel'), { recursive: true });
     moveInPlace(partial, runtime);
   } finally {
@@ -158,49 +160,26 @@ function tensorflowPath(member) {
 }
 
 /**
+ * The path in `deps` for a member of a wheel with CUDA libraries: TensorFlow searches the folder `nvidia` beside `lib`.
+ * @param {string} member
+ * @returns {string | undefined} undefined for a member that is not needed
+ */
+const cudaPath = (member) => (/^nvidia\/.*(\.so[.\d]*$|\/bin\/|\/nvvm\/)/.test(member) ? member : undefined);
+
+/**
  * tfjs-node links to `libtensorflow.so`; since 2.15 its C interface is in `libtensorflow_cc.so.2`.
  * @param {string} lib
- * @param {string} wheel
  */
-function linkLibraries(lib, wheel) {
+function linkLibraries(lib) {
   for (const [name, target] of [
     ['libtensorflow.so', 'libtensorflow_cc.so.2'],
     ['libtensorflow_framework.so', 'libtensorflow_framework.so.2'],
   ]) {
     if (!existsSync(join(lib, /** @type {string} */ (target)))) {
-      throw new InstallError(`${wheel}: expected the file ${target}, found none. Is the wheel for this platform?`);
+      throw new InstallError(
+        `TensorFlow's wheel: expected the file ${target}, found none. Is the wheel for this platform?`,
+      );
     }
     symlinkSync(/** @type {string} */ (target), join(lib, /** @type {string} */ (name)));
   }
-}
-
-/**
- * Adds CUDA's libraries, at the versions that the wheel names, where TensorFlow's search path expects them: in `nvidia` beside `lib`.
- * @param {string[]} pip
- * @param {string} partial
- * @param {{log: (line: string) => void, show: boolean}} options
- */
-async function addCuda(pip, partial, { log, show }) {
-  const metadata = readFileSync(join(partial, 'deps', 'METADATA'), 'utf8');
-  for (const requirement of cudaRequirements(metadata)) {
-    log(`Downloading ${requirement} with pip`);
-    const wheel = downloadWheel(pip, requirement, makeFolder(partial, 'wheel'), { show });
-    await unzip(
-      wheel,
-      (member) => (/^nvidia\/.*(\.so[.\d]*$|\/bin\/|\/nvvm\/)/.test(member) ? member : undefined),
-      join(partial, 'deps'),
-    );
-    rmSync(wheel);
-  }
-}
-
-/**
- * The requirements of a wheel's extra `and-cuda`, from its METADATA.
- * @param {string} metadata
- * @returns {string[]} in pip's form, e.g. `nvidia-cublas-cu12<13.0,>=12.5.3.2`
- */
-export function cudaRequirements(metadata) {
-  return [...metadata.matchAll(/^Requires-Dist: *([^;\n]+);.*extra *== *['"]and-cuda['"]/gm)].map((found) =>
-    /** @type {string} */ (found[1]).replace(/[\s()]/g, ''),
-  );
 }

@@ -1,6 +1,7 @@
 // @ts-check
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { firstThatRuns, run, tail } from './command.mjs';
 import { InstallError } from './errors.mjs';
 
@@ -23,22 +24,32 @@ export function wheelPlatforms(machine = `${process.platform}-${process.arch}`) 
   return found === undefined ? undefined : ['_2_27', '_2_17', '2014'].map((glibc) => `manylinux${glibc}_${found}`);
 }
 
+/** One file per build, in pip's format. The path contains `../install`, so that it is also right from a bundle in dist. */
+const REQUIREMENTS = fileURLToPath(new URL('../install/requirements', import.meta.url));
+
 /**
- * The requirement that pip downloads.
+ * The wheels of a build, each with its exact version and its hash. TensorFlow's is the first; CUDA's libraries follow.
  * @param {'cpu' | 'gpu'} variant
  * @param {string} [architecture] Node's name
- * @returns {string}
+ * @returns {string[]} in pip's format, e.g. `tensorflow-cpu==2.21.0 --hash=sha256:…`
  * @throws {InstallError} if there is no such build
  */
-export function tensorflowRequirement(variant, architecture = process.arch) {
+export function wheelRequirements(variant, architecture = process.arch) {
   // the only build for ARM has no CUDA
   if (architecture !== 'x64' && variant === 'gpu') {
     throw new InstallError(`There is no CUDA build of TensorFlow ${TENSORFLOW} for ${architecture}.`, [
       'install the CPU build with `--variant cpu`',
     ]);
   }
-  return `${architecture === 'x64' && variant === 'cpu' ? 'tensorflow-cpu' : 'tensorflow'}==${TENSORFLOW}`;
+  const lines = readFileSync(join(REQUIREMENTS, `${variant}-${architecture}.txt`), 'utf8').split('\n');
+  return lines.filter((line) => line !== '' && !line.startsWith('#'));
 }
+
+/**
+ * A requirement without its hash.
+ * @param {string} requirement
+ */
+export const withoutHash = (requirement) => /** @type {string} */ (requirement.split(' ')[0]);
 
 /**
  * The command that runs pip.
@@ -54,9 +65,9 @@ export function findPip(runner = run) {
 }
 
 /**
- * Downloads one wheel without its dependencies.
+ * Downloads one wheel without its dependencies. pip refuses a file that does not have the requirement's hash.
  * @param {string[]} pip from {@link findPip}
- * @param {string} requirement e.g. `tensorflow-cpu==2.21.0`
+ * @param {string} requirement e.g. `tensorflow-cpu==2.21.0 --hash=sha256:…`
  * @param {string} folder the target
  * @param {{show?: boolean, runner?: typeof run}} [options] `show`: show pip's progress
  * @returns {string} the wheel's path
@@ -65,6 +76,8 @@ export function findPip(runner = run) {
 export function downloadWheel(pip, requirement, folder, { show = false, runner = run } = {}) {
   const [program, ...first] = /** @type {[string, ...string[]]} */ (pip);
   const platforms = (wheelPlatforms() ?? []).flatMap((name) => ['--platform', name]);
+  const file = join(folder, 'requirement.txt'); // pip takes hashes from a file only
+  writeFileSync(file, `${requirement}\n`);
   const result = runner(
     program,
     [
@@ -81,16 +94,22 @@ export function downloadWheel(pip, requirement, folder, { show = false, runner =
       '--dest',
       folder,
       ...(show ? [] : ['--quiet']),
-      requirement,
+      '--requirement',
+      file,
     ],
     { show },
   );
+  rmSync(file);
   const wheel = result.ok && readdirSync(folder).find((name) => name.endsWith('.whl'));
-  if (!wheel) {
-    throw new InstallError(`pip could not download ${requirement}.${result.output ? `\n${tail(result.output)}` : ''}`, [
-      `check that \`${pip.join(' ')} download --no-deps ${requirement}\` works: can it reach the package index, does it need a proxy?`,
-      'pip before 20.3 does not support these wheels: `python3 -m pip install --upgrade pip`',
+  if (wheel) return join(folder, wheel);
+  const name = withoutHash(requirement);
+  if (/DO NOT MATCH THE HASHES/.test(result.output)) {
+    throw new InstallError(`${name}: the downloaded file is not the published one.\n${tail(result.output)}`, [
+      'the download was damaged, or the package index has another file under this name: try again, or use another index',
     ]);
   }
-  return join(folder, wheel);
+  throw new InstallError(`pip could not download ${name}.${result.output ? `\n${tail(result.output)}` : ''}`, [
+    `check that \`${pip.join(' ')} download --no-deps ${name}\` works: can it reach the package index, does it need a proxy?`,
+    'pip before 20.3 does not support these wheels: `python3 -m pip install --upgrade pip`',
+  ]);
 }

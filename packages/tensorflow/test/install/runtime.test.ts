@@ -3,14 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import {
-  cudaRequirements,
-  defaultCache,
-  makePartial,
-  moveInPlace,
-  runtimePath,
-  variantOf,
-} from '../../install/runtime.mjs';
+import { defaultCache, makePartial, moveInPlace, runtimePath, variantOf } from '../../install/runtime.mjs';
 import { scratch } from './scratch';
 
 it('keeps runtimes in the user’s cache folder', () => {
@@ -23,17 +16,6 @@ it('finds the build of a runtime by its folder', () => {
   expect(variantOf(runtimePath('/c', 'cpu'))).toBe('cpu');
   expect(variantOf(runtimePath('/c', 'gpu'))).toBe('gpu');
   expect(variantOf('/c/tensorflow-2.9.1-gpu')).toBeUndefined();
-});
-
-it('reads CUDA’s libraries, at their versions, from a wheel’s metadata', () => {
-  const metadata = [
-    'Metadata-Version: 2.1',
-    'Requires-Dist: absl-py>=1.0.0',
-    'Requires-Dist: nvidia-cublas-cu12<13.0,>=12.5.3.2; extra == "and-cuda"',
-    "Requires-Dist: nvidia-nccl-cu12 (<3.0,>=2.27.7) ; (platform_system == 'Linux') and extra == 'and-cuda'",
-    'Requires-Dist: tensorflow-text; extra == "other"',
-  ].join('\n');
-  expect(cudaRequirements(metadata)).toEqual(['nvidia-cublas-cu12<13.0,>=12.5.3.2', 'nvidia-nccl-cu12<3.0,>=2.27.7']);
 });
 
 it('removes the folders of killed installations, and not those of running ones', () => {

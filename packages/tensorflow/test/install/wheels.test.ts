@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { downloadWheel, findPip, tensorflowRequirement, wheelPlatforms } from '../../install/wheels.mjs';
+import { run } from '../../install/command.mjs';
+import { defaultCache, runtimePath } from '../../install/runtime.mjs';
+import { downloadWheel, findPip, wheelPlatforms, wheelRequirements } from '../../install/wheels.mjs';
 import { scratch } from './scratch';
 
 const answers = { ok: true, missing: false, output: '' };
@@ -18,10 +20,51 @@ it('uses the first pip that runs', () => {
 });
 
 it('requests the build without CUDA by its own name on x86, and the only build on ARM', () => {
-  expect(tensorflowRequirement('cpu', 'x64')).toBe('tensorflow-cpu==2.21.0');
-  expect(tensorflowRequirement('gpu', 'x64')).toBe('tensorflow==2.21.0');
-  expect(tensorflowRequirement('cpu', 'arm64')).toBe('tensorflow==2.21.0');
-  expect(() => tensorflowRequirement('gpu', 'arm64')).toThrow('There is no CUDA build of TensorFlow 2.21.0 for arm64.');
+  const [cpu, gpu, arm] = [
+    wheelRequirements('cpu', 'x64'),
+    wheelRequirements('gpu', 'x64'),
+    wheelRequirements('cpu', 'arm64'),
+  ];
+  expect(cpu).toEqual([expect.stringMatching(/^tensorflow-cpu==2\.21\.0 /)]);
+  expect(gpu[0]).toMatch(/^tensorflow==2\.21\.0 /);
+  expect(arm).toEqual([expect.stringMatching(/^tensorflow==2\.21\.0 /)]);
+  expect(() => wheelRequirements('gpu', 'arm64')).toThrow('There is no CUDA build of TensorFlow 2.21.0 for arm64.');
+});
+
+it('pins every wheel to a version and a hash', () => {
+  const all = [
+    ...wheelRequirements('cpu', 'x64'),
+    ...wheelRequirements('gpu', 'x64'),
+    ...wheelRequirements('cpu', 'arm64'),
+  ];
+  expect(all).toHaveLength(15);
+  for (const requirement of all) expect(requirement).toMatch(/^[\w-]+==[\d.]+ --hash=sha256:[\da-f]{64}$/);
+});
+
+const metadata = join(runtimePath(defaultCache(), 'cpu'), 'deps', 'METADATA');
+it.skipIf(!existsSync(metadata))('pins the CUDA libraries that TensorFlow’s wheel names, within its ranges', () => {
+  const ranges = [
+    ...readFileSync(metadata, 'utf8').matchAll(/^Requires-Dist: ([\w-]+)<([\d.]+),>=([\d.]+); extra == "and-cuda"$/gm),
+  ];
+  const pins = new Map(wheelRequirements('gpu', 'x64').map((line) => line.split(/==| /) as [string, string]));
+  pins.delete('tensorflow');
+  expect([...pins.keys()].sort()).toEqual(ranges.map(([, name]) => name).sort());
+  const number = (version: string) => version.split('.').reduce((sum, part, at) => sum + Number(part) * 1e4 ** -at, 0);
+  for (const [, name, below, least] of ranges) {
+    expect(number(pins.get(name!)!), name).toBeLessThan(number(below!));
+    expect(number(pins.get(name!)!), name).toBeGreaterThanOrEqual(number(least!));
+  }
+});
+
+const pip = findPip();
+it.skipIf(!pip)('refuses a file with another hash', () => {
+  const source = scratch();
+  // pip needs a valid wheel only after it has checked the hash
+  writeFileSync(join(source, 'wpo_hash_test-1.0-py3-none-any.whl'), 'not the published file');
+  const runner = (program: string, args: string[]) => run(program, [...args, '--no-index', '--find-links', source]);
+  expect(() =>
+    downloadWheel(pip!, `wpo-hash-test==1.0 --hash=sha256:${'0'.repeat(64)}`, scratch(), { runner }),
+  ).toThrow(/^wpo-hash-test==1\.0: the downloaded file is not the published one/);
 });
 
 it('has pip’s names of the platforms with wheels', () => {
@@ -37,8 +80,10 @@ it('has pip’s names of the platforms with wheels', () => {
 it('requests one wheel for a fixed Python, whatever Python runs pip', () => {
   const folder = scratch();
   const calls: string[][] = [];
+  let requirement = '';
   const runner = (program: string, args: string[]) => {
     calls.push([program, ...args]);
+    requirement = readFileSync(join(folder, 'requirement.txt'), 'utf8');
     writeFileSync(join(folder, 'x-1.0-py3-none-any.whl'), '');
     return answers;
   };
@@ -50,5 +95,6 @@ it('requests one wheel for a fixed Python, whatever Python runs pip', () => {
   expect(call?.join(' ')).toContain(
     '--no-deps --only-binary=:all: --implementation cp --python-version 3.11 --platform ',
   );
-  expect(call?.slice(-4)).toEqual(['--dest', folder, '--quiet', 'x==1.0']);
+  expect(call?.slice(-5)).toEqual(['--dest', folder, '--quiet', '--requirement', join(folder, 'requirement.txt')]);
+  expect(requirement).toBe('x==1.0\n');
 });
