@@ -1,4 +1,4 @@
-import { TrainingError } from './errors';
+import { NonFiniteError, TrainingError } from './errors';
 import { type PairResult, pairLogps, type ScoredPair } from './pair-loss';
 import type { ReferenceLogps, TokenPair } from './policy';
 
@@ -64,6 +64,7 @@ export function checkLogps(
       step,
       `the policy's log-probs are invalid: ${(error as Error).message} No weight was changed. A policy takes log_softmax of ` +
         `its logits. ${adviceAt(step)}`,
+      NonFiniteError,
     );
   }
 }
@@ -85,12 +86,13 @@ export function checkResult(
     step,
     `expected a finite loss, found ${loss} (weight ${weight}, log-probs ${chosenLogps} (chosen) and ${rejectedLogps} ` +
       `(rejected)${against}). No weight was changed. ${advice}`,
+    NonFiniteError,
   );
 }
 
-function refuse(pairId: string, step: number | undefined, problem: string): never {
+function refuse(pairId: string, step: number | undefined, problem: string, ErrorType = TrainingError): never {
   const at = step === undefined ? '' : `step ${step}: `;
-  throw new TrainingError(`${at}pair "${pairId}": ${problem}`, { step, pairId });
+  throw new ErrorType(`${at}pair "${pairId}": ${problem}`, { step, pairId });
 }
 
 /** Adds step and pairs to an error of the loss function. */
@@ -102,12 +104,16 @@ export function lossError(error: unknown, pairs: readonly TokenPair[], step: num
   return new TrainingError(`${at}the loss of pair ${ids} failed: ${message}`, { step, pairId, cause: error });
 }
 
+/** What to do after a loss or a gradient that is not finite. `restoreState` accepts these changes. */
+export const RESUME_ADVICE =
+  'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm. If the same pair ' +
+  'fails again, inspect its row and remove it, or set skip_nonfinite.';
+
 /** In the first step no update can have caused the fault. */
 const adviceAt = (step: number | undefined) =>
   step === undefined || step <= 1
     ? 'No update has been made yet: check the row, and the weights of the initial model.'
-    : 'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm. If the same pair ' +
-      'fails again, inspect its row and remove it.';
+    : RESUME_ADVICE;
 
 /** Whether a sum of log-probs is at most 0, up to float32 rounding of each token; NaN is not. */
 const isLogp = (sum: number, { length }: ArrayLike<number>) => sum <= 1e-3 * length;

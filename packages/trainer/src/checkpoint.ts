@@ -1,4 +1,6 @@
 import type { Cursor, Plan } from './batches';
+import type { BestModel } from './best-model';
+import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
 import type { Interval } from './metrics';
 import type { NamedTensor, Optimizer } from './optimizer';
@@ -21,6 +23,13 @@ export interface TrainerState {
   readonly optimizerStep: number;
   /** An evaluation was due at this step and has not been written. */
   readonly evaluationDue: boolean;
+  /** Steps left out because a loss or gradient was not finite. */
+  readonly skippedSteps: number;
+  /** The best checkpoint so far; null before its evaluation, and unless `loadBestModelAtEnd` is set. */
+  readonly best: BestModel | null;
+  readonly health: CollapseState;
+  /** The newest checkpoint before this one whose weights were judged healthy later; null where there is none. */
+  readonly goodStep: number | null;
   /** The value of `RandomState.state`; null where there is none. */
   readonly random: Json;
   /** The settings that a resumed run must share with this one. */
@@ -32,9 +41,12 @@ export interface Checkpoint {
   /** Valid until `save` returns. The policy and the optimizer own the tensors: do not dispose them. */
   readonly weights: Iterable<NamedTensor>;
   readonly optimizer: Iterable<NamedTensor>;
+  /** Steps of earlier checkpoints that must not be deleted, e.g. the best one. */
+  readonly keep?: readonly number[];
 }
 
 export interface StoredCheckpoint {
+  readonly step: number;
   /** Names it in warnings and errors. */
   readonly name: string;
   /** @throws where it is damaged. */
@@ -103,6 +115,18 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
     `resume: expected a readable checkpoint, found ${failures.length} damaged ones:\n` +
       `${failures.map((failure) => `  ${failure}`).join('\n')}\nRestore one of them, or start a new run.`,
   );
+}
+
+/** Gives the policy the weights of the checkpoint of a step. @throws where it is missing or damaged. */
+export async function loadCheckpointWeights(
+  policy: Policy,
+  checkpoints: CheckpointStore | undefined,
+  step: number,
+): Promise<void> {
+  const stored = (await checkpoints?.list())?.find((checkpoint) => checkpoint.step === step);
+  if (!stored) throw new TrainingError(`checkpoint of step ${step}: expected it beside the others, found none.`);
+  const opened = await stored.open();
+  await loadWeights(policy, opened.weights());
 }
 
 class RunMismatch extends TrainingError {}

@@ -19,3 +19,9 @@ export class TrainingError extends Error {
     this.pairId = details.pairId;
   }
 }
+
+/**
+ * A loss or a gradient that is not finite: the step was not applied, and no weight has changed. `train` can skip such steps
+ * (`skipNonfinite`).
+ */
+export class NonFiniteError extends TrainingError {}

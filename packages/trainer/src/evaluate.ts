@@ -28,11 +28,15 @@ export interface EvaluateOptions {
  * @throws TrainingError naming the pair, where a loss is not finite; where the loss needs a reference and none is given.
  */
 export async function evaluate(options: EvaluateOptions): Promise<MetricsRow | null> {
+  const results = await evaluatePairs(options);
+  return results && evaluationMetrics(results);
+}
+
+/** The results of each held-out pair; null where the signal stopped it. */
+export async function evaluatePairs(options: EvaluateOptions): Promise<PairResult[] | null> {
   const { policy, pairs, loss, batchSize = 1, signal, onProgress } = options;
   const reference = referenceOf(loss, options.reference);
-  if (pairs.length === 0) {
-    throw new TrainingError('evaluation: expected at least one pair, found none. Give pairs, or turn evaluation off.');
-  }
+  checkHeldOut(pairs);
   const results: PairResult[] = [];
   while (results.length < pairs.length) {
     const size = Math.min(batchSize, pairs.length - results.length);
@@ -44,5 +48,11 @@ export async function evaluate(options: EvaluateOptions): Promise<MetricsRow | n
     await yieldToEventLoop();
     if (signal?.aborted && results.length < pairs.length) return null;
   }
-  return evaluationMetrics(results);
+  return results;
+}
+
+/** @throws TrainingError where there is no pair to evaluate. */
+export function checkHeldOut(pairs: PairSource): void {
+  if (pairs.length > 0) return;
+  throw new TrainingError('evaluation: expected at least one pair, found none. Give pairs, or turn evaluation off.');
 }

@@ -7,6 +7,7 @@ export {
   type Moments,
 } from './adamw';
 export { type Cursor, type Plan, type PlanOptions, planSteps } from './batches';
+export type { BestModel, BestModelOptions } from './best-model';
 export {
   type Checkpoint,
   type CheckpointStore,
@@ -16,7 +17,8 @@ export {
   type StoredCheckpoint,
   type TrainerState,
 } from './checkpoint';
-export { TrainingError, type TrainingErrorDetails } from './errors';
+export { type CollapseState, type Health, MAX_CHOSEN_DROP, MIN_WEIGHT_SHARE } from './collapse';
+export { NonFiniteError, TrainingError, type TrainingErrorDetails } from './errors';
 export { type EvaluateOptions, evaluate } from './evaluate';
 export type { StopSignal } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
@@ -56,12 +58,6 @@ export {
   type TensorLossOutput,
   tensorLoss,
 } from './tensor-loss';
-export {
-  type RandomState,
-  type StepReport,
-  type TrainingOptions,
-  type TrainOptions,
-  type TrainResult,
-  train,
-} from './train';
+export { type Collapse, type TrainResult, train } from './train';
+export type { RandomState, StepReport, TrainingOptions, TrainOptions } from './train-options';
 export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

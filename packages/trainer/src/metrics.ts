@@ -24,6 +24,8 @@ export interface Interval {
   readonly sums: PairSums;
   readonly weightMin: number | null;
   readonly weightMax: number | null;
+  /** The gradient norm of the last step, before clipping; null before the first. */
+  readonly gradNorm: number | null;
   readonly tokens: number;
   /** Time of the steps, without evaluation and saving. */
   readonly seconds: number;
@@ -58,12 +60,13 @@ export const emptyInterval: Interval = {
   sums: noSums,
   weightMin: null,
   weightMax: null,
+  gradNorm: null,
   tokens: 0,
   seconds: 0,
 };
 
 /** The interval with one more step added. */
-export function addStep(interval: Interval, { pairs }: StepResult, seconds: number): Interval {
+export function addStep(interval: Interval, { pairs, gradNorm }: StepResult, seconds: number): Interval {
   const weights = pairs.map((pair) => pair.weight);
   return {
     steps: interval.steps + 1,
@@ -72,6 +75,7 @@ export function addStep(interval: Interval, { pairs }: StepResult, seconds: numb
     sums: sumPairs(interval.sums, pairs),
     weightMin: Math.min(interval.weightMin ?? Number.POSITIVE_INFINITY, ...weights),
     weightMax: Math.max(interval.weightMax ?? Number.NEGATIVE_INFINITY, ...weights),
+    gradNorm,
     tokens: interval.tokens + pairs.reduce((total, pair) => total + pair.tokens, 0),
     seconds: interval.seconds + seconds,
   };
@@ -110,8 +114,6 @@ function pairMeans(sums: PairSums, pairs: number) {
 export interface RowContext {
   readonly step: number;
   readonly epoch: number;
-  /** The gradient norm of the last step, before clipping. */
-  readonly gradNorm: number;
   /** The learning rate of the last step. */
   readonly learningRate: number;
   /** Tokens seen since the start of the run. */
@@ -121,19 +123,22 @@ export interface RowContext {
 /**
  * One row of training metrics, as Hugging Face's Trainer and TRL log them. `loss` is the mean over the interval's steps.
  * `grad_norm` and `learning_rate` are the last step's. Rewards, log-probs and weights are means over the interval's pairs;
- * `wpo/weight_min` and `wpo/weight_max` are its extremes. `num_tokens` counts from the start of the run.
+ * `wpo/weight_min` and `wpo/weight_max` are its extremes. `num_tokens` counts from the start of the run. If all steps of the interval
+ * were skipped, the row has `step`, `epoch`, `learning_rate` and `num_tokens` only.
  */
 export function trainingRow(interval: Interval, context: RowContext): MetricsRow {
+  const { step, epoch, learningRate: learning_rate, tokens: num_tokens } = context;
+  if (interval.steps === 0) return { step, epoch, learning_rate, num_tokens };
   return {
-    step: context.step,
-    epoch: context.epoch,
+    step,
+    epoch,
     loss: interval.loss / interval.steps,
-    grad_norm: context.gradNorm,
-    learning_rate: context.learningRate,
+    grad_norm: interval.gradNorm ?? Number.NaN,
+    learning_rate,
     ...pairMeans(interval.sums, interval.pairs),
     'wpo/weight_min': interval.weightMin ?? Number.NaN,
     'wpo/weight_max': interval.weightMax ?? Number.NaN,
-    num_tokens: context.tokens,
+    num_tokens,
     tokens_per_second: interval.tokens / interval.seconds,
     step_seconds: interval.seconds / interval.steps,
   };

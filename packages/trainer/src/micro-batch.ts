@@ -1,5 +1,5 @@
 import { checkLogps, checkPair, checkReference, checkResult, lossError } from './check-pair';
-import type { PairLoss, PairLossResult, PairResult, pairLogps, ScoredPair } from './pair-loss';
+import { type PairLoss, type PairLossResult, type PairResult, pairLogps, type ScoredPair } from './pair-loss';
 import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
 /** Pairs that run in one forward pass. */
@@ -46,7 +46,10 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
       return { id, ...answer, reference: references?.[i], weight };
     });
     const losses = await runLoss(loss, scored, pairs, step);
-    const results = losses.map((result, i) => pairResult(pairs[i]!, result, logps[i]!));
+    const results = losses.map((result, i) => {
+      const chosen = pairLogps(answers[i]!, loss.ldAlpha).chosen;
+      return pairResult(pairs[i]!, result, logps[i]!, (references?.[i]?.chosen ?? 0) - chosen);
+    });
     for (const [i, result] of results.entries()) checkResult(result, references?.[i], step);
     if (lossScale !== undefined) forward.backward(joinGradients(losses, lossScale, terms.logps.length));
     return results;
@@ -104,6 +107,7 @@ const pairResult = (
   pair: TokenPair,
   { loss, weight, chosenReward, rejectedReward }: PairLossResult,
   logps: ReturnType<typeof pairLogps>,
+  chosenDrop: number,
 ): PairResult => ({
   id: pair.id,
   loss,
@@ -112,5 +116,8 @@ const pairResult = (
   rejectedReward,
   chosenLogps: logps.chosen,
   rejectedLogps: logps.rejected,
+  chosenDrop,
+  chosenTokens: pair.chosen.length,
+  wpoWeight: pair.weight ? weight / pair.weight : weight,
   tokens: 2 * pair.prompt.length + pair.chosen.length + pair.rejected.length,
 });

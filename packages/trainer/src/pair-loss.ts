@@ -48,6 +48,11 @@ export interface PairResult {
   /** log π(y): the sum over all tokens of the answer. */
   readonly chosenLogps: number;
   readonly rejectedLogps: number;
+  /** log π_ref(y_w) − log π(y_w), both summed with the loss's `ldAlpha`; −log π(y_w) where there is no reference. */
+  readonly chosenDrop: number;
+  readonly chosenTokens: number;
+  /** `weight` without the weight from the data. */
+  readonly wpoWeight: number;
   /** Tokens of both sequences. The prompt counts with each answer, as in TRL. */
   readonly tokens: number;
 }

@@ -1,5 +1,8 @@
-import { TrainingError } from './errors';
+import { RESUME_ADVICE } from './check-pair';
+import { weightsOf } from './checkpoint';
+import { NonFiniteError, TrainingError } from './errors';
 import { yieldToEventLoop } from './event-loop';
+import { firstNotFinite } from './finite';
 import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, runMicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
@@ -37,7 +40,8 @@ export interface StepResult {
  * One optimizer step on the gradient of the mean loss over all pairs of all micro-batches: forward and backward passes, clipping,
  * update. Gradients must be zero before. They are zero afterwards, whether the step succeeds or not.
  *
- * @throws TrainingError with the step and the pair where a loss or gradient is not finite. No weight has changed then.
+ * @throws NonFiniteError with the step and the pair where a loss or gradient is not finite. No weight has changed then.
+ *   TrainingError naming the tensor, where a weight is not finite.
  */
 export async function step(options: StepOptions): Promise<StepResult> {
   const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, allReduceGradients } = options;
@@ -55,6 +59,9 @@ export async function step(options: StepOptions): Promise<StepResult> {
     if (!Number.isFinite(gradNorm)) throw await gradientError(options, gradNorm);
     await optimizer.step({ parameters, learningRate, gradientScale: clipScale(gradNorm, maxGradNorm) });
     return { pairs, gradNorm };
+  } catch (error) {
+    if (error instanceof NonFiniteError) await checkWeights(policy, error);
+    throw error;
   } finally {
     zeroGradients(parameters);
   }
@@ -64,14 +71,23 @@ function zeroGradients(parameters: readonly Parameter[]): void {
   for (const parameter of parameters) parameter.zeroGradient();
 }
 
+/** @throws TrainingError where a weight is not finite: then every step would fail, whatever its pairs. */
+async function checkWeights(policy: Policy, cause: NonFiniteError): Promise<void> {
+  const tensor = await firstNotFinite(weightsOf(policy));
+  if (tensor === null) return;
+  throw new TrainingError(
+    `${cause.message.split(': ', 1)[0]}: expected finite weights, found NaN or infinity in "${tensor}". An update made before has ` +
+      'destroyed the model. Resume from the last checkpoint with a lower learning_rate.',
+    { step: cause.step, pairId: cause.pairId, cause },
+  );
+}
+
 /** Runs the step's pairs again one at a time, to name the pair whose gradient is not finite. */
-async function gradientError(options: StepOptions, gradNorm: number): Promise<TrainingError> {
+async function gradientError(options: StepOptions, gradNorm: number): Promise<NonFiniteError> {
   const { policy, loss, microBatches, step } = options;
   const { parameters } = policy;
   const at = step === undefined ? '' : `step ${step}: `;
-  const hint =
-    'No weight was changed. Resume from the last checkpoint with a lower learning_rate or a longer warm-up. If the same pair ' +
-    'fails again, inspect its row and remove it.';
+  const hint = `No weight was changed. ${RESUME_ADVICE}`;
   for (const { pairs, references } of microBatches) {
     for (const [i, pair] of pairs.entries()) {
       zeroGradients(parameters);
@@ -79,22 +95,23 @@ async function gradientError(options: StepOptions, gradNorm: number): Promise<Tr
       await runMicroBatch({ policy, batch, loss, step, lossScale: 1 });
       const norm = await gradientNorm(parameters);
       if (Number.isFinite(norm)) continue;
-      const name = await firstNotFinite(parameters);
-      return new TrainingError(
+      const name = await firstOverflow(parameters);
+      return new NonFiniteError(
         `${at}pair "${pair.id}": expected a finite gradient, found norm ${norm}${name ? `, first in "${name}"` : ''}. ${hint}`,
         { step, pairId: pair.id },
       );
     }
   }
   const ids = microBatches.flatMap(({ pairs }) => pairs.map((pair) => `"${pair.id}"`)).join(', ');
-  return new TrainingError(
+  return new NonFiniteError(
     `${at}expected a finite gradient norm, found ${gradNorm}, though the gradient of each single pair is finite (pairs ${ids}). ` +
       hint,
     { step },
   );
 }
 
-async function firstNotFinite(parameters: readonly Parameter[]): Promise<string | undefined> {
+/** The first parameter whose gradient has no finite norm. */
+async function firstOverflow(parameters: readonly Parameter[]): Promise<string | undefined> {
   for (const parameter of parameters) {
     if (!Number.isFinite(await gradientNorm([parameter]))) return parameter.name;
   }

@@ -64,7 +64,16 @@ test('eight steps of training match PyTorch: metrics, clipping, schedule, weight
   const { policy, rows, result, reference } = await goldenRun();
   expect(rows).toHaveLength(8);
   for (const [i, expected] of golden.log.entries()) expectRow(rows[i], expected);
-  expect(result).toEqual({ step: 8, totalSteps: 8, epoch: 2.8, tokens: 412, stopped: false });
+  expect(result).toEqual({
+    step: 8,
+    totalSteps: 8,
+    epoch: 2.8,
+    tokens: 412,
+    stopped: false,
+    skippedSteps: 0,
+    best: null,
+    collapse: null,
+  });
   expect(distance(policy.values()['table.weight']!, golden.final.table)).toBeLessThan(1e-5);
   expect(distance(policy.values().bias!, golden.final.bias)).toBeLessThan(1e-5);
   expectRow((await evaluate({ ...goldenOptions, policy, reference, batchSize: 3 }))!, golden.evaluation);
@@ -116,7 +125,7 @@ test('rows have exactly the names of TRL, and the wpo/ and timing names', async 
   const { rows } = await goldenRun({ maxSteps: 1 });
   const names =
     'epoch grad_norm learning_rate logps/chosen logps/rejected loss num_tokens rewards/accuracies rewards/chosen ' +
-    'rewards/margins rewards/rejected step step_seconds tokens_per_second wpo/weight wpo/weight_max wpo/weight_min';
+    'rewards/margins rewards/rejected step step_seconds tokens_per_second wpo/collapsed wpo/weight wpo/weight_max wpo/weight_min';
   expect(Object.keys(rows[0]!).sort()).toEqual(names.split(' '));
 });
 

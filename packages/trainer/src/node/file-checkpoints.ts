@@ -75,12 +75,14 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
       }
       await syncFolder(folder);
       if (saveTotalLimit === undefined) return;
-      for (const old of (await stepsIn(folder)).slice(saveTotalLimit)) await remove(join(folder, nameOf(old)));
+      for (const old of surplus(await stepsIn(folder), [step, ...(checkpoint.keep ?? [])], saveTotalLimit)) {
+        await remove(join(folder, nameOf(old)));
+      }
     },
     async list(): Promise<StoredCheckpoint[]> {
       return (await stepsIn(folder)).map((step) => {
         const path = join(folder, nameOf(step));
-        return { name: path, open: () => open(path) };
+        return { step, name: path, open: () => open(path) };
       });
     },
   };
@@ -96,6 +98,15 @@ async function stepsIn(folder: string): Promise<number[]> {
   });
   const steps = names.map((name) => /^checkpoint-(\d+)$/.exec(name)).filter((match) => match !== null);
   return steps.map((match) => Number(match[1])).sort((a, b) => b - a);
+}
+
+/**
+ * The steps beyond the limit, of checkpoints sorted from new to old. Those of `keep` stay and count first, as in Hugging Face's
+ * Trainer: with a limit of 1, the newest and the best checkpoint both stay.
+ */
+function surplus(steps: readonly number[], keep: readonly number[], limit: number): number[] {
+  const kept = steps.filter((step) => keep.includes(step));
+  return steps.filter((step) => !keep.includes(step)).slice(Math.max(0, limit - kept.length));
 }
 
 /** Removes the leftovers of a run that was killed while saving or removing. */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { healthyStart } from '../../src/collapse';
 import { emptyInterval } from '../../src/metrics';
 import { type FileCheckpointsOptions, fileCheckpoints } from '../../src/node';
 import { readTensors, writeTensors } from './toy-run';
@@ -26,6 +27,10 @@ const checkpoint = (step: number) => ({
     interval: emptyInterval,
     optimizerStep: step,
     evaluationDue: false,
+    skippedSteps: 0,
+    best: null,
+    health: healthyStart,
+    goodStep: null,
     random: null,
     run: { seed: 1 },
   } as const,
@@ -65,6 +70,17 @@ test('a missing folder has no checkpoints', async () => {
 test('the oldest checkpoints beyond the limit are removed, by number', async () => {
   for (const step of [8, 9, 10, 11]) await store({ saveTotalLimit: 2 }).save(checkpoint(step));
   expect((await readdir(folder)).sort()).toEqual(['checkpoint-10', 'checkpoint-11']);
+});
+
+test.each([
+  { limit: 2, keep: [9], left: [11, 9] },
+  { limit: 1, keep: [9], left: [11, 9] },
+  { limit: 3, keep: [8, 10], left: [11, 10, 8] },
+  { limit: 3, keep: [], left: [11, 10, 9] },
+])('a limit of $limit keeps the newest and $keep', async ({ limit, keep, left }) => {
+  for (const step of [8, 9, 10]) await store().save(checkpoint(step));
+  await store({ saveTotalLimit: limit }).save({ ...checkpoint(11), keep });
+  expect((await store().list()).map(({ step }) => step)).toEqual(left);
 });
 
 test('a failed save keeps the old checkpoints and leaves no part of the new one', async () => {

@@ -232,7 +232,9 @@ describe('in a separate process', () => {
     await run.printed(place);
     run.kill(name);
     await run.printed(`got ${name}`);
-    await run.printed('{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true}');
+    await run.printed(
+      '{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true,"skippedSteps":0,"best":null,"collapse":null}',
+    );
     expect(await run.ended).toEqual([0, null]);
     expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
     expectSame(await toyRun(folder, { resume: true }));

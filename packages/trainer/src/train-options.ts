@@ -1,0 +1,152 @@
+import type { BestModelOptions } from './best-model';
+import type { CheckpointStore, Json } from './checkpoint';
+import { TrainingError } from './errors';
+import { checkHeldOut } from './evaluate';
+import type { StopSignal } from './event-loop';
+import type { MetricsRow, MetricsSink } from './metrics';
+import type { Optimizer } from './optimizer';
+import type { PairLoss } from './pair-loss';
+import type { PairSource, Policy } from './policy';
+import { type Reference, referenceOf } from './reference';
+import type { ScheduleType } from './schedule';
+import type { StepOptions } from './step';
+
+/** The numbers of a run. Names in parentheses are those of Hugging Face's TrainingArguments. */
+export interface TrainingOptions extends BestModelOptions {
+  /** The peak learning rate. */
+  readonly learningRate: number;
+  /** Passes over the pairs (`num_train_epochs`); fractions are allowed. Default 1. */
+  readonly epochs?: number;
+  /** Above 0 it overrides `epochs`. */
+  readonly maxSteps?: number;
+  /** Pairs of a micro-batch (`per_device_train_batch_size`). A loss with `needsBatch` ranks these. Default 1. */
+  readonly batchSize?: number;
+  /** Micro-batches of a step. Default 1. */
+  readonly gradientAccumulationSteps?: number;
+  /**
+   * Packs a step's pairs into forward passes of at most this number of tokens, instead of one pass per micro-batch. A prompt
+   * counts once. Short pairs then run faster, and the gradient differs by rounding only. A longer pair runs alone. Not allowed
+   * with a loss that ranks pairs (`needsBatch`).
+   */
+  readonly maxTokensPerPack?: number;
+  /** `lr_scheduler_type`. Default linear. */
+  readonly schedule?: ScheduleType;
+  /** The fraction of all steps with a rising learning rate, rounded up to steps. Default 0. */
+  readonly warmupRatio?: number;
+  /** Above 0 it overrides `warmupRatio`. */
+  readonly warmupSteps?: number;
+  /** Default 1; 0 does not clip. */
+  readonly maxGradNorm?: number;
+  /** Writes a metrics row every `loggingSteps` steps, and one at the end for the rest. 0 writes none. Default 10. */
+  readonly loggingSteps?: number;
+  /** Evaluates every `evalSteps` steps and at the end. 0, the default, does not evaluate. */
+  readonly evalSteps?: number;
+  /** Evaluates before the first step (`eval_on_start`). Default false. */
+  readonly evalOnStart?: boolean;
+  /** Saves a checkpoint every `saveSteps` steps. One is saved at the end and at a stop in any case. */
+  readonly saveSteps?: number;
+  /**
+   * `load_best_model_at_end`: once all steps are done, gives the policy the weights of the checkpoint with the best evaluation.
+   * Needs `evaluation`, `checkpoints`, and `saveSteps` a multiple of `evalSteps`. Default false.
+   */
+  readonly loadBestModelAtEnd?: boolean;
+  /**
+   * Leaves out at most this number of steps of the run whose loss or gradient is not finite. Their pairs are not used, and the next
+   * such step stops the run. Default 0.
+   */
+  readonly skipNonfinite?: number;
+  /**
+   * Ends the run once the model has collapsed, with the weights of the last checkpoint before. `collapse.ts` has the criterion.
+   * Default false, which warns only.
+   */
+  readonly stopOnCollapse?: boolean;
+}
+
+/** Random numbers drawn during training, by a sampler or a model. Their state is saved, so that a resumed run draws the same. */
+export interface RandomState {
+  state(): Json;
+  load(state: Json): void;
+}
+
+export interface TrainOptions extends TrainingOptions {
+  readonly policy: Policy;
+  readonly optimizer: Optimizer;
+  readonly pairs: PairSource;
+  /** The order of the pairs' indices in an epoch; it must be the same at every call for an epoch. Default: as given. */
+  readonly order?: (epoch: number) => ArrayLike<number>;
+  /** May be absent where the loss needs none (`needsReference` is false). */
+  readonly reference?: Reference;
+  /** Default `wpoPairLoss()`. */
+  readonly loss?: PairLoss;
+  /** Held-out pairs, evaluated as `evalSteps` and `evalOnStart` say. */
+  readonly evaluation?: { readonly pairs: PairSource; readonly reference?: Reference; readonly batchSize?: number };
+  readonly metrics?: MetricsSink;
+  readonly checkpoints?: CheckpointStore;
+  /** Continues from the newest checkpoint, or starts from the beginning where there is none. */
+  readonly resume?: boolean;
+  /** Everything else that a resumed run must share: the seed, the data's hash, beta, … */
+  readonly fingerprint?: { readonly [key: string]: Json };
+  readonly random?: RandomState;
+  /** Runs the longest micro-batch once before the first step, to find out early whether memory suffices. Default false. */
+  readonly preflight?: boolean;
+  /** Once aborted, the current step is finished and saved, and the run returns. */
+  readonly signal?: StopSignal;
+  /** Called after each step, once its metrics and checkpoint are written. */
+  readonly onStep?: (report: StepReport) => void | Promise<void>;
+  /** Called with the row of each evaluation once it is written. */
+  readonly onEvaluation?: (row: MetricsRow) => void | Promise<void>;
+  readonly warn?: (message: string) => void;
+  readonly allReduceGradients?: StepOptions['allReduceGradients'];
+  readonly computeNorm?: StepOptions['computeNorm'];
+}
+
+/**
+ * Checks the options that contradict each other or are out of range, before any pair runs.
+ *
+ * @throws TrainingError, or RangeError for a number out of range.
+ */
+export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
+  const { evaluation, maxTokensPerPack } = options;
+  checkNumbers(options);
+  if (evaluation) {
+    checkHeldOut(evaluation.pairs);
+    referenceOf(loss, evaluation.reference);
+  }
+  if (loss.needsBatch && maxTokensPerPack) {
+    throw new TrainingError(
+      `maxTokensPerPack: expected none with a loss that ranks the pairs of a micro-batch, found ${maxTokensPerPack}. Packs ` +
+        'would rank other pairs against each other. Remove maxTokensPerPack.',
+    );
+  }
+  if (options.loadBestModelAtEnd) checkBestModel(options);
+}
+
+function checkBestModel({ evaluation, checkpoints, evalSteps = 0, saveSteps = 0 }: TrainOptions): void {
+  const refuse: (expected: string, found: string) => never = (expected, found) => {
+    throw new TrainingError(`loadBestModelAtEnd: expected ${expected} with it, found ${found}.`);
+  };
+  if (!evaluation) refuse('held-out pairs in `evaluation`', 'none');
+  if (!checkpoints) refuse('`checkpoints`', 'none');
+  if (evalSteps < 1) refuse('evalSteps of at least 1', String(evalSteps));
+  if (saveSteps < 1 || saveSteps % evalSteps !== 0) {
+    refuse(`saveSteps, the steps that can be loaded, to be a multiple of evalSteps ${evalSteps}`, String(saveSteps));
+  }
+}
+
+function checkNumbers(options: TrainOptions): void {
+  const { learningRate, maxGradNorm = 1, loggingSteps = 10, evalSteps = 0, saveSteps = 0, skipNonfinite = 0 } = options;
+  const steps = { loggingSteps, evalSteps, saveSteps, skipNonfinite };
+  for (const [name, value] of Object.entries({ learningRate, maxGradNorm, ...steps })) {
+    if (!(value >= 0)) throw new RangeError(`${name}: expected a number of at least 0, found ${value}`);
+  }
+  for (const [name, value] of Object.entries(steps)) {
+    if (!Number.isInteger(value)) throw new RangeError(`${name}: expected an integer, found ${value}`);
+  }
+}
+
+export interface StepReport {
+  readonly step: number;
+  readonly totalSteps: number;
+  /** This step's numbers, named as in `metrics.jsonl`. */
+  readonly metrics: MetricsRow;
+}
