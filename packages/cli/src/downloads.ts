@@ -1,6 +1,7 @@
 import { type DownloadProgress, modelFolder } from '@wpo/data/hub';
 import { fromInput } from './errors';
-import { type Progress, progress, type Terminal } from './terminal/terminal';
+import { type Progress, progress } from './terminal/progress';
+import type { Terminal } from './terminal/terminal';
 
 const MB = 1e6;
 

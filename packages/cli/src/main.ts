@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
-import { isUserError } from './errors';
+import { bugReport } from './bug-report';
+import { describeSystemError, isSystemError, isUserError } from './errors';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
 import { createCommand } from './schemas/flags';
@@ -12,7 +13,7 @@ import { sampleSchema } from './schemas/sample';
 import { scoreSchema } from './schemas/score';
 import { readTrainConfig, trainSchema } from './schemas/train';
 import { weighSchema } from './schemas/weigh';
-import type { Terminal } from './terminal/terminal';
+import { processTerminal, screenOf, type Terminal } from './terminal/terminal';
 
 /**
  * Runs the command line of `wpo`.
@@ -20,9 +21,10 @@ import type { Terminal } from './terminal/terminal';
  * @param args the arguments after `wpo`
  * @returns the exit status: 0; 1 for wrong input, after a message; 130 or 143 if a signal stopped the run
  */
-export async function main(args: readonly string[], terminal: Terminal = process): Promise<number> {
+export async function main(args: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
+  const screen = screenOf(terminal);
   let status = 0;
-  const program = createProgram(terminal, (result) => {
+  const program = createProgram(screen, (result) => {
     status = result;
   });
   try {
@@ -30,15 +32,16 @@ export async function main(args: readonly string[], terminal: Terminal = process
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    terminal.stderr.write(`${formatError(error)}\n`);
+    screen.printError(formatError(error, args));
     return 1;
   }
 }
 
-/** Formats a mistake in the input as its message, and any other error with its stack. */
-function formatError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return isUserError(error) ? error.message : (error.stack ?? error.message);
+/** A mistake in the input, or an error of the system, as its message; anything else as a request to report it. */
+function formatError(error: unknown, args: readonly string[]): string {
+  if (!(error instanceof Error)) return bugReport(error, args);
+  if (isUserError(error)) return error.message;
+  return isSystemError(error) ? describeSystemError(error) : bugReport(error, args);
 }
 
 /** Creates all commands. Each imports its code when it runs, so that help and mistakes in flags are printed at once. */

@@ -51,9 +51,9 @@ export interface Child {
 }
 
 export function startWpo(args: readonly string[]): Child {
-  if (!existsSync(new URL('../dist/main.js', import.meta.url))) {
+  if (!existsSync(new URL('../dist/process.js', import.meta.url))) {
     throw new Error(
-      'packages/cli/dist/main.js: expected the built command, which this test runs, found no file. Run `npm run setup`.',
+      'packages/cli/dist/process.js: expected the built command, which this test runs, found no file. Run `npm run setup`.',
     );
   }
   const child = spawn(process.execPath, [bin, ...args]);

@@ -1,6 +1,7 @@
 import { type FileRow, openRowsFile, readRowsFile } from '@wpo/eval/node';
+import { withProgress } from '../terminal/progress';
 import { failureLimit, type StopSignal } from '../terminal/signals';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import type { Terminal } from '../terminal/terminal';
 
 /** Work that appends rows to a file and can be resumed. */
 export interface RowsTask {

@@ -6,7 +6,7 @@ import { evalPairs } from '../evaluation/held-out-pairs';
 import { formatDatasets, formatMetrics } from '../evaluation/report';
 import { type EvalConfig, type EvalConfigWith, evalSchema } from '../schemas/eval';
 import { checkFlags } from '../schemas/flags';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /**
  * `wpo eval`: computes win rates from judged answers (`annotations`), win rates of a model against a baseline (`baseline`),
@@ -14,7 +14,7 @@ import type { Terminal } from '../terminal/terminal';
  *
  * @returns the exit status
  */
-export async function evaluate(config: EvalConfig, terminal: Terminal = process): Promise<number> {
+export async function evaluate(config: EvalConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(evalSchema, config); // guarantees the fields that the casts below assume
   if (config.annotations !== undefined) {
     return evalAnnotations(config as EvalConfigWith<'annotations'>, terminal);

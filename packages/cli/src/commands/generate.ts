@@ -7,7 +7,7 @@ import { fromInput, UserError } from '../errors';
 import { loadBackend, loadModel } from '../models';
 import { checkFlags } from '../schemas/flags';
 import { type GenerateConfig, generateSchema } from '../schemas/generate';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A line that `--json` prints: the answer to one prompt. */
 export interface Generated {
@@ -19,7 +19,7 @@ export interface Generated {
 }
 
 /** `wpo generate`: answers prompts, as streamed text or as JSON lines. Returns the exit status. */
-export async function generate(config: GenerateConfig, terminal: Terminal = process): Promise<number> {
+export async function generate(config: GenerateConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(generateSchema, config);
   const prompts = config.prompts === undefined ? [config.prompt!] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);

@@ -6,10 +6,10 @@ import { fromInput, UserError } from '../errors';
 import { formatReport, type Inspection } from '../inspect/report';
 import { SkippedRows } from '../pairs';
 import type { InspectConfig } from '../schemas/inspect';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
-export async function inspect(config: InspectConfig, terminal: Terminal = process): Promise<number> {
+export async function inspect(config: InspectConfig, terminal: Terminal = processTerminal()): Promise<number> {
   const tokenizer = config.tokenizer ?? config.model;
   const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
   const skipped = new SkippedRows(config.file);

@@ -7,10 +7,10 @@ import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';
 import { count, share, table } from '../terminal/format';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** `wpo pair`: makes preference pairs from scored answers. Returns the exit status. */
-export async function pair(config: PairConfig, terminal: Terminal = process): Promise<number> {
+export async function pair(config: PairConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(pairSchema, config);
   const { against, ngram, onBadRow } = config;
   const skipped = new SkippedRows(config.answers.join(', '));

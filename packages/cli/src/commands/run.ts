@@ -4,7 +4,7 @@ import { executeStage } from '../run/execute';
 import { checkInputs, type PlannedStage, planRun } from '../run/plan';
 import { openRunState } from '../run/state';
 import type { StageName } from '../schemas/run';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 export interface RunOptions {
   /** The run's YAML file. */
@@ -23,7 +23,7 @@ export interface RunOptions {
  *
  * @returns the exit status: 0; 1 if a stage has rows missing; 130 or 143 if SIGINT or SIGTERM stopped it
  */
-export async function run(options: RunOptions, terminal: Terminal = process): Promise<number> {
+export async function run(options: RunOptions, terminal: Terminal = processTerminal()): Promise<number> {
   const { file, stages } = await planRun(options.config, options.set);
   const chosen = chooseStages(stages, options);
   checkInputs(options.config, chosen);

@@ -9,7 +9,7 @@ import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
 import { type StopSignal, withSignals } from '../terminal/signals';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A row of the answers file: an answer and its sampling settings. */
 export interface SampleRow extends SampledRow, Settings {}
@@ -21,7 +21,7 @@ interface Settings {
 }
 
 /** `wpo sample`: answers each prompt once per seed. Returns the exit status. */
-export async function sample(config: SampleConfig, terminal: Terminal = process): Promise<number> {
+export async function sample(config: SampleConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(sampleSchema, config);
   const seeds = config.seeds.slice(0, config.perPrompt);
   const prompts = promptsById(await readNamedPrompts(config.prompts), config.prompts);

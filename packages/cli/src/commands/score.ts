@@ -18,13 +18,13 @@ import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
 import { type StopSignal, withSignals } from '../terminal/signals';
-import type { Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A row of the scored file. */
 export type ScoredRow = Scored<FileAnswer> & { readonly scored_by: string };
 
 /** `wpo score`: scores each answer of a file. Returns the exit status. */
-export async function score(config: ScoreConfig, terminal: Terminal = process): Promise<number> {
+export async function score(config: ScoreConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(scoreSchema, config);
   return withSignals(terminal, (stop) =>
     config.compare

@@ -15,8 +15,9 @@ import { type RunPairs, readRunPairs } from '../pairs';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
+import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
-import { type Progress, progress, type Terminal } from '../terminal/terminal';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 import { loadWithReferences, type References } from '../training/references';
 import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
 import { formatSummary, summarize } from '../training/summary';
@@ -35,7 +36,7 @@ export interface TrainCommandOptions {
 export async function train(
   config: TrainConfig,
   { resume = false }: TrainCommandOptions = {},
-  terminal: Terminal = process,
+  terminal: Terminal = processTerminal(),
 ): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const folder = runFolder(config.outputDir);
@@ -179,11 +180,9 @@ async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonN
 /** Prints steps and evaluations as they happen. */
 function stepReports(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
-  const print = (line: string) => (shown ? shown.print(line) : void terminal.stderr.write(`${line}\n`));
+  const print = (line: string) => void terminal.stderr.write(`${line}\n`);
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
-    Object.entries(names)
-      .map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`)
-      .join('  ');
+    Object.entries(names).map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`);
   const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> = {
     onStep({ step, totalSteps, metrics }) {
       shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
@@ -191,7 +190,7 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
     },
     onEvaluation(row) {
       const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', margin: 'eval_rewards/margins' };
-      print(`held-out pairs after step ${row.step}: ${format(row, names)}`);
+      print(`held-out pairs after step ${row.step}: ${format(row, names).join('  ')}`);
     },
     warn: print,
   };

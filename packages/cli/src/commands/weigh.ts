@@ -8,7 +8,8 @@ import { pairReader } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import { formatHistogram, histogram } from '../terminal/format';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import { withProgress } from '../terminal/progress';
+import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A line of the output file. Log-probs are in nats. */
 export interface WeighedPair {
@@ -35,7 +36,7 @@ export interface WeighedPair {
 type Scores = Readonly<Record<Alignment, number>>;
 
 /** `wpo weigh`: computes the weight that each pair of a file would have in training. Returns the exit status. */
-export async function weigh(config: WeighConfig, terminal: Terminal = process): Promise<number> {
+export async function weigh(config: WeighConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(weighSchema, config);
   const folder = await localModel(config.model, terminal);
   const reference = config.ref === undefined ? undefined : await localModel(config.ref, terminal);

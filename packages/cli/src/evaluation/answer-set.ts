@@ -3,8 +3,9 @@ import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
 import { localSampler } from '../answers/local-sampler';
 import { hashModel } from '../models';
+import { withProgress } from '../terminal/progress';
 import type { StopSignal } from '../terminal/signals';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import type { Terminal } from '../terminal/terminal';
 
 export interface AnswerSetOptions extends SamplingParams {
   /** Folder of the model. */

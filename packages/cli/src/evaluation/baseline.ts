@@ -25,8 +25,9 @@ import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { EvalConfigWith } from '../schemas/eval';
+import { withProgress } from '../terminal/progress';
 import { failureLimit, type StopSignal, withSignals } from '../terminal/signals';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import type { Terminal } from '../terminal/terminal';
 import { answerSet } from './answer-set';
 import { formatDatasets, formatMetrics } from './report';
 

@@ -7,7 +7,8 @@ import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
 import { alignedRows } from '../terminal/format';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import { withProgress } from '../terminal/progress';
+import type { Terminal } from '../terminal/terminal';
 
 type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
 

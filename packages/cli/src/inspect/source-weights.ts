@@ -5,7 +5,8 @@ import { localModel } from '../downloads';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
 import type { InspectConfig } from '../schemas/inspect';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import { withProgress } from '../terminal/progress';
+import type { Terminal } from '../terminal/terminal';
 
 /** How likely the model is to write the answers of each source. */
 export interface SourceWeights {

@@ -6,13 +6,14 @@ import { isUserError, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { EvalConfig } from '../schemas/eval';
 import type { PairConfig } from '../schemas/pair';
+import type { Given } from '../schemas/read-yaml';
 import { STAGES, type StageName } from '../schemas/run';
 import type { SampleConfig } from '../schemas/sample';
 import { decidingValues, yamlKey } from '../schemas/schema';
 import type { ScoreConfig } from '../schemas/score';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import type { WeighConfig } from '../schemas/weigh';
-import { configYaml, type Entries, type Given, locationsOf, parseEntries } from '../schemas/yaml-config';
+import { configYaml, type Entries, locationsOf, parseEntries } from '../schemas/yaml-config';
 import type { Terminal } from '../terminal/terminal';
 import { type RunFile, readRunFile } from './run-file';
 

@@ -1,15 +1,8 @@
 import { nearestName } from '@wpo/internal/nearest';
 import { UserError } from '../errors';
+import { type Given, readConfigText, readYaml } from '../schemas/read-yaml';
 import { runSchema, STAGE_NAMES, type StageName } from '../schemas/run';
-import {
-  describeValue,
-  type Entries,
-  type Given,
-  parseEntries,
-  readConfigText,
-  readSetting,
-  readYaml,
-} from '../schemas/yaml-config';
+import { describeValue, type Entries, parseEntries, readSetting } from '../schemas/yaml-config';
 
 /** The contents of `wpo run`'s YAML file, before its stages are checked. */
 export interface RunFile {

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { nearestName } from '@wpo/internal/nearest';
+import { printable } from '@wpo/internal/printable';
 import * as v from 'valibot';
-import { isMap, isScalar, LineCounter, parse, parseDocument, stringify, type YAMLMap } from 'yaml';
+import { stringify } from 'yaml';
 import { UserError } from '../errors';
+import { type Given, readConfigText, readYaml, readYamlValue } from './read-yaml';
 import {
   type CommandSchema,
   type Field,
@@ -14,17 +15,6 @@ import {
   type Problem,
   yamlKey,
 } from './schema';
-
-/** A value and where it was given. */
-export interface Given {
-  readonly value: unknown;
-  /** Prefix of the key in messages: `run.yaml:3: `, or `--set `. */
-  readonly at: string;
-  /** The folder that a relative path starts from. */
-  readonly folder: string;
-  /** The keys of a value that is a group of keys. */
-  readonly keys?: readonly (readonly [string, Given])[];
-}
 
 /** Values by their YAML keys. */
 export type Entries = ReadonlyMap<string, Given>;
@@ -43,13 +33,6 @@ export async function readConfig<F extends Fields>(
 ): Promise<Parsed<F>> {
   return parseConfig(schema, await readConfigText(file), { file, set });
 }
-
-/** The text of a YAML file. @throws {UserError} if it cannot be read */
-export const readConfigText = (file: string): Promise<string> =>
-  readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const found = error.code === 'ENOENT' ? 'no such file' : error.message;
-    throw new UserError(`${file}: expected a YAML file, found ${found}. The folder recipes/ has examples.`);
-  });
 
 /** Like `readConfig`, for the text of the file. */
 export function parseConfig<F extends Fields>(
@@ -176,50 +159,26 @@ export const configYaml = <F extends Fields>({ fields }: CommandSchema<F>, confi
   );
 };
 
-/** Parses the keys of a YAML text, each with its line and the file's folder. */
-export function readYaml(yaml: string, file: string): (readonly [string, Given])[] {
-  const lines = new LineCounter();
-  const document = parseDocument(yaml, { lineCounter: lines, prettyErrors: false });
-  const lineOf = (offset: number | undefined) => lines.linePos(offset ?? 0).line;
-  if (document.errors.length > 0) {
-    throw new UserError(
-      document.errors.map((e) => `${file}:${lineOf(e.pos[0])}: this is not valid YAML: ${e.message}`).join('\n'),
-    );
-  }
-  const { contents } = document;
-  if (contents === null) return [];
-  if (!isMap(contents)) throw new UserError(`${file}: expected lines of the form "key: value", found no keys.`);
-  const folder = dirname(resolve(file));
-
-  function keysOf(map: YAMLMap, values: Readonly<Record<string, unknown>>): (readonly [string, Given])[] {
-    return map.items.map(({ key, value: node }) => {
-      const name = isScalar(key) ? String(key.value) : String(key);
-      const value = values[name];
-      const at = `${file}:${lineOf(isScalar(key) ? key.range?.[0] : undefined)}: `;
-      const keys = isMap(node) ? { keys: keysOf(node, value as Readonly<Record<string, unknown>>) } : {};
-      return [name, { value, at, folder, ...keys }];
-    });
-  }
-  return keysOf(contents, document.toJS() as Record<string, unknown>);
-}
-
-/** Parses a `key=value` of `--set`. */
+/** Parses a `key=value` of `--set`, or a `--key=value` that stands for it. */
 export function readSetting(setting: string): [string, Given] {
-  const split = setting.indexOf('=');
-  if (split < 1) throw new UserError(`--set ${setting}: expected key=value, e.g. --set learning_rate=1e-6.`);
-  const [key, value] = [setting.slice(0, split).trim(), setting.slice(split + 1)];
+  const [, dashes = '', key = '', value] = /^(--)?([^=]*)=(.*)$/s.exec(setting) ?? [];
+  if (value === undefined || key.trim() === '') {
+    throw new UserError(`--set ${printable(setting, 100)}: expected key=value, e.g. --set learning_rate=1e-6.`);
+  }
+  const at = dashes || '--set ';
+  const name = key.trim();
   try {
-    return [key, { value: parse(value), at: '--set ', folder: process.cwd() }];
+    return [name, { value: readYamlValue(value, `${at}${printable(name, 60)}: `), at, folder: process.cwd() }];
   } catch {
     throw new UserError(
-      `--set ${key}: expected a YAML value, found ${describeValue(value)}. Put text that has : or # in quotes.`,
+      `${at}${printable(name, 60)}: expected a YAML value, found ${describeValue(value)}. Put text that has : or # in quotes.`,
     );
   }
 }
 
 /** Describes a value in a message. */
 export function describeValue(value: unknown): string {
-  if (typeof value === 'string') return `the text ${JSON.stringify(value)}`;
+  if (typeof value === 'string') return `the text ${JSON.stringify(printable(value, 100))}`;
   if (typeof value !== 'object' || value === null) return String(value);
   const json = JSON.stringify(value);
   return json.length <= 60 ? json : Array.isArray(value) ? 'a list' : 'a group of keys';

@@ -1,80 +1,147 @@
-import { SingleBar } from 'cli-progress';
+import { printableLines } from '@wpo/internal/printable';
+
+/** A stream of text, such as `process.stdout`. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  /** The width of a terminal. */
+  readonly columns?: number;
+  /** Whether the terminal shows colours; `process.stderr` looks at NO_COLOR, FORCE_COLOR and TERM. */
+  hasColors?(): boolean;
+  on?(event: 'resize', listener: () => void): unknown;
+  off?(event: 'resize', listener: () => void): unknown;
+}
 
 /** Where a command writes: results to `stdout`, progress and warnings to `stderr`. `process` is a terminal. */
 export interface Terminal {
-  readonly stdout: NodeJS.WritableStream;
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stdout: Output;
+  readonly stderr: Output;
 }
 
-/** Shows the progress of some work. */
-export interface Progress {
-  /** @param detail text beside the count, e.g. `loss 0.6931` */
-  update(done: number, detail?: string): void;
-  /** Prints a line above the bar. */
-  print(line: string): void;
-  stop(): void;
-}
+const STYLES = { bold: '1', dim: '2', red: '31', yellow: '33', cyan: '36' } as const;
+export type Style = keyof typeof STYLES;
 
-export interface ProgressOptions {
-  /** Name of the work, e.g. `train`. */
-  readonly label: string;
-  readonly total: number;
-  /** If stderr is not a terminal: print a line every `every` counts, and at the end. Default a twentieth of the total. */
-  readonly every?: number;
-}
+/**
+ * A terminal that cannot be tampered with: control characters in a text become escapes such as `\u001b`, because texts contain
+ * data, names of models and replies of servers. Only this class writes control characters. It keeps one status line, such as a
+ * progress bar, below everything that is written.
+ */
+export class Screen implements Terminal {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Whether stderr can redraw a line. */
+  readonly isInteractive: boolean;
+  private status = '';
+  /** Visible characters of the status line. */
+  private statusLength = 0;
+  private isShown = false;
+  /** Whether the text above has not ended its line, so that there is no room for the status line. */
+  private hasOpenLine = false;
 
-/** A bar on a terminal; plain lines if stderr is a file or a pipe. Call `stop` at the end, also after an error. */
-export const progress = (terminal: Terminal, options: ProgressOptions): Progress =>
-  terminal.stderr.isTTY ? bar(terminal, options) : lines(terminal, options);
+  constructor(private readonly raw: Terminal) {
+    this.isInteractive = raw.stderr.isTTY === true && process.env.TERM !== 'dumb';
+    this.stdout = this.guarded(raw.stdout);
+    this.stderr = this.guarded(raw.stderr);
+  }
 
-/** Runs some work with a progress that is stopped at its end, also after an error. */
-export async function withProgress<T>(
-  terminal: Terminal,
-  options: ProgressOptions,
-  work: (shown: Progress) => Promise<T>,
-): Promise<T> {
-  const shown = progress(terminal, options);
-  try {
-    return await work(shown);
-  } finally {
-    shown.stop();
+  /** The width of stderr in characters, without the last column, where some terminals wrap the line. */
+  get width(): number {
+    return Math.max(1, (this.raw.stderr.columns || 80) - 1);
+  }
+
+  /** A text in a colour, if stderr shows colours. */
+  paint(style: Style, text: string): string {
+    return this.isInteractive && this.raw.stderr.hasColors?.() ? `\x1b[${STYLES[style]}m${text}\x1b[0m` : text;
+  }
+
+  /** Prints an error. What is wrong and where, the part before the first colon and space, is red. */
+  printError(message: string): void {
+    this.above(
+      this.raw.stderr,
+      `${boundedText(message)
+        .split('\n')
+        .map((line) => this.paintError(line))
+        .join('\n')}\n`,
+    );
+  }
+
+  private paintError(line: string): string {
+    const safe = printableLines(line);
+    const end = safe.indexOf(': ');
+    return end < 0 ? safe : `${this.paint('red', safe.slice(0, end + 1))}${safe.slice(end + 1)}`;
+  }
+
+  /** Shows a status line, or replaces it. @param length its visible characters, at most `width` */
+  setStatus(line: string, length: number): void {
+    this.clear();
+    this.status = line;
+    this.statusLength = length;
+    this.show();
+  }
+
+  /** Leaves the status line where it is and ends it. */
+  endStatus(): void {
+    if (this.isShown) this.raw.stderr.write('\n');
+    this.isShown = false;
+    this.status = '';
+  }
+
+  /** Calls a function whenever the terminal's size changes. Returns a function that stops this. */
+  onResize(listener: () => void): () => void {
+    this.raw.stderr.on?.('resize', listener);
+    return () => void this.raw.stderr.off?.('resize', listener);
+  }
+
+  private guarded(stream: Output): Output {
+    return { isTTY: stream.isTTY === true, write: (text) => this.above(stream, printableLines(text)) };
+  }
+
+  /** Writes a text in place of the status line, and the status line below it. */
+  private above(stream: Output, text: string): void {
+    if (text === '') return;
+    this.clear();
+    stream.write(text);
+    if (stream.isTTY) this.hasOpenLine = !text.endsWith('\n');
+    this.show();
+  }
+
+  private show(): void {
+    if (this.status === '' || this.hasOpenLine) return;
+    this.raw.stderr.write(this.status);
+    this.isShown = true;
+  }
+
+  /** Clears the status line, which has several rows if the terminal has become narrower. */
+  private clear(): void {
+    if (!this.isShown) return;
+    const rowsAbove = Math.floor((this.statusLength - 1) / (this.width + 1));
+    this.raw.stderr.write(`\r${rowsAbove > 0 ? `\x1b[${rowsAbove}A` : ''}\x1b[J`);
+    this.isShown = false;
   }
 }
 
-function bar({ stderr }: Terminal, { label, total }: ProgressOptions): Progress {
-  const shown = new SingleBar({
-    format: `${label} {bar} {value}/{total}{detail}  {eta_formatted} left`,
-    barsize: 24,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    etaBuffer: 20,
-    gracefulExit: false, // the command handles signals, since it may have something to save
-    stream: stderr,
-  });
-  let started = false;
-  return {
-    update(done, detail = '') {
-      const payload = { detail: detail && `  ${detail}` };
-      if (started) shown.update(done, payload);
-      else shown.start(total, done, payload);
-      started = true;
-    },
-    print: (line) => void stderr.write(`\r\x1b[K${line}\n`),
-    stop() {
-      if (started) shown.stop();
-      started = false;
-    },
-  };
+const screens = new WeakMap<Terminal, Screen>();
+
+/** The guarded form of a terminal; always the same for the same terminal. */
+export function screenOf(terminal: Terminal): Screen {
+  if (terminal instanceof Screen) return terminal;
+  const screen = screens.get(terminal) ?? new Screen(terminal);
+  screens.set(terminal, screen);
+  return screen;
 }
 
-function lines({ stderr }: Terminal, { label, total, every = Math.ceil(total / 20) }: ProgressOptions): Progress {
-  return {
-    update(done, detail = '') {
-      if (done > 0 && (done % every === 0 || done === total)) {
-        stderr.write(`${label} ${done}/${total}${detail && `  ${detail}`}\n`);
-      }
-    },
-    print: (line) => void stderr.write(`${line}\n`),
-    stop() {},
-  };
+/** The terminal of this process. */
+export const processTerminal = (): Terminal => screenOf(process);
+
+const MAX_LINES = 60;
+const MAX_LINE_LENGTH = 2000;
+
+/** A message of bounded size, whatever it quotes. */
+function boundedText(text: string): string {
+  const lines = text.split('\n', MAX_LINES + 1);
+  const shown = lines.slice(0, MAX_LINES).map((line) => {
+    const more = line.length - MAX_LINE_LENGTH;
+    return more > 0 ? `${line.slice(0, MAX_LINE_LENGTH)}… (${more} more characters)` : line;
+  });
+  return [...shown, ...(lines.length > MAX_LINES ? ['… and more lines'] : [])].join('\n');
 }

@@ -3,7 +3,8 @@ import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import { type Backend, hashModel, type LoadedModel, loadModel } from '../models';
 import type { RunPairs } from '../pairs';
 import type { TrainConfig } from '../schemas/train';
-import { type Terminal, withProgress } from '../terminal/terminal';
+import { withProgress } from '../terminal/progress';
+import type { Terminal } from '../terminal/terminal';
 import type { RunFolder } from './run-folder';
 
 /** The reference's log-probs of both sets of pairs; absent if the loss needs no reference. */
