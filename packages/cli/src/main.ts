@@ -1,3 +1,4 @@
+import { isNativeError } from 'node:util/types';
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
@@ -31,7 +32,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
     await program.parseAsync(args, { from: 'user' });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
+    if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
     screen.printError(formatError(error, args));
     return 1;
   }
@@ -39,7 +40,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
 
 /** A mistake in the input, or an error of the system, as its message; anything else as a request to report it. */
 function formatError(error: unknown, args: readonly string[]): string {
-  if (!(error instanceof Error)) return bugReport(error, args);
+  if (!isNativeError(error)) return bugReport(error, args);
   if (isUserError(error)) return error.message;
   return isSystemError(error) ? describeSystemError(error) : bugReport(error, args);
 }

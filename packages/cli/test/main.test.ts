@@ -1,10 +1,12 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { version } from '../package.json';
 import { main } from '../src/main';
 import { goldenConfig, temporaryFolder } from './golden';
 import { capture, wpo } from './wpo';
+
+afterEach(() => void vi.unstubAllEnvs());
 
 test('--version and --help print to stdout', async () => {
   expect(await wpo('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
@@ -68,16 +70,67 @@ test('a missing model is reported in one line', async () => {
   expect(err).toMatch(/^\/nowhere\/tokenizer\.json: .*found no such file.*\n$/);
 });
 
-test('an error in the program is reported with its stack', async () => {
+/** Runs `wpo` with a terminal on which every result fails to print. */
+async function wpoWithFault(fault: unknown, ...args: string[]) {
   const terminal = capture();
-  const broken = {
-    ...terminal,
-    stdout: Object.assign(Object.create(terminal.stdout), {
-      write() {
-        throw new TypeError('no such thing');
-      },
-    }),
+  const stdout = {
+    write() {
+      throw fault;
+    },
   };
-  expect(await main(['--version'], broken)).toBe(1);
-  expect(terminal.err()).toMatch(/^TypeError: no such thing\n {4}at /);
+  const status = await main(args, { stdout, stderr: terminal.stderr });
+  return { status, err: terminal.err() };
+}
+
+test('a fault of the program is a request to report it, with the stack in a file and without keys', async () => {
+  const folder = temporaryFolder();
+  vi.stubEnv('TMPDIR', folder);
+  vi.stubEnv('WPO_API_KEY', 'planted-key');
+  const fault = new TypeError('no such thing: planted-key');
+  const args = ['--version', 'http://me:planted@host/v1?api-key=planted', '--set', 'api_key=planted', 'two words'];
+  const { status, err } = await wpoWithFault(fault, ...args);
+  const [file] = readdirSync(folder);
+  expect(status).toBe(1);
+  expect(err.split('\n')).toEqual([
+    'This is a fault of wpo, not of your input: TypeError: no such thing: ***',
+    `Please report it: \`npm bugs @wpo/cli\` names the place. Send these lines and the file ${join(folder, file!)}:`,
+    `  wpo ${version}, Node ${process.versions.node}, ${process.platform}-${process.arch}`,
+    "  wpo --version 'http://***@host/v1?api-key=***' --set api_key=*** 'two words'",
+    '',
+  ]);
+  const stack = readFileSync(join(folder, file!), 'utf8');
+  expect(stack).toMatch(/TypeError: no such thing: \*\*\*\n {4}at /);
+  expect(stack).not.toContain('planted');
+});
+
+test('with WPO_DEBUG=1 the stack is printed', async () => {
+  vi.stubEnv('WPO_DEBUG', '1');
+  const { err } = await wpoWithFault(new RangeError('no'), '--version');
+  expect(err).toContain('This is a fault of wpo, not of your input: RangeError: no\nPlease report it');
+  expect(err).toMatch(/^ {2}wpo --version\nRangeError: no\n {4}at /m);
+});
+
+test.each([undefined, null, 'text', { code: 5 }, Object.create(null), Symbol('s'), hostileValue()])(
+  'a thrown value that is not an error is reported, too',
+  async (value) => {
+    vi.stubEnv('TMPDIR', temporaryFolder());
+    const { status, err } = await wpoWithFault(value, '--version');
+    expect(status).toBe(1);
+    expect(err).toMatch(/^This is a fault of wpo, not of your input: Uncaught value/);
+  },
+);
+
+/** An object that throws whatever is read. */
+function hostileValue(): object {
+  const fail = () => {
+    throw new Error('hostile');
+  };
+  return new Proxy({}, { get: fail, has: fail, ownKeys: fail, getPrototypeOf: fail });
+}
+
+test('an error of the system is one line that says what to do', async () => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' });
+  expect((await wpoWithFault(full, '--version')).err).toBe(
+    'write: the disk is full. Free disk space, or use another path. (ENOSPC)\n',
+  );
 });

@@ -17,7 +17,7 @@ export function watchSignals({ stderr }: Terminal): StopSignal {
   const { signal, dispose } = stopOnSignals({
     onSignal(name) {
       status = 128 + constants.signals[name];
-      stderr.write(`\n${name}: finishing the current computation, then saving. A second signal stops at once.\n`);
+      stderr.write(`${name}: finishing the current computation, then saving. A second signal stops at once.\n`);
     },
   });
   return { signal, status: () => status, dispose };

@@ -158,7 +158,9 @@ test('paths in the file start from its folder, those of --set from the working d
 });
 
 test('invalid YAML is an error that names its line', () => {
-  expect(problems('beta: 1\nbeta: 2\n')[0]).toMatch(/^\/runs\/run.yaml:2: this is not valid YAML: /);
+  expect(problems('beta: 1\nbeta: 2\n')).toEqual([
+    '/runs/run.yaml:2: beta: expected each key once, found it twice. Remove one of the two.',
+  ]);
   expect(problems('a: [1,\nb: 2')[0]).toMatch(/^\/runs\/run.yaml:\d: this is not valid YAML: /);
   expect(problems('- beta\n')).toEqual(['/runs/run.yaml: expected lines of the form "key: value", found no keys.']);
 });

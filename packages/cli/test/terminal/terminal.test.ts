@@ -1,46 +1,88 @@
-import { expect, test } from 'vitest';
-import { progress, withProgress } from '../../src/terminal/terminal';
-import { capture } from '../wpo';
+import { expect, test, vi } from 'vitest';
+import { screenOf, type Terminal } from '../../src/terminal/terminal';
 
-test('without a terminal, a line is printed every `every` counts and at the end', () => {
-  const terminal = capture();
-  const shown = progress(terminal, { label: 'train', total: 7, every: 3 });
-  for (let step = 0; step <= 7; step++) shown.update(step, `loss 0.${step}`);
-  shown.print('held out: loss 0.5');
-  shown.stop();
-  expect(terminal.err()).toBe('train 3/7  loss 0.3\ntrain 6/7  loss 0.6\ntrain 7/7  loss 0.7\nheld out: loss 0.5\n');
+/** A control sequence with one number. */
+const SEQUENCE = '\x1b\\[(\\d*)([A-Za-z])';
+
+/** A terminal of a given width, and what its screen shows. */
+function emulator(columns = 40, { colours = false } = {}) {
+  let lines = [''];
+  let raw = '';
+  const stream = {
+    isTTY: true,
+    columns,
+    hasColors: () => colours,
+    write(text: string) {
+      raw += text;
+      for (const [part] of text.matchAll(new RegExp(`${SEQUENCE}|[^]`, 'gu'))) {
+        const sequence = new RegExp(`^${SEQUENCE}$`).exec(part);
+        if (part === '\n') lines.push('');
+        else if (part === '\r') cursor = 0;
+        else if (sequence?.[2] === 'A') lines = lines.slice(0, lines.length - Number(sequence[1]));
+        else if (sequence?.[2] === 'J') lines[lines.length - 1] = lines.at(-1)!.slice(0, cursor);
+        else if (sequence === null) lines[lines.length - 1] = lines.at(-1)!.slice(0, cursor) + part;
+        cursor = part === '\n' || part === '\r' ? 0 : lines.at(-1)!.length;
+      }
+    },
+  };
+  let cursor = 0;
+  return { terminal: { stdout: stream, stderr: stream } satisfies Terminal, lines: () => lines, raw: () => raw };
+}
+
+test('control characters are printed as escapes, line breaks and tabs as they are', () => {
+  const { terminal, raw } = emulator();
+  const screen = screenOf(terminal);
+  screen.stdout.write('red \x1b[31m, bell \x07, \x9b2J, right-to-left \u202e\n\tend\n');
+  screen.printError('\x1b]0;title\x07: found \x1b[2J');
+  expect(raw()).toBe(
+    'red \\u001b[31m, bell \\u0007, \\u009b2J, right-to-left \\u202e\n\tend\n\\u001b]0;title\\u0007: found \\u001b[2J\n',
+  );
 });
 
-test('without a terminal, about twenty lines are printed by default', () => {
-  const terminal = capture();
-  const shown = progress(terminal, { label: 'weigh', total: 1000 });
-  for (let pair = 1; pair <= 1000; pair++) shown.update(pair);
-  expect(terminal.err().trimEnd().split('\n')).toHaveLength(20);
+test('escapes in JSON that is printed parse to the same text', () => {
+  const { terminal, raw } = emulator();
+  const value = { text: 'a\x1b[31m\x9b\u2028\u202e\ufeff' };
+  screenOf(terminal).stdout.write(`${JSON.stringify(value)}\n`);
+  expect(JSON.parse(raw())).toEqual(value);
 });
 
-test('on a terminal, a bar shows count and detail, printed lines are above it, and signals are not handled', () => {
-  const terminal = capture();
-  const stderr = Object.assign(terminal.stderr, { isTTY: true, columns: 100 });
-  const listeners = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
-  const shown = progress({ ...terminal, stderr }, { label: 'train', total: 4 });
-  shown.update(1, 'loss 0.6931');
-  expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(listeners);
-  shown.print('held out: loss 0.5');
-  shown.update(4, 'loss 0.5000');
-  shown.stop();
-  shown.stop();
-  expect(terminal.err()).toContain('train ██████░░░░░░░░░░░░░░░░░░ 1/4  loss 0.6931');
-  expect(terminal.err()).toContain('\r\x1b[Kheld out: loss 0.5\n');
-  expect(terminal.err()).toContain(`train ${'█'.repeat(24)} 4/4  loss 0.5000`);
+test('text is written above the status line, also to stdout and in parts', () => {
+  const { terminal, lines } = emulator();
+  const screen = screenOf(terminal);
+  screen.setStatus('1 of 3', 6);
+  screen.stdout.write('first ');
+  expect(lines()).toEqual(['first ']);
+  screen.setStatus('2 of 3', 6);
+  expect(lines()).toEqual(['first ']);
+  screen.stdout.write('line\n');
+  expect(lines()).toEqual(['first line', '2 of 3']);
+  screen.stderr.write('SIGINT: stopping\n');
+  expect(lines()).toEqual(['first line', 'SIGINT: stopping', '2 of 3']);
+  screen.endStatus();
+  screen.stdout.write('Stopped.\n');
+  expect(lines()).toEqual(['first line', 'SIGINT: stopping', '2 of 3', 'Stopped.', '']);
 });
 
-test('progress stops if its work fails', async () => {
-  const terminal = capture();
-  const stderr = Object.assign(terminal.stderr, { isTTY: true });
-  const failing = withProgress({ ...terminal, stderr }, { label: 'weigh', total: 2 }, async (shown) => {
-    shown.update(1);
-    throw new Error('no');
-  });
-  await expect(failing).rejects.toThrow('no');
-  expect(terminal.err().endsWith('\n')).toBe(true); // the bar's line is ended and its timer stopped
+test('colours are used only where the terminal has them', () => {
+  const [plain, coloured] = [emulator(), emulator(40, { colours: true })];
+  for (const { terminal } of [plain, coloured]) screenOf(terminal).printError('run.yaml:3: beta: expected a number');
+  expect(plain.raw()).toBe('run.yaml:3: beta: expected a number\n');
+  expect(coloured.raw()).toBe('\x1b[31mrun.yaml:3:\x1b[0m beta: expected a number\n');
+});
+
+test('a terminal without cursor control is not drawn on', () => {
+  vi.stubEnv('TERM', 'dumb');
+  try {
+    expect(screenOf(emulator().terminal).isInteractive).toBe(false);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
+test('an error is of bounded size', () => {
+  const { terminal, raw } = emulator();
+  screenOf(terminal).printError(`${'x'.repeat(1_000_000)}\n${'line\n'.repeat(1_000_000)}`);
+  expect(raw().length).toBeLessThan(4000);
+  expect(raw()).toContain('… (998000 more characters)\nline\n');
+  expect(raw()).toMatch(/… and more lines\n$/);
 });
