@@ -33,7 +33,7 @@ export async function setUp({ quiet = false, declarations = false } = {}) {
 
 function checkNode() {
   const major = Number(process.versions.node.split('.')[0]);
-  if (major < 20) throw new SetupError(`Node ${process.versions.node} is too old: install Node 20, 22 or 24.`);
+  if (major < 20) throw new SetupError(`Node ${process.versions.node} is too old: install Node 20, 22, 24 or 26.`);
 }
 
 async function dependencies(say, done) {

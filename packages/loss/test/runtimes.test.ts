@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildPublished, root } from './published';
-import { findRuntime } from './runtimes';
+import { findRuntime } from '../../../e2e/runtimes';
 
 const [bun, deno] = [findRuntime('bun'), findRuntime('deno')];
 

@@ -51,7 +51,7 @@ export function checkMachine(facts: MachineFacts): DoctorReport {
 
 function node({ node: { version, platform } }: MachineFacts): DoctorCheck {
   const ok = Number(version.split('.')[0]) >= 20;
-  return check('Node', ok, `${version} on ${platform}`, ok ? undefined : 'install Node 20, 22 or 24');
+  return check('Node', ok, `${version} on ${platform}`, ok ? undefined : 'install Node 20, 22, 24 or 26');
 }
 
 function tensorflow({ tensorflow: found, tools }: MachineFacts): DoctorCheck {

@@ -105,7 +105,7 @@ it('suggests the CUDA build for an unused GPU, and points to missing libraries i
 it('refuses a Node before 20', () => {
   expect(find({ node: { version: '18.20.4', platform: 'linux-x64' } }, 'Node')).toMatchObject({
     ok: false,
-    hint: 'install Node 20, 22 or 24',
+    hint: 'install Node 20, 22, 24 or 26',
   });
 });
 

