@@ -3,8 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildPublished, root } from './published';
 import { findRuntime } from '../../../e2e/runtimes';
+import { buildPublished, root } from './published';
 
 const [bun, deno] = [findRuntime('bun'), findRuntime('deno')];
 
