@@ -1,9 +1,11 @@
 """Pretrains the demo's model, a tiny Gemma-2, on the demo's text: about ten minutes on one CPU thread.
 
     pip install torch==2.13.0 transformers==5.23.0 tokenizers safetensors jinja2
-    python scripts/make-demo-model.py --text demo/data/text.jsonl --check demo/data/eval.jsonl --out demo/model
+    python scripts/make-demo-model.py --text demo/data/text.jsonl --pairs demo/data/train.jsonl --check demo/data/eval.jsonl \
+        --out demo/model
 
-Only --text trains the tokenizer and the model. The prompts of --check are not in it; its answers only measure the loss.
+--text trains the tokenizer, and, without the prompts of --pairs, the model: preference pairs that a model knows by heart teach it
+little about others. The prompts of --check are not in --text; its answers only measure the loss.
 """
 import argparse, importlib.util, json, math, os, random, time
 import torch
@@ -76,6 +78,7 @@ def answer_loss(model, sequences):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--text", required=True)
+    ap.add_argument("--pairs", required=True)
     ap.add_argument("--check", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--vocabulary", type=int, default=3072)
@@ -92,7 +95,8 @@ def main():
     rng = random.Random(args.seed)
     rows = read(args.text)
     tok = golden.build_tokenizer([t for r in rows for t in [r["prompt"], *r["answers"]]], args.vocabulary, args.out, WORDS)
-    fit = [sequence(tok, r["prompt"], a, args.max_tokens) for r in rows for a in r["answers"]]
+    paired = {r["prompt"] for r in read(args.pairs)}
+    fit = [sequence(tok, r["prompt"], a, args.max_tokens) for r in rows if r["prompt"] not in paired for a in r["answers"]]
     check = [sequence(tok, r["prompt"], r[s][-1]["content"], args.max_tokens) for r in read(args.check) for s in ("chosen", "rejected")]
     model = Gemma2ForCausalLM(Gemma2Config(vocab_size=len(tok), attn_implementation="eager", bos_token_id=2,
                                            eos_token_id=[1, 107], pad_token_id=0, **SHAPE))

@@ -28,7 +28,9 @@ export interface TrainerState {
   /** The best checkpoint so far; null before its evaluation, and unless `loadBestModelAtEnd` is set. */
   readonly best: BestModel | null;
   readonly health: CollapseState;
-  /** The newest checkpoint before this one whose weights were judged healthy later; null where there is none. */
+  /** The weights after this step, and those before, were judged healthy. */
+  readonly healthyUpTo: number;
+  /** The newest earlier checkpoint with a step up to `healthyUpTo`; null where there is none. */
   readonly goodStep: number | null;
   /** The value of `RandomState.state`; null where there is none. */
   readonly random: Json;

@@ -4,14 +4,14 @@ import type { PairResult } from './pair-loss';
 // so. Accuracy and margin are then perfect, and the model writes nothing. This file recognizes such a model by two numbers.
 
 /**
- * The chosen answers may lose this number of nats per token against the start of the run. Healthy runs lose less than 1, often
- * nothing: a preference loss pushes the rejected answer down, and the chosen one a little with it. A loss of 2 makes every token
- * 7 times less likely on average; a model at that point repeats itself or writes nothing.
+ * The chosen answers may lose this number of nats per token against the start of the run: at 1, every token has become 2.7 times
+ * less likely. Healthy runs lose 0 to 0.6, since a preference loss that pushes the rejected answer down takes the chosen one along.
+ * The demo's model repeats one word at 1.2 and writes nothing at 4.
  */
-export const MAX_CHOSEN_DROP = 2;
+export const MAX_CHOSEN_DROP = 1;
 
 /** The mean WPO weight may fall to this share of the one at the start. Below it, pairs have practically no gradient. */
-export const MIN_WEIGHT_SHARE = 0.01;
+export const MIN_WEIGHT_SHARE = 0.02;
 
 /** The least number of pairs of one judgement: enough to average over pairs that are unusual. */
 const WINDOW_PAIRS = 8;
@@ -35,13 +35,23 @@ export interface CollapseState {
   readonly window: Health;
   /** The held-out pairs at their first evaluation; null before it. */
   readonly heldOutStart: Health | null;
-  /** What has collapsed, according to the last judgement; null for a healthy model. */
-  readonly collapse: string | null;
+  /** What has collapsed, according to the last judgement on training pairs and on held-out pairs; null where nothing has. */
+  readonly training: string | null;
+  readonly heldOut: string | null;
 }
 
 const none: Health = { pairs: 0, tokens: 0, chosenDrop: 0, weight: 0 };
 
-export const healthyStart: CollapseState = { start: null, window: none, heldOutStart: null, collapse: null };
+export const healthyStart: CollapseState = {
+  start: null,
+  window: none,
+  heldOutStart: null,
+  training: null,
+  heldOut: null,
+};
+
+/** What has collapsed, in words; null for a healthy model. */
+export const collapseOf = ({ training, heldOut }: CollapseState): string | null => training ?? heldOut;
 
 const addPairs = (health: Health, results: readonly PairResult[]): Health =>
   results.reduce(
@@ -84,7 +94,7 @@ export function addTrainingPairs(
     return { state: { ...state, start: window, window: none }, judged: false };
   }
   if (state.start === null || !isWhole) return { state: { ...state, window }, judged: false };
-  return { state: { ...state, window: none, collapse: collapseBetween(state.start, window) }, judged: true };
+  return { state: { ...state, window: none, training: collapseBetween(state.start, window) }, judged: true };
 }
 
 /** The state after an evaluation, which compares the held-out pairs, if there are enough, with their first evaluation. */
@@ -92,5 +102,5 @@ export function addHeldOutPairs(state: CollapseState, results: readonly PairResu
   const now = addPairs(none, results);
   if (now.pairs < WINDOW_PAIRS) return state;
   if (state.heldOutStart === null) return { ...state, heldOutStart: now };
-  return { ...state, collapse: collapseBetween(state.heldOutStart, now) };
+  return { ...state, heldOut: collapseBetween(state.heldOutStart, now) };
 }

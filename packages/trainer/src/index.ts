@@ -58,6 +58,6 @@ export {
   type TensorLossOutput,
   tensorLoss,
 } from './tensor-loss';
-export { type Collapse, type TrainResult, train } from './train';
+export { type TrainResult, train } from './train';
 export type { RandomState, StepReport, TrainingOptions, TrainOptions } from './train-options';
 export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

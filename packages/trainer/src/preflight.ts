@@ -1,5 +1,5 @@
 import { packByTokens } from './batches';
-import { TrainingError } from './errors';
+import { NonFiniteError, TrainingError } from './errors';
 import { runMicroBatch } from './micro-batch';
 import type { PairLoss } from './pair-loss';
 import { type PairSource, type Policy, pairAt, pairLength } from './policy';
@@ -13,6 +13,8 @@ export interface PreflightOptions {
   readonly reference?: Reference;
   readonly batchSize?: number;
   readonly maxTokensPerPack?: number;
+  /** Above 0, a loss that is not finite is left to the training, which may skip its step. */
+  readonly skipNonfinite?: number;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface PreflightOptions {
  * @throws TrainingError naming the longest pair, where the passes fail.
  */
 export async function preflight(options: PreflightOptions): Promise<void> {
-  const { policy, loss, pairs, reference, batchSize = 1, maxTokensPerPack } = options;
+  const { policy, loss, pairs, reference, batchSize = 1, maxTokensPerPack, skipNonfinite = 0 } = options;
   const all = Array.from({ length: pairs.length }, (_, index) => ({ index, tokens: pairLength(pairAt(pairs, index)) }));
   all.sort((a, b) => b.tokens - a.tokens || a.index - b.index);
   const longest = maxTokensPerPack ? packByTokens(all, maxTokensPerPack)[0]! : all.slice(0, batchSize);
@@ -32,6 +34,7 @@ export async function preflight(options: PreflightOptions): Promise<void> {
     const references = reference && (await lookUpReference(reference, indices, batch));
     await runMicroBatch({ policy, loss, batch: { pairs: batch, references }, lossScale: 1 / batch.length });
   } catch (error) {
+    if (error instanceof NonFiniteError && skipNonfinite > 0) return;
     if (error instanceof TrainingError) throw error;
     const [{ id }, { tokens }] = [batch[0]!, longest[0]!];
     throw new TrainingError(

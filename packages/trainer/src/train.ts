@@ -1,7 +1,7 @@
 import { batchLoader, epochAt, planSteps } from './batches';
 import { type BestModel, betterModel } from './best-model';
 import { loadCheckpointWeights, restoreState, runSettings, weightsOf } from './checkpoint';
-import { addHeldOutPairs, addTrainingPairs, healthyStart } from './collapse';
+import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
 import { NonFiniteError, TrainingError } from './errors';
 import { evaluatePairs } from './evaluate';
 import { firstNotFinite } from './finite';
@@ -24,18 +24,13 @@ export interface TrainResult {
   readonly stopped: boolean;
   /** Steps that were left out because a loss or gradient was not finite. */
   readonly skippedSteps: number;
-  /** The best checkpoint; null unless `loadBestModelAtEnd` is set. The policy has its weights if all steps were done. */
+  /** The checkpoint with the best evaluation; null unless `loadBestModelAtEnd` is set. */
   readonly best: BestModel | null;
-  /** The last judgement on the model; null where it is healthy. */
-  readonly collapse: Collapse | null;
-}
-
-export interface Collapse {
-  /** What has collapsed, in words. */
-  readonly reason: string;
+  /** What has collapsed, in words, by the last judgement; null for a healthy model. */
+  readonly collapse: string | null;
   /**
-   * With `stopOnCollapse`: the step of the last checkpoint before the collapse, whose weights the policy has; null where none was
-   * saved. Without: null.
+   * The step of the checkpoint whose weights the policy was given at the end: the best one, or with `stopOnCollapse` the last one
+   * before the collapse. Null where it has the weights of the last step.
    */
   readonly restoredStep: number | null;
 }
@@ -63,10 +58,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const run = runSettings(options, plan, warmupSteps);
 
   const initial = (await restoreState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
-  let { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps, best, health, goodStep } = initial;
+  let { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps, best, health } = initial;
+  let { healthyUpTo, goodStep } = initial;
   let savedAt = step;
-  let healthyUpTo = step; // the weights after this step have been judged healthy
-  const hasCollapsed = () => health.collapse !== null && stopOnCollapse;
+  const mustEnd = () => stopOnCollapse && collapseOf(health) !== null;
   await checkWeights(policy, step);
   if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
@@ -78,39 +73,51 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     rows += 1;
   };
   const judge = (next: typeof health, upTo: number) => {
-    if (next.collapse === null) healthyUpTo = upTo;
-    else if (health.collapse === null) warn(collapseWarning(step, next.collapse));
+    const [before, now] = [collapseOf(health), collapseOf(next)];
+    if (now === null) healthyUpTo = upTo;
+    else if (before === null) warn(collapseWarning(step, now));
     health = next;
   };
   const save = async () => {
     if (savedAt > 0 && savedAt <= healthyUpTo) goodStep = savedAt;
     const { step: optimizerStep, tensors } = optimizer.state();
     const random = options.random?.state() ?? null;
-    const position = { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps, best, health, goodStep };
-    const state = { version: 1, ...position, optimizerStep, random, run } as const;
+    const position = { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps };
+    const judged = { best, health, healthyUpTo, goodStep };
+    const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
     const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
     await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
     savedAt = step;
   };
-  const collapsed = () => ({ 'wpo/collapsed': health.collapse === null ? 0 : 1 });
+  const rowOf = (from: typeof interval, learningRate: number): MetricsRow => ({
+    ...trainingRow(from, { step, epoch: epochAt(plan, cursor), learningRate, tokens }),
+    'wpo/collapsed': collapseOf(health) === null ? 0 : 1,
+    ...(skipNonfinite > 0 ? { skipped_steps: skippedSteps } : {}),
+  });
+  const log = async (learningRate: number) => {
+    await write(rowOf(interval, learningRate));
+    interval = emptyInterval;
+  };
 
   let report: StepReport | undefined;
   while (true) {
-    if (evaluationDue && evaluation && !hasCollapsed()) {
+    if (evaluationDue && evaluation && !mustEnd()) {
       const results = await evaluatePairs({ policy, loss, signal, ...evaluation });
       evaluationDue = results === null;
       if (results) {
         judge(addHeldOutPairs(health, results), step);
         const row = { step, epoch: epochAt(plan, cursor), ...evaluationMetrics(results) };
         await write(row);
-        if (loadBestModelAtEnd && step > 0 && saveIsDue()) best = betterModel(best, row, options);
+        // a collapsed model has weights near 0, and so the lowest loss
+        const isCandidate = loadBestModelAtEnd && step > 0 && saveIsDue() && collapseOf(health) === null;
+        if (isCandidate) best = betterModel(best, row, options);
         await options.onEvaluation?.(row);
       }
     }
-    if (savedAt < step && saveIsDue() && !hasCollapsed()) await save();
+    if (savedAt < step && saveIsDue() && !mustEnd()) await save();
     if (report) await options.onStep?.(report);
-    if (step >= totalSteps || hasCollapsed()) break;
+    if (step >= totalSteps || mustEnd()) break;
     if (signal?.aborted) {
       if (savedAt < step) await save();
       break;
@@ -133,7 +140,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     step += 1;
     cursor = after;
-    const counts: MetricsRow = skipNonfinite > 0 ? { skipped_steps: skippedSteps } : {};
     let stepInterval = emptyInterval;
     if (result) {
       tokens += result.pairs.reduce((total, pair) => total + pair.tokens, 0);
@@ -143,25 +149,27 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (judged) judge(state, step - 1);
       health = state;
     }
-    const context = { step, epoch: epochAt(plan, cursor), learningRate, tokens };
-    const rowOf = (from: typeof interval) => ({ ...trainingRow(from, context), ...collapsed(), ...counts });
-    report = { step, totalSteps, metrics: rowOf(stepInterval) };
-    if (due(loggingSteps) || (hasCollapsed() && loggingSteps > 0)) {
-      await write(rowOf(interval));
-      interval = emptyInterval;
-    }
+    report = { step, totalSteps, metrics: rowOf(stepInterval, learningRate) };
+    if (due(loggingSteps)) await log(learningRate);
     evaluationDue = evaluation !== undefined && due(evalSteps);
   }
   const stopped = step < totalSteps || (evaluationDue && evaluation !== undefined);
-  let collapse: Collapse | null = health.collapse === null ? null : { reason: health.collapse, restoredStep: null };
-  if (hasCollapsed()) {
-    const restoredStep = savedAt > 0 && savedAt <= healthyUpTo ? savedAt : goodStep;
-    if (restoredStep !== null) await loadCheckpointWeights(policy, checkpoints, restoredStep);
-    collapse = { reason: health.collapse!, restoredStep };
-  } else if (best && !stopped && best.step !== step) {
-    await loadCheckpointWeights(policy, checkpoints, best.step);
-  }
-  return { step, totalSteps, epoch: epochAt(plan, cursor), tokens, stopped, skippedSteps, best, collapse };
+  if (mustEnd() && loggingSteps > 0 && interval.steps > 0) await log(options.learningRate * rate(step - 1));
+  let restoredStep: number | null = null;
+  if (mustEnd()) restoredStep = savedAt > 0 && savedAt <= healthyUpTo ? savedAt : goodStep;
+  else if (best && !stopped && best.step !== step) restoredStep = best.step;
+  if (restoredStep !== null) await loadCheckpointWeights(policy, checkpoints, restoredStep);
+  return {
+    step,
+    totalSteps,
+    epoch: epochAt(plan, cursor),
+    tokens,
+    stopped,
+    skippedSteps,
+    best,
+    collapse: collapseOf(health),
+    restoredStep,
+  };
 }
 
 const freshState = {
@@ -173,6 +181,7 @@ const freshState = {
   skippedSteps: 0,
   best: null,
   health: healthyStart,
+  healthyUpTo: 0,
   goodStep: null,
 };
 

@@ -73,6 +73,7 @@ test('eight steps of training match PyTorch: metrics, clipping, schedule, weight
     skippedSteps: 0,
     best: null,
     collapse: null,
+    restoredStep: null,
   });
   expect(distance(policy.values()['table.weight']!, golden.final.table)).toBeLessThan(1e-5);
   expect(distance(policy.values().bias!, golden.final.bias)).toBeLessThan(1e-5);

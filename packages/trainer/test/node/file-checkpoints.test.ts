@@ -30,6 +30,7 @@ const checkpoint = (step: number) => ({
     skippedSteps: 0,
     best: null,
     health: healthyStart,
+    healthyUpTo: 0,
     goodStep: null,
     random: null,
     run: { seed: 1 },

@@ -233,7 +233,7 @@ describe('in a separate process', () => {
     run.kill(name);
     await run.printed(`got ${name}`);
     await run.printed(
-      '{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true,"skippedSteps":0,"best":null,"collapse":null}',
+      '{"step":3,"totalSteps":8,"epoch":1,"tokens":113,"stopped":true,"skippedSteps":0,"best":null,"collapse":null,"restoredStep":null}',
     );
     expect(await run.ended).toEqual([0, null]);
     expect(await checkpointsIn(folder)).toEqual(['checkpoint-2', 'checkpoint-3']);
