@@ -1,5 +1,6 @@
+import { describe } from '@wpo/internal/describe';
+import { isObject } from '@wpo/internal/json';
 import type { WeightDtype } from './dtype';
-import { isObject, show } from './json';
 import type { Gemma2Config, LayerType } from './model';
 
 /** Sliding-window and full attention in turn, the default of transformers. */
@@ -75,31 +76,33 @@ export const gemma2_27b: Gemma2Config = published({
  * @throws Error for an invalid value, or a model that this package does not run; names file and key
  */
 export function parseConfig(json: unknown, where: string): Gemma2Config {
-  if (!isObject(json)) throw new Error(`${where}: expected an object, found ${show(json)}.`);
+  if (!isObject(json)) throw new Error(`${where}: expected an object, found ${describe(json)}.`);
   const refuse = (key: string, found: unknown, expected: string) =>
-    new Error(`${where}: ${key}: expected ${expected}, found ${show(found)}.`);
+    new Error(`${where}: ${key}: expected ${expected}, found ${describe(found)}.`);
   const read = <T>(key: string, absent: T, accepts: (value: unknown) => value is T, expected: string): T => {
     const value = json[key];
     if (value === undefined) return absent;
     if (accepts(value)) return value;
     throw refuse(key, value, expected);
   };
-  const size = (key: string, absent: number) => read(key, absent, isSize, 'a whole number above 0');
+  const size = (key: string, absent: number, max = MAX_SIZE) =>
+    read(key, absent, isIntegerFrom(1, max), `a whole number from 1 to ${max}`);
   const softcap = (key: string, absent: number | null) =>
     read(key, absent, orNull(isPositive), 'a number above 0, or null');
-  const tokenId = (key: string, absent: number | null) => read(key, absent, orNull(isTokenId), 'a token id, or null');
+  const tokenId = (key: string, absent: number | null) =>
+    read(key, absent, orNull(isIntegerFrom(0, MAX_SIZE)), `a token id from 0 to ${MAX_SIZE}, or null`);
 
-  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2"');
+  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2": only Gemma-2 models are supported');
   read('attention_bias', false, isFalseOrNull, "false (Gemma-2's projections have no bias)");
   read('use_bidirectional_attention', null, isFalseOrNull, 'false (attention is causal)');
-  read('tie_word_embeddings', true, is(true), "true (Gemma-2's output projection is its embedding)");
+  read('tie_word_embeddings', true, isBoolean, 'true or false'); // the weights decide, see loadWeights
   read('quantization_config', null, is(null), 'null (quantized weights are not supported)');
   read('hidden_activation', null, orNull(is(GELU_TANH)), `"${GELU_TANH}"`);
   // transformers ignores hidden_act for Gemma-2, and files with "gelu" mean the tanh form. Any other value is a mistake.
   if (json.hidden_activation === undefined) read('hidden_act', null, isGeluOrNull, `"${GELU_TANH}"`);
 
   const hiddenSize = size('hidden_size', gemma2_2b.hiddenSize);
-  const numHiddenLayers = size('num_hidden_layers', gemma2_2b.numHiddenLayers);
+  const numHiddenLayers = size('num_hidden_layers', gemma2_2b.numHiddenLayers, MAX_LAYERS);
   const numAttentionHeads = size('num_attention_heads', gemma2_2b.numAttentionHeads);
   const numKeyValueHeads = size('num_key_value_heads', gemma2_2b.numKeyValueHeads);
   const headDim = size('head_dim', gemma2_2b.headDim);
@@ -111,18 +114,26 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   if (hiddenSize % numAttentionHeads !== 0) {
     throw refuse('hidden_size', hiddenSize, `a multiple of num_attention_heads (${numAttentionHeads})`);
   }
+  if (numAttentionHeads * headDim > MAX_SIZE) {
+    throw refuse('head_dim', headDim, `at most ${MAX_SIZE} for all ${numAttentionHeads} heads (num_attention_heads) together`);
+  }
   const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
   if (layerTypes && layerTypes.length !== numHiddenLayers) {
     throw refuse('layer_types', layerTypes, `${numHiddenLayers} entries (num_hidden_layers)`);
   }
   const maxPositionEmbeddings = size('max_position_embeddings', gemma2_2b.maxPositionEmbeddings);
-  const slidingWindow = read('sliding_window', gemma2_2b.slidingWindow, orNull(isSize), 'a whole number above 0');
+  const slidingWindow = read(
+    'sliding_window',
+    gemma2_2b.slidingWindow,
+    orNull(isIntegerFrom(1, MAX_SIZE)),
+    `a whole number from 1 to ${MAX_SIZE}, or null`,
+  );
   if (slidingWindow === null && layerTypes?.includes('sliding_attention') !== false) {
     throw refuse('sliding_window', null, 'a whole number above 0 (some layers have sliding_attention)');
   }
-  const eos = read('eos_token_id', 1, orNull(isTokenIds), 'a token id, a list of them, or null');
+  const vocabSize = size('vocab_size', gemma2_2b.vocabSize);
   return {
-    vocabSize: size('vocab_size', gemma2_2b.vocabSize),
+    vocabSize,
     hiddenSize,
     intermediateSize: size('intermediate_size', gemma2_2b.intermediateSize),
     numHiddenLayers,
@@ -138,9 +149,42 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     maxPositionEmbeddings,
     layerTypes: layerTypes ?? alternating(numHiddenLayers),
     bosTokenId: tokenId('bos_token_id', gemma2_2b.bosTokenId),
-    eosTokenId: eos === null ? [] : [eos].flat(),
+    eosTokenId: stopIds(json, vocabSize, where) ?? (json.eos_token_id === null ? [] : [1]),
     padTokenId: tokenId('pad_token_id', gemma2_2b.padTokenId),
   };
+}
+
+/**
+ * Reads the ids that end an answer, `eos_token_id`, from a parsed `config.json` or `generation_config.json`.
+ *
+ * @returns undefined if the file names none
+ * @throws Error for a value that is not an id of the vocabulary or a list of them; names file and key
+ */
+export function stopIds(
+  { eos_token_id: found }: Readonly<Record<string, unknown>>,
+  vocabSize: number,
+  where: string,
+): readonly number[] | undefined {
+  if (found === undefined || found === null) return undefined;
+  const ids: readonly unknown[] = Array.isArray(found) ? found : [found];
+  if (ids.every(isIntegerFrom(0, vocabSize - 1))) return ids;
+  throw new Error(
+    `${where}: eos_token_id: expected a token id from 0 to ${vocabSize - 1} (vocab_size is ${vocabSize}), a list of them, or ` +
+      `null, found ${describe(found)}.`,
+  );
+}
+
+/**
+ * Checks the sizes of a config that was made in code. `parseConfig` has checked them.
+ *
+ * @throws RangeError naming the size
+ */
+export function checkSizes(config: Gemma2Config): void {
+  for (const name of SIZES) {
+    const max = name === 'numHiddenLayers' ? MAX_LAYERS : MAX_SIZE;
+    if (isIntegerFrom(1, max)(config[name])) continue;
+    throw new RangeError(`config: ${name}: expected a whole number from 1 to ${max}, found ${describe(config[name])}.`);
+  }
 }
 
 /**
@@ -191,6 +235,14 @@ export function writeConfig(
   return `${withFloats(JSON.stringify(sorted, null, 2))}\n`;
 }
 
+/** The largest size of a tensor's dimension: TensorFlow's operations take 32-bit integers. */
+const MAX_SIZE = 2 ** 31 - 1;
+
+/** Far above any Gemma-2. A damaged number must not become as many objects. */
+const MAX_LAYERS = 1000;
+
+const SIZES = ['vocabSize', 'hiddenSize', 'intermediateSize', 'numHiddenLayers', 'numAttentionHeads', 'numKeyValueHeads', 'headDim'] as const;
+
 const GELU_TANH = 'gelu_pytorch_tanh';
 
 const LAYER_TYPES: readonly LayerType[] = ['sliding_attention', 'full_attention'];
@@ -221,11 +273,14 @@ function ropeTheta(
   return theta;
 }
 
-const isPositive = (value: unknown): value is number => typeof value === 'number' && value > 0 && value < Infinity;
-const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && isPositive(value);
-const isTokenId = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
-const isTokenIds = (value: unknown): value is number | number[] =>
-  isTokenId(value) || (Array.isArray(value) && value.every(isTokenId));
+/** Whether a value is a number above 0 in float32. */
+const isPositive = (value: unknown): value is number =>
+  typeof value === 'number' && value > 0 && Math.fround(value) < Infinity;
+const isIntegerFrom =
+  (min: number, max: number) =>
+  (value: unknown): value is number =>
+    Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
+const isBoolean = (value: unknown): value is boolean => typeof value === 'boolean';
 const isLayerTypes = (value: unknown): value is LayerType[] =>
   Array.isArray(value) && value.every((type) => LAYER_TYPES.includes(type));
 const is =

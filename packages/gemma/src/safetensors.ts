@@ -4,7 +4,8 @@
  * Source: https://github.com/huggingface/safetensors#format
  */
 
-import { isObject, show } from './json';
+import { describe } from '@wpo/internal/describe';
+import { isObject, JsonError, parseJson } from '@wpo/internal/json';
 
 /** Bytes per value of each safetensors type. */
 // biome-ignore format: one width per line
@@ -98,7 +99,7 @@ export function parseHeader(bytes: Uint8Array, fileSize: number, where: string):
       `${where}: expected the first ${dataStart} bytes (length and header), found ${bytes.length}.`,
     );
   }
-  const { __metadata__: metadata, ...entries } = parseJson(bytes.subarray(PREFIX_BYTES, dataStart), where);
+  const { __metadata__: metadata, ...entries } = parseHeaderJson(bytes.subarray(PREFIX_BYTES, dataStart), where);
   const tensors = Object.entries(entries).map(([name, entry]) => parseEntry(name, entry, dataStart, where));
   tensors.sort(([, a], [, b]) => a.offset - b.offset || a.byteLength - b.byteLength);
   checkContiguous(tensors, dataStart, fileSize, where);
@@ -125,7 +126,7 @@ export function makeHeader(
     if (name === '__metadata__')
       throw new SafetensorsError(`${where}: expected a tensor name, found "__metadata__", which is reserved.`);
     if (entriesByName.has(name))
-      throw new SafetensorsError(`${where}: expected unique tensor names, found ${show(name)} twice.`);
+      throw new SafetensorsError(`${where}: expected unique tensor names, found ${describe(name)} twice.`);
     const byteLength = checkedByteLength(name, dtype, shape, where);
     entriesByName.set(name, { dtype, shape: [...shape], offset: end, byteLength });
     end += byteLength;
@@ -160,7 +161,7 @@ export function tensorByteLength(name: string, spec: TensorSpec): number {
   return checkedByteLength(name, spec.dtype, spec.shape, 'tensor');
 }
 
-function parseJson(bytes: Uint8Array, where: string): Record<string, unknown> {
+function parseHeaderJson(bytes: Uint8Array, where: string): Record<string, unknown> {
   const refuse = (found: string) =>
     new SafetensorsError(
       `${where}: header: expected a JSON object, found ${found}. The file is damaged: download it again.`,
@@ -171,12 +172,12 @@ function parseJson(bytes: Uint8Array, where: string): Record<string, unknown> {
   } catch {
     throw refuse('text that is not UTF-8');
   }
-  if (!text.startsWith('{')) throw refuse(`text that begins with ${show(text.slice(0, 8))}`);
+  if (!text.startsWith('{')) throw refuse(`text that begins with ${describe(text.slice(0, 8))}`);
   checkKeysAndDepth(text, where);
   try {
-    return JSON.parse(text);
+    return parseJson(text) as Record<string, unknown>;
   } catch (error) {
-    throw refuse(`invalid JSON (${error instanceof Error ? error.message : error})`);
+    throw error instanceof JsonError ? refuse(error.message) : error;
   }
 }
 
@@ -204,7 +205,7 @@ function checkKeysAndDepth(text: string, where: string): void {
       const key = decodedKey(text.slice(start, i + 1));
       const keys = open.at(-1);
       if (keys?.has(key)) {
-        throw new SafetensorsError(`${where}: header: expected unique keys, found ${show(key)} twice.`);
+        throw new SafetensorsError(`${where}: header: expected unique keys, found ${describe(key)} twice.`);
       }
       keys?.add(key);
     }
@@ -219,21 +220,22 @@ function decodedKey(quoted: string): string {
   }
 }
 
+/** `null` is no metadata, as for safetensors' own reader. */
 function parseMetadata(found: unknown, where: string): Map<string, string> {
-  if (found === undefined) return new Map();
+  if (found === undefined || found === null) return new Map();
   if (!isObject(found))
-    throw new SafetensorsError(`${where}: __metadata__: expected an object of strings, found ${show(found)}.`);
+    throw new SafetensorsError(`${where}: __metadata__: expected an object of strings, found ${describe(found)}.`);
   return new Map(
     Object.entries(found).map(([key, value]) => {
       if (typeof value === 'string') return [key, value];
-      throw new SafetensorsError(`${where}: __metadata__: ${show(key)}: expected a string, found ${show(value)}.`);
+      throw new SafetensorsError(`${where}: __metadata__: ${describe(key)}: expected a string, found ${describe(value)}.`);
     }),
   );
 }
 
 function parseEntry(name: string, entry: unknown, dataStart: number, where: string): [string, TensorEntry] {
   const refuse = (field: string, found: unknown, expected: string) =>
-    new SafetensorsError(`${where}: tensor ${show(name)}: ${field}expected ${expected}, found ${show(found)}.`);
+    new SafetensorsError(`${where}: tensor ${describe(name)}: ${field}expected ${expected}, found ${describe(found)}.`);
   if (!isObject(entry)) throw refuse('', entry, 'an object with dtype, shape and data_offsets');
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) throw refuse('dtype: ', dtype, `one of ${Object.keys(BYTES).join(', ')}`);
@@ -242,7 +244,7 @@ function parseEntry(name: string, entry: unknown, dataStart: number, where: stri
   const [begin, end] = offsets as [number, number];
   const byteLength = checkedByteLength(name, dtype, shape, where);
   if (end - begin !== byteLength) {
-    throw refuse('data_offsets: ', offsets, `a difference of ${byteLength} bytes for ${dtype} ${show(shape)}`);
+    throw refuse('data_offsets: ', offsets, `a difference of ${byteLength} bytes for ${dtype} ${describe(shape)}`);
   }
   return [name, { dtype, shape, offset: dataStart + begin, byteLength }];
 }
@@ -258,12 +260,12 @@ function checkContiguous(
   for (const [name, { offset, byteLength }] of tensors) {
     if (offset !== end) {
       throw new SafetensorsError(
-        `${where}: tensor ${show(name)}: expected data from byte ${end - dataStart}, where ${before} ends, found ` +
+        `${where}: tensor ${describe(name)}: expected data from byte ${end - dataStart}, where ${before} ends, found ` +
           `${offset - dataStart}: data may not have ${offset > end ? 'gaps' : 'overlaps'}.`,
       );
     }
     end = offset + byteLength;
-    before = `tensor ${show(name)}`;
+    before = `tensor ${describe(name)}`;
   }
   if (end !== fileSize) {
     throw new SafetensorsError(
@@ -278,14 +280,14 @@ function checkContiguous(
 function checkedByteLength(name: string, dtype: SafetensorsDtype, shape: readonly number[], where: string): number {
   if (!isCounts(shape)) {
     throw new SafetensorsError(
-      `${where}: tensor ${show(name)}: shape: expected a list of whole numbers, found ${show(shape)}.`,
+      `${where}: tensor ${describe(name)}: shape: expected a list of whole numbers, found ${describe(shape)}.`,
     );
   }
   const bytes = shape.includes(0) ? 0 : shape.reduce((product, n) => product * n, BYTES[dtype]);
   if (!Number.isSafeInteger(bytes)) {
     throw new SafetensorsError(
-      `${where}: tensor ${show(name)}: shape: expected at most ${Number.MAX_SAFE_INTEGER} bytes, ` +
-        `found ${bytes} for ${dtype} ${show(shape)}.`,
+      `${where}: tensor ${describe(name)}: shape: expected at most ${Number.MAX_SAFE_INTEGER} bytes, ` +
+        `found ${bytes} for ${dtype} ${describe(shape)}.`,
     );
   }
   return bytes;

@@ -1,4 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { describe } from '@wpo/internal/describe';
+import { printable } from '@wpo/internal/printable';
+import { checkSizes } from './config';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
 import type { Kernels, Value, Weight } from './ops/contract';
 import { portableKernels } from './ops/portable';
@@ -87,6 +90,8 @@ const keep = <T extends Value>(value: T): T => (value instanceof tf.Tensor ? tf.
 
 /** Named tensors to load weights from: an open checkpoint, or any object with these functions. */
 export interface TensorSource {
+  /** Where the tensors come from, for messages. Default `checkpoint`. */
+  readonly where?: string;
   names(): readonly string[];
   info(name: string): { readonly shape: readonly number[] };
   /** The values in float32, row-major. */
@@ -159,9 +164,16 @@ function mapWeights<A, B>(weights: Gemma2Weights<A>, f: (value: A, name: string)
 const EMBEDDING = 'model.embed_tokens.weight';
 /** Tied to the embedding, and so redundant; some checkpoints have it. */
 const HEAD = 'lm_head.weight';
+/** Rotary frequencies, which old versions of transformers saved. They follow from the config, so their values are not read. */
+const isRotaryBuffer = (name: string) => /^model\.(layers\.\d+\.self_attn\.)?rotary_emb\.(original_)?inv_freq$/.test(name);
 
-/** Every tensor of a Gemma-2 checkpoint by name, with its shape. */
+/**
+ * Every tensor of a Gemma-2 checkpoint by name, with its shape.
+ *
+ * @throws RangeError for a size out of range
+ */
 export function tensorShapes(config: Gemma2Config): Map<string, readonly number[]> {
+  checkSizes(config);
   const shapes = new Map<string, readonly number[]>();
   mapWeights(weightShapes(config), (shape, name) => shapes.set(name, shape));
   return shapes;
@@ -190,13 +202,13 @@ export async function loadWeights(
   { kernels, loadTensor = readTensor }: LoadOptions = {},
 ): Promise<Gemma2<Parameter>> {
   checkTensors(config, source);
+  if (source.names().includes(HEAD)) await checkTiedHead(source); // first: it holds two copies of a large tensor
   const loaded = new Map<string, Parameter>();
   try {
     for (const name of inFileOrder(source, [...tensorShapes(config).keys()])) {
       const tensor = await loadTensor(source, name);
       loaded.set(name, parameter(name, tensor, { decay: !name.includes('norm'), kernels }));
     }
-    if (source.names().includes(HEAD)) await checkTiedHead(source);
   } catch (error) {
     for (const { dispose } of loaded.values()) dispose();
     throw error;
@@ -216,13 +228,15 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
   const expected = tensorShapes(config);
   const found = new Set(source.names());
   const missing = [...expected.keys()].filter((name) => !found.has(name));
-  const unexpected = [...found].filter((name) => !expected.has(name) && name !== HEAD);
+  const unexpected = [...found].filter(
+    (name) => !expected.has(name) && name !== HEAD && !isRotaryBuffer(name),
+  );
   const misshapen = [...expected].flatMap(([name, shape]) => {
     if (!found.has(name)) return [];
     const has = source.info(name).shape;
     return has.length === shape.length && has.every((n, i) => n === shape[i])
       ? []
-      : [`${name} (expected [${shape}], found [${has}])`];
+      : [`${name} (expected ${describe(shape)}, found ${describe(has)})`];
   });
   const problems = [
     ...(missing.length ? [`missing ${list(missing)}`] : []),
@@ -231,19 +245,35 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
   ];
   if (problems.length === 0) return;
   throw new Error(
-    `checkpoint: expected the tensors of its config.json (${config.numHiddenLayers} layers, hidden size ` +
-      `${config.hiddenSize}), found: ${problems.join('; ')}. Check that config.json and the safetensors files belong together.`,
+    `${source.where ?? 'checkpoint'}: expected the tensors of its config.json (${config.numHiddenLayers} layers, hidden size ` +
+      `${config.hiddenSize}), found: ${problems.join('; ')}. ${hintFor(missing, unexpected)}`,
   );
+}
+
+function hintFor(missing: readonly string[], unexpected: readonly string[]): string {
+  const has = (pattern: RegExp) => unexpected.some((name) => pattern.test(name));
+  if (has(/\.lora_[AB]\./)) {
+    return 'These are the weights of a LoRA adapter. Merge it into its base model with peft: merge_and_unload(), then save_pretrained.';
+  }
+  if (has(/\.(weight_scale|scales|qweight|qzeros|absmax|quant_map|weight_scale_inv|SCB)\b/)) {
+    return 'Quantized checkpoints are not supported: use the original weights.';
+  }
+  if (missing.length > 0 && has(/(^|\.)model\.embed_tokens\.weight$/)) {
+    return 'The names have a prefix, as a wrapped model has: save the inner model with save_pretrained.';
+  }
+  if (missing.length === 0) return 'Save the model alone with save_pretrained: these tensors are not part of Gemma-2.';
+  return 'Check that config.json and the safetensors files belong together.';
 }
 
 async function checkTiedHead(source: TensorSource): Promise<void> {
   const [head, embedding] = [await source.read(HEAD), await source.read(EMBEDDING)];
   if (head.length === embedding.length && head.every((value, i) => Object.is(value, embedding[i]))) return;
   throw new Error(
-    `checkpoint: ${HEAD}: expected the values of ${EMBEDDING}, since Gemma-2 ties them, found different values. Tie the weights ` +
-      'and save the checkpoint again.',
+    `${source.where ?? 'checkpoint'}: ${HEAD}: expected the values of ${EMBEDDING}, since Gemma-2 uses its embedding as the output ` +
+      'projection, found other values. A model that was trained with tie_word_embeddings: false is not supported.',
   );
 }
 
-const list = (names: string[]) =>
-  names.length > 8 ? `${names.slice(0, 8).join(', ')} and ${names.length - 8} more` : names.join(', ');
+const list = (names: readonly string[]) =>
+  names.slice(0, 8).map((name) => printable(name, 200)).join(', ') +
+  (names.length > 8 ? ` and ${names.length - 8} more` : '');
