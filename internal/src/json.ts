@@ -41,13 +41,16 @@ function depthOf(json: string, most: number): number {
 function describeSyntaxError(json: string, message: string): string {
   if (json.trim() === '') return 'an empty file';
   if (json.startsWith('version https://git-lfs')) return 'a Git LFS pointer';
-  if (message.includes('end of JSON input') || message.includes('Unterminated')) return 'JSON that is cut off';
+  const lineAt = (position: number) => json.slice(0, position).split('\n').length;
   const position = /at position (\d+)/.exec(message)?.[1];
-  if (position === undefined) return `text that is not JSON: ${describe(json, 40)}`;
-  const before = json.slice(0, Number(position));
-  const line = before.split('\n').length;
-  const column = before.length - before.lastIndexOf('\n');
-  return `invalid JSON at line ${line}, column ${column}, near ${describe(json.slice(Number(position)), 24)}`;
+  if (/end of JSON input|Unterminated/.test(message) || Number(position) >= json.length) return 'JSON that is cut off';
+  if (position !== undefined) {
+    const at = Number(position);
+    return `invalid JSON at line ${lineAt(at)}, column ${at - json.lastIndexOf('\n', at - 1)}, near ${describe(json.slice(at, at + 24), 24)}`;
+  }
+  // V8 quotes the text around an unexpected token instead of giving its position
+  const near = /, (?:\.\.\.)?"(.*)"(?:\.\.\.)? is not valid JSON$/s.exec(message)?.[1] ?? json;
+  return `invalid JSON at line ${lineAt(Math.max(0, json.indexOf(near)))}, near ${describe(near, 40)}`;
 }
 
 /** Whether a value is a JSON object: not null, and not a list. */

@@ -18,7 +18,8 @@ export interface JsonFileOptions {
  */
 export async function readJsonFile(path: string, options: JsonFileOptions = {}): Promise<unknown> {
   const { expected = 'a JSON file', hint, maxBytes = 2 ** 24 } = options;
-  const refuse = (found: string) => new Error(`${path}: expected ${expected}, found ${found}.${hint ? ` ${hint}` : ''}`);
+  const refuse = (found: string) =>
+    new Error(`${path}: expected ${expected}, found ${found}.${hint ? ` ${hint}` : ''}`);
   let text: string;
   try {
     const stats = await stat(path); // before the file is opened: opening a pipe would wait for its writer

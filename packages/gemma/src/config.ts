@@ -92,7 +92,8 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
   const tokenId = (key: string, absent: number | null) =>
     read(key, absent, orNull(isIntegerFrom(0, MAX_SIZE)), `a token id from 0 to ${MAX_SIZE}, or null`);
 
-  if (json.model_type !== 'gemma2') throw refuse('model_type', json.model_type, '"gemma2": only Gemma-2 models are supported');
+  if (json.model_type !== 'gemma2')
+    throw refuse('model_type', json.model_type, '"gemma2" (only Gemma-2 models are supported)');
   read('attention_bias', false, isFalseOrNull, "false (Gemma-2's projections have no bias)");
   read('use_bidirectional_attention', null, isFalseOrNull, 'false (attention is causal)');
   read('tie_word_embeddings', true, isBoolean, 'true or false'); // the weights decide, see loadWeights
@@ -115,7 +116,11 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     throw refuse('hidden_size', hiddenSize, `a multiple of num_attention_heads (${numAttentionHeads})`);
   }
   if (numAttentionHeads * headDim > MAX_SIZE) {
-    throw refuse('head_dim', headDim, `at most ${MAX_SIZE} for all ${numAttentionHeads} heads (num_attention_heads) together`);
+    throw refuse(
+      'head_dim',
+      headDim,
+      `at most ${MAX_SIZE} for all ${numAttentionHeads} heads (num_attention_heads) together`,
+    );
   }
   const layerTypes = read('layer_types', null, orNull(isLayerTypes), `a list of ${LAYER_TYPES.join(' and ')}`);
   if (layerTypes && layerTypes.length !== numHiddenLayers) {
@@ -241,7 +246,15 @@ const MAX_SIZE = 2 ** 31 - 1;
 /** Far above any Gemma-2. A damaged number must not become as many objects. */
 const MAX_LAYERS = 1000;
 
-const SIZES = ['vocabSize', 'hiddenSize', 'intermediateSize', 'numHiddenLayers', 'numAttentionHeads', 'numKeyValueHeads', 'headDim'] as const;
+const SIZES = [
+  'vocabSize',
+  'hiddenSize',
+  'intermediateSize',
+  'numHiddenLayers',
+  'numAttentionHeads',
+  'numKeyValueHeads',
+  'headDim',
+] as const;
 
 const GELU_TANH = 'gelu_pytorch_tanh';
 
@@ -275,7 +288,7 @@ function ropeTheta(
 
 /** Whether a value is a number above 0 in float32. */
 const isPositive = (value: unknown): value is number =>
-  typeof value === 'number' && value > 0 && Math.fround(value) < Infinity;
+  typeof value === 'number' && Math.fround(value) > 0 && Math.fround(value) < Infinity;
 const isIntegerFrom =
   (min: number, max: number) =>
   (value: unknown): value is number =>

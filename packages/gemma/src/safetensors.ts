@@ -228,7 +228,9 @@ function parseMetadata(found: unknown, where: string): Map<string, string> {
   return new Map(
     Object.entries(found).map(([key, value]) => {
       if (typeof value === 'string') return [key, value];
-      throw new SafetensorsError(`${where}: __metadata__: ${describe(key)}: expected a string, found ${describe(value)}.`);
+      throw new SafetensorsError(
+        `${where}: __metadata__: ${describe(key)}: expected a string, found ${describe(value)}.`,
+      );
     }),
   );
 }

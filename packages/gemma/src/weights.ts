@@ -165,7 +165,8 @@ const EMBEDDING = 'model.embed_tokens.weight';
 /** Tied to the embedding, and so redundant; some checkpoints have it. */
 const HEAD = 'lm_head.weight';
 /** Rotary frequencies, which old versions of transformers saved. They follow from the config, so their values are not read. */
-const isRotaryBuffer = (name: string) => /^model\.(layers\.\d+\.self_attn\.)?rotary_emb\.(original_)?inv_freq$/.test(name);
+const isRotaryBuffer = (name: string) =>
+  /^model\.(layers\.\d+\.self_attn\.)?rotary_emb\.(original_)?inv_freq$/.test(name);
 
 /**
  * Every tensor of a Gemma-2 checkpoint by name, with its shape.
@@ -228,9 +229,7 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
   const expected = tensorShapes(config);
   const found = new Set(source.names());
   const missing = [...expected.keys()].filter((name) => !found.has(name));
-  const unexpected = [...found].filter(
-    (name) => !expected.has(name) && name !== HEAD && !isRotaryBuffer(name),
-  );
+  const unexpected = [...found].filter((name) => !expected.has(name) && name !== HEAD && !isRotaryBuffer(name));
   const misshapen = [...expected].flatMap(([name, shape]) => {
     if (!found.has(name)) return [];
     const has = source.info(name).shape;
@@ -275,5 +274,7 @@ async function checkTiedHead(source: TensorSource): Promise<void> {
 }
 
 const list = (names: readonly string[]) =>
-  names.slice(0, 8).map((name) => printable(name, 200)).join(', ') +
-  (names.length > 8 ? ` and ${names.length - 8} more` : '');
+  names
+    .slice(0, 8)
+    .map((name) => printable(name, 200))
+    .join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '');

@@ -115,13 +115,29 @@ describe('parseConfig', () => {
   });
 
   const refusals: [what: string, keys: Record<string, unknown>, message: string][] = [
-    ['another model', { model_type: 'gemma3_text' }, 'model_type: expected "gemma2", found "gemma3_text"'],
-    ['no model_type', { model_type: undefined }, 'model_type: expected "gemma2", found nothing'],
-    ['a fractional size', { hidden_size: 64.5 }, 'hidden_size: expected a whole number above 0, found 64.5'],
-    ['a size of 0', { num_hidden_layers: 0 }, 'num_hidden_layers: expected a whole number above 0, found 0'],
-    ['a negative size', { vocab_size: -1 }, 'vocab_size: expected a whole number above 0, found -1'],
-    ['a size as text', { intermediate_size: '160' }, 'intermediate_size: expected a whole number above 0, found "160"'],
-    ['a null size', { head_dim: null }, 'head_dim: expected a whole number above 0, found null'],
+    [
+      'another model',
+      { model_type: 'gemma3_text' },
+      'model_type: expected "gemma2" (only Gemma-2 models are supported), found "gemma3_text"',
+    ],
+    [
+      'no model_type',
+      { model_type: undefined },
+      'model_type: expected "gemma2" (only Gemma-2 models are supported), found nothing',
+    ],
+    [
+      'a fractional size',
+      { hidden_size: 64.5 },
+      'hidden_size: expected a whole number from 1 to 2147483647, found 64.5',
+    ],
+    ['a size of 0', { num_hidden_layers: 0 }, 'num_hidden_layers: expected a whole number from 1 to 1000, found 0'],
+    ['a negative size', { vocab_size: -1 }, 'vocab_size: expected a whole number from 1 to 2147483647, found -1'],
+    [
+      'a size as text',
+      { intermediate_size: '160' },
+      'intermediate_size: expected a whole number from 1 to 2147483647, found "160"',
+    ],
+    ['a null size', { head_dim: null }, 'head_dim: expected a whole number from 1 to 2147483647, found null'],
     [
       'a number of query heads that the key-value heads do not divide',
       { num_key_value_heads: 3 },
@@ -136,11 +152,6 @@ describe('parseConfig', () => {
       'a hidden size that the heads do not divide',
       { hidden_size: 66 },
       'hidden_size: expected a multiple of num_attention_heads (4), found 66',
-    ],
-    [
-      'untied embeddings',
-      { tie_word_embeddings: false },
-      "tie_word_embeddings: expected true (Gemma-2's output projection is its embedding), found false",
     ],
     [
       'biases',
@@ -211,13 +222,56 @@ describe('parseConfig', () => {
     [
       'an eos token that is not a token id',
       { eos_token_id: [1, -1] },
-      'eos_token_id: expected a token id, a list of them, or null, found [1,-1]',
+      'eos_token_id: expected a token id from 0 to 1721 (vocab_size is 1722), a list of them, or null, found [1,-1]',
+    ],
+    [
+      'an eos token beyond the vocabulary',
+      { eos_token_id: 2 ** 31 },
+      'eos_token_id: expected a token id from 0 to 1721 (vocab_size is 1722), a list of them, or null, found 2147483648',
+    ],
+    [
+      'a pad token id beyond 32 bits',
+      { pad_token_id: 2 ** 32 + 5 },
+      'pad_token_id: expected a token id from 0 to 2147483647',
+    ],
+    [
+      'a size beyond 32 bits',
+      { vocab_size: 2 ** 32 + 2048 },
+      'vocab_size: expected a whole number from 1 to 2147483647',
+    ],
+    ['too many layers', { num_hidden_layers: 1e9 }, 'num_hidden_layers: expected a whole number from 1 to 1000'],
+    [
+      'heads that are too large together',
+      { num_attention_heads: 2 ** 20, num_key_value_heads: 1, hidden_size: 2 ** 20, head_dim: 2 ** 12 },
+      'head_dim: expected at most 2147483647 for all 1048576 heads (num_attention_heads) together, found 4096',
+    ],
+    [
+      'a cap beyond float32',
+      { final_logit_softcapping: 1e39 },
+      'final_logit_softcapping: expected a number above 0, or null',
+    ],
+    [
+      'tied embeddings as text',
+      { tie_word_embeddings: 'yes' },
+      'tie_word_embeddings: expected true or false, found "yes"',
     ],
   ];
   test.each(refusals)('refuses %s', (_, keys, message) => {
     const run = () => parseConfig({ ...fixture('tiny'), ...keys }, 'dir/config.json');
     expect(run).toThrow(message);
     expect(run).toThrow('dir/config.json: ');
+  });
+
+  test('the error about a value that is nested a million levels deep is short', () => {
+    let nested: unknown = 1;
+    for (let level = 0; level < 1e6; level++) nested = level % 2 ? [nested] : { x: nested };
+    expect(() => parseConfig({ model_type: 'gemma2', hidden_size: nested }, 'config.json')).toThrow(
+      'config.json: hidden_size: expected a whole number from 1 to 2147483647, found [{"x":[{"x":[…]}]}].',
+    );
+  });
+
+  test('accepts untied embeddings, since the weights decide', () => {
+    expect(parseConfig({ ...fixture('tiny'), tie_word_embeddings: false }, 'config.json')).toEqual(tiny);
   });
 
   test('refuses a file that is not an object', () => {
@@ -284,7 +338,7 @@ describe('writeConfig', () => {
   });
 
   const size = fc.integer({ min: 1, max: 1e6 });
-  const positive = fc.double({ min: 0, minExcluded: true, max: 1e30, noNaN: true });
+  const positive = fc.double({ min: 2 ** -149, max: 3e38, noNaN: true });
   const id = fc.option(fc.nat(1e6));
   const config: fc.Arbitrary<Gemma2Config> = fc
     .record({
@@ -313,6 +367,7 @@ describe('writeConfig', () => {
         numAttentionHeads,
         hiddenSize: widthPerHead * numAttentionHeads,
         numHiddenLayers: rest.layerTypes.length,
+        eosTokenId: rest.eosTokenId.map((id) => id % rest.vocabSize),
       };
     });
   prop.prop([config, fc.dictionary(fc.string(), fc.jsonValue())])(

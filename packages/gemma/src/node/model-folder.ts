@@ -1,10 +1,13 @@
 import { mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { describe } from '@wpo/internal/describe';
+import { isObject } from '@wpo/internal/json';
 import { replaceFile, syncFolder } from '@wpo/internal/node/files';
-import { parseConfig, writeConfig } from '../config';
+import { readJsonFile } from '@wpo/internal/node/json-file';
+import { parseConfig, stopIds, writeConfig } from '../config';
 import type { WeightDtype } from '../dtype';
-import { isObject, show } from '../json';
 import type { Gemma2Config } from '../model';
+import { checkModelFolder } from './not-a-model';
 import { type Checkpoint, openCheckpoint } from './read-checkpoint';
 import { isCheckpointFile, type TensorValues, writeCheckpoint } from './write-checkpoint';
 
@@ -15,6 +18,8 @@ export interface ModelFolder {
   readonly configJson: Readonly<Record<string, unknown>>;
   /** The parsed `generation_config.json`; undefined if there is none. */
   readonly generationConfig: Readonly<Record<string, unknown>> | undefined;
+  /** Token ids that end an answer: those of `generation_config.json`, else of `config.json`. */
+  readonly stopIds: readonly number[];
   /** The open weights. The caller closes them. */
   readonly checkpoint: Checkpoint;
 }
@@ -39,20 +44,24 @@ const isModelFile = (name: string) => name === 'config.json' || COMPANIONS.inclu
  * @throws Error if a file is missing or invalid; names file, key or tensor
  */
 export async function readModelFolder(dir: string): Promise<ModelFolder> {
-  const configPath = join(dir, 'config.json');
+  const [configPath, generationPath] = [join(dir, 'config.json'), join(dir, 'generation_config.json')];
   const configJson = await readJsonObject(configPath);
   if (configJson === undefined) {
+    await checkModelFolder(dir);
+    throw new Error(`${configPath}: expected a file, found none or a link that leads nowhere. Download it again.`);
+  }
+  const config = parseConfig(configJson, configPath);
+  const generationConfig = await readJsonObject(generationPath);
+  const ids = stopIds(generationConfig ?? {}, config.vocabSize, generationPath) ?? [];
+  const checkpoint = await openCheckpoint(dir);
+  if (configJson.tie_word_embeddings === false && !checkpoint.has('lm_head.weight')) {
+    await checkpoint.close();
     throw new Error(
-      `${dir}: expected a model's folder with config.json, found no config.json. Check the path; a model's folder also has ` +
-        'tokenizer.json, and model.safetensors or shards with an index.',
+      `${configPath}: tie_word_embeddings: expected true, found false without an lm_head.weight in the weights. Gemma-2 uses its ` +
+        'embedding as the output projection: set it to true if this model does, too.',
     );
   }
-  return {
-    config: parseConfig(configJson, configPath),
-    configJson,
-    generationConfig: await readJsonObject(join(dir, 'generation_config.json')),
-    checkpoint: await openCheckpoint(dir),
-  };
+  return { config, configJson, generationConfig, stopIds: ids.length > 0 ? ids : config.eosTokenId, checkpoint };
 }
 
 /**
@@ -151,17 +160,10 @@ const generationConfigOf = (config: Gemma2Config) => {
 };
 
 async function readJsonObject(path: string): Promise<Record<string, unknown> | undefined> {
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    if (error instanceof SyntaxError)
-      throw new Error(`${path}: expected a JSON object, found invalid JSON (${error.message}).`);
-    throw error;
-  }
-  if (isObject(json)) return json;
-  throw new Error(`${path}: expected a JSON object, found ${show(json)}.`);
+  const expected = 'a JSON object';
+  const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
+  if (json === undefined || isObject(json)) return json;
+  throw new Error(`${path}: expected ${expected}, found ${describe(json)}.`);
 }
 
 const filesOf = async (dir: string, select: (name: string) => boolean) => (await readdir(dir)).filter(select);

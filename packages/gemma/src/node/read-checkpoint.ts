@@ -1,15 +1,21 @@
-import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { describe } from '@wpo/internal/describe';
+import { isObject } from '@wpo/internal/json';
+import { readJsonFile } from '@wpo/internal/node/json-file';
+import { printable } from '@wpo/internal/printable';
 import { bf16ToF32, f16ToF32, littleEndianHost } from '../dtype';
-import { isObject } from '../json';
 import { headerByteLength, parseHeader, SafetensorsError, type TensorEntry, type TensorSpec } from '../safetensors';
 import type { TensorLocation } from '../weights';
 import { INDEX_FILE, inChunks, readFully, WEIGHTS_FILE } from './file-io';
+import { checkModelFolder } from './not-a-model';
 
 /** Named tensors in open files. They are read one at a time, in any order and as often as needed. */
 export interface Checkpoint {
   /** The path of the file or folder, for messages. */
   readonly where: string;
+  /** What is unusual about the checkpoint, although it can be read. To be shown to the user. */
+  readonly warnings: readonly string[];
   /** All tensor names in file order, the fastest order to read them in. */
   names(): string[];
   has(name: string): boolean;
@@ -42,9 +48,9 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   if (await isFile(join(dir, WEIGHTS_FILE))) return openSafetensors(join(dir, WEIGHTS_FILE));
   const indexPath = join(dir, INDEX_FILE);
   if (!(await isFile(indexPath))) {
+    await checkModelFolder(dir);
     throw new Error(
-      `${dir}: expected ${WEIGHTS_FILE} or ${INDEX_FILE}, found neither. PyTorch .bin files are not supported: save the model with ` +
-        "transformers' save_pretrained, which writes safetensors.",
+      `${dir}: expected ${WEIGHTS_FILE} or ${INDEX_FILE}, found neither, or a link that leads nowhere. Download the weights again.`,
     );
   }
   const weightMap = await readWeightMap(indexPath);
@@ -53,12 +59,11 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
     indexPath,
   );
   try {
-    checkIndex(weightMap, files, indexPath);
+    return checkpointOf(files, dir, checkIndex(weightMap, files, indexPath));
   } catch (error) {
     await closeAll(files);
     throw error;
   }
-  return checkpointOf(files, dir);
 }
 
 /**
@@ -70,15 +75,21 @@ export async function openSafetensors(path: string): Promise<Checkpoint> {
   return checkpointOf([await openFile(path)], path);
 }
 
-function checkpointOf(files: readonly OpenFile[], where: string): Checkpoint {
-  const found = new Map(files.flatMap((file) => [...file.tensors].map(([name, entry]) => [name, { file, entry }])));
+function checkpointOf(files: readonly OpenFile[], where: string, warnings: readonly string[] = []): Checkpoint {
+  const all = files.flatMap((file) => [...file.tensors].map(([name, entry]) => [name, { file, entry }] as const));
+  // transformers' Gemma2Model, the model without its head, is saved without the prefix
+  const isBare = all.some(([name]) => name === 'embed_tokens.weight');
+  const found = new Map(isBare ? all.map(([name, tensor]) => [`model.${name}`, tensor]) : all);
   const find = (name: string) => {
     const tensor = found.get(name);
     if (tensor) return tensor;
-    throw new Error(`${where}: expected a tensor "${name}", found ${found.size} others: ${someOf([...found.keys()])}.`);
+    throw new Error(
+      `${where}: expected a tensor ${describe(name)}, found ${found.size} others: ${someOf([...found.keys()])}.`,
+    );
   };
   return {
     where,
+    warnings,
     names: () => [...found.keys()],
     has: (name) => found.has(name),
     info: (name) => {
@@ -102,7 +113,7 @@ interface FoundTensor {
 }
 
 async function readValues(name: string, { file, entry }: FoundTensor): Promise<Float32Array> {
-  const where = `${file.path}: tensor "${name}"`;
+  const where = `${file.path}: tensor ${describe(name)}`;
   const { dtype, offset, byteLength } = entry;
   if (dtype === 'F32') return new Float32Array(await readBytes(name, { file, entry }));
   if (dtype !== 'BF16' && dtype !== 'F16') {
@@ -125,7 +136,7 @@ async function readBytes(name: string, { file, entry }: FoundTensor): Promise<Ar
   const bytes = new ArrayBuffer(entry.byteLength);
   await inChunks(entry.byteLength, (start, end) => {
     const piece = new Uint8Array(bytes, start, end - start);
-    return readFully(file.handle, piece, entry.offset + start, `${file.path}: tensor "${name}"`);
+    return readFully(file.handle, piece, entry.offset + start, `${file.path}: tensor ${describe(name)}`);
   });
   return bytes;
 }
@@ -170,48 +181,74 @@ async function closeAll(files: readonly OpenFile[]): Promise<void> {
   await Promise.all(files.map((file) => file.handle.close()));
 }
 
+/** A file's name, without anything that leads elsewhere or that a terminal acts on. */
+const isShardName = (shard: unknown): shard is string =>
+  typeof shard === 'string' &&
+  shard.endsWith('.safetensors') &&
+  !/[/\\]/.test(shard) &&
+  printable(shard, 255) === shard &&
+  Buffer.byteLength(shard) <= 255;
+
 /** The index's `weight_map`: tensor name to the shard's file name. */
 async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
-  const refuse = (found: string) =>
-    new SafetensorsError(`${indexPath}: expected {"weight_map": {tensor: "model-….safetensors", …}}, found ${found}.`);
+  const expected = '{"weight_map": {tensor: "model-….safetensors", …}}';
+  const refuse = (found: string) => new SafetensorsError(`${indexPath}: expected ${expected}, found ${found}.`);
   let index: unknown;
   try {
-    index = JSON.parse(await readFile(indexPath, 'utf8'));
+    index = await readJsonFile(indexPath, { expected, maxBytes: 1e8 });
   } catch (error) {
-    if (error instanceof SyntaxError) throw refuse(`invalid JSON (${error.message})`);
-    throw error;
+    throw new SafetensorsError((error as Error).message);
   }
   const weightMap = isObject(index) ? index.weight_map : undefined;
   if (!isObject(weightMap)) throw refuse('no weight_map object');
+  const entries = Object.entries(weightMap);
+  if (entries.length === 0) throw refuse('an empty weight_map');
   return new Map(
-    Object.entries(weightMap).map(([name, shard]) => {
-      if (typeof shard === 'string' && shard.endsWith('.safetensors') && !/[/\\]/.test(shard)) return [name, shard];
+    entries.map(([name, shard]) => {
+      if (isShardName(shard)) return [name, shard];
       throw refuse(
-        `"${name}": ${JSON.stringify(shard)}, which is not the name of a .safetensors file in the same folder`,
+        `${describe(name)}: ${describe(shard)}, which is not the name of a .safetensors file in the same folder`,
       );
     }),
   );
 }
 
-/** Checks that the shards hold exactly the tensors that the index lists for them. */
-function checkIndex(weightMap: ReadonlyMap<string, string>, files: readonly OpenFile[], indexPath: string): void {
+/**
+ * Checks that the shards hold the tensors that the index lists for them. Like transformers, it accepts tensors that the index does
+ * not list, as long as each is in one shard.
+ *
+ * @returns warnings
+ */
+function checkIndex(
+  weightMap: ReadonlyMap<string, string>,
+  files: readonly OpenFile[],
+  indexPath: string,
+): readonly string[] {
   const shards = new Map(files.map((file) => [basename(file.path), file.tensors]));
   const missing = [...weightMap].filter(([name, shard]) => !shards.get(shard)?.has(name));
   if (missing.length > 0) {
     const [name, shard] = missing[0]!;
     throw new SafetensorsError(
-      `${indexPath}: expected "${name}" in ${shard}, found no such tensor there (${missing.length} tensors are missing). ` +
+      `${indexPath}: expected ${describe(name)} in ${shard}, found no such tensor there (${missing.length} tensors are missing). ` +
         DIFFERENT_SAVES,
     );
   }
+  const places = new Map<string, string[]>();
   for (const [shard, tensors] of shards) {
-    const extra = [...tensors.keys()].filter((name) => weightMap.get(name) !== shard);
-    if (extra.length === 0) continue;
+    for (const name of tensors.keys()) places.set(name, [...(places.get(name) ?? []), shard]);
+  }
+  for (const [name, found] of places) {
+    if (found.length === 1) continue;
     throw new SafetensorsError(
-      `${indexPath}: expected every tensor of ${shard} in weight_map, found ${extra.length} unlisted: ${someOf(extra)}. ` +
-        DIFFERENT_SAVES,
+      `${indexPath}: expected ${describe(name)} in one shard, found it in ${found.length}: ${someOf(found)}. ${DIFFERENT_SAVES}`,
     );
   }
+  const unlisted = [...places.keys()].filter((name) => !weightMap.has(name));
+  if (unlisted.length === 0) return [];
+  return [
+    `${indexPath}: weight_map does not list ${unlisted.length} of the ${places.size} tensors of its shards: ${someOf(unlisted)}. ` +
+      'They are read, too, as transformers does. If the shards are from different saves, download or save them together.',
+  ];
 }
 
 const DIFFERENT_SAVES = 'The shards and the index are from different saves: download or save them together.';
@@ -226,4 +263,7 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 const someOf = (names: readonly string[]) =>
-  names.length > 3 ? `${names.slice(0, 3).join(', ')} and others` : names.join(', ') || 'none';
+  names
+    .slice(0, 3)
+    .map((name) => printable(name, 200))
+    .join(', ') + (names.length > 3 ? ' and others' : names.length === 0 ? 'none' : '');

@@ -56,18 +56,48 @@ describe('readModelFolder', () => {
     await model.checkpoint.close();
   });
 
+  test('stop ids are those of generation_config.json, else of config.json', async () => {
+    const idsWith = async (generation: unknown) => {
+      await writeFile(join(dir, 'generation_config.json'), JSON.stringify(generation));
+      const model = await readModelFolder(dir);
+      await model.checkpoint.close();
+      return model.stopIds;
+    };
+    await cp(golden('odd'), dir, { recursive: true });
+    expect(await idsWith({ eos_token_id: [1, 107] })).toEqual([1, 107]);
+    expect(await idsWith({ eos_token_id: 7 })).toEqual([7]);
+    expect(await idsWith({})).toEqual([1]);
+    expect(await idsWith({ eos_token_id: null })).toEqual([1]);
+    for (const ids of ['7', [1, '107'], 2 ** 32 + 1, -1, 1.5, { a: 1 }, 1e6]) {
+      await expect(idsWith({ eos_token_id: ids })).rejects.toThrow(
+        `${join(dir, 'generation_config.json')}: eos_token_id: expected a token id from 0 to`,
+      );
+    }
+  });
+
+  test('untied embeddings need an output projection in the weights', async () => {
+    await cp(golden('tiny'), dir, { recursive: true });
+    const json = JSON.parse(await readFile(join(dir, 'config.json'), 'utf8'));
+    await writeFile(join(dir, 'config.json'), JSON.stringify({ ...json, tie_word_embeddings: false }));
+    await expect(readModelFolder(dir)).rejects.toThrow(
+      'tie_word_embeddings: expected true, found false without an lm_head.weight in the weights',
+    );
+  });
+
   test('names a missing or invalid file', async () => {
     await expect(readModelFolder(join(dir, 'none'))).rejects.toThrow(
-      `${join(dir, 'none')}: expected a model's folder with config.json, found no config.json`,
+      `${join(dir, 'none')}: expected a model's folder in Hugging Face's layout, found nothing: there is no such folder`,
     );
     await writeFile(join(dir, 'config.json'), '{"model_type": ');
     await expect(readModelFolder(dir)).rejects.toThrow(
-      `${join(dir, 'config.json')}: expected a JSON object, found invalid JSON`,
+      `${join(dir, 'config.json')}: expected a JSON object, found JSON that is cut off. Download the file again`,
     );
     await writeFile(join(dir, 'config.json'), '"gemma2"');
     await expect(readModelFolder(dir)).rejects.toThrow('config.json: expected a JSON object, found "gemma2"');
     await writeFile(join(dir, 'config.json'), '{"model_type": "llama"}');
-    await expect(readModelFolder(dir)).rejects.toThrow('config.json: model_type: expected "gemma2", found "llama"');
+    await expect(readModelFolder(dir)).rejects.toThrow(
+      'config.json: model_type: expected "gemma2" (only Gemma-2 models are supported), found "llama"',
+    );
   });
 });
 

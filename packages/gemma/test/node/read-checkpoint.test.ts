@@ -94,6 +94,28 @@ describe('a checkpoint', () => {
     await checkpoint.close();
   });
 
+  test('with tensors that the index does not list is read with a warning', async () => {
+    await shards((map) => {
+      delete map['model.norm.weight'];
+      delete map['model.layers.0.mlp.up_proj.weight'];
+    });
+    const checkpoint = await openCheckpoint(dir);
+    expect(checkpoint.names()).toHaveLength(35);
+    expect(checkpoint.warnings).toHaveLength(1);
+    expect(checkpoint.warnings[0]).toContain('weight_map does not list 2 of the 35 tensors of its shards');
+    expect(checkpoint.warnings[0]).toContain('model.norm.weight');
+    await checkpoint.close();
+  });
+
+  test('of a model without its head, whose names have no prefix, is read', async () => {
+    const tensor = (name: string) => ({ name, dtype: 'F32', shape: [1], data: () => Float32Array.of(3) }) as const;
+    await writeSafetensors(join(dir, 'model.safetensors'), [tensor('embed_tokens.weight'), tensor('norm.weight')]);
+    const checkpoint = await openCheckpoint(dir);
+    expect(checkpoint.names()).toEqual(['model.embed_tokens.weight', 'model.norm.weight']);
+    expect(await checkpoint.read('model.norm.weight')).toEqual(Float32Array.of(3));
+    await checkpoint.close();
+  });
+
   test('with one file and shards: the one file is read, as transformers does', async () => {
     await shards();
     await writeSafetensors(join(dir, 'model.safetensors'), [
@@ -136,7 +158,7 @@ describe('openCheckpoint refuses', () => {
   };
 
   test('a folder without a checkpoint, naming the expected files', async () => {
-    await refused('expected model.safetensors or model.safetensors.index.json, found neither', Error);
+    await refused(`${dir}: expected a model's folder in Hugging Face's layout, found an empty folder`, Error);
   });
 
   test('a missing shard', async () => {
@@ -159,11 +181,13 @@ describe('openCheckpoint refuses', () => {
     await refused(`expected "model.layers.3.mlp.up_proj.weight" in ${ODD[2]}, found no such tensor there`);
   });
 
-  test('a tensor in a shard that the index does not list', async () => {
-    await shards((map) => {
-      delete map['model.norm.weight'];
-    });
-    await refused(`expected every tensor of ${ODD[2]} in weight_map, found 1 unlisted: model.norm.weight`);
+  test('a tensor in two shards', async () => {
+    await shards();
+    const again = { name: 'model.norm.weight', dtype: 'F32', shape: [1], data: () => Float32Array.of(1) } as const;
+    await writeSafetensors(join(dir, 'other.safetensors'), [again, { ...again, name: 'x' }]);
+    const index = JSON.parse(await readFile(join(dir, INDEX), 'utf8'));
+    await writeFile(join(dir, INDEX), JSON.stringify({ weight_map: { ...index.weight_map, x: 'other.safetensors' } }));
+    await refused(`expected "model.norm.weight" in one shard, found it in 2: ${ODD[2]}, other.safetensors`);
   });
 
   test('a truncated shard', async () => {
@@ -180,7 +204,10 @@ describe('openCheckpoint refuses', () => {
   });
 
   test.each([
-    ['text that is not JSON', '{"weight_map": ', 'found invalid JSON'],
+    ['text that is not JSON', '{"weight_map": {"a": x}}', 'found invalid JSON at line 1, near'],
+    ['cut off', '{"weight_map": ', 'found JSON that is cut off'],
+    ['an object with an empty weight_map', '{"weight_map": {}}', 'found an empty weight_map'],
+    ['nested a million levels deep', '['.repeat(1e6), 'found JSON with more than 100 levels of nesting'],
     ['a list', '[]', 'found no weight_map object'],
     ['an object without weight_map', '{"metadata": {}}', 'found no weight_map object'],
     ['an object with a shard that is not a file name', '{"weight_map": {"a": 1}}', 'found "a": 1'],
@@ -188,6 +215,17 @@ describe('openCheckpoint refuses', () => {
     await writeFile(join(dir, INDEX), text);
     await refused(`${INDEX}: expected {"weight_map"`);
     await refused(message);
+  });
+
+  test.each([
+    'a\0.safetensors',
+    'a\u001b[2J.safetensors',
+    '\u202ea.safetensors',
+    `${'a'.repeat(300)}.safetensors`,
+    '..\\a.safetensors',
+  ])('the shard name %j', async (name) => {
+    await writeFile(join(dir, INDEX), JSON.stringify({ weight_map: { a: name } }));
+    await refused('which is not the name of a .safetensors file in the same folder');
   });
 
   test('a file that is not a safetensors file', async () => {
