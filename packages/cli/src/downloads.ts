@@ -1,5 +1,10 @@
+import { readdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { type DownloadProgress, modelFolder } from '@wpo/data/hub';
-import { fromInput } from './errors';
+import { checkModelFolder } from '@wpo/gemma/node';
+import { nearestName } from '@wpo/internal/nearest';
+import { printable } from '@wpo/internal/printable';
+import { fromInput, UserError } from './errors';
 import { type Progress, progress } from './terminal/progress';
 import type { Terminal } from './terminal/terminal';
 
@@ -22,10 +27,37 @@ export async function withDownloads<T>(
 }
 
 /**
- * Returns the folder of a model. A model on the Hub is downloaded, unless it is in the cache.
+ * Returns the folder of a model. A model on the Hub is downloaded, unless it is in the cache. Every command takes models through
+ * this function.
  *
  * @param source the path of a folder, `org/name` or `hf://org/name[@revision]`
- * @throws {UserError} if the model is not found on the Hub
+ * @throws {UserError} if there is no such model, or the folder has something else
  */
-export const localModel = (source: string, terminal: Terminal): Promise<string> =>
-  fromInput(() => withDownloads(terminal, (onDownload) => modelFolder(source, { onDownload })));
+export async function localModel(source: string, terminal: Terminal): Promise<string> {
+  const folder = await localTokenizer(source, terminal);
+  await fromInput(() => checkModelFolder(folder));
+  return folder;
+}
+
+/** As `localModel`, for the folder of a tokenizer, which needs no weights. */
+export async function localTokenizer(source: string, terminal: Terminal): Promise<string> {
+  const find = () => withDownloads(terminal, (onDownload) => modelFolder(source, { onDownload }));
+  try {
+    return await fromInput(find);
+  } catch (error) {
+    const [, path] = /^(?:hf:\/\/)?([^/@]+\/[^/@]+)$/.exec(source) ?? []; // a name that could also be a relative path
+    if (path === undefined || !(error instanceof Error)) throw error;
+    throw new UserError(
+      `${error.message} There is no local folder ${printable(resolve(path))} either${await nearestFolder(path)}`,
+    );
+  }
+}
+
+/** The end of a sentence about a path that does not exist: the folder beside it with the most similar name. */
+async function nearestFolder(path: string): Promise<string> {
+  const entries = await readdir(dirname(path), { withFileTypes: true }).catch(() => []);
+  const names = entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => printable(join(dirname(path), name), 200));
+  return names.length === 0 ? '.' : `; did you mean ${nearestName(path, names)}?`;
+}

@@ -4,7 +4,15 @@ export class UserError extends Error {
 }
 
 /** Names of the libraries' errors about their input. Names and not classes, so that `wpo --help` loads no library. */
-const inputErrors = ['UserError', 'RowError', 'ChatTemplateError', 'TrainingError', 'EvaluationError', 'EndpointError'];
+const inputErrors = [
+  'UserError',
+  'RowError',
+  'ChatTemplateError',
+  'ModelError',
+  'TrainingError',
+  'EvaluationError',
+  'EndpointError',
+];
 
 /** Whether an error is about the command's input, and not a fault of the program. */
 export const isUserError = (error: Error): boolean => inputErrors.includes(error.name);

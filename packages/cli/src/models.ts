@@ -77,7 +77,7 @@ export interface LoadOptions extends PolicyOptions {
  */
 export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
-    const { config, configJson, generationConfig, checkpoint } = await readModelFolder(folder);
+    const { config, configJson, stopIds, checkpoint } = await readModelFolder(folder);
     try {
       const model = await loadWeights(config, checkpoint, options);
       const left = options.trainable ? options.memoryLeft?.() : undefined;
@@ -89,7 +89,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
         policy,
         configJson,
         dtype: checkpoint.info(embedding!.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
-        stopIds: stopIdsOf(generationConfig) ?? config.eosTokenId,
+        stopIds,
         dispose: () => policy.parameters.forEach((parameter) => void parameter.dispose()),
       };
     } finally {
@@ -101,11 +101,6 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
 function activationBudget(model: Gemma2<Parameter>, left: number): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
   return Math.max(0, (left - 3 * weights) / 2);
-}
-
-function stopIdsOf(generationConfig: Readonly<Record<string, unknown>> | undefined): number[] | undefined {
-  const ids = [generationConfig?.eos_token_id ?? []].flat().filter((id) => typeof id === 'number');
-  return ids.length === 0 ? undefined : ids;
 }
 
 /** Writes a model's folder, with the tokenizer of the folder that the model came from. */

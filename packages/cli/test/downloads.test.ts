@@ -150,6 +150,6 @@ test('a failed download is reported in one message, without a stack and without 
   expect(status).toBe(1);
   expect(err).toBe(
     'hf://org/model: the hub answered 401: there is no such model, or it is private, and there is no local path of that ' +
-      'name. HF_TOKEN was sent: check that it grants access.\n',
+      `name. HF_TOKEN was sent: check that it grants access. There is no local folder ${join(process.cwd(), 'org/model')} either.\n`,
   );
 });

@@ -21,6 +21,9 @@ export interface GenerationCache extends KeyValueCache {
   dispose(): void;
 }
 
+/** Column numbers are 32-bit integers. */
+const MAX_COLUMNS = 2 ** 31 - 1;
+
 /**
  * Makes a cache with room for `capacities[i]` tokens of sequence i. Each sequence has consecutive columns of the tensors
  * `[K, D, Σ capacities]`, so that attention reads its keys in place. The tensors are made in the first pass.
@@ -29,6 +32,12 @@ export function createCache(capacities: readonly number[]): GenerationCache {
   const starts = capacities.map((_, i) => capacities.slice(0, i).reduce((sum, n) => sum + n, 0));
   const lengths = capacities.map(() => 0);
   const total = capacities.reduce((sum, n) => sum + n, 0);
+  if (total > MAX_COLUMNS) {
+    throw new RangeError(
+      `cache: expected at most ${MAX_COLUMNS} tokens of all prompts and answers together, found ${total}. Generate fewer answers at ` +
+        'once, or lower the number of new tokens.',
+    );
+  }
   const layers: { k: Value; v: Value }[] = [];
   let columns = new Int32Array(); // of the current pass's tokens
   return {

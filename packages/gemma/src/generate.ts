@@ -1,5 +1,7 @@
+import { describe } from '@wpo/internal/describe';
 import { seededRandom } from '@wpo/internal/random';
 import { createCache, type KeyValueCache } from './cache';
+import { checkLogits } from './check-logits';
 import { forward, type Gemma2, logits as logitsOf } from './model';
 import type { Kernels } from './ops/contract';
 import { portableKernels } from './ops/portable';
@@ -8,11 +10,11 @@ import { checkSampling, type SamplingOptions, sampleToken } from './sample';
 import { Tape } from './tape';
 
 export interface GenerateOptions extends SamplingOptions {
-  /** Most tokens to generate. Default 256. */
+  /** Most tokens to generate, from 0 to 1,048,576. The cache has room for all of them from the start. Default 256. */
   readonly maxNewTokens?: number;
   /**
    * Seed of the random draws: one number for every prompt, or one per prompt. A prompt's answer depends on its seed and not
-   * on the other prompts. Default 0.
+   * on the other prompts. Whole numbers of at least 0. Default 0.
    */
   readonly seed?: number | readonly number[];
   /** Token ids that end the answer. The answer includes the stop token, as in transformers. Default: the config's `eosTokenId`. */
@@ -28,12 +30,16 @@ export interface GeneratedToken {
   readonly token: number;
 }
 
+/** The most tokens of an answer. */
+const MAX_NEW_TOKENS = 2 ** 20;
+
 /**
  * Continues prompts side by side with a key-value cache. Each pass generates one token for every prompt that has no stop token
  * yet. Each prompt has its own random generator.
  *
  * @param prompts token ids `[T]` of each prompt, T ≥ 1
- * @throws RangeError for an option outside its range; Error for an empty prompt or a token id outside the vocabulary
+ * @throws RangeError for an option outside its range; Error for an empty prompt or a token id outside the vocabulary;
+ *   ModelError for logits that are not finite
  */
 export async function* generateBatchTokens(
   model: Gemma2,
@@ -49,13 +55,23 @@ export async function* generateBatchTokens(
   } = options;
   const { vocabSize } = model.config;
   checkSampling(sampling);
+  if (!isInteger(maxNewTokens, MAX_NEW_TOKENS)) {
+    throw refuse('maxNewTokens', `a whole number from 0 to ${MAX_NEW_TOKENS}`, maxNewTokens);
+  }
+  for (const id of stopIds) if (!isInteger(id)) throw refuse('stopIds', 'whole numbers of at least 0', id);
   for (const [i, prompt] of prompts.entries()) checkPrompt(prompt, `generate: prompt ${i}`, vocabSize);
   const randoms = seedsOf(seed, prompts.length).map(seededRandom);
   const cache = createCache(prompts.map((prompt) => prompt.length + Math.max(0, maxNewTokens - 1)));
   try {
     let unfinished = prompts.map((ids, sequence) => ({ sequence, ids }));
     for (let generated = 0; generated < maxNewTokens && unfinished.length > 0; generated++) {
-      const logits = await readLogits(model, kernels, cache.next(unfinished), cache);
+      const logits = await readLogits(
+        model,
+        kernels,
+        cache.next(unfinished),
+        `generate: token ${generated} of the answer`,
+        cache,
+      );
       const next: typeof unfinished = [];
       for (const [row, { sequence }] of unfinished.entries()) {
         const own = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
@@ -102,7 +118,7 @@ export async function generate(model: Gemma2, prompt: ArrayLike<number>, options
 /**
  * Logits of every position of one sequence: `[T, V]`, row-major. Meant for comparing models, not for long texts.
  *
- * @throws Error for an empty sequence or a token id outside the vocabulary
+ * @throws Error for an empty sequence or a token id outside the vocabulary; ModelError for logits that are not finite
  */
 export async function sequenceLogits(
   model: Gemma2,
@@ -110,7 +126,7 @@ export async function sequenceLogits(
   kernels: Kernels = portableKernels,
 ): Promise<Float32Array> {
   checkPrompt(ids, 'sequenceLogits', model.config.vocabSize);
-  return readLogits(model, kernels, singleSequence(Int32Array.from(ids)));
+  return readLogits(model, kernels, singleSequence(Int32Array.from(ids)), 'sequenceLogits');
 }
 
 /** Logits of the input's output rows: `[A, V]`, row-major. */
@@ -118,6 +134,7 @@ async function readLogits(
   model: Gemma2,
   kernels: Kernels,
   input: ModelInput,
+  where: string,
   cache?: KeyValueCache,
 ): Promise<Float32Array> {
   const tape = new Tape(kernels, { record: false });
@@ -125,16 +142,26 @@ async function readLogits(
   tape.dispose();
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
+  await checkLogits(values, model, where);
   return values;
 }
 
 function seedsOf(seed: number | readonly number[], prompts: number): readonly number[] {
-  if (typeof seed === 'number') return new Array<number>(prompts).fill(seed);
-  if (seed.length === prompts) return seed;
-  throw new RangeError(
-    `generate: seed: expected a number, or one for each of ${prompts} prompts, found ${seed.length} numbers.`,
-  );
+  const seeds = typeof seed === 'number' ? new Array<number>(prompts).fill(seed) : seed;
+  if (seeds.length !== prompts) {
+    throw new RangeError(
+      `generate: seed: expected a number, or one for each of ${prompts} prompts, found ${seeds.length} numbers.`,
+    );
+  }
+  for (const value of seeds) if (!isInteger(value)) throw refuse('seed', 'whole numbers of at least 0', value);
+  return seeds;
 }
+
+const isInteger = (value: unknown, max = Number.MAX_SAFE_INTEGER) =>
+  Number.isInteger(value) && Number(value) >= 0 && Number(value) <= max;
+
+const refuse = (option: string, expected: string, found: unknown) =>
+  new RangeError(`generate: ${option}: expected ${expected}, found ${describe(found)}.`);
 
 function checkPrompt(prompt: ArrayLike<number>, where: string, vocabSize: number): void {
   if (prompt.length === 0) {

@@ -1,5 +1,6 @@
 export { seededRandom } from '@wpo/internal/random';
 export { gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
+export { ModelError } from './errors';
 export {
   type GeneratedToken,
   type GenerateOptions,

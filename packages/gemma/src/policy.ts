@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { describe } from '@wpo/internal/describe';
 import { answerLogps, forward, type Gemma2 } from './model';
 import type { Kernels } from './ops/contract';
 import { portableKernels } from './ops/portable';
@@ -54,10 +55,23 @@ export type ActivationCheckpointing = 'auto' | 'always' | 'never';
 /**
  * Makes a policy of a model. The pairs of a pass run as one packed input: each prompt once, and the last layer and the logits
  * only at the rows that predict an answer token.
+ *
+ * @throws RangeError for an option out of range
  */
 export function gemmaPolicy(model: Gemma2<Parameter>, options: PolicyOptions = {}): GemmaPolicy {
   const { kernels = portableKernels, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
-  const budget = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY }[activationCheckpointing];
+  const budgets = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY };
+  if (!Object.hasOwn(budgets, activationCheckpointing)) {
+    throw new RangeError(
+      `gemmaPolicy: activationCheckpointing: expected auto, always or never, found ${describe(activationCheckpointing)}.`,
+    );
+  }
+  if (!(activationBytes >= 0)) {
+    throw new RangeError(
+      `gemmaPolicy: activationBytes: expected a number of at least 0, found ${describe(activationBytes)}.`,
+    );
+  }
+  const budget = budgets[activationCheckpointing];
   return {
     model,
     parameters: parametersOf(model),

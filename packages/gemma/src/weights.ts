@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
 import { checkSizes } from './config';
+import { checkWeight } from './finite';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
 import type { Kernels, Value, Weight } from './ops/contract';
 import { portableKernels } from './ops/portable';
@@ -180,9 +181,9 @@ export function tensorShapes(config: Gemma2Config): Map<string, readonly number[
   return shapes;
 }
 
-/** All parameters of a model, in checkpoint order. */
-export function parametersOf(model: Gemma2<Parameter>): Parameter[] {
-  const parameters: Parameter[] = [];
+/** All weights of a model, in checkpoint order. */
+export function parametersOf<W extends Weight>(model: Gemma2<W>): W[] {
+  const parameters: W[] = [];
   mapWeights(model, (parameter) => parameters.push(parameter));
   return parameters;
 }
@@ -195,7 +196,8 @@ export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
 /**
  * Loads a model's weights, one tensor at a time.
  *
- * @throws Error before anything is read if tensors are missing, unexpected or of another shape; the error lists them all
+ * @throws Error before anything is read if tensors are missing, unexpected or of another shape; the error lists them all.
+ *   ModelError if a weight is NaN or infinite
  */
 export async function loadWeights(
   config: Gemma2Config,
@@ -209,6 +211,7 @@ export async function loadWeights(
     for (const name of inFileOrder(source, [...tensorShapes(config).keys()])) {
       const tensor = await loadTensor(source, name);
       loaded.set(name, parameter(name, tensor, { decay: !name.includes('norm'), kernels }));
+      await checkWeight(name, tensor, source.where ?? 'checkpoint');
     }
   } catch (error) {
     for (const { dispose } of loaded.values()) dispose();

@@ -88,6 +88,26 @@ describe('generation with a key-value cache', () => {
     ],
     ['too few seeds', [[2], [3]], { seed: [1] }, 'expected a number, or one for each of 2 prompts, found 1 numbers'],
     ['top-p of 0', [[2]], { topP: 0 }, 'topP: expected a number above 0 and at most 1, found 0'],
+    ['a seed of a half', [[2]], { seed: 0.5 }, 'seed: expected whole numbers of at least 0, found 0.5'],
+    [
+      'a billion new tokens',
+      [[2]],
+      { maxNewTokens: 1e9 },
+      'maxNewTokens: expected a whole number from 0 to 1048576, found 1000000000',
+    ],
+    [
+      'NaN new tokens',
+      [[2]],
+      { maxNewTokens: NaN },
+      'maxNewTokens: expected a whole number from 0 to 1048576, found NaN',
+    ],
+    ['a stop id of a half', [[2]], { stopIds: [1, 1.5] }, 'stopIds: expected whole numbers of at least 0, found 1.5'],
+    [
+      'a cache with more columns than 32-bit integers count',
+      Array(2048).fill([2]),
+      { maxNewTokens: 2 ** 20 },
+      'cache: expected at most 2147483647 tokens of all prompts and answers together, found 2147483648',
+    ],
     ['top-k of a half', [[2]], { topK: 0.5 }, 'topK: expected a whole number of at least 1, found 0.5'],
   ])('%s is refused', async (_, prompts, options, message) => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });

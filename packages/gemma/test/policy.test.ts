@@ -218,3 +218,16 @@ describe('an invalid pair is refused:', () => {
     expect(() => policy.forward([{ id: 'x', ...pair }], { train: true })).toThrow(message);
   });
 });
+
+test.each([
+  [{ activationBytes: NaN }, 'gemmaPolicy: activationBytes: expected a number of at least 0, found NaN.'],
+  [{ activationBytes: -1 }, 'gemmaPolicy: activationBytes: expected a number of at least 0, found -1.'],
+  [
+    { activationCheckpointing: 'toString' as 'auto' },
+    'gemmaPolicy: activationCheckpointing: expected auto, always or never, found "toString".',
+  ],
+])('the option %o is refused', async (options, message) => {
+  const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 3 });
+  const model = await randomModel(config!, 5);
+  expect(() => gemmaPolicy(model, options)).toThrow(new RangeError(message));
+});

@@ -1,7 +1,7 @@
 import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords } from '@wpo/data';
 import type { HubOptions } from '@wpo/data/hub';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
-import { localModel, withDownloads } from '../downloads';
+import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { formatReport, type Inspection } from '../inspect/report';
 import { SkippedRows } from '../pairs';
@@ -10,8 +10,12 @@ import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
 export async function inspect(config: InspectConfig, terminal: Terminal = processTerminal()): Promise<number> {
-  const tokenizer = config.tokenizer ?? config.model;
-  const folder = tokenizer === undefined ? undefined : await localModel(tokenizer, terminal);
+  const folder =
+    config.tokenizer !== undefined
+      ? await localTokenizer(config.tokenizer, terminal)
+      : config.model !== undefined
+        ? await localModel(config.model, terminal)
+        : undefined;
   const skipped = new SkippedRows(config.file);
   const report = await fromInput(() =>
     withDownloads(terminal, (onDownload) =>

@@ -116,7 +116,13 @@ export const topP = <const D extends number>(value: D) =>
     help: 'draw from the most likely tokens whose probabilities add up to this',
   });
 export const maxNewTokens = <const D extends number>(value: D) =>
-  integer({ min: 1, default: value, help: 'maximum tokens of an answer', flag: { placeholder: 'tokens' } });
+  integer({
+    min: 1,
+    max: 2 ** 20,
+    default: value,
+    help: 'maximum tokens of an answer',
+    flag: { placeholder: 'tokens' },
+  });
 export const batchSize = integer({
   min: 1,
   default: 8,

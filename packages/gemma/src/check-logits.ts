@@ -1,0 +1,30 @@
+import type * as tf from '@tensorflow/tfjs-core';
+import { printable } from '@wpo/internal/printable';
+import { ModelError } from './errors';
+import { findNotFinite, firstNotFinite } from './finite';
+import type { Gemma2 } from './model';
+import { parametersOf } from './weights';
+
+/**
+ * Checks logits before a token is drawn from them.
+ *
+ * @param where for the message: the function, and which token it computes
+ * @throws ModelError that names the first weight that is not finite, if there is one
+ */
+export async function checkLogits(logits: Float32Array, model: Gemma2, where: string): Promise<void> {
+  const index = firstNotFinite(logits);
+  if (index < 0) return;
+  const found = `${where}: expected finite logits, found ${logits[index]}`;
+  for (const { name, value } of parametersOf(model)) {
+    const problem = await findNotFinite(value() as tf.Tensor);
+    if (problem === undefined) continue;
+    throw new ModelError(
+      `${found}. The weight "${printable(name)}" has ${problem}: the model is damaged, or it diverged in training. Use an earlier ` +
+        'checkpoint.',
+    );
+  }
+  throw new ModelError(
+    `${found}. All weights are finite, but the model's values exceed float32: its weights are too large, as after a training that ` +
+      'diverged. Use an earlier checkpoint.',
+  );
+}

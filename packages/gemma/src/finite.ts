@@ -1,0 +1,35 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { printable } from '@wpo/internal/printable';
+import { ModelError } from './errors';
+
+/** Index of the first NaN or infinity; −1 if all numbers are finite. */
+export function firstNotFinite(values: Float32Array): number {
+  let zero = 0;
+  for (const value of values) zero += value * 0; // without a branch: this runs for every token
+  return zero === 0 ? -1 : values.findIndex((value) => !Number.isFinite(value));
+}
+
+/**
+ * Checks a weight. The sum of its values is computed where the tensor is; only if that is not finite, the values are read.
+ *
+ * @throws ModelError that names the tensor
+ */
+export async function checkWeight(name: string, tensor: tf.Tensor, where: string): Promise<void> {
+  const problem = await findNotFinite(tensor);
+  if (problem === undefined) return;
+  throw new ModelError(
+    `${where}: tensor "${printable(name)}": expected finite numbers, found ${problem}. The file is damaged, or it was saved by a ` +
+      'training that diverged: download it again, or use an earlier checkpoint.',
+  );
+}
+
+/** The first value that is not finite, in words; undefined if there is none. */
+export async function findNotFinite(tensor: tf.Tensor): Promise<string | undefined> {
+  const sum = tf.sum(tensor);
+  const [total] = await sum.data();
+  sum.dispose();
+  if (Number.isFinite(total)) return undefined;
+  const values = (await tensor.data()) as Float32Array;
+  const index = firstNotFinite(values);
+  return index < 0 ? undefined : `${values[index]} at index ${index}`; // the sum of finite numbers can overflow
+}
