@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
+import { explainWrites, WriteError } from './write-errors';
 
 /**
  * Replaces a file, or creates it: after a crash at any moment, `path` holds the whole old content or the whole new one.
@@ -11,11 +12,14 @@ import { basename, dirname, join } from 'node:path';
  * replacement of the same file removes its temporary file. Several processes may replace one file at once; the last wins.
  *
  * @param content the new content, or a function that writes it to the temporary file
+ * @throws {WriteError} if the system refuses to write; any error of `content` as it is
  */
-export async function replaceFile(
-  path: string,
-  content: string | Uint8Array | ((file: FileHandle) => Promise<void>),
-): Promise<void> {
+export const replaceFile = (path: string, content: FileContent): Promise<void> =>
+  explainWrites(path, () => replace(path, content));
+
+export type FileContent = string | Uint8Array | ((file: FileHandle) => Promise<void>);
+
+async function replace(path: string, content: FileContent): Promise<void> {
   await removeLeftovers(path);
   const temporary = join(
     dirname(path),
@@ -60,29 +64,71 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Appends text to a file, or creates it, and syncs it to disk. */
-export async function appendToFile(path: string, text: string): Promise<void> {
-  const file = await open(path, 'a');
-  let isNew: boolean;
+/**
+ * Appends text to a file, or creates it, and syncs it to disk. If the disk is full, no part of the text is left in the file.
+ *
+ * @throws {WriteError} if the system refuses to write
+ */
+export const appendToFile = (path: string, text: string): Promise<void> =>
+  explainWrites(path, async () => {
+    const file = await open(path, 'a');
+    try {
+      const { size } = await file.stat();
+      try {
+        await file.appendFile(text);
+        await file.sync();
+      } catch (error) {
+        await file.truncate(size).catch(() => {});
+        throw error;
+      }
+      if (size > 0) return;
+    } finally {
+      await file.close();
+    }
+    await syncFolder(dirname(path));
+  });
+
+/**
+ * Creates a folder and its parents, if they do not exist. Unlike Node's recursive `mkdir`, it ends on file systems that report
+ * a parent as missing that exists, such as /proc.
+ *
+ * @throws {WriteError} if the system refuses, or a file is in the way
+ */
+export const makeFolder = (path: string): Promise<void> =>
+  explainWrites(path, async () => {
+    const missing: string[] = [];
+    let at = resolve(path);
+    for (; (await kindOf(at)) === 'nothing'; at = dirname(at)) missing.unshift(at);
+    if ((await kindOf(at)) === 'file')
+      throw new WriteError(`${path}: expected a folder, found the file ${at}.`, 'EEXIST');
+    for (const folder of missing) {
+      await mkdir(folder).catch(async (error: NodeJS.ErrnoException) => {
+        // another process may have created it
+        if (error.code !== 'EEXIST' || (await kindOf(folder)) !== 'folder') throw error;
+      });
+    }
+  });
+
+async function kindOf(path: string): Promise<'folder' | 'file' | 'nothing'> {
   try {
-    isNew = (await file.stat()).size === 0;
-    await file.appendFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
+    return (await stat(path)).isDirectory() ? 'folder' : 'file';
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'nothing'; // ENOTDIR: a parent is a file, and is found next
+    throw error;
   }
-  if (isNew) await syncFolder(dirname(path));
 }
 
 /** Syncs a file's content to disk. */
-export async function syncFile(path: string): Promise<void> {
-  const file = await open(path, 'r+'); // Windows syncs only files that are open for writing
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
+export const syncFile = (path: string): Promise<void> =>
+  explainWrites(path, async () => {
+    const file = await open(path, 'r+'); // Windows syncs only files that are open for writing
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  });
 
 /** Syncs a folder's list of names to disk: after this, files created or renamed in it survive a power failure. */
 export async function syncFolder(path: string): Promise<void> {

@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { syncFolder } from './files';
+import { explainWrites } from './write-errors';
 
 /** A value of a JSONL file. */
 export interface JsonLine {
@@ -59,24 +60,36 @@ export interface JsonlAppender {
  * Opens a JSONL file for appending, or creates it. Removes an incomplete last line, which a killed writer may have left.
  *
  * Lock the file first: while another process writes to it, its last line looks incomplete.
+ *
+ * @throws {WriteError} also from `append`, if the system refuses to write; no part of the line stays in the file
  */
 export async function openJsonl(path: string): Promise<JsonlAppender> {
-  const file = await open(path, 'a+');
-  try {
-    await repairEnd(file);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+  const file = await explainWrites(path, async () => {
+    const file = await open(path, 'a+');
+    try {
+      await repairEnd(file);
+      await syncFolder(dirname(path));
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  });
   let pending = '';
   let writing = Promise.resolve();
-  const flush = async () => {
-    const text = pending;
-    pending = '';
-    await file.appendFile(text);
-    await file.sync();
-  };
+  const flush = () =>
+    explainWrites(path, async () => {
+      const text = pending;
+      pending = '';
+      const { size } = await file.stat();
+      try {
+        await file.appendFile(text);
+        await file.sync();
+      } catch (error) {
+        await file.truncate(size).catch(() => {});
+        throw error;
+      }
+    });
   return {
     append(value) {
       const joinsNextFlush = pending !== '';

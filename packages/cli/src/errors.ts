@@ -12,6 +12,7 @@ const inputErrors = [
   'TrainingError',
   'EvaluationError',
   'EndpointError',
+  'WriteError',
 ];
 
 /** Whether an error is about the command's input, and not a fault of the program. */

@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import { replaceFile } from '@wpo/internal/node/files';
 import { tryLock } from '@wpo/internal/node/lock';
 import { UserError } from './errors';
@@ -7,27 +6,12 @@ import { UserError } from './errors';
  * Writes a file that appears, or replaces an older one, only when it is complete; see `replaceFile`.
  *
  * @param fill receives a function that appends text
- * @throws {UserError} if the file cannot be created
+ * @throws {WriteError} if the system refuses to write
  */
-export async function writeWholeFile(
+export const writeWholeFile = (
   path: string,
   fill: (append: (text: string) => Promise<void>) => Promise<void>,
-): Promise<void> {
-  let opened = false;
-  try {
-    await replaceFile(path, async (file) => {
-      opened = true;
-      await fill((text) => file.appendFile(text));
-    });
-  } catch (error) {
-    throw opened ? error : cannotWrite(path, error as NodeJS.ErrnoException);
-  }
-}
-
-function cannotWrite(path: string, { code, message }: NodeJS.ErrnoException): UserError {
-  const found = code === 'ENOENT' ? `no folder ${dirname(path)}` : message;
-  return new UserError(`${path}: cannot be written: expected a path where a file can be created, found ${found}.`);
-}
+): Promise<void> => replaceFile(path, (file) => fill((text) => file.appendFile(text)));
 
 /**
  * Locks a file or folder until it is released or this process ends; see `tryLock`.

@@ -12,7 +12,7 @@ import {
   parametersOf,
   type TensorLoader,
 } from '@wpo/gemma';
-import { openSafetensors, readModelFolder, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
+import { openSafetensors, readModelFolder, writeModelFiles, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
 import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
 import { fromInput } from './errors';
@@ -109,6 +109,15 @@ export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' |
     config: model.policy.model.config,
     configJson: model.configJson,
     tensors: model.policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => valuesOf(value()) })),
+    dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
+    copyFrom: model.folder,
+  });
+
+/** Writes a model's files but its weights, so that a checkpoint's folder is a model's folder. */
+export const saveModelFiles = (folder: string, model: LoadedModel, dtype: 'float32' | 'bfloat16'): Promise<void> =>
+  writeModelFiles(folder, {
+    config: model.policy.model.config,
+    configJson: model.configJson,
     dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
     copyFrom: model.folder,
   });

@@ -1,4 +1,4 @@
-export { type ModelFolder, readModelFolder, writeModelFolder } from './node/model-folder';
+export { type ModelFolder, readModelFolder, writeModelFiles, writeModelFolder } from './node/model-folder';
 export { checkModelFolder } from './node/not-a-model';
 export { type Checkpoint, openCheckpoint, openSafetensors } from './node/read-checkpoint';
 export { type TensorToWrite, type TensorValues, writeCheckpoint, writeSafetensors } from './node/write-checkpoint';

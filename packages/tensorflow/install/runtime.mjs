@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync, sym
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { InstallError } from './errors.mjs';
+import { makeFolders } from './make-folders.mjs';
 import { downloadWheel, findPip, TENSORFLOW, wheelRequirements, withoutHash } from './wheels.mjs';
 import { unzip } from './zip.mjs';
 
@@ -82,7 +83,7 @@ export const PIP_HINTS = ['Debian, Ubuntu: `apt-get install python3-pip`', 'else
 export function makePartial(cache, target) {
   const mark = `.partial-${hostname()}-`;
   try {
-    mkdirSync(cache, { recursive: true });
+    makeFolders(cache);
     for (const name of readdirSync(cache)) {
       const pid = Number(name.split(mark)[1]);
       if (pid && !isAlive(pid)) rmSync(join(cache, name), { recursive: true, force: true });

@@ -70,6 +70,12 @@ export function nextStep(plan: Plan, cursor: Cursor): { readonly microBatches: n
   return { microBatches, after };
 }
 
+/** The position after a number of steps. */
+export function cursorAt({ stepsPerEpoch, batchSize, gradientAccumulationSteps }: Plan, step: number): Cursor {
+  const epoch = Math.floor(step / stepsPerEpoch);
+  return { epoch, pair: (step - epoch * stepsPerEpoch) * batchSize * gradientAccumulationSteps };
+}
+
 /** Epochs done, as Hugging Face's Trainer logs it: whole epochs, plus the fraction of this epoch's micro-batches. */
 export function epochAt(plan: Plan, cursor: Cursor): number {
   return cursor.epoch + Math.ceil(cursor.pair / plan.batchSize) / plan.microBatchesPerEpoch;

@@ -1,8 +1,8 @@
-import type { Cursor, Plan } from './batches';
+import type { Plan } from './batches';
 import type { BestModel } from './best-model';
 import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
-import type { Interval } from './metrics';
+import type { Interval, MetricsRow } from './metrics';
 import type { NamedTensor, Optimizer } from './optimizer';
 import type { Policy } from './policy';
 
@@ -14,11 +14,10 @@ export interface TrainerState {
   readonly version: 1;
   /** Optimizer steps done. */
   readonly step: number;
-  readonly cursor: Cursor;
   /** Tokens seen. */
   readonly tokens: number;
-  /** Metrics rows written, and the sums of the next row. */
-  readonly rows: number;
+  /** All metrics rows written (Hugging Face's `log_history`), and the sums of the next row. */
+  readonly log: readonly MetricsRow[];
   readonly interval: Interval;
   readonly optimizerStep: number;
   /** An evaluation was due at this step and has not been written. */
@@ -102,10 +101,11 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
   for (const checkpoint of stored) {
     try {
       const opened = await checkpoint.open();
-      checkRun(checkpoint.name, opened.state.run, run);
+      const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
       await optimizer.load({ step: opened.state.optimizerStep, tensors: opened.optimizer() });
       random?.load(opened.state.random);
+      if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
       return opened.state;
     } catch (error) {
       if (error instanceof RunMismatch) throw error;
@@ -133,13 +133,29 @@ export async function loadCheckpointWeights(
 
 class RunMismatch extends TrainingError {}
 
-/** @throws where the checkpoint's run has other settings, naming each difference. */
-function checkRun(name: string, before: TrainerState['run'], now: TrainerState['run']): void {
+/** Settings that a resumed run may change, and how. */
+const CHANGEABLE: Readonly<Record<string, { readonly how: string; allows(before: Json, now: Json): boolean }>> = {
+  total_steps: { how: 'may only be raised', allows: (before, now) => Number(now) > Number(before) },
+  learning_rate: { how: 'may only be lowered', allows: (before, now) => Number(now) < Number(before) },
+};
+
+/**
+ * Compares the settings of a checkpoint's run with those of the run that resumes it.
+ *
+ * @returns the changes, all of which are allowed
+ * @throws where others changed, naming each
+ */
+function checkRun(name: string, before: TrainerState['run'], now: TrainerState['run']): string[] {
   const show = (value: Json | undefined) => (value === undefined ? 'nothing' : JSON.stringify(value));
-  const differences = [...new Set([...Object.keys(before), ...Object.keys(now)])]
-    .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(now[key]))
-    .map((key) => `${key}: expected ${show(before[key])}, found ${show(now[key])}`);
-  if (differences.length === 0) return;
+  const differs = (key: string) => JSON.stringify(before[key]) !== JSON.stringify(now[key]);
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter(differs);
+  const follows = (key: string) => key === 'warmup_steps' && differs('total_steps'); // a share of the steps
+  const refused = keys.filter((key) => !follows(key) && !CHANGEABLE[key]?.allows(before[key]!, now[key]!));
+  if (refused.length === 0) return keys.map((key) => `${key}: ${show(before[key])} → ${show(now[key])}`);
+  const differences = refused.map((key) => {
+    const how = CHANGEABLE[key] ? ` (it ${CHANGEABLE[key].how})` : '';
+    return `${key}: expected ${show(before[key])}, found ${show(now[key])}${how}`;
+  });
   throw new RunMismatch(
     `cannot resume from ${name}, because a run with other settings made it: ${differences.join('; ')}. Restore these settings, ` +
       'or start a new run in another folder.',

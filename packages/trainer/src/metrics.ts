@@ -8,10 +8,10 @@ export type MetricsRow = Readonly<Record<string, number>>;
 export interface MetricsSink {
   write(row: MetricsRow): void | Promise<void>;
   /**
-   * Called once before the first row. Keeps the first `rows` rows that an earlier part of this run wrote and drops the rest,
-   * which the run writes again. 0 for a new run.
+   * Called once before the first row, with the rows that earlier parts of this run wrote, up to the checkpoint that it continues
+   * from; the run writes later rows again. Empty for a new run.
    */
-  rewind?(rows: number): void | Promise<void>;
+  rewind?(rows: readonly MetricsRow[]): void | Promise<void>;
 }
 
 /** Sums over the steps since the last row, as plain JSON for checkpoints. */

@@ -1,4 +1,4 @@
-import { batchLoader, epochAt, planSteps } from './batches';
+import { batchLoader, cursorAt, epochAt, planSteps } from './batches';
 import { type BestModel, betterModel } from './best-model';
 import { loadCheckpointWeights, restoreState, runSettings, weightsOf } from './checkpoint';
 import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
@@ -58,8 +58,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const run = runSettings(options, plan, warmupSteps);
 
   const initial = (await restoreState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
-  let { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps, best, health } = initial;
-  let { healthyUpTo, goodStep } = initial;
+  let { step, tokens, interval, evaluationDue, skippedSteps, best, health, healthyUpTo, goodStep } = initial;
+  let cursor = cursorAt(plan, step);
+  const rows = [...initial.log];
   let savedAt = step;
   const mustEnd = () => stopOnCollapse && collapseOf(health) !== null;
   await checkWeights(policy, step);
@@ -70,7 +71,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const saveIsDue = () => due(saveSteps) || step === totalSteps;
   const write = async (row: MetricsRow) => {
     await metrics?.write(row);
-    rows += 1;
+    rows.push(row);
   };
   const judge = (next: typeof health, upTo: number) => {
     const [before, now] = [collapseOf(health), collapseOf(next)];
@@ -82,7 +83,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (savedAt > 0 && savedAt <= healthyUpTo) goodStep = savedAt;
     const { step: optimizerStep, tensors } = optimizer.state();
     const random = options.random?.state() ?? null;
-    const position = { step, cursor, tokens, rows, interval, evaluationDue, skippedSteps };
+    const position = { step, tokens, log: rows, interval, evaluationDue, skippedSteps };
     const judged = { best, health, healthyUpTo, goodStep };
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
@@ -174,9 +175,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
 const freshState = {
   step: 0,
-  cursor: { epoch: 0, pair: 0 },
   tokens: 0,
-  rows: 0,
+  log: [],
   interval: emptyInterval,
   skippedSteps: 0,
   best: null,

@@ -1,3 +1,4 @@
+import { makeFolder } from '@wpo/internal/node/files';
 import { UserError } from '../errors';
 import { lockPath } from '../files';
 import { executeStage } from '../run/execute';
@@ -27,9 +28,10 @@ export async function run(options: RunOptions, terminal: Terminal = processTermi
   const { file, stages } = await planRun(options.config, options.set);
   const chosen = chooseStages(stages, options);
   checkInputs(options.config, chosen);
-  const state = await openRunState(file.outputDir);
+  await makeFolder(file.outputDir);
   const release = await lockPath(file.outputDir, 'run');
   try {
+    const state = await openRunState(file.outputDir);
     for (const stage of chosen) {
       const status = await executeStage(stage, stages, state, terminal);
       if (status !== 0) return status;

@@ -10,7 +10,15 @@ import {
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
-import { hashModel, loadBackend, readTensors, saveModel, writeTensors } from '../models';
+import {
+  hashModel,
+  type LoadedModel,
+  loadBackend,
+  readTensors,
+  saveModel,
+  saveModelFiles,
+  writeTensors,
+} from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
@@ -40,10 +48,12 @@ export async function train(
 ): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const folder = runFolder(config.outputDir);
-  if ((await stateOf(folder, config, resume)) === 'finished') {
-    say(`This run is finished. Its model is in ${folder.model}`);
-    return 0;
-  }
+  const isFinished = async () => {
+    const finished = (await stateOf(folder, config, resume)) === 'finished';
+    if (finished) say(`This run is finished. Its model is in ${folder.model}`);
+    return finished;
+  };
+  if (await isFinished()) return 0;
   const local = await withLocalModels(config, terminal);
   const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
@@ -59,6 +69,7 @@ export async function train(
     return stop.status();
   };
   try {
+    if (await isFinished()) return 0; // again: another process may have trained here before the lock was free
     await writeConfig(folder, config);
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
     say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
@@ -70,6 +81,7 @@ export async function train(
       folder,
       terminal,
       signal: stop.signal,
+      warn: shown.callbacks.warn,
     });
     const optimizer = adamW({
       beta1: config.adamBeta1,
@@ -84,7 +96,7 @@ export async function train(
       loss,
       ...stepOptions(config),
       ...pairOptions(config, pairs, references),
-      ...fileOptions(config, folder),
+      ...fileOptions(config, folder, model, shown.callbacks.warn),
       ...shown.callbacks,
       computeNorm: backend.computeNorm,
       preflight: true,
@@ -160,16 +172,23 @@ const pairOptions = (config: TrainConfig, { train, held }: RunPairs, references:
     : { evaluation: { pairs: held, reference: references.held, batchSize: config.perDeviceEvalBatchSize } }),
 });
 
-const fileOptions = (config: TrainConfig, folder: RunFolder) => ({
-  metrics: metricsFile(folder.metrics),
-  checkpoints: fileCheckpoints(folder.path, { writeTensors, readTensors, saveTotalLimit: config.saveTotalLimit }),
+const fileOptions = (config: TrainConfig, folder: RunFolder, model: LoadedModel, warn: (message: string) => void) => ({
+  metrics: metricsFile(folder.metrics, { warn }),
+  checkpoints: fileCheckpoints(folder.path, {
+    writeTensors,
+    readTensors,
+    writeModelFiles: (path) => saveModelFiles(path, model, config.dtype ?? model.dtype),
+    saveTotalLimit: config.saveTotalLimit,
+  }),
 });
 
 /** The values that a checkpoint and the run that resumes from it must share. */
 async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
   const { modelNameOrPath, refModelNameOrPath = modelNameOrPath } = config;
+  // the trainer records the steps and the learning rate, which may change in one direction
+  const { max_steps, num_train_epochs, learning_rate, ...values } = decidingValues(trainSchema, config);
   return {
-    ...(decidingValues(trainSchema, config) as NonNullable<TrainOptions['fingerprint']>),
+    ...(values as NonNullable<TrainOptions['fingerprint']>),
     model_sha256: await hashModel(modelNameOrPath),
     reference_sha256: await hashModel(refModelNameOrPath),
     train_pairs_sha256: hashPairs(pairs.train),
@@ -183,7 +202,7 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
   const print = (line: string) => void terminal.stderr.write(`${line}\n`);
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
     Object.entries(names).map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`);
-  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation' | 'warn'> = {
+  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation'> & { warn(message: string): void } = {
     onStep({ step, totalSteps, metrics }) {
       shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
       shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));

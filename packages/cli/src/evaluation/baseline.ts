@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import type { Message } from '@wpo/data';
 import {
@@ -21,6 +21,7 @@ import {
   readInstructions,
   readOutputs,
 } from '@wpo/eval/node';
+import { makeFolder } from '@wpo/internal/node/files';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
@@ -41,7 +42,7 @@ type BaselineConfig = EvalConfigWith<'baseline' | 'judge' | 'out'>;
 export async function evalOutputs(config: BaselineConfig, terminal: Terminal): Promise<number> {
   const baseline = await fromInput(() => readOutputs(config.baseline));
   const prompt = await promptOf(config);
-  await fromInput(() => mkdir(config.out, { recursive: true }));
+  await makeFolder(config.out);
   return withSignals(terminal, async (stop) => {
     const model = await outputsOf(config, baseline, stop, terminal);
     if (model === null) return stop.status();

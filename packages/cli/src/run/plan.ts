@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { parseAddress } from '@wpo/eval/node';
+import { makeFolder } from '@wpo/internal/node/files';
 import { isUserError, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { EvalConfig } from '../schemas/eval';
@@ -75,7 +75,7 @@ const COMMANDS: { readonly [S in StageName]: StageCommand<StageConfigs[S]> } = {
     files: (out) => ({ outputs: [join(out!, 'model')], resumedFrom: [out!], handlesSignals: true }),
     async run(config, terminal, outputDir) {
       // for the user's records, and to train again with `wpo train`
-      await mkdir(outputDir, { recursive: true });
+      await makeFolder(outputDir);
       await writeWholeFile(join(outputDir, 'train.yaml'), (append) => append(configYaml(trainSchema, config)));
       const { train } = await import('../commands/train');
       return train(config, { resume: existsSync(config.outputDir) }, terminal);

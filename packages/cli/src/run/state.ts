@@ -1,5 +1,6 @@
-import { mkdir, readdir, readFile, rename, stat } from 'node:fs/promises';
+import { readdir, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { seal, unseal } from '@wpo/internal/node/sealed';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import * as v from 'valibot';
 import { UserError } from '../errors';
@@ -14,6 +15,8 @@ const record = v.object({
   /** Hash of its output; absent until the stage is finished. */
   outputs: v.exactOptional(v.string()),
 });
+const STATE_FILE = 'run.json';
+
 const stateFile = v.object({ stages: v.partial(v.object(v.entriesFromList(STAGE_NAMES, record))) });
 
 /** A stage's record in `run.json`. It has only hashes, and so no settings, addresses or API keys. */
@@ -26,29 +29,36 @@ export interface RunState {
   set(stage: StageName, now: StageRecord | undefined): Promise<void>;
 }
 
-/** Reads the state of a run, and creates its folder if it does not exist. */
+/** Reads the state of a run. Lock the folder first: another process may write the state. */
 export async function openRunState(folder: string): Promise<RunState> {
-  await mkdir(folder, { recursive: true });
-  const path = join(folder, 'run.json');
+  const path = join(folder, STATE_FILE);
   const records: { -readonly [stage in StageName]?: StageRecord | undefined } = { ...(await readState(path)) };
   return {
     get: (stage) => records[stage],
     async set(stage, now) {
       records[stage] = now;
-      await writeWholeFile(path, (append) => append(`${JSON.stringify({ stages: records }, null, 2)}\n`));
+      await writeWholeFile(path, (append) => append(`${seal(STATE_FILE, { stages: records }, 2)}\n`));
     },
   };
 }
 
 async function readState(path: string): Promise<Partial<Record<StageName, StageRecord>>> {
-  const text = await readFile(path, 'utf8').catch(() => '{"stages": {}}');
-  try {
-    return v.parse(stateFile, JSON.parse(text)).stages as Partial<Record<StageName, StageRecord>>;
-  } catch {
-    throw new UserError(
-      `${path}: expected the state of wpo run, found other text. Remove the file; the output of the stages is kept.`,
+  const refuse = (found: string) =>
+    new UserError(
+      `${path}: expected the record of wpo run with its checksum, found ${found}. Remove it: stages whose output can be resumed ` +
+        'continue, the others run again.',
     );
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return {};
+    throw refuse(code === 'EISDIR' ? 'a folder' : message);
   }
+  const result = v.safeParse(stateFile, unseal(STATE_FILE, text));
+  if (!result.success) throw refuse('other or damaged text');
+  return result.output.stages as Partial<Record<StageName, StageRecord>>;
 }
 
 /** The hashes of a stage's settings and inputs as they are now. */

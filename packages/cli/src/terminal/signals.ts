@@ -58,7 +58,7 @@ export function failureLimit(stop: StopSignal): FailureLimit {
     },
     failures,
     onError(error) {
-      if (!(error instanceof Error) || !isUserError(error)) throw error;
+      if (!(error instanceof Error) || !isUserError(error) || error.name === 'WriteError') throw error;
       failures.push(error);
       failuresInARow += 1;
     },

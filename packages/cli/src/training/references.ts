@@ -23,6 +23,7 @@ export interface ReferenceOptions {
   readonly terminal: Terminal;
   /** When aborted, the work stops by throwing the reason. What was computed is cached. */
   readonly signal: AbortSignal;
+  readonly warn: (message: string) => void;
 }
 
 /**
@@ -60,10 +61,10 @@ const loadPolicy = ({ config, backend }: ReferenceOptions): Promise<LoadedModel>
   });
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
-  const { pairs, loss, folder, terminal, signal } = options;
+  const { pairs, loss, folder, terminal, signal, warn } = options;
   const { ldAlpha } = loss;
   const hash = await hashModel(model.folder);
-  const cache = referenceFiles(folder.reference);
+  const cache = referenceFiles(folder.reference, { warn });
   const compute = async (label: string, set: readonly TokenPair[]) => {
     if (set.length === 0) return [];
     const key = hashJson({ model: hash, pairs: hashPairs(set), ...(ldAlpha === undefined ? {} : { ldAlpha }) });

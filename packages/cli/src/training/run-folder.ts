@@ -1,10 +1,12 @@
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { makeFolder } from '@wpo/internal/node/files';
+import { completeLines } from '@wpo/internal/node/jsonl';
 import type { MetricsRow } from '@wpo/trainer';
 import { UserError } from '../errors';
 import { lockPath, writeWholeFile } from '../files';
-import { decidingValues } from '../schemas/schema';
+import { decidingValues, yamlKey } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { configYaml, formatValue, parseConfig } from '../schemas/yaml-config';
 
@@ -26,7 +28,8 @@ export const runFolder = (path: string): RunFolder => ({
 });
 
 /**
- * Finds out whether the folder has no run, an unfinished run, or a finished run.
+ * Finds out whether the folder has no run, an unfinished run, or a finished run. A finished run counts as unfinished if its number
+ * of steps was changed.
  *
  * @throws {UserError} if the folder has a run and `resume` is false, or if the configuration of that run gives other results
  */
@@ -44,14 +47,41 @@ export async function stateOf(
       `${folder.path}: expected a folder without a run, found one. Add --resume to continue it, or set output_dir to another folder.`,
     );
   }
-  const before = await readFile(folder.config, 'utf8').catch(() => null);
-  if (before !== null) checkUnchanged(parseConfig(trainSchema, before, { file: folder.config }), config, folder);
-  return finished ? 'finished' : 'unfinished';
+  const before = await readBefore(folder);
+  if (before !== undefined) checkUnchanged(before, config, folder);
+  const extended = before !== undefined && LENGTH.some((name) => before[name] !== config[name]);
+  if (!finished || !extended) return finished ? 'finished' : 'unfinished';
+  if (saved) return 'unfinished';
+  throw new UserError(
+    `${folder.path}: expected a checkpoint from which the finished run can be extended, found none. Train from its model in a new ` +
+      `output_dir: model_name_or_path: ${folder.model}`,
+  );
 }
+
+/** The configuration with which the run was last started; undefined if the file is gone. */
+async function readBefore({ config: file }: RunFolder): Promise<TrainConfig | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw new UserError(
+      `${file}: expected the configuration of the run, found ${code === 'EISDIR' ? 'a folder' : message}. Move it away.`,
+    );
+  }
+  return parseConfig(trainSchema, text, { file });
+}
+
+/** The keys that decide the number of steps. A run may be extended; `train` refuses to shorten it. */
+const LENGTH = ['maxSteps', 'numTrainEpochs'] as const;
 
 function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }: RunFolder): void {
   const [old, current] = [decidingValues(trainSchema, before), decidingValues(trainSchema, now)];
-  const changed = Object.keys(current).filter((key) => !isDeepStrictEqual(old[key], current[key]));
+  const mayChange = [...LENGTH.map(yamlKey), ...(now.learningRate < before.learningRate ? ['learning_rate'] : [])];
+  const changed = Object.keys(current).filter(
+    (key) => !mayChange.includes(key) && !isDeepStrictEqual(old[key], current[key]),
+  );
   if (changed.length === 0) return;
   const text = (value: unknown) =>
     value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : formatValue(value);
@@ -69,7 +99,7 @@ function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }:
  * @throws {UserError} if another process trains there
  */
 export async function lockFolder({ path }: RunFolder): Promise<() => void> {
-  await mkdir(path, { recursive: true });
+  await makeFolder(path);
   return lockPath(path, 'train');
 }
 
@@ -80,8 +110,16 @@ export async function writeConfig({ config: file }: RunFolder, config: TrainConf
 
 /** Reads all rows of the run's metrics. */
 export async function readMetrics({ metrics }: RunFolder): Promise<MetricsRow[]> {
-  const lines = (await readFile(metrics, 'utf8')).split('\n').filter((line) => line !== '');
-  return lines.map((line) => JSON.parse(line) as MetricsRow);
+  const lines = completeLines(await readFile(metrics, 'utf8'));
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as MetricsRow;
+    } catch {
+      throw new UserError(
+        `${metrics}:${i + 1}: expected a metrics row, found other text. Is another program writing here?`,
+      );
+    }
+  });
 }
 
 async function namesIn(path: string): Promise<string[]> {

@@ -1,5 +1,5 @@
 import '@wpo/tensorflow';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { main } from '../../src/main';
@@ -83,10 +83,86 @@ test('resuming with other values of keys that change the results is an error tha
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=1'] }, capture());
-  const resumed = trainFrom({ config, set: ['max_steps=2', 'beta=0.2', 'logging_steps=3'], resume: true }, capture());
-  await expect(resumed).rejects.toThrow('max_steps was 1 and is now 2');
+  const set = ['beta=0.2', 'learning_rate=2e-3', 'logging_steps=3', 'max_steps=2'];
+  const resumed = trainFrom({ config, set, resume: true }, capture());
   await expect(resumed).rejects.toThrow('beta was 0.1 and is now 0.2');
-  await expect(resumed).rejects.not.toThrow('logging_steps');
+  await expect(resumed).rejects.toThrow('learning_rate was 0.001 and is now 0.002');
+  await expect(resumed).rejects.not.toThrow(/logging_steps|max_steps/);
+});
+
+test('a finished run is extended by raising max_steps; fewer steps are an error', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const run = join(folder, 'run');
+  const resumed = (...set: string[]) => trainFrom({ config, set, resume: true }, capture());
+  await trainFrom({ config, set: ['max_steps=2'] }, capture());
+  const before = readFileSync(join(run, 'model', 'model.safetensors'));
+  expect(await resumed('max_steps=3')).toBe(0);
+  expect(readMetrics(run).map((row) => row.step)).toEqual([1, 2, 3]);
+  expect(readFileSync(join(run, 'model', 'model.safetensors')).equals(before)).toBe(false);
+  await expect(resumed('max_steps=2')).rejects.toThrow('total_steps: expected 3, found 2 (it may only be raised)');
+  rmSync(join(run, 'checkpoint-3'), { recursive: true });
+  rmSync(join(run, 'checkpoint-2'), { recursive: true });
+  await expect(resumed('max_steps=4')).rejects.toThrow(
+    `${run}: expected a checkpoint from which the finished run can be extended, found none.`,
+  );
+});
+
+test('a changed reference file is computed again with a warning, and the run ends with the same weights', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const train = (output: string, steps: number, resume = false) => {
+    const terminal = capture();
+    const set = [
+      `max_steps=${steps}`,
+      'lr_scheduler_type=constant',
+      'warmup_ratio=0',
+      `output_dir=${join(folder, output)}`,
+    ];
+    return trainFrom({ config, set, resume }, terminal).then(() => terminal.err());
+  };
+  const weights = (output: string) => readFileSync(join(folder, output, 'model', 'model.safetensors'));
+  await train('whole', 3);
+  await train('damaged', 2);
+  const reference = join(folder, 'damaged', 'reference');
+  const path = join(reference, readdirSync(reference)[0]!);
+  const damaged = readFileSync(path, 'utf8').replace(
+    /("pair":9,"chosen":-)(\d)/,
+    (_, before, digit) => before + ((Number(digit) + 1) % 10),
+  );
+  writeFileSync(path, damaged);
+  expect(await train('damaged', 3, true)).toContain(`${path}:10: expected a line with its checksum, found another.`);
+  expect(weights('damaged').equals(weights('whole'))).toBe(true);
+});
+
+test('config.yaml that is a folder is named, and nothing else changes', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  await trainFrom({ config, set: ['max_steps=1'] }, capture());
+  const file = join(folder, 'run', 'config.yaml');
+  rmSync(file);
+  mkdirSync(file);
+  await expect(trainFrom({ config, set: ['max_steps=2'], resume: true }, capture())).rejects.toThrow(
+    `${file}: expected the configuration of the run, found a folder. Move it away.`,
+  );
+});
+
+test('the loser of a race for a new folder does not change the run of the winner', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const run = join(folder, 'run');
+  // the second command has passed its first check before the first one takes the lock
+  const winner = trainFrom({ config, set: ['max_steps=1'] }, capture());
+  const loser = trainFrom({ config, set: ['max_steps=1', 'beta=0.7'] }, capture());
+  const results = await Promise.allSettled([winner, loser]);
+  const lost = results.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[];
+  expect(lost).toHaveLength(1);
+  expect(String(lost[0]!.reason)).toMatch(
+    /another wpo process is writing here|expected a folder without a run, found one/,
+  );
+  const beta = /^beta: (.*)$/m.exec(readFileSync(join(run, 'config.yaml'), 'utf8'))![1];
+  const set = ['max_steps=1', `beta=${beta}`];
+  expect(await trainFrom({ config, set, resume: true }, capture())).toBe(0);
 });
 
 test('on_bad_row: skip leaves out unusable rows and counts them', async () => {

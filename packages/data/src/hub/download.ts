@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { syncFolder } from '@wpo/internal/node/files';
+import { makeFolder, syncFolder } from '@wpo/internal/node/files';
 import { hashFile } from '@wpo/internal/node/hash';
 import { waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
@@ -25,7 +25,7 @@ export async function fetchBlob(
 ): Promise<string> {
   const blob = join(hub.folder, 'blobs', blobId(file));
   if ((await fileSize(blob)) === file.size) return blob;
-  await mkdir(dirname(blob), { recursive: true });
+  await makeFolder(dirname(blob));
   const release = await lock(blob, {
     realpath: false,
     lockfilePath: `${blob}.lock`,

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { copyFile, mkdir, readFile, rename, symlink } from 'node:fs/promises';
+import { copyFile, readFile, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { forEachConcurrently } from '@wpo/internal/concurrently';
-import { replaceFile } from '@wpo/internal/node/files';
+import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
 import { fetchBlob, fileSize } from './download';
 import type { Hub } from './repository';
@@ -73,7 +73,7 @@ async function commitOf(hub: Hub): Promise<string> {
   if (!COMMIT.test(sha))
     throw new HubError(`${hub.text}: the hub returned no commit for the revision ${JSON.stringify(revision)}.`);
   const ref = join(hub.folder, 'refs', ...revision.split('/'));
-  await mkdir(dirname(ref), { recursive: true });
+  await makeFolder(dirname(ref));
   await replaceFile(ref, sha);
   return sha;
 }
@@ -138,7 +138,7 @@ function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): stri
 
 /** Creates a snapshot's file as a symbolic link to its blob, or as a copy if links are not permitted. */
 async function linkBlob(path: string, blob: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const temporary = `${path}.${randomUUID()}`;
   await symlink(relative(dirname(path), blob), temporary).catch(() => copyFile(blob, temporary));
   await rename(temporary, path);

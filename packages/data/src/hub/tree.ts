@@ -1,6 +1,6 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { replaceFile } from '@wpo/internal/node/files';
+import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 
 /** A file of a repository at one commit. */
 export interface HubFile {
@@ -53,7 +53,7 @@ export async function writeTree(folder: string, commit: string, files: readonly 
   ]);
   const tree: Tree = { format_version: 1, files: Object.fromEntries(entries) };
   const path = treePath(folder, commit);
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   await replaceFile(path, JSON.stringify(tree, null, 1));
 }
 

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { JsonLineError, type JsonlAppender, openJsonl, readJsonLines } from '@wpo/internal/node/jsonl';
 import { tryLock } from '@wpo/internal/node/lock';
+import { explainWrites } from '@wpo/internal/node/write-errors';
 import { EvaluationError } from '../errors';
 
 /** A row of a JSONL file and its place, e.g. `answers.jsonl:7`. */
@@ -42,15 +42,11 @@ export async function* readRowsFile(path: string, expected: string): AsyncGenera
  * Opens a JSONL file for appending, or creates it, and locks it. A last line that a killed process left incomplete is cut
  * off.
  *
- * @throws {EvaluationError} if the file cannot be created, or another process appends to it
+ * @throws {EvaluationError} if another process appends to it
+ * @throws {WriteError} if the system refuses to write, also from `append`
  */
 export async function openRowsFile(path: string): Promise<RowsFile> {
-  const created = await open(path, 'a').catch(({ code, message }: NodeJS.ErrnoException) => {
-    const found = code === 'ENOENT' ? `no folder ${dirname(path)}` : message;
-    throw new EvaluationError(
-      `${path}: cannot be written: expected a path where a file can be created, found ${found}.`,
-    );
-  });
+  const created = await explainWrites(path, () => open(path, 'a'));
   await created.close();
   const release = await tryLock(path, 'rows');
   if (release === undefined) {

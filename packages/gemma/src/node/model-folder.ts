@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describe } from '@wpo/internal/describe';
 import { isObject } from '@wpo/internal/json';
-import { replaceFile, syncFolder } from '@wpo/internal/node/files';
+import { makeFolder, replaceFile, syncFolder } from '@wpo/internal/node/files';
 import { readJsonFile } from '@wpo/internal/node/json-file';
 import { parseConfig, stopIds, writeConfig } from '../config';
 import type { WeightDtype } from '../dtype';
@@ -92,21 +92,17 @@ export async function writeModelFolder(
   },
 ): Promise<void> {
   const { config, configJson, tensors, dtype, copyFrom, maxShardBytes } = model;
-  await mkdir(dirname(dir), { recursive: true });
+  await makeFolder(dirname(dir));
   const target = await realPathOf(dir);
   await finishReplacing(target);
   if ((await exists(target)) && !(await stat(target)).isDirectory()) {
     throw new Error(`${dir}: expected a folder or nothing, found a file.`);
   }
-  const companions = copyFrom === undefined ? [] : await filesOf(copyFrom, (name) => COMPANIONS.includes(name));
   const partial = partialPath(target);
   await rm(partial, { recursive: true, force: true });
-  await mkdir(partial);
+  await makeFolder(partial);
   try {
-    const write = (name: string, content: string | Uint8Array) => replaceFile(join(partial, name), content);
-    await write('config.json', writeConfig(config, { dtype, extra: configJson }));
-    await write('generation_config.json', generationConfigOf(config));
-    for (const name of companions) await write(name, await readFile(join(copyFrom!, name)));
+    await writeModelFiles(partial, { config, configJson, dtype, copyFrom });
     const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
     await writeCheckpoint(partial, typed, { maxShardBytes });
     await syncFolder(partial);
@@ -115,6 +111,29 @@ export async function writeModelFolder(
     throw error;
   }
   await replaceFolder(target, partial);
+}
+
+/**
+ * Writes a model's files but its weights: `config.json`, `generation_config.json` and the tokenizer's files.
+ *
+ * @param dir an existing folder
+ * @param model as for `writeModelFolder`; `dtype` is the type that `config.json` names
+ */
+export async function writeModelFiles(
+  dir: string,
+  model: {
+    readonly config: Gemma2Config;
+    readonly configJson?: Readonly<Record<string, unknown>>;
+    readonly dtype: WeightDtype;
+    readonly copyFrom?: string;
+  },
+): Promise<void> {
+  const { config, configJson, dtype, copyFrom } = model;
+  const companions = copyFrom === undefined ? [] : await filesOf(copyFrom, (name) => COMPANIONS.includes(name));
+  const write = (name: string, content: string | Uint8Array) => replaceFile(join(dir, name), content);
+  await write('config.json', writeConfig(config, { dtype, extra: configJson }));
+  await write('generation_config.json', generationConfigOf(config));
+  for (const name of companions) await write(name, await readFile(join(copyFrom!, name)));
 }
 
 /** Path of a new folder until it is complete. */

@@ -1,16 +1,21 @@
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { filesBelow, syncFile, syncFolder } from '@wpo/internal/node/files';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { filesBelow, makeFolder, syncFile, syncFolder } from '@wpo/internal/node/files';
 import { hashFile } from '@wpo/internal/node/hash';
-import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint, TrainerState } from '../checkpoint';
+import { seal, unseal } from '@wpo/internal/node/sealed';
+import { explainWrites, formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
+import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint } from '../checkpoint';
 import { TrainingError } from '../errors';
 import type { NamedTensor } from '../optimizer';
+import { formatTrainerState, parseTrainerState } from './trainer-state';
 
 export interface FileCheckpointsOptions {
   /** Writes tensors to a file, in float32. */
   readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
   /** Reads tensors. The caller disposes each of them. */
   readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
+  /** Writes more files into a checkpoint's folder, e.g. the model's configuration and tokenizer. */
+  readonly writeModelFiles?: (folder: string) => Promise<void>;
   /** Keeps this number of checkpoints, at least 1, and removes the oldest after a save. Default: keeps all. */
   readonly saveTotalLimit?: number;
 }
@@ -31,25 +36,28 @@ type Manifest = Record<string, { readonly bytes: number; readonly sha256: string
  * @throws RangeError where `saveTotalLimit` is out of range.
  */
 export function fileCheckpoints(folder: string, options: FileCheckpointsOptions): CheckpointStore {
-  const { writeTensors, readTensors, saveTotalLimit } = options;
+  const { writeTensors, readTensors, writeModelFiles, saveTotalLimit } = options;
   if (saveTotalLimit !== undefined && !(Number.isInteger(saveTotalLimit) && saveTotalLimit >= 1)) {
     throw new RangeError(`save_total_limit: expected an integer of at least 1, found ${saveTotalLimit}`);
   }
 
-  async function write(path: string, { state, weights, optimizer }: Checkpoint): Promise<void> {
-    await mkdir(path, { recursive: true });
-    await writeTensors(join(path, WEIGHTS), weights);
-    await writeTensors(join(path, OPTIMIZER), optimizer);
-    await writeFile(join(path, STATE), `${JSON.stringify(state, null, 2)}\n`);
-    await writeFile(join(path, MANIFEST), `${JSON.stringify(await describe(path), null, 2)}\n`);
+  async function write(path: string, { state, weights, optimizer, keep = [] }: Checkpoint): Promise<void> {
+    const tensors = { weights: [...weights], optimizer: [...optimizer] };
+    await requireFreeSpace(folder, bytesOf(Object.values(tensors).flat()), await describeRemovable(folder, keep));
+    await makeFolder(path);
+    await writeModelFiles?.(path);
+    await writeTensors(join(path, WEIGHTS), tensors.weights);
+    await writeTensors(join(path, OPTIMIZER), tensors.optimizer);
+    await writeFile(join(path, STATE), formatTrainerState(state));
+    await writeFile(join(path, MANIFEST), `${seal(MANIFEST, await describe(path), 2)}\n`);
     for (const file of await filesBelow(path)) await syncFile(join(path, file));
     await syncFolder(path);
   }
 
-  async function open(path: string): Promise<OpenCheckpoint> {
+  async function open(path: string, step: number): Promise<OpenCheckpoint> {
     await checkManifest(path);
-    const state = JSON.parse(await readFile(join(path, STATE), 'utf8')) as TrainerState;
-    if (state.version !== 1) throw new TrainingError(`${STATE}: expected version 1, found ${state.version}`);
+    const state = await readAs(path, STATE, parseTrainerState);
+    if (state.step !== step) throw new TrainingError(`${STATE}: step: expected ${step}, found ${state.step}`);
     return {
       state,
       weights: () => readTensors(join(path, WEIGHTS)),
@@ -60,32 +68,54 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
   return {
     async save(checkpoint) {
       const { step } = checkpoint.state;
-      await mkdir(folder, { recursive: true });
-      await removeLeftovers(folder);
+      await makeFolder(folder);
       const final = join(folder, nameOf(step));
       const temporary = `${final}.tmp`;
-      try {
-        await write(temporary, checkpoint);
-        // A checkpoint of this step or a later one exists only where it was skipped as damaged: it must not count as newer.
-        for (const later of await stepsIn(folder)) if (later >= step) await setAside(join(folder, nameOf(later)));
-        await rename(temporary, final);
-      } catch (error) {
-        await rm(temporary, { recursive: true, force: true });
-        throw error;
-      }
-      await syncFolder(folder);
-      if (saveTotalLimit === undefined) return;
-      for (const old of surplus(await stepsIn(folder), [step, ...(checkpoint.keep ?? [])], saveTotalLimit)) {
-        await remove(join(folder, nameOf(old)));
-      }
+      await explainWrites(final, async () => {
+        await removeLeftovers(folder);
+        try {
+          await write(temporary, checkpoint);
+          // A checkpoint of this step or a later one exists only where it was skipped as damaged: it must not count as newer.
+          for (const later of await stepsIn(folder)) if (later >= step) await setAside(join(folder, nameOf(later)));
+          await rename(temporary, final);
+        } catch (error) {
+          await rm(temporary, { recursive: true, force: true });
+          throw error;
+        }
+        await syncFolder(folder);
+        const keep = [step, ...(checkpoint.keep ?? [])];
+        for (const old of surplus(await stepsIn(folder), keep, saveTotalLimit ?? Number.POSITIVE_INFINITY)) {
+          await remove(join(folder, nameOf(old)));
+        }
+      });
     },
+
     async list(): Promise<StoredCheckpoint[]> {
       return (await stepsIn(folder)).map((step) => {
         const path = join(folder, nameOf(step));
-        return { step, name: path, open: () => open(path) };
+        return { step, name: path, open: () => open(path, step) };
       });
     },
   };
+}
+
+const bytesOf = (tensors: readonly NamedTensor[]) => tensors.reduce((total, { tensor }) => total + 4 * tensor.size, 0);
+
+/** Says which folders may be deleted to make room: all checkpoints but the newest and those in `keep`. */
+async function describeRemovable(folder: string, keep: readonly number[]): Promise<string> {
+  const names = (await readdir(folder)).filter((name) => /^checkpoint-\d+(\.damaged)?$/.test(name));
+  const [newest] = await stepsIn(folder);
+  const needed = [newest, ...keep].map((step) => `checkpoint-${step}`);
+  const sized = names
+    .filter((name) => !needed.includes(name))
+    .map(async (name) => `${join(folder, name)} (${formatBytes(await sizeOf(join(folder, name)))})`);
+  const old = sized.length === 0 ? '' : `, e.g. ${(await Promise.all(sized)).join(', ')}`;
+  return `Delete what is no longer needed${old}, and resume the run.`;
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const sizes = (await filesBelow(path)).map(async (file) => (await stat(join(path, file))).size);
+  return (await Promise.all(sizes)).reduce((total, size) => total + size, 0);
 }
 
 const nameOf = (step: number) => `checkpoint-${step}`;
@@ -136,14 +166,35 @@ async function describe(path: string): Promise<Manifest> {
 }
 
 async function checkManifest(path: string): Promise<void> {
-  const manifest = JSON.parse(await readFile(join(path, MANIFEST), 'utf8')) as Manifest;
+  const manifest = await readAs(path, MANIFEST, (text) => {
+    const found = unseal(MANIFEST, text);
+    if (found) return found as Manifest;
+    throw new TrainingError('expected the text that its checksum belongs to, found other text: it is damaged');
+  });
   for (const [file, { bytes, sha256 }] of Object.entries(manifest)) {
-    const { size } = await stat(join(path, file));
-    if (size !== bytes) throw new TrainingError(`${file}: expected ${bytes} bytes, found ${size}`);
-    const found = await hashFile(join(path, file));
-    if (found !== sha256) throw new TrainingError(`${file}: expected SHA-256 ${sha256}, found ${found}: it is damaged`);
+    const found = await stat(join(path, file)).catch(() => null);
+    if (!found?.isFile())
+      throw new TrainingError(`${file}: expected a file, found ${found ? 'something else' : 'no such file'}`);
+    if (found.size !== bytes) throw new TrainingError(`${file}: expected ${bytes} bytes, found ${found.size}`);
+    const hash = await hashFile(join(path, file));
+    if (hash !== sha256) throw new TrainingError(`${file}: expected SHA-256 ${sha256}, found ${hash}: it is damaged`);
   }
   for (const file of [WEIGHTS, OPTIMIZER, STATE]) {
     if (!manifest[file]) throw new TrainingError(`${MANIFEST}: expected an entry for ${file}, found none`);
+  }
+}
+
+/** Reads a file of a checkpoint. @throws TrainingError that starts with the file's name. */
+async function readAs<T>(path: string, file: string, parse: (text: string) => T): Promise<T> {
+  const text = await readFile(join(path, file), 'utf8').catch(({ code, message }: NodeJS.ErrnoException) => {
+    const found = { ENOENT: 'no such file', EISDIR: 'a folder', ENOTDIR: `that ${basename(path)} is a file` }[
+      code ?? ''
+    ];
+    throw new TrainingError(`${file}: expected a file, found ${found ?? message}`);
+  });
+  try {
+    return parse(text);
+  } catch (error) {
+    throw error instanceof TrainingError ? new TrainingError(`${file}: ${error.message}`) : error;
   }
 }

@@ -21,9 +21,8 @@ const checkpoint = (step: number) => ({
   state: {
     version: 1,
     step,
-    cursor: { epoch: 0, pair: step },
     tokens: step * 10,
-    rows: step,
+    log: [{ step, loss: 0.1 }],
     interval: emptyInterval,
     optimizerStep: step,
     evaluationDue: false,
@@ -84,6 +83,28 @@ test.each([
   expect((await store().list()).map(({ step }) => step)).toEqual(left);
 });
 
+test('a checkpoint has the model’s other files, and the manifest covers them', async () => {
+  const writeModelFiles = (path: string) => writeFile(join(path, 'config.json'), '{"a":1}');
+  await store({ writeModelFiles }).save(checkpoint(1));
+  const path = join(folder, 'checkpoint-1', 'config.json');
+  expect(await readFile(path, 'utf8')).toBe('{"a":1}');
+  const [found] = await store().list();
+  await found!.open();
+  await writeFile(path, '{"a":2}');
+  await expect(found!.open()).rejects.toThrow('config.json: expected SHA-256');
+});
+
+test('too little disk space is found before anything is written, and what to delete is named', async () => {
+  await store().save(checkpoint(1));
+  await store().save(checkpoint(2));
+  const huge = { name: 'w', tensor: { size: 1e17 } as tf.Tensor };
+  const failing = store().save({ ...checkpoint(3), weights: [huge] });
+  await expect(failing).rejects.toThrow(`${folder}: cannot be written: expected 400000.0 TB of free disk space, found`);
+  await expect(failing).rejects.toThrow(`Delete what is no longer needed, e.g. ${join(folder, 'checkpoint-1')} (`);
+  await expect(failing).rejects.not.toThrow(join(folder, 'checkpoint-2'));
+  expect((await readdir(folder)).sort()).toEqual(['checkpoint-1', 'checkpoint-2']);
+});
+
 test('a failed save keeps the old checkpoints and leaves no part of the new one', async () => {
   await store({ saveTotalLimit: 1 }).save(checkpoint(1));
   const failing: FileCheckpointsOptions['writeTensors'] = async (path, tensors) => {
@@ -109,7 +130,12 @@ test('the next save removes the leftovers of a killed one', async () => {
   await store().save(checkpoint(5));
   expect(await readdir(folder)).toEqual(['checkpoint-5']);
   const manifest = JSON.parse(await readFile(join(folder, 'checkpoint-5', 'manifest.json'), 'utf8')) as object;
-  expect(Object.keys(manifest).sort()).toEqual(['model.safetensors', 'optimizer.safetensors', 'trainer_state.json']);
+  expect(Object.keys(manifest).sort()).toEqual([
+    'checksum',
+    'model.safetensors',
+    'optimizer.safetensors',
+    'trainer_state.json',
+  ]);
 });
 
 test('a state of another version is rejected', async () => {

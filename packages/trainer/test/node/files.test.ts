@@ -17,23 +17,40 @@ describe('metrics file', () => {
   test('rows are written as whole lines, and the folder is created', async () => {
     const path = join(folder, 'a', 'b', 'metrics.jsonl');
     const sink = metricsFile(path);
-    await sink.rewind!(0);
+    await sink.rewind!([]);
     await sink.write({ step: 1, loss: 0.5 });
     await sink.write({ step: 2, loss: 1e-7 });
     expect(await lines(path)).toEqual(['{"step":1,"loss":0.5}', '{"step":2,"loss":1e-7}', '']);
   });
 
-  test('rewind keeps the given number of rows and drops later rows and an incomplete line', async () => {
+  const rows = [{ step: 1 }, { step: 2 }];
+
+  test('rewind keeps the rows of the run so far and drops later rows and an incomplete line', async () => {
     const path = join(folder, 'metrics.jsonl');
+    const warnings: string[] = [];
+    const sink = metricsFile(path, { warn: (message) => warnings.push(message) });
     await writeFile(path, '{"step":1}\n{"step":2}\n{"step":3}\n{"st');
-    await metricsFile(path).rewind!(2);
+    await sink.rewind!(rows);
     expect(await lines(path)).toEqual(['{"step":1}', '{"step":2}', '']);
-    await metricsFile(path).rewind!(5);
-    expect(await lines(path)).toEqual(['{"step":1}', '{"step":2}', '']);
-    await metricsFile(path).rewind!(0);
+    await sink.rewind!([]);
     expect(await lines(path)).toEqual(['']);
     expect(await readdir(folder)).toEqual(['metrics.jsonl']);
+    expect(warnings).toEqual([]);
   });
+
+  test.each([undefined, '', '{"step":1}\n', '{"step":1}\n{"step":3}\n', '{"step":1}{"step":2}\n', '\0\xff'])(
+    'rewind restores the rows where the file is %j, and warns',
+    async (found) => {
+      const path = join(folder, 'metrics.jsonl');
+      const warnings: string[] = [];
+      if (found !== undefined) await writeFile(path, found);
+      await metricsFile(path, { warn: (message) => warnings.push(message) }).rewind!(rows);
+      expect(await lines(path)).toEqual(['{"step":1}', '{"step":2}', '']);
+      expect(warnings).toEqual([
+        `${path}: expected the 2 rows of the run so far, found others. They are restored from the checkpoint.`,
+      ]);
+    },
+  );
 });
 
 describe('reference files', () => {
@@ -60,20 +77,39 @@ describe('reference files', () => {
     await cache.append('k', 0, values.slice(0, 2));
     await appendFile(join(folder, 'k.jsonl'), '{"pair":2,"chosen":-30');
     expect(await cache.read('k')).toEqual(values.slice(0, 2));
+    expect((await readFile(join(folder, 'k.jsonl'), 'utf8')).endsWith('"}\n')).toBe(true);
     await cache.append('k', 2, values.slice(2));
     expect(await cache.read('k')).toEqual(values);
   });
 
-  test.each(['garbage\n', '{"pair":5,"chosen":-1,"rejected":-1}\n', '{"pair":1,"chosen":null,"rejected":-1}\n'])(
-    'entries from the invalid line %j on are ignored',
-    async (line) => {
-      const cache = referenceFiles(folder);
-      await cache.append('k', 0, values.slice(0, 1));
-      await appendFile(join(folder, 'k.jsonl'), line);
-      await cache.append('k', 1, values.slice(1));
-      expect(await cache.read('k')).toEqual(values.slice(0, 1));
-    },
-  );
+  test.each([
+    ['another text', (line: string) => `garbage${line}`],
+    ['a changed digit', (line: string) => line.replace('-0.1', '-0.2')],
+    ['another pair', (line: string) => line.replace('"pair":1', '"pair":0')],
+    ['a line without a checksum', (line: string) => line.replace(/,"checksum":"\w+"/, '')],
+  ])('values from a damaged line on are computed again, with a warning: %s', async (_, damage) => {
+    const warnings: string[] = [];
+    const cache = referenceFiles(folder, { warn: (message) => warnings.push(message) });
+    await cache.append('k', 0, values);
+    const path = join(folder, 'k.jsonl');
+    const written = (await readFile(path, 'utf8')).split('\n');
+    const damaged = written.map((line, i) => (i === 1 ? damage(line) : line));
+    expect(damaged).not.toEqual(written);
+    await writeFile(path, damaged.join('\n'));
+    expect(await cache.read('k')).toEqual(values.slice(0, 1));
+    expect(warnings).toEqual([
+      `${path}:2: expected a line with its checksum, found another. The reference's log-probs from pair 2 on are computed again.`,
+    ]);
+    await cache.append('k', 1, values.slice(1));
+    expect(await cache.read('k')).toEqual(values);
+  });
+
+  test('the lines of another key are not taken', async () => {
+    const cache = referenceFiles(folder, { warn: () => {} });
+    await cache.append('k', 0, values);
+    await writeFile(join(folder, 'other.jsonl'), await readFile(join(folder, 'k.jsonl')));
+    expect(await cache.read('other')).toEqual([]);
+  });
 
   test('two processes that write the same cache do not mix up pairs', async () => {
     const cache = referenceFiles(folder);

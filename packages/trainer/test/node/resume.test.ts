@@ -108,8 +108,53 @@ test('a new run does not write into the folder of another', async () => {
 test('a run with other settings is not resumed, and the error names each difference', async () => {
   const folder = await newFolder();
   await stopAfter(folder, 2, { fingerprint: { beta: 0.5, seed: 1 } });
-  const other = toyRun(folder, { resume: true, learningRate: 0.01, fingerprint: { beta: 0.1, seed: 1 } });
-  await expect(other).rejects.toThrow('learning_rate: expected 0.05, found 0.01; beta: expected 0.5, found 0.1.');
+  const other = toyRun(folder, { resume: true, learningRate: 0.1, fingerprint: { beta: 0.1, seed: 1 } });
+  await expect(other).rejects.toThrow(
+    'learning_rate: expected 0.05, found 0.1 (it may only be lowered); beta: expected 0.5, found 0.1.',
+  );
+});
+
+describe('what a resumed run may change', () => {
+  const constant = { schedule: 'constant', warmupRatio: 0, evalSteps: 0, loggingSteps: 1 } as const;
+
+  test('a finished run is extended by more steps, and says so', async () => {
+    const long = await toyRun(await newFolder(), { ...constant, maxSteps: 11 });
+    const folder = await newFolder();
+    await toyRun(folder, { ...constant, maxSteps: 8 });
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const extended = await toyRun(folder, { ...constant, maxSteps: 11, resume: true, warn });
+    expect(extended).toEqual(long);
+    expect(warnings).toEqual([
+      `resuming from ${join(folder, 'checkpoint-8')} with other settings: total_steps: 8 → 11`,
+    ]);
+  });
+
+  test('fewer steps are refused', async () => {
+    const folder = await newFolder();
+    await toyRun(folder, constant);
+    await expect(toyRun(folder, { ...constant, maxSteps: 7, resume: true })).rejects.toThrow(
+      'total_steps: expected 8, found 7 (it may only be raised)',
+    );
+  });
+
+  test('a lower learning rate counts from the checkpoint on', async () => {
+    const folder = await newFolder();
+    const { rows: before } = await stopAfter(folder, 3, constant);
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const { rows } = await toyRun(folder, { ...constant, learningRate: 0.025, resume: true, warn });
+    expect(rows.slice(0, 3)).toEqual(before);
+    expect(rows.map((row) => row.learning_rate)).toEqual([0.05, 0.05, 0.05, ...Array(5).fill(0.025)]);
+    expect(warnings[0]).toContain('learning_rate: 0.05 → 0.025');
+  });
+});
+
+test('missing rows of metrics.jsonl are restored from the checkpoint, with a warning', async () => {
+  const folder = await newFolder();
+  await stopAfter(folder, 4);
+  await rm(join(folder, 'metrics.jsonl'));
+  expectSame(await toyRun(folder, { resume: true }));
 });
 
 test('random numbers continue from their saved state', async () => {
@@ -139,12 +184,16 @@ test('random numbers continue from their saved state', async () => {
 describe('a damaged checkpoint gives a warning, and the checkpoint before it is resumed', () => {
   const damages: [string, (checkpoint: string) => Promise<void>, string][] = [
     ['truncated weights', (path) => truncate(join(path, 'model.safetensors'), 100), 'model.safetensors: expected'],
-    ['no optimizer state', (path) => rm(join(path, 'optimizer.safetensors')), 'no such file'],
-    ['no manifest', (path) => rm(join(path, 'manifest.json')), 'no such file'],
+    [
+      'no optimizer state',
+      (path) => rm(join(path, 'optimizer.safetensors')),
+      'optimizer.safetensors: expected a file, found no such file',
+    ],
+    ['no manifest', (path) => rm(join(path, 'manifest.json')), 'manifest.json: expected a file, found no such file'],
     [
       'an empty manifest',
       (path) => writeFile(join(path, 'manifest.json'), '{}'),
-      'manifest.json: expected an entry for model.safetensors',
+      'manifest.json: expected the text that its checksum belongs to',
     ],
     [
       'a changed digit in the weights',
