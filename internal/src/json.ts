@@ -38,7 +38,8 @@ function depthOf(json: string, most: number): number {
   return deepest;
 }
 
-function describeSyntaxError(json: string, message: string): string {
+/** What is wrong with a text, from the message of `JSON.parse`. */
+export function describeSyntaxError(json: string, message: string): string {
   if (json.trim() === '') return 'an empty file';
   if (json.startsWith('version https://git-lfs')) return 'a Git LFS pointer';
   const lineAt = (position: number) => json.slice(0, position).split('\n').length;

@@ -41,7 +41,7 @@ test.each([
   ['[{"instruction": "a"}]', /^x.json:1: output: expected text, found nothing/],
   ['[{"instruction": "a", "output": 3}]', /^x.json:1: output: expected text, found 3/],
   [`${JSON.stringify(output)}\n["a"]`, /^x.json:2: expected an object, found \["a"\]/],
-  [`${JSON.stringify(output)}\n{"instruction": `, /^x.json:2: expected .*, found text that is not JSON/],
+  [`${JSON.stringify(output)}\n{"instruction": `, /^x.json:2: expected .*, found JSON that is cut off/],
   ['[]', /^x.json:1: expected a JSON array of objects, or one object per line, found no rows/],
 ])('an error about %j names file and line', async (text, message) => {
   await expect(readAlpacaFrom(chunked(text), 'x.json', parseModelOutput)).rejects.toThrow(message);

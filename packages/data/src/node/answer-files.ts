@@ -5,7 +5,7 @@ import { type PairAnswersOptions, type Pairing, pairPool } from '../pairing/pair
 import { parseScoredAnswer } from '../pairing/scored-answer';
 import { type Fields, isFields, type RowLocation } from '../rows/fields';
 import { splitRows } from '../rows/json-stream';
-import { type BadRows, keepGood, MAX_ROW_BYTES, parseJson, parseRawRow } from '../rows/read-rows';
+import { type BadRows, keepGood, MAX_ROW_BYTES, parseJsonRow, parseRawRow } from '../rows/read-rows';
 import { fileError, readDecompressed } from './files';
 
 /**
@@ -35,7 +35,7 @@ async function addFile(
   positions: RowPositions,
   options: BadRows,
 ): Promise<void> {
-  const format = { file: path, format: 'jsonl', maxRowBytes: MAX_ROW_BYTES } as const;
+  const format = { file: path, format: 'auto', maxRowBytes: MAX_ROW_BYTES } as const;
   for await (const raw of splitRows(readDecompressed(path, path, 'text'), format)) {
     const at = { file: path, line: raw.line };
     const added = keepGood(() => pool.add(parseScoredAnswer(parseRawRow(raw, at, MAX_ROW_BYTES), at)), options);
@@ -93,7 +93,7 @@ class RowReader {
     const at: RowLocation = { file: this.paths[file]!, line };
     const { buffer, bytesRead } = await (await this.handle(file)).read(Buffer.alloc(length), 0, length, offset);
     const text = buffer.toString('utf8', 0, bytesRead);
-    const row = bytesRead < length ? undefined : parseJson(text, at);
+    const row = bytesRead < length ? undefined : parseJsonRow(text, at);
     if (isFields(row)) return row;
     const hint = 'The file must not change while its answers are paired: run it again.';
     throw fileError(`${at.file}:${line}`, 'another', 'the row that was there before', hint);

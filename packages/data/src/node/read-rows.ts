@@ -1,4 +1,3 @@
-import type { RowFormat } from '../rows/json-stream';
 import type { PreferenceRow } from '../rows/preference-row';
 import {
   type DataRecord,
@@ -17,8 +16,8 @@ export type ReadRowsOptions = ReadOptions & DataFileOptions;
 /**
  * Reads preference rows from a file, folder, glob or data set of the Hugging Face hub (see `dataFiles`): Parquet, or JSONL
  * and JSON, plain or compressed with gzip or zstd. Only one row is in memory at a time, or one row group of a Parquet file.
- * Files are closed when the consumer stops early. A file named `.jsonl` or `.ndjson` is read as lines; in other text files
- * the first character decides between JSONL and a JSON array.
+ * Files are closed when the consumer stops early. The first character of a text decides between JSONL and a JSON array,
+ * whatever the name of the file.
  *
  * @throws {RowError} on a bad row, unless `onBadRow` is `skip`; see `readRowsFrom`
  * @throws {Error} if a file cannot be read, or is damaged or cut off
@@ -45,11 +44,4 @@ export async function* readRecords(
 }
 
 const jsonRecords = ({ path, name }: DataFile, kind: FileKind, options: RecordOptions) =>
-  readRecordsFrom(readDecompressed(path, name, kind), name, {
-    ...options,
-    format: options.format ?? formatByName(name),
-  });
-
-function formatByName(name: string): RowFormat | 'auto' {
-  return /\.(jsonl|ndjson)(\.(gz|zst))?$/i.test(name) ? 'jsonl' : 'auto';
-}
+  readRecordsFrom(readDecompressed(path, name, kind), name, options);

@@ -1,5 +1,5 @@
 import { describe, fail, isFields, optionalField, type RowLocation } from '../rows/fields';
-import { promptMessages } from '../rows/preference-row';
+import { readPrompt } from '../rows/preference-row';
 
 /**
  * The prompt of a row of an evaluation set: `instruction` as in AlpacaEval, `question`, or `prompt` as text or messages.
@@ -10,7 +10,7 @@ export function evaluationText(value: unknown, at: RowLocation): string {
   const row = isFields(value) ? value : {};
   const text = optionalField(row, 'instruction') ?? optionalField(row, 'question');
   if (typeof text === 'string') return text;
-  const messages = promptMessages(row, at);
+  const messages = readPrompt(row, at);
   if (messages !== undefined) return messages.map(({ content }) => content).join('\n');
   const names = Object.keys(row).slice(0, 5).join(', ');
   return fail(at, {

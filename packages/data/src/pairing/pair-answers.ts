@@ -1,6 +1,6 @@
 import { type Distribution, distribution, NumberList } from '../numbers';
 import type { Fields, RowLocation } from '../rows/fields';
-import { type Message, promptMessages } from '../rows/preference-row';
+import { type Message, readPrompt } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
 import { type AnswerDrops, AnswerPool, type ChosenAnswers, type PairOptions } from './answer-pool';
 import { type NoPair, pairRow } from './choose-pair';
@@ -156,7 +156,7 @@ class OverlapCounts {
 
   /** Whether the pair overlaps. */
   add(row: Record<string, unknown>): boolean {
-    const messages = promptMessages(row, { file: 'pair', line: 1 }) as readonly Message[];
+    const messages = readPrompt(row, { file: 'pair', line: 1 }) as readonly Message[];
     const texts: [Part, string][] = [
       ['prompt', messages.map(({ content }) => content).join('\n')],
       ['chosen', row.chosen as string],

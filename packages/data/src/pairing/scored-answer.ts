@@ -1,15 +1,17 @@
 import {
-  checkUnicode,
+  checkText,
   describe,
   type Fields,
   fail,
   isFields,
+  optionalField,
   optionalId,
+  optionalInteger,
   optionalNumber,
   ownField,
   type RowLocation,
 } from '../rows/fields';
-import { type Message, promptMessages } from '../rows/preference-row';
+import { type Message, readPrompt } from '../rows/preference-row';
 import { strip } from '../rows/python-strip';
 
 /** A row of scored answers, with the fields that pairing reads. */
@@ -43,14 +45,12 @@ export function parseScoredAnswer(value: unknown, at: RowLocation): ScoredAnswer
     });
   }
   const promptId = optionalId(value, 'prompt_id', at);
-  const seed = optionalNumber(value, 'seed', at);
+  const seed = optionalInteger(value, 'seed', at);
   const score = optionalNumber(value, 'score', at);
   return {
     ...(promptId === undefined ? {} : { promptId }),
-    prompt: promptMessages(value, at) ?? failText(value, 'prompt', 'Write what was asked, as text or as messages.', at),
-    completion: strip(
-      requiredText(value, 'completion', 'Write the answer; empty answers are left out and counted.', at),
-    ),
+    prompt: readPrompt(value, at) ?? failText(value, 'prompt', 'Write what was asked, as text or as messages.', at),
+    completion: strip(completionText(value, at)),
     source: requiredText(value, 'source', 'Name the model that wrote the answer.', at),
     ...(seed === undefined ? {} : { seed }),
     ...(score === undefined ? {} : { score }),
@@ -58,9 +58,15 @@ export function parseScoredAnswer(value: unknown, at: RowLocation): ScoredAnswer
   };
 }
 
+/** A null completion, of a model that gave no answer, is an empty one: it is left out and counted. */
+function completionText(row: Fields, at: RowLocation): string {
+  const isNull = Object.hasOwn(row, 'completion') && optionalField(row, 'completion') === undefined;
+  return isNull ? '' : requiredText(row, 'completion', 'Write the answer; empty answers are left out and counted.', at);
+}
+
 function requiredText(row: Fields, name: string, hint: string, at: RowLocation): string {
   const value = ownField(row, name);
-  return typeof value === 'string' ? checkUnicode(value, name, at) : failText(row, name, hint, at);
+  return typeof value === 'string' ? checkText(value, name, at) : failText(row, name, hint, at);
 }
 
 const failText = (row: Fields, name: string, hint: string, at: RowLocation): never =>

@@ -1,4 +1,6 @@
 // Checked access to the fields of one row, and the error that names a bad row and field.
+import { printable } from '@wpo/internal/printable';
+import { messagesAsText } from './messages-as-text';
 
 /** The location of a row, for ids and errors. */
 export interface RowLocation {
@@ -29,8 +31,8 @@ export class RowError extends Error implements RowFault, RowLocation {
   readonly hint: string;
 
   constructor(at: RowLocation, { field, expected, found, hint }: RowFault, options?: ErrorOptions) {
-    const where = `${at.file}:${at.line}:${field === undefined ? '' : ` ${field}:`}`;
-    super(`${where} expected ${expected}, found ${found}. ${hint}`, options);
+    const where = `${printable(at.file)}:${at.line}:${field === undefined ? '' : ` ${printable(field, 100)}:`}`;
+    super(`${where} expected ${printable(expected)}, found ${printable(found)}. ${printable(hint)}`, options);
     this.file = at.file;
     this.line = at.line;
     if (field !== undefined) this.field = field;
@@ -56,15 +58,18 @@ export function ownField(row: Fields, name: string): unknown {
   return Object.hasOwn(row, name) ? row[name] : undefined;
 }
 
-/** An optional field: null counts as absent. */
+/** An optional field: null counts as absent, and so does NaN, which pandas writes for a missing value. */
 export function optionalField(row: Fields, name: string): unknown {
-  return ownField(row, name) ?? undefined;
+  const value = ownField(row, name) ?? undefined;
+  return Number.isNaN(value) ? undefined : value;
 }
 
 export function optionalNumber(row: Fields, name: string, at: RowLocation): number | undefined {
   const value = optionalField(row, name);
   if (value === undefined) return undefined;
-  if (typeof value !== 'number' || !Number.isFinite(value)) {
+  // a large integer is read as text, because it may be an id
+  const number = typeof value === 'string' && /^-?\d{16,}$/.test(value) ? Number(value) : value;
+  if (typeof number !== 'number' || !Number.isFinite(number)) {
     fail(at, {
       field: name,
       expected: 'a finite number',
@@ -72,7 +77,19 @@ export function optionalNumber(row: Fields, name: string, at: RowLocation): numb
       hint: 'Write it as a number without quotes, or leave it out.',
     });
   }
-  return value;
+  return number;
+}
+
+/** An optional whole number of at least 0. */
+export function optionalInteger(row: Fields, name: string, at: RowLocation): number | undefined {
+  const value = optionalNumber(row, name, at);
+  if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) return value;
+  return fail(at, {
+    field: name,
+    expected: 'a whole number from 0 to 2^53 - 1',
+    found: describe(value),
+    hint: 'Write it as a number without quotes, or leave it out.',
+  });
 }
 
 /** An id: text, or a number read as text. Empty text counts as absent. */
@@ -80,13 +97,32 @@ export function optionalId(row: Fields, name: string, at: RowLocation): string |
   const value = optionalField(row, name);
   if (value === undefined || value === '') return undefined;
   if (typeof value === 'string') return checkUnicode(value, name, at);
-  if (typeof value === 'number') return String(value);
+  if (typeof value === 'number' && Number.isFinite(value)) return String(value);
   return fail(at, {
     field: name,
     expected: 'a string or a number',
     found: describe(value),
     hint: 'Write it as one of them, or leave it out.',
   });
+}
+
+/**
+ * The text of a column. Refuses a list of messages that was written as text, e.g. in a CSV file: a model would learn its
+ * brackets and quotes.
+ */
+export function checkText(text: string, field: string, at: RowLocation): string {
+  const found = messagesAsText(text);
+  if (found !== undefined) {
+    fail(at, {
+      field,
+      expected: 'text, or a list of {role, content}',
+      found: `${found}, which a CSV file or str() made: ${describe(text)}`,
+      hint:
+        'Write the data as JSONL or Parquet, or turn the column back into lists with json.loads or ast.literal_eval. ' +
+        'If this is the text that is meant, write it as the content of a message.',
+    });
+  }
+  return checkUnicode(text, field, at);
 }
 
 /** Rejects lone surrogates, which UTF-8 cannot encode and no tokenizer accepts. @param field names it in the error */

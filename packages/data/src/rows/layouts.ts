@@ -1,4 +1,5 @@
-import { type Fields, fail, isFields, optionalField, ownField, RowError, type RowLocation } from './fields';
+import { printable } from '@wpo/internal/printable';
+import { checkText, type Fields, fail, isFields, optionalField, ownField, RowError, type RowLocation } from './fields';
 import { type PreferenceRow, parseRow } from './preference-row';
 import { fromUltraFeedback } from './ultrafeedback';
 
@@ -17,51 +18,70 @@ export const columnNames = [
 /** The column of each field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
 export type Columns = { readonly [name in (typeof columnNames)[number]]?: string };
 
-/** The layouts of preference data sets that are recognized. */
-export type LayoutName = 'plain' | 'orca' | 'hh-rlhf' | 'ultrafeedback';
-
-/** Each converts a row to the columns that `parseRow` reads. */
-const layouts: Readonly<Record<LayoutName, (row: Fields, at: RowLocation) => Fields>> = {
-  plain: (row) => row,
-  orca: fromOrca,
-  'hh-rlhf': fromTranscripts,
-  ultrafeedback: fromUltraFeedback,
-};
-
 /**
- * Recognizes a row's layout by its columns:
+ * Converts a row to the columns that `parseRow` reads. Its column names decide how, so that a row whose values are null is
+ * read as the rows beside it:
  *
- * - `ultrafeedback`: the raw data set, `instruction` and `completions` with their scores; the best answer is paired with
- *   the worst;
- * - `hh-rlhf`: `chosen` and `rejected` as transcripts, `"\n\nHuman: …\n\nAssistant: …"`, and no `prompt`;
- * - `orca`: `chosen` and `rejected` with `question` or `input` for the prompt, or a `system` text;
- * - `plain`: `prompt`, `chosen`, `rejected`, as `parseRow` reads them.
- *
- * Undefined if none of them fits.
+ * - `instruction` and `completions`, but neither `chosen` nor `rejected`: the raw UltraFeedback; the best answer is paired
+ *   with the worst;
+ * - `prompt`, or else `question`, or else `instruction` followed by `input`, or else `input`: the prompt. Orca pairs have
+ *   `question` or `input`, Alpaca's `instruction` and `input`;
+ * - none of these: the answers have the prompt, as conversations, or as transcripts `"\n\nHuman: …\n\nAssistant: …"` as in
+ *   HH-RLHF.
  */
-export function layoutOf(row: Fields): LayoutName | undefined {
-  const has = (name: string) => optionalField(row, name) !== undefined;
+function toPreference(row: Fields, at: RowLocation): Fields {
+  const has = (name: string) => Object.hasOwn(row, name);
   if (!has('chosen') && !has('rejected')) {
-    return has('instruction') && Array.isArray(optionalField(row, 'completions')) ? 'ultrafeedback' : undefined;
+    return has('instruction') && has('completions') ? fromUltraFeedback(row, at) : unknownLayout(row, at);
   }
-  if (!has('prompt') && isTranscript(optionalField(row, 'chosen'))) return 'hh-rlhf';
-  if (has('system') || (!has('prompt') && (has('question') || has('input')))) return 'orca';
-  return 'plain';
+  if (PROMPT_COLUMNS.some(has)) return { ...row, prompt: promptOf(row, at) };
+  const isTranscribed = isTranscript(ownField(row, 'chosen')) || isTranscript(ownField(row, 'rejected'));
+  return isTranscribed ? fromTranscripts(row, at) : row;
 }
 
-/**
- * Makes a parser for the rows of one file. The first layout that is recognized applies to all rows after it.
- *
- * @param columns the columns of fields with other names
- */
-export function rowParser(columns: Columns = {}): (value: unknown, at: RowLocation) => PreferenceRow {
-  let layout: LayoutName | undefined;
-  return (value, at) => {
-    if (!isFields(value)) return parseRow(value, at);
-    if (layout === undefined) checkColumns(value, columns, at);
-    const row = withColumns(value, columns);
-    layout ??= layoutOf(row) ?? unknownLayout(value, at);
-    return namingColumns(columns, () => parseRow(layouts[layout!](row, at), at));
+const PROMPT_COLUMNS = ['prompt', 'question', 'instruction', 'input'] as const;
+
+/** The prompt from the first of the columns that has one. */
+function promptOf(row: Fields, at: RowLocation): unknown {
+  const has = (name: string) => optionalField(row, name) !== undefined;
+  const name = PROMPT_COLUMNS.find((name) => has(name) && !isBlank(row[name])) ?? PROMPT_COLUMNS.find(has);
+  if (name === undefined) return undefined;
+  const value = optionalField(row, name);
+  const input = optionalField(row, 'input');
+  if (name === 'prompt' || typeof value !== 'string') return value;
+  if (name !== 'instruction' || typeof input !== 'string' || isBlank(input)) return checkText(value, name, at);
+  return `${checkText(value, name, at)}\n\n${checkText(input, 'input', at)}`;
+}
+
+const isBlank = (value: unknown) => typeof value === 'string' && value.trim() === '';
+
+/** Reads the rows of one source. */
+export interface RowParser {
+  /** @throws {RowError} */
+  readonly parse: (value: unknown, at: RowLocation) => PreferenceRow;
+  /** Call it after the last row. @throws {RowError} if a column was named that no row has */
+  readonly checkColumns: () => void;
+}
+
+/** @param columns the columns of fields with other names */
+export function rowParser(columns: Columns = {}): RowParser {
+  const absent = new Map(Object.entries(columns));
+  let last: { readonly row: Fields; readonly at: RowLocation } | undefined;
+  return {
+    parse(value, at) {
+      if (!isFields(value)) return parseRow(value, at);
+      if (absent.size > 0) {
+        last = { row: value, at };
+        for (const [name, column] of absent) if (Object.hasOwn(value, column)) absent.delete(name);
+      }
+      for (const name of ['prompt', 'chosen', 'rejected'] as const) checkColumn(value, name, columns[name], at);
+      const row = withColumns(value, columns);
+      return namingColumns(columns, () => parseRow(toPreference(row, at), at));
+    },
+    checkColumns() {
+      const [name] = absent.keys();
+      if (last !== undefined && name !== undefined) checkColumn(last.row, name, absent.get(name), last.at);
+    },
   };
 }
 
@@ -73,17 +93,20 @@ function unknownLayout(row: Fields, at: RowLocation): never {
   });
 }
 
-const listColumns = (row: Fields) => {
-  const names = Object.keys(row);
-  return names.length === 0 ? 'no columns' : `the columns ${names.map((name) => JSON.stringify(name)).join(', ')}`;
-};
+const MAX_LISTED = 20;
 
-function checkColumns(row: Fields, columns: Columns, at: RowLocation): void {
-  const absent = Object.entries(columns).find(([, column]) => !Object.hasOwn(row, column));
-  if (absent === undefined) return;
+function listColumns(row: Fields): string {
+  const names = Object.keys(row);
+  if (names.length === 0) return 'no columns';
+  const shown = names.slice(0, MAX_LISTED).map((name) => JSON.stringify(printable(name, 40)));
+  return `the columns ${shown.join(', ')}${names.length > MAX_LISTED ? ` and ${names.length - MAX_LISTED} more` : ''}`;
+}
+
+function checkColumn(row: Fields, name: string, column: string | undefined, at: RowLocation): void {
+  if (column === undefined || Object.hasOwn(row, column)) return;
   fail(at, {
-    field: absent[1],
-    expected: `the column that was named for "${absent[0]}"`,
+    field: column,
+    expected: `the column that was named for "${name}"`,
     found: listColumns(row),
     hint: 'Name a column that the rows have.',
   });
@@ -109,17 +132,6 @@ function namingColumns<T>(columns: Columns, read: () => T): T {
   }
 }
 
-/**
- * Puts Orca's `system` text before the question: Gemma-2 has no system role, and Gemma-3's own chat template joins the two
- * in the same way.
- */
-function fromOrca(row: Fields): Fields {
-  const prompt = optionalField(row, 'prompt') ?? optionalField(row, 'question') ?? optionalField(row, 'input');
-  const system = optionalField(row, 'system');
-  const joined = typeof prompt === 'string' && typeof system === 'string' && system.trim() !== '';
-  return { ...row, prompt: joined ? `${system}\n\n${prompt}` : prompt };
-}
-
 const isTranscript = (value: unknown) => typeof value === 'string' && /^\s*(Human|Assistant):/.test(value);
 
 function fromTranscripts(row: Fields, at: RowLocation): Fields {
@@ -129,12 +141,13 @@ function fromTranscripts(row: Fields, at: RowLocation): Fields {
 /** The messages of "\n\nHuman: …\n\nAssistant: …", each without whitespace around it. */
 function transcriptMessages(row: Fields, name: string, at: RowLocation): { role: string; content: string }[] {
   const text = optionalField(row, name);
+  if (typeof text === 'string') checkText(text, name, at);
   if (!isTranscript(text)) {
     return fail(at, {
       field: name,
-      expected: 'a transcript as in the rows before: "\\n\\nHuman: …\\n\\nAssistant: …"',
+      expected: 'a transcript as the other answer: "\\n\\nHuman: …\\n\\nAssistant: …"',
       found: typeof text === 'string' ? 'text without speakers' : 'no text',
-      hint: 'Write the row like the others, or drop it.',
+      hint: 'Write both answers alike, or drop the row.',
     });
   }
   const [, ...parts] = `\n\n${(text as string).trimStart()}`.split(/\n\n(Human|Assistant):/);

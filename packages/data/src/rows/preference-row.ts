@@ -1,4 +1,5 @@
 import {
+  checkText,
   checkUnicode,
   describe,
   type Fields,
@@ -49,7 +50,8 @@ export interface PreferenceRow {
  *   or, if `prompt` is a list, the messages that follow it, starting with one of the assistant;
  * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All are optional, and null
  *   counts as absent;
- * - `source_chosen`, `source_rejected`, or `source` for both: strings; other values are ignored.
+ * - `source_chosen`, `source_rejected`, or `source` for both: strings; other values are ignored;
+ * - `system` or `system_prompt`: text that is put before the first user message (see `withSystem`).
  *
  * If both answers are whole conversations, a `prompt` string is not read, because the messages contain it. Both answers
  * must follow the same messages. Other columns are ignored. Equal answers are allowed (such a pair has no gradient);
@@ -83,10 +85,11 @@ export function parseRow(value: unknown, at: RowLocation): PreferenceRow {
   const scoreRejected = optionalNumber(value, 'score_rejected', at);
   const sourceChosen = optionalField(value, 'source_chosen') ?? optionalField(value, 'source');
   const sourceRejected = optionalField(value, 'source_rejected') ?? optionalField(value, 'source');
+  const context = withSystem(chosen.context, value, at);
   const plainText = ['prompt', 'chosen', 'rejected'].every((name) => typeof ownField(value, name) === 'string');
   return {
     id: optionalId(value, 'id', at) ?? optionalId(value, 'prompt_id', at) ?? `${at.file}:${at.line}`,
-    context: chosen.context,
+    context,
     chosen: chosen.answer,
     rejected: rejected.answer,
     ...(weight === undefined ? {} : { weight }),
@@ -102,10 +105,10 @@ export function parseRow(value: unknown, at: RowLocation): PreferenceRow {
 }
 
 /** The messages of `prompt`; text becomes one user message. Undefined if the row has no prompt. */
-export function promptMessages(row: Fields, at: RowLocation): readonly Message[] | undefined {
+function promptMessages(row: Fields, at: RowLocation): readonly Message[] | undefined {
   const value = optionalField(row, 'prompt');
   if (value === undefined) return undefined;
-  if (typeof value === 'string') return [{ role: 'user', content: checkUnicode(value, 'prompt', at) }];
+  if (typeof value === 'string') return [{ role: 'user', content: checkText(value, 'prompt', at) }];
   const messages = parseMessages(value, 'prompt', at);
   if (messages.at(-1)?.role === 'assistant') {
     fail(at, {
@@ -116,6 +119,42 @@ export function promptMessages(row: Fields, at: RowLocation): readonly Message[]
     });
   }
   return messages;
+}
+
+/**
+ * The messages of a row's `prompt` with its `system` text. Undefined if the row has no prompt.
+ *
+ * @throws {RowError} if one of them is neither text nor, for the prompt, a list of messages
+ */
+export function readPrompt(row: Fields, at: RowLocation): readonly Message[] | undefined {
+  const messages = promptMessages(row, at);
+  return messages && withSystem(messages, row, at);
+}
+
+/** Columns of a text that is put before the first user message. */
+const SYSTEM_COLUMNS = ['system', 'system_prompt'] as const;
+
+/**
+ * Puts the row's `system` text before the first user message: Gemma-2 has no system role, and Gemma-3's own chat template
+ * joins the two in the same way. Nothing is added if the messages begin with this text already.
+ */
+function withSystem(messages: readonly Message[], row: Fields, at: RowLocation): readonly Message[] {
+  const texts = SYSTEM_COLUMNS.map((name) => systemText(row, name, at)).filter((text) => strip(text) !== '');
+  const system = [...new Set(texts)].join('\n\n');
+  const start = Math.max(
+    0,
+    messages.findIndex(({ role }) => role === 'user'),
+  );
+  const isThere = ({ content }: Message) => `${strip(content)}\n`.startsWith(`${strip(system)}\n`);
+  if (system === '' || messages.slice(0, start + 1).some(isThere)) return messages;
+  const { role, content } = messages[start]!;
+  return messages.with(start, { role, content: `${system}\n\n${content}` });
+}
+
+function systemText(row: Fields, name: string, at: RowLocation): string {
+  const value = optionalField(row, name) ?? '';
+  if (typeof value === 'string') return checkText(value, name, at);
+  return fail(at, { field: name, expected: 'text', found: describe(value), hint: 'Write it as a string.' });
 }
 
 /** `chosen` or `rejected`: the messages before the answer, and the answer. */
@@ -148,7 +187,7 @@ function parseSide(
         hint: 'Add "prompt", or write the answers as message lists that begin with the messages before them.',
       });
     }
-    return { context: prompt, answer: checkAnswer(value, name, at) };
+    return { context: prompt, answer: checkAnswer(checkText(value, name, at), name, at) };
   }
   const messages = parseMessages(value, name, at);
   const last = messages.length - 1;
@@ -157,7 +196,7 @@ function parseSide(
     fail(at, {
       field: `${name}[${last}].role`,
       expected: '"assistant" in the last message, the answer',
-      found: JSON.stringify(answer.role),
+      found: JSON.stringify(answer.role.slice(0, 40)),
       hint: 'End the list with the assistant message that was chosen or rejected.',
     });
   }

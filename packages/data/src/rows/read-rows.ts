@@ -1,5 +1,8 @@
+import { parseDataJson } from '@wpo/internal/data-json';
+import { JsonError } from '@wpo/internal/json';
+import type { Chunks, Line } from '@wpo/internal/lines';
 import { RowError, type RowLocation } from './fields';
-import { type RawRow, type RowFormat, splitRows } from './json-stream';
+import { type RowFormat, splitRows } from './json-stream';
 import { type Columns, rowParser } from './layouts';
 import type { PreferenceRow } from './preference-row';
 
@@ -14,7 +17,7 @@ export interface BadRows {
 export interface RecordOptions extends BadRows {
   /** Default `auto`: `json` if the text begins with `[`, else `jsonl`. */
   readonly format?: RowFormat | 'auto';
-  /** The longest row that is read, in bytes of UTF-8. Default 64 MiB. */
+  /** The longest row that is read, in bytes of UTF-8. Default 16 MiB. */
   readonly maxRowBytes?: number;
 }
 
@@ -39,7 +42,7 @@ export interface DataRecord {
  * that is cut off or broken between rows
  */
 export function readRowsFrom(
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  chunks: Chunks,
   file: string,
   options: ReadOptions = {},
 ): AsyncGenerator<PreferenceRow, void, undefined> {
@@ -48,7 +51,7 @@ export function readRowsFrom(
 
 /** As `readRowsFrom`; yields each row's JSON value unchanged. */
 export async function* readRecordsFrom(
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  chunks: Chunks,
   file: string,
   options: RecordOptions = {},
 ): AsyncGenerator<DataRecord, void, undefined> {
@@ -60,19 +63,17 @@ export async function* readRecordsFrom(
   }
 }
 
-/** Reads records as preferences; each file's first row decides the layout of its rows (see `layoutOf`). */
+/** Reads records as preferences (see `rowParser`). */
 export async function* preferenceRows(
   records: AsyncIterable<DataRecord> | Iterable<DataRecord>,
   options: BadRows & { readonly columns?: Columns } = {},
 ): AsyncGenerator<PreferenceRow, void, undefined> {
-  let file: string | undefined;
-  let parse = rowParser(options.columns);
+  const { parse, checkColumns } = rowParser(options.columns);
   for await (const { value, at } of records) {
-    if (file !== undefined && at.file !== file) parse = rowParser(options.columns);
-    file = at.file;
     const row = keepGood(() => parse(value, at), options);
     if (row !== undefined) yield row;
   }
+  checkColumns();
 }
 
 /** Runs `make`. If it throws a `RowError` and `onBadRow` is `skip`, reports the error and returns undefined. */
@@ -86,7 +87,8 @@ export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRo
   }
 }
 
-export const MAX_ROW_BYTES = 64 * 2 ** 20;
+/** Texts of 16 MB are read in about a second and a few hundred MB of memory. */
+export const MAX_ROW_BYTES = 16 * 2 ** 20;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -95,7 +97,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  *
  * @throws {RowError} if the row is longer than `maxRowBytes`, not UTF-8, or not JSON
  */
-export function parseRawRow({ bytes, length }: RawRow, at: RowLocation, maxRowBytes: number): unknown {
+export function parseRawRow({ bytes, length }: Line, at: RowLocation, maxRowBytes: number): unknown {
   if (bytes === null) {
     throw new RowError(at, {
       expected: `at most ${maxRowBytes} bytes`,
@@ -114,23 +116,16 @@ export function parseRawRow({ bytes, length }: RawRow, at: RowLocation, maxRowBy
     };
     throw new RowError(at, fault, { cause: error });
   }
-  return parseJson(text, at);
+  return parseJsonRow(text, at);
 }
 
 /** @throws {RowError} if the text is not JSON */
-export function parseJson(text: string, at: RowLocation): unknown {
+export function parseJsonRow(text: string, at: RowLocation): unknown {
   try {
-    return JSON.parse(text);
+    return parseDataJson(text);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    const fault = { expected: 'one JSON object', found: `text that is not JSON (${why})`, hint: jsonHint(text) };
-    throw new RowError(at, fault, { cause: error });
+    if (!(error instanceof JsonError)) throw error;
+    const hint = 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
+    throw new RowError(at, { expected: 'one JSON object', found: error.message, hint }, { cause: error });
   }
-}
-
-function jsonHint(text: string): string {
-  if (text.startsWith('\ufeff'))
-    return 'The row begins with a byte-order mark, e.g. because files were joined: remove it.';
-  if (/\b(NaN|Infinity)\b/.test(text)) return 'JSON has no NaN or Infinity: write null, or leave the field out.';
-  return 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
 }

@@ -35,11 +35,18 @@ export function fromUltraFeedback(row: Fields, at: RowLocation): Fields {
     return fail(at, {
       field: 'completions',
       expected: 'two answers whose scores differ',
-      found: answers.length === 0 ? 'no scores' : `the scores ${answers.map(({ score }) => score).join(', ')}`,
+      found:
+        answers.length === 0
+          ? 'no scores'
+          : `the scores ${answers
+              .map(({ score }) => score)
+              .slice(0, 10)
+              .join(', ')}`,
       hint: 'The row expresses no preference: drop it, or have bad rows skipped and counted.',
     });
   }
-  return pairRow({ ...choice.chosen.answer }, { ...choice.rejected.answer });
+  const { system, system_prompt } = row;
+  return { ...pairRow({ ...choice.chosen.answer }, { ...choice.rejected.answer }), system, system_prompt };
 }
 
 const ULTRAFEEDBACK = {

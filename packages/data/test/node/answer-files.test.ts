@@ -57,7 +57,7 @@ test.prop([fc.array(scored, { maxLength: 20 }), fc.array(scored, { maxLength: 20
 it('names file and line of a row that is not a scored answer, or skips it with onBadRow skip', async () => {
   const file = write('bad.jsonl', `${answer('a', 'x', 1)}\n{"prompt": \n${answer('a', 'y', 2)}\n{"prompt": "q"}\n`);
   await expect(pairAnswerFiles([file])).rejects.toThrow(
-    `${file}:2: expected one JSON object, found text that is not JSON`,
+    `${file}:2: expected one JSON object, found JSON that is cut off`,
   );
   const lines: number[] = [];
   const { rows } = await pairAnswerFiles([file], { onBadRow: 'skip', onSkip: ({ line }) => lines.push(line) });

@@ -23,14 +23,30 @@ describe('readRows', () => {
     }
   });
 
-  it('reads a file named .jsonl only as lines', async () => {
-    await expect(collect(readRows(write('b.jsonl', `[${row('x')}]`)))).rejects.toThrow(
-      'b.jsonl:1: expected an object with "prompt", "chosen" and "rejected", found a list',
+  it('reads all rows of a JSON array in a file named .jsonl', async () => {
+    const text = `[\n${row('x')},\n${row('y')}\n]\n`;
+    const rows = await collect(readRows(write('b.jsonl', text), { onBadRow: 'skip' }));
+    expect(rows.map(({ chosen, at }) => [chosen, at.line])).toEqual([
+      ['x', 2],
+      ['y', 3],
+    ]);
+  });
+
+  it.each([
+    ['xlsx', 'PK\x03\x04\x14', 'a spreadsheet', 'read_excel("rows.xlsx")'],
+    ['csv', 'q\n', 'a CSV file', 'read_csv("rows.csv")'],
+    ['tsv', 'q\n', 'a TSV file', 'read_csv("rows.tsv", sep="\\t")'],
+  ])('names a file .%s for what it is', async (ending, content, found, hint) => {
+    const error: Error = await collect(readRows(write(`rows.${ending}`, content), { onBadRow: 'skip' })).catch(
+      (error) => error,
     );
+    expect(error.message).toContain(`expected JSONL or JSON as UTF-8 text, found ${found}. Convert it to JSONL`);
+    expect(error.message).toContain(hint);
+    expect(await collect(readRows(write(`rows.${ending}`, `${row('x')}\n`)))).toHaveLength(1); // the name alone is no reason
   });
 
   it('names the file as the caller did, in rows and in errors', async () => {
-    const path = write('c.jsonl', `${row('x')}\n{}\n`);
+    const path = write('c.jsonl', `${row('x')}\n{"chosen": null}\n`);
     const rows = readRows(path);
     expect((await rows.next()).value).toMatchObject({ id: `${path}:1`, at: { file: path, line: 1 } });
     await expect(rows.next()).rejects.toThrow(

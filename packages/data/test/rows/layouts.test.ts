@@ -1,29 +1,106 @@
 import { describe, expect, it } from 'vitest';
-import { type Columns, layoutOf, rowParser } from '../../src/rows/layouts';
+import { type Columns, rowParser } from '../../src/rows/layouts';
 import { preferenceRows } from '../../src/rows/read-rows';
 import { collect, thrown } from '../fixtures';
 
 const at = { file: 'f.jsonl', line: 1 };
-const parse = (row: unknown, columns?: Columns) => rowParser(columns)(row, at);
+const parse = (row: unknown, columns?: Columns) => rowParser(columns).parse(row, at);
+const conversation = (prompt: string, answer: string) => [
+  { role: 'user', content: prompt },
+  { role: 'assistant', content: answer },
+];
+const response = (text: string, overall_score: number) => ({ model: 'm', response: text, overall_score });
 const messageOf = (run: () => unknown) => (thrown(run) as Error).message;
 
-describe('layoutOf', () => {
+describe('the columns of a row decide how it is read', () => {
+  const transcript = (answer: string) => `\n\nHuman: p\n\nAssistant: ${answer}`;
+
   it.each([
-    ['plain', { prompt: 'p', chosen: 'c', rejected: 'r' }],
-    ['plain', { chosen: [{ role: 'user', content: 'p' }], rejected: [] }],
-    ['plain', { prompt: 'p', system: null, chosen: 'c', rejected: 'r' }],
-    ['hh-rlhf', { chosen: '\n\nHuman: p\n\nAssistant: c', rejected: '\n\nHuman: p\n\nAssistant: r' }],
-    ['orca', { system: '', question: 'p', chosen: 'c', rejected: 'r' }],
-    ['orca', { input: 'p', chosen: 'c', rejected: 'r' }],
-    ['ultrafeedback', { instruction: 'p', completions: [] }],
-    [undefined, { instruction: 'p', output: 'c' }],
-    [undefined, {}],
-  ])('recognizes %s by its columns', (layout, row) => {
-    expect(layoutOf(row)).toBe(layout);
+    ['a prompt', { prompt: 'p', chosen: 'c', rejected: 'r' }],
+    ['conversations', { chosen: conversation('p', 'c'), rejected: conversation('p', 'r') }],
+    [
+      'a prompt beside answers that look like transcripts',
+      { prompt: 'p', chosen: 'Human: c', rejected: 'r' },
+      'Human: c',
+    ],
+    ['transcripts', { chosen: transcript('c'), rejected: transcript('r') }],
+    ['a question', { question: 'p', chosen: 'c', rejected: 'r' }],
+    ['a question beside a prompt that is null', { prompt: null, question: 'p', chosen: 'c', rejected: 'r' }],
+    ['an input', { input: 'p', chosen: 'c', rejected: 'r' }],
+    ['an instruction', { instruction: 'p', chosen: 'c', rejected: 'r' }],
+    ['an instruction with a blank input', { instruction: 'p', input: ' ', chosen: 'c', rejected: 'r' }],
+    ['an input beside an empty instruction', { instruction: '', input: 'p', chosen: 'c', rejected: 'r' }],
+    ['answers of UltraFeedback', { instruction: 'p', completions: [response('c', 5), response('r', 1)] }],
+  ])('%s', (_, row, chosen = 'c') => {
+    expect(parse(row)).toMatchObject({ context: [{ role: 'user', content: 'p' }], chosen });
   });
 
-  it('recognizes a row with a prompt as plain, even if an answer looks like a transcript', () => {
-    expect(layoutOf({ prompt: 'p', chosen: 'Human: c', rejected: 'r' })).toBe('plain');
+  it('an instruction is followed by its input', () => {
+    const row = { instruction: 'Translate.', input: 'Fluss', chosen: 'c', rejected: 'r' };
+    expect(parse(row).context).toEqual([{ role: 'user', content: 'Translate.\n\nFluss' }]);
+  });
+
+  it('a null value is an error of its row and not another layout', () => {
+    expect(messageOf(() => parse({ instruction: 'p', completions: null }))).toContain('completions: expected');
+    expect(messageOf(() => parse({ prompt: null, chosen: transcript('c'), rejected: transcript('r') }))).toContain(
+      'prompt: expected the text that "chosen" answers, found nothing',
+    );
+  });
+});
+
+describe('a system column is put before the first user message', () => {
+  const [chosen, rejected] = [conversation('p', 'c'), conversation('p', 'r')];
+  const joined = [{ role: 'user', content: 'Be brief.\n\np' }];
+  const system = 'Be brief.';
+
+  it.each([
+    ['a prompt', { prompt: 'p', chosen: 'c', rejected: 'r' }],
+    ['a question', { question: 'p', chosen: 'c', rejected: 'r' }],
+    ['message lists', { chosen, rejected }],
+    ['a prompt and message lists', { prompt: 'p', chosen, rejected }],
+    ['a list as the prompt', { prompt: [{ role: 'user', content: 'p' }], chosen: 'c', rejected: 'r' }],
+    ['transcripts', { chosen: '\n\nHuman: p\n\nAssistant: c', rejected: '\n\nHuman: p\n\nAssistant: r' }],
+    ['UltraFeedback', { instruction: 'p', completions: [response('c', 5), response('r', 1)] }],
+    ['a user message that begins with it', { prompt: 'Be brief.\n\np', chosen: 'c', rejected: 'r' }],
+  ])('beside %s', (_, row) => {
+    expect(parse({ ...row, system }).context).toEqual(joined);
+    expect(parse({ ...row, system_prompt: system }).context).toEqual(joined);
+    expect(parse({ ...row, instructions: system }, { system: 'instructions' }).context).toEqual(joined);
+    expect(parse({ ...row, system, system_prompt: 'In English.' }).context[0]?.content).toContain('In English.');
+  });
+
+  it('of one row or of none, whatever the first row has', async () => {
+    const pair = { prompt: 'p', chosen: 'c', rejected: 'r' };
+    const rows = [
+      { ...pair, system: null },
+      { ...pair, system },
+      pair,
+      { ...pair, system: Number.NaN },
+      { ...pair, system },
+    ];
+    const records = rows.map((value, i) => ({ value, at: { file: 'f', line: i + 1 } }));
+    const read = await collect(preferenceRows(records));
+    expect(read.map(({ context }) => context[0]?.content)).toEqual(
+      ['p', joined, 'p', 'p', joined].map((expected) =>
+        typeof expected === 'string' ? expected : expected[0]?.content,
+      ),
+    );
+  });
+
+  it('once, where the list has it as a system message', () => {
+    const turns = (answer: string) => [{ role: 'system', content: system }, ...conversation('p', answer)];
+    expect(parse({ system, chosen: turns('c'), rejected: turns('r') }).context).toEqual(turns('c').slice(0, 2));
+  });
+
+  it('also if it is only the beginning of the first word', () => {
+    expect(parse({ system: 'A', prompt: 'A river?', chosen: 'c', rejected: 'r' }).context[0]?.content).toBe(
+      'A\n\nA river?',
+    );
+  });
+
+  it('must be text', () => {
+    const row = { prompt: 'p', chosen: 'c', rejected: 'r', system: [{ role: 'system', content: 's' }] };
+    expect(messageOf(() => parse(row))).toContain('f.jsonl:1: system: expected text, found a list');
   });
 });
 
@@ -93,13 +170,23 @@ describe('columns', () => {
     expect(messageOf(() => parse(row, columns))).toMatch(/^f.jsonl:1: a\[0\].role: expected .*, found "user"/);
   });
 
-  it('must exist in the first row', () => {
+  it('must exist in each row if it holds a prompt or an answer', () => {
     expect(messageOf(() => parse({ instruction: 'p', a: 'c' }, columns))).toBe(
       'f.jsonl:1: b: expected the column that was named for "rejected", found the columns "instruction", "a". Name a column that the rows have.',
     );
-    const next = rowParser({ prompt: 'q', id: 'key' });
-    next({ q: 'p', chosen: 'c', rejected: 'r', key: 1 }, at);
-    expect(next({ q: 'p', chosen: 'c', rejected: 'r' }, at).id).toBe('f.jsonl:1');
+  });
+
+  it('must exist in one of the rows if it holds another field', () => {
+    const { parse, checkColumns } = rowParser({ prompt: 'q', id: 'key', system: 'sys' });
+    const row = { q: 'p', chosen: 'c', rejected: 'r' };
+    expect(parse(row, at).id).toBe('f.jsonl:1');
+    expect(parse({ ...row, key: 7 }, at).id).toBe('7');
+    expect(messageOf(checkColumns)).toBe(
+      'f.jsonl:1: sys: expected the column that was named for "system", found the columns "q", "chosen", "rejected", "key". ' +
+        'Name a column that the rows have.',
+    );
+    parse({ ...row, sys: null }, at);
+    checkColumns();
   });
 
   it('combine with a layout', () => {
@@ -108,24 +195,18 @@ describe('columns', () => {
   });
 });
 
-describe('a file’s first row', () => {
+describe('a row', () => {
   const plain = { prompt: 'p', chosen: 'c', rejected: 'r' };
   const records = (rows: unknown[], file = 'f') => rows.map((value, i) => ({ value, at: { file, line: i + 1 } }));
 
-  it('decides the layout of the rows after it', async () => {
-    const transcript = '\n\nHuman: p\n\nAssistant: c';
-    const rows = await collect(preferenceRows(records([plain, { ...plain, chosen: transcript }])));
-    expect(rows[1]?.chosen).toBe(transcript);
-  });
-
-  it('is rejected with a list of its columns if no layout fits', async () => {
+  it('is rejected with a list of its columns if they have no pair', async () => {
     await expect(collect(preferenceRows(records([{ text: 't', label: 1 }])))).rejects.toThrow(
       'f:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found the ' +
         'columns "text", "label". Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.',
     );
   });
 
-  it('may be skipped, so that the next one decides; each file is recognized separately', async () => {
+  it('may be skipped, and the rows of another file may have other columns', async () => {
     const skipped: string[] = [];
     const rows = preferenceRows(
       [...records([{ text: 't' }, plain]), ...records([{ question: 'q', chosen: 'c', rejected: 'r' }], 'g')],

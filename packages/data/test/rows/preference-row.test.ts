@@ -1,7 +1,7 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { parseRow, RowError } from '../../src/index';
-import { parseJson } from '../../src/rows/read-rows';
+import { parseJsonRow } from '../../src/rows/read-rows';
 import { thrown } from '../fixtures';
 
 const at = { file: 'pairs.jsonl', line: 12 };
@@ -216,12 +216,58 @@ describe('bad rows', () => {
 
   it.each([
     ['{"prompt": "a", "chosen": "b"', 'Write each row as one complete JSON object'],
-    ['{"prompt": "a", "weight": NaN}', 'JSON has no NaN or Infinity'],
-    ['\ufeff{}', 'The row begins with a byte-order mark'],
+    ["{'prompt': 'a'}", 'Write each row as one complete JSON object'],
+    ['['.repeat(2000), 'Write each row as one complete JSON object'],
   ])('that are not JSON: %s', (text, hint) => {
-    const error = thrown(() => parseJson(text, at));
+    const error = thrown(() => parseJsonRow(text, at));
     expect(error).toBeInstanceOf(RowError);
     expect((error as RowError).hint).toContain(hint);
+  });
+
+  const pairOf = (text: string) => [
+    { ...good, prompt: text },
+    { ...good, chosen: text },
+    { ...good, rejected: text },
+    { ...good, system: text },
+  ];
+
+  it.each([
+    `[{"role": "user", "content": "hi"}]`,
+    `  [ {"content": "hi", "role": "user"} ]`,
+    `[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': "it's"}]`,
+    `[{'content': 'hi', 'role': 'user'}\n {'content': 'x', 'role': 'assistant'}]`,
+    `array([{'content': 'hi', 'role': 'user'}], dtype=object)`,
+    `[{'from': 'human', 'value': 'hi'}]`,
+    `{"role": "assistant", "content": "hi"}`,
+    `{'role': 'assistant', 'content': 'hi'}`,
+    `[{""role"": ""user"", ""content"": ""hi""}]`,
+    `"[{\\"role\\": \\"user\\", \\"content\\": \\"hi\\"}]"`,
+    `[Message(role='user', content='hi')]`,
+    `[OrderedDict([('role', 'user'), ('content', 'hi')])]`,
+    `[{'role': 'user', 'content': 'cut off in a cell of a spread`,
+    '[object Object]',
+    '[object Object],[object Object]',
+  ])('messages that became text, in any column: %s', (text) => {
+    for (const value of pairOf(text)) {
+      const error = thrown(() => parseRow(value, at)) as RowError;
+      expect(error).toBeInstanceOf(RowError);
+      expect(error.message).toMatch(/written as text|became the text/);
+    }
+    const message = [{ role: 'assistant', content: text }];
+    expect(parseRow({ ...good, chosen: message }, at).chosen).toBe(text); // meant as text
+  });
+
+  it.each([
+    'Use [{"role": …}] as the body.',
+    '{"role": "Engineer", "content": "…"}',
+    `{"value": 3, "from": "Berlin"}`,
+    '[1, 2]',
+    '[]',
+    `create(role='user', content='x')`,
+    '[['.repeat(500),
+    `${'[ '.repeat(300)}{`,
+  ])('but not other text with brackets: %s', (text) => {
+    for (const value of pairOf(text)) expect(parseRow(value, at).context.length).toBe(1);
   });
 
   const anything = fc.anything({

@@ -108,10 +108,42 @@ describe('lines', () => {
     }
   });
 
-  it('explain a byte-order mark in the middle, e.g. of joined files', async () => {
-    const error = await errorOf(`${row('a')}\n\ufeff${row('b')}\n`);
-    expect(error.line).toBe(2);
-    expect(error.hint).toContain('The row begins with a byte-order mark');
+  it('ignore a byte-order mark at the start of any row, e.g. of joined files', async () => {
+    const text = `${row('a')}\n\ufeff${row('b')}\n`;
+    expect((await read(text)).found).toEqual([
+      ['a', 1],
+      ['b', 2],
+    ]);
+  });
+
+  it('end at a newline only, not at U+2028, U+2029 or U+0085', async () => {
+    const answer = 'a\u2028b\u2029c\u0085d\u000be';
+    const text = `${JSON.stringify({ prompt: 'q', chosen: answer, rejected: 'r' })}\n${row('b')}`;
+    expect((await read(text)).found).toEqual([
+      [answer, 1],
+      ['b', 2],
+    ]);
+  });
+
+  it('have exact integers, and NaN for a missing value', async () => {
+    const pair = (more: string) => `{"prompt": "q", "chosen": "c NaN 12345678901234567890", "rejected": "r", ${more}}`;
+    const text = [
+      pair('"id": 9007199254740993'),
+      pair('"prompt_id": -9223372036854775808, "x": [1e3, 18446744073709551615]'),
+      pair('"id": 7.0, "weight": NaN, "x": -Infinity'),
+      pair('"score_chosen": 12345678901234567890, "score_rejected": NaN'),
+      pair('"id": NaN, "score_chosen": 12345678901234567890, "score_rejected": 1'),
+    ].join('\n');
+    const { rows } = await read(text);
+    expect(rows.map(({ id }) => id)).toEqual(['9007199254740993', '-9223372036854775808', '7', 'f:4', 'f:5']);
+    expect(rows.every(({ chosen }) => chosen === 'c NaN 12345678901234567890')).toBe(true);
+    expect(rows.map(({ scores }) => scores)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      { chosen: Number('12345678901234567890'), rejected: 1 },
+    ]);
   });
 
   it('skip a row over the size limit and continue after it', async () => {
@@ -256,6 +288,16 @@ describe('a JSON array', () => {
 });
 
 it.each([
+  ['CSV', 'prompt,chosen,rejected\na,b,c\n', 'a CSV file'],
+  ['CSV with quotes', '\ufeff"prompt","chosen","rejected"\r\n"a","b","c"\n', 'a CSV file'],
+  ['CSV with semicolons', 'id;chosen;rejected\n', 'a CSV file'],
+  ['CSV with an index', ',prompt,chosen\n0,a,b\n', 'a CSV file'],
+  ['TSV', 'prompt\tchosen\trejected\n', 'a TSV file'],
+  ['Arrow', 'ARROW1\0\0', 'an Arrow file'],
+  ['pickle', bytes(0x80, 4, 0x95, 0, 0), 'a Python pickle'],
+  ['Git LFS', 'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'a Git LFS pointer in place of the file'],
+  ['a web page', '<!DOCTYPE html>\n<html>', 'a web page or XML'],
+  ['indented JSON', '{\n  "prompt": "q"\n}\n', 'JSON objects over several lines'],
   ['gzip', bytes(0x1f, 0x8b, 0x08, 0x00), 'a gzip file'],
   ['zstd', bytes(0x28, 0xb5, 0x2f, 0xfd), 'a zstd file'],
   ['zip', bytes(0x50, 0x4b, 0x03, 0x04), 'a zip file'],

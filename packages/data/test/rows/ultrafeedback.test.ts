@@ -88,7 +88,7 @@ describe('fromUltraFeedback', () => {
   });
 
   it('is applied to raw rows', () => {
-    expect(rowParser()(row, at)).toMatchObject({
+    expect(rowParser().parse(row, at)).toMatchObject({
       id: 'evol_instruct.jsonl:3',
       chosen: 'The Rhine.',
       rejected: 'Paris.',

@@ -1,0 +1,84 @@
+// Files that do not hold JSON rows, named for what they are.
+import { RowError } from './fields';
+
+interface Kind {
+  /** What the file is. */
+  readonly found: string;
+  readonly hint: string;
+}
+
+/** How a table is converted. Lists of messages in its cells are text, which the reader of rows refuses. */
+const pandas = (read: string): string =>
+  `Convert it to JSONL, e.g. in Python: pandas.${read}.to_json("rows.jsonl", orient="records", lines=True).`;
+
+/** First characters, as Latin-1, that only one kind of file has. */
+const BY_START: readonly (readonly [starts: readonly string[], found: string, hint: string])[] = [
+  [['\x1f\x8b'], 'a gzip file', 'Decompress it with gunzip.'],
+  [['\x28\xb5\x2f\xfd'], 'a zstd file', 'Decompress it with zstd -d.'],
+  [['\xfd7zXZ\0'], 'an xz file', 'Decompress it with unxz.'],
+  [['BZh'], 'a bzip2 file', 'Decompress it with bunzip2.'],
+  [['7z\xbc\xaf'], 'a 7z file', 'Decompress it with 7z x.'],
+  [['PK\x03\x04'], 'a zip file', 'Decompress it with unzip.'],
+  [['\xd0\xcf\x11\xe0'], 'a spreadsheet of Excel 97', pandas('read_excel("FILE")')],
+  [['PAR1'], 'a Parquet file', 'Convert it to JSONL, or pass its path, so that it is read as Parquet.'],
+  [['ARROW1', '\xff\xff\xff\xff'], 'an Arrow file', 'Convert it, e.g. in Python: datasets.Dataset.from_file("FILE").to_json("rows.jsonl").'],
+  [['SQLite format 3'], 'an SQLite database', 'Export its table as JSONL.'],
+  [['\x89HDF'], 'an HDF5 file', pandas('read_hdf("FILE")')],
+  [['\x93NUMPY'], 'a NumPy file', 'Write its rows as JSONL.'],
+  [['\x80\x02', '\x80\x03', '\x80\x04', '\x80\x05'], 'a Python pickle', pandas('read_pickle("FILE")')],
+  [['%PDF-'], 'a PDF file', 'Pass a file of rows.'],
+  [['\xff\xfe', '\xfe\xff', '{\0', '[\0', '\0{', '\0['], 'UTF-16 text', 'Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).'],
+  [['version https://git-lfs'], 'a Git LFS pointer in place of the file', 'Download the file itself: git lfs pull.'],
+  [['<!DOCTYPE', '<!doctype', '<html', '<HTML', '<?xml'], 'a web page or XML', 'Download the file itself, not the page that shows it.'],
+]; // biome-ignore format: one table
+
+const BY_NAME: readonly (readonly [name: RegExp, found: string, hint: string])[] = [
+  [/\.(xlsx|xlsm|ods)$/i, 'a spreadsheet', pandas('read_excel("FILE")')],
+  [/\.(tsv|tab)$/i, 'a TSV file', pandas('read_csv("FILE", sep="\\t")')],
+  [/\.csv$/i, 'a CSV file', pandas('read_csv("FILE")')],
+  [/\.(arrow|feather)$/i, 'an Arrow file', pandas('read_feather("FILE")')],
+  [/\.(pkl|pickle)$/i, 'a Python pickle', pandas('read_pickle("FILE")')],
+];
+
+/**
+ * Refuses a file that does not hold JSON rows, whatever is done with bad rows: read as JSON, each of its lines would be one.
+ *
+ * @param head the first bytes of the file: its first line, or more
+ * @throws {RowError}
+ */
+export function refuseOtherKinds(head: Uint8Array, file: string): void {
+  const kind = kindOf(head, file);
+  if (kind === undefined) return;
+  const hint = kind.hint.replace('FILE', file.slice(Math.max(file.lastIndexOf('/'), file.lastIndexOf('\\')) + 1));
+  throw new RowError({ file, line: 1 }, { expected: 'JSONL or JSON as UTF-8 text', found: kind.found, hint });
+}
+
+function kindOf(head: Uint8Array, file: string): Kind | undefined {
+  const start = new TextDecoder('latin1').decode(head.subarray(0, MAX_LINE));
+  const byName = BY_NAME.find(([name]) => name.test(file.replace(/\.(gz|zst)$/i, '')));
+  const byStart = BY_START.find(([starts]) => starts.some((first) => start.startsWith(first)));
+  const found = byStart?.[1] === 'a zip file' ? (byName ?? byStart) : (byStart ?? byName);
+  if (found !== undefined && !(found === byName && looksLikeJson(start))) return { found: found[1], hint: found[2] };
+  const line = /^(?:\xef\xbb\xbf)?\s*(.*)/.exec(start)![1]!.trimEnd();
+  if (isTableHead(line, '\t')) return { found: 'a TSV file', hint: pandas('read_csv("FILE", sep="\\t")') };
+  if (isTableHead(line, ',')) return { found: 'a CSV file', hint: pandas('read_csv("FILE")') };
+  if (isTableHead(line, ';')) return { found: 'a CSV file', hint: pandas('read_csv("FILE", sep=";")') };
+  if (line === '{') {
+    const hint = 'Write each row on one line (jq -c . FILE), or put all rows into one JSON array.';
+    return { found: 'JSON objects over several lines', hint };
+  }
+  return undefined;
+}
+
+/** As much of the first line as is looked at. */
+const MAX_LINE = 4096;
+
+const looksLikeJson = (start: string) => /^(?:\xef\xbb\xbf)?\s*([{[]|$)/.test(start);
+
+/** Whether a line has the names of columns: words without the characters of JSON. */
+function isTableHead(line: string, separator: string): boolean {
+  const cells = line.split(separator).map((cell) => cell.trim().replace(/^"(.*)"$/, '$1'));
+  return (
+    cells.length > 1 && cells.every((cell) => /^[\p{L}_][\p{L}\d_ .()-]{0,60}$|^$/u.test(cell)) && /\p{L}/u.test(line)
+  );
+}
