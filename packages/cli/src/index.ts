@@ -1,5 +1,6 @@
 export { doctor } from './commands/doctor';
 export { evaluate } from './commands/eval';
+export { exportModel } from './commands/export';
 export { type Generated, generate } from './commands/generate';
 export { inspect } from './commands/inspect';
 export { pair } from './commands/pair';
@@ -12,6 +13,7 @@ export { isUserError, UserError } from './errors';
 export type { Inspection } from './inspect/report';
 export { main } from './main';
 export type { EvalConfig } from './schemas/eval';
+export type { ExportConfig } from './schemas/export';
 export type { GenerateConfig } from './schemas/generate';
 export type { InspectConfig } from './schemas/inspect';
 export type { PairConfig } from './schemas/pair';

@@ -5,6 +5,7 @@ import { bugReport } from './bug-report';
 import { describeSystemError, isSystemError, isUserError } from './errors';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
+import { exportSchema } from './schemas/export';
 import { createCommand } from './schemas/flags';
 import { generateSchema } from './schemas/generate';
 import { inspectSchema } from './schemas/inspect';
@@ -73,6 +74,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(generateSchema, async (config) => {
       const { generate } = await import('./commands/generate');
       finish(await generate(config, terminal));
+    }),
+    createCommand(exportSchema, async (config) => {
+      const { exportModel } = await import('./commands/export');
+      finish(await exportModel(config, terminal));
     }),
     createCommand(sampleSchema, async (config) => {
       const { sample } = await import('./commands/sample');

@@ -10,6 +10,7 @@ import {
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
+import { wpoCommand } from '../invocation';
 import {
   hashModel,
   type LoadedModel,
@@ -26,6 +27,7 @@ import { type TrainConfig, trainSchema } from '../schemas/train';
 import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
+import { checkDiskSpace } from '../training/disk-space';
 import { loadWithReferences, type References } from '../training/references';
 import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
 import { formatSummary, summarize } from '../training/summary';
@@ -65,7 +67,7 @@ export async function train(
   const shown = stepReports(config, terminal);
   const stopped = (when: string) => {
     shown.stop();
-    say(`Stopped ${when} To continue: wpo train ${folder.config} --resume`);
+    say(`Stopped ${when}\nTo continue: ${wpoCommand()} train ${folder.config} --resume`);
     return stop.status();
   };
   try {
@@ -83,6 +85,7 @@ export async function train(
       signal: stop.signal,
       warn: shown.callbacks.warn,
     });
+    await checkDiskSpace(folder, config, { pairs: pairs.train.length, model });
     const optimizer = adamW({
       beta1: config.adamBeta1,
       beta2: config.adamBeta2,
@@ -107,7 +110,11 @@ export async function train(
     optimizer.dispose();
     if (result.stopped && step === 0) return stopped('before the first step.');
     if (result.stopped) {
-      return stopped(`after step ${step} of ${totalSteps}. Checkpoint: ${folder.path}/checkpoint-${step}.`);
+      return stopped(
+        `after step ${step} of ${totalSteps}. Checkpoint: ${folder.path}/checkpoint-${step}.\n` +
+          `It can be used as a model: --model ${folder.path}/checkpoint-${step}\n` +
+          `To write the model by itself: ${wpoCommand()} export ${folder.path}`,
+      );
     }
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
     model.dispose();

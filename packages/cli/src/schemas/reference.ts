@@ -1,5 +1,6 @@
 import { doctorSchema } from './doctor';
 import { evalSchema } from './eval';
+import { exportSchema } from './export';
 import { generateSchema } from './generate';
 import { inspectSchema } from './inspect';
 import { pairSchema } from './pair';
@@ -68,6 +69,7 @@ export function referencePage(): string {
     weighSchema,
     trainSchema,
     evalSchema,
+    exportSchema,
     generateSchema,
     doctorSchema,
   ];

@@ -138,8 +138,11 @@ const reportingFields = {
   }),
   saveTotalLimit: integer({
     min: 1,
+    default: 2,
     affects: 'nothing',
-    help: 'how many checkpoints are kept; older ones are deleted (default: all are kept)',
+    help:
+      'how many checkpoints are kept; older ones are deleted. The newest one and, with load_best_model_at_end, the best one ' +
+      'always stay. The disk must hold one more while a checkpoint is saved',
   }),
 };
 

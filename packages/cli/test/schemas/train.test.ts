@@ -64,6 +64,7 @@ test('three keys are required; the others have the documented defaults', () => {
     shuffle: true,
     loggingSteps: 10,
     saveSteps: 500,
+    saveTotalLimit: 2,
   });
 });
 

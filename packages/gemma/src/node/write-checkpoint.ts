@@ -1,6 +1,7 @@
 import { access, type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '@wpo/internal/node/files';
+import { requireFreeSpace } from '@wpo/internal/node/write-errors';
 import { f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
 import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
@@ -37,6 +38,8 @@ export async function writeSafetensors(
   const listed = [...tensors];
   const { bytes, header } = makeHeader(listed, options.metadata);
   for (const source of listed) sources.set(source.name, source);
+  const size = [...header.tensors.values()].reduce((total, { byteLength }) => total + byteLength, bytes.length);
+  await requireFreeSpace(path, size, 'Delete what is no longer needed, or write to another disk.');
   await replaceFile(path, async (file) => {
     await writeFully(file, bytes, 0);
     for (const [name, entry] of header.tensors) await writeTensor(file, sources.get(name)!, entry, path);

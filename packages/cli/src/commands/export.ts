@@ -1,0 +1,72 @@
+import { dirname, join, relative } from 'node:path';
+import { readModelFolder, writeModelFolder } from '@wpo/gemma/node';
+import { makeFolder } from '@wpo/internal/node/files';
+import type { StoredCheckpoint } from '@wpo/trainer';
+import { fileCheckpoints } from '@wpo/trainer/node';
+import { fromInput, UserError } from '../errors';
+import { lockPath } from '../files';
+import { readTensors, writeTensors } from '../models';
+import { type ExportConfig, exportSchema } from '../schemas/export';
+import { checkFlags } from '../schemas/flags';
+import { processTerminal, type Terminal } from '../terminal/terminal';
+
+/** `wpo export`: writes the model of a checkpoint. Returns the exit status. */
+export async function exportModel(config: ExportConfig, terminal: Terminal = processTerminal()): Promise<number> {
+  checkFlags(exportSchema, config);
+  const { step, name: from } = await wholeCheckpoint(config, terminal);
+  const out = config.out ?? join(config.run, `model-${step}`);
+  await makeFolder(dirname(out));
+  const release = await lockPath(dirname(out), 'export');
+  try {
+    await fromInput(() => copyModel(from, out, config.dtype));
+  } finally {
+    release();
+  }
+  terminal.stdout.write(`The model after step ${step} is in ${relative('', out) || out}\n`);
+  return 0;
+}
+
+/**
+ * The checkpoint that was asked for, else the newest one that is not damaged.
+ *
+ * @throws {UserError} if there is none, or the one asked for is damaged
+ */
+async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Terminal): Promise<StoredCheckpoint> {
+  const stored = await fromInput(() => fileCheckpoints(run, { readTensors, writeTensors }).list());
+  const steps = stored.map(({ step }) => step).join(', ');
+  const candidates = stored.filter(({ step }) => checkpoint === undefined || step === checkpoint);
+  if (candidates.length === 0) {
+    throw new UserError(
+      stored.length === 0
+        ? `${run}: expected the folder of a run with checkpoints (checkpoint-STEP), found none. Give the run’s output_dir.`
+        : `--checkpoint: expected a step of which ${run} has a checkpoint (${steps}), found ${checkpoint}.`,
+    );
+  }
+  const damages: string[] = [];
+  for (const candidate of candidates) {
+    try {
+      await candidate.open();
+      if (damages.length > 0) stderr.write(`${damages.join('\n')}\nThe checkpoint before is exported.\n`);
+      return candidate;
+    } catch (error) {
+      damages.push(`${candidate.name}: ${(error as Error).message}`);
+    }
+  }
+  const others = checkpoint === undefined ? '' : ` The checkpoints of this run: ${steps}.`;
+  throw new UserError(`expected a checkpoint that is not damaged, found:\n${damages.join('\n')}${others}`);
+}
+
+/** Copies a model tensor by tensor, in another number type. Its `config.json` names the type of the run's model. */
+async function copyModel(from: string, out: string, dtype: ExportConfig['dtype']): Promise<void> {
+  const { config, configJson, checkpoint } = await readModelFolder(from);
+  try {
+    const isBf16 = (dtype ?? configJson.dtype ?? configJson.torch_dtype) === 'bfloat16';
+    const tensors = checkpoint.names().map((name) => {
+      const { shape } = checkpoint.info(name);
+      return { name, shape, data: () => checkpoint.read(name) };
+    });
+    await writeModelFolder(out, { config, configJson, tensors, dtype: isBf16 ? 'BF16' : 'F32', copyFrom: from });
+  } finally {
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,45 @@
+import { readdir } from 'node:fs/promises';
+import { formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
+import { planSteps } from '@wpo/trainer';
+import type { LoadedModel } from '../models';
+import type { TrainConfig } from '../schemas/train';
+import type { RunFolder } from './run-folder';
+
+/** A checkpoint has weights and both of AdamW's moments in float32. */
+const CHECKPOINT_BYTES = 12;
+
+/**
+ * Checks that the disk has space for everything that a run writes, before it starts: the checkpoints that exist at one time, which
+ * is one more than the limit while one is saved, and the trained model.
+ *
+ * @throws {WriteError} with both numbers and what to change
+ */
+export async function checkDiskSpace(
+  folder: RunFolder,
+  config: TrainConfig,
+  { pairs, model }: { readonly pairs: number; readonly model: LoadedModel },
+): Promise<void> {
+  const { saveSteps, saveTotalLimit } = config;
+  const { totalSteps } = planSteps({
+    pairs,
+    batchSize: config.perDeviceTrainBatchSize,
+    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    epochs: config.numTrainEpochs,
+    maxSteps: config.maxSteps,
+  });
+  const saves = saveSteps > 0 ? Math.ceil(totalSteps / saveSteps) : 1;
+  const atOnce = Math.min(saves, saveTotalLimit + 1);
+  const existing = (await readdir(folder.path)).filter((name) => /^checkpoint-\d+$/.test(name)).length;
+  const parameters = model.policy.parameters.reduce(
+    (total, { shape }) => total + shape.reduce((size, length) => size * length, 1),
+    0,
+  );
+  const checkpoint = parameters * CHECKPOINT_BYTES;
+  const trained = parameters * ((config.dtype ?? model.dtype) === 'bfloat16' ? 2 : 4);
+  await requireFreeSpace(
+    folder.path,
+    Math.max(0, atOnce - existing) * checkpoint + trained,
+    `The run writes up to ${atOnce} checkpoints of ${formatBytes(checkpoint)} at one time and a model of ${formatBytes(trained)}. ` +
+      'Free some space, lower save_total_limit, set save_steps: 0, or set output_dir to another disk.',
+  );
+}
