@@ -2,7 +2,8 @@ import { isNativeError } from 'node:util/types';
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
-import { describeSystemError, isSystemError, isUserError } from './errors';
+import { describeSystemError, isSystemError, isUserError, UserError } from './errors';
+import { rewriteArguments, unknownCommand } from './schemas/arguments';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
 import { exportSchema } from './schemas/export';
@@ -12,10 +13,24 @@ import { inspectSchema } from './schemas/inspect';
 import { pairSchema } from './schemas/pair';
 import { runSchema } from './schemas/run';
 import { sampleSchema } from './schemas/sample';
+import type { CommandSchema } from './schemas/schema';
 import { scoreSchema } from './schemas/score';
 import { readTrainConfig, trainSchema } from './schemas/train';
 import { weighSchema } from './schemas/weigh';
 import { processTerminal, screenOf, type Terminal } from './terminal/terminal';
+
+const SCHEMAS: readonly CommandSchema[] = [
+  trainSchema,
+  weighSchema,
+  generateSchema,
+  sampleSchema,
+  scoreSchema,
+  pairSchema,
+  inspectSchema,
+  evalSchema,
+  runSchema,
+  doctorSchema,
+];
 
 /**
  * Runs the command line of `wpo`.
@@ -26,11 +41,17 @@ import { processTerminal, screenOf, type Terminal } from './terminal/terminal';
 export async function main(args: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
   const screen = screenOf(terminal);
   let status = 0;
+  const [command = '', ...rest] = args;
+  const schema = SCHEMAS.find(({ name }) => name === command);
   const program = createProgram(screen, (result) => {
     status = result;
   });
   try {
-    await program.parseAsync(args, { from: 'user' });
+    if (schema === undefined && /^\w/.test(command) && command !== 'help') {
+      throw new UserError(unknownCommand(command, SCHEMAS));
+    }
+    const given = schema === undefined ? args : [command, ...rewriteArguments(schema, rest)];
+    await program.parseAsync(given, { from: 'user' });
     return status;
   } catch (error) {
     if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
@@ -59,6 +80,7 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
       writeOut: (text) => void terminal.stdout.write(text),
       writeErr: (text) => void terminal.stderr.write(text),
     })
+    .showSuggestionAfterError(false)
     .showHelpAfterError('Add --help for more.');
 
   const commands = [

@@ -32,7 +32,9 @@ test('the help of train lists every key with its default', async () => {
 });
 
 test.each([
-  [['tarin'], /unknown command 'tarin'\n\(Did you mean train\?\)/],
+  [['tarin'], /^tarin: unknown command. Expected one of train, weigh, .*, doctor\. Did you mean "wpo train"\?\n/],
+  [['finetune'], /^finetune: unknown command. .* Did you mean "wpo train"\?\n/],
+  [['frobnicate'], /^frobnicate: unknown command. Expected one of train, .*, doctor\.\n/],
   [['train'], /missing required argument 'config'/],
   [['weigh', '--model', 'm', '--out', 'o'], /required option '--pairs <data>' not specified/],
   [

@@ -29,13 +29,13 @@ export function checkRange(where: string, name: string, value: number, range: Nu
   throw new Error(`${where}: ${name}: expected ${rangeText(range)}, found ${value}.`);
 }
 
-/** @throws where `name` is not among those known; the error suggests the most similar one. */
+/** @throws where `name` is not among those known; the error suggests a similar one. */
 export function checkName(where: string, option: string, name: unknown, known: readonly string[]): void {
   const found = String(name);
   if (known.includes(found)) return;
-  throw new Error(
-    `${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'. Did you mean '${nearestName(found, known)}'?`,
-  );
+  const nearest = nearestName(found, known);
+  const hint = nearest === undefined ? '' : ` Did you mean '${nearest}'?`;
+  throw new Error(`${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'.${hint}`);
 }
 
 /** log p ≤ 0, but float32 rounds log-probs of logits near ±1e4 by about this much. */

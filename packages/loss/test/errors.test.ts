@@ -35,11 +35,14 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
     ['apo', 'apo_zero'],
     ['SimPO', 'simpo'],
     ['discopop ', 'discopop'],
-    ['', 'dpo'],
   ])('an unknown lossType %j suggests %s', (lossType, nearest) => {
     expect(refused({ lossType })).toThrow(
       `sigmoid_norm, simpo, orpo, cpo, kto, found '${lossType}'. Did you mean '${nearest}'?`,
     );
+  });
+
+  it('nothing is suggested for an unknown lossType that is like none', () => {
+    expect(refused({ lossType: 'grpo2' })).toThrow(/found 'grpo2'\.$/);
   });
 
   it('names of object properties are not losses', () => {

@@ -5,11 +5,13 @@ import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { formatReport, type Inspection } from '../inspect/report';
 import { SkippedRows } from '../pairs';
-import type { InspectConfig } from '../schemas/inspect';
+import { checkFlags } from '../schemas/flags';
+import { type InspectConfig, inspectSchema } from '../schemas/inspect';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
 export async function inspect(config: InspectConfig, terminal: Terminal = processTerminal()): Promise<number> {
+  checkFlags(inspectSchema, config);
   const folder =
     config.tokenizer !== undefined
       ? await localTokenizer(config.tokenizer, terminal)

@@ -1,6 +1,7 @@
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
 import { evaluationText, OverlapIndex, type Overlaps, type PairSummary } from '@wpo/data/pairing';
 import { nearestName } from '@wpo/internal/nearest';
+import { printable } from '@wpo/internal/printable';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { SkippedRows } from '../pairs';
@@ -42,9 +43,10 @@ function checkSources({ offPolicy = [] }: PairConfig, { sources }: PairSummary):
   const known = Object.keys(sources);
   const unknown = offPolicy.find((source) => !known.includes(source));
   if (unknown === undefined || known.length === 0) return;
+  const nearest = nearestName(unknown, known);
   throw new UserError(
-    `--off-policy: expected sources of the answers (${known.join(', ')}), found ${unknown}. ` +
-      `Did you mean ${nearestName(unknown, known)}?`,
+    `--off-policy: expected sources of the answers (${printable(known.join(', '))}), found ${unknown}.` +
+      (nearest === undefined ? '' : ` Did you mean ${nearest}?`),
   );
 }
 

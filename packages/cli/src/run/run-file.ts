@@ -1,7 +1,9 @@
-import { nearestName } from '@wpo/internal/nearest';
 import { UserError } from '../errors';
+import { wpoCommand } from '../invocation';
+import { unknownKey } from '../schemas/other-names';
 import { type Given, readConfigText, readYaml } from '../schemas/read-yaml';
 import { runSchema, STAGE_NAMES, type StageName } from '../schemas/run';
+import { trainSchema } from '../schemas/train';
 import { describeValue, type Entries, parseEntries, readSetting } from '../schemas/yaml-config';
 
 /** The contents of `wpo run`'s YAML file, before its stages are checked. */
@@ -51,11 +53,19 @@ const isStage = (key: string): key is StageName => (STAGE_NAMES as readonly stri
 
 function checkBlock(key: string, { at, value, keys }: Given): string[] {
   if (key === 'output_dir') return [];
-  if (!isStage(key))
-    return [`${at}${key}: unknown key. Did you mean "${nearestName(key, ['output_dir', ...STAGE_NAMES])}"?`];
+  if (!isStage(key)) return [`${at}${unknownTopKey(key)}`];
   if (value === null || keys !== undefined) return [];
   return [`${at}${key}: expected the options of wpo ${key}, one key per line, found ${describeValue(value)}.`];
 }
+
+function unknownTopKey(key: string): string {
+  if (Object.hasOwn(trainSchema.fields, fieldName(key))) {
+    return `${key}: unknown key. It is a key of wpo train: put it under \`train:\`, or use \`${wpoCommand()} train\` with this file.`;
+  }
+  return unknownKey(key, ['output_dir', ...STAGE_NAMES], { kind: 'key', command: 'run', nameOf: (own) => own });
+}
+
+const fieldName = (key: string) => key.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 function splitOnce(text: string, separator: string): [string, string?] {
   const at = text.indexOf(separator);

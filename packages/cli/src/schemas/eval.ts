@@ -4,6 +4,7 @@ import {
   API_KEY_NOTE,
   batchSize,
   beta,
+  checkLengths,
   encodingFields,
   json,
   maxNewTokens,
@@ -123,7 +124,7 @@ export const evalSchema = commandSchema({
       return [{ field: kind ?? 'baseline', expected, found: given.map(name).join(' and ') || 'none of them' }];
     }
     const missing = REQUIRED[kind].filter((field) => config[field] === undefined);
-    if (missing.length === 0) return [];
+    if (missing.length === 0) return kind === 'pairs' ? checkLengths(config, name) : [];
     return [
       {
         field: kind,

@@ -1,8 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import * as v from 'valibot';
 import { UserError } from '../errors';
+import { wpoCommand } from '../invocation';
 import { type CommandSchema, type Field, type Fields, flagName, type Parsed, yamlKey } from './schema';
-import { describeProblem, formatValue } from './yaml-config';
+import { adaptDefaults, describeProblem, formatValue } from './yaml-config';
 
 /**
  * A command with the flags and the help of its schema.
@@ -24,7 +25,9 @@ export function createCommand<F extends Fields, A extends Fields, FromFile exten
     .addHelpText('after', (context) => helpEnd(schema, context.command))
     .action(async (...given: unknown[]) => {
       const names = positional.map(([name], i) => [name, given[i]]);
-      await run({ ...command.opts(), ...Object.fromEntries(names) } as Parameters<typeof run>[0]);
+      const values = { ...command.opts<Record<string, unknown>>(), ...Object.fromEntries(names) };
+      adaptDefaults(fields, values, (name) => command.getOptionValueSource(name) === 'cli');
+      await run(values as Parameters<typeof run>[0]);
     });
 }
 
@@ -67,7 +70,7 @@ const groupOf = ({ groups = {} }: CommandSchema, name: string) =>
   Object.entries(groups).find(([, names]) => names.includes(name))?.[0];
 
 function helpEnd(schema: CommandSchema, command: Command): string {
-  const examples = `Examples:\n${schema.examples.map((line) => `  ${line}\n`).join('')}`;
+  const examples = `Examples:\n${schema.examples.map((line) => `  ${line.replace(/^wpo/, wpoCommand())}\n`).join('')}`;
   const parts = [examples, ...(schema.configFile ? keyHelp(schema, command) : []), ...(schema.notes ?? [])];
   return parts.map((part) => `\n${part.trimEnd()}\n`).join('');
 }

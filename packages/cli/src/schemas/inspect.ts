@@ -1,6 +1,6 @@
 import { integer, path } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { columns, encodingFields, json, split } from './shared';
+import { checkLengths, columns, encodingFields, json, split } from './shared';
 
 /** `wpo inspect`. */
 export const inspectSchema = commandSchema({
@@ -39,6 +39,7 @@ export const inspectSchema = commandSchema({
     }),
     json,
   },
+  check: (config, name) => checkLengths(config, name),
   examples: [
     'wpo inspect pairs.jsonl',
     'wpo inspect pairs.jsonl --tokenizer models/gemma-2-9b-it --max-length 2048 --max-prompt-length 1800',

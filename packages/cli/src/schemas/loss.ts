@@ -14,7 +14,12 @@ import type { FieldOptions, Naming, Parsed, Problem } from './schema';
 import { alignment, beta } from './shared';
 
 export const LOSS_NAMES = lossTypes();
-const lossName = v.picklist(LOSS_NAMES);
+/** `wpo` is what this program computes by default: DPO's loss times the pair's weight. */
+const lossName = v.pipe(
+  v.picklist([...LOSS_NAMES, 'wpo']),
+  v.transform((name): LossType => (name === 'wpo' ? 'sigmoid' : name)),
+);
+const lossEnum = [...LOSS_NAMES, 'wpo'];
 
 /** The requirements of a loss, and the ranges of its options. */
 export const lossSpec = (loss: LossType): LossSpec => LOSSES[loss];
@@ -24,7 +29,7 @@ export const lossType = <const O extends FieldOptions<LossType>>(options: O) =>
   field(
     {
       expected: `a loss: ${LOSS_NAMES.join(', ')}`,
-      json: { enum: LOSS_NAMES },
+      json: { enum: lossEnum },
       schema: lossName as v.GenericSchema<unknown, LossType>,
       placeholder: 'name',
       fromText: (text) => text,
@@ -37,13 +42,13 @@ export const lossFields = {
   beta,
   lossType: field(
     {
-      expected: `a loss or a list of losses: ${LOSS_NAMES.join(', ')}`,
-      json: { anyOf: [{ enum: LOSS_NAMES }, { type: 'array', items: { enum: LOSS_NAMES }, minItems: 1 }] },
+      expected: `a loss or a list of losses: ${lossEnum.join(', ')}`,
+      json: { anyOf: [{ enum: lossEnum }, { type: 'array', items: { enum: lossEnum }, minItems: 1 }] },
       schema: v.pipe(
         v.union([lossName, v.pipe(v.array(lossName), v.minLength(1))]),
         v.transform((found) => [found].flat()),
       ) as v.GenericSchema<unknown, readonly LossType[]>,
-      choices: LOSS_DESCRIPTIONS,
+      choices: { ...LOSS_DESCRIPTIONS, wpo: 'DPO times the pair’s weight, as sigmoid with use_weighting: true' },
       fromText: (text) => text,
     },
     {
@@ -115,7 +120,15 @@ interface RunConfig {
 }
 
 /** Finds loss options that contradict each other or other keys of the run. */
-export function checkLoss(config: LossConfig & RunConfig, name: Naming): Problem[] {
+export function checkLoss(
+  config: LossConfig & RunConfig,
+  name: Naming,
+  written: { readonly lossType?: unknown } = {},
+): Problem[] {
+  if ([written.lossType].flat().includes('wpo') && !config.useWeighting) {
+    const hint = 'wpo is sigmoid times the pair’s weight; without weights, write sigmoid.';
+    return [{ field: 'useWeighting', expected: `true with ${name('lossType')} wpo`, found: 'false', hint }];
+  }
   const unsuited = unsuitedOptions(config, name);
   return unsuited.length > 0 ? unsuited : unmetNeeds(config, name);
 }

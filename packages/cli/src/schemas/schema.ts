@@ -57,6 +57,8 @@ export interface FieldOptions<T> {
   readonly affects?: Affects;
   /** Another field, e.g. `endpoint`. If that field has a value, this one is a plain name and not a location. */
   readonly plainNameWith?: string;
+  /** Computes a default that depends on other values; `default` is its value beside their defaults. */
+  readonly adapt?: (values: Readonly<Record<string, unknown>>) => T;
   /** How the field looks on the command line, where that differs from `--field-name <kind>`. */
   readonly flag?: FlagOptions;
 }
@@ -125,8 +127,8 @@ export interface CommandSchema<
   readonly examples: readonly string[];
   /** Paragraphs at the end of the help. */
   readonly notes?: readonly string[];
-  /** Finds values that contradict each other. */
-  check?(config: Parsed<F>, name: Naming): Problem[];
+  /** Finds values that contradict each other. @param written the values that the user wrote, as written */
+  check?(config: Parsed<F>, name: Naming, written?: Readonly<Record<string, unknown>>): Problem[];
 }
 
 /** Infers the types of a schema. */

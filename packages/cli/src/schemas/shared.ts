@@ -1,8 +1,9 @@
 import type { Columns } from '@wpo/data';
+import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
-import type { Field } from './schema';
+import type { Field, Naming, Parsed, Problem } from './schema';
 
 // Fields that several commands have.
 
@@ -33,10 +34,22 @@ export const encodingFields = {
   maxPromptLength: integer({
     min: 1,
     default: 1800,
-    help: 'maximum tokens of a prompt that is cut; used with truncation paper only',
+    adapt: ({ maxLength }) => defaultMaxPromptLength(maxLength as number),
+    help: 'maximum tokens of a prompt that is cut, with truncation paper; the default is less if max_length is below 2048',
     flag: { placeholder: 'tokens' },
   }),
 };
+
+/** Finds length limits that contradict each other. */
+export function checkLengths(
+  { truncation, maxLength, maxPromptLength }: Parsed<typeof encodingFields>,
+  name: Naming,
+): Problem[] {
+  if (truncation !== 'paper' || maxPromptLength < maxLength) return [];
+  const expected = `less than ${name('maxLength')}, ${maxLength}`;
+  const hint = 'The tokens above it are for the answers.';
+  return [{ field: 'maxPromptLength', expected, found: String(maxPromptLength), hint }];
+}
 
 /** What happens to rows that cannot be read. */
 export const onBadRow = choice(

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { type ConfigOf, commandSchema, type Problem } from './schema';
-import { encodingFields, onBadRow, settings, yamlColumns } from './shared';
+import { checkLengths, encodingFields, onBadRow, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
 
 const dataFields = {
@@ -171,17 +171,9 @@ export const trainSchema = commandSchema({
     Optimizer: names(optimizerFields),
     'Metrics and checkpoints': names(reportingFields),
   },
-  check(config, name) {
-    const { maxLength, maxPromptLength, truncation, evalFile, evalSplit, evalSteps } = config;
-    const problems: Problem[] = checkLoss(config, name);
-    if (truncation === 'paper' && maxPromptLength >= maxLength) {
-      problems.push({
-        field: 'maxPromptLength',
-        expected: `less than ${name('maxLength')}, ${maxLength}`,
-        found: String(maxPromptLength),
-        hint: 'The tokens above it are for the answers.',
-      });
-    }
+  check(config, name, written = {}) {
+    const { evalFile, evalSplit, evalSteps } = config;
+    const problems: Problem[] = [...checkLoss(config, name, written), ...checkLengths(config, name)];
     if (evalFile !== undefined && evalSplit !== undefined) {
       const expected = `no value with ${name('evalFile')}`;
       problems.push({ field: 'evalSplit', expected, found: String(evalSplit), hint: 'Remove one of the two keys.' });

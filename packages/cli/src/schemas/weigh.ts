@@ -2,7 +2,7 @@ import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import { boolean, number, path } from './fields';
 import { checkSmoothing, LOSS_NAMES, lossSpec, lossType } from './loss';
 import { type ConfigOf, commandSchema, type Problem } from './schema';
-import { alignment, beta, columns, encodingFields, onBadRow, outputFile, split } from './shared';
+import { alignment, beta, checkLengths, columns, encodingFields, onBadRow, outputFile, split } from './shared';
 
 /** `wpo weigh`. */
 export const weighSchema = commandSchema({
@@ -44,10 +44,12 @@ export const weighSchema = commandSchema({
     ...encodingFields,
     onBadRow,
   },
-  check({ lossType, labelSmoothing, kl }, name): Problem[] {
-    if (lossType === undefined) return [];
+  check(config, name): Problem[] {
+    const { lossType, labelSmoothing, kl } = config;
+    const problems = checkLengths(config, name);
+    if (lossType === undefined) return problems;
     const { kl: needsKl, ranks } = lossSpec(lossType);
-    const problems = checkSmoothing([lossType], labelSmoothing, name);
+    problems.push(...checkSmoothing([lossType], labelSmoothing, name));
     if (needsKl && kl === undefined) {
       const expected = `a number of 0 or more with ${name('lossType')} ${lossType}`;
       const hint = 'It is the loss’s reference point; apo_zero is kto with kl 0.';

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { nearestName } from '@wpo/internal/nearest';
 import { printable } from '@wpo/internal/printable';
 import * as v from 'valibot';
 import { stringify } from 'yaml';
 import { UserError } from '../errors';
+import { answerForValue, unknownKey } from './other-names';
 import { type Given, readConfigText, readYaml, readYamlValue } from './read-yaml';
 import {
   type CommandSchema,
@@ -64,10 +64,8 @@ export function parseEntries<F extends Fields>(
       if (entry.value !== null) given.set(name, entry); // `key:` without a value leaves the default
       continue;
     }
-    problems.push(
-      `${entry.at}${prefix}${written}: unknown key. Did you mean "${nearestName(key, [...keys.keys()])}"? ` +
-        `\`wpo ${schema.name} --help\` lists all keys.`,
-    );
+    const names = { kind: 'key', command: schema.name, nameOf: (own: string) => own } as const;
+    problems.push(`${entry.at}${prefix}${unknownKey(written, [...keys.keys()], names)}`);
   }
 
   const values: Record<string, unknown> = {};
@@ -83,7 +81,9 @@ export function parseEntries<F extends Fields>(
     else problems.push(`${entry.at}${prefix}${mismatch(name, field, entry.value)}`);
   }
   if (problems.length === 0) {
-    for (const problem of schema.check?.(values as Parsed<F>, yamlKey) ?? []) {
+    adaptDefaults(schema.fields, values, (name) => given.has(name));
+    const written = Object.fromEntries([...given].map(([name, { value }]) => [name, value]));
+    for (const problem of schema.check?.(values as Parsed<F>, yamlKey, written) ?? []) {
       problems.push(`${given.get(problem.field)?.at ?? `${file}: `}${prefix}${describeProblem(problem, yamlKey)}`);
     }
   }
@@ -102,16 +102,46 @@ function missing(name: string, { expected, help }: Field): string {
   return `${yamlKey(name)}: expected ${expected}, found nothing. This key is required: ${help}.`;
 }
 
-function mismatch(name: string, { expected, choices, ...field }: Field, found: unknown): string {
-  const words = Object.keys(choices ?? {});
-  const unknown = [found].flat().find((word) => typeof word === 'string' && !words.includes(word));
-  let hint = field.default === undefined ? '' : ` The default is ${formatValue(field.default)}.`;
-  if (typeof unknown === 'string' && words.length > 0) {
-    hint = ` Did you mean "${nearestName(unknown, words)}"${unknown === found ? '' : ` instead of "${unknown}"`}?`;
-  } else if (typeof found === 'string' && isNumber(field, found)) {
-    hint = ' Remove the quotes.';
-  } else if (typeof found === 'number' && v.is(field.schema, String(found))) hint = ' Put it in quotes.';
-  return `${yamlKey(name)}: expected ${expected}, found ${describeValue(found)}.${hint}`;
+const mismatch = (name: string, field: Field, found: unknown): string =>
+  `${yamlKey(name)}: expected ${field.expected}, found ${describeValue(found)}.${mismatchHint(name, field, found)}`;
+
+function mismatchHint(name: string, field: Field, found: unknown): string {
+  const words = Object.keys(field.choices ?? {});
+  const unknown = [found]
+    .flat()
+    .find((word) => ['string', 'boolean'].includes(typeof word) && !words.includes(String(word)));
+  const near =
+    words.length === 0 || unknown === undefined ? undefined : answerForValue(yamlKey(name), String(unknown), words);
+  if (near !== undefined)
+    return ` Did you mean "${near}"${unknown === found ? '' : ` instead of "${printable(String(unknown), 60)}"`}?`;
+  if (typeof found === 'string') {
+    if (isNumber(field, found)) return ' Remove the quotes.';
+    const truth = TRUTH[found.trim().toLowerCase()];
+    if (truth !== undefined && v.is(field.schema, truth)) return ` Write ${truth}.`;
+  }
+  if (typeof found === 'number' && v.is(field.schema, String(found))) return ' Put it in quotes.';
+  return field.default === undefined ? '' : ` The default is ${formatValue(field.default)}.`;
+}
+
+/** Words that YAML 1.1 and Python read as true and false. */
+const TRUTH: Readonly<Record<string, boolean>> = {
+  yes: true,
+  on: true,
+  true: true,
+  no: false,
+  off: false,
+  false: false,
+};
+
+/** Adapts the defaults that depend on other values, e.g. a limit that must be below another. */
+export function adaptDefaults(
+  fields: Fields,
+  values: Record<string, unknown>,
+  isGiven: (name: string) => boolean,
+): void {
+  for (const [name, { adapt }] of Object.entries(fields)) {
+    if (adapt !== undefined && !isGiven(name)) values[name] = adapt(values);
+  }
 }
 
 /** Whether a text is a number that the field accepts. */

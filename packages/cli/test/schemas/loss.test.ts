@@ -56,10 +56,19 @@ test('a loss or a list of losses has TRL’s names and options', () => {
   expect(parse('', ['loss_type=[hinge, sft]']).lossType).toEqual(['hinge', 'sft']);
 });
 
+test('loss_type: wpo is DPO times the weight, alone and in a list', () => {
+  expect(lossOptions(parse('loss_type: wpo'))).toEqual(lossOptions(parse('')));
+  expect(parse('loss_type: [wpo, sft]').lossType).toEqual(['sigmoid', 'sft']);
+  expect(problems('loss_type: wpo\nuse_weighting: false')).toEqual([
+    '/runs/run.yaml:5: use_weighting: expected true with loss_type wpo, found false. wpo is sigmoid times the pair’s weight; ' +
+      'without weights, write sigmoid.',
+  ]);
+});
+
 test.each([
   ['loss_type: sigmod', 'loss_type: expected a loss or a list of losses: dpo, sigmoid, hinge, ipo, '],
   ['loss_type: sigmod', 'found the text "sigmod". Did you mean "sigmoid"?'],
-  ['loss_type: [ipo, sffp]', 'found ["ipo","sffp"]. Did you mean "sft" instead of "sffp"?'],
+  ['loss_type: [ipo, sftt]', 'found ["ipo","sftt"]. Did you mean "sft" instead of "sftt"?'],
   ['loss_type: 3', 'found 3. The default is sigmoid.'],
   ['loss_type: []', 'found []. The default is sigmoid.'],
   ['loss_weights: [1, 1]', 'loss_weights: expected one number per loss, 1, with loss_type sigmoid, found 2.'],

@@ -74,16 +74,6 @@ test('an unknown key is an error that names its line and the most similar key', 
   ]);
 });
 
-test.each([
-  ['lr: 1', 'lr_scheduler_type'],
-  ['per_device_batch_size: 1', 'per_device_eval_batch_size'],
-  ['warmup_step: 1', 'warmup_steps'],
-  ['max_seq_length: 1', 'max_length'],
-  ['bf16: true', 'beta'],
-])('%j, a key of other trainers, is an error', (line, near) => {
-  expect(problems(least + line)[0]).toContain(`Did you mean "${near}"?`);
-});
-
 const DATA = 'the path of a file or folder, a glob, or org/name on the Hugging Face Hub';
 
 test.each([
@@ -91,7 +81,7 @@ test.each([
   ['beta: 0', 'beta: expected a number above 0, found 0. The default is 0.1.'],
   ['learning_rate: "1e-6"', 'learning_rate: expected a number above 0, found the text "1e-6". Remove the quotes.'],
   ['max_length: 20.5', 'max_length: expected a whole number of 2 or more, found 20.5. The default is 2048.'],
-  ['clamp: yes', 'clamp: expected true or false, found the text "yes". The default is true.'],
+  ['clamp: yes', 'clamp: expected true or false, found the text "yes". Write true.'],
   ['warmup_ratio: 1.5', 'warmup_ratio: expected a number from 0 to 1, found 1.5. The default is 0.'],
   [
     'alignment: greed',
@@ -121,6 +111,21 @@ test.each([
   ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
 ])('keys that contradict each other are an error: %j', (lines, message) => {
   expect(problems(least + lines)[0]).toContain(message);
+});
+
+test.each([
+  ['max_length: 1024', 900],
+  ['max_length: 2', 1],
+  ['max_length: 4096', 1800],
+  ['max_length: 1024\nmax_prompt_length: 512', 512],
+])('with %j the limit of a prompt is %i', (lines, expected) => {
+  expect(parse(`${least}${lines}\n`).maxPromptLength).toBe(expected);
+});
+
+test('a limit of a prompt above the default max_length is the key that is wrong', () => {
+  expect(problems(`${least}max_prompt_length: 3000\n`)).toEqual([
+    '/runs/run.yaml:4: max_prompt_length: expected less than max_length, 2048, found 3000. The tokens above it are for the answers.',
+  ]);
 });
 
 test('max_prompt_length may be above max_length if the truncation does not use it', () => {

@@ -1,3 +1,4 @@
+import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
@@ -27,7 +28,7 @@ export interface TruncateOptions {
   readonly truncation?: Truncation;
   /** Maximum number of tokens of the prompt and one answer together, at least 2. Default 2048. */
   readonly maxLength?: number;
-  /** Used by `paper` only; from 1 to `maxLength - 1`. Default 1800. */
+  /** Used by `paper` only; from 1 to `maxLength - 1`. Default 1800, or 88 % of a `maxLength` below 2048. */
   readonly maxPromptLength?: number;
 }
 
@@ -111,7 +112,8 @@ export async function* encodeRows(
   }
 }
 
-function checkLimits({ truncation = 'paper', maxLength = 2048, maxPromptLength = 1800 }: TruncateOptions) {
+function checkLimits({ truncation = 'paper', maxLength = 2048, ...limits }: TruncateOptions) {
+  const { maxPromptLength = defaultMaxPromptLength(maxLength) } = limits;
   if (truncation !== 'paper' && truncation !== 'keep_start') {
     throw new RangeError(`truncation: expected "paper" or "keep_start", found ${JSON.stringify(truncation)}.`);
   }

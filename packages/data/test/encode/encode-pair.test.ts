@@ -139,6 +139,17 @@ describe('completion trl', () => {
   });
 });
 
+test.each([
+  [2048, 1800],
+  [4096, 1800],
+  [1024, 900],
+  [100, 87],
+  [2, 1],
+])('with maxLength %i a cut prompt has by default %i tokens', (maxLength, maxPromptLength) => {
+  const long = { prompt: Array.from({ length: 5000 }, (_, i) => i), chosen: [1], rejected: [2] };
+  expect(truncatePair(long, { maxLength }).prompt).toHaveLength(maxPromptLength);
+});
+
 describe('truncatePair', () => {
   const pair = { prompt: [1, 2, 3, 4, 5], chosen: [11, 12, 13, 14], rejected: [21, 22] };
 
@@ -204,7 +215,7 @@ describe('truncatePair', () => {
     [{ maxLength: Number.NaN }, 'found NaN'],
     [{ maxLength: 100, maxPromptLength: 100 }, 'from 1 to 99, found 100 with max_length 100'],
     [{ maxLength: 100, maxPromptLength: 0 }, 'from 1 to 99, found 0'],
-    [{ maxLength: 100 }, 'found 1800 with max_length 100'],
+    [{ maxLength: 100, maxPromptLength: 1800 }, 'found 1800 with max_length 100'],
     [{ truncation: 'keep_end' as 'paper' }, 'expected "paper" or "keep_start", found "keep_end"'],
   ])('rejects limits out of range: %o', (options, message) => {
     const run = () => truncatePair(pair, options);
