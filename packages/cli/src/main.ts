@@ -29,6 +29,7 @@ const SCHEMAS: readonly CommandSchema[] = [
   inspectSchema,
   evalSchema,
   runSchema,
+  exportSchema,
   doctorSchema,
 ];
 
