@@ -8,7 +8,7 @@ import {
 } from '../rows/read-rows';
 import { type DataFile, type DataFileOptions, dataFiles } from './data-files';
 import { type FileKind, kindOf, readDecompressed } from './files';
-import { parquetRecords } from './parquet';
+import { parquetRecords } from './parquet/records';
 
 /** Which files to read, and how. */
 export type ReadRowsOptions = ReadOptions & DataFileOptions;

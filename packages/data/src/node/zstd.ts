@@ -3,6 +3,7 @@ import xxhash from 'xxhash-wasm';
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a5; // the upper 28 bits
+const MAX_BLOCK = 2 ** 17;
 const MAX_WINDOW = 2 ** 27; // that of `zstd -d` without --long
 
 /**
@@ -38,17 +39,45 @@ export async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncG
 async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; checksum: boolean }> {
   const descriptor = await input.take(1);
   const flags = descriptor[0]!;
-  const single = (flags >> 5) & 1;
-  const sizeBytes = [single, 2, 4, 8][flags >> 6]!;
-  const dictionaryBytes = [0, 1, 2, 4][flags & 3]!;
-  const rest = await input.take(1 - single + dictionaryBytes + sizeBytes);
-  const size = rest
-    .slice(rest.length - sizeBytes)
-    .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes === 2 ? 256 : 0);
-  const window = single ? size : 2 ** (10 + (rest[0]! >> 3)) * (1 + (rest[0]! & 7) / 8);
-  if (window > MAX_WINDOW) throw new Error(`a zstd window of ${window} bytes, over the limit of ${MAX_WINDOW}`);
+  const rest = await input.take(headerSize(flags) - 1);
+  checkWindow(joined([descriptor, rest]));
   // the checksum flag is cleared, so that fzstd ends with the last block: the caller verifies the checksum
   return { bytes: joined([Uint8Array.of(flags & ~4), rest]), checksum: (flags & 4) !== 0 };
+}
+
+const isSingle = (flags: number) => (flags >> 5) & 1;
+const sizeBytes = (flags: number) => [isSingle(flags), 2, 4, 8][flags >> 6]!;
+
+/** Length of a frame's header after the magic number. */
+const headerSize = (flags: number) => 2 - isSingle(flags) + [0, 1, 2, 4][flags & 3]! + sizeBytes(flags);
+
+/** @param header of a frame, after the magic number */
+function checkWindow(header: Uint8Array): void {
+  const flags = header[0]!;
+  const size = header
+    .slice(header.length - sizeBytes(flags))
+    .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes(flags) === 2 ? 256 : 0);
+  const window = isSingle(flags) ? size : 2 ** (10 + (header[1]! >> 3)) * (1 + (header[1]! & 7) / 8);
+  if (window > MAX_WINDOW) throw new Error(`a zstd window of ${window} bytes, over the limit of ${MAX_WINDOW}`);
+}
+
+/**
+ * Decompresses one frame in memory. Checksums are not verified.
+ *
+ * @throws {Error} if it is damaged, or has more than `maxLength` bytes
+ */
+export function decompressZstdFrame(frame: Uint8Array, maxLength: number): Uint8Array {
+  if (frame.length < 5 || number(frame) !== FRAME) throw new Error('no zstd frame');
+  checkWindow(frame.subarray(4, 4 + headerSize(frame[4]!)));
+  const output = new Uint8Array(maxLength);
+  let length = 0;
+  const decoder = new Decompress((part) => {
+    if (part.length > maxLength - length) throw new Error(`a zstd frame of more than ${maxLength} bytes`);
+    output.set(part, length);
+    length += part.length;
+  });
+  decoder.push(frame, true);
+  return output.subarray(0, length);
 }
 
 /** Decompresses a frame's blocks, one at a time. */
@@ -61,6 +90,7 @@ async function* blocks(input: ByteReader, header: Uint8Array): AsyncGenerator<Ui
     const bits = head[0]! | (head[1]! << 8) | (head[2]! << 16);
     last = (bits & 1) === 1;
     const repeated = ((bits >> 1) & 3) === 1; // a block of one byte, repeated
+    if (bits >> 3 > MAX_BLOCK) throw new Error(`a zstd block of ${bits >> 3} bytes, over the limit of ${MAX_BLOCK}`);
     frame.push(joined([head, await input.take(repeated ? 1 : bits >> 3)]), last);
     yield* parts.splice(0).filter((part) => part.length > 0);
   }
