@@ -2,14 +2,18 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
+import { printable } from '@wpo/internal/printable';
 import { decompressZstd } from './zstd';
+
+/** A file that could not be read or used. The message names it. */
+export class FileError extends Error {}
 
 /**
  * An error for a file that could not be read or used.
  *
  * @param error the error that was thrown, or the text for "found" in the message
  */
-export function fileError(path: string, error: unknown, expected: string, hint: string): Error {
+export function fileError(path: string, error: unknown, expected: string, hint: string): FileError {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   const found =
     code === 'ENOENT' || code === 'ENOTDIR'
@@ -21,7 +25,9 @@ export function fileError(path: string, error: unknown, expected: string, hint: 
           : error instanceof Error
             ? error.message
             : String(error);
-  return new Error(`${path}: expected ${expected}, found ${found}. ${hint}`, { cause: error });
+  return new FileError(`${printable(path)}: expected ${expected}, found ${printable(found)}. ${hint}`, {
+    cause: error,
+  });
 }
 
 /** The hint for a file that is not complete. */
@@ -48,21 +54,35 @@ export async function kindOf(path: string): Promise<FileKind> {
       if (magic.startsWith('\x1f\x8b')) return 'gzip';
       const isSkippableFrame = magic >= 'P' && magic < '`' && magic.endsWith('*M\x18'); // of zstd
       if (magic === '\x28\xb5\x2f\xfd' || isSkippableFrame) return 'zstd';
-      if (magic === 'PAR1') return 'parquet';
+      if (magic === 'PAR1' || magic === 'PARE') return 'parquet';
+      if (magic === 'ARRO' || (magic === '\xff\xff\xff\xff' && path.endsWith('.arrow'))) {
+        throw fileError(
+          path,
+          'an Arrow file',
+          ROWS,
+          'Convert it in Python: datasets.Dataset.from_file(path).to_parquet(…).',
+        );
+      }
       return kindsByName.find(([ending]) => path.toLowerCase().endsWith(ending))?.[1] ?? 'text';
     } finally {
       await file.close();
     }
   } catch (error) {
+    if (error instanceof FileError) throw error;
     throw fileError(path, error, ROWS, 'Check the path.');
   }
 }
+
+/** A file may decompress to this many bytes whatever its size. */
+const MAX_SMALL = 2 ** 26;
+/** Larger ones must not grow by more than this. JSON text compresses about tenfold. */
+const MAX_RATIO = 200;
 
 /**
  * A file's bytes, decompressed if `kind` is `gzip` or `zstd`.
  *
  * @param name names the file in errors
- * @throws {Error} if the file cannot be read, or is damaged or cut off
+ * @throws {Error} if the file cannot be read, is damaged or cut off, or decompresses to over 200 times its size
  */
 export async function* readDecompressed(
   path: string,
@@ -70,16 +90,31 @@ export async function* readDecompressed(
   kind: FileKind,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const stream = createReadStream(path, { highWaterMark: 2 ** 20 });
+  let size = 0;
+  const parts =
+    kind === 'gzip'
+      ? decompressGzip(path, stream)
+      : kind === 'zstd'
+        ? decompressZstd(stream)
+        : (stream as AsyncIterable<Uint8Array>);
   try {
-    if (kind === 'gzip') yield* decompressGzip(path, stream);
-    else if (kind === 'zstd') yield* decompressZstd(stream);
-    else yield* stream as AsyncIterable<Uint8Array>;
+    for await (const part of parts) {
+      size += part.length;
+      if (size > MAX_SMALL && size > MAX_RATIO * stream.bytesRead) {
+        const found = `${stream.bytesRead} bytes that decompress to more than ${size}`;
+        throw fileError(name, found, `data of at most ${MAX_RATIO} times its compressed size`, DECOMPRESS);
+      }
+      yield part;
+    }
   } catch (error) {
+    if (error instanceof FileError) throw error;
     throw fileError(name, error, ROWS, kind === 'text' ? 'Check the path.' : DAMAGED);
   } finally {
     stream.destroy();
   }
 }
+
+const DECOMPRESS = 'If the file comes from a source that you trust, decompress it first, with gunzip or zstd -d.';
 
 async function* decompressGzip(
   path: string,

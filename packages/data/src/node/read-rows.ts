@@ -1,3 +1,4 @@
+import { isUsedColumn } from '../rows/layouts';
 import type { PreferenceRow } from '../rows/preference-row';
 import {
   type DataRecord,
@@ -8,7 +9,6 @@ import {
 } from '../rows/read-rows';
 import { type DataFile, type DataFileOptions, dataFiles } from './data-files';
 import { type FileKind, kindOf, readDecompressed } from './files';
-import { parquetRecords } from './parquet/records';
 
 /** Which files to read, and how. */
 export type ReadRowsOptions = ReadOptions & DataFileOptions;
@@ -25,7 +25,11 @@ export type ReadRowsOptions = ReadOptions & DataFileOptions;
 export const readRows = (
   source: string,
   options: ReadRowsOptions = {},
-): AsyncGenerator<PreferenceRow, void, undefined> => preferenceRows(readRecords(source, options), options);
+): AsyncGenerator<PreferenceRow, void, undefined> =>
+  preferenceRows(
+    records(source, options, (column) => isUsedColumn(column, options.columns)),
+    options,
+  );
 
 /**
  * As `readRows`; yields each row's JSON value unchanged, with all its columns.
@@ -33,13 +37,23 @@ export const readRows = (
  * @throws {RowError} on a row that is not JSON, unless `onBadRow` is `skip`
  * @throws {Error} if a file cannot be read, or is damaged or cut off
  */
-export async function* readRecords(
+export const readRecords = (
   source: string,
   options: RecordOptions & DataFileOptions = {},
+): AsyncGenerator<DataRecord, void, undefined> => records(source, options);
+
+/** @param isUsed which columns of a Parquet file to read; by default all */
+async function* records(
+  source: string,
+  options: RecordOptions & DataFileOptions,
+  isUsed?: (column: string) => boolean,
 ): AsyncGenerator<DataRecord, void, undefined> {
   for (const file of await dataFiles(source, options)) {
     const kind = await kindOf(file.path);
-    yield* kind === 'parquet' ? parquetRecords(file.path, file.name) : jsonRecords(file, kind, options);
+    if (kind === 'parquet') {
+      const { parquetRecords } = await import('./parquet/records'); // not loaded for JSON
+      yield* parquetRecords(file.path, file.name, isUsed);
+    } else yield* jsonRecords(file, kind, options);
   }
 }
 

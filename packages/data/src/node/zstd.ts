@@ -4,6 +4,9 @@ import xxhash from 'xxhash-wasm';
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a5; // the upper 28 bits
 const MAX_BLOCK = 2 ** 17;
+/** fzstd moves its window after each block: the bytes that it may move, and the most of them for a decompressed byte. */
+const MAX_MOVED = 2 ** 33;
+const MAX_MOVED_PER_BYTE = 2 ** 12;
 const MAX_WINDOW = 2 ** 27; // that of `zstd -d` without --long
 
 /**
@@ -26,7 +29,7 @@ export async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncG
     if (number(magic) !== FRAME) throw new Error('bytes after a zstd frame that are not a frame');
     const header = await frameHeader(input);
     const hash = create64();
-    for await (const part of blocks(input, joined([magic, header.bytes]))) {
+    for await (const part of blocks(input, joined([magic, header.bytes]), header.window)) {
       hash.update(part);
       yield part;
     }
@@ -36,13 +39,13 @@ export async function* decompressZstd(chunks: AsyncIterable<Uint8Array>): AsyncG
   }
 }
 
-async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; checksum: boolean }> {
+async function frameHeader(input: ByteReader): Promise<{ bytes: Uint8Array; window: number; checksum: boolean }> {
   const descriptor = await input.take(1);
   const flags = descriptor[0]!;
   const rest = await input.take(headerSize(flags) - 1);
-  checkWindow(joined([descriptor, rest]));
+  const window = windowOf(joined([descriptor, rest]));
   // the checksum flag is cleared, so that fzstd ends with the last block: the caller verifies the checksum
-  return { bytes: joined([Uint8Array.of(flags & ~4), rest]), checksum: (flags & 4) !== 0 };
+  return { bytes: joined([Uint8Array.of(flags & ~4), rest]), window, checksum: (flags & 4) !== 0 };
 }
 
 const isSingle = (flags: number) => (flags >> 5) & 1;
@@ -52,13 +55,14 @@ const sizeBytes = (flags: number) => [isSingle(flags), 2, 4, 8][flags >> 6]!;
 const headerSize = (flags: number) => 2 - isSingle(flags) + [0, 1, 2, 4][flags & 3]! + sizeBytes(flags);
 
 /** @param header of a frame, after the magic number */
-function checkWindow(header: Uint8Array): void {
+function windowOf(header: Uint8Array): number {
   const flags = header[0]!;
   const size = header
     .slice(header.length - sizeBytes(flags))
     .reduceRight((sum, byte) => sum * 256 + byte, sizeBytes(flags) === 2 ? 256 : 0);
   const window = isSingle(flags) ? size : 2 ** (10 + (header[1]! >> 3)) * (1 + (header[1]! & 7) / 8);
   if (window > MAX_WINDOW) throw new Error(`a zstd window of ${window} bytes, over the limit of ${MAX_WINDOW}`);
+  return window;
 }
 
 /**
@@ -68,7 +72,8 @@ function checkWindow(header: Uint8Array): void {
  */
 export function decompressZstdFrame(frame: Uint8Array, maxLength: number): Uint8Array {
   if (frame.length < 5 || number(frame) !== FRAME) throw new Error('no zstd frame');
-  checkWindow(frame.subarray(4, 4 + headerSize(frame[4]!)));
+  const start = 4 + headerSize(frame[4]!);
+  checkBlocks(frame.subarray(start), windowOf(frame.subarray(4, start)), maxLength);
   const output = new Uint8Array(maxLength);
   let length = 0;
   const decoder = new Decompress((part) => {
@@ -80,19 +85,55 @@ export function decompressZstdFrame(frame: Uint8Array, maxLength: number): Uint8
   return output.subarray(0, length);
 }
 
+interface BlockHead {
+  readonly isLast: boolean;
+  /** Bytes of the block after its three-byte head. */
+  readonly size: number;
+}
+
+function blockHead(head: Uint8Array): BlockHead {
+  const bits = head[0]! | (head[1]! << 8) | (head[2]! << 16);
+  const isRepeated = ((bits >> 1) & 3) === 1; // a block of one byte, repeated
+  if (bits >> 3 > MAX_BLOCK) throw new Error(`a zstd block of ${bits >> 3} bytes, over the limit of ${MAX_BLOCK}`);
+  return { isLast: (bits & 1) === 1, size: isRepeated ? 1 : bits >> 3 };
+}
+
+/** Rejects many small blocks with a large window, which fzstd would decompress for minutes. */
+function checkMoved(blocks: number, window: number, decompressed: number): void {
+  if (blocks * window > MAX_MOVED + MAX_MOVED_PER_BYTE * decompressed)
+    throw new Error(`${blocks} zstd blocks of only ${decompressed} bytes with a window of ${window}`);
+}
+
+/** Checks the block heads of a frame in memory. */
+function checkBlocks(bytes: Uint8Array, window: number, decompressed: number): void {
+  for (let at = 0, count = 1, isLast = false; !isLast; count++) {
+    const head = blockHead(bytes.subarray(at, at + 3));
+    at += 3 + head.size;
+    isLast = head.isLast;
+    if (at > bytes.length) throw new Error('the end of the data inside a zstd block');
+    checkMoved(count, window, decompressed);
+  }
+}
+
 /** Decompresses a frame's blocks, one at a time. */
-async function* blocks(input: ByteReader, header: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+async function* blocks(
+  input: ByteReader,
+  header: Uint8Array,
+  window: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const parts: Uint8Array[] = [];
   const frame = new Decompress((part) => void parts.push(part.slice())); // fzstd reuses its window
   frame.push(header);
-  for (let last = false; !last; ) {
+  let decompressed = 0;
+  for (let count = 1, isLast = false; !isLast; count++) {
     const head = await input.take(3);
-    const bits = head[0]! | (head[1]! << 8) | (head[2]! << 16);
-    last = (bits & 1) === 1;
-    const repeated = ((bits >> 1) & 3) === 1; // a block of one byte, repeated
-    if (bits >> 3 > MAX_BLOCK) throw new Error(`a zstd block of ${bits >> 3} bytes, over the limit of ${MAX_BLOCK}`);
-    frame.push(joined([head, await input.take(repeated ? 1 : bits >> 3)]), last);
-    yield* parts.splice(0).filter((part) => part.length > 0);
+    const { size, ...block } = blockHead(head);
+    isLast = block.isLast;
+    checkMoved(count, window, decompressed);
+    frame.push(joined([head, await input.take(size)]), isLast);
+    const filled = parts.splice(0).filter((part) => part.length > 0);
+    for (const part of filled) decompressed += part.length;
+    yield* filled;
   }
 }
 

@@ -18,6 +18,22 @@ export const columnNames = [
 /** The column of each field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
 export type Columns = { readonly [name in (typeof columnNames)[number]]?: string };
 
+/** The other columns that a preference row can depend on. */
+const moreColumns = [
+  'prompt_id',
+  'source',
+  'source_chosen',
+  'source_rejected',
+  'question',
+  'input',
+  'instruction',
+  'completions',
+];
+
+/** Whether a preference row can depend on a column. The others of a Parquet file are not read. */
+export const isUsedColumn = (name: string, columns: Columns = {}): boolean =>
+  [...columnNames, ...moreColumns, ...Object.values(columns)].includes(name);
+
 /**
  * Converts a row to the columns that `parseRow` reads. Its column names decide how, so that a row whose values are null is
  * read as the rows beside it:

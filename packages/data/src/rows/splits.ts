@@ -33,7 +33,7 @@ const TRAIN = ['train_prefs', 'train'] as const;
  */
 export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): ChosenFiles {
   const files = paths.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) return { fault: 'expected JSONL, JSON or Parquet files, found none. Check the path' };
+  if (files.length === 0) return { fault: `expected JSONL, JSON or Parquet files, found ${insteadOfData(paths)}` };
   const splits = bySplit(files);
   const names = [...splits.keys()];
   const preferred = typeof split === 'string' ? split : split.find((name) => splits.has(name));
@@ -47,6 +47,14 @@ export function chooseSplit(paths: readonly string[], split: string | readonly s
   }
   const fault = faultOf(chosen);
   return fault === undefined ? { files: chosen } : { fault };
+}
+
+function insteadOfData(paths: readonly string[]): string {
+  if (!paths.some((path) => path.endsWith('.arrow'))) return 'none. Check the path';
+  return (
+    'Arrow files, as save_to_disk of Python’s datasets writes them. Convert each split in Python: ' +
+    'datasets.load_from_disk(folder)["train"].to_parquet("train.parquet"), without ["train"] if there are no splits'
+  );
 }
 
 function bySplit(files: readonly string[]): Map<string, string[]> {

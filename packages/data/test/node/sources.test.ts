@@ -179,7 +179,7 @@ describe('damaged files', () => {
       `expected a JSONL, JSON or Parquet file, found the end of the file inside zstd data. ${hint}`,
     );
     await expect(contentsIn(cut('a.parquet', packed['cut.parquet']))).rejects.toThrow(
-      `expected a complete Parquet file, found its footer unreadable (parquet file invalid (footer != PAR1)). ${hint}`,
+      `expected a complete Parquet file, found its footer unreadable (no "PAR1" at its end). ${hint}`,
     );
     await expect(
       contentsIn(write('b.jsonl.gz', Buffer.concat([packed['cut.jsonl.gz'], Buffer.alloc(64)]))),
@@ -190,6 +190,34 @@ describe('damaged files', () => {
     const checked = Buffer.from(packed['cut.jsonl.zst']);
     checked[checked.length - 1]! ^= 1;
     await expect(contentsIn(write('d.jsonl.zst', checked))).rejects.toThrow('zstd data with a wrong checksum');
+  });
+
+  it.each([
+    ['blanks', 0x20],
+    ['line ends', 0x0a],
+  ])('of many %s are refused before they are read to the end', async (_, byte) => {
+    const path = write('bomb.jsonl.gz', gzipSync(Buffer.alloc(2 ** 26 + 2 ** 20, byte), { level: 1 }));
+    await expect(contentsIn(path)).rejects.toThrow(
+      /bomb\.jsonl\.gz: expected data of at most 200 times its compressed size, found \d+ bytes that decompress to more than \d+\. If the file comes from a source that you trust, decompress it first/,
+    );
+  });
+
+  it('of many tiny zstd blocks with a large window are refused', async () => {
+    const block = [0x0a, 0, 0, 0x20]; // one blank, repeated once
+    const frame = Uint8Array.from([
+      0x28,
+      0xb5,
+      0x2f,
+      0xfd,
+      0,
+      0x88,
+      ...new Array(4000).fill(block).flat(),
+      0x0b,
+      0,
+      0,
+      0x0a,
+    ]);
+    await expect(contentsIn(write('tiny.jsonl.zst', frame))).rejects.toThrow(/\d+ zstd blocks of only \d+ bytes/);
   });
 
   it('name the row of a Parquet file that cannot be used, or skip it with onBadRow skip', async () => {
@@ -251,6 +279,18 @@ describe('folders and globs', () => {
     rmSync(join(dir, 'split/data/train-00001-of-00002.jsonl'));
     await expect(chosenIn(join(dir, 'split'))).rejects.toThrow(
       'expected all shards of data/train-00000-of-00002.jsonl, found only some',
+    );
+  });
+
+  it('of Arrow files are named with the way to convert them', async () => {
+    for (const name of ['dataset_info.json', 'state.json', 'data-00000-of-00001.arrow']) write(`saved/${name}`, '{}');
+    const message =
+      'expected JSONL, JSON or Parquet files, found Arrow files, as save_to_disk of Python’s datasets writes them. ' +
+      'Convert each split in Python: datasets.load_from_disk(folder)["train"].to_parquet("train.parquet")';
+    await expect(chosenIn(join(dir, 'saved'))).rejects.toThrow(`${join(dir, 'saved')}: ${message}`);
+    const file = write('one.arrow', Buffer.from('ffffffff10000000', 'hex'));
+    await expect(chosenIn(file)).rejects.toThrow(
+      `${file}: expected a JSONL, JSON or Parquet file, found an Arrow file`,
     );
   });
 
