@@ -39,6 +39,7 @@ const details = await fc.check(property, {
 });
 if (details.failed) {
   const failure = fc.defaultReportMessage(details)!;
-  report({ failure: failure.slice(0, 20_000) });
+  const error = details.errorInstance; // first, as the case may be longer than the report
+  report({ failure: `${String(error instanceof Error ? error.stack : error)}\n${failure}`.slice(0, 20_000) });
 } else report({ passed: true, counts, slowest, peakMb: process.resourceUsage().maxRSS / 1024 });
 process.exit(0); // a family may have left servers and threads open

@@ -141,8 +141,7 @@ function splitV2({ header, bytes }: Page, { meta }: Column, levels: Levels, budg
 }
 
 function checkCount(count: unknown, { num_values }: Column['meta']): number {
-  if (!isCount(count) || count > Number(num_values))
-    throw new Damaged(`a page of ${count} values in a column of ${num_values}`);
+  if (!isCount(count) || count > Number(num_values)) throw new Damaged('a page with more values than its column');
   return count;
 }
 

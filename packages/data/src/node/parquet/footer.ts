@@ -65,7 +65,7 @@ function checkFooter(metadata: FileMetaData, end: number): Footer {
   const rows = groups.reduce((sum, group) => sum + group.rows, 0);
   if (rows !== Number(metadata.num_rows))
     throw new Damaged(
-      `${rows} rows in its row groups instead of the ${metadata.num_rows} rows that its footer declares`,
+      `${rows} rows in its row groups instead of the ${Number(metadata.num_rows)} rows that its footer declares`,
     );
   if (rows > maxValues(end)) throw new Unsupported(`${rows} rows in ${end} bytes`);
   return { schema, groups };
@@ -94,7 +94,7 @@ function leavesOf(node: SchemaTree, above: readonly SchemaTree[]): (readonly Sch
 
 function checkGroup({ columns, num_rows }: RowGroup, leaves: readonly (readonly SchemaTree[])[], end: number): Group {
   const rows = Number(num_rows);
-  if (!Number.isSafeInteger(rows) || rows < 0) throw new Damaged(`a row group of ${num_rows} rows`);
+  if (!Number.isSafeInteger(rows) || rows < 0) throw new Damaged('a row group without a number of rows');
   if (columns.length !== leaves.length)
     throw new Damaged(`a row group of ${columns.length} columns instead of ${leaves.length}`);
   return { rows, columns: columns.map((column, i) => checkColumn(column, leaves[i]!, end)) };
@@ -117,6 +117,6 @@ function checkColumn(
     throw new Damaged(`a column in bytes ${start} to ${start + size} of ${end}`);
   }
   if (size > MAX_CHUNK) throw new Unsupported(`a row group with ${size} bytes in one column`);
-  if (!(Number(meta.num_values) >= 0)) throw new Damaged(`a column of ${meta.num_values} values`);
+  if (!(Number(meta.num_values) >= 0)) throw new Damaged('a column without a number of values');
   return { meta, path, start, end: start + size };
 }

@@ -22,8 +22,8 @@ export function* pagesOf(chunk: Uint8Array): Generator<Page, void, undefined> {
     const start = endOfStruct(chunk, at, MAX_HEADER_VALUES);
     const header = parquetHeader({ view, offset: at });
     const size = header.compressed_page_size;
-    if (!isCount(size) || size > chunk.length - start)
-      throw new Damaged(`a page of ${size} bytes at the end of a column`);
+    if (!isCount(size)) throw new Damaged('a page without a size');
+    if (size > chunk.length - start) throw new Damaged(`a page of ${size} bytes at the end of a column`);
     if (!isCount(header.uncompressed_page_size)) throw new Damaged('a page without a size');
     const bytes = chunk.subarray(start, start + size);
     const sum = header.crc as number | undefined;
