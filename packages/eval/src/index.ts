@@ -15,6 +15,7 @@ export {
 } from './alpaca-eval';
 export { type AnswerRow, answerKey, type NamedPrompt, promptMessages, promptText, type Scored } from './answers';
 export { EvaluationError } from './errors';
+export { parseRating, parseVerdict, withoutThinking } from './judge-replies';
 export { type LengthJudged, lengthControlledWinRate } from './length-control';
 export {
   type Judgement,

@@ -1,6 +1,7 @@
 import type { Message } from '@wpo/data';
 import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import type { Annotation, ModelOutput, OutputPair } from './alpaca-eval';
+import { withoutThinking } from './judge-replies';
 import type { Preference } from './win-rate';
 
 /** Two answers in the order in which a judge sees them. */
@@ -16,6 +17,8 @@ export interface Judgement {
   readonly preference: Preference;
   /** The judge's reply, as text. */
   readonly text: string;
+  /** Why the preference is null, and what to do about it. */
+  readonly problem?: string;
 }
 
 export interface JudgeOutputsOptions extends ConcurrencyOptions<OutputPair> {
@@ -156,8 +159,14 @@ export function preferenceFromLogprobs(
   return 2 - 1 / (1 + Math.exp((second ?? Number.NEGATIVE_INFINITY) - (first ?? Number.NEGATIVE_INFINITY)));
 }
 
-/** A judge's preference from its reply: 1 for `m`, 2 for `M`, ignoring punctuation around it; null for any other text. */
+/** A reply that is one of the names and nothing else but punctuation. */
+const ONE_NAME = new RegExp(`^[\\s*_\`"'“”‘’.,:;()[\\]{}<>#$]*(${FIRST}|${SECOND})[\\s*_\`"'“”‘’.,:;()[\\]{}<>#$]*$`);
+
+/**
+ * A judge's preference from its reply: 1 for `m`, 2 for `M`, ignoring punctuation around it and reasoning before it; null for
+ * any other text.
+ */
 export function preferenceFromVerdict(text: string): Preference {
-  const name = /^\P{L}*(\p{L}+)\P{L}*$/u.exec(text)?.[1];
+  const name = ONE_NAME.exec(withoutThinking(text))?.[1];
   return name === FIRST ? 1 : name === SECOND ? 2 : null;
 }

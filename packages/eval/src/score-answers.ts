@@ -1,5 +1,6 @@
 import { type ConcurrencyOptions, concurrently } from '@wpo/internal/concurrently';
 import { type AnswerRow, answerKey, type NamedPrompt, type Scored } from './answers';
+import { EvaluationError } from './errors';
 
 /** Scores answers one at a time: a reward model, a judge, or a file of scores. */
 export interface Scorer {
@@ -33,7 +34,7 @@ export async function* scoreAnswers<A extends AnswerRow>(
     async function* (answer) {
       const value = await score(answer);
       if (!Number.isFinite(value)) {
-        throw new Error(`prompt "${answer.prompt_id}": score: expected a finite number, found ${value}.`);
+        throw new EvaluationError(`prompt "${answer.prompt_id}": score: expected a finite number, found ${value}.`);
       }
       yield { ...answer, score: value };
     },
@@ -85,7 +86,7 @@ export async function* compareAnswers<A extends AnswerRow>(
     async function* (comparison) {
       const preference = await compare(comparison);
       if (!(preference >= 0 && preference <= 1)) {
-        throw new Error(
+        throw new EvaluationError(
           `prompt "${comparison.prompt_id}": preference: expected a number from 0 to 1, found ${preference}.`,
         );
       }

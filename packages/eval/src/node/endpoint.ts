@@ -1,22 +1,36 @@
+import { setMaxListeners } from 'node:events';
 import type { Message } from '@wpo/data';
-import { withRetries } from '@wpo/internal/node/retry';
+import { printableAddress, redact } from '@wpo/internal/node/redact';
+import { durationText, isTooLong, withRetries } from '@wpo/internal/node/retry';
+import { printable } from '@wpo/internal/printable';
 import { Agent } from 'undici';
 import * as v from 'valibot';
 import { EvaluationError } from '../errors';
+import { parseAddress } from './address';
 import { type ChatAnswer, type ChatOptions, chatBody, parseChat } from './chat';
 import { RequestError, sendOnce } from './request';
+import { adapter, type RequestFields, requestFields } from './request-fields';
+import { namedField, refusedField, serverWords } from './server-words';
 
 export interface EndpointOptions {
-  /** The server's base URL, with or without `/v1`. */
+  /** The server's base URL, with or without `/v1`. Its query is kept. See `parseAddress`. */
   readonly url: string;
   /** The model's name. Default the model that the server serves, if it serves only one. */
-  readonly model?: string;
+  readonly model?: string | undefined;
   /** Milliseconds for one attempt, until the reply's last byte. Default 600,000 (ten minutes). */
   readonly timeout?: number;
   /** Attempts after the first. Default 6. */
   readonly retries?: number;
-  /** Once aborted, waiting ends and no attempt starts. A running attempt is not interrupted. */
+  /** Headers of every request, beside those of the client. `authorization` replaces the API key. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Fields that are added to the body of every POST request, or replaced; null removes a field. */
+  readonly request?: RequestFields | undefined;
+  /** Once aborted, waiting ends and no attempt starts. Running attempts have `grace` milliseconds to finish. */
   readonly signal?: AbortSignal;
+  /** Default 8000. */
+  readonly grace?: number;
+  /** Receives what the user should know while requests go on: a long wait, or a field that the server does not accept. */
+  readonly onNotice?: (text: string) => void;
 }
 
 /** A client for one model of an OpenAI-compatible server, such as vLLM. Its methods throw `EndpointError`. */
@@ -31,7 +45,9 @@ export interface Endpoint {
    * @param path from the server's root, without `/v1`
    * @param parse gets the reply's JSON; if it throws, the reply counts as incomplete and the request is sent again
    */
-  post<T>(path: string, body: unknown, parse: (reply: unknown) => T): Promise<T>;
+  post<T>(path: string, body: object, parse: (reply: unknown) => T): Promise<T>;
+  /** The fields that the user adds to each body. */
+  readonly request: RequestFields;
 }
 
 /** A request that failed after all its attempts. */
@@ -42,45 +58,99 @@ export class EndpointError extends EvaluationError {
     message: string,
     /** HTTP status of the last reply; absent if none arrived. */
     readonly status?: number,
-    options?: ErrorOptions,
+    /** The field of the request that the server does not accept, if it says so. */
+    readonly refusedField?: string,
+    /** The server replied without an answer, e.g. because of its content filter. */
+    readonly isFiltered = false,
   ) {
-    super(message, options);
+    super(message);
   }
 }
+
+/** Statuses with which servers refuse a field of a request. */
+const REFUSALS: readonly (number | undefined)[] = [400, 403, 422, 501];
 
 /**
  * Creates a client for an OpenAI-compatible server.
  *
  * A request is retried after a network error, after status 408, 409, 425, 429 or 5xx, and after an incomplete reply. It
- * waits as long as the server's `Retry-After` asks, else with exponential backoff. The API key is `WPO_API_KEY` from the
- * environment, else `OPENAI_API_KEY`; it is never shown in an error. Errors name the URL, the status and the start of the
- * reply's body.
+ * waits as long as the server's `Retry-After` asks, up to five minutes, else with exponential backoff. If a server does not
+ * accept `max_tokens`, `temperature`, `top_p` or `seed`, the request is sent again with `max_completion_tokens` or without
+ * that field. The API key is `WPO_API_KEY` from the environment, else `OPENAI_API_KEY`; keys and passwords are never shown
+ * in an error, nor taken from a reply. Errors name the URL, the status and the server's words.
  *
- * @throws {EvaluationError} if `url` is not an http URL, or the key has characters that no key has
+ * @throws {EvaluationError} if `url` is not an http URL, a header or a field of `request` cannot be sent, or the key has
+ *   characters that no key has
  */
 export function createEndpoint(options: EndpointOptions): Endpoint {
-  const { timeout = 600_000, retries = 6, signal } = options;
-  const { openai, root, credentials } = parseAddress(options.url);
+  const { timeout = 600_000, retries = 6, signal, grace = 8000, onNotice = () => {} } = options;
+  const { openai, root, query, credentials } = parseAddress(options.url);
   const key = apiKey();
-  const headers = authorization(key, credentials);
+  const headers = { ...authorization(key, credentials), ...checkHeaders(options.headers) };
+  const fields = requestFields(options.request);
+  const secrets = secretsOf({ key, credentials, query, headers });
+  const hide = (text: string) => redact(text, secrets);
   // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+  const running = new Set<() => void>();
+  if (signal !== undefined) {
+    setMaxListeners(0, signal); // each waiting request listens
+    const stopAll = () => {
+      for (const stop of running) stop();
+    };
+    signal.addEventListener('abort', () => void setTimeout(stopAll, grace).unref(), { once: true });
+  }
+  const notify = onceEach((text) => onNotice(`${printableAddress(openai)}: ${text}`));
+  const isWaiting = quietFor();
 
-  async function send<T>(method: 'GET' | 'POST', url: string, body: unknown, parse: (reply: unknown) => T): Promise<T> {
+  async function send<T>(
+    method: 'GET' | 'POST',
+    url: string,
+    body: object | undefined,
+    parse: (reply: unknown) => T,
+  ): Promise<T> {
     let attempts = 0;
-    const attempt = () => {
+    let last = '';
+    const inReplies = (text: string) => redact(text, secrets.filter(isDistinctive));
+    const attempt = async () => {
+      if (signal?.aborted) throw new RequestError('no request: the command was stopped', { isRetryable: false });
       attempts += 1;
-      return sendOnce({ method, url, headers, body, timeout, agent }, parse);
+      const request = { method, url: url + query, headers, body, timeout, agent, redact: inReplies, running };
+      return sendOnce(request, parse).catch((error: Error) => {
+        last = hide(error.message);
+        throw error;
+      });
     };
     try {
       return await withRetries(attempt, {
         retries,
-        signal,
+        ...(signal && { signal }),
         isRetryable: (error) => error instanceof RequestError && error.isRetryable,
         requestedDelay: (error) => (error as RequestError).retryAfter,
+        onWait(delay) {
+          if (!isWaiting(delay)) {
+            onNotice(
+              `${printableAddress(url)}: ${printable(last, 200)}. Waiting ${durationText(delay)}, then trying again.`,
+            );
+          }
+        },
       });
     } catch (error) {
-      throw error instanceof RequestError ? endpointError(url, error, attempts, [key, credentials]) : error;
+      throw error instanceof RequestError ? endpointError(url + query, error, { attempts, body, hide }) : error;
+    }
+  }
+
+  /** Sends a POST request, without the fields that the server has been found not to accept. */
+  const adapt = adapter(fields, notify);
+  async function post<T>(url: string, intended: object, parse: (reply: unknown) => T): Promise<T> {
+    for (;;) {
+      const body = adapt.apply(intended);
+      try {
+        return await send('POST', url, body, parse);
+      } catch (error) {
+        const field = error instanceof EndpointError ? error.refusedField : undefined;
+        if (field === undefined || !adapt.leaveOut(field, body)) throw error;
+      }
     }
   }
 
@@ -91,40 +161,10 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
   };
   return {
     model,
+    request: fields,
     chat: async (messages, chat = {}) =>
-      send('POST', `${openai}/chat/completions`, chatBody(await model(), messages, chat), parseChat),
-    post: (path, body, parse) => send('POST', `${root}${path}`, body, parse),
-  };
-}
-
-/** The parts of a server's address. */
-export interface ServerAddress {
-  /** Base of OpenAI's paths, e.g. `http://localhost:8000/v1`. */
-  readonly openai: string;
-  /** Base of the server's own paths, such as vLLM's `/pooling`: the same without `/v1`. */
-  readonly root: string;
-  /** `user:password` from the address. The other fields do not contain it. */
-  readonly credentials?: string;
-}
-
-/**
- * Parses a base URL, with or without `/v1` at its end.
- *
- * @throws {EvaluationError} if it is not an http URL; the error does not show a password in it
- */
-export function parseAddress(text: string): ServerAddress {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol)) {
-    const shown = JSON.stringify(text.replace(/\/\/.*@/, '//'));
-    throw new EvaluationError(
-      `server address: expected an http or https URL, found ${shown}. Write it like http://localhost:8000/v1.`,
-    );
-  }
-  const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
-  return {
-    openai: base === url.origin ? `${base}/v1` : base,
-    root: base.replace(/\/v1$/, ''),
-    ...(url.username === '' ? {} : { credentials: decodeURIComponent(`${url.username}:${url.password}`) }),
+      post(`${openai}/chat/completions`, chatBody(await model(), messages, chat), (reply) => parseChat(reply, notify)),
+    post: (path, body, parse) => post(`${root}${path}`, body, parse),
   };
 }
 
@@ -139,6 +179,72 @@ function authorization(key: string | undefined, credentials: string | undefined)
   );
 }
 
+/** Headers that fetch sets, and does not accept. */
+const OWN_HEADERS =
+  /^(?:connection|content-length|content-type|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/;
+
+function checkHeaders(given: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name) || OWN_HEADERS.test(name.toLowerCase())) {
+        const found = printable(name, 60);
+        throw new EvaluationError(
+          `headers: expected the name of a header that can be set, found "${found}". Remove it.`,
+        );
+      }
+      if (!/^[\x20-\x7e]*$/.test(value)) {
+        throw new EvaluationError(
+          `headers: ${name}: expected visible ASCII characters only, found others. Correct it.`,
+        );
+      }
+      return [name.toLowerCase(), value];
+    }),
+  );
+}
+
+interface SecretSources {
+  readonly key: string | undefined;
+  readonly credentials: string | undefined;
+  readonly query: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** What must not be shown: the key, the credentials and password, and longer values of headers and the query. */
+function secretsOf({ key, credentials, query, headers }: SecretSources): string[] {
+  const parameters = [...new URLSearchParams(query)].filter(([name]) => name !== 'api-version');
+  const values = [...parameters.map(([, value]) => value), ...Object.values(headers)];
+  const password = credentials?.slice(credentials.indexOf(':') + 1);
+  const tokens = values.map((value) => value.replace(/^(?:Bearer|Basic) /i, '')).filter(({ length }) => length >= 6);
+  return [...new Set([key ?? '', credentials ?? '', password ?? '', ...tokens])].filter((secret) => secret !== '');
+}
+
+/** Words that stand for a key where a server needs none. */
+const PLACEHOLDERS = ['lm-studio', 'not-needed', 'sk-no-key-required', 'no-key-required', 'no-key-needed'];
+
+/** Whether a secret is no common word, so that it can be taken out of answers too. */
+const isDistinctive = (secret: string) =>
+  secret.length >= 8 && !/^[a-z]+$/i.test(secret) && !PLACEHOLDERS.includes(secret.toLowerCase());
+
+/** Passes each text on once. */
+function onceEach(show: (text: string) => void): (text: string) => void {
+  const shown = new Set<string>();
+  return (text) => {
+    if (shown.has(text)) return;
+    shown.add(text);
+    show(text);
+  };
+}
+
+/** Whether another request is waiting already; else this one waits for that time. */
+function quietFor(): (milliseconds: number) => boolean {
+  let until = 0;
+  return (milliseconds) => {
+    const isQuiet = Date.now() < until;
+    if (!isQuiet) until = Date.now() + milliseconds;
+    return isQuiet;
+  };
+}
+
 const modelList = v.object({ data: v.array(v.object({ id: v.string() })) });
 
 async function servedModel(
@@ -147,29 +253,44 @@ async function servedModel(
 ): Promise<string> {
   const url = `${openai}/models`;
   const names = await send('GET', url, undefined, (reply) => v.parse(modelList, reply).data.map(({ id }) => id));
-  if (names.length === 1) return names[0]!;
-  const found = names.length === 0 ? 'none' : `${names.length} (${names.slice(0, 5).join(', ')})`;
-  throw new EvaluationError(`${url}: expected one model, found ${found}. Give the name of the model to use.`);
+  const [name = ''] = names;
+  const isPlain = printable(name, 200) === name && name.trim() !== '';
+  if (names.length === 1 && isPlain) return name;
+  const shown = names.slice(0, 5).map((one) => printable(one, 60));
+  const found = names.length === 0 ? 'none' : `${names.length} (${shown.join(', ')}${names.length > 5 ? ', …' : ''})`;
+  throw new EvaluationError(
+    `${printableAddress(url)}: expected one model, found ${found}. Give the name of the model to use.`,
+  );
 }
 
-const SHOWN_CHARACTERS = 200;
-
-function endpointError(
-  url: string,
-  error: RequestError,
-  attempts: number,
-  secrets: readonly (string | undefined)[],
-): EndpointError {
-  const redact = (text: string) =>
-    secrets.reduce<string>((redacted, secret) => (secret ? redacted.replaceAll(secret, '***') : redacted), text);
-  const body = redact(error.body?.replace(/\s+/g, ' ').trim() ?? '');
-  const shown = body.length > SHOWN_CHARACTERS ? `${body.slice(0, SHOWN_CHARACTERS)}…` : body;
-  const after = attempts === 1 ? '' : ` after ${attempts} attempts`;
-  const found = `${redact(error.message)}${after}${shown && `: ${shown}`}`;
-  return new EndpointError(`${url}: expected a reply, found ${found}. ${hintFor(error)}`, error.status);
+interface Attempted {
+  readonly attempts: number;
+  readonly body: object | undefined;
+  readonly hide: (text: string) => string;
 }
 
-function hintFor({ status, isRetryable }: RequestError): string {
+function endpointError(url: string, error: RequestError, { attempts, body = {}, hide }: Attempted): EndpointError {
+  const { status, retryAfter } = error;
+  const reply = hide(error.body ?? '');
+  const words = serverWords(reply);
+  const fields = body as Readonly<Record<string, unknown>>;
+  const refused = REFUSALS.includes(status) ? refusedField(reply, fields) : undefined;
+  const after = attempts > 1 ? ` after ${attempts} attempts` : '';
+  const found = `${printable(hide(error.message), 300)}${after}${words && `: ${printable(words, 300)}`}`;
+  const end = /[.!?]$/.test(found) ? '' : '.';
+  const hint = isTooLong(retryAfter)
+    ? `The server asks to wait ${durationText(retryAfter)}. Run the same command again after that.`
+    : hintFor(error, refused ?? namedField(words, fields));
+  const message = `${printableAddress(url)}: expected a reply, found ${found}${end} ${hint}`;
+  return new EndpointError(message, status, refused, error.isFinal);
+}
+
+function hintFor({ status = 0, isRetryable, isFinal }: RequestError, field: string | undefined): string {
+  if (isFinal) return 'Another attempt would bring the same.';
+  if (status >= 300 && status < 400) return 'No request follows a redirect. Give the address that the server names.';
+  if (field !== undefined && !isRetryable) {
+    return `Change the field with \`request\`, or leave it out with \`request: {${field}: null}\`.`;
+  }
   if (status === 401 || status === 403) return 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server accepts.';
   if (status === 404) return 'Check the address and the model’s name.';
   return isRetryable

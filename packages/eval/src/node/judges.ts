@@ -1,19 +1,11 @@
-import type { Message } from '@wpo/data';
-import { hashJson } from '@wpo/internal/node/hash';
-import * as v from 'valibot';
+import { hashJson, shortHash } from '@wpo/internal/node/hash';
+import { printable } from '@wpo/internal/printable';
 import { type AnswerRow, promptText } from '../answers';
 import { EvaluationError } from '../errors';
-import {
-  type Judgement,
-  type JudgeRequest,
-  judgeMessages,
-  preferenceFromLogprobs,
-  preferenceFromVerdict,
-} from '../pairwise-judge';
+import { parseRating, parseVerdict } from '../judge-replies';
 import type { Comparison, Scorer } from '../score-answers';
-import { type ChatOptions, chatBody } from './chat';
-import { type Endpoint, EndpointError } from './endpoint';
-import type { ReplyCache } from './reply-cache';
+import type { ChatAnswer } from './chat';
+import type { Endpoint } from './endpoint';
 
 const RATE = 'Rate how well the answer serves the person who wrote the prompt.';
 const COMPARE = 'Say which of the two answers better serves the person who wrote the prompt.';
@@ -21,18 +13,27 @@ const CRITERIA =
   'Judge whether it is correct, does what was asked, is clear, and is no longer than it need be. Length, confidence and ' +
   'lists are not merits in themselves.';
 
-/** The token limit of a judge's reasons and verdict. */
-const REPLY_TOKENS = 512;
+export interface JudgeOptions {
+  /** The token limit of a reply: reasoning, reasons and verdict. Default 2048. */
+  readonly maxTokens?: number | undefined;
+}
+
+/** The default token limit of a reply that ends in a verdict. A judge that does not reason needs less, and stops earlier. */
+export const REPLY_TOKENS = 2048;
 
 /** Scores answers with a model that rates each from 1 to 10. */
-export async function ratingJudge(endpoint: Endpoint): Promise<Scorer> {
+export async function ratingJudge(
+  endpoint: Endpoint,
+  { maxTokens = REPLY_TOKENS }: JudgeOptions = {},
+): Promise<Scorer> {
   return {
-    name: `${await endpoint.model()} rating`,
+    name: await judgeName(endpoint, 'rating'),
     async score({ prompt_id, prompt, completion }) {
       const end =
         'Give your reasons in two sentences. Then end with the line "Rating: N", N from 1 (useless) to 10 (best).';
-      const reply = await ask(endpoint, [RATE, CRITERIA, end], { Prompt: promptText(prompt), Answer: completion });
-      return parseRating(reply) ?? failUnclear(prompt_id, reply, 'Rating: N, from 1 to 10');
+      const texts = { Prompt: promptText(prompt), Answer: completion };
+      const reply = await ask(endpoint, [RATE, CRITERIA, end], texts, maxTokens);
+      return statedIn(reply, parseRating) ?? failUnclear(prompt_id, reply, 'Rating: N, from 1 to 10', maxTokens);
     },
   };
 }
@@ -46,118 +47,61 @@ export interface ComparingJudge {
 }
 
 /** Compares answers with a model that sees two answers and names the better one. */
-export async function comparingJudge(endpoint: Endpoint): Promise<ComparingJudge> {
+export async function comparingJudge(
+  endpoint: Endpoint,
+  { maxTokens = REPLY_TOKENS }: JudgeOptions = {},
+): Promise<ComparingJudge> {
   return {
-    name: `${await endpoint.model()} comparison`,
+    name: await judgeName(endpoint, 'comparison'),
     async compare({ prompt_id, prompt, first, second }) {
       const end =
         'Their order means nothing. Give your reasons in two sentences. Then end with the line "Verdict: A", "Verdict: B" ' +
         'or "Verdict: equal".';
       const texts = { Prompt: promptText(prompt), 'Answer A': first.completion, 'Answer B': second.completion };
-      const reply = await ask(endpoint, [COMPARE, CRITERIA, end], texts);
-      return parseVerdict(reply) ?? failUnclear(prompt_id, reply, 'Verdict: A, B or equal');
+      const reply = await ask(endpoint, [COMPARE, CRITERIA, end], texts, maxTokens);
+      return statedIn(reply, parseVerdict) ?? failUnclear(prompt_id, reply, 'Verdict: A, B or equal', maxTokens);
     },
   };
 }
 
-async function ask(endpoint: Endpoint, task: readonly string[], texts: Readonly<Record<string, string>>) {
+/** A judge whose requests have other fields is another judge. */
+async function judgeName({ model, request }: Endpoint, task: string): Promise<string> {
+  const settings = Object.keys(request).length === 0 ? '' : ` ${shortHash(hashJson(toJson(request))).slice(0, 8)}`;
+  return `${await model()} ${task}${settings}`;
+}
+
+/** A value as JSON has it, e.g. without fields that are undefined. */
+export const toJson = (value: unknown): Parameters<typeof hashJson>[0] => JSON.parse(JSON.stringify(value));
+
+async function ask(
+  endpoint: Endpoint,
+  task: readonly string[],
+  texts: Readonly<Record<string, string>>,
+  maxTokens: number,
+): Promise<ChatAnswer> {
   const blocks = Object.entries(texts).map(([name, text]) => `<<< ${name} >>>\n${text}\n<<< end of ${name} >>>`);
   const content = [task.slice(0, -1).join(' '), ...blocks, task.at(-1)].join('\n\n');
-  const options = { temperature: 0, maxTokens: REPLY_TOKENS };
-  return (await endpoint.chat([{ role: 'user', content }], options)).text;
+  return endpoint.chat([{ role: 'user', content }], { temperature: 0, maxTokens });
 }
 
-/** The last rating in a reply, because the reasons may mention others. Undefined if there is none from 1 to 10. */
-export function parseRating(reply: string): number | undefined {
-  const rating = Number([...reply.matchAll(/rating\W*?(\d+(?:\.\d+)?)/gi)].at(-1)?.[1]);
-  return rating >= 1 && rating <= 10 ? rating : undefined;
-}
+/** A reply that was cut off may end before its verdict, or within it: "Rating: 1" of "Rating: 10". */
+const statedIn = ({ text, finishReason }: ChatAnswer, parse: (text: string) => number | undefined) =>
+  finishReason === 'length' ? undefined : parse(text);
 
-/** The last verdict in a reply: 1 for A, 0 for B, 0.5 for equal. Undefined if there is none. */
-export function parseVerdict(reply: string): number | undefined {
-  const verdict = [...reply.matchAll(/verdict\W*?\b(a|b|equal)\b/gi)].at(-1)?.[1]?.toLowerCase();
-  return verdict === undefined ? undefined : { a: 1, b: 0, equal: 0.5 }[verdict];
-}
-
-function failUnclear(prompt_id: string, reply: string, expected: string): never {
-  const end = reply.length > 100 ? `…${reply.slice(-100)}` : reply;
+function failUnclear(prompt_id: string, reply: ChatAnswer, expected: string, maxTokens: number): never {
   throw new EvaluationError(
-    `prompt "${prompt_id}": expected a judge’s reply that ends in "${expected}", found ${JSON.stringify(end)}. Use a ` +
-      'judge that follows instructions.',
+    `prompt "${printable(prompt_id, 60)}": expected a judge’s reply that ends in "${expected}", found ${describeUnclear(reply, maxTokens)}`,
   );
 }
 
-/** Whether a judge's preference is read from the log-probs of its first token, or from the text of its reply. */
-export type JudgeForm = 'logprobs' | 'verdict';
-
-const judgeReply = v.object({
-  text: v.string(),
-  top: v.exactOptional(v.array(v.object({ token: v.string(), logprob: v.number() }))),
-});
-
-/** A judge's reply as it is cached. */
-export interface JudgeReply {
-  readonly text: string;
-  /** The most likely first tokens, for the form `logprobs`. */
-  readonly top?: readonly { readonly token: string; readonly logprob: number }[];
-}
-
-export const isJudgeReply = (value: unknown): value is JudgeReply => v.is(judgeReply, value);
-
-export interface EndpointJudgeOptions {
-  readonly endpoint: Endpoint;
-  readonly form: JudgeForm;
-  /** With placeholders: see `judgePrompt`. */
-  readonly prompt: readonly Message[];
-  /** Keeps replies, so that no request is sent twice: see `openReplyCache`. */
-  readonly cache?: ReplyCache<JudgeReply>;
-}
-
-/** As in alpaca_eval. Some servers apply the temperature to the log-probs that they return, so it must be 1 there. */
-const CHAT_OPTIONS: Readonly<Record<JudgeForm, ChatOptions>> = {
-  logprobs: { temperature: 1, maxTokens: 1, topLogprobs: 5 },
-  verdict: { temperature: 0, maxTokens: 8 },
-};
-
-/**
- * A judge for `judgeOutputs` that asks a model on a server. If the server refuses a request for its content (status 400,
- * 413 or 422, e.g. because it is too long), the preference is null.
- */
-export async function endpointJudge({ endpoint, form, prompt, cache }: EndpointJudgeOptions) {
-  const model = await endpoint.model();
-  return async (request: JudgeRequest): Promise<Judgement> => {
-    const messages = judgeMessages(prompt, request);
-    const askJudge = () => askForPreference(endpoint, messages, form);
-    // the key is the whole request, so that another model, prompt or option is another entry
-    const key = hashJson(JSON.parse(JSON.stringify(chatBody(model, messages, CHAT_OPTIONS[form]))));
-    const reply = await nullIfRefused(cache === undefined ? askJudge() : cache.getOrAsk(key, askJudge));
-    if (reply === null) return { preference: null, text: '' };
-    const { text, top } = reply;
-    return { preference: top ? preferenceFromLogprobs(top) : preferenceFromVerdict(text), text };
-  };
-}
-
-async function askForPreference(
-  endpoint: Endpoint,
-  messages: readonly Message[],
-  form: JudgeForm,
-): Promise<JudgeReply> {
-  const { text, logprobs } = await endpoint.chat(messages, CHAT_OPTIONS[form]);
-  if (form === 'verdict') return { text };
-  if (logprobs?.[0] !== undefined) {
-    return { text, top: logprobs[0].top.map(({ token, logprob }) => ({ token, logprob })) };
+/** Describes a reply without a verdict, and says what to do about it. */
+export function describeUnclear({ text, finishReason, reasoning }: ChatAnswer, maxTokens: number): string {
+  const raise = `Raise --judge-max-tokens (judge_max_tokens), now ${maxTokens}.`;
+  if (finishReason === 'length') {
+    const where = text.trim() === '' && reasoning !== undefined ? 'while the judge was reasoning' : 'before its end';
+    return `a reply that the token limit cut off ${where}. ${raise}`;
   }
-  throw new EvaluationError(
-    'judge’s reply: expected log-probs, found none. Not every server returns them: add --judge-form verdict to read the ' +
-      'reply’s text instead.',
-  );
-}
-
-async function nullIfRefused<T>(reply: Promise<T>): Promise<T | null> {
-  try {
-    return await reply;
-  } catch (error) {
-    if (error instanceof EndpointError && [400, 413, 422].includes(error.status ?? 0)) return null;
-    throw error;
-  }
+  if (text.trim() === '') return `an empty reply. ${reasoning === undefined ? 'Use another judge.' : raise}`;
+  const end = text.length > 100 ? `…${text.slice(-100)}` : text;
+  return `"${printable(end)}". Use a judge that follows instructions.`;
 }

@@ -82,14 +82,6 @@ test.each(faults)('retries after %s', async (_, fault) => {
   expect(server.requests[1]!.body).toEqual(server.requests[0]!.body);
 });
 
-test('retries after an answer without a finish reason', async () => {
-  let asked = 0;
-  const server = await scriptedServer({
-    chat: () => (asked++ === 0 ? { finish_reason: null, message: { content: 'hal' } } : 'half a word'),
-  });
-  expect((await at(server, { model: 'm' }).chat(hello)).text).toBe('half a word');
-});
-
 test('the error after the last attempt names URL, status, attempts and the start of the body', async () => {
   const page = `<html>\n  <h1>Bad gateway</h1>${'x'.repeat(500)}</html>`;
   const server = await scriptedServer({
@@ -99,7 +91,7 @@ test('the error after the last attempt names URL, status, attempts and the start
   expect(server.requests).toHaveLength(3);
   expect(error.status).toBe(502);
   expect(error.message).toBe(
-    `${server.url}/chat/completions: expected a reply, found status 502 after 3 attempts: <html> <h1>Bad gateway</h1>${'x'.repeat(173)}…. ` +
+    `${server.url}/chat/completions: expected a reply, found status 502 after 3 attempts: <html> <h1>Bad gateway</h1>${'x'.repeat(273)}… (207 more characters). ` +
       'Check that the server is running, then run the same command again.',
   );
 });
@@ -108,13 +100,11 @@ test.each([
   [400, 'The server refuses this request.'],
   [401, 'Set WPO_API_KEY (or OPENAI_API_KEY) to a key that this server accepts.'],
   [404, 'Check the address and the model’s name.'],
-  [307, 'The server refuses this request.'],
+  [307, 'No request follows a redirect. Give the address that the server names.'],
 ])('status %i is not retried', async (status, hint) => {
   const server = await scriptedServer({ fault: () => ({ status, body: '{"error": "no"}' }) });
   const error = await failure(at(server, { model: 'm' }).chat(hello));
-  expect(error.message).toBe(
-    `${server.url}/chat/completions: expected a reply, found status ${status}: {"error": "no"}. ${hint}`,
-  );
+  expect(error.message).toBe(`${server.url}/chat/completions: expected a reply, found status ${status}: no. ${hint}`);
   expect(server.requests).toHaveLength(1);
 });
 
@@ -150,7 +140,7 @@ test('sends a name and password from the address, and never shows them', async (
   expect(server.requests[0]!.headers.authorization).toBe(`Basic ${Buffer.from('ada:p@ss').toString('base64')}`);
   expect(error.message).toContain(`${server.url}/chat/completions: expected a reply, found status 403: no ***.`);
   expect(() => createEndpoint({ url: 'ftp://ada:p%40ss@host' })).toThrow(
-    'server address: expected an http or https URL, found "ftp://host".',
+    'server address: expected an http or https URL, found "ftp://***@host".',
   );
 });
 
