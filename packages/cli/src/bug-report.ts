@@ -23,7 +23,7 @@ export function bugReport(error: unknown, args: readonly string[]): string {
     `This is a fault of wpo, not of your input: ${first.slice(0, 300)}`,
     `Please report it: \`npm bugs @wpo/cli\` names the place. Send these lines${file === undefined ? '' : ` and the file ${file}`}:`,
     `  wpo ${version}, Node ${process.versions.node}, ${process.platform}-${process.arch}`,
-    `  wpo ${withoutSecrets(args.map(quoted).join(' ')).slice(0, 1000)}`,
+    `  wpo ${withoutSecrets(withoutHeaders(args).map(quoted).join(' ')).slice(0, 1000)}`,
     ...(file === undefined ? [stack] : []),
   ].join('\n');
 }
@@ -44,9 +44,18 @@ function withoutSecrets(text: string): string {
   );
   return redact(text, secrets)
     .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, '$1***@')
+    .replace(/[^\s/@:'"=]+:[^\s/@'"]+@/g, '***@') // an address without its scheme
     .replace(/([?&][^\s=&]*=)[^\s&'"]+/g, '$1***')
     .replace(/((?:key|token|secret|password)["']?\s*[=:]\s*["']?)[^\s"',}]+/gi, '$1***');
 }
+
+/** The arguments without the values of `--headers`. */
+const withoutHeaders = (args: readonly string[]): string[] =>
+  args.map((arg, i) =>
+    args[i - 1] === '--headers' || arg.startsWith('--headers=')
+      ? arg.replace(/^((?:--headers=)?[^=]*=?).*/s, '$1***')
+      : arg,
+  );
 
 const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`);
 

@@ -145,7 +145,7 @@ function replyTo({ path, body }: ScriptedRequest, script: Script): unknown {
     usage: { prompt_tokens: 1, total_tokens: 1 },
   });
   const score = () => reward(body.text_2 ?? lastOf(body));
-  switch (path) {
+  switch (path.split('?')[0]) {
     case '/v1/models':
       return { object: 'list', data: [{ id: model, object: 'model' }] };
     case '/v1/chat/completions':

@@ -27,6 +27,8 @@ export interface ComparingOptions {
   /** File of scores, written when all verdicts are there. */
   readonly out: string;
   readonly endpoint: Endpoint;
+  /** The token limit of the judge's reply. */
+  readonly judgeMaxTokens?: number | undefined;
   readonly concurrency: number;
 }
 
@@ -50,7 +52,7 @@ export async function scoreByComparing(
   const { out, concurrency } = options;
   const answers: FileAnswer[] = [];
   const index = await indexAnswers(options.answers, (answer) => answers.push(answer));
-  const { name, compare } = await comparingJudge(options.endpoint);
+  const { name, compare } = await comparingJudge(options.endpoint, { maxTokens: options.judgeMaxTokens });
   const verdicts = new Map<string, Verdict>();
   const expectedKeys = new Set(listComparisons(answers).map(keyOf));
   const task = {

@@ -78,6 +78,7 @@ export function formatPairSummary(summary: PairSummary): string {
             `${share(offPolicy.pairs, pairs)} of the pairs have one.`,
         ]),
     ...(overlaps === undefined ? [] : ['', describeOverlaps(overlaps, summary)]),
+    ...(summary.answersLeftOut.duplicate === 0 ? [] : ['', describeDuplicates(summary)]),
   ].join('\n');
 }
 
@@ -109,6 +110,10 @@ function countRows({ answers, answersLeftOut, prompts, promptsLeftOut, pairs, ma
         ]),
   ];
 }
+
+const describeDuplicates = ({ answersLeftOut }: PairSummary): string =>
+  `${count(answersLeftOut.duplicate)} answers have the same text as another answer to their prompt. If they have different ` +
+  'seeds, the seeds had no effect: sample at a higher temperature, or from a server that accepts `seed`.';
 
 const formatNumber = (n: number) => String(Number(n.toPrecision(4)));
 

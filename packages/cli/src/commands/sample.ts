@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from 'node:util';
 import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
-import { createEndpoint, type FileRow, serverSampler } from '@wpo/eval/node';
+import { type FileRow, serverSampler } from '@wpo/eval/node';
 import * as v from 'valibot';
+import { AnswerCheck } from '../answers/answer-check';
 import { localSampler } from '../answers/local-sampler';
 import { readNamedPrompts } from '../answers/prompts';
 import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
+import { connect } from '../answers/server';
 import { localModel } from '../downloads';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
@@ -18,6 +21,8 @@ interface Settings {
   readonly temperature: number;
   readonly top_p: number;
   readonly max_new_tokens: number;
+  /** Fields that were added to the requests to a server. */
+  readonly request?: Readonly<Record<string, unknown>>;
 }
 
 /** `wpo sample`: answers each prompt once per seed. Returns the exit status. */
@@ -27,28 +32,37 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   const prompts = promptsById(await readNamedPrompts(config.prompts), config.prompts);
   // before signals are handled, so that Ctrl-C stops a download at once
   const folder = config.endpoint === undefined ? await localModel(config.model!, terminal) : undefined;
-  const settings = { temperature: config.temperature, top_p: config.topP, max_new_tokens: config.maxNewTokens };
+  const { temperature, topP: top_p, maxNewTokens: max_new_tokens, request } = config;
+  const settings: Settings = { temperature, top_p, max_new_tokens, ...(request && { request }) };
+  const check = new AnswerCheck();
   return withSignals(terminal, async (stop) => {
-    const { source, open } = await samplerOf(config, folder, stop);
+    const { source, open } = await samplerOf(config, folder, stop, terminal);
     const keyOf = (prompt_id: string, seed: number) => answerKey({ prompt_id, source, seed });
     const task = {
       label: 'sample',
       rows: 'answers',
       out: config.out,
       expectedKeys: new Set([...prompts.keys()].flatMap((id) => seeds.map((seed) => keyOf(id, seed)))),
-      keyOf: (row: FileRow) => keyOfOwn(row, prompts, { source, ...settings }),
+      keyOf(row: FileRow) {
+        const own = ownRowIn(row, prompts, { source, ...settings });
+        check.add(own);
+        return answerKey(own);
+      },
       async *work({ existingKeys, ...controls }: TaskControls) {
         const sampler = await open();
         const { sample, batchSize, concurrency } = sampler;
         const isDone = ({ prompt_id, seed }: SampleRequest) => existingKeys.has(keyOf(prompt_id, seed));
         const options = { prompts: sampler.order([...prompts.values()]), seeds, source, sample, isDone };
         for await (const row of sampleAnswers({ ...options, batchSize, concurrency, ...controls })) {
+          check.add(row);
           yield { ...row, ...settings } satisfies SampleRow;
         }
         sampler.dispose();
       },
     };
-    return runRowsTask(task, stop, terminal);
+    const status = await runRowsTask(task, stop, terminal);
+    for (const line of check.report(settings)) terminal.stderr.write(`${line}\n`);
+    return status;
   });
 }
 
@@ -58,12 +72,12 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
  *
  * @param folder the local model's folder; undefined for a server
  */
-async function samplerOf(config: SampleConfig, folder: string | undefined, { signal }: StopSignal) {
-  const { endpoint: url, model, timeout, retries, source = model } = config;
+async function samplerOf(config: SampleConfig, folder: string | undefined, stop: StopSignal, terminal: Terminal) {
+  const { endpoint: url, model, source = model } = config;
   if (folder !== undefined) {
-    return { source: source!, open: () => localSampler({ ...config, model: folder, signal }) };
+    return { source: source!, open: () => localSampler({ ...config, model: folder, signal: stop.signal }) };
   }
-  const endpoint = createEndpoint({ url: url!, model, timeout: timeout * 1000, retries, signal });
+  const endpoint = connect({ ...config, model, url: url! }, stop, terminal);
   return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, config) };
 }
 
@@ -89,29 +103,32 @@ const samePrompt = (a: { prompt: unknown }, b: { prompt: unknown }) =>
 const ownRow = v.object({
   prompt_id: v.string(),
   prompt: v.unknown(),
+  completion: v.string(),
   source: v.string(),
   seed: v.number(),
   temperature: v.number(),
   top_p: v.number(),
   max_new_tokens: v.number(),
+  request: v.optional(v.record(v.string(), v.unknown())),
 });
 
 /**
- * The key of a row in the file.
+ * A row of the file as an answer.
  *
  * @throws {UserError} if the row is not from this command, or has other settings or another prompt
  */
-function keyOfOwn(
+function ownRowIn(
   { row, at }: FileRow,
   prompts: ReadonlyMap<string, NamedPrompt>,
   settings: Settings & { readonly source: string },
-): string {
+): v.InferOutput<typeof ownRow> {
   const hint = 'Give this run another --out, or the settings of that file.';
   if (!v.is(ownRow, row))
     throw new UserError(`${at}: expected an answer of wpo sample, found another kind of row. ${hint}`);
-  for (const [name, expected] of Object.entries(settings)) {
+  for (const [name, expected] of Object.entries({ request: undefined, ...settings })) {
     const found = row[name as keyof typeof settings];
-    if (found !== expected) throw new UserError(`${at}: ${name}: expected ${expected}, found ${found}. ${hint}`);
+    if (isDeepStrictEqual(found, expected)) continue;
+    throw new UserError(`${at}: ${name}: expected ${shown(expected)}, found ${shown(found)}. ${hint}`);
   }
   const prompt = prompts.get(row.prompt_id);
   if (prompt !== undefined && !samePrompt(prompt, row)) {
@@ -119,5 +136,8 @@ function keyOfOwn(
       `${at}: prompt: expected the prompt "${row.prompt_id}" of the prompts file, found another text. ${hint}`,
     );
   }
-  return answerKey(row);
+  return row;
 }
+
+const shown = (setting: unknown): string =>
+  setting === undefined ? 'none' : typeof setting === 'object' ? JSON.stringify(setting) : String(setting);

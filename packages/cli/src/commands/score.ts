@@ -1,7 +1,5 @@
 import { answerKey, type Scored, type Scorer, scoreAnswers } from '@wpo/eval';
 import {
-  createEndpoint,
-  type Endpoint,
   type FileAnswer,
   type FileRow,
   fingerprint,
@@ -14,6 +12,7 @@ import {
 import * as v from 'valibot';
 import { scoreByComparing } from '../answers/compare';
 import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
+import { connect } from '../answers/server';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
@@ -28,7 +27,11 @@ export async function score(config: ScoreConfig, terminal: Terminal = processTer
   checkFlags(scoreSchema, config);
   return withSignals(terminal, (stop) =>
     config.compare
-      ? scoreByComparing({ ...config, endpoint: endpointAt(config.judge!, config, stop) }, stop, terminal)
+      ? scoreByComparing(
+          { ...config, endpoint: connect({ ...config, model: config.model, url: config.judge! }, stop, terminal) },
+          stop,
+          terminal,
+        )
       : scoreOneByOne(config, stop, terminal),
   );
 }
@@ -36,7 +39,7 @@ export async function score(config: ScoreConfig, terminal: Terminal = processTer
 async function scoreOneByOne(config: ScoreConfig, stop: StopSignal, terminal: Terminal): Promise<number> {
   const texts = await indexAnswers(config.answers);
   const keys = [...texts.keys()];
-  const { name, score } = await scorerOf(config, keys, stop);
+  const { name, score } = await scorerOf(config, keys, stop, terminal);
   const task = {
     label: 'score',
     rows: 'scores',
@@ -55,14 +58,12 @@ async function scoreOneByOne(config: ScoreConfig, stop: StopSignal, terminal: Te
   return runRowsTask(task, stop, terminal);
 }
 
-function scorerOf(config: ScoreConfig, keys: readonly string[], stop: StopSignal): Promise<Scorer> {
-  if (config.rewards !== undefined) return rewardsFile(config.rewards, keys);
-  if (config.endpoint !== undefined) return rewardServer(endpointAt(config.endpoint, config, stop), config.api);
-  return ratingJudge(endpointAt(config.judge!, config, stop));
+function scorerOf(config: ScoreConfig, keys: readonly string[], stop: StopSignal, terminal: Terminal): Promise<Scorer> {
+  const { rewards, endpoint, judge, api, model, judgeMaxTokens: maxTokens } = config;
+  if (rewards !== undefined) return rewardsFile(rewards, keys);
+  const server = connect({ ...config, model, url: (endpoint ?? judge)! }, stop, terminal);
+  return endpoint === undefined ? ratingJudge(server, { maxTokens }) : rewardServer(server, api);
 }
-
-const endpointAt = (url: string, { model, timeout, retries }: ScoreConfig, { signal }: StopSignal): Endpoint =>
-  createEndpoint({ url, model, timeout: timeout * 1000, retries, signal });
 
 const scoredRow = v.object({
   prompt_id: v.string(),

@@ -4,6 +4,7 @@ import type { Message } from '@wpo/data';
 import {
   type Annotation,
   alpacaMetrics,
+  type JudgeRequest,
   judgeOutputs,
   judgePrompt,
   type ModelOutput,
@@ -13,7 +14,6 @@ import {
   parseJudgePrompt,
 } from '@wpo/eval';
 import {
-  createEndpoint,
   type Endpoint,
   endpointJudge,
   isJudgeReply,
@@ -22,12 +22,13 @@ import {
   readOutputs,
 } from '@wpo/eval/node';
 import { makeFolder } from '@wpo/internal/node/files';
+import { connect } from '../answers/server';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import type { EvalConfigWith } from '../schemas/eval';
 import { withProgress } from '../terminal/progress';
-import { failureLimit, type StopSignal, withSignals } from '../terminal/signals';
+import { failureLimit, MAX_FAILURES_IN_A_ROW, type StopSignal, withSignals } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 import { answerSet } from './answer-set';
 import { formatDatasets, formatMetrics } from './report';
@@ -48,17 +49,10 @@ export async function evalOutputs(config: BaselineConfig, terminal: Terminal): P
     if (model === null) return stop.status();
     await writeRows(join(config.out, 'model_outputs.json'), model);
     const pairs = pairUp(baseline, model, config, terminal);
-    const { judge: url, judgeModel, timeout, retries } = config;
-    const endpoint = createEndpoint({
-      url,
-      model: judgeModel,
-      timeout: timeout * 1000,
-      retries,
-      signal: stop.signal,
-    });
-    const annotations = await judgeAll(pairs, { ...config, endpoint, prompt }, stop, terminal);
-    if (annotations === null) return stop.status() || 1;
-    await report(annotations, config, terminal);
+    const endpoint = connect({ ...config, model: config.judgeModel, url: config.judge }, stop, terminal);
+    const judged = await judgeAll(pairs, { ...config, endpoint, prompt }, stop, terminal);
+    if (judged === null) return stop.status() || 1;
+    await report(judged, config, terminal);
     return 0;
   });
 }
@@ -117,22 +111,41 @@ function pairUp(
   return pairs;
 }
 
-interface Judging extends Pick<BaselineConfig, 'judgeForm' | 'out' | 'concurrency'> {
+interface Judging extends Pick<BaselineConfig, 'judgeForm' | 'judgeMaxTokens' | 'out' | 'concurrency'> {
   readonly endpoint: Endpoint;
   readonly prompt: readonly Message[];
 }
 
-/** Judges all pairs. Returns null, after a message, if some could not be judged. */
+interface Judged {
+  readonly annotations: readonly Annotation[];
+  /** Why requests brought no verdict. */
+  readonly problems: readonly string[];
+}
+
+/** Judges all pairs. Returns null, after a message, if some or all could not be judged. */
 async function judgeAll(
   pairs: readonly OutputPair[],
-  { endpoint, prompt, judgeForm: form, out, concurrency }: Judging,
+  { endpoint, prompt, judgeForm: form, judgeMaxTokens: maxTokens, out, concurrency }: Judging,
   stop: StopSignal,
   terminal: Terminal,
-): Promise<Annotation[] | null> {
+): Promise<Judged | null> {
   const cache = await openReplyCache(join(out, 'judgements.jsonl'), isJudgeReply);
-  const { signal, failures, onError, onSuccess } = failureLimit(stop);
+  const { signal: limit, failures, onError, onSuccess } = failureLimit(stop);
+  const problems: string[] = [];
+  let verdicts = 0;
+  const signal = {
+    get aborted() {
+      return limit.aborted || (verdicts === 0 && problems.length >= MAX_FAILURES_IN_A_ROW);
+    },
+  };
   try {
-    const judge = await endpointJudge({ endpoint, form, prompt, cache });
+    const askJudge = await endpointJudge({ endpoint, form, prompt, maxTokens, cache });
+    const judge = async (request: JudgeRequest) => {
+      const judgement = await askJudge(request);
+      if (judgement.problem === undefined) verdicts += 1;
+      else problems.push(judgement.problem);
+      return judgement;
+    };
     const annotator = await endpoint.model();
     const annotations = await withProgress(terminal, { label: 'judge', total: pairs.length }, (shown) => {
       const onProgress = (done: number) => {
@@ -141,7 +154,13 @@ async function judgeAll(
       };
       return judgeOutputs({ pairs, judge, annotator, concurrency, signal, onError, onProgress });
     });
-    if (annotations.length === pairs.length) return annotations;
+    if (verdicts === 0 && problems.length > 0 && failures.length === 0 && !stop.signal.aborted) {
+      terminal.stderr.write(
+        `Nothing could be judged: none of ${problems.length} requests brought a verdict.\n${examples(problems)}`,
+      );
+      return null;
+    }
+    if (annotations.length === pairs.length) return { annotations, problems };
     if (failures[0] !== undefined) terminal.stderr.write(`${failures[0].message}\n`);
     terminal.stderr.write(
       `${pairs.length - annotations.length} of ${pairs.length} pairs are not judged yet. Replies so far are kept; ` +
@@ -153,7 +172,14 @@ async function judgeAll(
   }
 }
 
-async function report(annotations: readonly Annotation[], { out, json }: BaselineConfig, terminal: Terminal) {
+/** The first different problems, one on each line. */
+const examples = (problems: readonly string[]): string =>
+  [...new Set(problems)]
+    .slice(0, 3)
+    .map((problem) => `  ${problem}\n`)
+    .join('');
+
+async function report({ annotations, problems }: Judged, { out, json }: BaselineConfig, terminal: Terminal) {
   const metrics = alpacaMetrics(annotations);
   const datasets = metricsByDataset(annotations);
   await writeRows(join(out, 'annotations.json'), annotations);
@@ -162,7 +188,11 @@ async function report(annotations: readonly Annotation[], { out, json }: Baselin
   );
   const { generator_1, generator_2, annotator } = annotations[0]!;
   const undecided = annotations.filter(({ preference }) => preference === null).length;
-  if (undecided > 0) terminal.stderr.write(`${undecided} pairs do not count: the judge named neither answer.\n`);
+  if (undecided > 0) {
+    terminal.stderr.write(
+      `${undecided} of ${annotations.length} pairs do not count, because a request brought no verdict:\n${examples(problems)}`,
+    );
+  }
   const table = () =>
     `${generator_2} against ${generator_1}, judged by ${annotator} in both orders\n\n` +
     `${formatMetrics(metrics)}\n\n${formatDatasets(datasets)}\n\nWritten to ${out}`;

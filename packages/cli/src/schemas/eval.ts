@@ -7,6 +7,7 @@ import {
   checkLengths,
   encodingFields,
   json,
+  judgeMaxTokens,
   maxNewTokens,
   onBadRow,
   requestFields,
@@ -49,11 +50,12 @@ export const evalSchema = commandSchema({
     judgeModel: text('the name of a model', { help: 'name of the judge on the server (default: the only one there)' }),
     judgeForm: choice(
       {
-        logprobs: 'compare the log-probs of its first token, as alpaca_eval’s weighted judge does',
+        logprobs: 'compare the log-probs of its verdict’s first token, as alpaca_eval’s weighted judge does',
         verdict: 'read the answer that it names, for servers without log-probs',
       },
       { default: 'logprobs', help: 'how the judge’s preference is read from its reply', flag: { placeholder: 'form' } },
     ),
+    judgeMaxTokens: judgeMaxTokens('results', '1 for logprobs, 1024 for verdict'),
     judgePrompt: path('file', {
       help: 'text of another judge prompt, with {instruction}, {output_1} (named m) and {output_2} (named M)',
     }),
@@ -91,6 +93,7 @@ export const evalSchema = commandSchema({
       'judge',
       'judgeModel',
       'judgeForm',
+      'judgeMaxTokens',
       'judgePrompt',
       'out',
       'temperature',
@@ -98,6 +101,8 @@ export const evalSchema = commandSchema({
       'maxNewTokens',
       'seed',
       'batchSize',
+      'request',
+      'headers',
       'concurrency',
       'timeout',
       'retries',

@@ -51,7 +51,7 @@ function optionOf(name: string, field: Field, group: string | undefined): Option
     isOn ? (flag.negatedHelp ?? help) : help,
   );
   if (choices) option.choices(Object.keys(choices));
-  if (value) option.argParser((text, before) => parseFlag(field, text, before));
+  if (value) option.argParser((text, before) => parseFlag(name, field, text, before));
   if (field.default !== undefined && !isOn) {
     option.default(field.default, typeof field.default === 'string' ? undefined : formatValue(field.default));
   }
@@ -60,9 +60,11 @@ function optionOf(name: string, field: Field, group: string | undefined): Option
   return option.makeOptionMandatory(required === true);
 }
 
-function parseFlag(field: Field, text: string, before: unknown): unknown {
+function parseFlag(name: string, field: Field, text: string, before: unknown): unknown {
   const result = v.safeParse(field.schema, field.fromText(text, before));
   if (result.success) return result.output;
+  // the message of an InvalidArgumentError would quote the value
+  if (field.isSecret) throw new UserError(`${flagName(name)}: expected ${field.expected}, found another text.`);
   throw new InvalidArgumentError(`Expected ${field.expected}.`);
 }
 

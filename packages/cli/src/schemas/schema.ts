@@ -18,6 +18,8 @@ export interface Kind<T> {
   readonly placeholder?: string;
   /** The flag takes several values: `--answers a.jsonl b.jsonl`. */
   readonly variadic?: boolean;
+  /** The value may hold a key or password: no message quotes it. */
+  readonly isSecret?: true;
   /** The words that are accepted, and what each means. */
   readonly choices?: Readonly<Record<string, string>>;
   /** Converts a flag's text to a value. A flag that is repeated also receives its value so far. */

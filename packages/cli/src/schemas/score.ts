@@ -1,6 +1,6 @@
 import { boolean, choice, path, paths, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { API_KEY_NOTE, requestFields, resumableFile } from './shared';
+import { API_KEY_NOTE, judgeMaxTokens, requestFields, resumableFile } from './shared';
 
 /** `wpo score`. */
 export const scoreSchema = commandSchema({
@@ -36,6 +36,7 @@ export const scoreSchema = commandSchema({
       help: 'address of an OpenAI-compatible server whose model rates each answer from 1 to 10',
     }),
     compare: boolean({ help: 'have the judge compare every two answers to a prompt instead, in both orders' }),
+    judgeMaxTokens: judgeMaxTokens('nothing', '2048'),
     model: text('the name of a model', { help: 'name of the model on the server (default: the only one there)' }),
     ...requestFields,
   },

@@ -3,7 +3,7 @@ import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
-import type { Field, Naming, Parsed, Problem } from './schema';
+import type { Affects, Field, JsonSchema, Kind, Naming, Parsed, Problem } from './schema';
 
 // Fields that several commands have.
 
@@ -143,8 +143,61 @@ export const batchSize = integer({
   help: 'answers that a local model generates at once',
 });
 
+const record = <T>(
+  expected: string,
+  placeholder: string,
+  values: v.GenericSchema<unknown, T>,
+  json: JsonSchema,
+  fromText: (text: string) => unknown,
+): Kind<Readonly<Record<string, T>>> => ({
+  expected,
+  json: { type: 'object', additionalProperties: json },
+  schema: v.record(v.pipe(v.string(), v.nonEmpty()), values),
+  placeholder,
+  fromText(text, before) {
+    const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+    return name === undefined || value === undefined
+      ? text
+      : { ...(before as Readonly<Record<string, T>> | undefined), [name]: fromText(value) };
+  },
+});
+
+const jsonOrText = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+};
+
+/** The longest reply of a judge. It changes no verdict, only how many there are. */
+export const judgeMaxTokens = <const A extends Affects>(affects: A, defaults: string) =>
+  integer({
+    min: 1,
+    affects,
+    help: `token limit of a judge’s reply, reasoning included (default: ${defaults}); raise it if replies are cut off`,
+    flag: { placeholder: 'tokens' },
+  });
+
 /** How requests are sent to servers. */
 export const requestFields = {
+  request: field(
+    record('fields and their values, e.g. reasoning_effort=low', 'field=value', v.unknown(), {}, jsonOrText),
+    {
+      help: 'fields to add to the body of each request, or to replace; null removes one, e.g. temperature=null; repeat the flag for more fields',
+    },
+  ),
+  headers: field(
+    {
+      ...record('headers as name=value', 'name=value', v.string(), { type: 'string' }, (text) => text),
+      isSecret: true,
+    },
+    {
+      affects: 'nothing',
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: written by the user
+      help: 'headers to send with each request; ${NAME} in a value is that environment variable, e.g. api-key=${AZURE_KEY}; repeat the flag for more headers',
+    },
+  ),
   concurrency: integer({ min: 1, default: 32, affects: 'nothing', help: 'requests sent to a server at once' }),
   timeout: number({
     above: 0,

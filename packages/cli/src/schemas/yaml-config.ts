@@ -103,7 +103,8 @@ function missing(name: string, { expected, help }: Field): string {
 }
 
 const mismatch = (name: string, field: Field, found: unknown): string =>
-  `${yamlKey(name)}: expected ${field.expected}, found ${describeValue(found)}.${mismatchHint(name, field, found)}`;
+  `${yamlKey(name)}: expected ${field.expected}, found ${field.isSecret ? 'another value' : describeValue(found)}.` +
+  mismatchHint(name, field, found);
 
 function mismatchHint(name: string, field: Field, found: unknown): string {
   const words = Object.keys(field.choices ?? {});

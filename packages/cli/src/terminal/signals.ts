@@ -34,7 +34,7 @@ export async function withSignals<T>(terminal: Terminal, work: (stop: StopSignal
 }
 
 /** After this many failures in succession, no further request is sent. */
-const MAX_FAILURES_IN_A_ROW = 10;
+export const MAX_FAILURES_IN_A_ROW = 10;
 
 /** Stops work on many requests after too many failures in succession. */
 export interface FailureLimit {
@@ -59,6 +59,7 @@ export function failureLimit(stop: StopSignal): FailureLimit {
     failures,
     onError(error) {
       if (!(error instanceof Error) || !isUserError(error) || error.name === 'WriteError') throw error;
+      if (stop.signal.aborted) return; // the request was stopped
       failures.push(error);
       failuresInARow += 1;
     },

@@ -240,7 +240,7 @@ test('a judge receives prompt and answer, and the last rating in its reply is th
   expect(scores(at.out)).toEqual({ 'a 13': 1.5, 'a 21': 3.5, 'a gpt': 2.5, 'b 13': 4.5 });
   expect(readRows<ScoredRow>(at.out)[0]!.scored_by).toBe('judge rating');
   const { body } = answered(server)[0]!;
-  expect(body).toMatchObject({ model: 'judge', temperature: 0, max_tokens: 512 });
+  expect(body).toMatchObject({ model: 'judge', temperature: 0, max_tokens: 2048 });
   expect(shown(body, 'Prompt')).toMatch(/^ask [ab]$/);
 });
 

@@ -143,7 +143,7 @@ test('the error about a judge without log-probs suggests --judge-form verdict', 
   const server = await judging({ chat: () => 'm' });
   const { status, err } = await evaluated(server, temporaryFolder(), '--outputs', jsonFile(answers));
   expect(status).toBe(1);
-  expect(err).toContain('add --judge-form verdict');
+  expect(err).toContain('Add --judge-form verdict');
 });
 
 test('failing requests lose no judgement, and no answered request is repeated', async () => {
@@ -235,7 +235,11 @@ test('pairs are left out only if the server rejects them or the reply names neit
     '--json',
   );
   expect(status).toBe(0);
-  expect(err).toContain('2 pairs do not count: the judge named neither answer.');
+  expect(err).toContain(
+    '2 of 12 pairs do not count, because a request brought no verdict:\n' +
+      `  ${server.url}/chat/completions: expected a reply, found status 400: scripted. The server refuses this request.\n` +
+      '  the judge named neither answer: "Neither"\n',
+  );
   expect(JSON.parse(out)).toMatchObject({ n_total: 10, win_rate: 50 });
   expect(written<Annotation[]>(folder, 'annotations.json').map(({ preference }) => preference)).toEqual([
     ...[1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5],

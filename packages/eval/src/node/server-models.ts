@@ -42,10 +42,11 @@ const conversation = ({ prompt, completion }: AnswerRow) => ({
 
 const data = <T extends v.GenericSchema>(item: T) => v.object({ data: v.pipe(v.array(item), v.length(1)) });
 
-const numbers = v.pipe(v.array(v.number()), v.minLength(1));
-const poolingReply = data(v.object({ data: v.union([v.number(), numbers, v.pipe(v.array(numbers), v.minLength(1))]) }));
+const finite = v.pipe(v.number(), v.finite()); // JSON may have 1e999
+const numbers = v.pipe(v.array(finite), v.minLength(1));
+const poolingReply = data(v.object({ data: v.union([finite, numbers, v.pipe(v.array(numbers), v.minLength(1))]) }));
 const classifyReply = data(v.object({ probs: numbers }));
-const scoreReply = data(v.object({ score: v.number() }));
+const scoreReply = data(v.object({ score: finite }));
 
 /** Requests and replies as in vLLM's vllm/entrypoints/pooling/{pooling,classify,scoring}/protocol.py. */
 const REQUESTS: Readonly<Record<RewardApi, RewardRequest>> = {

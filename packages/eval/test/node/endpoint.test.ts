@@ -48,7 +48,7 @@ test('chat returns the log-probs of each token and of the most likely tokens at 
   expect(await at(server, { model: 'judge' }).chat(hello, { topLogprobs: 2 })).toEqual({
     text: 'm',
     finishReason: 'length',
-    logprobs: [{ token: 'm', logprob: -0.1, top }],
+    logprobs: [{ token: 'm', top }],
   });
   expect(server.requests[0]!.body).toEqual({ model: 'judge', messages: hello, logprobs: true, top_logprobs: 2 });
 });
@@ -91,7 +91,7 @@ test('the error after the last attempt names URL, status, attempts and the start
   expect(server.requests).toHaveLength(3);
   expect(error.status).toBe(502);
   expect(error.message).toBe(
-    `${server.url}/chat/completions: expected a reply, found status 502 after 3 attempts: <html> <h1>Bad gateway</h1>${'x'.repeat(273)}… (207 more characters). ` +
+    `${server.url}/chat/completions: expected a reply, found status 502 after 3 attempts: <html> <h1>Bad gateway</h1>${'x'.repeat(273)}… (234 more characters). ` +
       'Check that the server is running, then run the same command again.',
   );
 });
@@ -165,4 +165,169 @@ test('an abort ends the wait before a retry, and no further attempt starts', asy
   const error = await failure(at(server, { model: 'm', signal: stop.signal }).chat(hello));
   expect(error.message).toContain('status 503');
   expect(server.requests).toHaveLength(1);
+});
+
+/** Refuses a field as OpenAI does. */
+const refusing = (...fields: readonly string[]) =>
+  scriptedServer({
+    model: 'gemma',
+    fault: (_, { body }) => {
+      const param = fields.find((field) => body[field] !== undefined);
+      const error = { message: `Unsupported parameter: '${param}' is not supported with this model.`, param };
+      return param === undefined ? undefined : { status: 400, body: JSON.stringify({ error }) };
+    },
+  });
+
+test('fields that the server does not accept are left out or renamed, from then on, with one notice each', async () => {
+  const server = await refusing('max_tokens', 'temperature', 'top_p', 'seed');
+  const notices: string[] = [];
+  const endpoint = at(server, { model: 'gemma', onNotice: (text) => notices.push(text) });
+  const options = { temperature: 0, topP: 0.9, seed: 1, maxTokens: 7 };
+  const chats = Array.from({ length: 5 }, () => endpoint.chat(hello, options));
+  for (const { text } of await Promise.all(chats)) expect(text).toBe('olleh');
+  const before = server.requests.length;
+  await endpoint.chat(hello, options);
+  expect(server.requests).toHaveLength(before + 1);
+  expect(server.requests.at(-1)!.body).toEqual({ model: 'gemma', messages: hello, max_completion_tokens: 7 });
+  expect(notices.sort()).toEqual([
+    `${server.url}: the server does not accept max_tokens. max_completion_tokens is sent instead.`,
+    ...['seed', 'temperature', 'top_p'].map(
+      (field) =>
+        `${server.url}: the server does not accept ${field}. It is left out, so the server’s own value applies.`,
+    ),
+  ]);
+});
+
+test('a field that cannot be left out ends in an error with the server’s words and what to do', async () => {
+  const logprobs = await refusing('logprobs');
+  const error = await failure(at(logprobs, { model: 'm' }).chat(hello, { topLogprobs: 5 }));
+  expect(error).toMatchObject({ status: 400, refusedField: 'logprobs' });
+  expect(error.message).toContain(
+    "found status 400: Unsupported parameter: 'logprobs' is not supported with this model. " +
+      'Change the field with `request`, or leave it out with `request: {logprobs: null}`.',
+  );
+  const set = await refusing('temperature');
+  await failure(at(set, { model: 'm', request: { temperature: 0.5 } }).chat(hello, { temperature: 0 }));
+  expect(set.requests).toHaveLength(1); // the user set it
+  const neither = await refusing('max_tokens', 'max_completion_tokens');
+  await failure(at(neither, { model: 'm' }).chat(hello, { maxTokens: 7 }));
+  expect(neither.requests).toHaveLength(2);
+});
+
+test('`request` adds, replaces and removes fields of the body', async () => {
+  const server = await scriptedServer();
+  const request = {
+    temperature: null,
+    max_tokens: 99,
+    reasoning_effort: 'low',
+    chat_template_kwargs: { thinking: false },
+  };
+  await at(server, { model: 'm', request }).chat(hello, { temperature: 0, maxTokens: 7 });
+  expect(server.requests[0]!.body).toEqual({
+    model: 'm',
+    messages: hello,
+    max_tokens: 99,
+    reasoning_effort: 'low',
+    chat_template_kwargs: { thinking: false },
+  });
+  for (const field of ['model', 'messages', 'n', 'stream']) {
+    expect(() => at(server, { request: { [field]: 1 } })).toThrow(`request: ${field}: expected a field other than`);
+  }
+});
+
+test('headers are sent with every request, and `authorization` replaces the key', async () => {
+  vi.stubEnv('WPO_API_KEY', 'sk-ours');
+  const server = await scriptedServer();
+  await at(server, { headers: { 'api-key': 'abc', Authorization: 'Bearer other' } }).chat(hello);
+  expect(server.requests).toHaveLength(2);
+  for (const { headers } of server.requests) {
+    expect(headers).toMatchObject({ 'api-key': 'abc', authorization: 'Bearer other' });
+  }
+  const bad: Record<string, string>[] = [
+    { 'a b': 'x' },
+    { 'content-length': '1' },
+    { '': 'x' },
+    { x: 'p4ss\n' },
+    { x: 'p4ss\u00fc' },
+  ];
+  for (const headers of bad) {
+    expect(() => at(server, { headers })).toThrow(/^headers: /);
+    expect(() => at(server, { headers })).not.toThrow(/p4ss/);
+  }
+});
+
+test('the query of the address goes with every request', async () => {
+  const paths: string[] = [];
+  const server = await scriptedServer({
+    fault: (_, { path }) => {
+      paths.push(path);
+      return { status: 404, body: `no ${path}` };
+    },
+  });
+  const base = server.url.replace('/v1', '/openai/deployments/gpt');
+  const error = await failure(createEndpoint({ url: `${base}?api-version=2024-10-21`, model: 'm' }).chat(hello));
+  expect(paths).toEqual(['/openai/deployments/gpt/chat/completions?api-version=2024-10-21']);
+  expect(error.message).toContain(`${base}/chat/completions?***: expected a reply, found status 404`);
+});
+
+test('secrets are masked however the server repeats them, in errors and in answers', async () => {
+  const [key, password, query] = ['sk-planted-0123456789', 'p4ss:w+rd/12', 'planted-query-1'];
+  vi.stubEnv('WPO_API_KEY', key);
+  const basic = Buffer.from(`ada:${password}`).toString('base64');
+  const half = (text: string) => `${text.slice(0, 9)}\n ${text.slice(9)}`;
+  const echoes = [
+    key,
+    half(key),
+    basic,
+    half(basic),
+    `ada:${password}`,
+    encodeURIComponent(password),
+    query,
+    'planted-head',
+  ];
+  const secrets = /planted|0123456789|p4ss|YWRhOn/;
+  for (const status of [400, 200]) {
+    const server = await scriptedServer({
+      chat: () => echoes.join(' | '),
+      fault: () =>
+        status === 400 ? { status, body: JSON.stringify({ error: { message: echoes.join(' | ') } }) } : undefined,
+    });
+    const headers = { 'api-key': 'planted-head' };
+    for (const address of [server.url, server.url.replace('//', `//ada:${encodeURIComponent(password)}@`)]) {
+      const chat = createEndpoint({ url: `${address}?k=${query}`, model: 'm', headers }).chat(hello);
+      const said = status === 400 ? (await failure(chat)).message : (await chat).text;
+      expect(said).toContain('***');
+      const foreign = address === server.url ? /planted|0123456789/ : secrets;
+      expect(said).not.toMatch(address === server.url ? foreign : /planted-query|planted-head|p4ss|YWRhOn/);
+    }
+  }
+});
+
+test('a word that stands for a key where none is needed stays in answers', async () => {
+  for (const key of ['EMPTY', 'lm-studio', 'none']) {
+    vi.stubEnv('WPO_API_KEY', key);
+    const server = await scriptedServer({ chat: () => `Set the key to ${key}.` });
+    expect((await at(server, { model: 'm' }).chat(hello)).text).toBe(`Set the key to ${key}.`);
+  }
+});
+
+test('names of models with control characters are not used, and are printed as escapes', async () => {
+  const server = await scriptedServer({ model: 'gem\u001b[2Jma' });
+  const error = await failure(at(server).chat(hello));
+  expect(error.message).toContain('expected one model, found 1 (gem\\u001b[2Jma).');
+});
+
+test('a long wait is announced, once for all requests that wait', async () => {
+  const stop = new AbortController();
+  const server = await scriptedServer({
+    fault: () => ({ status: 429, body: 'busy', headers: { 'retry-after': '60' } }),
+  });
+  const notices: string[] = [];
+  const onNotice = (text: string) => {
+    notices.push(text);
+    setTimeout(() => stop.abort(), 50);
+  };
+  const endpoint = at(server, { model: 'm', signal: stop.signal, onNotice });
+  await Promise.all(Array.from({ length: 12 }, () => failure(endpoint.chat(hello))));
+  expect(notices).toEqual([`${server.url}/chat/completions: status 429. Waiting 60 s, then trying again.`]);
 });
