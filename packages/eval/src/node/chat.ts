@@ -86,7 +86,7 @@ const NO_ANSWER: Readonly<Record<string, string>> = {
 /**
  * Parses a reply of `/chat/completions`. An answer with a finish reason that is not known counts as whole.
  *
- * @param onNotice is told about such a reason
+ * @param onNotice gets a message about such a reason
  * @throws {FinalReplyError} if there is no answer because of a content filter or a tool
  * @throws {Error} if the answer is missing
  */

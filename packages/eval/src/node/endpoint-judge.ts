@@ -77,7 +77,7 @@ export async function endpointJudge({ endpoint, form, prompt, maxTokens, cache }
 
   return async (request: JudgeRequest): Promise<Judgement> => {
     const messages = judgeMessages(prompt, request);
-    // the key is the whole request but for its token limit, which changes no whole reply
+    // the key is the whole request without its token limit, which changes no whole reply
     const { max_tokens: _, ...body } = chatBody(model, messages, options);
     const key = hashJson(toJson({ ...body, ...endpoint.request }));
     try {
@@ -136,5 +136,5 @@ function verdictToken(text: string, tokens: readonly TokenLogprobs[]): TokenLogp
     suffix = token + suffix;
     if (token.trim() !== '' && suffix.trim() === verdict) return tokens[i];
   }
-  return verdict === text.trim() ? tokens[0] : undefined; // some servers write tokens otherwise than in the text
+  return verdict === text.trim() ? tokens[0] : undefined; // some servers spell tokens differently from the text
 }

@@ -29,7 +29,7 @@ export interface EndpointOptions {
   readonly signal?: AbortSignal;
   /** Default 8000. */
   readonly grace?: number;
-  /** Receives what the user should know while requests go on: a long wait, or a field that the server does not accept. */
+  /** Receives what the user should know while requests are sent: a long wait, or a field that the server does not accept. */
   readonly onNotice?: (text: string) => void;
 }
 

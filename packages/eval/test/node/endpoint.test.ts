@@ -285,7 +285,6 @@ test('secrets are masked however the server repeats them, in errors and in answe
     query,
     'planted-head',
   ];
-  const secrets = /planted|0123456789|p4ss|YWRhOn/;
   for (const status of [400, 200]) {
     const server = await scriptedServer({
       chat: () => echoes.join(' | '),
@@ -297,8 +296,9 @@ test('secrets are masked however the server repeats them, in errors and in answe
       const chat = createEndpoint({ url: `${address}?k=${query}`, model: 'm', headers }).chat(hello);
       const said = status === 400 ? (await failure(chat)).message : (await chat).text;
       expect(said).toContain('***');
-      const foreign = address === server.url ? /planted|0123456789/ : secrets;
-      expect(said).not.toMatch(address === server.url ? foreign : /planted-query|planted-head|p4ss|YWRhOn/);
+      // with user and password in the address, the key is not sent, and so is no secret of this server
+      const inUse = address === server.url ? /planted|0123456789/ : /planted-query|planted-head|p4ss|YWRhOn/;
+      expect(said).not.toMatch(inUse);
     }
   }
 });
