@@ -7,15 +7,19 @@ import {
   gemmaPolicy,
   type Kernels,
   loadWeights,
+  type ModelUse,
   type Parameter,
   type PolicyOptions,
   parametersOf,
   type TensorLoader,
 } from '@wpo/gemma';
 import { openSafetensors, readModelFolder, writeModelFiles, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
+import type { AvailableMemory } from '@wpo/tensorflow/kernels';
 import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
 import { fromInput } from './errors';
+import { checkMemory } from './memory';
+import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
 export interface Backend {
@@ -25,8 +29,8 @@ export interface Backend {
   /** Undefined if the portable update is used. */
   readonly adamW: AdamWKernel | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
-  /** Returns the free bytes of the memory that holds tensors. */
-  readonly memoryLeft: () => number;
+  /** Measures the memory that can still hold tensors. */
+  readonly availableMemory: () => AvailableMemory | undefined;
 }
 
 /**
@@ -43,7 +47,7 @@ export const loadBackend = (): Promise<Backend> =>
       loadTensor: tensorflow.tensorflowTensorLoader(),
       adamW: tensorflow.tensorflowAdamW(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
-      memoryLeft: tensorflow.memoryLeft,
+      availableMemory: tensorflow.availableMemory,
     };
   });
 
@@ -63,24 +67,26 @@ export interface LoadedModel {
 export interface LoadOptions extends PolicyOptions {
   /** Default `readTensor`. */
   readonly loadTensor?: TensorLoader;
-  /** Returns the free bytes of the memory that holds tensors. */
-  readonly memoryLeft?: () => number;
-  /** Reserve memory for gradients and AdamW's moments, and keep activations in the rest. Default false. */
-  readonly trainable?: boolean;
+  readonly availableMemory: Backend['availableMemory'];
+  /** What the model is for. It must fit in memory. For `train`, activations are kept in half of the rest. */
+  readonly use: ModelUse;
+  readonly terminal: Terminal;
 }
 
 /**
  * Loads a Gemma-2 model.
  *
  * @param options the kernels to compute with, and which activations the policy keeps
- * @throws {UserError} naming file, key or tensor, if the folder has no complete model
+ * @throws {UserError} naming file, key or tensor, if the folder has no complete model; with the numbers, if it does not fit in memory
  */
 export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
+    await checkMemory([{ folder, use: options.use }], options, options.terminal);
     const { config, configJson, stopIds, checkpoint } = await readModelFolder(folder);
     try {
+      for (const warning of checkpoint.warnings) options.terminal.stderr.write(`${warning}\n`);
       const model = await loadWeights(config, checkpoint, options);
-      const left = options.trainable ? options.memoryLeft?.() : undefined;
+      const left = options.use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
       const activationBytes = left === undefined ? undefined : activationBudget(model, left);
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       const [embedding] = policy.parameters;
@@ -97,7 +103,10 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     }
   });
 
-/** Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. */
+/**
+ * Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. None remains if the user
+ * has turned off the check that the model fits; then everything is recomputed.
+ */
 function activationBudget(model: Gemma2<Parameter>, left: number): number {
   const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
   return Math.max(0, (left - 3 * weights) / 2);

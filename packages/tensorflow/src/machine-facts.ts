@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { availableParallelism, cpus, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { findCompiler } from '../install/addon.mjs';
 import { run } from '../install/command.mjs';
@@ -7,6 +7,7 @@ import { findPackage, linkedRuntime } from '../install/package.mjs';
 import { probe } from '../install/probe.mjs';
 import { defaultCache, variantOf } from '../install/runtime.mjs';
 import { findPip } from '../install/wheels.mjs';
+import { processMemory } from './process-memory';
 
 /** The facts about a machine that the doctor checks. Sizes are in bytes. */
 export interface MachineFacts {
@@ -92,13 +93,10 @@ function cpu(): MachineFacts['cpu'] {
 }
 
 function memory(): MachineFacts['memory'] {
-  // os.freemem does not count the kernel's file cache as free, although the kernel can free it
-  const kilobytes = /^MemAvailable:\s*(\d+) kB$/m.exec(readText('/proc/meminfo'))?.[1];
-  const available = kilobytes === undefined ? freemem() : Number(kilobytes) * 1024;
   // the container's limit; without a limit, it is 0 or above the machine's memory
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-  return { total, available: Math.min(available, total) };
+  return { total, available: Math.min(processMemory().bytes, total) };
 }
 
 function readText(path: string): string {

@@ -3,8 +3,9 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { delimiter, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { memoryLeft, nativeOperations } from '@wpo/tensorflow/kernels';
+import { availableMemory, nativeOperations } from '@wpo/tensorflow/kernels';
 import { afterEach, expect, test, vi } from 'vitest';
+import { memoryGauge } from '../src/kernels/memory';
 import { scratch } from './install/scratch';
 
 afterEach(() => {
@@ -12,9 +13,10 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('memoryLeft is the memory available to this process on the CPU', () => {
-  expect(memoryLeft()).toBeGreaterThan(1e6);
-  expect(memoryLeft()).toBeLessThanOrEqual(totalmem());
+test('availableMemory is that of this process on the CPU', () => {
+  expect(availableMemory()!.bytes).toBeGreaterThan(1e6);
+  expect(availableMemory()!.bytes).toBeLessThanOrEqual(totalmem());
+  expect(availableMemory()!.limit).not.toBe('GPU');
 });
 
 /** Makes TensorFlow report a GPU, and puts an `nvidia-smi` that runs `script` on the path. */
@@ -27,15 +29,26 @@ function withGpu(script: string): void {
   vi.stubEnv('PATH', `${folder}${delimiter}${process.env.PATH}`);
 }
 
-test('memoryLeft is the free memory of the visible GPU that has the least', () => {
+test('on a GPU it is the free memory of the visible GPU that has the least', () => {
   withGpu('echo 81000; echo 1024');
-  expect(memoryLeft()).toBe(2 ** 30);
+  expect(memoryGauge()()).toEqual({ bytes: 2 ** 30, limit: 'GPU' });
 });
 
-test('memoryLeft counts only GPUs in CUDA_VISIBLE_DEVICES', () => {
+test('on a GPU it is measured once, and the memory of tensors is subtracted', () => {
+  withGpu('echo 1024');
+  const available = memoryGauge();
+  const before = available()!.bytes;
+  const tensor = tf.zeros([1000]);
+  withGpu('echo 1');
+  expect(available()!.bytes).toBe(before - 4000);
+  tensor.dispose();
+  expect(available()!.bytes).toBe(before);
+});
+
+test('on a GPU only those in CUDA_VISIBLE_DEVICES count', () => {
   withGpu('[ "$2" = 3 ] && echo 7');
   vi.stubEnv('CUDA_VISIBLE_DEVICES', '3');
-  expect(memoryLeft()).toBe(7 * 2 ** 20);
+  expect(memoryGauge()()?.bytes).toBe(7 * 2 ** 20);
 });
 
 test('native operations that were not built for the GPU are not used, with a warning', () => {
@@ -47,7 +60,7 @@ test('native operations that were not built for the GPU are not used, with a war
   );
 });
 
-test('memoryLeft is 0 if nvidia-smi reports no GPU', () => {
+test('it is not known if nvidia-smi reports no GPU', () => {
   withGpu('echo "No devices were found" >&2; exit 6');
-  expect(memoryLeft()).toBe(0);
+  expect(memoryGauge()()).toBeUndefined();
 });

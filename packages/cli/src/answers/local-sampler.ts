@@ -5,11 +5,16 @@ import { type NamedPrompt, promptMessages, type SampleRequest, type Sampler, typ
 import { generateBatchTokens } from '@wpo/gemma';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
+import type { Terminal } from '../terminal/terminal';
 
 export interface LocalSamplerOptions extends SamplingParams {
   /** Folder of the model. */
   readonly model: string;
   readonly batchSize: number;
+  /** All prompts that will be answered. */
+  readonly prompts: readonly NamedPrompt[];
+  readonly answersPerPrompt: number;
+  readonly terminal: Terminal;
   /** When aborted, incomplete answers are dropped. */
   readonly signal: AbortSignal;
 }
@@ -18,10 +23,15 @@ export interface LocalSamplerOptions extends SamplingParams {
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
   const { model: folder, batchSize, signal, temperature, topP, maxNewTokens } = options;
   const textOptions = await fromInput(() => loadTokenizerFolder(folder));
-  const backend = await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(folder, backend);
-  const stops = [...stopIds, textOptions.tokenizer.tokenId('<end_of_turn>') ?? []].flat();
   const encode = ({ prompt }: NamedPrompt) => encodePrompt(promptMessages(prompt), textOptions);
+  const answers = Math.min(batchSize, options.prompts.length * options.answersPerPrompt);
+  const promptTokens = await fromInput(() =>
+    options.prompts.reduce((most, prompt) => Math.max(most, encode(prompt).length), 0),
+  );
+  const use = { kind: 'generate', answers, promptTokens, maxNewTokens } as const;
+  const backend = await loadBackend();
+  const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal: options.terminal, use });
+  const stops = [...stopIds, textOptions.tokenizer.tokenId('<end_of_turn>') ?? []].flat();
 
   async function* sample(batch: readonly SampleRequest[]) {
     const answers: number[][] = batch.map(() => []);

@@ -24,9 +24,11 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   const prompts = config.prompts === undefined ? [config.prompt!] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);
   const textOptions = await fromInput(() => loadTokenizerFolder(folder));
-  const encoded = prompts.map((prompt) => encode(prompt, textOptions, config));
+  const encoded = await fromInput(() => prompts.map((prompt) => encode(prompt, textOptions, config)));
+  const promptTokens = encoded.reduce((most, { length }) => Math.max(most, length), 0);
+  const use = { kind: 'generate', answers: 1, promptTokens, maxNewTokens: config.maxNewTokens } as const;
   const backend = await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(folder, backend);
+  const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal, use });
   const endOfTurn = config.raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
   const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
   const write = (part: string) => void terminal.stdout.write(part);

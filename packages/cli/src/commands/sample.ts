@@ -36,7 +36,12 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   const settings: Settings = { temperature, top_p, max_new_tokens, ...(request && { request }) };
   const check = new AnswerCheck();
   return withSignals(terminal, async (stop) => {
-    const { source, open } = await samplerOf(config, folder, stop, terminal);
+    const { source, open } = await samplerOf(
+      config,
+      folder,
+      { prompts: [...prompts.values()], perPrompt: seeds.length, terminal },
+      stop,
+    );
     const keyOf = (prompt_id: string, seed: number) => answerKey({ prompt_id, source, seed });
     const task = {
       label: 'sample',
@@ -66,16 +71,31 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   });
 }
 
+interface LocalWork {
+  readonly prompts: readonly NamedPrompt[];
+  readonly perPrompt: number;
+  readonly terminal: Terminal;
+}
+
 /**
  * Returns the model's name for the rows, and a function that loads the model or connects to the server. The function is
  * called only if an answer is missing.
  *
  * @param folder the local model's folder; undefined for a server
  */
-async function samplerOf(config: SampleConfig, folder: string | undefined, stop: StopSignal, terminal: Terminal) {
+async function samplerOf(
+  config: SampleConfig,
+  folder: string | undefined,
+  { prompts, perPrompt, terminal }: LocalWork,
+  stop: StopSignal,
+) {
   const { endpoint: url, model, source = model } = config;
   if (folder !== undefined) {
-    return { source: source!, open: () => localSampler({ ...config, model: folder, signal: stop.signal }) };
+    return {
+      source: source!,
+      open: () =>
+        localSampler({ ...config, model: folder, prompts, answersPerPrompt: perPrompt, terminal, signal: stop.signal }),
+    };
   }
   const endpoint = connect({ ...config, model, url: url! }, stop, terminal);
   return { source: source ?? (await endpoint.model()), open: async () => serverSampler(endpoint, config) };

@@ -28,7 +28,7 @@ import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
-import { loadWithReferences, type References } from '../training/references';
+import { checkRunMemory, loadWithReferences, type References } from '../training/references';
 import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
 import { formatSummary, summarize } from '../training/summary';
 
@@ -61,6 +61,7 @@ export async function train(
   const loss = preferencePairLoss(lossOptions(config));
   checkWeights(loss, config, pairs);
   const backend = await loadBackend();
+  await checkRunMemory({ config: local, loss, pairs, backend, terminal });
   const release = await lockFolder(folder);
 
   const stop = watchSignals(terminal);

@@ -3,6 +3,7 @@ import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { writeWholeFile } from '../files';
+import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
 import { checkFlags } from '../schemas/flags';
@@ -43,10 +44,12 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs, config.split);
   const backend = await loadBackend();
+  const use = { kind: 'score', ...largestPass(pairs) } as const;
+  await checkMemory([{ folder, use }], backend, terminal); // before the reference runs
   const weights: number[] = [];
   await writeWholeFile(config.out, async (append) => {
     const references = reference === undefined ? undefined : await referencesBy(reference, pairs, backend, terminal);
-    const model = await loadModel(folder, backend);
+    const model = await loadModel(folder, { ...backend, terminal, use });
     await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
       for (const [i, pair] of pairs.entries()) {
         const weighed = await weighPair(model.policy, pair, { ...config, reference: references?.[i] });
@@ -63,7 +66,8 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
 
 /** Runs the reference first and frees it, so that only one model is in memory. */
 async function referencesBy(folder: string, pairs: readonly EncodedPair[], backend: Backend, terminal: Terminal) {
-  const { policy, dispose } = await loadModel(folder, backend);
+  const use = { kind: 'score', ...largestPass(pairs) } as const;
+  const { policy, dispose } = await loadModel(folder, { ...backend, terminal, use });
   const values = await withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
     precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
   );

@@ -2,7 +2,8 @@ import { type EvalInstruction, type ModelOutput, type SamplingParams, sampleAnsw
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
 import { localSampler } from '../answers/local-sampler';
-import { hashModel } from '../models';
+import { checkMemory } from '../memory';
+import { hashModel, loadBackend } from '../models';
 import { withProgress } from '../terminal/progress';
 import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
@@ -29,7 +30,10 @@ export async function answerSet(
   stop: StopSignal,
   terminal: Terminal,
 ): Promise<ModelOutput[] | null> {
-  const { instructions, generator } = options;
+  const { instructions, generator, model: folder } = options;
+  // before the hash of the weights, which reads them
+  const use = { kind: 'generate', answers: 1, promptTokens: 1, maxNewTokens: 1 } as const;
+  await checkMemory([{ folder, use }], await loadBackend(), terminal);
   const keyOf = await keyMaker(options);
   const cache = await openReplyCache(options.cache, (value) => typeof value === 'string');
   try {
@@ -54,8 +58,10 @@ async function answer(
   { signal }: StopSignal,
   terminal: Terminal,
 ): Promise<void> {
-  const { sample, order, dispose, batchSize } = await localSampler({ ...options, signal });
-  const named = order(Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, prompt })));
+  const all = Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, prompt }));
+  const sampler = await localSampler({ ...options, prompts: all, answersPerPrompt: 1, terminal, signal });
+  const { sample, order, dispose, batchSize } = sampler;
+  const named = order(all);
   let done = 0;
   await withProgress(terminal, { label: 'answer', total: named.length }, async (shown) => {
     shown.update(0);

@@ -3,6 +3,7 @@ import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@w
 import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
+import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, loadModel } from '../models';
 import { pairReader } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
@@ -19,6 +20,7 @@ export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Prom
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs);
   const backend = await loadBackend();
+  if (ref !== undefined) await checkMemory([{ folder: ref, use: scoring(pairs) }], backend, terminal); // before the model runs
   const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder }, backend, terminal);
   const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, backend, terminal);
   const metrics = {
@@ -31,9 +33,12 @@ export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Prom
   return 0;
 }
 
+const scoring = (pairs: readonly EncodedPair[] | readonly TokenPair[]) =>
+  ({ kind: 'score', ...largestPass(pairs) }) as const;
+
 /** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
 async function runModel(pairs: readonly EncodedPair[], config: HeldOutConfig, backend: Backend, terminal: Terminal) {
-  const { policy, stopIds, dispose } = await loadModel(config.model, backend);
+  const { policy, stopIds, dispose } = await loadModel(config.model, { ...backend, terminal, use: scoring(pairs) });
   const held = await logpsBy(policy, pairs, 'model', terminal);
   const prompts = config.ref === undefined ? [] : pairs.slice(0, config.klPrompts);
   const sampled = await withProgress(terminal, { label: 'sample', total: prompts.length }, (shown) =>
@@ -51,7 +56,7 @@ async function runReference(
   backend: Backend,
   terminal: Terminal,
 ) {
-  const { policy, dispose } = await loadModel(folder, backend);
+  const { policy, dispose } = await loadModel(folder, { ...backend, terminal, use: scoring(pairs) });
   const held = await logpsBy(policy, pairs, 'reference', terminal);
   const sampledLogps = await tokenLogps(policy, sampled);
   dispose();

@@ -89,7 +89,11 @@ export interface WeighBySourceOptions extends InspectConfig {
 export async function weighBySource(options: WeighBySourceOptions, terminal: Terminal): Promise<SourceWeights> {
   const drawn = new Set(epochOrder(options.pairs, options.seed, 0).slice(0, options.weigh));
   const folder = await localModel(options.model, terminal);
-  const model = await loadModel(folder, await loadBackend());
+  const model = await loadModel(folder, {
+    ...(await loadBackend()),
+    terminal,
+    use: { kind: 'score', tokens: 0, answerTokens: 0 },
+  });
   const weighed: WeighedSources[] = [];
   await withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
     for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {

@@ -1,5 +1,6 @@
 import { type PairLoss, precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
+import { checkMemory, largestPass } from '../memory';
 import { type Backend, hashModel, type LoadedModel, loadModel } from '../models';
 import type { RunPairs } from '../pairs';
 import type { TrainConfig } from '../schemas/train';
@@ -35,11 +36,16 @@ export interface ReferenceOptions {
 export async function loadWithReferences(
   options: ReferenceOptions,
 ): Promise<{ readonly model: LoadedModel; readonly references: References }> {
-  const { config, loss, backend } = options;
+  const { config, loss, backend, terminal } = options;
+  const { reference } = usesOf(options);
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.refModelNameOrPath;
   if (!config.precomputeRefLogProbs) {
-    const { policy } = await loadModel(referenceFolder ?? config.modelNameOrPath, backend);
+    const { policy } = await loadModel(referenceFolder ?? config.modelNameOrPath, {
+      ...backend,
+      terminal,
+      use: reference,
+    });
     const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
     return { model: await loadPolicy(options), references: { train: logpsOf, held: logpsOf } };
   }
@@ -47,18 +53,47 @@ export async function loadWithReferences(
     const model = await loadPolicy(options);
     return { model, references: await precompute(model, options) };
   }
-  const reference = await loadModel(referenceFolder, backend);
-  const references = await precompute(reference, options);
-  reference.dispose();
+  const referenceModel = await loadModel(referenceFolder, { ...backend, terminal, use: reference });
+  const references = await precompute(referenceModel, options);
+  referenceModel.dispose();
   return { model: await loadPolicy(options), references };
 }
 
-const loadPolicy = ({ config, backend }: ReferenceOptions): Promise<LoadedModel> =>
-  loadModel(config.modelNameOrPath, {
-    ...backend,
-    activationCheckpointing: config.activationCheckpointing,
-    trainable: true,
+const loadPolicy = (options: ReferenceOptions): Promise<LoadedModel> =>
+  loadModel(options.config.modelNameOrPath, {
+    ...options.backend,
+    terminal: options.terminal,
+    activationCheckpointing: options.config.activationCheckpointing,
+    use: usesOf(options).policy,
   });
+
+type MemoryOptions = Pick<ReferenceOptions, 'config' | 'loss' | 'pairs' | 'backend' | 'terminal'>;
+
+/** What the policy and its reference are loaded for. */
+function usesOf({ config, pairs: { train, held } }: Pick<ReferenceOptions, 'config' | 'pairs'>) {
+  const batch = {
+    batchSize: config.perDeviceTrainBatchSize,
+    maxTokens: config.maxTokensPerPack,
+  };
+  return {
+    policy: { kind: 'train', ...largestPass(train, batch) },
+    reference: { kind: 'score', ...largestPass([...train, ...held]) },
+  } as const;
+}
+
+/**
+ * Checks that the run's models fit in memory, before the first of them is read.
+ *
+ * @throws {UserError} with the numbers, and what would make them fit
+ */
+export async function checkRunMemory(options: MemoryOptions): Promise<void> {
+  const { config, loss, backend, terminal } = options;
+  const uses = usesOf(options);
+  const policy = { folder: config.modelNameOrPath, use: uses.policy };
+  const reference = { folder: config.refModelNameOrPath ?? config.modelNameOrPath, use: uses.reference };
+  const isResident = loss.needsReference !== false && !config.precomputeRefLogProbs;
+  await checkMemory(isResident ? [reference, policy] : [policy], backend, terminal);
+}
 
 async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
   const { pairs, loss, folder, terminal, signal, warn } = options;

@@ -1,18 +1,33 @@
 import { spawnSync } from 'node:child_process';
-import { freemem } from 'node:os';
+import * as tf from '@tensorflow/tfjs-core';
+import { type AvailableMemory, processMemory } from '../process-memory';
 import { usesGpu } from './native';
 
-/** Bytes available for tensors: of the GPU if TensorFlow uses one, else of this process. */
-export const memoryLeft = (): number => (usesGpu() ? gpuMemoryLeft() : processMemoryLeft());
+/**
+ * Returns a function that measures the memory available for tensors: of the GPU if TensorFlow uses one, else of this process;
+ * undefined if nvidia-smi reports no GPU.
+ *
+ * TensorFlow keeps the GPU memory of disposed tensors for new ones, and nvidia-smi counts it as used. So the GPU's memory is
+ * measured once, and what tensors use is subtracted.
+ */
+export function memoryGauge(): () => AvailableMemory | undefined {
+  let total: number | undefined;
+  return () => {
+    if (!usesGpu()) return processMemory();
+    const used = tf.memory().numBytes;
+    total ??= freeGpuMemory() + used;
+    return Number.isNaN(total) ? undefined : { bytes: Math.max(0, total - used), limit: 'GPU' };
+  };
+}
 
-/** A container's limit may be below the machine's free memory. */
-const processMemoryLeft = () => Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY);
+/** See `memoryGauge`. */
+export const availableMemory = memoryGauge();
 
-/** The free memory of the visible GPU that has the least, according to nvidia-smi; 0 if nvidia-smi reports nothing. */
-function gpuMemoryLeft(): number {
+/** The free memory of the visible GPU that has the least, according to nvidia-smi; NaN if nvidia-smi reports nothing. */
+function freeGpuMemory(): number {
   const visible = process.env.CUDA_VISIBLE_DEVICES;
   const query = [...(visible ? ['-i', visible] : []), '--query-gpu=memory.free', '--format=csv,noheader,nounits'];
   const { stdout } = spawnSync('nvidia-smi', query, { encoding: 'utf8' });
   const mib = [...(stdout ?? '').matchAll(/^(\d+)$/gm)].map(([, number]) => Number(number));
-  return mib.length === 0 ? 0 : Math.min(...mib) * 2 ** 20;
+  return mib.length === 0 ? Number.NaN : Math.min(...mib) * 2 ** 20;
 }

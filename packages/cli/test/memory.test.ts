@@ -1,0 +1,158 @@
+import '@wpo/tensorflow';
+import { copyFileSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Gemma2Config, gemma2_2b, gemma2_27b, tensorShapes, writeConfig } from '@wpo/gemma';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { checkMemory, largestPass } from '../src/memory';
+import { modelFolder, pairsFile, temporaryFolder } from './golden';
+import { capture, wpo } from './wpo';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+/** A model's folder whose weights are a hole in a file: they have their size and take no disk space. */
+function sparseModel(config: Gemma2Config): string {
+  const folder = join(temporaryFolder(), 'model');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'config.json'), writeConfig(config, { dtype: 'BF16' }));
+  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'])
+    copyFileSync(join(modelFolder, name), join(folder, name));
+  let end = 0;
+  const entries = [...tensorShapes(config)].map(([name, shape]) => {
+    const start = end;
+    end += 2 * shape.reduce((size, n) => size * n, 1);
+    return [name, { dtype: 'BF16', shape, data_offsets: [start, end] }] as const;
+  });
+  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  const file = join(folder, 'model.safetensors');
+  writeFileSync(file, Buffer.concat([length, header]));
+  truncateSync(file, 8 + header.length + end);
+  return folder;
+}
+
+describe('a model that no machine has room for is refused before its weights are read, by', () => {
+  let folder: string;
+  let huge: string;
+  beforeAll(() => {
+    huge = sparseModel({ ...gemma2_27b, numHiddenLayers: 1000, layerTypes: Array(1000).fill('full_attention') });
+    folder = temporaryFolder();
+    writeFileSync(join(folder, 'prompts.jsonl'), '{"prompt": "Why?"}\n');
+    writeFileSync(join(folder, 'baseline.json'), '[{"instruction": "Why?", "output": "No.", "generator": "base"}]');
+    writeFileSync(
+      join(folder, 'run.yaml'),
+      `model_name_or_path: ${modelFolder}\ntrain_file: ${pairsFile}\noutput_dir: run\nmax_steps: 1\n`,
+    );
+  });
+
+  test.each<[string, () => string[]]>([
+    ['generate', () => ['generate', '--model', huge, '--prompt', 'Why?']],
+    [
+      'sample',
+      () => ['sample', '--model', huge, '--prompts', join(folder, 'prompts.jsonl'), '--out', join(folder, 'a')],
+    ],
+    ['weigh', () => ['weigh', '--model', huge, '--pairs', pairsFile, '--out', join(folder, 'w')]],
+    [
+      'weigh --ref',
+      () => ['weigh', '--model', modelFolder, '--ref', huge, '--pairs', pairsFile, '--out', join(folder, 'w')],
+    ],
+    ['inspect', () => ['inspect', pairsFile, '--model', huge]],
+    ['eval --pairs', () => ['eval', '--pairs', pairsFile, '--model', huge]],
+    ['eval --pairs --ref', () => ['eval', '--pairs', pairsFile, '--model', modelFolder, '--ref', huge]],
+    [
+      'eval --baseline',
+      () => [
+        ...['eval', '--model', huge, '--baseline', join(folder, 'baseline.json')],
+        ...['--judge', 'http://127.0.0.1:9', '--out', join(folder, 'e')],
+      ],
+    ],
+    ['train', () => ['train', join(folder, 'run.yaml'), '--set', `model_name_or_path=${huge}`]],
+    ['train, reference', () => ['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`]],
+    [
+      'train, reference in memory',
+      () => [
+        ...['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`],
+        ...['--set', 'precompute_ref_log_probs=false'],
+      ],
+    ],
+  ])('%s', async (_, args) => {
+    const { status, err } = await wpo(...args());
+    expect(err).toContain('567.43 billion parameters in float32 takes weights 2269.7 GB');
+    expect(err).toMatch(/expected \d{4,5}\.\d GB of free memory, found \d+\.\d+ GB \(/);
+    expect(err).not.toMatch(/^ +at /m);
+    expect(status).toBe(1);
+  });
+});
+
+describe('the message of checkMemory', () => {
+  const GB = 1e9;
+  const score = { kind: 'score', tokens: 100, answerTokens: 50 } as const;
+  const train = { kind: 'train', tokens: 100, answerTokens: 50 } as const;
+  let folder: string;
+  beforeAll(() => {
+    folder = sparseModel(gemma2_2b);
+  });
+
+  type Available = ReturnType<Parameters<typeof checkMemory>[1]['availableMemory']>;
+  const check = async (models: Parameters<typeof checkMemory>[0], available: Available) => {
+    const terminal = capture();
+    await checkMemory(models, { availableMemory: () => available }, terminal);
+    return terminal.err();
+  };
+
+  test('has the numbers, and what would make the model fit', async () => {
+    await expect(check([{ folder, use: train }], { bytes: 25 * GB, limit: 'machine' })).rejects.toThrow(
+      `${folder}: training 2.61 billion parameters in float32 takes weights 10.5 GB, gradients and AdamW's moments 31.4 GB, largest ` +
+        'pass 2.4 GB: expected 44.2 GB of free memory, found 25.0 GB (of this machine). No option makes this model fit: use a smaller ' +
+        'one, or a machine with more memory. WPO_MEMORY_CHECK=0 starts anyway.',
+    );
+  });
+
+  test('names the options that make a pass smaller, where the weights fit', async () => {
+    const long = { kind: 'train', tokens: 50_000, answerTokens: 20_000 } as const;
+    await expect(check([{ folder, use: long }], { bytes: 45 * GB, limit: 'container' })).rejects.toThrow(
+      /found 45\.0 GB \(under the memory limit of this container\)\. Lower max_length, .* or raise the memory limit of the container\./,
+    );
+    const answers = { kind: 'generate', answers: 8, promptTokens: 20, maxNewTokens: 100_000 } as const;
+    await expect(check([{ folder, use: answers }], { bytes: 45 * GB, limit: 'ulimit -v' })).rejects.toThrow(
+      /keys and values of 8 x 100020 tokens 170\.4 GB.* Lower the number of new tokens .*, or raise `ulimit -v`\./,
+    );
+  });
+
+  test('adds up models that are in memory together', async () => {
+    const models = [
+      { folder, use: score },
+      { folder, use: train },
+    ];
+    await expect(check(models, { bytes: 50 * GB, limit: 'GPU' })).rejects.toThrow(
+      /running 2\.61 billion .*; .*training 2\.61 billion .*: expected 54\.7 GB of free memory, found 50\.0 GB \(of the GPU\)/,
+    );
+    expect(await check(models, { bytes: 60 * GB, limit: 'GPU' })).toBe('');
+  });
+
+  test('is a warning if WPO_MEMORY_CHECK is 0; nothing is checked if the memory is not known', async () => {
+    expect(await check([{ folder, use: train }], undefined)).toBe('');
+    vi.stubEnv('WPO_MEMORY_CHECK', '0');
+    expect(await check([{ folder, use: train }], { bytes: GB, limit: 'machine' })).toMatch(
+      /found 1\.0 GB \(of this machine\)\. Continuing, because WPO_MEMORY_CHECK is 0\.\n$/,
+    );
+  });
+});
+
+test('the largest pass is that of the longest pairs', () => {
+  const pair = (prompt: number, chosen: number, rejected: number) => ({
+    id: '',
+    prompt: new Int32Array(prompt),
+    chosen: new Int32Array(chosen),
+    rejected: new Int32Array(rejected),
+  });
+  const pairs = [pair(1, 2, 3), pair(10, 20, 30), pair(7, 1, 2)];
+  expect(largestPass(pairs)).toEqual({ tokens: 60, answerTokens: 50 });
+  expect(largestPass(pairs, { batchSize: 2 })).toEqual({ tokens: 70, answerTokens: 53 });
+  expect(largestPass(pairs, { batchSize: 9 })).toEqual({ tokens: 76, answerTokens: 58 });
+  expect(largestPass(pairs, { maxTokens: 72 })).toEqual({ tokens: 70, answerTokens: 53 });
+  expect(largestPass(pairs, { maxTokens: 5 })).toEqual({ tokens: 60, answerTokens: 50 });
+  expect(largestPass([])).toEqual({ tokens: 0, answerTokens: 0 });
+});

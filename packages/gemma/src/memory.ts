@@ -1,0 +1,72 @@
+import type { Gemma2Config } from './model';
+import { tensorShapes } from './weights';
+
+/** What a model is loaded for. The numbers of tokens are those of the largest pass. */
+export type ModelUse =
+  /** A pass over pairs: all tokens, and those of the answers. `train` adds the backward pass and AdamW. */
+  | { readonly kind: 'train' | 'score'; readonly tokens: number; readonly answerTokens: number }
+  /** Answers that are generated side by side: tokens of the longest prompt, and the longest answer. */
+  | {
+      readonly kind: 'generate';
+      readonly answers: number;
+      readonly promptTokens: number;
+      readonly maxNewTokens: number;
+    };
+
+/** Bytes that a model takes at least. */
+export interface MemoryEstimate {
+  readonly parameters: number;
+  /** float32 weights: 4 bytes per parameter. */
+  readonly weights: number;
+  /** Gradients and AdamW's two moments: 12 bytes per parameter; 0 without training. */
+  readonly training: number;
+  /** The keys and values of all tokens of the answers that are generated; 0 otherwise. */
+  readonly cache: number;
+  /** The largest pass, or a copy of the largest weight that is saved, whichever is larger. */
+  readonly pass: number;
+  readonly total: number;
+}
+
+const FLOAT32 = 4;
+
+/** Logits that are computed at once: more answer tokens are computed in parts (`nativeAnswerLogps` of @wpo/tensorflow). */
+const MOST_LOGITS = { train: 2 ** 27, score: 2 ** 24 };
+
+/**
+ * Estimates the memory for a model from its config, before its weights are read. It counts what every implementation needs, with
+ * `activationCheckpointing: 'always'`, so a use takes somewhat more.
+ *
+ * @throws RangeError for a size out of range
+ */
+export function estimateMemory(config: Gemma2Config, use: ModelUse): MemoryEstimate {
+  const sizes = [...tensorShapes(config).values()].map((shape) => shape.reduce((size, n) => size * n, 1));
+  const parameters = sizes.reduce((sum, size) => sum + size, 0);
+  const weights = FLOAT32 * parameters;
+  const training = use.kind === 'train' ? 3 * weights : 0;
+  const saved = use.kind === 'train' ? FLOAT32 * sizes.reduce((most, size) => Math.max(most, size), 0) : 0;
+  const cache = use.kind === 'generate' ? cacheBytes(config, use) : 0;
+  const pass = Math.max(saved, passBytes(config, use));
+  return { parameters, weights, training, cache, pass, total: weights + training + cache + pass };
+}
+
+type Generation = Extract<ModelUse, { kind: 'generate' }>;
+
+function cacheBytes(config: Gemma2Config, { answers, promptTokens, maxNewTokens }: Generation): number {
+  const { numHiddenLayers, numKeyValueHeads, headDim } = config;
+  const columns = answers * (promptTokens + Math.max(0, maxNewTokens - 1));
+  return FLOAT32 * numHiddenLayers * 2 * numKeyValueHeads * headDim * columns;
+}
+
+function passBytes(config: Gemma2Config, use: ModelUse): number {
+  const { vocabSize: V, hiddenSize: H, intermediateSize: F, numAttentionHeads: N, numKeyValueHeads: K } = config;
+  const heads = (2 * N + 2 * K) * config.headDim; // queries, keys, values and their sum
+  if (use.kind === 'generate') {
+    const tokens = use.answers * use.promptTokens;
+    return FLOAT32 * Math.max(tokens * (2 * H + Math.max(2 * F, heads)), use.answers * V);
+  }
+  const { kind, tokens, answerTokens } = use;
+  const logits = V * Math.min(answerTokens, Math.max(1, Math.floor(MOST_LOGITS[kind] / V)));
+  if (kind === 'score') return FLOAT32 * Math.max(tokens * (2 * H + Math.max(2 * F, heads)), logits);
+  const inputs = config.numHiddenLayers * tokens * H; // of the layers, which the backward pass recomputes one at a time
+  return FLOAT32 * (inputs + Math.max(tokens * (6 * H + heads + 4 * F), logits));
+}

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { gemma2_2b, gemma2_9b } from '../src/config';
+import { estimateMemory } from '../src/memory';
+
+// Gemma 2 report (arXiv 2408.00118), table 2: embedding and other parameters; the final norm is in both tables' sum
+const parameters2b = 589_824_000 + 2_024_517_888;
+const parameters9b = 917_504_000 + 8_324_201_984;
+
+test('training takes 16 bytes per parameter and the largest pass', () => {
+  const need = estimateMemory(gemma2_2b, { kind: 'train', tokens: 100, answerTokens: 50 });
+  expect(need).toMatchObject({
+    parameters: parameters2b,
+    weights: 4 * parameters2b,
+    training: 12 * parameters2b,
+    cache: 0,
+  });
+  expect(need.pass).toBe(4 * 589_824_000); // the embedding is copied when it is saved
+  expect(need.total).toBe(16 * parameters2b + need.pass);
+  expect(estimateMemory(gemma2_9b, { kind: 'train', tokens: 1, answerTokens: 1 }).training).toBe(12 * parameters9b);
+});
+
+test('a long pass counts the inputs of all layers, and one layer', () => {
+  const { pass } = estimateMemory(gemma2_2b, { kind: 'train', tokens: 10_000, answerTokens: 5000 });
+  const layer = 10_000 * (6 * 2304 + (2 * 8 + 2 * 4) * 256 + 4 * 9216);
+  expect(pass).toBe(4 * (26 * 10_000 * 2304 + Math.max(layer, 524 * 256_000)));
+});
+
+test('scoring takes the weights and one layer, or a part of the logits', () => {
+  const need = estimateMemory(gemma2_2b, { kind: 'score', tokens: 100, answerTokens: 90 });
+  expect(need).toMatchObject({ weights: 4 * parameters2b, training: 0, cache: 0 });
+  expect(need.pass).toBe(4 * 65 * 256_000);
+  expect(estimateMemory(gemma2_2b, { kind: 'score', tokens: 8000, answerTokens: 90 }).pass).toBe(
+    4 * 8000 * (2 * 2304 + 2 * 9216),
+  );
+});
+
+test('generation takes the keys and values of every token', () => {
+  const need = estimateMemory(gemma2_2b, { kind: 'generate', answers: 8, promptTokens: 25, maxNewTokens: 1_000_000 });
+  expect(need.cache).toBe(4 * 26 * 2 * 4 * 256 * 8 * 1_000_024);
+  expect(need.pass).toBe(4 * 8 * 25 * (2 * 2304 + 2 * 9216));
+  expect(need.total).toBe(need.weights + need.cache + need.pass);
+});
