@@ -23,6 +23,7 @@ export default defineConfig({
       'e2e/**/*.test.ts',
       'bench/test/**/*.test.ts',
       'fuzz/**/*.test.ts',
+      'kill/**/*.test.ts',
     ],
     // TensorFlow is native code: one process a file, and no more of them than there are cores here.
     pool: 'forks',

@@ -89,7 +89,7 @@ export const appendToFile = (path: string, text: string): Promise<void> =>
   });
 
 /**
- * Creates a folder and its parents, if they do not exist. Unlike Node's recursive `mkdir`, it ends on file systems that report
+ * Creates a folder and its parents, if they do not exist, and syncs their names to disk. Unlike Node's recursive `mkdir`, it ends on file systems that report
  * a parent as missing that exists, such as /proc.
  *
  * @throws {WriteError} if the system refuses, or a file is in the way
@@ -106,6 +106,7 @@ export const makeFolder = (path: string): Promise<void> =>
         // another process may have created it
         if (error.code !== 'EEXIST' || (await kindOf(folder)) !== 'folder') throw error;
       });
+      await syncFolder(dirname(folder));
     }
   });
 

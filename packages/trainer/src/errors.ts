@@ -25,3 +25,8 @@ export class TrainingError extends Error {
  * (`skipNonfinite`).
  */
 export class NonFiniteError extends TrainingError {}
+
+/** A step was given up at a signal. Weights and optimizer are as before it. */
+export class StepStopped extends Error {
+  override readonly name = 'StepStopped';
+}

@@ -1,7 +1,7 @@
 import { RESUME_ADVICE } from './check-pair';
 import { weightsOf } from './checkpoint';
-import { NonFiniteError, TrainingError } from './errors';
-import { yieldToEventLoop } from './event-loop';
+import { NonFiniteError, StepStopped, TrainingError } from './errors';
+import { type StopSignal, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
 import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, runMicroBatch } from './micro-batch';
@@ -27,6 +27,8 @@ export interface StepOptions {
   readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */
   readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
+  /** Once aborted, the step is given up before its next micro-batch, and has changed nothing. */
+  readonly signal?: StopSignal;
 }
 
 export interface StepResult {
@@ -41,7 +43,7 @@ export interface StepResult {
  * update. Gradients must be zero before. They are zero afterwards, whether the step succeeds or not.
  *
  * @throws NonFiniteError with the step and the pair where a loss or gradient is not finite. No weight has changed then.
- *   TrainingError naming the tensor, where a weight is not finite.
+ *   TrainingError naming the tensor, where a weight is not finite. StepStopped where the signal was aborted.
  */
 export async function step(options: StepOptions): Promise<StepResult> {
   const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, allReduceGradients } = options;
@@ -51,6 +53,7 @@ export async function step(options: StepOptions): Promise<StepResult> {
   try {
     const pairs: PairResult[] = [];
     for (const batch of microBatches) {
+      if (options.signal?.aborted) throw new StepStopped();
       pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale })));
       await yieldToEventLoop();
     }

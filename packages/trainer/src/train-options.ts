@@ -89,7 +89,7 @@ export interface TrainOptions extends TrainingOptions {
   readonly random?: RandomState;
   /** Runs the longest micro-batch once before the first step, to find out early whether memory suffices. Default false. */
   readonly preflight?: boolean;
-  /** Once aborted, the current step is finished and saved, and the run returns. */
+  /** Once aborted, the run saves and returns after the current micro-batch. A step that is not complete is given up. */
   readonly signal?: StopSignal;
   /** Called after each step, once its metrics and checkpoint are written. */
   readonly onStep?: (report: StepReport) => void | Promise<void>;

@@ -2,7 +2,7 @@ import { batchLoader, cursorAt, epochAt, planSteps } from './batches';
 import { type BestModel, betterModel } from './best-model';
 import { loadCheckpointWeights, restoreState, runSettings, weightsOf } from './checkpoint';
 import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
-import { NonFiniteError, TrainingError } from './errors';
+import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { evaluatePairs } from './evaluate';
 import { firstNotFinite } from './finite';
 import { addStep, emptyInterval, evaluationMetrics, type MetricsRow, trainingRow } from './metrics';
@@ -128,11 +128,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const learningRate = options.learningRate * rate(step);
     const { microBatches, after } = await loadBatches(cursor);
     const { allReduceGradients, computeNorm } = options;
-    const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm };
+    const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm, signal };
     let result: StepResult | null = null;
     try {
       result = await takeStep({ policy, optimizer, loss, microBatches, ...settings });
     } catch (error) {
+      if (error instanceof StepStopped) {
+        report = undefined;
+        continue; // to the end of the loop's work: saving
+      }
       if (!(error instanceof NonFiniteError) || skippedSteps >= skipNonfinite) throw error;
       skippedSteps += 1;
       warn(`${error.message}\nThis step is skipped (${skippedSteps} of at most ${skipNonfinite}).`);

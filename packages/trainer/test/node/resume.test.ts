@@ -67,6 +67,26 @@ test('a stop saves a checkpoint even where none was due', async () => {
   expect(await checkpointsIn(folder)).toEqual(['checkpoint-3', 'checkpoint-8']);
 });
 
+test('a stop during a long step gives the step up, and the resumed run takes it again', async () => {
+  const folder = await newFolder();
+  let reads = 0;
+  // aborted before the second micro-batch of step 4: one read per step in the loop, and one before each of its micro-batches
+  const signal = {
+    get aborted() {
+      reads += 1;
+      return reads > 10;
+    },
+  };
+  const steps: number[] = [];
+  const onStep = ({ step }: { step: number }) => void steps.push(step);
+  const { result } = await toyRun(folder, { signal, onStep, evalSteps: 0, saveSteps: 0 });
+  expect(result).toMatchObject({ step: 3, stopped: true });
+  expect(steps).toEqual([1, 2, 3]);
+  expect(await checkpointsIn(folder)).toEqual(['checkpoint-3']);
+  const { values } = await toyRun(folder, { resume: true, evalSteps: 0, saveSteps: 0 });
+  expect(values).toEqual(whole.values);
+});
+
 test('an evaluation interrupted by a stop is repeated after the resume', async () => {
   const folder = await newFolder();
   let reads = 0;
@@ -74,7 +94,7 @@ test('an evaluation interrupted by a stop is repeated after the resume', async (
   const signal = {
     get aborted() {
       reads += 1;
-      return reads >= 5;
+      return reads >= 10;
     },
   };
   const { result, rows } = await toyRun(folder, { signal });
