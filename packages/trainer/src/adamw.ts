@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { checkNumber } from './check-number';
 import { TrainingError } from './errors';
 import type { NamedTensor, Optimizer, OptimizerStep } from './optimizer';
 import type { Parameter } from './policy';
@@ -8,9 +9,9 @@ export interface AdamWOptions {
   readonly beta1?: number;
   /** β₂, the decay rate of the second moment. Default 0.999. */
   readonly beta2?: number;
-  /** ε, added to the denominator after its bias correction. Default 1e-8. */
+  /** ε, added to the denominator after its bias correction; 1e-16 to 1. Default 1e-8. */
   readonly epsilon?: number;
-  /** λ, the decoupled weight decay of parameters with `decay`. Default 0. */
+  /** λ, the decoupled weight decay of parameters with `decay`; 0 to 1. Default 0. */
   readonly weightDecay?: number;
   /** The implementation of the update. Default: portable tfjs operations. */
   readonly kernel?: AdamWKernel;
@@ -197,13 +198,5 @@ async function readMoments(
 }
 
 function checkOptions(options: Required<Omit<AdamWOptions, 'kernel'>>): void {
-  const check = (name: keyof typeof options, low: number, high: number) => {
-    const value = options[name];
-    if (value >= low && value < high) return;
-    throw new RangeError(`adamW: ${name}: expected at least ${low} and below ${high}, found ${value}`);
-  };
-  check('beta1', 0, 1);
-  check('beta2', 0, 1);
-  check('epsilon', 0, Number.POSITIVE_INFINITY);
-  check('weightDecay', 0, Number.POSITIVE_INFINITY);
+  for (const [name, value] of Object.entries(options)) checkNumber(name as keyof typeof options, value, 'adamW: ');
 }

@@ -1,3 +1,4 @@
+import { checkNumber } from './check-number';
 import { TrainingError } from './errors';
 import type { MicroBatch } from './micro-batch';
 import { type PairSource, pairAt, pairLength } from './policy';
@@ -40,22 +41,17 @@ export interface Cursor {
  */
 export function planSteps(options: PlanOptions): Plan {
   const { pairs, batchSize = 1, gradientAccumulationSteps = 1, epochs = 1, maxSteps = 0 } = options;
-  checkCount('pairs to train on', pairs);
-  checkCount('per_device_train_batch_size', batchSize);
-  checkCount('gradient_accumulation_steps', gradientAccumulationSteps);
-  if (!Number.isInteger(maxSteps)) throw new RangeError(`max_steps: expected an integer, found ${maxSteps}`);
-  if (maxSteps <= 0 && !(epochs > 0 && Number.isFinite(epochs))) {
-    throw new RangeError(`num_train_epochs: expected a number above 0, found ${epochs}`);
+  if (!(Number.isInteger(pairs) && pairs >= 1)) {
+    throw new RangeError(`pairs to train on: expected an integer of at least 1, found ${pairs}`);
   }
+  checkNumber('batchSize', batchSize);
+  checkNumber('gradientAccumulationSteps', gradientAccumulationSteps);
+  checkNumber('maxSteps', maxSteps);
+  if (maxSteps <= 0) checkNumber('epochs', epochs);
   const microBatchesPerEpoch = Math.ceil(pairs / batchSize);
   const stepsPerEpoch = Math.ceil(microBatchesPerEpoch / gradientAccumulationSteps);
   const totalSteps = maxSteps > 0 ? maxSteps : Math.ceil(epochs * stepsPerEpoch);
   return { pairs, batchSize, gradientAccumulationSteps, microBatchesPerEpoch, stepsPerEpoch, totalSteps };
-}
-
-function checkCount(name: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw new RangeError(`${name}: expected an integer of at least 1, found ${value}`);
 }
 
 /** The next step's pairs by micro-batch, as positions in the epoch's order, and the cursor after it. */

@@ -1,3 +1,5 @@
+import { checkNumber } from './check-number';
+
 /** Hugging Face's names of learning-rate schedules (`lr_scheduler_type`). */
 export type ScheduleType = 'cosine' | 'linear' | 'constant' | 'constant_with_warmup';
 
@@ -53,15 +55,7 @@ export function warmupStepCount(
   totalSteps: number,
   { warmupSteps = 0, warmupRatio = 0 }: { readonly warmupSteps?: number; readonly warmupRatio?: number },
 ): number {
-  if (!Number.isInteger(warmupSteps) || warmupSteps < 0) {
-    throw new RangeError(
-      `warmup_steps: expected an integer of at least 0, found ${warmupSteps}. A fraction of the steps is warmup_ratio.`,
-    );
-  }
-  if (!(warmupRatio >= 0 && warmupRatio <= 1)) {
-    throw new RangeError(
-      `warmup_ratio: expected a number from 0 to 1, found ${warmupRatio}. A number of steps is warmup_steps.`,
-    );
-  }
+  checkNumber('warmupSteps', warmupSteps);
+  checkNumber('warmupRatio', warmupRatio);
   return warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio);
 }

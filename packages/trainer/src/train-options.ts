@@ -1,4 +1,5 @@
 import type { BestModelOptions } from './best-model';
+import { checkNumber } from './check-number';
 import type { CheckpointStore, Json } from './checkpoint';
 import { TrainingError } from './errors';
 import { checkHeldOut } from './evaluate';
@@ -13,7 +14,7 @@ import type { StepOptions } from './step';
 
 /** The numbers of a run. Names in parentheses are those of Hugging Face's TrainingArguments. */
 export interface TrainingOptions extends BestModelOptions {
-  /** The peak learning rate. */
+  /** The peak learning rate, above 0 and at most 1. */
   readonly learningRate: number;
   /** Passes over the pairs (`num_train_epochs`); fractions are allowed. Default 1. */
   readonly epochs?: number;
@@ -107,7 +108,7 @@ export interface TrainOptions extends TrainingOptions {
  */
 export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
   const { evaluation, maxTokensPerPack } = options;
-  checkNumbers(options);
+  for (const name of NUMBERS) if (options[name] !== undefined) checkNumber(name, options[name]);
   if (evaluation) {
     checkHeldOut(evaluation.pairs);
     referenceOf(loss, evaluation.reference);
@@ -133,16 +134,16 @@ function checkBestModel({ evaluation, checkpoints, evalSteps = 0, saveSteps = 0 
   }
 }
 
-function checkNumbers(options: TrainOptions): void {
-  const { learningRate, maxGradNorm = 1, loggingSteps = 10, evalSteps = 0, saveSteps = 0, skipNonfinite = 0 } = options;
-  const steps = { loggingSteps, evalSteps, saveSteps, skipNonfinite };
-  for (const [name, value] of Object.entries({ learningRate, maxGradNorm, ...steps })) {
-    if (!(value >= 0)) throw new RangeError(`${name}: expected a number of at least 0, found ${value}`);
-  }
-  for (const [name, value] of Object.entries(steps)) {
-    if (!Number.isInteger(value)) throw new RangeError(`${name}: expected an integer, found ${value}`);
-  }
-}
+/** `planSteps` and `warmupStepCount` check the others. */
+const NUMBERS = [
+  'learningRate',
+  'maxTokensPerPack',
+  'maxGradNorm',
+  'loggingSteps',
+  'evalSteps',
+  'saveSteps',
+  'skipNonfinite',
+] as const;
 
 export interface StepReport {
   readonly step: number;

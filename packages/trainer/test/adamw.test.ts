@@ -116,7 +116,7 @@ describe('state', () => {
 });
 
 test.each([
-  [{ beta1: 1 }, 'beta1: expected at least 0 and below 1, found 1'],
+  [{ beta1: 1 }, 'adamW: beta1: expected a number from 0 to below 1, found 1.'],
   [{ beta2: -0.1 }, 'beta2: expected'],
   [{ epsilon: Number.NaN }, 'epsilon: expected'],
   [{ weightDecay: -1 }, 'weightDecay: expected'],

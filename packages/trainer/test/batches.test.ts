@@ -59,13 +59,13 @@ property.prop([fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 9 }), 
 
 test.each([
   [{ pairs: 0 }, 'pairs to train on: expected an integer of at least 1, found 0'],
-  [{ pairs: 4, batchSize: 0 }, 'per_device_train_batch_size: expected an integer of at least 1, found 0'],
+  [{ pairs: 4, batchSize: 0 }, 'batchSize: expected an integer from 1 to 1000000, found 0.'],
   [
     { pairs: 4, gradientAccumulationSteps: 1.5 },
-    'gradient_accumulation_steps: expected an integer of at least 1, found 1.5',
+    'gradientAccumulationSteps: expected an integer from 1 to 1000000, found 1.5.',
   ],
-  [{ pairs: 4, epochs: 0 }, 'num_train_epochs: expected a number above 0, found 0'],
-  [{ pairs: 4, maxSteps: 2.5 }, 'max_steps: expected an integer, found 2.5'],
+  [{ pairs: 4, epochs: 0 }, 'epochs: expected a number above 0, at most 1000000, found 0.'],
+  [{ pairs: 4, maxSteps: 2.5 }, 'maxSteps: expected an integer from -1 to 1000000000, found 2.5.'],
 ])('%j is rejected', (options, message) => {
   expect(() => planSteps(options)).toThrow(message);
 });

@@ -71,6 +71,19 @@ async function run(more: Partial<TrainOptions> = {}) {
   return { policy, pairs, reference, rows, warnings, result };
 }
 
+/** AdamW with a learning rate that destroys the model from this step on. */
+const destroyedFrom = (step: number): Optimizer => {
+  const optimizer = adamW();
+  let steps = 0;
+  return {
+    ...optimizer,
+    step(input) {
+      steps += 1;
+      return optimizer.step({ ...input, learningRate: steps < step ? 0.01 : 30 });
+    },
+  };
+};
+
 const column = (rows: readonly MetricsRow[], name: string) => rows.map((row) => row[name]);
 
 test('a healthy run has no warning', async () => {
@@ -81,7 +94,7 @@ test('a healthy run has no warning', async () => {
 });
 
 test('a run that destroys its model warns once, marks its metrics and says so in its result', async () => {
-  const { rows, warnings, result } = await run({ learningRate: 30, schedule: 'constant' });
+  const { rows, warnings, result } = await run({ optimizer: destroyedFrom(1) });
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).toMatch(/^after step \d+ the model has collapsed: .* It has unlearned to write answers/);
   expect(result).toMatchObject({ step: 20, stopped: false, restoredStep: null });
@@ -90,19 +103,9 @@ test('a run that destroys its model warns once, marks its metrics and says so in
   expect(rows.at(-1)!['wpo/collapsed']).toBe(1);
 });
 
-/** A learning rate that destroys the model from step 9 on. */
-const destroyedLate = (): Optimizer => {
-  const optimizer = adamW();
-  let steps = 0;
-  return {
-    ...optimizer,
-    step: (input) => optimizer.step({ ...input, learningRate: steps++ < 8 ? 0.01 : 30 }),
-  };
-};
-
 test('stopOnCollapse ends with the last checkpoint that was judged healthy', async () => {
   const { store, kept, steps, weights } = memoryStore();
-  const options = { optimizer: destroyedLate(), checkpoints: store, saveSteps: 1, stopOnCollapse: true };
+  const options = { optimizer: destroyedFrom(9), checkpoints: store, saveSteps: 1, stopOnCollapse: true };
   const { policy, result, rows, warnings } = await run(options);
   expect(result).toMatchObject({ step: 11, totalSteps: 20, stopped: true });
   // steps 10 and 11 make the window that shows the destruction by step 9; checkpoint 8 was judged by steps 8 and 9
@@ -115,7 +118,7 @@ test('stopOnCollapse ends with the last checkpoint that was judged healthy', asy
 });
 
 test('a collapse before the first checkpoint restores nothing', async () => {
-  const { result } = await run({ learningRate: 30, stopOnCollapse: true });
+  const { result } = await run({ optimizer: destroyedFrom(1), stopOnCollapse: true });
   expect(result).toMatchObject({ stopped: true, restoredStep: null });
   expect(result.collapse).not.toBeNull();
 });
@@ -127,7 +130,7 @@ test('a collapse is found in held-out pairs, and what was trained on until then 
     pairs,
   });
   const { rows, result } = await run({
-    learningRate: 30,
+    optimizer: destroyedFrom(1),
     gradientAccumulationSteps: 1,
     evaluation: { pairs, reference },
     evalOnStart: true,
@@ -223,7 +226,7 @@ test('loadBestModelAtEnd gives the policy the checkpoint with the best evaluatio
     });
     const { policy, rows, result } = await run({
       pairs: pairs.slice(0, 16),
-      optimizer: destroyedLate(),
+      optimizer: destroyedFrom(9),
       evaluation: { pairs: held, reference },
       evalOnStart: true,
       evalSteps: 2,

@@ -230,9 +230,11 @@ test('a loss that is not finite stops the run before any weight changes, and the
 });
 
 test.each([
-  [{ learningRate: Number.NaN }, 'learningRate: expected a number of at least 0, found NaN'],
-  [{ maxGradNorm: -1 }, 'maxGradNorm: expected a number of at least 0, found -1'],
-  [{ saveSteps: 0.5 }, 'saveSteps: expected an integer, found 0.5'],
+  [{ learningRate: Number.NaN }, 'learningRate: expected a number above 0, at most 1, found NaN.'],
+  [{ learningRate: 1e39 }, 'learningRate: expected a number above 0, at most 1, found 1e+39.'],
+  [{ maxGradNorm: -1 }, 'maxGradNorm: expected a number from 0 to 1000000000, found -1.'],
+  [{ saveSteps: 0.5 }, 'saveSteps: expected an integer from 0 to 1000000000, found 0.5.'],
+  [{ skipNonfinite: -1 }, 'skipNonfinite: expected an integer from 0 to 1000000000, found -1.'],
 ])('%j is rejected before any pair runs', async (more, message) => {
   const reference = () => {
     throw new Error('ran');

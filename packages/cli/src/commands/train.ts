@@ -6,6 +6,7 @@ import {
   preferencePairLoss,
   train as runTraining,
   type TrainOptions,
+  type TrainResult,
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
 import { localModel } from '../downloads';
@@ -41,7 +42,7 @@ export interface TrainCommandOptions {
  * `wpo train`: trains a model on preference pairs, and prints a summary of the run.
  *
  * @param config as `readTrainConfig` reads it from a YAML file
- * @returns the exit status: 0, or 130 or 143 if SIGINT or SIGTERM stopped the run
+ * @returns the exit status: 0; 3 if the run ended because the model collapsed; 130 or 143 if SIGINT or SIGTERM stopped it
  */
 export async function train(
   config: TrainConfig,
@@ -60,12 +61,14 @@ export async function train(
   const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
   checkWeights(loss, config, pairs);
+  warnOfTies(pairs, terminal);
   const backend = await loadBackend();
   await checkRunMemory({ config: local, loss, pairs, backend, terminal });
   const release = await lockFolder(folder);
 
   const stop = watchSignals(terminal);
   const shown = stepReports(config, terminal);
+  let finished: TrainResult;
   const stopped = (when: string) => {
     shown.stop();
     say(`Stopped ${when}\nTo continue: ${wpoCommand()} train ${folder.config} --resume`);
@@ -94,7 +97,7 @@ export async function train(
       weightDecay: config.weightDecay,
       kernel: backend.adamW,
     });
-    const { step, totalSteps, ...result } = await runTraining({
+    const result = await runTraining({
       policy: model.policy,
       optimizer,
       loss,
@@ -108,9 +111,16 @@ export async function train(
       resume,
       signal: stop.signal,
     });
+    const { step, totalSteps } = result;
     optimizer.dispose();
-    if (result.stopped && step === 0) return stopped('before the first step.');
-    if (result.stopped) {
+    const collapsed = result.collapse !== null && config.stopOnCollapse;
+    if (collapsed && result.restoredStep === null) {
+      shown.stop();
+      say(collapseWithoutModel(step, result.collapse!));
+      return COLLAPSED;
+    }
+    if (result.stopped && !collapsed && step === 0) return stopped('before the first step.');
+    if (result.stopped && !collapsed) {
       return stopped(
         `after step ${step} of ${totalSteps}. Checkpoint: ${folder.path}/checkpoint-${step}.\n` +
           `It can be used as a model: --model ${folder.path}/checkpoint-${step}\n` +
@@ -118,6 +128,7 @@ export async function train(
       );
     }
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
+    finished = result;
     model.dispose();
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
@@ -127,9 +138,16 @@ export async function train(
     stop.dispose();
     release();
   }
-  say(await runSummary(folder, pairs));
-  return 0;
+  say(await runSummary(folder, pairs, finished));
+  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : 0;
 }
+
+/** The exit status of a run that `stop_on_collapse` ended. */
+const COLLAPSED = 3;
+
+const collapseWithoutModel = (step: number, collapse: string) =>
+  `\nStopped after step ${step}, because the model collapsed: ${collapse}. No checkpoint is older than that, so there is no model ` +
+  'to keep. Train again with a lower learning_rate or a higher beta.';
 
 /** @throws {UserError} if a row has a weight and the loss ranks pairs, which cannot use weights */
 function checkWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }: RunPairs): void {
@@ -140,6 +158,18 @@ function checkWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }
     `pair "${weighted.id}": "weight": expected no weights with loss_type ${lossType.join(', ')}, found ` +
       `${weighted.weight}. aot compares quantiles of a batch, which weights of single pairs would not change. Remove the ` +
       'column, or use another loss.',
+  );
+}
+
+/** Reports pairs that a preference loss learns nothing from. */
+function warnOfTies({ train }: RunPairs, { stderr }: Terminal): void {
+  const isTie = ({ chosen, rejected }: (typeof train)[number]) =>
+    chosen.length === rejected.length && chosen.every((id, i) => id === rejected[i]);
+  const ties = train.filter(isTie);
+  if (ties.length === 0) return;
+  stderr.write(
+    `${ties.length} of ${train.length} pairs have equal chosen and rejected answers, of which a preference loss learns nothing. ` +
+      `The first is "${ties[0]!.id}".\n`,
   );
 }
 
@@ -169,6 +199,11 @@ const stepOptions = (config: TrainConfig) => ({
   saveSteps: config.saveSteps,
   evalSteps: config.evalSteps ?? Number.MAX_SAFE_INTEGER, // never reached, so that only the last step is followed by an evaluation
   evalOnStart: true,
+  loadBestModelAtEnd: config.loadBestModelAtEnd,
+  metricForBestModel: config.metricForBestModel,
+  greaterIsBetter: config.greaterIsBetter,
+  stopOnCollapse: config.stopOnCollapse,
+  skipNonfinite: config.skipNonfinite,
 });
 
 const pairOptions = (config: TrainConfig, { train, held }: RunPairs, references: References) => ({
@@ -209,14 +244,17 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
   const print = (line: string) => void terminal.stderr.write(`${line}\n`);
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
-    Object.entries(names).map(([name, metric]) => `${name} ${row[metric]!.toFixed(4)}`);
+    Object.entries(names).flatMap(([name, metric]) => {
+      const value = row[metric]; // a skipped step has none
+      return value === undefined ? [] : [`${name} ${value.toFixed(4)}`];
+    });
   const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation'> & { warn(message: string): void } = {
     onStep({ step, totalSteps, metrics }) {
       shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
       shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
     },
     onEvaluation(row) {
-      const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', margin: 'eval_rewards/margins' };
+      const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', chosen: 'eval_logps/chosen' };
       print(`held-out pairs after step ${row.step}: ${format(row, names).join('  ')}`);
     },
     warn: print,
@@ -224,9 +262,20 @@ function stepReports(config: TrainConfig, terminal: Terminal) {
   return { callbacks, stop: () => shown?.stop() };
 }
 
-async function runSummary(folder: RunFolder, pairs: RunPairs): Promise<string> {
-  const summary = summarize(await readMetrics(folder));
+async function runSummary(folder: RunFolder, pairs: RunPairs, result: TrainResult): Promise<string> {
+  const { collapse, restoredStep, best } = result;
+  const summary = summarize(await readMetrics(folder), restoredStep ?? undefined);
   const { path, model } = folder;
-  const run = { folder: path, model, pairs: pairs.train.length, skipped: pairs.skipped, evalPairs: pairs.held.length };
-  return `\nTrained.\n${formatSummary(summary, run)}`;
+  const origin = restoredStep === null ? '' : ` (of checkpoint-${restoredStep}${best ? ', the best' : ''})`;
+  const run = { folder: path, model: model + origin, pairs: pairs.train.length, skipped: pairs.skipped };
+  return `\n${outcome(result, collapse)}\n${formatSummary(summary, { ...run, evalPairs: pairs.held.length })}`;
+}
+
+function outcome({ stopped, step, restoredStep }: TrainResult, collapse: string | null): string {
+  if (collapse === null) return 'Trained.';
+  if (stopped)
+    return `Stopped after step ${step}, because the model collapsed: ${collapse}. Saved: the last model before it.`;
+  return restoredStep === null
+    ? `Trained, but the model has collapsed: ${collapse}. Train again with a lower learning_rate or a higher beta.`
+    : `Trained, but the model collapsed: ${collapse}. Saved: the best model before it.`;
 }

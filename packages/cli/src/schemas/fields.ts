@@ -1,3 +1,4 @@
+import { describeRange, isInRange, type Range } from '@wpo/internal/ranges';
 import * as v from 'valibot';
 import type { Field, FieldOptions, JsonSchema, Kind, Location } from './schema';
 
@@ -17,14 +18,6 @@ export const field = <T, const O extends FieldOptions<NoInfer<T>>>(
   ...(location === undefined ? {} : { location }),
 });
 
-/** Limits of a number; `above` and `below` are exclusive. */
-export interface Range {
-  readonly min?: number;
-  readonly above?: number;
-  readonly max?: number;
-  readonly below?: number;
-}
-
 export const number = <const O extends FieldOptions<number> & Range>(options: O) =>
   field(numberKind('a number', 'number', options), options);
 
@@ -42,20 +35,6 @@ function numberKind(name: string, type: 'number' | 'integer', range: Range): Kin
     placeholder: type === 'number' ? 'number' : 'count',
     fromText: numberFromText,
   };
-}
-
-export const isInRange = (n: number, { min, above, max, below }: Range): boolean =>
-  (min === undefined || n >= min) &&
-  (above === undefined || n > above) &&
-  (max === undefined || n <= max) &&
-  (below === undefined || n < below);
-
-/** A range in words, to follow "a number": ` above 0`. */
-export function describeRange({ min, above, max, below }: Range): string {
-  if (above !== undefined) return ` above ${above}${max === undefined ? '' : `, at most ${max}`}`;
-  if (max !== undefined) return ` from ${min} to ${max}`;
-  if (below !== undefined) return ` from ${min} to below ${below}`;
-  return min === undefined ? '' : ` of ${min} or more`;
 }
 
 /** Parses a text as a number. Returns an empty text as it is, which fields of numbers reject. */

@@ -1,3 +1,4 @@
+import { describeRange, isInRange } from '@wpo/internal/ranges';
 import {
   LOSS_DESCRIPTIONS,
   LOSS_OPTIONS,
@@ -9,7 +10,7 @@ import {
 } from '@wpo/loss/scalar';
 import type { PreferencePairLossOptions } from '@wpo/trainer';
 import * as v from 'valibot';
-import { boolean, choice, describeRange, field, isInRange, number } from './fields';
+import { boolean, choice, field, number } from './fields';
 import type { FieldOptions, Naming, Parsed, Problem } from './schema';
 import { alignment, beta } from './shared';
 

@@ -1,7 +1,8 @@
+import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
-import { type ConfigOf, commandSchema, type Problem } from './schema';
+import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
 import { checkLengths, encodingFields, onBadRow, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
 
@@ -47,15 +48,20 @@ const dataFields = {
 const batchFields = {
   ...encodingFields,
   onBadRow,
-  perDeviceTrainBatchSize: integer({ min: 1, default: 1, help: 'pairs per forward pass' }),
-  perDeviceEvalBatchSize: integer({ min: 1, default: 1, affects: 'files', help: 'held-out pairs per forward pass' }),
+  perDeviceTrainBatchSize: integer({ ...ranges.batchSize, default: 1, help: 'pairs per forward pass' }),
+  perDeviceEvalBatchSize: integer({
+    ...ranges.batchSize,
+    default: 1,
+    affects: 'files',
+    help: 'held-out pairs per forward pass',
+  }),
   gradientAccumulationSteps: integer({
-    min: 1,
+    ...ranges.gradientAccumulationSteps,
     default: 1,
     help: 'batches per optimizer step; their gradients are averaged',
   }),
   maxTokensPerPack: integer({
-    min: 1,
+    ...ranges.maxTokensPerPack,
     help:
       'run the pairs of a step in packs of at most this many tokens, with each prompt computed once; faster for short ' +
       'pairs, with the same gradient up to rounding',
@@ -77,7 +83,7 @@ const batchFields = {
 };
 
 const optimizerFields = {
-  learningRate: number({ above: 0, default: 1e-6, help: 'peak learning rate' }),
+  learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
   lrSchedulerType: choice(
     {
       cosine: 'half a cosine down to 0',
@@ -88,50 +94,110 @@ const optimizerFields = {
     { default: 'linear', help: 'how the learning rate changes after the warm-up' },
   ),
   warmupRatio: number({
-    min: 0,
-    max: 1,
+    ...ranges.warmupRatio,
     default: 0,
     help: 'share of the steps in which the learning rate rises from 0, rounded up to a step',
   }),
   warmupSteps: integer({
-    min: 0,
+    ...ranges.warmupSteps,
     default: 0,
     help: 'number of steps in which the learning rate rises from 0; above 0 it overrides warmup_ratio',
   }),
-  numTrainEpochs: number({ above: 0, default: 1, help: 'passes over the pairs' }),
-  maxSteps: integer({ min: -1, default: -1, help: 'number of optimizer steps; above 0 it overrides num_train_epochs' }),
+  numTrainEpochs: number({ ...ranges.epochs, default: 1, help: 'passes over the pairs' }),
+  maxSteps: integer({
+    ...ranges.maxSteps,
+    default: -1,
+    help: 'number of optimizer steps; above 0 it overrides num_train_epochs',
+  }),
   maxGradNorm: number({
-    min: 0,
+    ...ranges.maxGradNorm,
     default: 1,
     help: 'largest gradient norm; larger gradients are scaled down to it; 0 turns this off',
   }),
-  weightDecay: number({ min: 0, default: 0, help: 'AdamW’s weight decay, on all parameters but those of norms' }),
-  adamBeta1: number({ min: 0, below: 1, default: 0.9, help: 'AdamW’s β₁: decay rate of the mean of gradients' }),
+  weightDecay: number({
+    ...ranges.weightDecay,
+    default: 0,
+    help: 'AdamW’s weight decay, on all parameters but those of norms',
+  }),
+  adamBeta1: number({ ...ranges.beta1, default: 0.9, help: 'AdamW’s β₁: decay rate of the mean of gradients' }),
   adamBeta2: number({
-    min: 0,
-    below: 1,
+    ...ranges.beta2,
     default: 0.999,
     help: 'AdamW’s β₂: decay rate of the mean of squared gradients',
   }),
-  adamEpsilon: number({ min: 0, default: 1e-8, help: 'AdamW’s ε' }),
+  adamEpsilon: number({ ...ranges.epsilon, default: 1e-8, help: 'AdamW’s ε' }),
   seed: integer({ min: 0, default: 42, help: 'random seed of the order of the pairs and of eval_split' }),
   shuffle: boolean({ default: true, help: 'take the pairs in a new random order each epoch; false keeps their order' }),
 };
 
+/** Metrics of an evaluation, without `eval_`. */
+const EVALUATION_METRICS = [
+  'loss',
+  'rewards/accuracies',
+  'rewards/margins',
+  'rewards/chosen',
+  'rewards/rejected',
+  'logps/chosen',
+  'logps/rejected',
+  'wpo/weight',
+];
+
+const resultFields = {
+  loadBestModelAtEnd: boolean({
+    default: false,
+    affects: 'files',
+    help:
+      'save the model of the checkpoint with the best evaluation instead of the last one; needs held-out pairs, eval_steps, ' +
+      'and save_steps a multiple of it',
+  }),
+  metricForBestModel: field(
+    {
+      expected: `one of ${EVALUATION_METRICS.join(', ')}`,
+      json: { enum: EVALUATION_METRICS.flatMap((name) => [name, `eval_${name}`]) },
+      schema: v.picklist(EVALUATION_METRICS.flatMap((name) => [name, `eval_${name}`])) as v.GenericSchema<
+        unknown,
+        string
+      >,
+      placeholder: 'name',
+      fromText: (given) => given,
+    },
+    { affects: 'files', help: 'the metric of held-out pairs that load_best_model_at_end compares (default: loss)' },
+  ),
+  greaterIsBetter: boolean({
+    affects: 'files',
+    help: 'whether a greater metric_for_best_model is better (default: true unless its name ends in loss)',
+  }),
+  stopOnCollapse: boolean({
+    default: false,
+    affects: 'files',
+    help:
+      'end the run when the model has collapsed, with the last checkpoint before and exit status 3; without it there is ' +
+      'only a warning; a model has collapsed when its chosen answers lost 1 nat per token, or weights fell to 2 %',
+  }),
+  skipNonfinite: integer({
+    ...ranges.skipNonfinite,
+    default: 0,
+    affects: 'files',
+    help: 'leave out at most this many steps whose loss or gradient is NaN or infinite; the next one stops the run',
+  }),
+};
+
 const reportingFields = {
   loggingSteps: integer({
+    ...ranges.loggingSteps,
     min: 1,
     default: 10,
     affects: 'nothing',
     help: 'write a metrics row every logging_steps steps',
   }),
   evalSteps: integer({
+    ...ranges.evalSteps,
     min: 1,
     affects: 'files',
     help: 'evaluate every eval_steps steps (default: only before the first step and after the last)',
   }),
   saveSteps: integer({
-    min: 0,
+    ...ranges.saveSteps,
     default: 500,
     affects: 'nothing',
     help: 'save a checkpoint every save_steps steps; 0 saves only at the end',
@@ -158,7 +224,7 @@ export const trainSchema = commandSchema({
     'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
   ],
   configFile: true,
-  fields: { ...dataFields, ...lossFields, ...batchFields, ...optimizerFields, ...reportingFields },
+  fields: { ...dataFields, ...lossFields, ...batchFields, ...optimizerFields, ...reportingFields, ...resultFields },
   flags: {
     config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
@@ -170,6 +236,7 @@ export const trainSchema = commandSchema({
     'Tokens and batches': names(batchFields),
     Optimizer: names(optimizerFields),
     'Metrics and checkpoints': names(reportingFields),
+    'Best model and faults': names(resultFields),
   },
   check(config, name, written = {}) {
     const { evalFile, evalSplit, evalSteps } = config;
@@ -182,7 +249,7 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
     }
-    return problems;
+    return [...problems, ...checkBestModel(config, name)];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -190,6 +257,36 @@ export const trainSchema = commandSchema({
     'wpo train run.yaml --resume',
   ],
 });
+
+/** Finds out why `load_best_model_at_end` could load nothing. */
+function checkBestModel(config: BestModelConfig, name: Naming): Problem[] {
+  const { loadBestModelAtEnd, evalSteps, saveSteps } = config;
+  const field = 'loadBestModelAtEnd';
+  if (!loadBestModelAtEnd) {
+    const unused = (['metricForBestModel', 'greaterIsBetter'] as const).filter((key) => config[key] !== undefined);
+    return unused.map((key) => ({
+      field: key,
+      expected: `no value without ${name(field)}: true`,
+      found: String(config[key]),
+    }));
+  }
+  if (evalSteps === undefined) {
+    const hint = `Set ${name('evalSteps')} and, as a multiple of it, ${name('saveSteps')}.`;
+    return [{ field, expected: `${name('evalSteps')} with it`, found: 'nothing', hint }];
+  }
+  if (saveSteps > 0 && saveSteps % evalSteps === 0) return [];
+  const expected = `a multiple of ${name('evalSteps')}, ${evalSteps}, with ${name(field)}`;
+  const hint = 'Only a checkpoint that was evaluated can be the best.';
+  return [{ field: 'saveSteps', expected, found: String(saveSteps), hint }];
+}
+
+interface BestModelConfig {
+  readonly loadBestModelAtEnd: boolean;
+  readonly metricForBestModel?: string | undefined;
+  readonly greaterIsBetter?: boolean | undefined;
+  readonly evalSteps?: number | undefined;
+  readonly saveSteps: number;
+}
 
 /** Everything that configures a training run: defaults filled in, paths absolute. */
 export type TrainConfig = ConfigOf<typeof trainSchema>;

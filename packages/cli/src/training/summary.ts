@@ -1,5 +1,5 @@
 import type { MetricsRow } from '@wpo/trainer';
-import { count } from '../terminal/format';
+import { alignedRows, count, table } from '../terminal/format';
 
 /** The results of a training run, from its metrics. */
 export interface Summary {
@@ -8,66 +8,111 @@ export interface Summary {
   readonly tokens: number;
   /** Over all steps, without evaluation and saving. */
   readonly tokensPerSecond: number;
-  /** The mean weight in the first and last row of metrics. */
-  readonly weight: BeforeAfter;
-  /** Of the first and last evaluation; absent if there was none. */
-  readonly evaluation?: { readonly accuracy: BeforeAfter; readonly margin: BeforeAfter };
+  /** Steps left out because a loss or gradient was not finite. */
+  readonly skippedSteps: number;
+  /** Whether `before` and `after` are means over the held-out pairs, or over training pairs, which differ between the two. */
+  readonly isHeldOut: boolean;
+  readonly before: Measurement;
+  readonly after: Measurement;
 }
 
-export interface BeforeAfter {
-  readonly before: number;
-  readonly after: number;
+/** Means over pairs, by their names in a training row. */
+export interface Measurement {
+  readonly means: MetricsRow;
+  /** The step of the evaluation; or the first and the last step whose pairs were used. */
+  readonly steps: readonly [number] | readonly [number, number];
 }
 
-/** Summarizes a run of at least one step. @param rows all rows of its `metrics.jsonl` */
-export function summarize(rows: readonly MetricsRow[]): Summary {
-  const training = rows.filter((row) => row.loss !== undefined);
-  const evaluations = rows.filter((row) => row.eval_loss !== undefined);
-  const last = training.at(-1)!;
-  const seconds = training.reduce((sum, row, i) => {
-    const steps = row.step! - (training[i - 1]?.step ?? 0);
-    return sum + row.step_seconds! * steps;
-  }, 0);
+/** The rows of a summary: a metric and its number of decimals. */
+const SHOWN: readonly [label: string, metric: string, digits: number][] = [
+  ['loss', 'loss', 4],
+  ['reward accuracy', 'rewards/accuracies', 3],
+  ['reward margin', 'rewards/margins', 3],
+  ['chosen reward', 'rewards/chosen', 3],
+  ['rejected reward', 'rewards/rejected', 3],
+  ['chosen log-prob', 'logps/chosen', 2],
+  ['rejected log-prob', 'logps/rejected', 2],
+  ['weight', 'wpo/weight', 4],
+];
+
+/**
+ * Summarizes a run of at least one step.
+ *
+ * @param rows all rows of its `metrics.jsonl`
+ * @param modelStep the step of the saved model, if it is not the last
+ */
+export function summarize(rows: readonly MetricsRow[], modelStep = Number.POSITIVE_INFINITY): Summary {
+  const logged = rows.filter((row) => row.num_tokens !== undefined);
+  const evaluations = rows.filter((row) => row.eval_loss !== undefined && row.step! <= modelStep);
+  const windows = logged.flatMap((row, i): Window[] => {
+    const before = logged[i - 1];
+    const tokens = row.num_tokens! - (before?.num_tokens ?? 0);
+    return row.loss === undefined ? [] : [{ row, steps: [(before?.step ?? 0) + 1, row.step!], tokens }];
+  });
+  const seconds = windows.reduce((sum, { row, tokens }) => sum + tokens / row.tokens_per_second!, 0);
+  const last = logged.at(-1)!;
   return {
     steps: last.step!,
     tokens: last.num_tokens!,
     tokensPerSecond: last.num_tokens! / seconds,
-    weight: ends(training, 'wpo/weight'),
-    ...(evaluations.length === 0
-      ? {}
-      : {
-          evaluation: {
-            accuracy: ends(evaluations, 'eval_rewards/accuracies'),
-            margin: ends(evaluations, 'eval_rewards/margins'),
-          },
-        }),
+    skippedSteps: last.skipped_steps ?? 0,
+    ...(evaluations.length > 0
+      ? { isHeldOut: true, before: evaluated(evaluations[0]!), after: evaluated(evaluations.at(-1)!) }
+      : { isHeldOut: false, ...firstAndLast(windows.filter(({ row }) => row.step! <= modelStep)) }),
   };
 }
 
-const ends = (rows: readonly MetricsRow[], name: string): BeforeAfter => ({
-  before: rows[0]![name]!,
-  after: rows.at(-1)![name]!,
+/** A training row and the steps that it covers. */
+interface Window {
+  readonly row: MetricsRow;
+  readonly steps: readonly [number, number];
+  readonly tokens: number;
+}
+
+const evaluated = (row: MetricsRow): Measurement => ({
+  means: Object.fromEntries(SHOWN.map(([, metric]) => [metric, row[`eval_${metric}`]!])),
+  steps: [row.step!],
 });
 
-/** A summary as a few lines of text. */
+/** The first row, and as many of the last rows as cover no fewer steps. */
+function firstAndLast(windows: readonly Window[]): Pick<Summary, 'before' | 'after'> {
+  const stepsOf = (some: readonly Window[]) => some.reduce((sum, { steps: [from, to] }) => sum + to - from + 1, 0);
+  let start = windows.length - 1;
+  while (start > 0 && stepsOf(windows.slice(start)) < stepsOf(windows.slice(0, 1))) start -= 1;
+  const measure = (some: readonly Window[]): Measurement => {
+    const meanOf = (metric: string) =>
+      some.reduce((sum, window) => sum + window.row[metric]! * stepsOf([window]), 0) / stepsOf(some);
+    return {
+      means: Object.fromEntries(SHOWN.map(([, metric]) => [metric, meanOf(metric)])),
+      steps: [some[0]?.steps[0] ?? 0, some.at(-1)?.steps[1] ?? 0],
+    };
+  };
+  return { before: measure(windows.slice(0, 1)), after: measure(windows.slice(Math.max(0, start))) };
+}
+
+/** A summary as text: the run, then a table of what it changed. */
 export function formatSummary(summary: Summary, run: SummarizedRun): string {
-  const { steps, tokens, tokensPerSecond, weight, evaluation } = summary;
-  const fromTo = ({ before, after }: BeforeAfter) => `${before.toFixed(3)} → ${after.toFixed(3)}`;
+  const { steps, tokens, tokensPerSecond, skippedSteps, isHeldOut, before, after } = summary;
   const rows: [string, string][] = [
     ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${count(run.skipped)} rows skipped)` : ''}`],
-    ['steps', count(steps)],
+    ['steps', `${count(steps)}${skippedSteps > 0 ? ` (${count(skippedSteps)} skipped: not finite)` : ''}`],
     ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} per second`],
-    ['mean weight', `${fromTo(weight)}  (start → end)`],
+    ['model', run.model],
+    ['run directory', run.folder],
   ];
-  if (evaluation) {
-    rows.push(
-      ['held-out pairs', count(run.evalPairs)],
-      ['reward accuracy', `${fromTo(evaluation.accuracy)}  (before → after; a tie counts as wrong)`],
-      ['reward margin', `${fromTo(evaluation.margin)}  (before → after)`],
-    );
-  }
-  rows.push(['model', run.model], ['run directory', run.folder]);
-  return rows.map(([name, value]) => `  ${name.padEnd(16)} ${value}`).join('\n');
+  const head = isHeldOut ? `${count(run.evalPairs)} held-out pairs` : 'training pairs';
+  const columns = [before, after].map(({ steps: [from, to] }) => {
+    if (to === undefined) return from === 0 ? 'before' : `after step ${count(from)}`;
+    return from === to ? `step ${count(from)}` : `steps ${count(from)}–${count(to)}`;
+  });
+  const changes = SHOWN.map(([label, metric, digits]) => [
+    label,
+    ...[before, after].map(({ means }) => means[metric]!.toFixed(digits)),
+  ]);
+  const note = isHeldOut
+    ? ''
+    : '\n  Other pairs in both columns. Set eval_split or eval_file to compare the same ones.';
+  return `${alignedRows(rows)}\n\n${table([[head, ...columns], ...changes])}${note}`;
 }
 
 export interface SummarizedRun {

@@ -65,6 +65,9 @@ test('three keys are required; the others have the documented defaults', () => {
     loggingSteps: 10,
     saveSteps: 500,
     saveTotalLimit: 2,
+    loadBestModelAtEnd: false,
+    stopOnCollapse: false,
+    skipNonfinite: 0,
   });
 });
 
@@ -79,7 +82,10 @@ const DATA = 'the path of a file or folder, a glob, or org/name on the Hugging F
 test.each([
   ['beta: fast', 'beta: expected a number above 0, found the text "fast". The default is 0.1.'],
   ['beta: 0', 'beta: expected a number above 0, found 0. The default is 0.1.'],
-  ['learning_rate: "1e-6"', 'learning_rate: expected a number above 0, found the text "1e-6". Remove the quotes.'],
+  [
+    'learning_rate: "1e-6"',
+    'learning_rate: expected a number above 0, at most 1, found the text "1e-6". Remove the quotes.',
+  ],
   ['max_length: 20.5', 'max_length: expected a whole number of 2 or more, found 20.5. The default is 2048.'],
   ['clamp: yes', 'clamp: expected true or false, found the text "yes". Write true.'],
   ['warmup_ratio: 1.5', 'warmup_ratio: expected a number from 0 to 1, found 1.5. The default is 0.'],
@@ -90,7 +96,7 @@ test.each([
   ['eval_split: 1.5', 'eval_split: expected a share between 0 and 1, or a whole number of pairs, found 1.5.'],
   ['eval_file: [a]', `eval_file: expected ${DATA}, found ["a"].`],
   ['eval_file: 3', `eval_file: expected ${DATA}, found 3. Put it in quotes.`],
-  ['learning_rate: .inf', 'learning_rate: expected a number above 0, found Infinity. The default is 1e-6.'],
+  ['learning_rate: .inf', 'learning_rate: expected a number above 0, at most 1, found Infinity. The default is 1e-6.'],
   ['adam_beta2: 1', 'adam_beta2: expected a number from 0 to below 1, found 1. The default is 0.999.'],
 ])('the error of %j says line, key, expected and found value', (line, message) => {
   expect(problems(least + line)).toEqual([`/runs/run.yaml:4: ${message}`]);
@@ -256,4 +262,41 @@ test('columns and splits are read, and an unknown field is an error', () => {
     `/runs/run.yaml:4: columns: ${expected}, found {"question":"q"}.`,
   ]);
   expect(problems(`${least}columns: q\n`)[0]).toContain(`columns: ${expected}, found the text "q".`);
+});
+
+test.each([
+  ['learning_rate: 1e39', 'learning_rate: expected a number above 0, at most 1, found 1e39'],
+  ['adam_epsilon: 0', 'adam_epsilon: expected a number from 1e-16 to 1, found 0'],
+  ['weight_decay: 1e9', 'weight_decay: expected a number from 0 to 1, found 1e9'],
+  ['max_steps: 1e12', 'max_steps: expected a whole number from -1 to 1000000000, found 1e12'],
+])('%s is out of range', (line, message) => {
+  expect(problems(least + line)[0]).toContain(`/runs/run.yaml:4: ${message}`);
+});
+
+const best = `${least}eval_split: 2\nload_best_model_at_end: true\n`;
+
+test('load_best_model_at_end takes the metric with and without eval_', () => {
+  const keys =
+    'eval_steps: 10\nsave_steps: 20\nmetric_for_best_model: eval_rewards/margins\ngreater_is_better: false\n';
+  expect(parse(best + keys)).toMatchObject({ metricForBestModel: 'eval_rewards/margins', greaterIsBetter: false });
+  expect(problems(`${best}${keys.replace('margins', 'margin')}`)[0]).toContain(
+    'metric_for_best_model: expected one of loss,',
+  );
+});
+
+test.each([
+  [
+    best,
+    'load_best_model_at_end: expected eval_steps with it, found nothing. Set eval_steps and, as a multiple of it, save_steps.',
+  ],
+  [
+    `${best}eval_steps: 10\nsave_steps: 25\n`,
+    'save_steps: expected a multiple of eval_steps, 10, with load_best_model_at_end, found 25. Only a checkpoint that was evaluated can be the best.',
+  ],
+  [
+    `${least}greater_is_better: true\n`,
+    'greater_is_better: expected no value without load_best_model_at_end: true, found true',
+  ],
+])('%j could not load a best model', (yaml, message) => {
+  expect(problems(yaml).join('\n')).toContain(message);
 });
