@@ -25,25 +25,11 @@ export async function readRunPairs(config: TrainConfig, terminal: Terminal): Pro
     columns: config.columns,
   });
   const train = await read(config.trainFile, config.datasetTrainSplit);
-  checkCount(config.trainFile, train);
   if (config.evalFile !== undefined) {
     const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT_SPLITS);
-    checkCount(config.evalFile, held);
     return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
   }
   return { ...holdOut(train.pairs, config), skipped: train.skipped };
-}
-
-/** @throws {UserError} if a file has no pair that can be used */
-function checkCount(
-  file: string,
-  { pairs, skipped }: { readonly pairs: readonly EncodedPair[]; readonly skipped: number },
-) {
-  if (pairs.length > 0) return;
-  const found = skipped === 0 ? 'none' : `only ${skipped} rows that cannot be used`;
-  throw new UserError(
-    `${file}: expected at least one preference pair, found ${found}. Give another file, or remove the key.`,
-  );
 }
 
 /** If the configuration names no split of `eval_file`, the first of these that exists is read. */

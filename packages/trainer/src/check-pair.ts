@@ -104,10 +104,10 @@ export function lossError(error: unknown, pairs: readonly TokenPair[], step: num
   return new TrainingError(`${at}the loss of pair ${ids} failed: ${message}`, { step, pairId, cause: error });
 }
 
-/** What to do after a loss or a gradient that is not finite. `restoreState` accepts these changes. */
+/** What to do after a loss or a gradient that is not finite. `restoreState` accepts this change. */
 export const RESUME_ADVICE =
-  'Resume from the last checkpoint with a lower learning_rate, a longer warm-up or a lower max_grad_norm. If the same pair ' +
-  'fails again, inspect its row and remove it, or set skip_nonfinite.';
+  'Resume from the last checkpoint with a lower learning_rate. If the same pair fails again, set skip_nonfinite to leave out its ' +
+  'step, or inspect its row and start a new run without it.';
 
 /** In the first step no update can have caused the fault. */
 const adviceAt = (step: number | undefined) =>

@@ -59,3 +59,27 @@ export function warmupStepCount(
   checkNumber('warmupRatio', warmupRatio);
   return warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio);
 }
+
+/** The settings of a run that decide its learning rates, as a checkpoint records them. */
+type RecordedRun = Readonly<Record<string, unknown>>;
+
+/**
+ * What changed settings mean for the next step of a resumed run, in words; null where its learning rates stay as they were, or no
+ * step is left.
+ *
+ * @param step the steps that are done
+ */
+export function describeScheduleChange(before: RecordedRun, now: RecordedRun, step: number): string | null {
+  const keys = ['total_steps', 'warmup_steps', 'learning_rate'] as const;
+  if (keys.every((key) => before[key] === now[key]) || step === 0 || step >= Number(now.total_steps)) return null;
+  const rateOf = (run: RecordedRun, at: number) => {
+    const [totalSteps, warmupSteps, peak] = keys.map((key) => Number(run[key])) as [number, number, number];
+    const rate = peak * schedule({ type: run.lr_scheduler_type as ScheduleType, totalSteps, warmupSteps })(at);
+    return Number(rate.toPrecision(3));
+  };
+  return (
+    `The learning rate was ${rateOf(before, step - 1)} at step ${step} and is ${rateOf(now, step)} at step ${step + 1}. From here on ` +
+    `it follows the schedule of a run planned with these settings: ${now.lr_scheduler_type}, ${now.total_steps} steps, warm-up ` +
+    `${now.warmup_steps}, peak ${now.learning_rate}.`
+  );
+}

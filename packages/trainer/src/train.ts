@@ -9,7 +9,7 @@ import { addStep, emptyInterval, evaluationMetrics, type MetricsRow, trainingRow
 import { wpoPairLoss } from './pair-loss';
 import { preflight } from './preflight';
 import { referenceOf } from './reference';
-import { schedule, warmupStepCount } from './schedule';
+import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
 import { type StepResult, step as takeStep } from './step';
 import { checkTrainOptions, type StepReport, type TrainOptions } from './train-options';
 
@@ -53,6 +53,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { totalSteps } = plan;
   const warmupSteps = warmupStepCount(totalSteps, options);
   const rate = schedule({ type: options.schedule ?? 'linear', totalSteps, warmupSteps });
+  const rateAt = (at: number) => options.learningRate * rate(at);
   const reference = referenceOf(loss, options.reference);
   const loadBatches = batchLoader({ ...options, reference }, plan);
   const run = runSettings(options, plan, warmupSteps);
@@ -63,6 +64,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const rows = [...initial.log];
   let savedAt = step;
   const mustEnd = () => stopOnCollapse && collapseOf(health) !== null;
+  const scheduleChange = 'run' in initial && describeScheduleChange(initial.run, run, step);
+  if (scheduleChange) warn(scheduleChange);
   await checkWeights(policy, step);
   if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
@@ -125,7 +128,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     }
 
     const started = performance.now();
-    const learningRate = options.learningRate * rate(step);
+    const learningRate = rateAt(step);
     const { microBatches, after } = await loadBatches(cursor);
     const { allReduceGradients, computeNorm } = options;
     const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm, signal };
@@ -159,7 +162,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     evaluationDue = evaluation !== undefined && due(evalSteps);
   }
   const stopped = step < totalSteps || (evaluationDue && evaluation !== undefined);
-  if (mustEnd() && loggingSteps > 0 && interval.steps > 0) await log(options.learningRate * rate(step - 1));
+  if (mustEnd() && loggingSteps > 0 && interval.steps > 0) await log(rateAt(step - 1));
   let restoredStep: number | null = null;
   if (mustEnd()) restoredStep = savedAt > 0 && savedAt <= healthyUpTo ? savedAt : goodStep;
   else if (best && !stopped && best.step !== step) restoredStep = best.step;

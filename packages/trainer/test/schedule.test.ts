@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { type ScheduleType, schedule, warmupStepCount } from '../src';
+import { describeScheduleChange } from '../src/schedule';
 import golden from './fixtures/schedules.json';
 
 test.each(golden)('$type over $total_steps steps with $warmup_steps of warm-up equals transformers', (expected) => {
@@ -40,5 +41,18 @@ test.each([
 test('an unknown schedule is rejected, and the error lists the known ones', () => {
   expect(() => schedule({ type: 'cosin' as ScheduleType, totalSteps: 1 })).toThrow(
     'lr_scheduler_type: expected one of cosine, linear, constant, constant_with_warmup, found "cosin"',
+  );
+});
+
+test('a resumed run says what other steps or another peak mean for its learning rate', () => {
+  const before = { lr_scheduler_type: 'linear', total_steps: 10, warmup_steps: 0, learning_rate: 0.01 };
+  expect(describeScheduleChange(before, before, 5)).toBeNull();
+  expect(describeScheduleChange(before, { ...before, total_steps: 20 }, 0)).toBeNull();
+  expect(describeScheduleChange(before, { ...before, total_steps: 20 }, 10)).toBe(
+    'The learning rate was 0.001 at step 10 and is 0.005 at step 11. From here on it follows the schedule of a run planned with ' +
+      'these settings: linear, 20 steps, warm-up 0, peak 0.01.',
+  );
+  expect(describeScheduleChange(before, { ...before, learning_rate: 0.002 }, 5)).toContain(
+    'was 0.006 at step 5 and is 0.001 at step 6',
   );
 });

@@ -1,4 +1,5 @@
 import { epochOrder } from '@wpo/data';
+import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
   adamW,
   type MetricsRow,
@@ -197,7 +198,7 @@ const stepOptions = (config: TrainConfig) => ({
   maxGradNorm: config.maxGradNorm,
   loggingSteps: config.loggingSteps,
   saveSteps: config.saveSteps,
-  evalSteps: config.evalSteps ?? Number.MAX_SAFE_INTEGER, // never reached, so that only the last step is followed by an evaluation
+  evalSteps: config.evalSteps ?? MAX_COUNT, // never reached, so that only the last step is followed by an evaluation
   evalOnStart: true,
   loadBestModelAtEnd: config.loadBestModelAtEnd,
   metricForBestModel: config.metricForBestModel,

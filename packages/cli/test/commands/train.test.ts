@@ -1,8 +1,10 @@
 import '@wpo/tensorflow';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { hashFiles } from '@wpo/trainer/node';
 import { expect, test } from 'vitest';
 import { main } from '../../src/main';
+import { hashModel } from '../../src/models';
 import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
 import { capture } from '../wpo';
 
@@ -28,7 +30,8 @@ test('eight steps equal PyTorch’s, and the folder has all files of the run', a
   }
   expect(terminal.err()).toContain('train 8/8  loss 0.59');
   expect(terminal.out()).toMatch(/pairs +16\n +steps +8\n/);
-  expect(terminal.out()).toContain('mean weight      0.884 → 0.959');
+  expect(terminal.out()).toMatch(/training pairs +step 1 +step 8\n/);
+  expect(terminal.out()).toMatch(/ {2}weight +0\.8838 +0\.9586\n/);
   expect(terminal.out()).toContain(run);
 });
 
@@ -42,7 +45,10 @@ test('held-out pairs are evaluated before and after training, with a report', as
   expect(evaluations[0]!['eval_rewards/margins']).toBeCloseTo(0, 6); // the policy still equals its reference
   expect(evaluations[0]!.eval_loss).toBeCloseTo(Math.LN2 * evaluations[0]!['eval_wpo/weight']!, 6);
   expect(terminal.out()).toContain('Training on 12 pairs, 4 held out');
-  expect(terminal.out()).toMatch(/reward accuracy +\d\.\d{3} → \d\.\d{3} {2}\(before → after/);
+  expect(terminal.out()).toMatch(/4 held-out pairs +before +after step 3\n {2}loss +\d\.\d{4} +\d\.\d{4}\n/);
+  expect(terminal.out()).toMatch(
+    /chosen reward .*\n {2}rejected reward .*\n {2}chosen log-prob +-\d+\.\d\d +-\d+\.\d\d\n/,
+  );
   const saved = JSON.parse(readFileSync(join(folder, 'run', 'model', 'config.json'), 'utf8'));
   expect(saved.dtype).toBe('bfloat16');
 });
@@ -202,4 +208,106 @@ test('activation checkpointing does not change results, so a run can resume on a
   const always = await metrics('always');
   expect(await metrics('never')).toEqual(always);
   expect(await metrics('auto')).toEqual(always);
+});
+
+/** Settings that destroy the model in a few steps; each step has eight pairs. */
+const destructive = [
+  'learning_rate=1',
+  'max_grad_norm=0',
+  'warmup_ratio=0',
+  'gradient_accumulation_steps=8',
+  'num_train_epochs=4',
+];
+
+test('a run that destroys its model warns, and its summary says so', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  expect(await trainFrom({ config: goldenConfig(folder), set: destructive }, terminal)).toBe(0);
+  expect(terminal.err().match(/the model has collapsed/g)).toHaveLength(1);
+  expect(terminal.err()).toMatch(
+    /after step \d the model has collapsed: the log-prob of the chosen answers fell by \d+\.\d per token/,
+  );
+  expect(terminal.out()).toContain('\nTrained, but the model has collapsed: ');
+  expect(readMetrics(join(folder, 'run')).at(-1)!['wpo/collapsed']).toBe(1);
+});
+
+test('stop_on_collapse saves the last model before the collapse, with exit status 3', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  // the first learning rate is 0 because of the warm-up, so that the model after step 1 is the initial one
+  const set = [...destructive, 'warmup_steps=1', 'save_steps=1', 'save_total_limit=1', 'stop_on_collapse=true'];
+  expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(3);
+  const run = join(folder, 'run');
+  expect(terminal.out()).toMatch(
+    /Stopped after step 3, because the model collapsed: .* Saved: the last model before it\./,
+  );
+  expect(terminal.out()).toContain(`${join(run, 'model')} (of checkpoint-1)`);
+  expect(await hashModel(join(run, 'model'))).toBe(await hashModel(await savedInitialModel()));
+});
+
+test('stop_on_collapse without a checkpoint saves no model, and says what to do', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  const set = [...destructive, 'stop_on_collapse=true'];
+  expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(3);
+  expect(existsSync(join(folder, 'run', 'model'))).toBe(false);
+  expect(terminal.out()).toContain(
+    'so there is no model to keep. Train again with a lower learning_rate or a higher beta.',
+  );
+});
+
+/** The fixture's model as a run saves it. */
+async function savedInitialModel(): Promise<string> {
+  const folder = temporaryFolder();
+  const set = ['learning_rate=1e-300', 'max_steps=1'];
+  await trainFrom({ config: goldenConfig(folder), set }, capture());
+  return join(folder, 'run', 'model');
+}
+
+test('load_best_model_at_end saves the model of the best evaluation, and keeps its checkpoint', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  const set = [
+    'eval_split=8',
+    'learning_rate=0.02',
+    'eval_steps=1',
+    'save_steps=1',
+    'save_total_limit=1',
+    'load_best_model_at_end=true',
+    'metric_for_best_model=logps/chosen',
+  ];
+  expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(0);
+  const run = join(folder, 'run');
+  const evaluations = readMetrics(run).filter((row) => row.eval_loss !== undefined && row.step! > 0);
+  const best = evaluations.reduce((a, b) => (b['eval_logps/chosen']! > a['eval_logps/chosen']! ? b : a));
+  expect(best.step, 'this run gets worse before its end').toBeLessThan(evaluations.at(-1)!.step!);
+  expect(terminal.out()).toContain(`(of checkpoint-${best.step}, the best)`);
+  expect(terminal.out()).toContain(`after step ${best.step}\n`);
+  expect(
+    readdirSync(run)
+      .filter((name) => name.startsWith('checkpoint-'))
+      .sort(),
+  ).toEqual([`checkpoint-${best.step}`, `checkpoint-${evaluations.at(-1)!.step}`].sort());
+  expect(await hashFiles([join(run, 'model', 'model.safetensors')])).toBe(
+    await hashFiles([join(run, `checkpoint-${best.step}`, 'model.safetensors')]),
+  );
+});
+
+test('files without usable pairs are an error, and equal answers are reported', async () => {
+  const folder = temporaryFolder();
+  const write = (name: string, rows: object[]) => {
+    writeFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    return join(folder, name);
+  };
+  const empty = write('empty.jsonl', [{ prompt: 'x' }]);
+  const config = goldenConfig(folder);
+  const set = ['max_steps=1', 'on_bad_row=skip'];
+  await expect(trainFrom({ config, set: [...set, `eval_file=${empty}`] }, capture())).rejects.toThrow(
+    `${empty}: expected at least one preference pair, found none. All 1 rows were skipped`,
+  );
+  await expect(trainFrom({ config, set: [...set, `train_file=${empty}`] }, capture())).rejects.toThrow(empty);
+  const ties = write('ties.jsonl', [{ prompt: 'Why?', chosen: 'So.', rejected: 'So.' }]);
+  const terminal = capture();
+  expect(await trainFrom({ config, set: [...set, `train_file=${ties}`] }, terminal)).toBe(0);
+  expect(terminal.err()).toContain('1 of 1 pairs have equal chosen and rejected answers');
 });
