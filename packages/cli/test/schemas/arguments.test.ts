@@ -114,7 +114,7 @@ test('every key of every stage can be a flag of run', () => {
 test.each([
   [
     ['train', 'run.yaml', '--learning_rate'],
-    '--learning_rate: expected a number above 0, found nothing. Write the value after it.\n',
+    '--learning_rate: expected a number above 0, at most 1, found nothing. Write the value after it.\n',
   ],
   [['train', 'run.yaml', '--lr', '1e-5'], '--lr: unknown flag. It is called --learning_rate here.\n'],
   [
