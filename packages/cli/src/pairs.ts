@@ -1,8 +1,16 @@
-import { type Columns, type EncodedPair, type EncodeOptions, epochOrder, type RowError } from '@wpo/data';
+import {
+  type Columns,
+  type ControlTokens,
+  type EncodedPair,
+  type EncodeOptions,
+  epochOrder,
+  type RowError,
+} from '@wpo/data';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
 import type { TrainConfig } from './schemas/train';
+import { count } from './terminal/format';
 import type { Terminal } from './terminal/terminal';
 
 /** The pairs of a run. */
@@ -18,6 +26,7 @@ export interface RunPairs {
 export async function readRunPairs(config: TrainConfig, terminal: Terminal): Promise<RunPairs> {
   const read = await pairReader(config.modelNameOrPath, terminal, {
     completion: config.completion,
+    promptFormat: config.promptFormat,
     truncation: config.truncation,
     maxLength: config.maxLength,
     maxPromptLength: config.maxPromptLength,
@@ -47,15 +56,27 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
     file: string,
     split?: string | readonly string[],
   ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
-    const { pairs, skipped } = await fromInput(() =>
+    const { pairs, skipped, controlTokens } = await fromInput(() =>
       withDownloads(terminal, (onDownload) => loadPairs(file, { ...textOptions, ...options, split, onDownload })),
     );
     const report = new SkippedRows(file);
     skipped.forEach(report.add);
     report.warn(terminal);
+    warnOfControlTokens(file, controlTokens, terminal);
     return { pairs, skipped: skipped.length };
   };
 }
+
+/** Reports rows whose texts have control tokens, if there are any. */
+export function warnOfControlTokens(file: string, found: ControlTokens, { stderr }: Terminal): void {
+  if (found.rows > 0) stderr.write(`${describeControlTokens(file, found)}\n`);
+}
+
+/** The report of rows whose texts have control tokens. */
+export const describeControlTokens = (file: string, { rows, tokens, first }: ControlTokens): string =>
+  `${file}: ${count(rows)} ${rows === 1 ? 'row has' : 'rows have'} control tokens in the text (${tokens.join(', ')}; first in ` +
+  `${first}). The model sees them in addition to those of the chat template. Remove them, or set prompt_format to ` +
+  '"templated" if a chat template rendered the prompts already.';
 
 /** Takes held-out pairs at random from the others. Both parts keep the order of the file. */
 function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile }: TrainConfig) {

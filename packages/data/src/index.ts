@@ -1,4 +1,5 @@
 export { type ChatOptions, ChatTemplateError, renderChat } from './encode/chat-template';
+export { ControlTokenCount, type ControlTokens } from './encode/control-tokens';
 export {
   type EncodedPair,
   type EncodeOptions,
@@ -7,10 +8,17 @@ export {
   type TruncateOptions,
   type Truncation,
 } from './encode/encode-pair';
-export { type Completion, encodePrompt, type FormatOptions, type TextOptions } from './encode/format-pair';
+export { type Completion, encodePrompt, type FormatOptions, type PromptFormat } from './encode/format-pair';
+export type { TextOptions } from './encode/render';
 export { loadTokenizer, type Tokenizer } from './encode/tokenizer';
 export { epochOrder } from './epoch-order';
-export { inspectPairs, type MeasuredRow, type PairReport, type WorstKind } from './inspect/inspector';
+export {
+  type InspectOptions,
+  inspectPairs,
+  type MeasuredRow,
+  type PairReport,
+  type WorstKind,
+} from './inspect/inspector';
 export { type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
 export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/tallies';
 export type { Distribution } from './numbers';

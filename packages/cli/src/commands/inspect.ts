@@ -1,4 +1,4 @@
-import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords } from '@wpo/data';
+import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords, type TextOptions } from '@wpo/data';
 import type { HubOptions } from '@wpo/data/hub';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, localTokenizer, withDownloads } from '../downloads';
@@ -20,9 +20,7 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
         : undefined;
   const skipped = new SkippedRows(config.file);
   const report = await fromInput(() =>
-    withDownloads(terminal, (onDownload) =>
-      inspectPairs(measuredRows({ ...config, onDownload }, folder, skipped), config.worst),
-    ),
+    withDownloads(terminal, (onDownload) => inspectConfigured({ ...config, onDownload }, folder, skipped)),
   );
   skipped.warn(terminal);
   if (report.pairs === 0) throw new UserError(`${config.file}: expected at least one preference pair, found none.`);
@@ -39,11 +37,19 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
   return 0;
 }
 
+async function inspectConfigured(config: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+  const textOptions = folder === undefined ? undefined : await loadTokenizerFolder(folder);
+  return inspectPairs(measuredRows(config, textOptions, skipped), { ...config, tokenizer: textOptions?.tokenizer });
+}
+
 /** The file's rows with their lengths. Rows that cannot be read or encoded are reported and left out. */
-async function* measuredRows(config: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
+async function* measuredRows(
+  config: InspectConfig & HubOptions,
+  textOptions: TextOptions | undefined,
+  skipped: SkippedRows,
+) {
   const { split, columns, onDownload } = config;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
-  const textOptions = folder === undefined ? undefined : await loadTokenizerFolder(folder);
   for await (const row of readRows(config.file, { ...options, split, columns, onDownload })) {
     const measured = keepGood(
       () => (textOptions === undefined ? measureWords(row) : measureTokens(row, { ...config, ...textOptions })),

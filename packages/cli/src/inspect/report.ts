@@ -1,4 +1,5 @@
 import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
+import { describeControlTokens } from '../pairs';
 import { count, share, table } from '../terminal/format';
 import type { SourceWeights } from './source-weights';
 
@@ -30,6 +31,7 @@ export function formatReport(report: Inspection, limits: Limits): string {
     sources(report),
     report.weights && weights(report.weights),
     repeats(report),
+    report.controlTokens.rows > 0 ? describeControlTokens(report.file, report.controlTokens) : undefined,
     worst(report),
   ]
     .filter((part) => part !== undefined)

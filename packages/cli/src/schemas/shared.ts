@@ -17,6 +17,13 @@ export const encodingFields = {
     },
     { default: 'paper', help: 'which tokens of the chat template belong to the answer' },
   ),
+  promptFormat: choice(
+    {
+      messages: 'text, which is one user message, or a list of messages; the chat template renders it',
+      templated: 'text that a chat template rendered already, and that is tokenized as it is',
+    },
+    { default: 'messages', help: 'what the prompts of the rows are' },
+  ),
   truncation: choice(
     {
       paper:

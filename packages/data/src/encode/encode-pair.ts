@@ -1,5 +1,5 @@
 import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
-import { RowError } from '../rows/fields';
+import { RowError, type RowLocation } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
 import { type FormatOptions, formatPair, type TokenLists } from './format-pair';
@@ -21,6 +21,8 @@ export interface EncodedPair {
   readonly rejected: Int32Array;
   /** The row's weight; absent if the row has none. */
   readonly weight?: number;
+  /** The row's file and line. */
+  readonly at: RowLocation;
 }
 
 export interface TruncateOptions {
@@ -70,6 +72,7 @@ export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedP
     chosen: Int32Array.from(kept.chosen),
     rejected: Int32Array.from(kept.rejected),
     ...(row.weight === undefined ? {} : { weight: row.weight }),
+    at: row.at,
   };
 }
 

@@ -1,20 +1,31 @@
-import { RowError } from '../rows/fields';
+import { RowError, type RowLocation } from '../rows/fields';
 import type { Message, PreferenceRow } from '../rows/preference-row';
-import { strip } from '../rows/python-strip';
-import { ChatTemplateError, renderChat } from './chat-template';
-import type { Tokenizer } from './tokenizer';
+import { strip, stripEnd } from '../rows/python-strip';
+import { type PairTexts, render, renderRow, type TextOptions } from './render';
+import { templatedPrompt, templatedTexts } from './templated';
 
 /**
- * Which tokens belong to an answer, and so count in its log-probability.
+ * Which tokens of the rendered conversation belong to an answer, and so count in its log-probability.
  *
- * - `paper`: the header of the model's turn, the text, `<end_of_turn>\n` and the end-of-text token, as in the code of
- *   the WPO paper (https://github.com/wzhouad/WPO).
+ * - `paper`: the header of the model's turn, the text, the end of the turn, and the end-of-text token; with Gemma's template
+ *   `<start_of_turn>model\n`, text, `<end_of_turn>\n<eos>`, as in the code of the WPO paper
+ *   (https://github.com/wzhouad/WPO).
  * - `trl`: as in TRL 1.16. Prompt and prompt plus answer are each tokenized as a whole, and both answers start at the
  *   first token at which either of them differs from the prompt. Where prompt, chosen and rejected are plain strings, no
  *   chat template is applied and the answers end in the end-of-text token.
- * - `turn`: the text and `<end_of_turn>`, which are the tokens that the model itself generates.
+ * - `turn`: the text and the token that ends the turn, which are the tokens that the model itself generates.
  */
 export type Completion = 'paper' | 'trl' | 'turn';
+
+/**
+ * What a prompt is:
+ *
+ * - `messages`: text, which is one user message, or a list of messages. The chat template renders it.
+ * - `templated`: text that a chat template rendered already. It is tokenized as it is, with the beginning-of-text token if
+ *   the model's template would begin with it and the text does not. If it ends with the user's turn, the header of the
+ *   model's turn follows.
+ */
+export type PromptFormat = 'messages' | 'templated';
 
 /** A pair as token ids. */
 export interface TokenLists {
@@ -23,86 +34,93 @@ export interface TokenLists {
   readonly rejected: readonly number[];
 }
 
-/** The tokenizer and chat template of a model, as `loadTokenizerFolder` returns them. */
-export interface TextOptions {
-  readonly tokenizer: Tokenizer;
-  /** The Jinja source. Undefined for a model without one, such as a base model; encoding a conversation then fails. */
-  readonly chatTemplate: string | undefined;
-}
-
 export interface FormatOptions extends TextOptions {
   /** Default `paper`. */
   readonly completion?: Completion;
+  /** Default `messages`. */
+  readonly promptFormat?: PromptFormat | undefined;
   /** The token that ends an answer in `paper` format. Default: the tokenizer's end-of-text token. */
   readonly eosTokenId?: number | undefined;
 }
 
-const TURN_START = '<start_of_turn>';
-const TURN_END = '<end_of_turn>';
-
 /**
  * Token ids of a row in one of the three completion formats, before truncation. `paper` and `turn` strip answers as
- * Python's `str.strip` does and tokenize prompt and answer separately, so that no token contains parts of both.
+ * Python's `str.strip` does and tokenize prompt and answer separately, so that no token contains parts of both. Prompt and
+ * answer come from one rendering of the chat template, so that they fit together with any template.
  *
- * @throws {RowError} if the chat template rejects the row's messages
- * @throws {Error} if the options cannot encode any row: no chat template, no Gemma turn tokens, no end-of-text token
+ * @throws {RowError} if the chat template rejects the row's messages, or changes them when an answer follows
+ * @throws {Error} if the options cannot encode any row: no chat template, no end-of-text token
  */
 export function formatPair(row: PreferenceRow, options: FormatOptions): TokenLists {
   const { tokenizer, completion = 'paper', eosTokenId = tokenizer.eosTokenId } = options;
+  if (!['paper', 'trl', 'turn'].includes(completion)) {
+    throw new Error(`completion: expected "paper", "trl" or "turn", found ${JSON.stringify(completion)}.`);
+  }
+  if (completion === 'paper' && eosTokenId === undefined) throw noEosToken(completion);
   if (completion === 'trl') return formatLikeTrl(row, options);
-  const encodeAnswer = answerEncoder(tokenizer, completion, eosTokenId);
-  const prompt = renderRow(row, row.context, options, completion !== 'paper');
-  return { prompt: tokenizer.encode(prompt), chosen: encodeAnswer(row.chosen), rejected: encodeAnswer(row.rejected) };
+  const texts = options.promptFormat === 'templated' ? templatedTexts(row, options) : renderedTexts(row, options);
+  const encodeAnswer = (text: string) => {
+    if (completion === 'turn') return tokenizer.encode(stripEnd(text));
+    const ids = tokenizer.encode(texts.header + text);
+    return ids.at(-1) === eosTokenId ? ids : [...ids, eosTokenId!];
+  };
+  return {
+    prompt: tokenizer.encode(completion === 'paper' ? texts.prompt : texts.prompt + texts.header),
+    chosen: encodeAnswer(texts.chosen),
+    rejected: encodeAnswer(texts.rejected),
+  };
 }
 
-/**
- * Token ids of a conversation for the model to continue: rendered by the chat template, with the header of the model's
- * turn at the end.
- *
- * @throws {ChatTemplateError} if the template rejects the messages
- */
-export function encodePrompt(messages: readonly Message[], options: TextOptions): number[] {
-  return options.tokenizer.encode(render(messages, options, true));
+function renderedTexts({ context, chosen, rejected, at }: PreferenceRow, options: TextOptions): PairTexts {
+  const prompt = renderRow(context, at, options, false);
+  const opened = renderRow(context, at, options, true);
+  if (!opened.startsWith(prompt)) throw templateFault(at, 'prompt', 'other text before it');
+  const answered = (field: 'chosen' | 'rejected', text: string) => {
+    const content = strip(text);
+    const whole = renderRow([...context, { role: 'assistant', content }], at, options, false);
+    if (!whole.startsWith(opened)) throw templateFault(at, field, 'other text before the answer');
+    const answer = whole.slice(opened.length);
+    if (!answer.includes(content)) throw templateFault(at, field, 'another text');
+    return answer;
+  };
+  return {
+    prompt,
+    header: opened.slice(prompt.length),
+    chosen: answered('chosen', chosen),
+    rejected: answered('rejected', rejected),
+  };
 }
 
-function answerEncoder(
-  tokenizer: Tokenizer,
-  completion: Exclude<Completion, 'trl'>,
-  eosTokenId: number | undefined,
-): (text: string) => number[] {
-  for (const token of [TURN_START, TURN_END]) {
-    if (tokenizer.tokenId(token) !== undefined) continue;
-    throw new Error(
-      `the tokenizer has no token ${token}, which completion ${JSON.stringify(completion)} needs. ` +
-        'Use a Gemma tokenizer, or completion "trl", which works with any chat template.',
-    );
-  }
-  switch (completion) {
-    case 'turn':
-      return (text) => tokenizer.encode(`${strip(text)}${TURN_END}`);
-    case 'paper':
-      if (eosTokenId === undefined) throw noEosToken(completion);
-      return (text) => [...tokenizer.encode(`${TURN_START}model\n${strip(text)}${TURN_END}\n`), eosTokenId];
-    default:
-      throw new Error(`completion: expected "paper", "trl" or "turn", found ${JSON.stringify(completion)}.`);
-  }
-}
+const templateFault = (at: RowLocation, field: string, found: string) =>
+  new RowError(at, {
+    field,
+    expected: 'a chat template that adds the answer to the prompt without changing either',
+    found: `one that renders ${found}`,
+    hint: 'Use the template of the model’s original repository, drop the row, or set prompt_format to "templated".',
+  });
 
 /**
  * The ids of TRL 1.16's DPOTrainer (trl/trainer/dpo_trainer.py, `tokenize_fn` in `_prepare_dataset`). The last token of
  * the prompt may merge with the first of an answer; that token then belongs to both answers, and the prompt ends before it.
  */
 function formatLikeTrl(row: PreferenceRow, options: FormatOptions): TokenLists {
-  const [prompt, chosen, rejected] = row.plainText ? encodeText(row, options) : encodeConversation(row, options);
+  const [prompt, chosen, rejected] = encodeLikeTrl(row, options);
   const length = Math.min(commonPrefixLength(prompt, chosen), commonPrefixLength(prompt, rejected));
   return { prompt: prompt.slice(0, length), chosen: chosen.slice(length), rejected: rejected.slice(length) };
 }
 
 type Sequences = [prompt: number[], promptAndChosen: number[], promptAndRejected: number[]];
 
-function encodeConversation(row: PreferenceRow, options: TextOptions): Sequences {
+function encodeLikeTrl(row: PreferenceRow, options: FormatOptions): Sequences {
+  const { tokenizer, promptFormat } = options;
+  if (promptFormat === 'templated') {
+    const { prompt, header, chosen, rejected } = templatedTexts(row, options);
+    const start = prompt + header;
+    return [tokenizer.encode(start), tokenizer.encode(start + chosen), tokenizer.encode(start + rejected)];
+  }
+  if (row.plainText) return encodeText(row, options);
   const encode = (messages: readonly Message[], addGenerationPrompt: boolean) =>
-    options.tokenizer.encode(renderRow(row, messages, options, addGenerationPrompt));
+    tokenizer.encode(renderRow(messages, row.at, options, addGenerationPrompt));
   const answered = (content: string) => encode([...row.context, { role: 'assistant', content }], false);
   return [encode(row.context, true), answered(row.chosen), answered(row.rejected)];
 }
@@ -117,45 +135,32 @@ function encodeText({ context, chosen, rejected }: PreferenceRow, { tokenizer }:
   return [encode(prompt), answered(chosen), answered(rejected)];
 }
 
+/**
+ * Token ids of a conversation for the model to continue: rendered by the chat template, with the header of the model's
+ * turn at the end.
+ *
+ * @param at where the conversation is from
+ * @throws {RowError} if the template rejects the messages and `at` is given
+ * @throws {ChatTemplateError} if the template rejects the messages
+ */
+export function encodePrompt(
+  messages: readonly Message[],
+  options: TextOptions & Pick<FormatOptions, 'promptFormat'>,
+  at?: RowLocation,
+): number[] {
+  if (options.promptFormat === 'templated') {
+    const { prompt, header } = templatedPrompt(messages, options, at ?? { file: 'prompt', line: 1 });
+    return options.tokenizer.encode(prompt + header);
+  }
+  return options.tokenizer.encode(
+    at === undefined ? render(messages, options, true) : renderRow(messages, at, options, true),
+  );
+}
+
 function commonPrefixLength(a: readonly number[], b: readonly number[]): number {
   let length = 0;
   while (length < a.length && a[length] === b[length]) length += 1;
   return length;
-}
-
-/** Renders a row's messages. If the chat template rejects them, throws an error that names the row. */
-function renderRow(
-  { at }: PreferenceRow,
-  messages: readonly Message[],
-  options: TextOptions,
-  addGenerationPrompt: boolean,
-): string {
-  try {
-    return render(messages, options, addGenerationPrompt);
-  } catch (error) {
-    if (!(error instanceof ChatTemplateError) || error.stage !== 'render') throw error;
-    throw new RowError(
-      at,
-      {
-        field: 'prompt',
-        found: `messages that it rejects (${error.message})`,
-        expected: 'messages that the chat template accepts',
-        hint: `The roles here are ${messages.map(({ role }) => role).join(', ')}: change them, or drop the row.`,
-      },
-      { cause: error },
-    );
-  }
-}
-
-function render(messages: readonly Message[], { tokenizer, chatTemplate }: TextOptions, addGenerationPrompt: boolean) {
-  if (chatTemplate === undefined) {
-    throw new Error(
-      'chat template: expected a Jinja template, found none. Put chat_template.jinja into the model’s folder, ' +
-        'or "chat_template" into its tokenizer_config.json.',
-    );
-  }
-  const { bosToken, eosToken } = tokenizer;
-  return renderChat(chatTemplate, messages, { addGenerationPrompt, bosToken, eosToken });
 }
 
 const noEosToken = (completion: Completion) =>

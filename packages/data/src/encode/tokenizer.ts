@@ -18,6 +18,8 @@ export interface Tokenizer {
   tokenId(token: string): number | undefined;
   /** The largest id plus 1: the number of embeddings that a model needs at least. */
   readonly vocabSize: number;
+  /** The texts of all control tokens, e.g. `<bos>` and `<end_of_turn>`. */
+  readonly controlTokens: readonly string[];
   readonly bosToken: string | undefined;
   readonly bosTokenId: number | undefined;
   readonly eosToken: string | undefined;
@@ -66,6 +68,7 @@ export function loadTokenizer(files: {
     },
     tokenId: idOf,
     vocabSize,
+    controlTokens: [...special].flatMap((id) => hub.id_to_token(id) ?? []),
     bosToken,
     bosTokenId: idOf(bosToken),
     eosToken,

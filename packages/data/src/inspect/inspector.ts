@@ -1,3 +1,6 @@
+import { ControlTokenCount, type ControlTokens } from '../encode/control-tokens';
+import type { PromptFormat } from '../encode/format-pair';
+import type { Tokenizer } from '../encode/tokenizer';
 import { type Distribution, distribution, NumberList } from '../numbers';
 import type { PreferenceRow } from '../rows/preference-row';
 import type { MeasuredLengths } from './measure';
@@ -41,6 +44,7 @@ export interface PairReport {
   /** By the source of the answers; empty if no row names one. */
   readonly sources: Readonly<Record<string, SourceReport>>;
   readonly repeats: Repeats;
+  readonly controlTokens: ControlTokens;
   /** Rows to look at first, a few of each kind. */
   readonly worst: Readonly<Record<WorstKind, readonly WorstRow[]>>;
 }
@@ -51,16 +55,20 @@ export interface PairReport {
  */
 export type WorstKind = 'longest' | 'lengthDifference' | 'margin' | 'equalAnswers' | 'repeated';
 
-/**
- * Inspects rows one by one. Only numbers stay in memory.
- *
- * @param worst how many rows of each kind to report; default 3
- */
+export interface InspectOptions {
+  /** How many rows of each kind to report. Default 3. */
+  readonly worst?: number;
+  /** Its control tokens are looked for, besides those of common models. */
+  readonly tokenizer?: Tokenizer;
+  readonly promptFormat?: PromptFormat;
+}
+
+/** Inspects rows one by one. Only numbers stay in memory. */
 export async function inspectPairs(
   rows: AsyncIterable<MeasuredRow> | Iterable<MeasuredRow>,
-  worst?: number,
+  options: InspectOptions = {},
 ): Promise<PairReport> {
-  const inspector = new PairInspector(worst);
+  const inspector = new PairInspector(options);
   for await (const row of rows) inspector.add(row);
   return inspector.report();
 }
@@ -73,9 +81,11 @@ class PairInspector {
   private readonly cuts = new CutTally();
   private readonly sources = new SourceTally();
   private readonly repeats = new RepeatTally();
+  private readonly controlTokens: ControlTokenCount;
   private readonly worst: Readonly<Record<WorstKind, WorstRows>>;
 
-  constructor(worst = 3) {
+  constructor({ worst = 3, ...options }: InspectOptions) {
+    this.controlTokens = new ControlTokenCount(options);
     const rows = () => new WorstRows(worst);
     this.worst = { longest: rows(), lengthDifference: rows(), margin: rows(), equalAnswers: rows(), repeated: rows() };
   }
@@ -93,6 +103,7 @@ class PairInspector {
     this.worst.longest.offer(row, longest);
     this.worst.lengthDifference.offer(row, Math.abs(chosen - rejected));
     this.addMargin(row);
+    this.controlTokens.add(row);
     const { repeated, equal } = this.repeats.add(row);
     if (equal) this.worst.equalAnswers.offer(row, chosen);
     if (repeated) this.worst.repeated.offer(row, 0);
@@ -119,6 +130,7 @@ class PairInspector {
       negativeMargins: count(this.margins, -1),
       sources: this.sources.report(),
       repeats: this.repeats.repeats(),
+      controlTokens: this.controlTokens.report(),
       worst: Object.fromEntries(worst) as PairReport['worst'],
     };
   }

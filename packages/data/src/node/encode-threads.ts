@@ -84,10 +84,10 @@ function pairReader({ ids, lengths }: EncodedRows): (row: PreferenceRow) => Enco
     position += lengths[part++]!;
     return ids.slice(start, position);
   };
-  return ({ id, weight }) => {
+  return ({ id, weight, at }) => {
     const [prompt, chosen, rejected] = [next(), next(), next()];
     if (prompt.length === 0) return undefined;
-    return { id, prompt, chosen, rejected, ...(weight === undefined ? {} : { weight }) };
+    return { id, prompt, chosen, rejected, ...(weight === undefined ? {} : { weight }), at };
   };
 }
 
@@ -100,8 +100,8 @@ interface Thread {
 }
 
 function startThread(file: URL, folder: string, options: EncodeOptions): Thread {
-  const { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength } = options;
-  const encoding = { chatTemplate, completion, eosTokenId, truncation, maxLength, maxPromptLength };
+  const { chatTemplate, completion, promptFormat, eosTokenId, truncation, maxLength, maxPromptLength } = options;
+  const encoding = { chatTemplate, completion, promptFormat, eosTokenId, truncation, maxLength, maxPromptLength };
   const worker = new Worker(file, { workerData: { folder, ...encoding } satisfies ThreadOptions });
   // A generator that is dropped unfinished must not keep the process alive. `unref` has an effect only once the thread runs.
   let waiters = 0;

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { ControlTokenCount, type ControlTokens } from '../encode/control-tokens';
 import type { EncodedPair, EncodeOptions } from '../encode/encode-pair';
 import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
@@ -14,12 +15,15 @@ export interface ReadPairsOptions extends EncodeOptions, ReadRowsOptions {
    * if the tokenizer did not come from `loadTokenizerFolder`, or if this package is bundled into another file.
    */
   readonly workers?: number;
+  /** Called with each row that was read, before it is encoded. */
+  readonly onRow?: (row: PreferenceRow) => void;
 }
 
-/** The pairs of a file, and the errors of the rows that were skipped. */
+/** The pairs of a file, the errors of the rows that were skipped, and the rows with control tokens in their texts. */
 export interface LoadedPairs {
   readonly pairs: EncodedPair[];
   readonly skipped: RowError[];
+  readonly controlTokens: ControlTokens;
 }
 
 /**
@@ -60,13 +64,18 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
     skipped.push(error);
     options.onSkip?.(error);
   };
-  for await (const pair of readPairs(path, { ...options, onSkip })) pairs.push(pair);
+  const controlTokens = new ControlTokenCount(options);
+  const onRow = (row: PreferenceRow) => {
+    controlTokens.add(row);
+    options.onRow?.(row);
+  };
+  for await (const pair of readPairs(path, { ...options, onSkip, onRow })) pairs.push(pair);
   if (pairs.length === 0) {
     const why =
       skipped[0] === undefined ? '' : ` All ${skipped.length} rows were skipped; the first: ${skipped[0].message}`;
     throw new Error(`${path}: expected at least one preference pair, found none.${why}`);
   }
-  return { pairs, skipped };
+  return { pairs, skipped, controlTokens: controlTokens.report() };
 }
 
 /** Characters of text in a batch. */
@@ -93,7 +102,7 @@ function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { read
 }
 
 /** A file's rows and the errors of skipped rows, in batches. An error that ends reading comes after the rows before it. */
-async function* batchesOf(path: string, options: ReadRowsOptions): AsyncGenerator<RowBatch, void, undefined> {
+async function* batchesOf(path: string, options: ReadPairsOptions): AsyncGenerator<RowBatch, void, undefined> {
   let items: (PreferenceRow | RowError)[] = [];
   let failure: RowBatch['failure'];
   let size = 0;
@@ -104,6 +113,7 @@ async function* batchesOf(path: string, options: ReadRowsOptions): AsyncGenerato
   const rows = readRows(path, { ...options, onSkip: add });
   try {
     for await (const row of rows) {
+      options.onRow?.(row);
       add(row);
       if (size < BATCH_SIZE) continue;
       yield { items };

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { TextOptions } from '../encode/format-pair';
+import type { TextOptions } from '../encode/render';
 import { loadTokenizer, type Tokenizer } from '../encode/tokenizer';
 import { fileError } from './files';
 

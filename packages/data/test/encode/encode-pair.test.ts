@@ -1,8 +1,10 @@
 import { fc, test } from '@fast-check/vitest';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { ControlTokenCount } from '../../src/encode/control-tokens';
 import { truncatePair } from '../../src/encode/encode-pair';
-import { formatPair } from '../../src/encode/format-pair';
+import { type FormatOptions, formatPair } from '../../src/encode/format-pair';
 import {
+  type Completion,
   type EncodedPair,
   encodePair,
   encodePrompt,
@@ -83,7 +85,6 @@ describe('formatPair', () => {
       [() => formatPair(row(), { ...text, chatTemplate: undefined }), 'expected a Jinja template, found none'],
       [() => formatPair(row(), { ...text, chatTemplate: '{% if %}' }), 'not valid Jinja'],
       [() => formatPair(row(), { ...text, tokenizer: without() }), 'no end-of-text token'],
-      [() => formatPair(row(), { ...text, tokenizer: without('<end_of_turn>') }), 'no token <end_of_turn>'],
       [
         () => formatPair(row(), { ...text, completion: 'papr' as 'paper' }),
         'expected "paper", "trl" or "turn", found "papr"',
@@ -95,6 +96,142 @@ describe('formatPair', () => {
       expect((error as Error).message).toContain(message);
     }
     expect(formatPair(row(), { ...text, completion: 'turn', tokenizer: without() }).chosen.at(-1)).toBe(107);
+  });
+});
+
+describe('a chat template that is not Gemma’s', () => {
+  const chatml =
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}" +
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+  const decoded = (options: Partial<FormatOptions>, more: Partial<PreferenceRow> = {}) => {
+    const { prompt, chosen } = formatPair(row({ chosen: ' yes\n', ...more }), { ...text, ...options });
+    return [text.tokenizer.decode([...prompt]), text.tokenizer.decode([...chosen])];
+  };
+
+  it('renders both prompt and answer', () => {
+    const user = '<|im_start|>user\nhi<|im_end|>\n';
+    const header = '<|im_start|>assistant\n';
+    const chatTemplate = chatml;
+    expect(decoded({ chatTemplate })).toEqual([user, `${header}yes<|im_end|>\n<eos>`]);
+    expect(decoded({ chatTemplate, completion: 'turn' })).toEqual([user + header, 'yes<|im_end|>']);
+  });
+
+  it('may end answers in the end-of-text token, which is not doubled', () => {
+    const chatTemplate =
+      '{% for m in messages %}{{ m.role + ": " + m.content + (eos_token if m.role == "assistant" else "") }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}';
+    expect(decoded({ chatTemplate })).toEqual(['user: hi', 'assistant: yes<eos>']);
+    expect(decoded({ chatTemplate, completion: 'turn' })).toEqual(['user: hiassistant: ', 'yes<eos>']);
+  });
+
+  it.each([
+    [
+      'drops part of the answer',
+      '{% for m in messages %}{{ m.content[:2] }}{% endfor %}',
+      'chosen',
+      'one that renders another text',
+    ],
+    [
+      'changes the prompt when an answer follows',
+      '{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}',
+      'chosen',
+      'one that renders other text before the answer',
+    ],
+    [
+      'has another header',
+      '{% if add_generation_prompt %}answer:{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}',
+      'prompt',
+      'one that renders other text before it',
+    ],
+  ])('is refused if it %s', (_, chatTemplate, field, found) => {
+    const error = thrown(() => formatPair(row(), { ...text, chatTemplate }));
+    expect(error).toBeInstanceOf(RowError);
+    expect(error).toMatchObject({ field, found, line: 3 });
+  });
+});
+
+describe('prompts that a chat template rendered already', () => {
+  const user = '<bos><start_of_turn>user\nhi<end_of_turn>\n';
+  const header = '<start_of_turn>model\n';
+  const templated = (completion: Completion, prompt: string, more: Partial<PreferenceRow> = {}) =>
+    formatPair(row({ context: [{ role: 'user', content: prompt }], ...more }), {
+      ...text,
+      completion,
+      promptFormat: 'templated',
+    });
+
+  it.each([
+    ['with the header of the model’s turn', user + header],
+    ['without it', user],
+    ['without <bos>', user.slice('<bos>'.length) + header],
+    ['without the last newline', user.trimEnd()],
+  ])('give the ids that the chat template gives: %s', (_, prompt) => {
+    for (const completion of ['paper', 'trl', 'turn'] as const) {
+      const expected = formatPair(row(), { ...text, completion });
+      const found = templated(completion, prompt);
+      if (prompt !== user.trimEnd()) expect(found).toEqual(expected);
+      expect([found.chosen, found.rejected]).toEqual([expected.chosen, expected.rejected]);
+      for (const end of ['<end_of_turn>', '<end_of_turn>\n', '<end_of_turn>\n<eos>', '<eos>']) {
+        expect(templated(completion, prompt, { chosen: `yes${end}`, rejected: `no${end}` })).toEqual(found);
+      }
+    }
+  });
+
+  it('are continued as they are if they do not end in a turn', () => {
+    const { prompt, chosen } = templated('turn', 'Question: hi\nAnswer:');
+    expect(text.tokenizer.decode([...prompt])).toBe('<bos>Question: hi\nAnswer:');
+    expect(text.tokenizer.decode([...chosen])).toBe('yes<end_of_turn>');
+  });
+
+  it('are text, and nothing is before <bos>', () => {
+    const refused = (context: PreferenceRow['context']) =>
+      (thrown(() => templated('turn', '', { context })) as RowError).message;
+    expect(
+      refused([
+        { role: 'system', content: 's' },
+        { role: 'user', content: user },
+      ]),
+    ).toContain('pairs.jsonl:3: prompt: expected text that a chat template rendered, found a list of messages');
+    expect(refused([{ role: 'user', content: `Be brief.\n\n${user}` }])).toContain('found text before <bos>');
+  });
+
+  it('are what a model continues', () => {
+    const options = { ...text, promptFormat: 'templated' } as const;
+    expect(encodePrompt([{ role: 'user', content: user }], options)).toEqual(
+      encodePrompt([{ role: 'user', content: 'hi' }], text),
+    );
+  });
+});
+
+describe('control tokens in the texts of rows', () => {
+  const report = (rows: Partial<PreferenceRow>[], options: ConstructorParameters<typeof ControlTokenCount>[0]) => {
+    const count = new ControlTokenCount(options);
+    for (const more of rows) count.add(row(more));
+    return count.report();
+  };
+
+  it('are counted, of the tokenizer and of common models', () => {
+    const rows = [
+      {},
+      { chosen: 'a <eos>' },
+      { rejected: '<|im_end|>' },
+      { context: [{ role: 'user', content: '<bos><start_of_turn>user' }] },
+      { chosen: '<unused3> <p>' },
+    ];
+    const tokens = ['<eos>', '<|im_end|>', '<bos>', '<start_of_turn>'];
+    expect(report(rows, text)).toEqual({ rows: 4, tokens: [...tokens, '<unused3>'], first: 'pairs.jsonl:3' });
+    expect(report(rows, {})).toEqual({ rows: 3, tokens, first: 'pairs.jsonl:3' });
+    expect(report([{}], text)).toEqual({ rows: 0, tokens: [], first: undefined });
+  });
+
+  it('belong in rendered prompts and at the end of their answers', () => {
+    const rendered = {
+      context: [{ role: 'user', content: '<bos><start_of_turn>user' }],
+      chosen: 'a<end_of_turn>\n<eos>\n',
+    };
+    expect(report([rendered, { chosen: '<eos>a<eos>' }], { ...text, promptFormat: 'templated' })).toMatchObject({
+      rows: 1,
+      tokens: ['<eos>'],
+    });
   });
 });
 
@@ -244,7 +381,12 @@ describe('encodePair', () => {
   });
 
   it('reports a row whose prompt renders to empty text', () => {
-    const error = thrown(() => encodePair(row(), { ...text, chatTemplate: '{# nothing #}' }));
+    const error = thrown(() =>
+      encodePair(row(), {
+        ...text,
+        chatTemplate: '{% for m in messages if m.role == "assistant" %}{{ m.content }}{% endfor %}',
+      }),
+    );
     expect(error).toMatchObject({ name: 'RowError', field: 'prompt', found: 'no tokens' });
   });
 });

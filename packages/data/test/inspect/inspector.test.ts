@@ -85,7 +85,7 @@ describe('inspectPairs', () => {
     'reports the worst rows, of equal ones the first, and no more than asked for',
     async (prompts, limit) => {
       const rows = prompts.map((prompt, i) => inspected(i, lengths(prompt, 1, 1)));
-      const { worst } = await inspectPairs(rows, limit);
+      const { worst } = await inspectPairs(rows, { worst: limit });
       const sorted = prompts.map((prompt, i) => ({ prompt, i })).sort((a, b) => b.prompt - a.prompt || a.i - b.i);
       const expected = sorted.slice(0, limit).map(({ prompt, i }) => [`f.jsonl:${i}`, prompt + 1]);
       expect(worst.longest.map(({ at, value }) => [at, value])).toEqual(expected);

@@ -1,0 +1,67 @@
+import type { PreferenceRow } from '../rows/preference-row';
+import { strip } from '../rows/python-strip';
+import type { PromptFormat } from './format-pair';
+import type { Tokenizer } from './tokenizer';
+
+/** Control tokens in the texts of rows. */
+export interface ControlTokens {
+  /** Number of rows that have any. */
+  readonly rows: number;
+  /** The first that were found, each once. */
+  readonly tokens: readonly string[];
+  /** `file:line` of the first row that has one; undefined if there is none. */
+  readonly first: string | undefined;
+}
+
+/** Control tokens of common models. Where the tokenizer lacks them, they still show that a text was rendered before. */
+const COMMON = [
+  '<bos>', '<eos>', '<start_of_turn>', '<end_of_turn>', '<|im_start|>', '<|im_end|>', '<|endoftext|>', '<|begin_of_text|>',
+  '<|end_of_text|>', '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>', '<|user|>', '<|assistant|>', '<|system|>', '[INST]',
+  '[/INST]',
+]; // biome-ignore format: one list
+
+const MAX_NAMED = 5;
+
+/**
+ * Counts rows with control tokens in their texts, such as prompts that a chat template rendered already. The tokenizer makes
+ * the tokens themselves of them, in addition to those of the chat template.
+ */
+export class ControlTokenCount {
+  private rows = 0;
+  private readonly tokens = new Set<string>();
+  private first: string | undefined;
+  private readonly pattern: RegExp;
+  private readonly countPrompts: boolean;
+
+  constructor({ tokenizer, promptFormat }: { readonly tokenizer?: Tokenizer; readonly promptFormat?: PromptFormat }) {
+    const all = [...new Set([...COMMON, ...(tokenizer?.controlTokens ?? [])])].sort((a, b) => b.length - a.length);
+    this.pattern = new RegExp(all.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|'), 'g');
+    this.countPrompts = promptFormat !== 'templated';
+  }
+
+  readonly add = ({ context, chosen, rejected, at }: PreferenceRow): void => {
+    const prompts = this.countPrompts ? context.map(({ content }) => content) : [];
+    const found = [...prompts, chosen, rejected].flatMap((text) => this.tokensIn(text));
+    if (found.length === 0) return;
+    this.rows += 1;
+    this.first ??= `${at.file}:${at.line}`;
+    for (const token of found) if (this.tokens.size < MAX_NAMED) this.tokens.add(token);
+  };
+
+  /** A rendered answer may end in the tokens that end its turn. */
+  private tokensIn(text: string): string[] {
+    const found = [...text.matchAll(this.pattern)];
+    if (this.countPrompts) return found.map(([token]) => token);
+    let end = text.length;
+    for (let last = found.at(-1); last !== undefined; last = found.at(-1)) {
+      if (strip(text.slice(last.index + last[0].length, end)) !== '') break;
+      end = last.index;
+      found.pop();
+    }
+    return found.map(([token]) => token);
+  }
+
+  report(): ControlTokens {
+    return { rows: this.rows, tokens: [...this.tokens], first: this.first };
+  }
+}
