@@ -152,7 +152,9 @@ test('a bad row is an error with file and line, and no file is written', async (
   writeFileSync(file, '{"prompt": "x", "chosen": "y", "rejected": "z"}\n{"prompt": "x"}\n');
   const terminal = capture();
   expect(await main(['weigh', '--model', modelFolder, '--pairs', file, '--out', out], terminal)).toBe(1);
-  expect(terminal.err()).toMatch(new RegExp(`^${file}:2: expected "prompt", "chosen" and "rejected", .*, found the columns "prompt"`));
+  expect(terminal.err()).toMatch(
+    new RegExp(`^${file}:2: expected "prompt", "chosen" and "rejected", .*, found the columns "prompt"`),
+  );
   expect(terminal.err()).not.toContain('    at ');
   expect(existsSync(out)).toBe(false);
 });
