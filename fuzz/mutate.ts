@@ -70,7 +70,8 @@ export function mutatedBytes(seeds: readonly Uint8Array[]): fc.Arbitrary<Uint8Ar
         input.slice(0, at(where, input.length)),
   );
   return edited(
-    seeds,
+    // slice() of a Buffer is a view, so that an edit would change the seed for all later cases
+    seeds.map((seed) => new Uint8Array(seed)),
     fc.oneof(
       { weight: 6, arbitrary: flip },
       { weight: 4, arbitrary: overwrite },
