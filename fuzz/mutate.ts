@@ -178,6 +178,7 @@ export function mutatedJson(seeds: readonly unknown[]): fc.Arbitrary<unknown> {
   );
   const rename = fc.constantFrom(...TROUBLE).chain((name) =>
     change((container, key) => {
+      if (Array.isArray(container)) return; // JSON has no names in lists
       Object.defineProperty(container, name || key.toUpperCase(), {
         value: container[key],
         enumerable: true,
