@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { parseJson } from '../json';
 import { syncFolder } from './files';
 import { explainWrites } from './write-errors';
 
@@ -12,7 +13,7 @@ export interface JsonLine {
   readonly line: number;
 }
 
-/** A line that is not JSON. The message is the JSON parser's. */
+/** A line that is not JSON. The message says what it is, e.g. `invalid JSON near "{a"`. */
 export class JsonLineError extends Error {
   override readonly name = 'JsonLineError';
 
@@ -40,9 +41,9 @@ export async function* readJsonLines(path: string): AsyncGenerator<JsonLine, voi
 
 function parseLine(text: string, line: number): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
-    throw new JsonLineError((error as Error).message, line);
+    throw new JsonLineError((error as Error).message.replace(' at line 1,', ''), line);
   }
 }
 

@@ -29,6 +29,19 @@ export function unseal(purpose: string, text: string): Record<string, unknown> |
   return JSON.parse(`${body}}`) as Record<string, unknown>;
 }
 
+/** The object with its checksum as the last key, for a writer of JSON lines. */
+export const sealRow = <T extends object>(purpose: string, row: T): T & { readonly checksum: string } => ({
+  ...row,
+  checksum: checksum(purpose, JSON.stringify(row).slice(0, -1)),
+});
+
+/** The object that `sealRow` was given, from its parsed line; undefined if anything in it was changed. */
+export function unsealRow(purpose: string, row: unknown): Record<string, unknown> | undefined {
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) return undefined;
+  const { checksum: found, ...rest } = row as Record<string, unknown>;
+  return found === checksum(purpose, JSON.stringify(rest).slice(0, -1)) ? rest : undefined;
+}
+
 /** 64 bits: enough to find damage. It is no protection against forgery. */
 const checksum = (purpose: string, text: string): string =>
   createHash('sha256').update(purpose).update('\0').update(text).digest('hex').slice(0, 16);

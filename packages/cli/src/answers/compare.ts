@@ -14,6 +14,7 @@ import {
   fingerprint,
   indexAnswers,
 } from '@wpo/eval/node';
+import { sealRow, unsealRow } from '@wpo/internal/node/sealed';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { writeWholeFile } from '../files';
@@ -31,6 +32,8 @@ export interface ComparingOptions {
   readonly judgeMaxTokens?: number | undefined;
   readonly concurrency: number;
 }
+
+const PURPOSE = 'verdict';
 
 /** A row of `OUT.verdicts.jsonl`, which caches the judge's verdicts so that no comparison is requested twice. */
 interface VerdictRow extends Verdict {
@@ -72,7 +75,7 @@ export async function scoreByComparing(
         const texts = `${index.get(verdict.first)} ${index.get(verdict.second)}`;
         const row: VerdictRow = { ...verdict, texts, judged_by: name };
         verdicts.set(rowKey(row), row);
-        yield row;
+        yield sealRow(PURPOSE, row);
       }
     },
   };
@@ -107,9 +110,13 @@ const verdictRow = v.object({
 
 function parseVerdictRow({ row, at }: FileRow, judge: string): VerdictRow {
   const hint = 'Give this run another --out.';
-  if (!v.is(verdictRow, row)) {
-    throw new UserError(`${at}: expected a verdict of wpo score, found another kind of row. ${hint}`);
+  const verdict = unsealRow(PURPOSE, row);
+  if (!v.is(verdictRow, verdict)) {
+    throw new UserError(
+      `${at}: expected a verdict of wpo score with its checksum, found another or a changed row. Remove this line, and the ` +
+        'judge is asked again.',
+    );
   }
-  if (row.judged_by === judge) return row;
-  throw new UserError(`${at}: judged_by: expected "${judge}", found "${row.judged_by}". ${hint}`);
+  if (verdict.judged_by === judge) return verdict;
+  throw new UserError(`${at}: judged_by: expected "${judge}", found "${verdict.judged_by}". ${hint}`);
 }

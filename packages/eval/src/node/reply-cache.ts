@@ -1,5 +1,8 @@
+import { sealRow, unsealRow } from '@wpo/internal/node/sealed';
 import { EvaluationError } from '../errors';
 import { openRowsFile, readRowsFile } from './rows-file';
+
+const PURPOSE = 'reply cache';
 
 /** Replies in a file, by key. Each question is asked once, in this run or an earlier one. */
 export interface ReplyCache<T> {
@@ -11,10 +14,10 @@ export interface ReplyCache<T> {
 }
 
 /**
- * Opens a cache, a JSONL file of `{key, value}` that is only appended to, or creates it. A last line that a killed process
- * left incomplete is dropped.
+ * Opens a cache, a JSONL file of `{key, value, checksum}` that is only appended to, or creates it. A last line that a killed
+ * process left incomplete is dropped.
  *
- * @throws {EvaluationError} naming file and line, for a row that does not belong to such a cache; and if the file cannot be
+ * @throws {EvaluationError} naming file and line, for a row that was changed or does not belong to such a cache; and if the file cannot be
  *   written or another process has it open
  */
 export async function openReplyCache<T>(path: string, isValue: (value: unknown) => value is T): Promise<ReplyCache<T>> {
@@ -22,9 +25,12 @@ export async function openReplyCache<T>(path: string, isValue: (value: unknown) 
   const values = new Map<string, T>();
   try {
     for await (const { row, at } of readRowsFile(path, 'cached replies')) {
-      const { key, value } = (row ?? {}) as { key?: unknown; value?: unknown };
+      const { key, value } = unsealRow(PURPOSE, row) ?? {};
       if (typeof key !== 'string' || !isValue(value)) {
-        throw new EvaluationError(`${at}: expected a cached reply, found another kind of row. Remove the file.`);
+        throw new EvaluationError(
+          `${at}: expected a cached reply with its checksum, found another or a changed row. Remove this line: its reply is then ` +
+            'asked for again.',
+        );
       }
       values.set(key, value);
     }
@@ -35,7 +41,7 @@ export async function openReplyCache<T>(path: string, isValue: (value: unknown) 
   const pending = new Map<string, Promise<T>>();
   const set = async (key: string, value: T) => {
     values.set(key, value);
-    await file.append({ key, value });
+    await file.append(sealRow(PURPOSE, { key, value }));
   };
   const askAndKeep = async (key: string, ask: () => Promise<T>) => {
     try {

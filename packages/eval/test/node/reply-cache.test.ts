@@ -37,19 +37,24 @@ test('asks again after a failure, and keeps nothing of the failure', async () =>
   await expect(Promise.all([cache.getOrAsk('a', failing), cache.getOrAsk('a', failing)])).rejects.toThrow('no judge');
   expect(await cache.getOrAsk('a', async () => 'now')).toBe('now');
   await cache.close();
-  expect(readFileSync(path, 'utf8')).toBe('{"key":"a","value":"now"}\n');
+  expect(readFileSync(path, 'utf8')).toMatch(/^\{"key":"a","value":"now","checksum":"\w{16}"\}\n$/);
 });
 
 test('drops an incomplete last line, and rejects rows of another kind', async () => {
   const path = newPath();
-  writeFileSync(path, '{"key":"a","value":"x"}\n{"key":"b","va');
+  const first = await openReplyCache(path, isText);
+  await first.set('a', 'x');
+  await first.close();
+  appendFileSync(path, '{"key":"b","va');
   const cache = await openReplyCache(path, isText);
   expect([cache.get('a'), cache.get('b')]).toEqual(['x', undefined]);
   await cache.close();
   appendFileSync(path, '{"other": 1}\n');
   await expect(openReplyCache(path, isText)).rejects.toThrow(
-    `${path}:2: expected a cached reply, found another kind of row`,
+    `${path}:2: expected a cached reply with its checksum, found another or a changed row.`,
   );
+  writeFileSync(path, readFileSync(path, 'utf8').split('\n')[0]!.replace('"x"', '"y"'));
+  await expect(openReplyCache(path, isText)).rejects.toThrow(`${path}:1: expected a cached reply with its checksum`);
   writeFileSync(path, '');
   await (await openReplyCache(path, isText)).close(); // the lock was released after the error
 });
