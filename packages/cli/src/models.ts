@@ -103,6 +103,20 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
     }
   });
 
+/** Loads a model for some work, and frees it after the work, also after an error. */
+export async function withModel<T>(
+  folder: string,
+  options: LoadOptions,
+  work: (model: LoadedModel) => Promise<T>,
+): Promise<T> {
+  const model = await loadModel(folder, options);
+  try {
+    return await work(model);
+  } finally {
+    model.dispose();
+  }
+}
+
 /**
  * Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. None remains if the user
  * has turned off the check that the model fits; then everything is recomputed.

@@ -4,7 +4,7 @@ import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { type Prompt, readPrompts } from '../answers/prompts';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
-import { loadBackend, loadModel } from '../models';
+import { loadBackend, withModel } from '../models';
 import { checkFlags } from '../schemas/flags';
 import { type GenerateConfig, generateSchema } from '../schemas/generate';
 import { processTerminal, type Terminal } from '../terminal/terminal';
@@ -28,16 +28,16 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   const promptTokens = encoded.reduce((most, { length }) => Math.max(most, length), 0);
   const use = { kind: 'generate', answers: 1, promptTokens, maxNewTokens: config.maxNewTokens } as const;
   const backend = await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal, use });
   const endOfTurn = config.raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
-  const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
   const write = (part: string) => void terminal.stdout.write(part);
-  for (const [i, promptIds] of encoded.entries()) {
-    const options = { ...config, seed: config.seed + i, stopIds: stops, kernels: backend.kernels };
-    const answer = await answerTo(promptIds, policy.model, textOptions, options, config.json ? () => {} : write);
-    write(config.json ? `${JSON.stringify(answer)}\n` : '\n');
-  }
-  dispose();
+  await withModel(folder, { ...backend, terminal, use }, async ({ policy, stopIds }) => {
+    const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
+    for (const [i, promptIds] of encoded.entries()) {
+      const options = { ...config, seed: config.seed + i, stopIds: stops, kernels: backend.kernels };
+      const answer = await answerTo(promptIds, policy.model, textOptions, options, config.json ? () => {} : write);
+      write(config.json ? `${JSON.stringify(answer)}\n` : '\n');
+    }
+  });
   return 0;
 }
 

@@ -8,14 +8,26 @@ import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';
 import { count, share, table } from '../terminal/format';
+import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** `wpo pair`: makes preference pairs from scored answers. Returns the exit status. */
 export async function pair(config: PairConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(pairSchema, config);
-  const { against, ngram, onBadRow } = config;
   const skipped = new SkippedRows(config.answers.join(', '));
-  const summary = await fromInput(async () => {
+  return withSignals(terminal, async (stop) => {
+    const summary = await makePairs(config, skipped, stop);
+    skipped.warn(terminal);
+    terminal.stdout.write(
+      config.json ? `${JSON.stringify(summary)}\n` : `${formatPairSummary(summary)}\n\nWritten to ${config.out}\n`,
+    );
+    return 0;
+  });
+}
+
+const makePairs = (config: PairConfig, skipped: SkippedRows, stop: StopSignal): Promise<PairSummary> =>
+  fromInput(async () => {
+    const { against, ngram, onBadRow } = config;
     const { rows, summary } = await pairAnswerFiles(config.answers, {
       ...config,
       against: against === undefined ? undefined : await overlapIndex(against, ngram),
@@ -24,19 +36,16 @@ export async function pair(config: PairConfig, terminal: Terminal = processTermi
     });
     checkSources(config, summary());
     await writeWholeFile(config.out, async (append) => {
-      for await (const row of rows) await append(`${JSON.stringify(row)}\n`);
+      for await (const row of rows) {
+        await stopIfAsked(stop);
+        await append(`${JSON.stringify(row)}\n`);
+      }
       if (summary().pairs === 0) {
         throw new UserError(`${config.out}: expected at least one pair, found none:\n${formatPairSummary(summary())}`);
       }
     });
     return summary();
   });
-  skipped.warn(terminal);
-  terminal.stdout.write(
-    config.json ? `${JSON.stringify(summary)}\n` : `${formatPairSummary(summary)}\n\nWritten to ${config.out}\n`,
-  );
-  return 0;
-}
 
 /** @throws {UserError} if a source of --off-policy has no answers */
 function checkSources({ offPolicy = [] }: PairConfig, { sources }: PairSummary): void {

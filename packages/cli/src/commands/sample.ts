@@ -57,12 +57,15 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
         const sampler = await open();
         const { sample, batchSize, concurrency } = sampler;
         const isDone = ({ prompt_id, seed }: SampleRequest) => existingKeys.has(keyOf(prompt_id, seed));
-        const options = { prompts: sampler.order([...prompts.values()]), seeds, source, sample, isDone };
-        for await (const row of sampleAnswers({ ...options, batchSize, concurrency, ...controls })) {
-          check.add(row);
-          yield { ...row, ...settings } satisfies SampleRow;
+        try {
+          const options = { prompts: sampler.order([...prompts.values()]), seeds, source, sample, isDone };
+          for await (const row of sampleAnswers({ ...options, batchSize, concurrency, ...controls })) {
+            check.add(row);
+            yield { ...row, ...settings } satisfies SampleRow;
+          }
+        } finally {
+          sampler.dispose();
         }
-        sampler.dispose();
       },
     };
     const status = await runRowsTask(task, stop, terminal);

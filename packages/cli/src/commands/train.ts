@@ -67,6 +67,11 @@ export async function train(
   await checkRunMemory({ config: local, loss, pairs, backend, terminal });
   const release = await lockFolder(folder);
 
+  const owned: { dispose(): void }[] = [];
+  const own = <T extends { dispose(): void }>(resource: T): T => {
+    owned.push(resource);
+    return resource;
+  };
   const stop = watchSignals(terminal);
   const shown = stepReports(config, terminal);
   let finished: TrainResult;
@@ -87,17 +92,20 @@ export async function train(
       backend,
       folder,
       terminal,
+      own,
       signal: stop.signal,
       warn: shown.callbacks.warn,
     });
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model });
-    const optimizer = adamW({
-      beta1: config.adamBeta1,
-      beta2: config.adamBeta2,
-      epsilon: config.adamEpsilon,
-      weightDecay: config.weightDecay,
-      kernel: backend.adamW,
-    });
+    const optimizer = own(
+      adamW({
+        beta1: config.adamBeta1,
+        beta2: config.adamBeta2,
+        epsilon: config.adamEpsilon,
+        weightDecay: config.weightDecay,
+        kernel: backend.adamW,
+      }),
+    );
     const result = await runTraining({
       policy: model.policy,
       optimizer,
@@ -113,7 +121,6 @@ export async function train(
       signal: stop.signal,
     });
     const { step, totalSteps } = result;
-    optimizer.dispose();
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {
       shown.stop();
@@ -130,12 +137,12 @@ export async function train(
     }
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
     finished = result;
-    model.dispose();
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
     return stopped('before the first step. The reference’s log-probs that were computed so far are kept.');
   } finally {
     shown.stop();
+    for (const resource of owned) resource.dispose();
     stop.dispose();
     release();
   }

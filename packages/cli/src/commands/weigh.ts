@@ -4,12 +4,13 @@ import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '
 import { localModel } from '../downloads';
 import { writeWholeFile } from '../files';
 import { checkMemory, largestPass } from '../memory';
-import { type Backend, loadBackend, loadModel } from '../models';
+import { type Backend, loadBackend, withModel } from '../models';
 import { pairReader } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import { formatHistogram, histogram } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
+import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A line of the output file. Log-probs are in nats. */
@@ -46,34 +47,41 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
   const backend = await loadBackend();
   const use = { kind: 'score', ...largestPass(pairs) } as const;
   await checkMemory([{ folder, use }], backend, terminal); // before the reference runs
-  const weights: number[] = [];
-  await writeWholeFile(config.out, async (append) => {
-    const references = reference === undefined ? undefined : await referencesBy(reference, pairs, backend, terminal);
-    const model = await loadModel(folder, { ...backend, terminal, use });
-    await withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
-      for (const [i, pair] of pairs.entries()) {
-        const weighed = await weighPair(model.policy, pair, { ...config, reference: references?.[i] });
-        await append(`${JSON.stringify(lineOf(weighed, config.lossType))}\n`);
-        weights.push(weighed.weight);
-        shown.update(weights.length);
-      }
+  return withSignals(terminal, async (stop) => {
+    const weights: number[] = [];
+    await writeWholeFile(config.out, async (append) => {
+      const references =
+        reference === undefined ? undefined : await referencesBy(reference, pairs, backend, stop, terminal);
+      await withModel(folder, { ...backend, terminal, use }, ({ policy }) =>
+        withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
+          for (const [i, pair] of pairs.entries()) {
+            await stopIfAsked(stop);
+            const weighed = await weighPair(policy, pair, { ...config, reference: references?.[i] });
+            await append(`${JSON.stringify(lineOf(weighed, config.lossType))}\n`);
+            weights.push(weighed.weight);
+            shown.update(weights.length);
+          }
+        }),
+      );
     });
-    model.dispose();
+    terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${config.out}\n`);
+    return 0;
   });
-  terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${config.out}\n`);
-  return 0;
 }
 
 /** Runs the reference first and frees it, so that only one model is in memory. */
-async function referencesBy(folder: string, pairs: readonly EncodedPair[], backend: Backend, terminal: Terminal) {
-  const use = { kind: 'score', ...largestPass(pairs) } as const;
-  const { policy, dispose } = await loadModel(folder, { ...backend, terminal, use });
-  const values = await withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
-    precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
+const referencesBy = (
+  folder: string,
+  pairs: readonly EncodedPair[],
+  backend: Backend,
+  { signal }: StopSignal,
+  terminal: Terminal,
+) =>
+  withModel(folder, { ...backend, terminal, use: { kind: 'score', ...largestPass(pairs) } }, ({ policy }) =>
+    withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
+      precomputeReference({ policy, pairs, signal, onProgress: (done) => shown.update(done) }),
+    ),
   );
-  dispose();
-  return values;
-}
 
 /** A pair's weight and losses as a line of the file. */
 function lineOf(weighed: PairWeight, lossType: LossType | undefined): WeighedPair {

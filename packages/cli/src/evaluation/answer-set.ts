@@ -61,17 +61,20 @@ async function answer(
   const all = Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, prompt }));
   const sampler = await localSampler({ ...options, prompts: all, answersPerPrompt: 1, terminal, signal });
   const { sample, order, dispose, batchSize } = sampler;
-  const named = order(all);
   let done = 0;
-  await withProgress(terminal, { label: 'answer', total: named.length }, async (shown) => {
-    shown.update(0);
-    const sampling = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
-    for await (const { prompt_id, completion } of sampleAnswers(sampling)) {
-      await save(prompt_id, completion);
-      shown.update(++done);
-    }
-  });
-  dispose();
+  try {
+    const named = order(all);
+    await withProgress(terminal, { label: 'answer', total: named.length }, async (shown) => {
+      shown.update(0);
+      const sampling = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
+      for await (const { prompt_id, completion } of sampleAnswers(sampling)) {
+        await save(prompt_id, completion);
+        shown.update(++done);
+      }
+    });
+  } finally {
+    dispose();
+  }
 }
 
 async function keyMaker({ model, temperature, topP, maxNewTokens, seed }: AnswerSetOptions) {

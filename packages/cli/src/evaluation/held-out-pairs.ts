@@ -4,11 +4,12 @@ import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { checkMemory, largestPass } from '../memory';
-import { type Backend, loadBackend, loadModel } from '../models';
+import { type Backend, loadBackend, withModel } from '../models';
 import { pairReader } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
 import { alignedRows } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
+import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 
 type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
@@ -21,47 +22,52 @@ export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Prom
   const { pairs } = await read(config.pairs);
   const backend = await loadBackend();
   if (ref !== undefined) await checkMemory([{ folder: ref, use: scoring(pairs) }], backend, terminal); // before the model runs
-  const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder }, backend, terminal);
-  const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, backend, terminal);
-  const metrics = {
-    ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, config.beta),
-    ...(reference &&
-      sampled.length > 0 &&
-      klMetrics({ policy: policy.sampledLogps, reference: reference.sampledLogps })),
-  };
-  terminal.stdout.write(`${config.json ? JSON.stringify(metrics, null, 2) : formatHeldOut(metrics, config)}\n`);
-  return 0;
+  return withSignals(terminal, async (stop) => {
+    const context = { backend, terminal, stop };
+    const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder }, context);
+    const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, context);
+    const metrics = {
+      ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, config.beta),
+      ...(reference &&
+        sampled.length > 0 &&
+        klMetrics({ policy: policy.sampledLogps, reference: reference.sampledLogps })),
+    };
+    terminal.stdout.write(`${config.json ? JSON.stringify(metrics, null, 2) : formatHeldOut(metrics, config)}\n`);
+    return 0;
+  });
+}
+
+interface Context {
+  readonly backend: Backend;
+  readonly terminal: Terminal;
+  readonly stop: StopSignal;
 }
 
 const scoring = (pairs: readonly EncodedPair[] | readonly TokenPair[]) =>
   ({ kind: 'score', ...largestPass(pairs) }) as const;
 
-/** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
-async function runModel(pairs: readonly EncodedPair[], config: HeldOutConfig, backend: Backend, terminal: Terminal) {
-  const { policy, stopIds, dispose } = await loadModel(config.model, { ...backend, terminal, use: scoring(pairs) });
-  const held = await logpsBy(policy, pairs, 'model', terminal);
-  const prompts = config.ref === undefined ? [] : pairs.slice(0, config.klPrompts);
-  const sampled = await withProgress(terminal, { label: 'sample', total: prompts.length }, (shown) =>
-    samplePairs(policy, prompts, backend, { ...config, stopIds }, shown.update),
-  );
-  const sampledLogps = await tokenLogps(policy, sampled);
-  dispose();
-  return { held, sampled, sampledLogps };
-}
+const loadOptions = (pairs: readonly EncodedPair[] | readonly TokenPair[], { backend, terminal }: Context) => ({
+  ...backend,
+  terminal,
+  use: scoring(pairs),
+});
 
-async function runReference(
-  folder: string,
-  pairs: readonly TokenPair[],
-  sampled: readonly TokenPair[],
-  backend: Backend,
-  terminal: Terminal,
-) {
-  const { policy, dispose } = await loadModel(folder, { ...backend, terminal, use: scoring(pairs) });
-  const held = await logpsBy(policy, pairs, 'reference', terminal);
-  const sampledLogps = await tokenLogps(policy, sampled);
-  dispose();
-  return { held, sampledLogps };
-}
+/** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
+const runModel = (pairs: readonly EncodedPair[], config: HeldOutConfig, context: Context) =>
+  withModel(config.model, loadOptions(pairs, context), async ({ policy, stopIds }) => {
+    const held = await logpsBy(policy, pairs, 'model', context);
+    const prompts = config.ref === undefined ? [] : pairs.slice(0, config.klPrompts);
+    const sampled = await withProgress(context.terminal, { label: 'sample', total: prompts.length }, (shown) =>
+      samplePairs(policy, prompts, context, { ...config, stopIds }, shown.update),
+    );
+    return { held, sampled, sampledLogps: await tokenLogps(policy, sampled, context.stop) };
+  });
+
+const runReference = (folder: string, pairs: readonly TokenPair[], sampled: readonly TokenPair[], context: Context) =>
+  withModel(folder, loadOptions(pairs, context), async ({ policy }) => ({
+    held: await logpsBy(policy, pairs, 'reference', context),
+    sampledLogps: await tokenLogps(policy, sampled, context.stop),
+  }));
 
 interface SamplePairsOptions {
   readonly maxNewTokens: number;
@@ -74,12 +80,13 @@ interface SamplePairsOptions {
 async function samplePairs(
   { model }: GemmaPolicy,
   pairs: readonly EncodedPair[],
-  { kernels }: Backend,
+  { backend: { kernels }, stop }: Context,
   { seed, ...options }: SamplePairsOptions,
   onProgress: (done: number) => void,
 ): Promise<TokenPair[]> {
   const sampled: TokenPair[] = [];
   for (const [i, { id, prompt }] of pairs.entries()) {
+    await stopIfAsked(stop);
     const [chosen, rejected]: [number[], number[]] = [[], []];
     const settings = { ...options, temperature: 1, seed: [seed + 2 * i, seed + 2 * i + 1], kernels };
     for await (const { prompt: side, token } of generateBatchTokens(model, [prompt, prompt], settings)) {
@@ -92,20 +99,24 @@ async function samplePairs(
 }
 
 /** The log-prob of each token of the pairs' answers: chosen and rejected of the first pair, then of the second, and so on. */
-async function tokenLogps(policy: Policy, pairs: readonly TokenPair[]): Promise<ArrayLike<number>[]> {
+async function tokenLogps(policy: Policy, pairs: readonly TokenPair[], stop: StopSignal): Promise<ArrayLike<number>[]> {
   const answers: ArrayLike<number>[] = [];
   for (const pair of pairs) {
+    await stopIfAsked(stop);
     const forward = policy.forward([pair], { train: false });
-    const { logps } = await forward.terms();
-    answers.push(logps.subarray(0, pair.chosen.length), logps.subarray(pair.chosen.length));
-    forward.dispose();
+    try {
+      const { logps } = await forward.terms();
+      answers.push(logps.subarray(0, pair.chosen.length), logps.subarray(pair.chosen.length));
+    } finally {
+      forward.dispose();
+    }
   }
   return answers;
 }
 
-const logpsBy = (policy: Policy, pairs: readonly TokenPair[], label: string, terminal: Terminal) =>
+const logpsBy = (policy: Policy, pairs: readonly TokenPair[], label: string, { terminal, stop }: Context) =>
   withProgress(terminal, { label, total: pairs.length }, (shown) =>
-    precomputeReference({ policy, pairs, onProgress: (done) => shown.update(done) }),
+    precomputeReference({ policy, pairs, signal: stop.signal, onProgress: (done) => shown.update(done) }),
   );
 
 function formatHeldOut(metrics: RewardMetrics & Partial<KlMetrics>, { ref, beta }: HeldOutConfig): string {

@@ -3,8 +3,10 @@ import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { type WeighedPair, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { fromInput } from '../errors';
-import { loadBackend, loadModel } from '../models';
+import { loadBackend, withModel } from '../models';
 import type { InspectConfig } from '../schemas/inspect';
+import { defaultsOf } from '../schemas/schema';
+import { weighSchema } from '../schemas/weigh';
 import { withProgress } from '../terminal/progress';
 import type { Terminal } from '../terminal/terminal';
 
@@ -89,23 +91,19 @@ export interface WeighBySourceOptions extends InspectConfig {
 export async function weighBySource(options: WeighBySourceOptions, terminal: Terminal): Promise<SourceWeights> {
   const drawn = new Set(epochOrder(options.pairs, options.seed, 0).slice(0, options.weigh));
   const folder = await localModel(options.model, terminal);
-  const model = await loadModel(folder, {
-    ...(await loadBackend()),
-    terminal,
-    use: { kind: 'score', tokens: 0, answerTokens: 0 },
-  });
+  const use = { kind: 'score', tokens: 0, answerTokens: 0 } as const;
   const weighed: WeighedSources[] = [];
-  await withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
-    for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {
-      weighed.push({ weighed: await weighPair(model.policy, pair, WEIGHING), sources });
-      shown.update(weighed.length);
-    }
-  });
-  model.dispose();
+  await withModel(folder, { ...(await loadBackend()), terminal, use }, ({ policy }) =>
+    withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
+      for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {
+        weighed.push({ weighed: await weighPair(policy, pair, defaultsOf(weighSchema)), sources });
+        shown.update(weighed.length);
+      }
+    }),
+  );
   return sourceWeights(weighed);
 }
 
-const WEIGHING = { beta: 0.1, labelSmoothing: 0, alignment: 'sampled', clamp: true } as const;
 const UNNAMED_SOURCES = { chosen: '(chosen)', rejected: '(rejected)' };
 
 /** The sampled pairs in file order. `drawn` has their indices among the usable rows. */

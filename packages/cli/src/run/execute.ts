@@ -1,6 +1,5 @@
-import { constants } from 'node:os';
 import { relative } from 'node:path';
-import { stopOnSignals } from '@wpo/trainer/node';
+import { takeSignalStatus } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 import type { PlannedStage } from './plan';
 import { hashPaths, moveAway, type RunState, recordOf, type StageRecord } from './state';
@@ -32,7 +31,7 @@ export async function executeStage(
   }
   await state.set(stage.name, now);
   say('running');
-  const { status, finished } = await runWithSignals(stage, terminal);
+  const { status, finished } = await runStage(stage, terminal);
   if (finished) {
     await state.set(stage.name, { ...now, outputs: await hashPaths(stage.outputs) });
     say(`finished${output}`);
@@ -89,16 +88,8 @@ async function moveAllAway(paths: readonly string[]): Promise<string[]> {
 }
 
 /** Runs a stage's command. If a signal arrives after the stage's last step, the stage is finished and the run stops. */
-async function runWithSignals({ handlesSignals, run }: PlannedStage, terminal: Terminal) {
-  let signalStatus = 0;
-  const onSignal = (name: NodeJS.Signals) => {
-    signalStatus = 128 + constants.signals[name];
-  };
-  const { dispose } = handlesSignals ? stopOnSignals({ onSignal }) : { dispose() {} };
-  try {
-    const status = await run(terminal);
-    return { status: status || signalStatus, finished: status === 0 };
-  } finally {
-    dispose();
-  }
+async function runStage({ run }: PlannedStage, terminal: Terminal) {
+  takeSignalStatus();
+  const status = await run(terminal);
+  return { status: status || takeSignalStatus(), finished: status === 0 };
 }

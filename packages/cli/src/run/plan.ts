@@ -32,8 +32,6 @@ export interface PlannedStage {
   readonly outputs: readonly string[];
   /** The paths from which it resumes. They are moved away if the settings change. */
   readonly resumedFrom: readonly string[];
-  /** Whether it stops by itself at SIGINT or SIGTERM, and keeps what it has. */
-  readonly handlesSignals: boolean;
   run(terminal: Terminal): Promise<number>;
 }
 
@@ -46,7 +44,7 @@ interface StageConfigs {
   readonly eval: EvalConfig;
 }
 
-type StageFiles = Pick<PlannedStage, 'outputs' | 'resumedFrom' | 'handlesSignals'>;
+type StageFiles = Pick<PlannedStage, 'outputs' | 'resumedFrom'>;
 
 /** How a stage runs, and which files it writes at `out`. */
 interface StageCommand<C> {
@@ -56,23 +54,23 @@ interface StageCommand<C> {
 
 const COMMANDS: { readonly [S in StageName]: StageCommand<StageConfigs[S]> } = {
   sample: {
-    files: (out) => ({ outputs: [out!], resumedFrom: [out!], handlesSignals: true }),
+    files: (out) => ({ outputs: [out!], resumedFrom: [out!] }),
     run: async (config, terminal) => (await import('../commands/sample')).sample(config, terminal),
   },
   score: {
-    files: (out) => ({ outputs: [out!], resumedFrom: [out!, `${out}.verdicts.jsonl`], handlesSignals: true }),
+    files: (out) => ({ outputs: [out!], resumedFrom: [out!, `${out}.verdicts.jsonl`] }),
     run: async (config, terminal) => (await import('../commands/score')).score(config, terminal),
   },
   pair: {
-    files: (out) => ({ outputs: [out!], resumedFrom: [], handlesSignals: false }),
+    files: (out) => ({ outputs: [out!], resumedFrom: [] }),
     run: async (config, terminal) => (await import('../commands/pair')).pair(config, terminal),
   },
   weigh: {
-    files: (out) => ({ outputs: [out!], resumedFrom: [], handlesSignals: false }),
+    files: (out) => ({ outputs: [out!], resumedFrom: [] }),
     run: async (config, terminal) => (await import('../commands/weigh')).weigh(config, terminal),
   },
   train: {
-    files: (out) => ({ outputs: [join(out!, 'model')], resumedFrom: [out!], handlesSignals: true }),
+    files: (out) => ({ outputs: [join(out!, 'model')], resumedFrom: [out!] }),
     async run(config, terminal, outputDir) {
       // for the user's records, and to train again with `wpo train`
       await makeFolder(outputDir);
@@ -85,7 +83,7 @@ const COMMANDS: { readonly [S in StageName]: StageCommand<StageConfigs[S]> } = {
     files(out) {
       const names = ['model_outputs.json', 'annotations.json', 'metrics.json'];
       const outputs = out === undefined ? [] : names.map((name) => join(out, name));
-      return { outputs, resumedFrom: [], handlesSignals: out !== undefined }; // its caches are keyed by the settings
+      return { outputs, resumedFrom: [] }; // its caches are keyed by the settings
     },
     run: async (config, terminal) => (await import('../commands/eval')).evaluate(config, terminal),
   },

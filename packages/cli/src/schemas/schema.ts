@@ -149,6 +149,18 @@ export const commandSchema = <
 /** The configuration of a command. */
 export type ConfigOf<S> = S extends { readonly fields: infer F extends Fields } ? Parsed<F> : never;
 
+type DefaultNames<F extends Fields> = {
+  [K in keyof F]: F[K] extends Field<unknown, true> ? (F[K]['required'] extends true ? never : K) : never;
+}[keyof F];
+
+/** The defaults of a command's fields. */
+export const defaultsOf = <F extends Fields>({
+  fields,
+}: CommandSchema<F>): Pick<Parsed<F>, DefaultNames<F> & keyof Parsed<F>> =>
+  Object.fromEntries(
+    Object.entries(fields).flatMap(([name, field]) => (field.default === undefined ? [] : [[name, field.default]])),
+  ) as Pick<Parsed<F>, DefaultNames<F> & keyof Parsed<F>>;
+
 /** `maxLength` as a YAML key: `max_length`. */
 export const yamlKey: Naming = (field) => field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { stopOnSignals } from '@wpo/trainer/node';
 import { isUserError } from '../errors';
 import type { Terminal } from './terminal';
@@ -12,25 +13,50 @@ export interface StopSignal {
   dispose(): void;
 }
 
+let lastStatus = 0;
+
+/** The exit status for the last signal that was handled, 0 if there was none since the last call. */
+export function takeSignalStatus(): number {
+  const status = lastStatus;
+  lastStatus = 0;
+  return status;
+}
+
 export function watchSignals({ stderr }: Terminal): StopSignal {
   let status = 0;
   const { signal, dispose } = stopOnSignals({
     onSignal(name) {
       status = 128 + constants.signals[name];
-      stderr.write(`${name}: finishing the current computation, then saving. A second signal stops at once.\n`);
+      lastStatus = status;
+      stderr.write(`${name}: stopping after the current computation. A second signal stops at once.\n`);
     },
   });
   return { signal, status: () => status, dispose };
 }
 
-/** Runs work that stops at SIGINT and SIGTERM. */
-export async function withSignals<T>(terminal: Terminal, work: (stop: StopSignal) => Promise<T>): Promise<T> {
+/**
+ * Runs work that stops at SIGINT and SIGTERM: it returns, or throws what `stopIfAsked` throws.
+ *
+ * @returns the exit status of the work; 130 or 143, after a message, if it was stopped by throwing
+ */
+export async function withSignals(terminal: Terminal, work: (stop: StopSignal) => Promise<number>): Promise<number> {
   const stop = watchSignals(terminal);
   try {
     return await work(stop);
+  } catch (error) {
+    const { aborted, reason } = stop.signal;
+    if (!aborted || (error !== reason && (error as Error).cause !== reason)) throw error;
+    terminal.stderr.write('Stopped. Nothing was written: run the same command again to start over.\n');
+    return stop.status();
   } finally {
     stop.dispose();
   }
+}
+
+/** Lets signals arrive, which long computations hold up. @throws the signal's reason once one has arrived */
+export async function stopIfAsked({ signal }: StopSignal): Promise<void> {
+  await yieldToEventLoop();
+  signal.throwIfAborted();
 }
 
 /** After this many failures in succession, no further request is sent. */

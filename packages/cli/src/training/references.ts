@@ -1,7 +1,7 @@
 import { type PairLoss, precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import { checkMemory, largestPass } from '../memory';
-import { type Backend, hashModel, type LoadedModel, loadModel } from '../models';
+import { type Backend, hashModel, type LoadedModel, loadModel, withModel } from '../models';
 import type { RunPairs } from '../pairs';
 import type { TrainConfig } from '../schemas/train';
 import { withProgress } from '../terminal/progress';
@@ -22,6 +22,8 @@ export interface ReferenceOptions {
   /** Caches log-probs between runs. */
   readonly folder: RunFolder;
   readonly terminal: Terminal;
+  /** Registers a model that the run frees at its end. Returns it. */
+  readonly own: (model: LoadedModel) => LoadedModel;
   /** When aborted, the work stops by throwing the reason. What was computed is cached. */
   readonly signal: AbortSignal;
   readonly warn: (message: string) => void;
@@ -41,11 +43,9 @@ export async function loadWithReferences(
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.refModelNameOrPath;
   if (!config.precomputeRefLogProbs) {
-    const { policy } = await loadModel(referenceFolder ?? config.modelNameOrPath, {
-      ...backend,
-      terminal,
-      use: reference,
-    });
+    const { policy } = options.own(
+      await loadModel(referenceFolder ?? config.modelNameOrPath, { ...backend, terminal, use: reference }),
+    );
     const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
     return { model: await loadPolicy(options), references: { train: logpsOf, held: logpsOf } };
   }
@@ -53,19 +53,20 @@ export async function loadWithReferences(
     const model = await loadPolicy(options);
     return { model, references: await precompute(model, options) };
   }
-  const referenceModel = await loadModel(referenceFolder, { ...backend, terminal, use: reference });
-  const references = await precompute(referenceModel, options);
-  referenceModel.dispose();
+  const loading = { ...backend, terminal, use: reference };
+  const references = await withModel(referenceFolder, loading, (model) => precompute(model, options));
   return { model: await loadPolicy(options), references };
 }
 
-const loadPolicy = (options: ReferenceOptions): Promise<LoadedModel> =>
-  loadModel(options.config.modelNameOrPath, {
-    ...options.backend,
-    terminal: options.terminal,
-    activationCheckpointing: options.config.activationCheckpointing,
-    use: usesOf(options).policy,
-  });
+const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
+  options.own(
+    await loadModel(options.config.modelNameOrPath, {
+      ...options.backend,
+      terminal: options.terminal,
+      activationCheckpointing: options.config.activationCheckpointing,
+      use: usesOf(options).policy,
+    }),
+  );
 
 type MemoryOptions = Pick<ReferenceOptions, 'config' | 'loss' | 'pairs' | 'backend' | 'terminal'>;
 

@@ -51,7 +51,7 @@ test.each([
   run.kill(signal);
   const ended = await run.ended;
   expect(ended.status).toBe(status);
-  expect(ended.err).toContain(`${signal}: finishing the current computation, then saving.`);
+  expect(ended.err).toContain(`${signal}: stopping after the current computation.`);
   const checkpoints = readdirSync(output).filter((name) => name.startsWith('checkpoint-'));
   expect(checkpoints).toHaveLength(1);
   const step = checkpoints[0]!.split('-')[1];
