@@ -1,3 +1,4 @@
+import { printable } from '@wpo/internal/printable';
 import type { Message } from '../rows/preference-row';
 import { Budget, LimitError } from './jinja/budget';
 import { globals } from './jinja/globals';
@@ -24,7 +25,7 @@ export class ChatTemplateError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(printable(message), options);
   }
 }
 

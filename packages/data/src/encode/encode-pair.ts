@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { RowError, type RowLocation } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
@@ -68,12 +69,22 @@ export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedP
   const { kept } = encodeLists(row, options);
   return {
     id: row.id,
-    prompt: Int32Array.from(kept.prompt),
-    chosen: Int32Array.from(kept.chosen),
-    rejected: Int32Array.from(kept.rejected),
+    prompt: tokenIds(kept.prompt, row.id),
+    chosen: tokenIds(kept.chosen, row.id),
+    rejected: tokenIds(kept.rejected, row.id),
     ...(row.weight === undefined ? {} : { weight: row.weight }),
     at: row.at,
   };
+}
+
+/** @throws {Error} if the tokenizer returned something that is no id: it would become another id in 32 bits */
+function tokenIds(list: readonly number[], row: string): Int32Array {
+  const ids = Int32Array.from(list);
+  const wrong = ids.findIndex((id, i) => id !== list[i] || id < 0);
+  if (wrong === -1) return ids;
+  throw new Error(
+    `${row}: expected token ids from 0 to 2147483647 from the tokenizer, found ${describe(list[wrong])} as token ${wrong}.`,
+  );
 }
 
 /** As `encodePair`; returns the row's ids both before (`whole`) and after truncation (`kept`). */

@@ -1,6 +1,9 @@
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { describe } from '@wpo/internal/describe';
+import { printable } from '@wpo/internal/printable';
 import { encodeByPieces } from './patches/bpe-pieces';
 import { fixByteFallback } from './patches/byte-fallback';
+import { checkTokenizerModel } from './tokenizer-model';
 
 /** Converts text to token ids and back. */
 export interface Tokenizer {
@@ -31,23 +34,27 @@ export interface Tokenizer {
 /**
  * Makes a tokenizer from the parsed `tokenizer.json` and `tokenizer_config.json` of a Hugging Face model.
  *
- * @throws {Error} if no tokenizer can be built from the files
+ * @throws {Error} if a file is damaged, no tokenizer can be built from them, or a token has no row in the model's embedding
  */
 export function loadTokenizer(files: {
   readonly tokenizerJson: unknown;
   readonly tokenizerConfig: unknown;
+  /** The rows of the model's embedding: `vocab_size` in its config.json. Every id must be below. */
+  readonly embeddingRows?: number | undefined;
 }): Tokenizer {
   const json = checkObject(files.tokenizerJson, 'tokenizer.json');
   const config = checkObject(files.tokenizerConfig, 'tokenizer_config.json');
+  const vocabSize = checkTokenizerModel(json);
   const hub = build(json, config);
   fixByteFallback(hub.decoder);
   encodeByPieces(hub);
 
   const special = specialTokenIds(json, config, hub);
-  let vocabSize = 0;
-  for (const id of hub.get_vocab().values()) vocabSize = Math.max(vocabSize, id + 1);
+  checkEmbeddingRows(vocabSize, files.embeddingRows, hub);
   const idOf = (token: string | undefined) => (token === undefined ? undefined : hub.token_to_id(token));
-  const [bosToken, eosToken, padToken] = ['bos_token', 'eos_token', 'pad_token'].map((key) => tokenText(config[key]));
+  const [bosToken, eosToken, padToken] = (['bos_token', 'eos_token', 'pad_token'] as const).map((key) =>
+    specialToken(config, key, hub),
+  );
 
   return {
     encode(text, { addSpecialTokens = false } = {}) {
@@ -58,7 +65,14 @@ export function loadTokenizer(files: {
             'probably cut in the middle of an emoji: restore the character, or remove this half of it.',
         );
       }
-      return hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+      const { ids, tokens } = hub.encode(text, { add_special_tokens: addSpecialTokens });
+      for (let i = 0; i < ids.length; i++) {
+        if (ids[i] !== undefined) continue;
+        throw new Error(
+          `tokenizer.json: ${describe(tokens[i])} has no id, and there is no unk_token. Use the tokenizer of the original model.`,
+        );
+      }
+      return ids;
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
       const kept = Array.from(ids).filter(
@@ -94,18 +108,41 @@ function build(json: Json, config: Json): HubTokenizer {
       clean_up_tokenization_spaces: config.clean_up_tokenization_spaces ?? false,
     });
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const isEngines = error instanceof TypeError || error instanceof RangeError;
+    const why =
+      isEngines || !(error instanceof Error) ? 'a part of it is missing or damaged' : printable(error.message, 200);
     const hint = 'Download the file again, or check that it is of a supported kind.';
     throw new Error(`tokenizer.json: no tokenizer can be built from it (${why}). ${hint}`, { cause: error });
   }
 }
 
+function checkEmbeddingRows(vocabSize: number, rows: number | undefined, hub: HubTokenizer): void {
+  if (rows === undefined || vocabSize <= rows) return;
+  throw new Error(
+    `tokenizer.json: expected ids from 0 to ${rows - 1}, the rows of the model's embedding (vocab_size in config.json), found ` +
+      `${vocabSize - 1} for ${describe(hub.id_to_token(vocabSize - 1))}. Use the tokenizer of this model.`,
+  );
+}
+
+/** The text of a special token, which must be in the vocabulary. */
+function specialToken(
+  config: Json,
+  key: 'bos_token' | 'eos_token' | 'pad_token',
+  hub: HubTokenizer,
+): string | undefined {
+  const value = config[key] ?? undefined;
+  const text = tokenText(value);
+  if (value === undefined || (text !== undefined && hub.token_to_id(text) !== undefined)) return text;
+  throw new Error(
+    `tokenizer_config.json: ${key}: expected a token of tokenizer.json, or null, found ${describe(value)}. ` +
+      'Use the two files of the same model.',
+  );
+}
+
 function specialTokenIds(json: Json, config: Json, hub: HubTokenizer): Set<number> {
-  const added = Array.isArray(json.added_tokens) ? (json.added_tokens as unknown[]) : [];
   const ids = new Set<number>();
-  for (const token of added) {
-    const { id, special } = checkObject(token, 'tokenizer.json: added_tokens');
-    if (special === true && typeof id === 'number') ids.add(id);
+  for (const { id, special } of json.added_tokens as { id: number; special?: unknown }[]) {
+    if (special === true) ids.add(id);
   }
   const lists = [config.additional_special_tokens, config.extra_special_tokens].flatMap((list) =>
     typeof list === 'object' && list !== null ? Object.values(list) : [],

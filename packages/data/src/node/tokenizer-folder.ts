@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { describe } from '@wpo/internal/describe';
+import { printable } from '@wpo/internal/printable';
 import type { TextOptions } from '../encode/render';
 import { loadTokenizer, type Tokenizer } from '../encode/tokenizer';
 import { fileError } from './files';
@@ -7,7 +9,7 @@ import { fileError } from './files';
 /**
  * Reads the tokenizer of a Hugging Face model folder: `tokenizer.json`, `tokenizer_config.json`, and the chat template
  * from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json` (text, or the entry named `default` of
- * a list).
+ * a list). If the folder has the model's `config.json`, every token must have a row in the embedding.
  *
  * @throws {Error} naming the file that is missing or broken
  */
@@ -16,9 +18,10 @@ export async function loadTokenizerFolder(dir: string): Promise<TextOptions> {
   const tokenizerJson = await readJson(join(dir, 'tokenizer.json'));
   const tokenizerConfig = await readJson(join(dir, 'tokenizer_config.json'));
   const templateFile = await readTextIfPresent(join(dir, 'chat_template.jinja'));
+  const embeddingRows = await vocabSizeIn(join(dir, 'config.json'));
   let tokenizer: Tokenizer;
   try {
-    tokenizer = loadTokenizer({ tokenizerJson, tokenizerConfig });
+    tokenizer = loadTokenizer({ tokenizerJson, tokenizerConfig, embeddingRows });
   } catch (error) {
     throw new Error(`${dir}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
@@ -47,12 +50,24 @@ async function readJson(path: string): Promise<unknown> {
   }
 }
 
-async function readTextIfPresent(path: string): Promise<string | undefined> {
+async function readTextIfPresent(path: string, expected = 'a chat template'): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw fileError(path, error, 'a chat template', HINT);
+    throw fileError(path, error, expected, HINT);
+  }
+}
+
+/** The rows of the model's embedding; undefined without a valid config.json, which whoever loads the model reports. */
+async function vocabSizeIn(path: string): Promise<number | undefined> {
+  const text = await readTextIfPresent(path, 'a model configuration');
+  try {
+    const config = JSON.parse(text ?? '{}') as { vocab_size?: unknown; text_config?: { vocab_size?: unknown } } | null;
+    const size = config?.vocab_size ?? config?.text_config?.vocab_size;
+    return typeof size === 'number' && Number.isSafeInteger(size) && size > 0 ? size : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -62,10 +77,10 @@ function templateIn(config: unknown, path: string): string | undefined {
   const named = Array.isArray(template) ? (template as { name?: unknown; template?: unknown }[]) : [];
   const chosen = named.find((entry) => entry?.name === 'default')?.template;
   if (typeof chosen === 'string') return chosen;
-  const names = named.map((entry) => String(entry?.name)).join(', ');
+  const names = printable(named.map((entry) => String(entry?.name)).join(', '), 200);
+  const found = names === '' ? describe(template) : `templates named ${names}`;
   throw new Error(
-    `${path}: chat_template: expected text, or a list with an entry named "default", ` +
-      `found ${names === '' ? `a value of type ${typeof template}` : `templates named ${names}`}. ` +
+    `${path}: chat_template: expected text, or a list with an entry named "default", found ${found}. ` +
       'Put the template to use into chat_template.jinja.',
   );
 }

@@ -97,5 +97,7 @@ it('names the file that is not a tokenizer', () => {
     'tokenizer_config.json: expected a JSON object, found null',
   );
   const unknown = { ...tokenizerJson, decoder: { type: 'Rot13' } };
-  expect(() => loadTokenizer({ tokenizerJson: unknown, tokenizerConfig })).toThrow('Unknown Decoder type: Rot13');
+  expect(() => loadTokenizer({ tokenizerJson: unknown, tokenizerConfig })).toThrow(
+    'decoder.type: expected one of Sequence, ByteLevel',
+  );
 });

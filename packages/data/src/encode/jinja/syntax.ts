@@ -129,6 +129,9 @@ export function parseTemplate(source: string): readonly Node[] {
     // the parser reads past the last token of a template that is cut off
     if (error instanceof TypeError) throw new Error('it ends inside a block or an expression', { cause: error });
     if (error instanceof RangeError) throw new Error('it is nested too deeply', { cause: error });
-    throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error(message.replace(/^Parser Error: /, '').replace(/^Unexpected token( type)?: /, 'unexpected '), {
+      cause: error,
+    });
   }
 }

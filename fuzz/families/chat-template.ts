@@ -1,0 +1,65 @@
+import { ChatTemplateError, type Message, renderChat } from '@wpo/data';
+import fc from 'fast-check';
+import { expectPlainError, type Family, mutatedText } from '../family';
+
+const GEMMA =
+  "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" +
+  "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}" +
+  "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}" +
+  "{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}" +
+  "{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}";
+const SEEDS = [
+  GEMMA,
+  "{% macro turn(m, end='|') %}<|{{ m.role }}|>{{ m.content.strip() ~ end }}{{ caller() if caller }}{% endmacro %}" +
+    "{% set ns = namespace(n=0, text='') %}{% for m in messages[::-1] if m.role is string %}{% set ns.n = ns.n + 1 %}" +
+    "{% set ns.text = ns.text ~ turn(m, end=loop.index * '-') %}{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ ns.text }}{{ ns }}",
+  "{{ messages | map(attribute='content') | join('x' * 10) | replace('', 'ab') | indent(10) }}{{ messages | tojson(indent=2) }}" +
+    '{% for i in range(100000) %}{{ range(100) | list | sort(reverse=true) | length }}{% endfor %}{{ [messages, messages] * 100 }}',
+  "{{ messages.constructor.constructor('return process')() }}{{ ''['__proto__'] }}{{ raise_exception.call.apply }}{{ loop.cycle }}",
+];
+const FRAGMENTS = [
+  'range(100000)', "* 100000000", "'a' * 1000000", '**', 'range(2)', '| list', '| tojson', '| string', '| unique', '.constructor', "['constructor']",
+  '.__proto__', '.prototype', '.items()', ".split('a')", "| replace('a', 'aa')", '~ ns.text', '[ns, ns]', '{% set ns.x = ns %}', '{% for i in range(1000) %}',
+  '{% endfor %}', '{% if 1 %}', '{% endif %}', '{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}', '((((((((', '))))))))', '[[[[[[[[', '-----', 'not not not',
+  ' '.repeat(1500), '{% generation %}', 'process', 'globalThis', "raise_exception('\\u001b[2J')", "'\\u2028'", 'undefined.x', 'messages[9].x.y',
+]; // biome-ignore format: one table
+
+const MESSAGES: readonly Message[] = [
+  { role: 'user', content: '  what\n\u001b[2J <b>“it”</b> 💥 ' },
+  { role: 'assistant', content: 'a\u2028b' },
+  { role: 'user', content: 'c' },
+];
+
+const inserted = fc
+  .tuple(
+    mutatedText(SEEDS),
+    fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.constantFrom(...FRAGMENTS)), { maxLength: 4 }),
+  )
+  .map(([text, pieces]) =>
+    pieces.reduce((sofar, [where, piece]) => {
+      const at = Math.floor(where * sofar.length);
+      return sofar.slice(0, at) + piece + sofar.slice(at);
+    }, text),
+  );
+
+/** A template renders to text that contains nothing of the process, or is refused with a plain error, within its limits. */
+export const family: Family<string> = {
+  name: 'chat-template',
+  input: inserted,
+  check(template, { count }) {
+    let text: string;
+    try {
+      text = renderChat(template, MESSAGES, { addGenerationPrompt: true, bosToken: '<bos>', eosToken: '<eos>' });
+    } catch (error) {
+      expectPlainError(error);
+      if (!(error instanceof ChatTemplateError)) throw error;
+      count(`refused: ${error.stage}`);
+      return;
+    }
+    for (const leak of [process.version, process.execPath, 'native code', '[object ', 'function (']) {
+      if (text.includes(leak) && !template.includes(leak)) throw new Error(`the text contains ${leak}`);
+    }
+    count('rendered');
+  },
+};
