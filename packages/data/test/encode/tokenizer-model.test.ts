@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { encodePair, loadTokenizer, type Tokenizer } from '../../src/index';
-import { readJson } from '../fixtures';
+import { fixture, readJson } from '../fixtures';
 
 interface Model {
   vocab: Record<string, unknown>;
@@ -145,10 +146,15 @@ it('reads merges in both forms, and ids with gaps', () => {
   expect(load(({ model }) => (model.vocab.zzz = 5000)).vocabSize).toBe(5001);
 });
 
+const chatTemplate = readFileSync(fixture('tiny/chat_template.jinja'), 'utf8');
+
 it.each([4294967301, 1.5, -1, undefined, '7', null, true])(
   'refuses %s as an id from a tokenizer of the caller',
   (id) => {
-    const tokenizer = { ...load(() => {}), encode: () => [5, id as number] };
+    const tokenizer = {
+      ...load(() => {}),
+      encode: (text: string) => (text.endsWith('<end_of_turn>\n') && text.includes('b<') ? [5, id as number] : [7]),
+    };
     const row = {
       id: 'r1',
       at: { file: 'x', line: 1 },
@@ -156,8 +162,8 @@ it.each([4294967301, 1.5, -1, undefined, '7', null, true])(
       chosen: 'b',
       rejected: 'c',
     };
-    expect(() =>
-      encodePair(row as never, { tokenizer, chatTemplate: '{{ messages[0].content }}', completion: 'turn' }),
-    ).toThrow(/^r1: expected token ids from 0 to 2147483647 from the tokenizer, found .* as token 1/);
+    expect(() => encodePair(row as never, { tokenizer, chatTemplate, completion: 'paper' })).toThrow(
+      /^r1: expected token ids from 0 to 2147483647 from the tokenizer, found .* as token 1/,
+    );
   },
 );
