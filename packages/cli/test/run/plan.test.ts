@@ -46,7 +46,7 @@ test('all mistakes of all stages are reported at once with line and key, before 
     `${stages}: sample.prompts: expected the path of a file, found nothing. This key is required: JSONL file of {"prompt": text or messages, "prompt_id": optional}.`,
     `${stages}:5: sample.top_p: expected a number above 0, at most 1, found 2. The default is 0.95.`,
     `${stages}:7: score.api: expected one of pooling, classify, score, found the text "pool". Did you mean "pooling"?`,
-    `${stages}:14: train.learning_rate: expected a number above 0, found the text "no". The default is 1e-6.`,
+    `${stages}:14: train.learning_rate: expected a number above 0, at most 1, found the text "no". The default is 1e-6.`,
   ]);
 });
 
