@@ -1,8 +1,9 @@
 // node e2e/memory.mjs MODEL PAIRS STEPS EVERY
 //
 // Trains as `wpo train` does, with evaluations and checkpoints, and prints a JSON line every EVERY steps: `tensors` and
-// `tensor_bytes` as TensorFlow.js counts them, and `resident_bytes` of the process. Uses the built packages.
-import { mkdtempSync, rmSync } from 'node:fs';
+// `tensor_bytes` as TensorFlow.js counts them, `resident_bytes` of the process, `heap_bytes` of JavaScript after a garbage
+// collection, `handles` that keep Node's event loop alive, and open `files`. Uses the built packages. Run node with --expose-gc.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
@@ -44,9 +45,12 @@ try {
     checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 1 }),
     onStep({ step }) {
       if (step % Number(every) !== 0) return;
-      const { numTensors: tensors, numBytes } = tf.memory();
-      const line = { step, tensors, tensor_bytes: numBytes, resident_bytes: process.memoryUsage.rss() };
-      console.log(JSON.stringify(line));
+      globalThis.gc?.();
+      const { numTensors: tensors, numBytes: tensor_bytes } = tf.memory();
+      const { rss: resident_bytes, heapUsed: heap_bytes } = process.memoryUsage();
+      const handles = process.getActiveResourcesInfo().length;
+      const files = readdirSync('/proc/self/fd').length;
+      console.log(JSON.stringify({ step, tensors, tensor_bytes, resident_bytes, heap_bytes, handles, files }));
     },
   });
 } finally {

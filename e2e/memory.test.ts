@@ -9,16 +9,23 @@ const fixtures = at('../packages/gemma/test/fixtures/golden');
 beforeAll(built, LONG); // memory.mjs runs the built packages
 
 // docs/parity.md has the command and the results for 1,500 steps of the demo's model.
-test('sixty steps, evaluations and checkpoints leave no tensor behind', () => {
-  const args = [at('memory.mjs'), `${fixtures}/tiny`, `${fixtures}/pairs.jsonl`, '60', '10'];
+test('sixty steps, evaluations and checkpoints leave no tensor, handle or open file behind', () => {
+  const args = ['--expose-gc', at('memory.mjs'), `${fixtures}/tiny`, `${fixtures}/pairs.jsonl`, '60', '10'];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
   expect(status, stderr).toBe(0);
   const lines = stdout
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as { step: number; tensors: number; tensor_bytes: number });
+    .map(
+      (line) =>
+        JSON.parse(line) as Record<'step' | 'tensors' | 'tensor_bytes' | 'heap_bytes' | 'handles' | 'files', number>,
+    );
   expect(lines.map(({ step }) => step)).toEqual([10, 20, 30, 40, 50, 60]);
   // 46 parameters and AdamW's two moments of each
   expect(lines.map(({ tensors }) => tensors)).toEqual(Array(6).fill(3 * 46));
-  expect(new Set(lines.map((line) => line.tensor_bytes)).size).toBe(1);
+  for (const name of ['tensor_bytes', 'handles', 'files'] as const) {
+    expect(new Set(lines.map((line) => line[name])).size, name).toBe(1);
+  }
+  // the log of metrics rows grows by some hundred bytes a row
+  expect(lines.at(-1)!.heap_bytes - lines[1]!.heap_bytes).toBeLessThan(1e6);
 });
