@@ -59,5 +59,6 @@ async function nearestFolder(path: string): Promise<string> {
   const names = entries
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => printable(join(dirname(path), name), 200));
-  return names.length === 0 ? '.' : `; did you mean ${nearestName(path, names)}?`;
+  const nearest = names.length === 0 ? undefined : nearestName(path, names);
+  return nearest === undefined ? '.' : `; did you mean ${nearest}?`;
 }

@@ -1,4 +1,5 @@
 import { RowError, type RowLocation, readRecordsFrom } from '@wpo/data';
+import { describe } from '@wpo/internal/describe';
 import { lengthControlledWinRate, textLength } from './length-control';
 import { mean, type Preference, type WinRate, winRate } from './win-rate';
 
@@ -130,12 +131,6 @@ function fieldOf(row: unknown, name: string, at: RowLocation): unknown {
     expected: 'an object',
     hint: 'Write a JSON array of objects, or one object per line.',
   });
-}
-
-function describe(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const json = JSON.stringify(value);
-  return json.length > 60 ? `${json.slice(0, 60)}…` : json;
 }
 
 /** What alpaca_eval prints about a model, under alpaca_eval's names. */

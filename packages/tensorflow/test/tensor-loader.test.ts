@@ -74,3 +74,15 @@ test('a file truncated after it was opened is an error that names file and tenso
   expect(tf.memory().numTensors).toBe(tensors);
   await file.close();
 });
+
+test('a size beyond 32 bits is refused, and does not wrap', async () => {
+  const path = join(folder, 'wide.safetensors');
+  await writeSafetensors(path, [{ name: 'w', shape: [4], dtype: 'F32', data: () => Float32Array.of(1, 2, 3, 4) }]);
+  const file = await openSafetensors(path);
+  const shape = [2 ** 32 + 4];
+  const source = { ...file, locate: () => ({ ...file.locate('w'), shape }) };
+  await expect(loadTensor(source, 'w')).rejects.toThrow(
+    new RangeError(`${path}: tensor "w": expected sizes of at most 2147483647, found [4294967300].`),
+  );
+  await file.close();
+});

@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import type { Plan } from './batches';
 import type { BestModel } from './best-model';
 import type { CollapseState } from './collapse';
@@ -146,7 +147,7 @@ const CHANGEABLE: Readonly<Record<string, { readonly how: string; allows(before:
  * @throws where others changed, naming each
  */
 function checkRun(name: string, before: TrainerState['run'], now: TrainerState['run']): string[] {
-  const show = (value: Json | undefined) => (value === undefined ? 'nothing' : JSON.stringify(value));
+  const show = (value: Json | undefined) => describe(value);
   const differs = (key: string) => JSON.stringify(before[key]) !== JSON.stringify(now[key]);
   const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter(differs);
   const follows = (key: string) => key === 'warmup_steps' && differs('total_steps'); // a share of the steps

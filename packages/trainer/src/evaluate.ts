@@ -1,3 +1,4 @@
+import { checkNumber } from './check-number';
 import { TrainingError } from './errors';
 import { type StopSignal, yieldToEventLoop } from './event-loop';
 import { evaluationMetrics, type MetricsRow } from './metrics';
@@ -37,6 +38,7 @@ export async function evaluatePairs(options: EvaluateOptions): Promise<PairResul
   const { policy, pairs, loss, batchSize = 1, signal, onProgress } = options;
   const reference = referenceOf(loss, options.reference);
   checkHeldOut(pairs);
+  checkNumber('batchSize', batchSize);
   const results: PairResult[] = [];
   while (results.length < pairs.length) {
     const size = Math.min(batchSize, pairs.length - results.length);

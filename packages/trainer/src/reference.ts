@@ -1,3 +1,4 @@
+import { checkNumber } from './check-number';
 import { checkPair } from './check-pair';
 import { TrainingError } from './errors';
 import { yieldToEventLoop } from './event-loop';
@@ -40,10 +41,11 @@ export interface PrecomputeReferenceOptions {
 /**
  * Runs the reference once over all pairs, so that training holds one model in memory instead of two.
  *
- * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
+ * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens; RangeError for a `batchSize` below 1.
  */
 export async function precomputeReference(options: PrecomputeReferenceOptions): Promise<ReferenceLogps[]> {
   const { policy, pairs, ldAlpha, batchSize = 1, cache, key = '', signal, onProgress } = options;
+  checkNumber('batchSize', batchSize);
   const values = [...((await cache?.read(key)) ?? [])].slice(0, pairs.length);
   onProgress?.(values.length, pairs.length);
   while (values.length < pairs.length) {

@@ -111,6 +111,7 @@ export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
   for (const name of NUMBERS) if (options[name] !== undefined) checkNumber(name, options[name]);
   if (evaluation) {
     checkHeldOut(evaluation.pairs);
+    if (evaluation.batchSize !== undefined) checkNumber('batchSize', evaluation.batchSize);
     referenceOf(loss, evaluation.reference);
   }
   if (loss.needsBatch && maxTokensPerPack) {

@@ -185,3 +185,13 @@ test('log-probs above 0 by more than rounding are rejected, of the policy and of
     /pair "pair-0": the policy's log-probs are invalid: .*log_softmax/,
   );
 });
+
+test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])(
+  'a batch size of %d is refused and does not loop',
+  async (batchSize) => {
+    const { pairs } = golden;
+    const message = 'batchSize: expected an integer';
+    await expect(precomputeReference({ policy, pairs, batchSize })).rejects.toThrow(message);
+    await expect(evaluate({ policy, pairs, reference: [], loss: wpoPairLoss(), batchSize })).rejects.toThrow(message);
+  },
+);

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
 import { type FileRow, serverSampler } from '@wpo/eval/node';
+import { describe } from '@wpo/internal/describe';
 import * as v from 'valibot';
 import { AnswerCheck } from '../answers/answer-check';
 import { localSampler } from '../answers/local-sampler';
@@ -163,4 +164,4 @@ function ownRowIn(
 }
 
 const shown = (setting: unknown): string =>
-  setting === undefined ? 'none' : typeof setting === 'object' ? JSON.stringify(setting) : String(setting);
+  setting === undefined ? 'none' : typeof setting === 'object' ? describe(setting) : String(setting);

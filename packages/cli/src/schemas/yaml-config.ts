@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
 import * as v from 'valibot';
 import { stringify } from 'yaml';
@@ -209,9 +210,9 @@ export function readSetting(setting: string): [string, Given] {
 
 /** Describes a value in a message. */
 export function describeValue(value: unknown): string {
-  if (typeof value === 'string') return `the text ${JSON.stringify(printable(value, 100))}`;
+  if (typeof value === 'string') return `the text ${describe(value, 100)}`;
   if (typeof value !== 'object' || value === null) return String(value);
-  const json = JSON.stringify(value);
+  const json = describe(value, 61);
   return json.length <= 60 ? json : Array.isArray(value) ? 'a list' : 'a group of keys';
 }
 

@@ -129,7 +129,7 @@ export async function* encodeRows(
 function checkLimits({ truncation = 'paper', maxLength = 2048, ...limits }: TruncateOptions) {
   const { maxPromptLength = defaultMaxPromptLength(maxLength) } = limits;
   if (truncation !== 'paper' && truncation !== 'keep_start') {
-    throw new RangeError(`truncation: expected "paper" or "keep_start", found ${JSON.stringify(truncation)}.`);
+    throw new RangeError(`truncation: expected "paper" or "keep_start", found ${describe(truncation)}.`);
   }
   if (!Number.isSafeInteger(maxLength) || maxLength < 2) {
     throw new RangeError(

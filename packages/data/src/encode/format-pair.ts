@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import { RowError, type RowLocation } from '../rows/fields';
 import type { Message, PreferenceRow } from '../rows/preference-row';
 import { strip, stripEnd } from '../rows/python-strip';
@@ -54,7 +55,7 @@ export interface FormatOptions extends TextOptions {
 export function formatPair(row: PreferenceRow, options: FormatOptions): TokenLists {
   const { tokenizer, completion = 'paper', eosTokenId = tokenizer.eosTokenId } = options;
   if (!['paper', 'trl', 'turn'].includes(completion)) {
-    throw new Error(`completion: expected "paper", "trl" or "turn", found ${JSON.stringify(completion)}.`);
+    throw new Error(`completion: expected "paper", "trl" or "turn", found ${describe(completion)}.`);
   }
   if (completion === 'paper' && eosTokenId === undefined) throw noEosToken(completion);
   if (completion === 'trl') return formatLikeTrl(row, options);

@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import { retryAfter, withRetries } from '@wpo/internal/node/retry';
 import type { Hub } from './repository';
 
@@ -91,7 +92,7 @@ function describeStatus({ name, endpoint, token }: Hub, { status, headers }: Res
   const page = `${endpoint}/${name.type === 'dataset' ? 'datasets/' : ''}${name.repo}`;
   const sent = token === undefined ? 'No HF_TOKEN is set.' : 'HF_TOKEN was sent: check that it grants access.';
   const code = headers.get('x-error-code');
-  if (code === 'RevisionNotFound') return `the ${kind} has no revision ${JSON.stringify(name.revision)}.`;
+  if (code === 'RevisionNotFound') return `the ${kind} has no revision ${describe(name.revision)}.`;
   if (code === 'EntryNotFound') return 'the file does not exist.';
   if (code === 'GatedRepo' || status === 403) return `access must be granted: accept the terms at ${page}. ${sent}`;
   if (status === 401 || status === 404) {

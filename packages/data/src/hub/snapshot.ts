@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { copyFile, readFile, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { forEachConcurrently } from '@wpo/internal/concurrently';
+import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
 import { fetchBlob, fileSize } from './download';
@@ -71,7 +72,7 @@ async function commitOf(hub: Hub): Promise<string> {
   const params = { name: repo, revision, additionalFields: ['sha' as const], ...access(hub) };
   const { sha } = await checkResponse(hub, () => (type === 'dataset' ? datasetInfo(params) : modelInfo(params)));
   if (!COMMIT.test(sha))
-    throw new HubError(`${hub.text}: the hub returned no commit for the revision ${JSON.stringify(revision)}.`);
+    throw new HubError(`${hub.text}: the hub returned no commit for the revision ${describe(revision)}.`);
   const ref = join(hub.folder, 'refs', ...revision.split('/'));
   await makeFolder(dirname(ref));
   await replaceFile(ref, sha);

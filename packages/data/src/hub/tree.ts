@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 
 /** A file of a repository at one commit. */
@@ -62,5 +63,5 @@ export function checkFile(file: HubFile): HubFile {
   const isInside = file.path.split('/').every((part) => !/^(\.{0,2}|.*[\\\0].*)$/.test(part));
   const hasChecksum = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));
   if (isInside && hasChecksum && Number.isSafeInteger(file.size)) return file;
-  throw new Error(`the file ${JSON.stringify(file.path)} has no valid path, size or checksum`);
+  throw new Error(`the file ${describe(file.path)} has no valid path, size or checksum`);
 }

@@ -147,7 +147,7 @@ export function describe(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   switch (typeof value) {
     case 'string':
-      return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
+      return `the text ${printable(JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value))}`;
     case 'number':
       return `the number ${value}`;
     case 'boolean':

@@ -1,3 +1,4 @@
+import { printable } from '@wpo/internal/printable';
 import {
   checkText,
   checkUnicode,
@@ -196,7 +197,7 @@ function parseSide(
     fail(at, {
       field: `${name}[${last}].role`,
       expected: '"assistant" in the last message, the answer',
-      found: JSON.stringify(answer.role.slice(0, 40)),
+      found: printable(JSON.stringify(answer.role.slice(0, 40))),
       hint: 'End the list with the assistant message that was chosen or rejected.',
     });
   }

@@ -1,4 +1,5 @@
 import type { Message } from '@wpo/data';
+import { describe } from '@wpo/internal/describe';
 import { hashJson } from '@wpo/internal/node/hash';
 import * as v from 'valibot';
 import { EvaluationError } from '../errors';
@@ -85,7 +86,7 @@ export async function endpointJudge({ endpoint, form, prompt, maxTokens, cache }
       const { text, top } = reply;
       const preference = top ? preferenceFromLogprobs(top) : preferenceFromVerdict(text);
       if (preference !== null) return { preference, text };
-      return { preference, text, problem: `the judge named neither answer: ${JSON.stringify(text.slice(0, 80))}` };
+      return { preference, text, problem: `the judge named neither answer: ${describe(text, 80)}` };
     } catch (error) {
       if (error instanceof UnusableReply) return { preference: null, text: error.text, problem: error.message };
       if (isAboutContent(error)) return { preference: null, text: '', problem: error.message };

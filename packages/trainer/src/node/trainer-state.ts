@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import { seal, unseal } from '@wpo/internal/node/sealed';
 import * as v from 'valibot';
 import type { Json, TrainerState } from '../checkpoint';
@@ -65,7 +66,7 @@ export function parseTrainerState(text: string): TrainerState {
   const value = unseal(PURPOSE, text);
   if (value === undefined)
     throw new TrainingError('expected the text that its checksum belongs to, found other text: it is damaged');
-  if (value.version !== 1) throw new TrainingError(`expected version 1, found ${JSON.stringify(value.version)}`);
+  if (value.version !== 1) throw new TrainingError(`expected version 1, found ${describe(value.version)}`);
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const [issue] = result.issues;
