@@ -277,3 +277,56 @@ test.each([
   expect((await start(server, at).ended).status).toBe(0);
   expect(answered(server)).toHaveLength(24);
 });
+
+test('equal answers under different seeds and empty answers are reported, also when all rows are there', async () => {
+  const server = await scriptedServer({
+    chat: ({ messages, seed }) => {
+      const { content } = messages!.at(-1)!;
+      return content === 'abc' ? 'same' : content === 'xyz' && seed === 21 ? '' : `${content} ${seed}`;
+    },
+  });
+  const at = files();
+  const expected =
+    '1 of 3 prompts got equal answers under different seeds, e.g. "first". If the answers are long, the seeds have no ' +
+    'effect: raise --temperature, or use a server that accepts `seed`.\n' +
+    '1 of 6 answers are empty: the model ended at once, or spent --max-new-tokens on reasoning.\n';
+  expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toContain(expected);
+  expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toBe(expected);
+  const greedy = files([{ prompt: 'abc' }]);
+  const { err } = await sampled(server, greedy, '-n', '2', '--model', 'm', '--temperature', '0');
+  expect(err).toContain('At temperature 0 all seeds give the same answer: use -n 1, or raise --temperature.');
+});
+
+test('fields of --request are recorded in the rows; a file with other ones is not resumed', async () => {
+  const server = await scriptedServer();
+  const at = files();
+  const flags = ['--seeds', '13', '--model', 'm', '--request', 'top_k=5'];
+  expect((await sampled(server, at, ...flags)).status).toBe(0);
+  expect(readRows<SampleRow>(at.out)[0]!.request).toEqual({ top_k: 5 });
+  expect(server.requests[0]!.body.top_k).toBe(5);
+  expect((await sampled(server, at, ...flags)).out).toContain('3 of them from before');
+  expect((await sampled(server, at, '--seeds', '13', '--model', 'm')).err).toBe(
+    `${at.out}:1: request: expected none, found {"top_k":5}. Give this run another --out, or the settings of that file.\n`,
+  );
+});
+
+test.each(['waits before a retry', 'waits for a reply'])(
+  'Ctrl-C ends a command that %s, and keeps its answers',
+  async (what) => {
+    const server = await scriptedServer({
+      fault: (number) => {
+        if (number < 7) return undefined; // the model's name, and six answers
+        return what === 'waits for a reply' ? 'silence' : { status: 429, headers: { 'retry-after': '200' } };
+      },
+    });
+    const at = files(many);
+    const run = start(server, at);
+    await run.wrote('sample 6/24');
+    if (what === 'waits before a retry') await run.wrote('Waiting 4 min, then trying again.');
+    run.kill('SIGINT');
+    const { status, err } = await run.ended; // a wait of 200 s or 600 s would exceed the test's limit
+    expect(status).toBe(130);
+    expect(err).toContain(`${at.out} has 6 of 24 answers; 18 are missing. Run the same command again to resume.`);
+    expect(readRows(at.out)).toHaveLength(6);
+  },
+);

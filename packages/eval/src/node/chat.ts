@@ -76,12 +76,12 @@ const CUT_OFF = ['length', 'max_tokens', 'model_length'];
 /** The server failed; another attempt may succeed. */
 const BROKEN = ['error', 'abort', 'aborted', 'cancelled'];
 /** Another attempt would bring the same. */
-const NO_ANSWER: Readonly<Record<string, string>> = {
-  content_filter: 'its content filter stopped the answer',
-  safety: 'its content filter stopped the answer',
-  tool_calls: 'the model called a tool instead of answering',
-  function_call: 'the model called a tool instead of answering',
-};
+const NO_ANSWER: ReadonlyMap<string, string> = new Map([
+  ['content_filter', 'its content filter stopped the answer'],
+  ['safety', 'its content filter stopped the answer'],
+  ['tool_calls', 'the model called a tool instead of answering'],
+  ['function_call', 'the model called a tool instead of answering'],
+]);
 
 /**
  * Parses a reply of `/chat/completions`. An answer with a finish reason that is not known counts as whole.
@@ -94,7 +94,7 @@ export function parseChat(reply: unknown, onNotice: (text: string) => void = () 
   const [choice] = v.parse(chatReply, reply).choices;
   const { message, finish_reason: given, logprobs } = choice!;
   const reason = given.toLowerCase();
-  const noAnswer = NO_ANSWER[reason];
+  const noAnswer = NO_ANSWER.get(reason);
   if (noAnswer !== undefined) throw new FinalReplyError(`finish_reason ${reason}: ${noAnswer}`);
   if (BROKEN.includes(reason)) throw new Error(`finish_reason ${reason}`);
   if (message === null || message === undefined) throw new Error('no message');

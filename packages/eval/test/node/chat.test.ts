@@ -27,6 +27,7 @@ test('an unknown finish reason counts as whole, and is reported; without text th
   const reply = replyWith({ finish_reason: 'fin\u001b', message: { content: 'Yes.' } });
   expect(parseChat(reply, (text) => notices.push(text))).toEqual({ text: 'Yes.', finishReason: 'stop' });
   expect(notices).toEqual(['finish_reason "fin\\u001b" is not known; such answers count as whole.']);
+  expect(answered('__proto__')).toEqual({ text: 'Yes.', finishReason: 'stop' });
   expect(() => answered('fin', '')).toThrow('no text, and finish_reason fin');
   expect(() => answered(null, null)).toThrow('no text, and finish_reason missing');
 });
