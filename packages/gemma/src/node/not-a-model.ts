@@ -112,6 +112,10 @@ async function describeParent(path: string, names: readonly string[]): Promise<s
 
 function describeIncomplete(names: readonly string[], hasWeights: boolean): string {
   if (names.length === 0) return 'an empty folder. Check the path.';
+  const shards = names.filter((name) => name.endsWith('.safetensors'));
+  if (shards.length > 0 && !hasWeights) {
+    return `weights named ${listed(shards)} without ${INDEX_FILE}. Download the index, or rename a file with all weights to ${WEIGHTS_FILE}.`;
+  }
   if (names.includes('config.json')) {
     return `no ${WEIGHTS_FILE} or ${INDEX_FILE} beside config.json. Download the weights, or save the model with save_pretrained.`;
   }

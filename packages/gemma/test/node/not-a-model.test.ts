@@ -54,6 +54,12 @@ const cases: [what: string, files: Record<string, string>, path: string, parts: 
   ['no folder', {}, 'none', ['found nothing: there is no such folder']],
   ['a path with a NUL', {}, 'a\0b', ['a\\u0000b: ', 'there is no such folder']],
   ['a configuration without weights', { 'config.json': '{}' }, '', ['no model.safetensors or model.safetensors.index.json beside config.json']],
+  [
+    'shards without an index',
+    { 'config.json': '{}', 'model-00001-of-00002.safetensors': '' },
+    '',
+    ['found weights named model-00001-of-00002.safetensors without model.safetensors.index.json. Download the index'],
+  ],
   ['weights without a configuration', { 'model.safetensors': '' }, '', ['found weights without config.json']],
   ['other files', { 'a.txt': '', 'b\u001b[2J': '' }, '', ['no config.json among its files: a.txt, b\\u001b[2J']],
 ]; // biome-ignore format: one case per line
