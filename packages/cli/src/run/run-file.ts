@@ -4,7 +4,7 @@ import { unknownKey } from '../schemas/other-names';
 import { type Given, readConfigText, readYaml } from '../schemas/read-yaml';
 import { runSchema, STAGE_NAMES, type StageName } from '../schemas/run';
 import { trainSchema } from '../schemas/train';
-import { describeValue, type Entries, parseEntries, readSetting } from '../schemas/yaml-config';
+import { describeValue, type Entries, listProblems, parseEntries, readSetting } from '../schemas/yaml-config';
 
 /** The contents of `wpo run`'s YAML file, before its stages are checked. */
 export interface RunFile {
@@ -46,7 +46,7 @@ export async function readRunFile(file: string, set: readonly string[] = []): Pr
   } catch (error) {
     problems.push((error as Error).message);
   }
-  throw new UserError(problems.join('\n'));
+  throw new UserError(listProblems(problems));
 }
 
 const isStage = (key: string): key is StageName => (STAGE_NAMES as readonly string[]).includes(key);

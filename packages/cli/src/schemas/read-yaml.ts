@@ -138,6 +138,7 @@ function parseText(yaml: string, at: (line: number) => string): ParsedText {
     // keys are checked below: the parser would compare each key with every other
     const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: false, logLevel: 'silent' } as const;
     const { contents, errors } = parseDocument(yaml, options);
+    if (errors.some(({ message }) => message.includes('call stack'))) throw tooDeep(at(1));
     if (errors.length > 0) {
       const shown = errors.slice(0, MAX_ERRORS);
       const messages = shown.map(

@@ -88,7 +88,7 @@ export function parseEntries<F extends Fields>(
       problems.push(`${given.get(problem.field)?.at ?? `${file}: `}${prefix}${describeProblem(problem, yamlKey)}`);
     }
   }
-  if (problems.length > 0) throw new UserError(problems.join('\n'));
+  if (problems.length > 0) throw new UserError(listProblems(problems));
 
   for (const [name, location] of locationsOf(schema, values as Parsed<F>)) {
     const folder = given.get(name)?.folder ?? process.cwd();
@@ -98,6 +98,15 @@ export function parseEntries<F extends Fields>(
   }
   return values as Parsed<F>;
 }
+
+const MAX_PROBLEMS = 20;
+
+/** The first problems of a file, one per line. */
+export const listProblems = (problems: readonly string[]): string =>
+  [
+    ...problems.slice(0, MAX_PROBLEMS),
+    ...(problems.length > MAX_PROBLEMS ? [`and ${problems.length - MAX_PROBLEMS} more mistakes`] : []),
+  ].join('\n');
 
 function missing(name: string, { expected, help }: Field): string {
   return `${yamlKey(name)}: expected ${expected}, found nothing. This key is required: ${help}.`;
