@@ -46,7 +46,7 @@ test('training pairs are judged eight at a time, against the first step', () => 
   expect(collapseOf(train(whole.state, pairs(8, 0.1)))).toBeNull();
 });
 
-test('a reference that is likelier than the policy from the start is no collapse', () => {
+test('a reference that is more likely than the policy from the start is no collapse', () => {
   expect(collapseOf(train(healthyStart, pairs(8, 3), pairs(8, 3.5), pairs(8, 3.9)))).toBeNull();
 });
 
