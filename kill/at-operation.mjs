@@ -1,22 +1,29 @@
 // Loaded into a `wpo` process by `node --import`. Counts the operations that change files in the folder WPO_KILL_ROOT, and at one of
-// them ends the process, stops it, or cuts the power. WPO_KILL is JSON: {"at", "phase", "how", "seed", "delay"}.
+// them ends the process, stops it, cuts the power, or begins to refuse writes as a full disk does. WPO_KILL is JSON:
+// {"at", "phase", "how", "seed", "delay"}.
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { resolve } from 'node:path';
 import { recordDisk } from './power-loss.mjs';
 
 const root = resolve(process.env.WPO_KILL_ROOT);
-/** @type {{at?: number, phase?: 'before' | 'half' | 'after' | 'later', how?: 'kill' | 'power' | 'stop', seed?: number, delay?: number}} */
+/** @type {{at?: number, phase?: 'before' | 'half' | 'after' | 'later', how?: 'kill' | 'power' | 'stop' | 'refuse', seed?: number, delay?: number}} */
 const { at, phase, how, seed = 0, delay = 0 } = JSON.parse(process.env.WPO_KILL ?? '{}');
 const disk = how === 'power' ? recordDisk(root, seed) : undefined;
 /** @type {WeakMap<object, string>} */
 const paths = new WeakMap();
 let count = 0;
+let refuses = false;
+const REFUSALS = ['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'EFBIG', 'EIO'];
 
 const isInside = (/** @type {unknown} */ path) =>
   typeof path === 'string' && `${resolve(path)}/`.startsWith(`${root}/`);
 
 function strike() {
+  if (how === 'refuse') {
+    refuses = true;
+    return;
+  }
   if (how === 'stop') return void process.kill(process.pid, 'SIGSTOP');
   disk?.losePower();
   process.kill(process.pid, 'SIGKILL');
@@ -28,14 +35,19 @@ function strike() {
  * @param {() => Promise<T>} run
  * @param {(() => Promise<unknown>) | undefined} runHalf
  * @param {() => void} [done]
+ * @param {boolean} [removes] a full disk allows it
  */
-async function operation(run, runHalf, done) {
+async function operation(run, runHalf, done, removes = false) {
   count += 1;
   const chosen = count === at;
   if (chosen && (phase === 'before' || (phase === 'half' && !runHalf))) strike();
   if (chosen && phase === 'half' && runHalf && how !== 'stop') {
     await runHalf();
     strike();
+  }
+  if (refuses && !removes) {
+    const code = REFUSALS[seed % REFUSALS.length];
+    throw Object.assign(new Error(`${code}: refused, write`), { code, syscall: 'write' });
   }
   const result = await run();
   done?.();
@@ -68,6 +80,7 @@ for (const name of ['rename', 'rm', 'mkdir', 'writeFile', 'unlink', 'symlink', '
       () => {
         for (const path of changed) disk?.changed(path, isNew);
       },
+      name === 'rm' || name === 'unlink',
     );
   };
 }

@@ -17,6 +17,7 @@ export async function runProcess(args: readonly string[]): Promise<void> {
   };
   process.on('uncaughtException', fail);
   process.on('unhandledRejection', fail);
+  process.on('SIGXFSZ', () => {}); // a write beyond `ulimit -f` then fails with EFBIG, and does not end the process
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE' && error.code !== 'EIO') return fail(error);

@@ -1,0 +1,56 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import { goldenConfig, temporaryFolder } from './golden';
+
+const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
+const works = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+const canLimit = works('prlimit', '--nofile=64', 'true');
+
+/** Runs `wpo` with a limit of the system. */
+function limited(limit: string, ...args: string[]) {
+  const { status, signal, stdout, stderr } = spawnSync('prlimit', [limit, process.execPath, bin, ...args], {
+    encoding: 'utf8',
+  });
+  return { status, signal, out: stdout, err: stderr };
+}
+
+describe.skipIf(!canLimit)('limits of the system are explained, and nothing incomplete is left (needs prlimit)', () => {
+  test('the size of files', () => {
+    const folder = temporaryFolder();
+    const { status, err } = limited('--fsize=200000', 'train', goldenConfig(folder), '--set', 'max_steps=1');
+    expect(status, err).toBe(1);
+    expect(err).toContain('cannot be written: expected no limit on the size of a file, found one that is too small.');
+    expect(readdirSync(join(folder, 'run')).sort()).toEqual(['config.yaml', 'metrics.jsonl', 'reference']);
+  });
+
+  test('open files', () => {
+    const { status, err } = limited('--nofile=24', 'inspect', 'x.jsonl');
+    expect(status, err).toBe(1);
+    expect(err).toMatch(/^[^\n]*expected a free file descriptor, found that this process has none left\.[^\n]*\n$/);
+  });
+});
+
+describe('a disk that is too small', () => {
+  const disk = join(temporaryFolder(), 'disk');
+  mkdirSync(disk);
+  const isMounted = works('mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk);
+  afterAll(() => void (isMounted && execFileSync('umount', [disk])));
+
+  test.skipIf(!isMounted)('is named before the first step, with what to change (needs the right to mount)', () => {
+    const run = join(disk, 'run');
+    const config = goldenConfig(temporaryFolder());
+    const args = ['train', config, '--set', `output_dir=${run}`, '--set', 'save_steps=1'];
+    const { status, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8' });
+    expect(status, stderr).toBe(1);
+    expect(stderr).toMatch(
+      /run: cannot be written: expected [\d.]+ MB of free disk space, found [\d.]+ MB\. The run writes up to/,
+    );
+    expect(stderr).toContain(
+      'Free some space, lower save_total_limit, set save_steps: 0, or set output_dir to another disk.',
+    );
+    expect(existsSync(join(run, 'metrics.jsonl'))).toBe(false);
+  });
+});
