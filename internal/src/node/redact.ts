@@ -26,7 +26,7 @@ function formsOf(secret: string): string[] {
 }
 
 function maskOne(text: string, secret: string): string {
-  const gap = String.raw`(?:\s|\\[nrt])*`; // white space, also as an escape in JSON
+  const gap = String.raw`(?:\s|\\[nrt]){0,200}`; // white space, also as an escape in JSON; bounded for the engine's stack
   const pattern = [...secret].map((character) => character.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join(gap);
   const masked = text.replace(new RegExp(pattern, 'g'), MASK);
   for (let length = secret.length - 1; length >= MIN_PREFIX; length--) {

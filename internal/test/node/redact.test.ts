@@ -20,6 +20,11 @@ describe('redact', () => {
     expect(redact(echo, ['user:p w', 'p w'])).toBe('Basic *** for ***');
   });
 
+  test('reads 16 MB of white space after the beginning of a key', () => {
+    const text = `${key[0]}${' '.repeat(16 << 20)}`;
+    expect(redact(text, [key]).length).toBe(text.length);
+  });
+
   test('masks the longer of two secrets first, and ignores empty ones', () => {
     expect(redact('abc abcdef', ['abc', 'abcdef', '', undefined])).toBe('*** ***');
     expect(redact('unchanged', ['', undefined])).toBe('unchanged');

@@ -97,7 +97,11 @@ const LOCATIONS: Readonly<Record<Location, readonly [expected: string, placehold
 
 /** A path, a name on the Hub, or a server's address. */
 export const path = <const O extends FieldOptions<string>>(location: Location, options: O) =>
-  field(textKind(...LOCATIONS[location]), options, location);
+  field(
+    { ...textKind(...LOCATIONS[location]), ...(location === 'server' && { isSecret: true as const }) }, // it may have a password
+    options,
+    location,
+  );
 
 /** One text or a list of them. */
 export const texts = <const O extends FieldOptions<readonly string[]>>(expected: string, options: O) =>

@@ -181,6 +181,7 @@ const jsonOrText = (text: string): unknown => {
 export const judgeMaxTokens = <const A extends Affects>(affects: A, defaults: string) =>
   integer({
     min: 1,
+    max: 10_000_000,
     affects,
     help: `token limit of a judge’s reply, reasoning included (default: ${defaults}); raise it if replies are cut off`,
     flag: { placeholder: 'tokens' },
@@ -205,15 +206,28 @@ export const requestFields = {
       help: 'headers to send with each request; ${NAME} in a value is that environment variable, e.g. api-key=${AZURE_KEY}; repeat the flag for more headers',
     },
   ),
-  concurrency: integer({ min: 1, default: 32, affects: 'nothing', help: 'requests sent to a server at once' }),
+  concurrency: integer({
+    min: 1,
+    max: 10_000,
+    default: 32,
+    affects: 'nothing',
+    help: 'requests sent to a server at once',
+  }),
   timeout: number({
     above: 0,
+    max: 1_000_000,
     default: 600,
     affects: 'nothing',
     help: 'time limit for one request',
     flag: { placeholder: 'seconds' },
   }),
-  retries: integer({ min: 0, default: 6, affects: 'nothing', help: 'how often a failed request is repeated' }),
+  retries: integer({
+    min: 0,
+    max: 1000,
+    default: 6,
+    affects: 'nothing',
+    help: 'how often a failed request is repeated',
+  }),
 };
 
 /** A note for commands that send requests to servers. */

@@ -51,24 +51,23 @@ export const chatBody = (model: string, messages: readonly Message[], options: C
 
 const text = v.nullish(v.string(), '');
 const chatReply = v.object({
-  choices: v.pipe(
-    v.array(
-      v.object({
-        finish_reason: v.nullish(v.string(), ''),
-        message: v.nullish(
-          v.object({
-            content: v.nullish(v.union([v.string(), v.array(v.unknown())]), ''), // a list: Mistral's reasoning models
-            refusal: text,
-            reasoning_content: text, // vLLM, SGLang, DeepSeek
-            reasoning: text, // OpenRouter, newer vLLM
-          }),
-        ),
-        logprobs: v.optional(v.unknown()),
-      }),
-    ),
-    v.minLength(1),
-  ),
+  choices: v.pipe(v.array(v.unknown()), v.minLength(1)),
 });
+const chatChoice = v.object({
+  finish_reason: v.nullish(v.string(), ''),
+  message: v.nullish(
+    v.object({
+      content: v.nullish(v.union([v.string(), v.array(v.unknown())]), ''), // a list: Mistral's reasoning models
+      refusal: text,
+      reasoning_content: text, // vLLM, SGLang, DeepSeek
+      reasoning: text, // OpenRouter, newer vLLM
+    }),
+  ),
+  logprobs: v.optional(v.unknown()),
+});
+
+/** A problem is reported at the first fault, since a hostile reply may have millions. */
+const STOP_EARLY = { abortEarly: true };
 
 /** Reasons of a whole answer. A server that gives none returns whole answers too. */
 const WHOLE = ['', 'stop', 'eos', 'eos_token', 'end_turn', 'stop_sequence'];
@@ -91,8 +90,9 @@ const NO_ANSWER: ReadonlyMap<string, string> = new Map([
  * @throws {Error} if the answer is missing
  */
 export function parseChat(reply: unknown, onNotice: (text: string) => void = () => {}): ChatAnswer {
-  const [choice] = v.parse(chatReply, reply).choices;
-  const { message, finish_reason: given, logprobs } = choice!;
+  const { choices } = v.parse(chatReply, reply, STOP_EARLY);
+  const { message, finish_reason: given, logprobs } = v.parse(chatChoice, choices[0], STOP_EARLY);
+  if (choices.length > 1) onNotice('the server returned more than one answer to a request. Only the first is used.');
   const reason = given.toLowerCase();
   const noAnswer = NO_ANSWER.get(reason);
   if (noAnswer !== undefined) throw new FinalReplyError(`finish_reason ${reason}: ${noAnswer}`);
@@ -127,7 +127,7 @@ const finiteLogprob = v.object({ token: v.string(), logprob: v.pipe(v.number(), 
 
 /** The log-probs of a reply in OpenAI's format. Undefined if there are none, or they have another format. */
 function tokensOf(logprobs: unknown): TokenLogprobs[] | undefined {
-  const { success, output } = v.safeParse(tokenList, logprobs);
+  const { success, output } = v.safeParse(tokenList, logprobs, STOP_EARLY);
   if (!success || output.content.length === 0) return undefined;
   return output.content.map(({ token, top_logprobs: top }) => ({
     token,

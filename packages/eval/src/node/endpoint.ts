@@ -83,13 +83,17 @@ const REFUSALS: readonly (number | undefined)[] = [400, 403, 422, 501];
  *   characters that no key has
  */
 export function createEndpoint(options: EndpointOptions): Endpoint {
-  const { timeout = 600_000, retries = 6, signal, grace = 8000, onNotice = () => {} } = options;
+  const { retries = 6, signal, grace = 8000, onNotice = () => {} } = options;
+  const timeout = Math.min(options.timeout ?? 600_000, 2 ** 31 - 1); // a longer timer would end at once
   const { openai, root, query, credentials } = parseAddress(options.url);
   const key = apiKey();
   const headers = { ...authorization(key, credentials), ...checkHeaders(options.headers) };
   const fields = requestFields(options.request);
   const secrets = secretsOf({ key, credentials, query, headers });
   const hide = (text: string) => redact(text, secrets);
+  const basic = Buffer.from(credentials ?? '').toString('base64');
+  const distinctive = [...secrets.filter(isDistinctive), basic];
+  const hideInReplies = (text: string) => redact(text, distinctive);
   // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   const running = new Set<() => void>();
@@ -111,11 +115,10 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
   ): Promise<T> {
     let attempts = 0;
     let last = '';
-    const inReplies = (text: string) => redact(text, secrets.filter(isDistinctive));
     const attempt = async () => {
       if (signal?.aborted) throw new RequestError('no request: the command was stopped', { isRetryable: false });
       attempts += 1;
-      const request = { method, url: url + query, headers, body, timeout, agent, redact: inReplies, running };
+      const request = { method, url: url + query, headers, body, timeout, agent, redact: hideInReplies, running };
       return sendOnce(request, parse).catch((error: Error) => {
         last = hide(error.message);
         throw error;
@@ -225,11 +228,11 @@ const PLACEHOLDERS = ['lm-studio', 'not-needed', 'sk-no-key-required', 'no-key-r
 const isDistinctive = (secret: string) =>
   secret.length >= 8 && !/^[a-z]+$/i.test(secret) && !PLACEHOLDERS.includes(secret.toLowerCase());
 
-/** Passes each text on once. */
+/** Passes each text on once, and at most 20 of them. */
 function onceEach(show: (text: string) => void): (text: string) => void {
   const shown = new Set<string>();
   return (text) => {
-    if (shown.has(text)) return;
+    if (shown.has(text) || shown.size >= 20) return;
     shown.add(text);
     show(text);
   };
@@ -252,7 +255,9 @@ async function servedModel(
   send: (method: 'GET', url: string, body: undefined, parse: (reply: unknown) => string[]) => Promise<string[]>,
 ): Promise<string> {
   const url = `${openai}/models`;
-  const names = await send('GET', url, undefined, (reply) => v.parse(modelList, reply).data.map(({ id }) => id));
+  const names = await send('GET', url, undefined, (reply) =>
+    v.parse(modelList, reply, { abortEarly: true }).data.map(({ id }) => id),
+  );
   const [name = ''] = names;
   const isPlain = printable(name, 200) === name && name.trim() !== '';
   if (names.length === 1 && isPlain) return name;

@@ -53,16 +53,19 @@ const REQUESTS: Readonly<Record<RewardApi, RewardRequest>> = {
   pooling: {
     body: conversation,
     values(reply) {
-      const found = v.parse(poolingReply, reply).data[0]!.data;
+      const found = v.parse(poolingReply, reply, { abortEarly: true }).data[0]!.data;
       if (typeof found === 'number') return [found];
       const last = found.at(-1)!;
       return typeof last === 'number' ? (found as number[]) : last; // with a value per token, the last token's
     },
   },
-  classify: { body: conversation, values: (reply) => v.parse(classifyReply, reply).data[0]!.probs },
+  classify: {
+    body: conversation,
+    values: (reply) => v.parse(classifyReply, reply, { abortEarly: true }).data[0]!.probs,
+  },
   score: {
     body: ({ prompt, completion }) => ({ text_1: promptText(prompt), text_2: completion }),
-    values: (reply) => [v.parse(scoreReply, reply).data[0]!.score],
+    values: (reply) => [v.parse(scoreReply, reply, { abortEarly: true }).data[0]!.score],
   },
 };
 

@@ -1,9 +1,12 @@
 // What a server says about a request that it refuses, and which field of the request it refuses.
 
+/** Of a longer text the end is not looked at. */
+const MAX_WORDS = 4000;
+
 /** The message in the body of an error, in the forms of OpenAI, vLLM, FastAPI, Google and OpenRouter; else the whole body. */
 export function serverWords(body: string): string {
   const words = messageIn(parseJson(body)) ?? body;
-  return words.replace(/\s+/g, ' ').trim();
+  return words.slice(0, MAX_WORDS).replace(/\s+/g, ' ').trim();
 }
 
 /** The error in a body that has no result, as some proxies send it with status 200. Undefined if there is none. */

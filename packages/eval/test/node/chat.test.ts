@@ -42,6 +42,13 @@ test.each([
   expect(() => parseChat(replyWith({ finish_reason: reason }))).toThrow(expect.objectContaining({ name }));
 });
 
+test('of several answers the first is used, with a notice', () => {
+  const notices: string[] = [];
+  const choices = ['a', 'b'].map((content) => ({ finish_reason: 'stop', message: { content } }));
+  expect(parseChat({ choices }, (text) => notices.push(text)).text).toBe('a');
+  expect(notices).toEqual(['the server returned more than one answer to a request. Only the first is used.']);
+});
+
 test('reasoning is kept apart from the answer, whatever field it is in', () => {
   expect(answered('stop', 'Yes.', { reasoning_content: 'Hm.' })).toMatchObject({ text: 'Yes.', reasoning: 'Hm.' });
   expect(answered('length', null, { reasoning: 'Hm.' })).toMatchObject({ text: '', reasoning: 'Hm.' });

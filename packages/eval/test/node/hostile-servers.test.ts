@@ -107,6 +107,31 @@ test.each([
   expect(await failureAt(url)).toContain(message);
 });
 
+test.each([
+  ['choices', '{"choices":[', '{},', '{}]}'],
+  [
+    'log-probs',
+    '{"choices":[{"finish_reason":"stop","message":{"content":"m"},"logprobs":{"content":[',
+    '{},',
+    '{}]}}]}',
+  ],
+])('a reply of five million %s without fields takes little memory', async (_, start, piece, end) => {
+  const body = start + piece.repeat(5_000_000) + end;
+  const url = await rawServer((_, response) => response.writeHead(200).end(body));
+  const before = process.memoryUsage().rss;
+  await createEndpoint({ url, model: 'm', retries: 0 })
+    .chat([{ role: 'user', content: 'hello' }])
+    .catch(() => {});
+  expect(process.memoryUsage().rss - before).toBeLessThan(900 << 20);
+});
+
+test('a timeout beyond the range of timers is not over at once', async () => {
+  const reply = JSON.stringify({ choices: [{ finish_reason: 'stop', message: { content: 'hi' } }] });
+  const url = await rawServer((_, response) => setTimeout(() => response.end(reply), 50));
+  const endpoint = createEndpoint({ url, model: 'm', retries: 0, timeout: 1e12 });
+  expect((await endpoint.chat([{ role: 'user', content: 'hello' }])).text).toBe('hi');
+});
+
 test('an error in a reply with status 200 is retried like one with a status of its own', async () => {
   let requests = 0;
   let code = 400;
