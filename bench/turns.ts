@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { textLines } from '@wpo/internal/lines';
 import { deviceBytes } from './memory';
 
 /** A process that does one turn for each line of JSON on stdin, and answers with a line of JSON that starts with `@`. */
@@ -103,11 +103,14 @@ function readAnswers(child: ChildProcess, name: string) {
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     errors = (errors + text).slice(-20_000);
   });
-  createInterface({ input: child.stdout! }).on('line', (line) => {
-    if (!line.startsWith('@')) return;
-    lines.push(line.slice(1));
-    wake();
-  });
+  const read = async () => {
+    for await (const line of textLines(child.stdout!)) {
+      if (!line.startsWith('@')) continue;
+      lines.push(line.slice(1));
+      wake();
+    }
+  };
+  read().catch((error: Error) => fail(error.message));
   child.stdin!.on('error', () => {}); // `close` reports the failure
   child.on('error', (error) => fail(error.message));
   child.on('close', (code, signal) => fail(`exited with ${signal ?? `status ${code}`}`));

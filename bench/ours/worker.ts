@@ -1,8 +1,8 @@
 // Our side of the benchmark: `node worker.mjs KIND OPTIONS` does one turn for each line on stdin.
-import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
 import type { EncodedPair } from '@wpo/data';
 import { loadTokenizerFolder, readPairs } from '@wpo/data/node';
+import { textLines } from '@wpo/internal/lines';
 import { tensorflowVersion } from '@wpo/tensorflow';
 import { nativeOperations } from '@wpo/tensorflow/kernels';
 import { ENCODING } from '../inputs';
@@ -77,7 +77,7 @@ const answer = (value: object) => void process.stdout.write(`@${JSON.stringify(v
 
 const serve: Serve = await kinds[kind](JSON.parse(options));
 answer({});
-for await (const line of createInterface({ input: process.stdin })) {
+for await (const line of textLines(process.stdin)) {
   const finish = await serve(JSON.parse(line) as never);
   const peak = peakBytes();
   answer({ ...(await finish()), peakBytes: peak });

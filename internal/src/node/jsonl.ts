@@ -1,51 +1,7 @@
-import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
-import { parseJson } from '../json';
 import { syncFolder } from './files';
 import { explainWrites } from './write-errors';
-
-/** A value of a JSONL file. */
-export interface JsonLine {
-  readonly value: unknown;
-  /** From 1. */
-  readonly line: number;
-}
-
-/** A line that is not JSON. The message says what it is, e.g. `invalid JSON near "{a"`. */
-export class JsonLineError extends Error {
-  override readonly name = 'JsonLineError';
-
-  constructor(
-    message: string,
-    readonly line: number,
-  ) {
-    super(message);
-  }
-}
-
-/**
- * Reads a JSONL file line by line. Blank lines are skipped.
- *
- * @throws {JsonLineError} on a line that is not JSON
- * @throws {Error} with the code of `node:fs` if the file cannot be read
- */
-export async function* readJsonLines(path: string): AsyncGenerator<JsonLine, void, undefined> {
-  let line = 0;
-  for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
-    line += 1;
-    if (text.trim() !== '') yield { value: parseLine(text, line), line };
-  }
-}
-
-function parseLine(text: string, line: number): unknown {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    throw new JsonLineError((error as Error).message.replace(' at line 1,', ''), line);
-  }
-}
 
 /** The lines of a text that end in a newline. Drops an incomplete last line, which a killed writer may have left. */
 export const completeLines = (text: string): string[] => text.split('\n').slice(0, -1);

@@ -67,6 +67,12 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
   };
 }
 
+/** Reports rows that were left out because a field of them is null, if there are any. */
+export function warnOfLeftOut(file: string, rows: number, field: string, { stderr }: Terminal): void {
+  if (rows > 0)
+    stderr.write(`${file}: left out ${count(rows)} ${rows === 1 ? 'row' : 'rows'} whose ${field} is null.\n`);
+}
+
 /** Reports rows whose texts have control tokens, if there are any. */
 export function warnOfControlTokens(file: string, found: ControlTokens, { stderr }: Terminal): void {
   if (found.rows > 0) stderr.write(`${describeControlTokens(file, found)}\n`);

@@ -22,7 +22,16 @@ export {
 export { type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
 export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/tallies';
 export type { Distribution } from './numbers';
-export { RowError, type RowFault, type RowLocation } from './rows/fields';
+export { type AnswerFields, type PromptRow, parseAnswerRow, parsePromptRow } from './rows/answer-row';
+export {
+  checkText,
+  optionalId,
+  optionalInteger,
+  optionalNumber,
+  RowError,
+  type RowFault,
+  type RowLocation,
+} from './rows/fields';
 export type { RowFormat } from './rows/json-stream';
 export type { Columns } from './rows/layouts';
 export { type Message, type PreferenceRow, parseRow } from './rows/preference-row';

@@ -1,4 +1,4 @@
-import { RowError, type RowLocation, readRecordsFrom } from '@wpo/data';
+import { checkText, parsePromptRow, RowError, type RowLocation, readRecordsFrom } from '@wpo/data';
 import { describe } from '@wpo/internal/describe';
 import { lengthControlledWinRate, textLength } from './length-control';
 import { mean, type Preference, type WinRate, winRate } from './win-rate';
@@ -10,6 +10,8 @@ export interface EvalInstruction {
   readonly instruction: string;
   /** The data set that it comes from. */
   readonly dataset?: string;
+  /** The file and line of an instruction to answer. */
+  readonly at?: RowLocation;
 }
 
 /** A model's answer to an instruction: a row of `model_outputs.json`. */
@@ -40,9 +42,13 @@ export interface Annotation extends OutputPair {
   readonly raw_completion?: unknown;
 }
 
-/** Parses a row with an instruction. @throws {RowError} if `instruction` is not text */
+/**
+ * Parses a row with an instruction. Alpaca's `input` follows the instruction, and a `system` text is put before it.
+ *
+ * @throws {RowError} if one of them is not text
+ */
 export const parseInstruction = (row: unknown, at: RowLocation): EvalInstruction => ({
-  instruction: text(row, 'instruction', at),
+  instruction: instructionText(row, at),
   ...optionalText(row, 'dataset', at),
 });
 
@@ -97,18 +103,30 @@ export async function readAlpacaFrom<T>(
   parse: (row: unknown, at: RowLocation) => T,
 ): Promise<T[]> {
   const rows: T[] = [];
-  for await (const { value, at } of readRecordsFrom(chunks, file, { maxRowBytes: 2 ** 30 }))
-    rows.push(parse(value, at));
+  for await (const { value, at } of readRecordsFrom(chunks, file)) rows.push(parse(value, at));
   if (rows.length > 0) return rows;
-  throw new RowError(
+  throw noRows(file);
+}
+
+/** The error for a file without rows. */
+export const noRows = (file: string): RowError =>
+  new RowError(
     { file, line: 1 },
     { found: 'no rows', expected: 'a JSON array of objects, or one object per line', hint: 'Check the path.' },
   );
+
+function instructionText(row: unknown, at: RowLocation): string {
+  const instruction = text(row, 'instruction', at);
+  const { input = '' } = optionalText(row, 'input', at);
+  const isInputApart = input.trim() !== '' && !instruction.includes(input.trim());
+  const prompt = isInputApart ? `${instruction}\n\n${input}` : instruction;
+  if (prompt.trim() === '') return prompt;
+  return parsePromptRow({ ...(row as object), prompt }, at).prompt as string;
 }
 
 function text(row: unknown, name: string, at: RowLocation): string {
   const value = fieldOf(row, name, at);
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return checkText(value, name, at);
   throw new RowError(at, {
     field: name,
     found: describe(value),

@@ -1,4 +1,4 @@
-import type { Message } from '@wpo/data';
+import type { Message, RowLocation } from '@wpo/data';
 
 /** A prompt and its id. */
 export interface NamedPrompt {
@@ -6,6 +6,8 @@ export interface NamedPrompt {
   readonly prompt_id: string;
   /** Text, which is one user turn, or the turns of a conversation. */
   readonly prompt: string | readonly Message[];
+  /** Its file and line; absent if it is from none. */
+  readonly at?: RowLocation;
 }
 
 /** An answer to a prompt. Further fields are kept. */
@@ -19,8 +21,8 @@ export interface AnswerRow extends NamedPrompt {
   readonly finish_reason?: 'stop' | 'length';
 }
 
-/** An answer with its score. Higher is better. */
-export type Scored<A extends AnswerRow = AnswerRow> = A & { readonly score: number };
+/** An answer with its score. Higher is better; null if the answer has none. */
+export type Scored<A extends AnswerRow = AnswerRow> = A & { readonly score: number | null };
 
 /** Identifies an answer by its prompt, source and seed. */
 export const answerKey = ({ prompt_id, source, seed }: Pick<AnswerRow, 'prompt_id' | 'source' | 'seed'>): string =>

@@ -17,13 +17,16 @@ export {
 export { type ComparingJudge, comparingJudge, type JudgeOptions, ratingJudge } from './node/judges';
 // Files
 export {
+  type AnswerIndex,
   type FileAnswer,
   fingerprint,
   indexAnswers,
+  type ModelOutputs,
   readAlpaca,
   readAnswers,
   readInstructions,
   readOutputs,
+  readPrompts,
 } from './node/read-files';
 export { openReplyCache, type ReplyCache } from './node/reply-cache';
 export type { RequestFields } from './node/request-fields';

@@ -6,14 +6,14 @@ import { EvaluationError } from './errors';
 export interface Scorer {
   /** Identifies the scorer in the scored rows, as `scored_by`. */
   readonly name: string;
-  /** Higher is better. */
-  score(answer: AnswerRow): number | Promise<number>;
+  /** Higher is better; null if the answer has no score. */
+  score(answer: AnswerRow): number | null | Promise<number | null>;
 }
 
 export interface ScoreAnswersOptions<A extends AnswerRow> extends ConcurrencyOptions<A> {
   readonly answers: Iterable<A> | AsyncIterable<A>;
-  /** A finite number. Higher is better. */
-  readonly score: (answer: A) => number | Promise<number>;
+  /** A finite number, higher is better; null if the answer has no score. */
+  readonly score: (answer: A) => number | null | Promise<number | null>;
   /** Whether an answer has its score already. */
   readonly isDone?: (answer: A) => boolean;
 }
@@ -33,7 +33,7 @@ export async function* scoreAnswers<A extends AnswerRow>(
     without(answers, isDone),
     async function* (answer) {
       const value = await score(answer);
-      if (!Number.isFinite(value)) {
+      if (value !== null && !Number.isFinite(value)) {
         throw new EvaluationError(`prompt "${answer.prompt_id}": score: expected a finite number, found ${value}.`);
       }
       yield { ...answer, score: value };

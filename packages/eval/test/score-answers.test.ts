@@ -56,7 +56,7 @@ test('reads answers as they are needed, even if the consumer is slow', async () 
 
 test('a score of NaN is reported to onError', async () => {
   const reported: string[] = [];
-  const rows: number[] = [];
+  const rows: (number | null)[] = [];
   const options = {
     answers: many(3),
     score: ({ seed }: { seed?: number }) => (seed === 1 ? Number.NaN : seed!),

@@ -18,6 +18,7 @@ import { sealRow, unsealRow } from '@wpo/internal/node/sealed';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { writeWholeFile } from '../files';
+import { warnOfLeftOut } from '../pairs';
 import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 import { runRowsTask, type TaskControls } from './resumable-rows';
@@ -54,7 +55,8 @@ export async function scoreByComparing(
 ): Promise<number> {
   const { out, concurrency } = options;
   const answers: FileAnswer[] = [];
-  const index = await indexAnswers(options.answers, (answer) => answers.push(answer));
+  const { texts: index, rows } = await indexAnswers(options.answers, (answer) => answers.push(answer));
+  warnOfLeftOut(options.answers.join(', '), rows.length - index.size, 'completion', terminal);
   const { name, compare } = await comparingJudge(options.endpoint, { maxTokens: options.judgeMaxTokens });
   const verdicts = new Map<string, Verdict>();
   const expectedKeys = new Set(listComparisons(answers).map(keyOf));

@@ -23,7 +23,7 @@ export interface LocalSamplerOptions extends SamplingParams {
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
   const { model: folder, batchSize, signal, temperature, topP, maxNewTokens } = options;
   const textOptions = await fromInput(() => loadTokenizerFolder(folder));
-  const encode = ({ prompt }: NamedPrompt) => encodePrompt(promptMessages(prompt), textOptions);
+  const encode = ({ prompt, at }: NamedPrompt) => encodePrompt(promptMessages(prompt), textOptions, at);
   const answers = Math.min(batchSize, options.prompts.length * options.answersPerPrompt);
   const promptTokens = await fromInput(() =>
     options.prompts.reduce((most, prompt) => Math.max(most, encode(prompt).length), 0),

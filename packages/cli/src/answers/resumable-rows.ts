@@ -48,7 +48,7 @@ export async function runRowsTask(task: RowsTask, stop: StopSignal, terminal: Te
   const file = await openRowsFile(task.out);
   try {
     const existingKeys = new Set<string>();
-    for await (const row of readRowsFile(task.out, task.rows)) existingKeys.add(task.keyOf(row));
+    for await (const row of readRowsFile(task.out)) existingKeys.add(task.keyOf(row));
     const progress = await appendMissing(task, existingKeys, file.append, stop, terminal);
     return report(task, progress, stop, terminal);
   } finally {

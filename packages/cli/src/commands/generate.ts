@@ -1,7 +1,8 @@
 import { encodePrompt, type TextOptions } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
+import { type NamedPrompt, promptMessages } from '@wpo/eval';
+import { readPrompts } from '@wpo/eval/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
-import { type Prompt, readPrompts } from '../answers/prompts';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadBackend, withModel } from '../models';
@@ -21,7 +22,7 @@ export interface Generated {
 /** `wpo generate`: answers prompts, as streamed text or as JSON lines. Returns the exit status. */
 export async function generate(config: GenerateConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(generateSchema, config);
-  const prompts = config.prompts === undefined ? [config.prompt!] : await readPrompts(config.prompts);
+  const prompts = config.prompts === undefined ? [{ prompt: config.prompt! }] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);
   const textOptions = await fromInput(() => loadTokenizerFolder(folder));
   const encoded = await fromInput(() => prompts.map((prompt) => encode(prompt, textOptions, config)));
@@ -41,8 +42,12 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   return 0;
 }
 
-function encode(prompt: Prompt, textOptions: TextOptions, { raw }: GenerateConfig): number[] {
-  if (!raw) return encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, textOptions);
+function encode(
+  { prompt, at }: Omit<NamedPrompt, 'prompt_id'>,
+  textOptions: TextOptions,
+  { raw }: GenerateConfig,
+): number[] {
+  if (!raw) return encodePrompt(promptMessages(prompt), textOptions, at);
   if (typeof prompt === 'string') return textOptions.tokenizer.encode(prompt);
   throw new UserError(
     '--raw: expected prompts that are text, found a list of messages. Without --raw, the chat template formats messages.',

@@ -1,11 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { answerKey, type NamedPrompt, type SampledRow, type SampleRequest, sampleAnswers } from '@wpo/eval';
-import { type FileRow, serverSampler } from '@wpo/eval/node';
+import { type FileRow, readPrompts, serverSampler } from '@wpo/eval/node';
 import { describe } from '@wpo/internal/describe';
 import * as v from 'valibot';
 import { AnswerCheck } from '../answers/answer-check';
 import { localSampler } from '../answers/local-sampler';
-import { readNamedPrompts } from '../answers/prompts';
 import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
 import { connect } from '../answers/server';
 import { localModel } from '../downloads';
@@ -30,7 +29,7 @@ interface Settings {
 export async function sample(config: SampleConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(sampleSchema, config);
   const seeds = config.seeds.slice(0, config.perPrompt);
-  const prompts = promptsById(await readNamedPrompts(config.prompts), config.prompts);
+  const prompts = promptsById(await readPrompts(config.prompts), config.prompts);
   // before signals are handled, so that Ctrl-C stops a download at once
   const folder = config.endpoint === undefined ? await localModel(config.model!, terminal) : undefined;
   const { temperature, topP: top_p, maxNewTokens: max_new_tokens, request } = config;

@@ -14,6 +14,7 @@ import { scoreByComparing } from '../answers/compare';
 import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
 import { connect } from '../answers/server';
 import { UserError } from '../errors';
+import { warnOfLeftOut } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type ScoreConfig, scoreSchema } from '../schemas/score';
 import { type StopSignal, withSignals } from '../terminal/signals';
@@ -37,14 +38,14 @@ export async function score(config: ScoreConfig, terminal: Terminal = processTer
 }
 
 async function scoreOneByOne(config: ScoreConfig, stop: StopSignal, terminal: Terminal): Promise<number> {
-  const texts = await indexAnswers(config.answers);
-  const keys = [...texts.keys()];
-  const { name, score } = await scorerOf(config, keys, stop, terminal);
+  const { texts, rows } = await indexAnswers(config.answers);
+  warnOfLeftOut(config.answers.join(', '), rows.length - texts.size, 'completion', terminal);
+  const { name, score } = await scorerOf(config, rows, stop, terminal);
   const task = {
     label: 'score',
     rows: 'scores',
     out: config.out,
-    expectedKeys: new Set(keys),
+    expectedKeys: new Set(texts.keys()),
     keyOf: (row: FileRow) => keyOfOwn(row, name, texts),
     async *work({ existingKeys, ...controls }: TaskControls) {
       const isDone = (answer: FileAnswer) => existingKeys.has(answerKey(answer));
@@ -58,9 +59,14 @@ async function scoreOneByOne(config: ScoreConfig, stop: StopSignal, terminal: Te
   return runRowsTask(task, stop, terminal);
 }
 
-function scorerOf(config: ScoreConfig, keys: readonly string[], stop: StopSignal, terminal: Terminal): Promise<Scorer> {
+function scorerOf(
+  config: ScoreConfig,
+  rows: readonly (string | null)[],
+  stop: StopSignal,
+  terminal: Terminal,
+): Promise<Scorer> {
   const { rewards, endpoint, judge, api, model, judgeMaxTokens: maxTokens } = config;
-  if (rewards !== undefined) return rewardsFile(rewards, keys);
+  if (rewards !== undefined) return rewardsFile(rewards, rows);
   const server = connect({ ...config, model, url: (endpoint ?? judge)! }, stop, terminal);
   return endpoint === undefined ? ratingJudge(server, { maxTokens }) : rewardServer(server, api);
 }
@@ -70,7 +76,7 @@ const scoredRow = v.object({
   source: v.string(),
   seed: v.optional(v.number()),
   completion: v.string(),
-  score: v.number(),
+  score: v.nullable(v.number()),
   scored_by: v.string(),
 });
 

@@ -1,4 +1,10 @@
-import { type EvalInstruction, type ModelOutput, type SamplingParams, sampleAnswers } from '@wpo/eval';
+import {
+  type EvalInstruction,
+  type ModelOutput,
+  type NamedPrompt,
+  type SamplingParams,
+  sampleAnswers,
+} from '@wpo/eval';
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
 import { localSampler } from '../answers/local-sampler';
@@ -39,12 +45,16 @@ export async function answerSet(
   try {
     const missing = instructions.filter(({ instruction }) => cache.get(keyOf(instruction)) === undefined);
     if (missing.length > 0) {
-      const prompts = new Map(missing.map(({ instruction }) => [keyOf(instruction), instruction]));
+      const prompts = new Map(missing.map(({ instruction, at }) => [keyOf(instruction), { prompt: instruction, at }]));
       await answer(prompts, options, cache.set, stop, terminal);
     }
     if (stop.signal.aborted) return null;
     // alpaca_eval strips white space too, since it would count towards the length of an answer
-    return instructions.map((row) => ({ ...row, output: cache.get(keyOf(row.instruction))!.trim(), generator }));
+    return instructions.map(({ at: _, ...row }) => ({
+      ...row,
+      output: cache.get(keyOf(row.instruction))!.trim(),
+      generator,
+    }));
   } finally {
     await cache.close();
   }
@@ -52,13 +62,13 @@ export async function answerSet(
 
 /** Answers prompts, given by their cache keys. */
 async function answer(
-  prompts: ReadonlyMap<string, string>,
+  prompts: ReadonlyMap<string, Omit<NamedPrompt, 'prompt_id'>>,
   { seed, ...options }: AnswerSetOptions,
   save: (key: string, answer: string) => Promise<void>,
   { signal }: StopSignal,
   terminal: Terminal,
 ): Promise<void> {
-  const all = Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, prompt }));
+  const all = Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, ...prompt }));
   const sampler = await localSampler({ ...options, prompts: all, answersPerPrompt: 1, terminal, signal });
   const { sample, order, dispose, batchSize } = sampler;
   let done = 0;

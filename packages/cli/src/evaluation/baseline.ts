@@ -26,6 +26,7 @@ import { connect } from '../answers/server';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
+import { warnOfLeftOut } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
 import { withProgress } from '../terminal/progress';
 import { failureLimit, MAX_FAILURES_IN_A_ROW, type StopSignal, withSignals } from '../terminal/signals';
@@ -41,11 +42,11 @@ type BaselineConfig = EvalConfigWith<'baseline' | 'judge' | 'out'>;
  * Returns the exit status.
  */
 export async function evalOutputs(config: BaselineConfig, terminal: Terminal): Promise<number> {
-  const baseline = await fromInput(() => readOutputs(config.baseline));
+  const baseline = await outputsIn(config.baseline, terminal);
   const prompt = await promptOf(config);
   await makeFolder(config.out);
   return withSignals(terminal, async (stop) => {
-    const model = await outputsOf(config, baseline, stop, terminal);
+    const model = await outputsOf(config, stop, terminal);
     if (model === null) return stop.status();
     await writeRows(join(config.out, 'model_outputs.json'), model);
     const pairs = pairUp(baseline, model, config, terminal);
@@ -60,12 +61,7 @@ export async function evalOutputs(config: BaselineConfig, terminal: Terminal): P
 const promptOf = ({ judgePrompt: path }: BaselineConfig): Promise<readonly Message[]> =>
   fromInput(async () => (path === undefined ? judgePrompt : parseJudgePrompt(await readFile(path, 'utf8'))));
 
-async function outputsOf(
-  config: BaselineConfig,
-  baseline: readonly ModelOutput[],
-  stop: StopSignal,
-  terminal: Terminal,
-) {
+async function outputsOf(config: BaselineConfig, stop: StopSignal, terminal: Terminal) {
   const { model, outputs, evalSet, generator, out } = config;
   if ((model === undefined) === (outputs === undefined)) {
     throw new UserError(
@@ -78,15 +74,21 @@ async function outputsOf(
       throw new UserError(
         '--eval-set: expected with --model, found with --outputs, which already has the answers. Remove --eval-set.',
       );
-    const answers = await fromInput(() => readOutputs(outputs));
+    const answers = await outputsIn(outputs, terminal);
     return generator === undefined ? answers : answers.map((answer) => ({ ...answer, generator }));
   }
-  const instructions = evalSet === undefined ? baseline : await fromInput(() => readInstructions(evalSet));
-  const rows = instructions.map(({ instruction, dataset }) => ({ instruction, ...(dataset && { dataset }) }));
+  const instructions = await fromInput(() => readInstructions(evalSet ?? config.baseline));
   const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
   const folder = await localModel(model!, terminal);
-  const settings = { ...config, model: folder, generator: name, instructions: rows };
+  const settings = { ...config, model: folder, generator: name, instructions };
   return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
+}
+
+/** A model's answers from a file. Reports the rows that are left out. */
+async function outputsIn(path: string, terminal: Terminal): Promise<ModelOutput[]> {
+  const { outputs, leftOut } = await fromInput(() => readOutputs(path));
+  warnOfLeftOut(path, leftOut, 'output', terminal);
+  return outputs;
 }
 
 function pairUp(

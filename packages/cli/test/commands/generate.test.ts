@@ -72,7 +72,7 @@ test('prompt i of a file is sampled with seed + i', async () => {
 });
 
 test.each([
-  [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL file of prompts, found no such file/],
+  [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL, JSON or Parquet file, found no such file/],
   [[], /^--prompt: expected exactly one of --prompt and --prompts, found neither.\n$/],
 ])('%j is an error of one line', async (args, message) => {
   const terminal = capture();
@@ -82,8 +82,13 @@ test.each([
 
 test.each([
   ['{"prompt": 3}', /:2: prompt: expected text or a list/],
-  ['{"prompt": [{"role": "user"}]}', /:2: prompt: expected text or a list/],
-  ['nonsense', /:2: expected prompts, found text that is not JSON/],
+  ['{"prompt": [{"role": "user"}]}', /:2: prompt\[0\].content: expected text, found nothing/],
+  [
+    '{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}',
+    /:2: prompt: expected messages that the chat template accepts, .*System role not supported.*system, user/,
+  ],
+  [`{"prompt": "[{'role': 'user', 'content': 'u'}]"}`, /:2: prompt: .* a list of messages written as text/],
+  ['nonsense', /:2: expected one JSON object, found invalid JSON near "nonsense"/],
 ])('an invalid row of prompts, %j, is reported with its line', async (row, message) => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
   writeFileSync(file, `{"prompt": "ok"}\n${row}\n`);

@@ -60,8 +60,33 @@ test('scores without prompt_id are assigned to the answers in order', async () =
   expect(await fromFile(at, [1, 2, { score: 3 }, 4])).toMatchObject({ status: 0 });
   expect(scores(at.out)).toEqual({ 'a 13': 1, 'a 21': 2, 'a gpt': 3, 'b 13': 4 });
   expect((await fromFile(files(), [1, 2, 3])).err).toContain(
-    'rewards.jsonl: expected one score for each of 4 answers, found 3.',
+    'rewards.jsonl: expected one score for each of 4 rows of answers, found 3.',
   );
+});
+
+test('null, NaN and float columns, as pandas writes them, mean what they mean', async () => {
+  const at = files();
+  const row = (id: string, seed: string, completion: string) =>
+    `{"prompt_id": ${id}, "prompt": "ask", "completion": ${completion}, "source": "gemma", "seed": ${seed}, "finish_reason": null}`;
+  writeFileSync(
+    at.answers,
+    `\ufeff${[row('7', '13.0', '"x\u2028y"'), row('8.0', 'null', 'null'), row('9007199254740993', 'NaN', '"z"')].join('\n')}`,
+  );
+  writeFileSync(at.rewards, '{"score": 1.5}\n{"score": 2}\n{"score": NaN}\n');
+  const { status, err } = await scored(at, '--rewards', at.rewards);
+  expect(status).toBe(0);
+  expect(err).toContain(`${at.answers}: left out 1 row whose completion is null.\n`);
+  expect(readRows<ScoredRow>(at.out).map(({ prompt_id, seed, score }) => [prompt_id, seed, score])).toEqual([
+    ['7', 13, 1.5],
+    ['9007199254740993', undefined, null],
+  ]);
+  const named =
+    '{"prompt_id": 9007199254740993, "source": null, "score": 3}\n{"prompt_id": 7.0, "source": null, "score": null}\n';
+  writeFileSync(at.rewards, named);
+  const out = `${at.out}2`;
+  expect(await scored({ ...at, out }, '--rewards', at.rewards)).toMatchObject({ status: 0 });
+  expect(scores(out)).toEqual({ '7 13': null, '9007199254740993 gemma': 3 });
+  expect(await scored({ ...at, out }, '--rewards', at.rewards)).toMatchObject({ status: 0 }); // reads its own rows
 });
 
 test('scores by prompt_id alone are accepted only if each prompt has one answer', async () => {
@@ -81,7 +106,7 @@ test('scores by prompt_id alone are accepted only if each prompt has one answer'
 
 test.each([
   [[{ prompt_id: 'a', seed: 13 }], /rewards\.jsonl:1: expected a score, found another kind of row/],
-  [[{ prompt_id: 'a', seed: 13, score: null }], /rewards\.jsonl:1: expected a score, found another kind of row/],
+  [[{ prompt_id: 'a', seed: 13, score: '1' }], /rewards\.jsonl:1: score: expected a finite number, found the text "1"/],
   [
     [
       { prompt_id: 'a', seed: 13, score: 1 },
@@ -100,8 +125,8 @@ test.each([
 });
 
 test.each([
-  [{ ...answers[0], completion: 3 }, /answers\.jsonl:2: completion: expected string, found 3/],
-  [{ prompt_id: 'z' }, /answers\.jsonl:2: prompt: expected .*, found undefined/],
+  [{ ...answers[0], completion: 3 }, /answers\.jsonl:2: completion: expected text, found the number 3/],
+  [{ prompt_id: 'z' }, /answers\.jsonl:2: prompt: expected .*, found nothing/],
   [
     answers[3],
     /answers\.jsonl: expected one answer for each prompt_id, source and seed, found two for \["b","gemma",13\]/,

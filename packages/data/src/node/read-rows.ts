@@ -48,13 +48,30 @@ async function* records(
   options: RecordOptions & DataFileOptions,
   isUsed?: (column: string) => boolean,
 ): AsyncGenerator<DataRecord, void, undefined> {
-  for (const file of await dataFiles(source, options)) {
-    const kind = await kindOf(file.path);
-    if (kind === 'parquet') {
-      const { parquetRecords } = await import('./parquet/records'); // not loaded for JSON
-      yield* parquetRecords(file.path, file.name, isUsed);
-    } else yield* jsonRecords(file, kind, options);
-  }
+  for (const file of await dataFiles(source, options)) yield* recordsOf(file, options, isUsed);
+}
+
+/**
+ * As `readRecords`, of one local file: a folder or data set is none.
+ *
+ * @throws {RowError} on a row that is not JSON, unless `onBadRow` is `skip`
+ * @throws {Error} if the file cannot be read, or is damaged or cut off
+ */
+export const readFileRecords = (
+  path: string,
+  options: RecordOptions = {},
+): AsyncGenerator<DataRecord, void, undefined> => recordsOf({ path, name: path }, options);
+
+async function* recordsOf(
+  file: DataFile,
+  options: RecordOptions,
+  isUsed?: (column: string) => boolean,
+): AsyncGenerator<DataRecord, void, undefined> {
+  const kind = await kindOf(file.path);
+  if (kind === 'parquet') {
+    const { parquetRecords } = await import('./parquet/records'); // not loaded for JSON
+    yield* parquetRecords(file.path, file.name, isUsed);
+  } else yield* jsonRecords(file, kind, options);
 }
 
 const jsonRecords = ({ path, name }: DataFile, kind: FileKind, options: RecordOptions) =>

@@ -24,6 +24,7 @@ const moreColumns = [
   'source',
   'source_chosen',
   'source_rejected',
+  'system_prompt',
   'question',
   'input',
   'instruction',

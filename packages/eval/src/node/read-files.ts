@@ -1,54 +1,77 @@
-import { createReadStream } from 'node:fs';
-import type { RowLocation } from '@wpo/data';
+import { parseAnswerRow, parsePromptRow, type RowLocation } from '@wpo/data';
 import { shortHash } from '@wpo/internal/node/hash';
-import * as v from 'valibot';
-import {
-  type EvalInstruction,
-  type ModelOutput,
-  parseInstruction,
-  parseModelOutput,
-  readAlpacaFrom,
-} from '../alpaca-eval';
-import { type AnswerRow, answerKey } from '../answers';
+import { type EvalInstruction, type ModelOutput, noRows, parseInstruction, parseModelOutput } from '../alpaca-eval';
+import { type AnswerRow, answerKey, type NamedPrompt } from '../answers';
 import { EvaluationError } from '../errors';
 import { type FileRow, readRowsFile } from './rows-file';
 
 /** An answer from a file, with all the fields of its row. */
 export type FileAnswer = AnswerRow & Readonly<Record<string, unknown>>;
 
-const answer = v.looseObject({
-  prompt_id: v.string(),
-  prompt: v.union([v.string(), v.array(v.object({ role: v.string(), content: v.string() }))]),
-  completion: v.string(),
-  source: v.string(),
-  seed: v.exactOptional(v.number()),
-  finish_reason: v.exactOptional(v.picklist(['stop', 'length'])),
-});
+/**
+ * Reads prompts: `{prompt, system?, prompt_id?, id?}`. A prompt without an id gets a hash of it, so that the same prompt has
+ * the same id in every file.
+ *
+ * @throws {RowError} naming file, line and field
+ * @throws {EvaluationError} if the file cannot be read, or has no prompts
+ */
+export async function readPrompts(path: string): Promise<NamedPrompt[]> {
+  const prompts: NamedPrompt[] = [];
+  for await (const { row, location } of readRowsFile(path)) {
+    const { id, prompt } = parsePromptRow(row, location, ['prompt_id', 'id']);
+    prompts.push({ prompt_id: id ?? shortHash(prompt), prompt, at: location });
+  }
+  if (prompts.length === 0) throw new EvaluationError(`${path}: expected at least one prompt, found none.`);
+  return prompts;
+}
 
 /**
- * Reads answers from JSONL files, as `wpo sample` writes them; `seed` and `finish_reason` may be absent.
+ * Reads answers from files, as `wpo sample` writes them; `prompt_id`, `seed` and `finish_reason` may be absent or null. Rows
+ * whose `completion` is null are left out.
  *
- * @throws {EvaluationError} naming file, line and field
+ * @param onLeftOut called for each row that is left out
+ * @throws {RowError} naming file, line and field
+ * @throws {EvaluationError} if a file cannot be read
  */
-export async function* readAnswers(paths: readonly string[]): AsyncGenerator<FileAnswer, void, undefined> {
+export async function* readAnswers(
+  paths: readonly string[],
+  onLeftOut: () => void = () => {},
+): AsyncGenerator<FileAnswer, void, undefined> {
   for (const path of paths) {
-    for await (const row of readRowsFile(path, 'answers')) yield parseAnswer(row);
+    for await (const row of readRowsFile(path)) {
+      const answer = parseAnswer(row);
+      if (answer === null) onLeftOut();
+      else yield answer;
+    }
   }
 }
 
-function parseAnswer({ row, at }: FileRow): FileAnswer {
-  const { success, output, issues } = v.safeParse(answer, row);
-  if (success) return output as FileAnswer;
-  const field = v.getDotPath(issues[0]);
-  throw new EvaluationError(
-    `${at}:${field === null ? '' : ` ${field}:`} expected ${issues[0].expected}, found ${issues[0].received}. Write ` +
-      'answers as {"prompt_id", "prompt", "completion", "source", "seed"?}.',
-  );
+/** The row with its prompt, in which the system text is, and its fields as the other files have them; null without an answer. */
+function parseAnswer({ row, location }: FileRow): FileAnswer | null {
+  const { id, prompt, completion, source, seed } = parseAnswerRow(row, location);
+  if (completion === null) return null;
+  const { system, system_prompt, seed: _, finish_reason, ...others } = row as Readonly<Record<string, unknown>>;
+  return {
+    ...others,
+    prompt_id: id ?? shortHash(prompt),
+    prompt,
+    completion,
+    source,
+    ...(seed === undefined ? {} : { seed }),
+    ...(finish_reason === 'stop' || finish_reason === 'length' ? { finish_reason } : {}),
+  };
+}
+
+/** What files of answers hold. */
+export interface AnswerIndex {
+  /** The fingerprint of each answer's text by the answer's key (see `answerKey`), in order. */
+  readonly texts: ReadonlyMap<string, string>;
+  /** The key of each row's answer, in order; null for a row that was left out. */
+  readonly rows: readonly (string | null)[];
 }
 
 /**
- * Reads files of answers once, without keeping them, and returns the fingerprint of each answer's text by the answer's
- * key (see `answerKey`), in order.
+ * Reads files of answers once, without keeping them.
  *
  * @param onAnswer called with each answer
  * @throws {EvaluationError} as `readAnswers` does, for two answers with the same key, and if there is no answer
@@ -56,45 +79,55 @@ function parseAnswer({ row, at }: FileRow): FileAnswer {
 export async function indexAnswers(
   paths: readonly string[],
   onAnswer: (answer: FileAnswer) => void = () => {},
-): Promise<Map<string, string>> {
+): Promise<AnswerIndex> {
   const files = paths.join(', ');
-  const index = new Map<string, string>();
-  for await (const answer of readAnswers(paths)) {
+  const texts = new Map<string, string>();
+  const rows: (string | null)[] = [];
+  for await (const answer of readAnswers(paths, () => rows.push(null))) {
     const key = answerKey(answer);
-    if (index.has(key)) {
+    if (texts.has(key)) {
       throw new EvaluationError(
         `${files}: expected one answer for each prompt_id, source and seed, found two for ${key}. Remove one of them, or ` +
           'give it another source or seed.',
       );
     }
-    index.set(key, fingerprint(answer.completion));
+    texts.set(key, fingerprint(answer.completion));
+    rows.push(key);
     onAnswer(answer);
   }
-  if (index.size === 0) throw new EvaluationError(`${files}: expected at least one answer, found none.`);
-  return index;
+  if (texts.size === 0) throw new EvaluationError(`${files}: expected at least one answer, found none.`);
+  return { texts, rows };
 }
 
 /** A short hash of texts. */
 export const fingerprint = (...texts: readonly string[]): string => shortHash(texts);
 
 /**
- * Reads a file in AlpacaEval's format: see `readAlpacaFrom`.
+ * Reads a file in AlpacaEval's format: a JSON array of rows, or one row per line.
  *
+ * @param parse returns undefined for a row to leave out
  * @throws {RowError} for the first row that cannot be used, and for a file without rows
  * @throws {EvaluationError} if the file cannot be read
  */
-export const readAlpaca = <T>(path: string, parse: (row: unknown, at: RowLocation) => T): Promise<T[]> =>
-  readAlpacaFrom(bytesOf(path), path, parse);
-
-async function* bytesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    for await (const chunk of createReadStream(path)) yield chunk as Uint8Array;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const found = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'a folder' : message;
-    const expected = 'a JSON or JSONL file in the format of alpaca_eval';
-    throw new EvaluationError(`${path}: expected ${expected}, found ${found}. Check the path.`, { cause: error });
+export async function readAlpaca<T>(
+  path: string,
+  parse: (row: unknown, at: RowLocation) => T | undefined,
+): Promise<T[]> {
+  const rows: T[] = [];
+  let count = 0;
+  for await (const { row, location } of readRowsFile(path)) {
+    count += 1;
+    const parsed = parse(row, location);
+    if (parsed !== undefined) rows.push(parsed);
   }
+  if (count === 0) throw noRows(path);
+  return rows;
+}
+
+/** A model's answers, and the number of rows that were left out because their output is null. */
+export interface ModelOutputs {
+  readonly outputs: ModelOutput[];
+  readonly leftOut: number;
 }
 
 /**
@@ -102,12 +135,20 @@ async function* bytesOf(path: string): AsyncGenerator<Uint8Array, void, undefine
  *
  * @throws as `readAlpaca`
  */
-export const readOutputs = (path: string): Promise<ModelOutput[]> =>
-  readAlpaca(path, (row, at) => parseModelOutput(asOutput(row), at));
+export async function readOutputs(path: string): Promise<ModelOutputs> {
+  let leftOut = 0;
+  const outputs = await readAlpaca(path, (row, at) => {
+    const output = asOutput(row) as { readonly output?: unknown } | null;
+    if (output?.output !== null) return parseModelOutput(output, at);
+    leftOut += 1;
+    return undefined;
+  });
+  return { outputs, leftOut };
+}
 
 /** Reads the instructions of an evaluation set, from the same files as `readOutputs`; answers in them are ignored. */
 export const readInstructions = (path: string): Promise<EvalInstruction[]> =>
-  readAlpaca(path, (row, at) => parseInstruction(asOutput(row), at));
+  readAlpaca(path, (row, at) => ({ ...parseInstruction(asOutput(row), at), at }));
 
 /** Gives the columns of `wpo sample` AlpacaEval's names. */
 function asOutput(row: unknown): unknown {

@@ -24,7 +24,7 @@ export async function openReplyCache<T>(path: string, isValue: (value: unknown) 
   const file = await openRowsFile(path);
   const values = new Map<string, T>();
   try {
-    for await (const { row, at } of readRowsFile(path, 'cached replies')) {
+    for await (const { row, at } of readRowsFile(path)) {
       const { key, value } = unsealRow(PURPOSE, row) ?? {};
       if (typeof key !== 'string' || !isValue(value)) {
         throw new EvaluationError(

@@ -1,50 +1,44 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import * as v from 'valibot';
+import { optionalId, optionalInteger, optionalNumber, RowError, type RowLocation } from '@wpo/data';
 import { answerKey } from '../answers';
 import { EvaluationError } from '../errors';
 import type { Scorer } from '../score-answers';
-import { readRowsFile } from './rows-file';
-
-const reward = v.union([
-  v.number(),
-  v.looseObject({
-    score: v.number(),
-    prompt_id: v.optional(v.union([v.string(), v.number()])),
-    source: v.optional(v.string()),
-    seed: v.optional(v.number()),
-  }),
-]);
+import { type FileRow, readRowsFile } from './rows-file';
 
 type KeyField = 'prompt_id' | 'source' | 'seed';
 const KEY_FIELDS: readonly KeyField[] = ['prompt_id', 'source', 'seed'];
-type KeyValues = { readonly [field in KeyField]?: string | number };
+type KeyValues = { readonly [field in KeyField]?: string | number | undefined };
 
 interface Rewards {
   /** The fields that identify an answer. Empty if scores are in the order of the answers: the key is then the index. */
   readonly fields: readonly KeyField[];
-  readonly scores: ReadonlyMap<string, number>;
+  /** Null for an answer that has no score. */
+  readonly scores: ReadonlyMap<string, number | null>;
   readonly hash: string;
 }
 
 /**
- * Takes scores from a JSONL file of `{"score"}` and the fields that identify the answer: `prompt_id`, and `source` and
- * `seed` if a prompt has several answers. All rows have the same fields. Without `prompt_id`, row i belongs to answer i.
+ * Takes scores from a file of `{"score"}` and the fields that identify the answer: `prompt_id`, and `source` and `seed` if a
+ * prompt has several answers. A field that is null in all rows is absent. Without `prompt_id`, row i belongs to row i of the
+ * answers. A score of null means that the answer has none.
  *
- * @param answers keys of the answers in the order of their file: see `answerKey`
- * @throws {EvaluationError} naming file and line, or the answer without a score of its own
+ * @param answers keys of the answers in the order of their rows: see `answerKey`; null for a row without an answer
+ * @throws {RowError} naming file and line
+ * @throws {EvaluationError} naming the answer that has no row of its own
  */
-export async function rewardsFile(path: string, answers: readonly string[]): Promise<Scorer> {
+export async function rewardsFile(path: string, answers: readonly (string | null)[]): Promise<Scorer> {
   const { fields, scores, hash } = await readRewards(path);
   if (fields.length === 0 && scores.size !== answers.length) {
     throw new EvaluationError(
-      `${path}: expected one score for each of ${answers.length} answers, found ${scores.size}. Write one row per answer ` +
-        'in their order, or add "prompt_id" to each row.',
+      `${path}: expected one score for each of ${answers.length} rows of answers, found ${scores.size}. Write one row per ` +
+        'row of answers in their order, or add "prompt_id" to each row.',
     );
   }
   const owners = new Map<string, string>();
-  const byAnswer = new Map<string, number>();
+  const byAnswer = new Map<string, number | null>();
   for (const [i, answer] of answers.entries()) {
+    if (answer === null) continue;
     const key = fields.length === 0 ? String(i) : keyOf(fields, valuesOf(answer));
     const score = scores.get(key);
     if (score === undefined) {
@@ -61,35 +55,48 @@ export async function rewardsFile(path: string, answers: readonly string[]): Pro
   }
   return {
     name: `${basename(path)} ${hash}`, // a file with other scores is another scorer
-    score: (answer) => byAnswer.get(answerKey(answer))!,
+    score: (answer) => byAnswer.get(answerKey(answer)) ?? null,
   };
 }
 
 async function readRewards(path: string): Promise<Rewards> {
-  const scores = new Map<string, number>();
+  const rows: { readonly values: KeyValues; readonly score: number | null; readonly at: RowLocation }[] = [];
+  for await (const row of readRowsFile(path)) rows.push(parseReward(row));
+  const fields = KEY_FIELDS.filter((field) => rows.some(({ values }) => values[field] !== undefined));
+  const used = fields.includes('prompt_id') ? fields : [];
+  const scores = new Map<string, number | null>();
   const hash = createHash('sha256');
-  let fields: readonly KeyField[] | undefined;
-  for await (const { row, at } of readRowsFile(path, 'rewards')) {
-    if (!v.is(reward, row)) {
-      throw new EvaluationError(
-        `${at}: expected a score, found another kind of row. Write {"prompt_id", "source"?, "seed"?, "score": number}.`,
-      );
-    }
-    const values = typeof row === 'number' ? { score: row } : row;
-    fields ??= 'prompt_id' in values ? KEY_FIELDS.filter((field) => field in values) : [];
-    const key = fields.length === 0 ? String(scores.size) : keyOf(fields, values);
+  for (const { values, score, at } of rows) {
+    const key = used.length === 0 ? String(scores.size) : keyOf(used, values);
     if (scores.has(key)) {
-      throw new EvaluationError(`${at}: expected one score for ${key}, found a second one. Remove one of them.`);
+      const hint = 'Remove one of them.';
+      throw new RowError(at, { expected: `one score for ${key}`, found: 'a second one', hint });
     }
-    scores.set(key, values.score);
-    hash.update(`${key} ${values.score}\n`);
+    scores.set(key, score);
+    hash.update(`${key} ${score}\n`);
   }
-  return { fields: fields ?? [], scores, hash: hash.digest('hex').slice(0, 8) };
+  return { fields: used, scores, hash: hash.digest('hex').slice(0, 8) };
 }
 
-/** A prompt_id that is a number and one that is its text are the same. */
-const keyOf = (fields: readonly KeyField[], values: KeyValues) =>
-  JSON.stringify(fields.map((field) => (field === 'prompt_id' ? String(values[field]) : values[field])));
+/** A row is a score, or an object with one. */
+function parseReward({ row, location: at }: FileRow) {
+  if (row === null || typeof row === 'number') {
+    return { values: {}, score: optionalNumber({ score: row }, 'score', at) ?? null, at };
+  }
+  if (typeof row !== 'object' || Array.isArray(row) || !Object.hasOwn(row, 'score')) {
+    const hint = 'Write {"prompt_id", "source"?, "seed"?, "score": number}; null for an answer without a score.';
+    throw new RowError(at, { expected: 'a score', found: 'another kind of row', hint });
+  }
+  const fields = row as Readonly<Record<string, unknown>>;
+  const values = {
+    prompt_id: optionalId(fields, 'prompt_id', at),
+    source: optionalId(fields, 'source', at),
+    seed: optionalInteger(fields, 'seed', at),
+  };
+  return { values, score: optionalNumber(fields, 'score', at) ?? null, at };
+}
+
+const keyOf = (fields: readonly KeyField[], values: KeyValues) => JSON.stringify(fields.map((field) => values[field]));
 
 function valuesOf(key: string): KeyValues {
   const [prompt_id, source, seed] = JSON.parse(key) as [string, string, number | null];

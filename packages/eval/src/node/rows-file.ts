@@ -1,13 +1,18 @@
 import { open } from 'node:fs/promises';
-import { JsonLineError, type JsonlAppender, openJsonl, readJsonLines } from '@wpo/internal/node/jsonl';
+import { RowError, type RowLocation } from '@wpo/data';
+import { readFileRecords } from '@wpo/data/node';
+import { type JsonlAppender, openJsonl } from '@wpo/internal/node/jsonl';
 import { tryLock } from '@wpo/internal/node/lock';
 import { explainWrites } from '@wpo/internal/node/write-errors';
+import { printable } from '@wpo/internal/printable';
 import { EvaluationError } from '../errors';
 
-/** A row of a JSONL file and its place, e.g. `answers.jsonl:7`. */
+/** A row of a file and its place. */
 export interface FileRow {
   readonly row: unknown;
+  /** As in messages, e.g. `answers.jsonl:7`. */
   readonly at: string;
+  readonly location: RowLocation;
 }
 
 /** A JSONL file to which rows are appended. It is locked until it is closed. */
@@ -18,23 +23,19 @@ export interface RowsFile {
 }
 
 /**
- * Reads a JSONL file row by row. Blank lines are skipped.
+ * Reads a file of rows as pairs are read: JSONL, a JSON array or Parquet, plain or compressed.
  *
- * @param expected names the rows in errors, e.g. `answers`
- * @throws {EvaluationError} naming file and line, for a line that is not JSON, and if the file cannot be read
+ * @throws {RowError} naming file and line, for a row that is not JSON
+ * @throws {EvaluationError} if the file cannot be read
  */
-export async function* readRowsFile(path: string, expected: string): AsyncGenerator<FileRow, void, undefined> {
+export async function* readRowsFile(path: string): AsyncGenerator<FileRow, void, undefined> {
   try {
-    for await (const { value, line } of readJsonLines(path)) yield { row: value, at: `${path}:${line}` };
-  } catch (error) {
-    if (error instanceof JsonLineError) {
-      const found = `text that is not JSON (${error.message})`;
-      throw new EvaluationError(`${path}:${error.line}: expected ${expected}, found ${found}. Write one row per line.`);
+    for await (const { value, at } of readFileRecords(path)) {
+      yield { row: value, at: `${printable(at.file)}:${at.line}`, location: at };
     }
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    const found = code === 'ENOENT' ? 'no such file' : message;
-    throw new EvaluationError(`${path}: expected a JSONL file of ${expected}, found ${found}. Check the path.`);
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof RowError || error instanceof EvaluationError) throw error;
+    throw error instanceof TypeError ? error : new EvaluationError(error.message, { cause: error });
   }
 }
 

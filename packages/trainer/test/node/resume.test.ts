@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { textLines } from '@wpo/internal/lines';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { toyRun } from './toy-run';
 
@@ -255,7 +255,7 @@ describe('in a separate process', () => {
   function start(folder: string, waitFor: string, until = '') {
     const child = spawn(process.execPath, [script, folder, waitFor, until], { stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const lines = textLines(child.stdout);
     let errors = '';
     child.stderr.on('data', (piece) => {
       errors += piece;
