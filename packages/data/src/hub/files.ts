@@ -53,9 +53,17 @@ export async function modelFolder(source: string, options: HubOptions = {}): Pro
   const { folder } = await fetchSnapshot(hub, (paths) => {
     const files = paths.filter((path) => path.startsWith(inside) && MODEL_FILE.test(path.slice(inside.length)));
     if (files.some((path) => path.endsWith('.safetensors'))) return files;
-    throw new HubError(
-      `${hub.text}: expected the weights of a model, found no .safetensors file. Use a model with weights in safetensors.`,
-    );
+    throw new HubError(`${hub.text}: expected the weights of a model in safetensors, found ${otherWeights(paths)}`);
   });
   return join(folder, name.path);
+}
+
+/** What a repository without weights in safetensors has, and what to do. */
+function otherWeights(paths: readonly string[]): string {
+  const has = (pattern: RegExp) => paths.some((path) => pattern.test(path));
+  if (has(/\.gguf$/i)) return 'GGUF files, which llama.cpp reads. Use the model that they were made from.';
+  if (has(/\.(bin|pt|pth)$/i)) {
+    return 'PyTorch files. Save the model in safetensors with transformers: from_pretrained(…).save_pretrained(FOLDER).';
+  }
+  return 'no .safetensors file. Use another model.';
 }

@@ -47,6 +47,8 @@ const repositories = {
     lfs: ['model-00001-of-00001.safetensors', 'pytorch_model.bin'],
   },
   'org/nothing': { files: { 'README.md': Buffer.from('#') } },
+  'org/gguf': { files: { 'a-Q4_K_M.gguf': Buffer.from('GGUF'), 'config.json': Buffer.from('{}') } },
+  'org/pickle': { files: { 'pytorch_model.bin': Buffer.from('PK'), 'config.json': Buffer.from('{}') } },
 };
 
 let server: Awaited<ReturnType<typeof hubServer>>;
@@ -419,7 +421,13 @@ describe('modelFolder', () => {
       'hf://org/none: the hub answered 401: there is no such model',
     );
     await expect(modelFolder('org/nothing', quick)).rejects.toThrow(
-      'expected the weights of a model, found no .safetensors file',
+      'hf://org/nothing: expected the weights of a model in safetensors, found no .safetensors file. Use another model.',
+    );
+    await expect(modelFolder('org/gguf', quick)).rejects.toThrow(
+      'found GGUF files, which llama.cpp reads. Use the model that',
+    );
+    await expect(modelFolder('org/pickle', quick)).rejects.toThrow(
+      'found PyTorch files. Save the model in safetensors with',
     );
     await expect(modelFolder('hf://datasets/org/pairs')).rejects.toThrow(
       'expected the name of a model, hf://org/name.',
