@@ -25,6 +25,13 @@ export function withoutThinking(reply: string): string {
   return isThinking ? kept.join('') : kept.join('') + reply.slice(from);
 }
 
+/** The end of a reply without its reasoning, and without special tokens that some servers leave there: `</s>`, `<|im_end|>`. */
+const readable = (reply: string): string =>
+  withoutThinking(reply)
+    .trim()
+    .slice(-READ_CHARACTERS)
+    .replace(/(?:\s{0,4}<[|/]?[a-z_]{1,20}[|]?>){1,4}$/i, '');
+
 // Parts of the patterns below. Repetitions are bounded, so that no reply takes long.
 const MARKUP = String.raw`[\s*_\`"'“”‘’]{0,8}`;
 const OPEN = String.raw`(?:[[({$]|\\boxed\{){0,3}${MARKUP}`;
@@ -42,7 +49,7 @@ const SCALE = [
 ].join('|');
 /** What makes a number something else than a rating from 1 to 10: a range, another scale, a longer number, a guess. */
 const NOT_A_RATING = [
-  String.raw`[\d%‰+?a-z_]|[.,:]\d|[-–—]\w|\s{0,4}[%‰?=<]`,
+  String.raw`[\d%‰+?a-z]|_\w|[.,:]\d|[-–—]\w|\s{0,4}(?:[%‰?=]|<(?![/|a-z]))|[ \t]{1,4}(?:\d|(?:is|means)\b)`,
   String.raw`${CLOSE}(?:[-–—−~±]|(?:to|or|and|through)\s)${MARKUP}\d`,
   String.raw`${CLOSE}(?:\/|out of)(?!${MARKUP}${TEN})`,
   String.raw`${CLOSE}(?:[a-z]{1,12}\s{1,4})?(?:\/|out of|of)\s{1,4}(?!${TEN})\d`,
@@ -66,7 +73,7 @@ const ONLY_RATING = new RegExp(`^${MARKUP}${OPEN}${NUMBER}[.!]?${CLOSE}$`, 'g');
  * such as "8/10". Undefined if there is none from 1 to 10.
  */
 export function parseRating(reply: string): number | undefined {
-  const text = withoutThinking(reply).trim().slice(-READ_CHARACTERS);
+  const text = readable(reply);
   const labelled = [...text.matchAll(RATING)].filter((match) => !isListItem(match, text));
   const found = [
     ...labelled.map(({ 2: number, index }) => ({ number, index })),
@@ -97,7 +104,7 @@ const ONLY_VERDICT = new RegExp(`^${MARKUP}${OPEN}(A|B|${TIE})[.!]?${CLOSE}$`, '
 
 const AT_END = /^[.!]?[*_`"'“”‘’\])}>$]{0,8}[.!]?[ \t]*(?:\r?\n|$)/;
 const QUOTES = String.raw`^[*_\`"'“”‘’\])}>$]{0,8}`;
-const BECAUSE = String.raw`\s{1,4}(?:because|since|as)\b|\s{0,4}\(|\s{1,4}[-–—]\s`;
+const BECAUSE = String.raw`\s{1,4}(?:because|since|as)\b|\s{0,4}\((?!.{0,40}(?:tie|equal|draw))|\s{1,4}[-–—]\s`;
 /** What may follow a letter in its line, so that it is still the verdict. */
 const AFTER_LETTER = new RegExp(
   String.raw`${QUOTES}(?:\.(?=\s)|[!;,:](?!\s{0,4}(?:(?:and|or)\s{1,4})?(?:(?:answer|response)\s{1,4})?["'*]{0,4}[ABab](?![a-z]))|${BECAUSE}` +
@@ -112,7 +119,7 @@ const AFTER_TIE = new RegExp(
  * 1 for A, 0 for B, 0.5 for a tie. Undefined if there is none.
  */
 export function parseVerdict(reply: string): number | undefined {
-  const text = withoutThinking(reply).trim().slice(-READ_CHARACTERS);
+  const text = readable(reply);
   const isStated = ({ 0: whole, 1: word, index }: RegExpExecArray) => {
     const after = text.slice(index + whole.length, index + whole.length + 80);
     if (AT_END.test(after)) return true;

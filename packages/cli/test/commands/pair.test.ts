@@ -47,6 +47,16 @@ test('pairs the best answer with the worst, and reports what was left out and th
   expect(out).toMatch(/gpt-4-turbo +2 +1 \(50\.0 %\) +0 \(0\.0 %\)/);
 });
 
+test('answers with the same text are counted, with the cause that different seeds had no effect', async () => {
+  const again = { ...answer('a', 'Good.', 8), seed: 21 };
+  const { out } = await run(['--answers', 'own.jsonl'], { 'own.jsonl': jsonl([...OWN, again]) });
+  expect(out).toMatch(/ left out: same text as another +1\n/);
+  expect(out).toContain(
+    '1 answers have the same text as another answer to their prompt. If they have different seeds, the seeds had no effect: ' +
+      'sample at a higher temperature, or from a server that accepts `seed`.\n',
+  );
+});
+
 test('--strategy margin rejects the best answer that is low enough', async () => {
   const { rows } = await run([...BOTH, '--strategy', 'margin', '--min-margin', '3']);
   expect(rows!.map(({ chosen, rejected }) => [chosen, rejected])).toEqual([
