@@ -3,7 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
 import { describeSystemError, isSystemError, isUserError, UserError } from './errors';
-import { rewriteArguments, unknownCommand } from './schemas/arguments';
+import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
 import { exportSchema } from './schemas/export';
@@ -56,7 +56,8 @@ export async function main(args: readonly string[], terminal: Terminal = process
     return status;
   } catch (error) {
     if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
-    screen.printError(formatError(error, args));
+    const message = formatError(error, args);
+    screen.printError(schema?.configFile === false ? withFlags(message) : message);
     return 1;
   }
 }
@@ -67,6 +68,15 @@ function formatError(error: unknown, args: readonly string[]): string {
   if (isUserError(error)) return error.message;
   return isSystemError(error) ? describeSystemError(error) : bugReport(error, args);
 }
+
+/** The libraries name YAML keys in their hints; a command without a YAML file has flags. */
+const withFlags = (message: string): string =>
+  message.replace(/\bcolumns: \{(.*?)\}/g, (_, list: string) =>
+    list
+      .split(', ')
+      .map((column) => `--columns ${column.replace(': ', '=')}`)
+      .join(' '),
+  );
 
 /** Creates all commands. Each imports its code when it runs, so that help and mistakes in flags are printed at once. */
 function createProgram(terminal: Terminal, finish: (status: number) => void): Command {
@@ -80,6 +90,7 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     .configureOutput({
       writeOut: (text) => void terminal.stdout.write(text),
       writeErr: (text) => void terminal.stderr.write(text),
+      outputError: (text, write) => write(describeUsageError(text)),
     })
     .showSuggestionAfterError(false)
     .showHelpAfterError('Add --help for more.');

@@ -10,7 +10,7 @@ import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
 import type { TrainConfig } from './schemas/train';
-import { count } from './terminal/format';
+import { count, counted } from './terminal/format';
 import type { Terminal } from './terminal/terminal';
 
 /** The pairs of a run. */
@@ -89,7 +89,7 @@ function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile
   const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {
     throw new UserError(
-      `eval_split: expected fewer than the ${pairs.length} pairs of ${trainFile}, found ${size}. Leave some to train on.`,
+      `eval_split: expected less than the number of pairs in ${trainFile}, ${pairs.length}, found ${size}. Leave some to train on.`,
     );
   }
   const chosen = new Set(epochOrder(pairs.length, seed, 0).slice(0, size));
@@ -116,7 +116,7 @@ export class SkippedRows {
   /** Reports the rows that were left out, if there are any. */
   warn({ stderr }: Terminal): void {
     if (this.count === 0) return;
-    stderr.write(`${this.file}: skipped ${this.count} rows that cannot be used:\n`);
+    stderr.write(`${this.file}: skipped ${counted(this.count, 'row')} that cannot be used:\n`);
     for (const message of this.named) stderr.write(`  ${message}\n`);
     if (this.count > this.named.length) stderr.write(`  and ${this.count - this.named.length} more\n`);
   }

@@ -35,18 +35,24 @@ test.each([
   [['tarin'], /^tarin: unknown command. Expected one of train, weigh, .*, doctor\. Did you mean "wpo train"\?\n/],
   [['finetune'], /^finetune: unknown command. .* Did you mean "wpo train"\?\n/],
   [['frobnicate'], /^frobnicate: unknown command. Expected one of train, .*, doctor\.\n/],
-  [['train'], /missing required argument 'config'/],
-  [['weigh', '--model', 'm', '--out', 'o'], /required option '--pairs <data>' not specified/],
+  [['train'], /^expected the config, a path, after the command; found nothing\./],
+  [['weigh', '--model', 'm', '--out', 'o'], /^--pairs: this flag is required: --pairs <data>\n/],
   [
     ['weigh', '--model', 'm', '--out', 'o', '--pairs', 'p', '--beta', '0'],
-    /'0' is invalid. Expected a number above 0./,
+    /^--beta: expected a number above 0, found "0"\./,
   ],
   [
     ['weigh', '--model', 'm', '--out', 'o', '--pairs', 'p', '--completion', 'x'],
-    /'x' is invalid. Expected one of paper, trl, turn./,
+    /^--completion: expected one of paper, trl, turn, found "x"\./,
   ],
-  [['generate', '--model', 'm', '--prompt', 'p', '--max-new-tokens', '1.5'], /Expected a whole number of 1 or more./],
-  [['generate', '--model', 'm', '--prompt', 'p', '--prompts', 'f'], /cannot be used with option '--prompts <file>'/],
+  [
+    ['generate', '--model', 'm', '--prompt', 'p', '--max-new-tokens', '1.5'],
+    /^--max-new-tokens: expected a whole number from 1 to 1048576, found "1.5"\./,
+  ],
+  [
+    ['generate', '--model', 'm', '--prompt', 'p', '--prompts', 'f'],
+    /^--prompt: expected without --prompts, found both\./,
+  ],
 ])('%j is an error that says what was expected', async (args, message) => {
   const { status, out, err } = await wpo(...args);
   expect({ status, out }).toEqual({ status: 1, out: '' });
@@ -69,7 +75,7 @@ test('a missing model is reported in one line', async () => {
   const config = goldenConfig(temporaryFolder());
   const { status, err } = await wpo('train', config, '--set', 'model_name_or_path=/nowhere');
   expect(status).toBe(1);
-  expect(err).toMatch(/^\/nowhere\/tokenizer\.json: .*found no such file.*\n$/);
+  expect(err).toMatch(/^\/nowhere: .*found nothing: there is no such folder.*\n$/);
 });
 
 /** Runs `wpo` with a terminal on which every result fails to print. */

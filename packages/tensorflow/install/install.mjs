@@ -6,7 +6,8 @@ import { run, tail } from './command.mjs';
 import { InstallError } from './errors.mjs';
 import { ensurePackage, isLinked, linkedRuntime, linkRuntime, runOwnInstaller } from './package.mjs';
 import { defaultCache, ensureRuntime, PIP_HINTS, runtimePath, variantOf } from './runtime.mjs';
-import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
+import { checkSystem } from './supported.mjs';
+import { findPip, TENSORFLOW } from './wheels.mjs';
 
 /** @typedef {import('./runtime.mjs').Variant} Variant */
 
@@ -24,6 +25,7 @@ import { findPip, TENSORFLOW, wheelPlatforms } from './wheels.mjs';
  * @throws {InstallError} that names the missing part and how to get it; an earlier installation stays intact
  */
 export async function install({ variant, cache, folder: given, log = console.error, show = false } = {}) {
+  checkSystem();
   const folder = given ?? ensurePackage({ log });
   const installed = linkedRuntime(folder);
   const installedVariant = installed === undefined ? undefined : variantOf(installed);
@@ -52,10 +54,6 @@ function hasGpu() {
 
 /** Why TensorFlow's wheel cannot be used; undefined if it can. */
 function whyNoWheel() {
-  const machine = `${process.platform}-${process.arch}`;
-  if (!wheelPlatforms(machine)) {
-    return { text: `TensorFlow ${TENSORFLOW} can be installed on Linux only, and this is ${machine}.`, hints: [] };
-  }
   if (!findPip())
     return { text: `There is no pip. It is needed to download TensorFlow ${TENSORFLOW}.`, hints: PIP_HINTS };
   return undefined;

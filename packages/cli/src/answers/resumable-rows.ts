@@ -1,4 +1,5 @@
 import { type FileRow, openRowsFile, readRowsFile } from '@wpo/eval/node';
+import { counted } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
 import { failureLimit, type StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
@@ -87,13 +88,15 @@ function report(
   const { stdout, stderr } = terminal;
   const total = expectedKeys.size;
   if (now >= total) {
-    stdout.write(`${out} has all ${total} ${rows}${before > 0 ? `, ${before} of them from before` : ''}.\n`);
+    stdout.write(
+      `${out} has all ${counted(total, rows.replace(/s$/, ''))}${before > 0 ? `, ${before} of them from before` : ''}.\n`,
+    );
     return 0;
   }
   const [first] = failures;
   if (first !== undefined) stderr.write(`${first.message}\n`);
   stderr.write(
-    `${out} has ${now} of ${total} ${rows}; ${total - now} are missing. Run the same command again to resume.\n`,
+    `${out} has ${now} of ${counted(total, rows.replace(/s$/, ''))}; ${total - now} ${total - now === 1 ? 'is' : 'are'} missing. Run the same command again to resume.\n`,
   );
   return stop.status() || 1;
 }

@@ -7,7 +7,7 @@ import { writeWholeFile } from '../files';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';
-import { count, share, table } from '../terminal/format';
+import { count, counted, share, table } from '../terminal/format';
 import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 
@@ -83,7 +83,7 @@ export function formatPairSummary(summary: PairSummary): string {
       ? []
       : [
           '',
-          `Off-policy answers were used for ${count(offPolicy.prompts)} prompts; ` +
+          `Off-policy answers were used for ${counted(offPolicy.prompts, 'prompt')}; ` +
             `${share(offPolicy.pairs, pairs)} of the pairs have one.`,
         ]),
     ...(overlaps === undefined ? [] : ['', describeOverlaps(overlaps, summary)]),
@@ -130,7 +130,7 @@ function describeOverlaps({ n, pairs, parts, texts }: Overlaps, { promptsLeftOut
   if (pairs === 0) return `No pair shares ${n} consecutive words with the evaluation set.`;
   const where = Object.entries(parts).map(([part, found]) => `${count(found)} in the ${part}`);
   return (
-    `${count(pairs)} pairs share ${n} consecutive words with ${count(texts.length)} texts of the evaluation set: ` +
+    `${counted(pairs, 'pair')} ${pairs === 1 ? 'shares' : 'share'} ${n} consecutive words with ${counted(texts.length, 'text')} of the evaluation set: ` +
     `${where.join(', ')}. ${promptsLeftOut.overlaps > 0 ? 'They are left out.' : 'They are included.'}`
   );
 }

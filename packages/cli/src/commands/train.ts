@@ -26,6 +26,7 @@ import { type RunPairs, readRunPairs } from '../pairs';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
+import { counted } from '../terminal/format';
 import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
@@ -84,7 +85,7 @@ export async function train(
     if (await isFinished()) return 0; // again: another process may have trained here before the lock was free
     await writeConfig(folder, config);
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
-    say(`Training on ${pairs.train.length} pairs${held}. Run directory: ${folder.path}`);
+    say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
       config: local,
       loss,

@@ -8,7 +8,7 @@ import { type Backend, loadBackend, withModel } from '../models';
 import { pairReader } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type WeighConfig, weighSchema } from '../schemas/weigh';
-import { formatHistogram, histogram } from '../terminal/format';
+import { counted, formatHistogram, histogram } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
 import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
@@ -110,7 +110,7 @@ function describeWeights(weights: readonly number[]): string {
   );
   const numbers = [mean, least, most].map((n) => n.toFixed(4));
   return (
-    `weights of ${weights.length} pairs: mean ${numbers[0]}, min ${numbers[1]}, max ${numbers[2]}\n` +
+    `weights of ${counted(weights.length, 'pair')}: mean ${numbers[0]}, min ${numbers[1]}, max ${numbers[2]}\n` +
     formatHistogram(histogram(weights))
   );
 }

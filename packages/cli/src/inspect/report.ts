@@ -1,6 +1,6 @@
 import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
 import { describeControlTokens } from '../pairs';
-import { count, share, table } from '../terminal/format';
+import { count, counted, share, table } from '../terminal/format';
 import type { SourceWeights } from './source-weights';
 
 /** The results of `wpo inspect`, as `--json` prints them. */
@@ -21,9 +21,9 @@ export interface Limits {
 
 /** The results as lines of text. */
 export function formatReport(report: Inspection, limits: Limits): string {
-  const bad = report.badRows > 0 ? `, and ${count(report.badRows)} rows that cannot be used` : '';
+  const bad = report.badRows > 0 ? `, and ${counted(report.badRows, 'row')} that cannot be used` : '';
   return [
-    `${report.file}: ${count(report.pairs)} pairs${bad}`,
+    `${report.file}: ${counted(report.pairs, 'pair')}${bad}`,
     lengths(report),
     cuts(report, limits),
     lengthBias(report),
@@ -63,7 +63,7 @@ function cuts({ cuts, pairs }: Inspection, { maxLength, maxPromptLength, truncat
   const limits = `max_length ${maxLength}${truncation === 'paper' ? `, max_prompt_length ${maxPromptLength}` : ''}`;
   if (cuts.pairs === 0) return `No pair is cut (${limits}, truncation ${truncation}).`;
   return (
-    `Cut (${limits}, truncation ${truncation}): ${share(cuts.pairs, pairs)} of the pairs: ${count(cuts.prompts)} prompts, ` +
+    `Cut (${limits}, truncation ${truncation}): ${share(cuts.pairs, pairs)} of the pairs: ${counted(cuts.prompts, 'prompt')}, ` +
     `${count(cuts.chosen)} chosen and ${count(cuts.rejected)} rejected answers; ` +
     `${count(cuts.promptTokens)} tokens of prompts and ${count(cuts.answerTokens)} of answers.`
   );
@@ -82,7 +82,7 @@ function margins({ margins, zeroMargins, negativeMargins }: Inspection): string 
   if (margins === undefined) return 'No row has score_chosen and score_rejected.';
   const rows = table([
     ['score margin', ...HEAD],
-    [`${count(margins.count)} pairs`, ...cells(margins, 3)],
+    [counted(margins.count, 'pair'), ...cells(margins, 3)],
   ]);
   if (zeroMargins + negativeMargins === 0) return rows;
   return (
@@ -126,7 +126,7 @@ function weights({ pairs, mean, sources, bySources }: SourceWeights): string {
 
 function repeats({ repeats: { prompts, pairs, ids, equalAnswers } }: Inspection): string {
   return (
-    `Repeated: ${count(prompts)} prompts, ${count(pairs)} entire pairs, ${count(ids)} ids. ` +
+    `Repeated: ${counted(prompts, 'prompt')}, ${counted(pairs, 'entire pair')}, ${counted(ids, 'id')}. ` +
     `Pairs with two equal answers: ${count(equalAnswers)}.`
   );
 }

@@ -90,6 +90,29 @@ const COMMANDS: Readonly<Record<string, string>> = {
   doctor: 'check env version install setup diagnose',
 };
 
+/** The parser's message about flags in the form of all other messages: which flag, what was expected, what was found. */
+export function describeUsageError(text: string): string {
+  const form = (pattern: RegExp, message: string) => (pattern.test(text) ? text.replace(pattern, message) : undefined);
+  return (
+    form(
+      /^error: option '(?:-\w, )?(--[\w-]+).*?' argument '(.*)' is invalid. Expected (.*)\.$/ms,
+      '$1: expected $3, found "$2".',
+    ) ??
+    form(
+      /^error: option '(?:-\w, )?(--[\w-]+).*?' argument '(.*)' is invalid. Allowed choices are (.*)\.$/ms,
+      '$1: expected one of $3, found "$2".',
+    ) ??
+    form(/^error: option '(?:-\w, )?(--[\w-]+).*?' argument missing$/m, '$1: expected a value, found nothing.') ??
+    form(/^error: required option '(?:-\w, )?(--[\w-]+) ?(.*)' not specified$/m, '$1: this flag is required: $1 $2') ??
+    form(/^error: missing required argument '(.*)'$/m, 'expected the $1, a path, after the command; found nothing.') ??
+    form(
+      /^error: option '(--[\w-]+).*?' cannot be used with option '(--[\w-]+).*?'$/m,
+      '$1: expected without $2, found both. Remove one of the two.',
+    ) ??
+    text.replace(/^error: /, '')
+  );
+}
+
 /** The message for a command that does not exist. @param schemas all commands */
 export function unknownCommand(name: string, schemas: readonly CommandSchema[]): string {
   const names = schemas.map((schema) => schema.name);

@@ -359,6 +359,9 @@ const matches = (pattern: string, name: string) =>
       ? name.endsWith(pattern.slice(1))
       : pattern === name;
 
+const STAGES = ['sample', 'score', 'pair', 'weigh', 'train', 'eval'];
+const IS_STAGE = 'It is a stage of `wpo run`: use that command with this file.';
+
 /** A key as other programs write it, in our spelling: `learningRate` and `learning-rate` are `learning_rate`. */
 export const normalizedKey = (key: string): string =>
   key
@@ -379,6 +382,7 @@ export function answerForKey(
 ): { readonly key: string } | { readonly similar: string } | { readonly why: string } | undefined {
   const name = normalizedKey(written);
   if (keys.includes(name)) return { similar: name };
+  if (keys.includes('train_file') && STAGES.includes(name)) return { why: IS_STAGE };
   const same = TABLES.same.find((entry) => keys.includes(entry.answer) && matches(entry.name, name));
   if (same !== undefined) return { key: same.answer };
   const exact = TABLES.absent.find((entry) => entry.name === name);

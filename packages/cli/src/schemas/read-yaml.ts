@@ -142,7 +142,8 @@ function parseText(yaml: string, at: (line: number) => string): ParsedText {
     if (errors.length > 0) {
       const shown = errors.slice(0, MAX_ERRORS);
       const messages = shown.map(
-        ({ pos, message }) => `${at(lineOf(pos[0]))}this is not valid YAML: ${printable(message, 200)}`,
+        ({ pos, message }) =>
+          `${at(lineOf(pos[0]))}this is not valid YAML: ${printable(message, 200)}. Check the line’s indentation (spaces) and quotes.`,
       );
       const more = errors.length - shown.length;
       throw new UserError([...messages, ...(more > 0 ? [`and ${more} more such errors`] : [])].join('\n'));

@@ -10,6 +10,10 @@ export function table(rows: readonly (readonly string[])[]): string {
 /** A whole number with commas. */
 export const count = (n: number): string => n.toLocaleString('en-US');
 
+/** A count with its noun: `1 row`, `2,000 rows`. */
+export const counted = (n: number, noun: string, plural = `${noun}s`): string =>
+  `${count(n)} ${n === 1 ? noun : plural}`;
+
 /** A count and its share of a total, e.g. `12 (4.8 %)`. */
 export const share = (n: number, total: number): string =>
   total === 0 ? count(n) : `${count(n)} (${((100 * n) / total).toFixed(1)} %)`;

@@ -1,5 +1,5 @@
 import type { MetricsRow } from '@wpo/trainer';
-import { alignedRows, count, table } from '../terminal/format';
+import { alignedRows, count, counted, table } from '../terminal/format';
 
 /** The results of a training run, from its metrics. */
 export interface Summary {
@@ -94,7 +94,7 @@ function firstAndLast(windows: readonly Window[]): Pick<Summary, 'before' | 'aft
 export function formatSummary(summary: Summary, run: SummarizedRun): string {
   const { steps, tokens, tokensPerSecond, skippedSteps, isHeldOut, before, after } = summary;
   const rows: [string, string][] = [
-    ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${count(run.skipped)} rows skipped)` : ''}`],
+    ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${counted(run.skipped, 'row')} skipped)` : ''}`],
     ['steps', `${count(steps)}${skippedSteps > 0 ? ` (${count(skippedSteps)} skipped: not finite)` : ''}`],
     ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} per second`],
     ['model', run.model],

@@ -195,7 +195,7 @@ test('a file with other prompt texts or other rows is not resumed', async () => 
 });
 
 test.each([
-  [['--seeds', '13,13'], "argument '13,13' is invalid. Expected different whole numbers of 0 or more"],
+  [['--seeds', '13,13'], '--seeds: expected different whole numbers of 0 or more'],
   [['-n', '6'], '--per-prompt: expected at most one answer per seed, 5, found 6. Add seeds with --seeds.'],
 ])('%j is an error', async (flags, message) => {
   const { promptsFile, out } = files();

@@ -347,7 +347,7 @@ test('existing verdicts are not requested again, and scores are written when all
 test.each([
   [[], '--rewards: expected exactly one of --rewards, --endpoint and --judge, found none of them.'],
   [['--compare', '--endpoint', 'http://x'], '--compare: expected --judge with it, found no judge.'],
-  [['--judge', 'http://x', '--endpoint', 'http://x'], "'--endpoint <url>' cannot be used with option '--judge <url>'"],
+  [['--judge', 'http://x', '--endpoint', 'http://x'], '--endpoint: expected without --judge, found both.'],
 ])('%j is an error', async (flags, message) => {
   const { status, err } = await scored(files(), ...flags);
   expect(status).toBe(1);
