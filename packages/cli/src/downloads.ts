@@ -1,28 +1,48 @@
 import { readdir } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { type DownloadProgress, modelFolder } from '@wpo/data/hub';
+import { type HubOptions, modelFolder } from '@wpo/data/hub';
 import { checkModelFolder } from '@wpo/gemma/node';
 import { nearestName } from '@wpo/internal/nearest';
+import { durationText } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
-import { fromInput, UserError } from './errors';
+import { stopOnSignals } from '@wpo/trainer/node';
+import { fromInput, InterruptedError, UserError } from './errors';
 import { type Progress, progress } from './terminal/progress';
 import type { Terminal } from './terminal/terminal';
 
 const MB = 1e6;
 
-/** Runs work that may download from the Hub, and shows the megabytes that have arrived. */
-export async function withDownloads<T>(
-  terminal: Terminal,
-  work: (onDownload: (progress: DownloadProgress) => void) => Promise<T>,
-): Promise<T> {
+/**
+ * Runs work that may download from the Hub. Shows the megabytes that have arrived, and long waits.
+ *
+ * @throws {InterruptedError} soon after the first SIGINT or SIGTERM
+ */
+export async function withDownloads<T>(terminal: Terminal, work: (options: HubOptions) => Promise<T>): Promise<T> {
   let shown: Progress | undefined;
+  let received: NodeJS.Signals | undefined;
+  const stop = stopOnSignals({
+    onSignal: (name) => {
+      received = name;
+    },
+  });
   try {
-    return await work(({ file, done, total }) => {
-      shown ??= progress(terminal, { label: 'download, MB', total: Math.ceil(total / MB) });
-      shown.update(Math.ceil(done / MB), file);
+    return await work({
+      signal: stop.signal,
+      onDownload({ file, done, total }) {
+        shown ??= progress(terminal, { label: 'download, MB', total: Math.ceil(total / MB) });
+        shown.update(Math.ceil(done / MB), file);
+      },
+      onWait: (milliseconds) =>
+        void terminal.stderr.write(`The Hub is busy: the next request is in ${durationText(milliseconds)}.\n`),
     });
+  } catch (error) {
+    if (received === undefined) throw error;
+    const message = `${received}: stopped while reading or downloading. The same command resumes a download.`;
+    throw new InterruptedError(message, 128 + constants.signals[received]);
   } finally {
     shown?.stop();
+    stop.dispose();
   }
 }
 
@@ -41,12 +61,12 @@ export async function localModel(source: string, terminal: Terminal): Promise<st
 
 /** As `localModel`, for the folder of a tokenizer, which needs no weights. */
 export async function localTokenizer(source: string, terminal: Terminal): Promise<string> {
-  const find = () => withDownloads(terminal, (onDownload) => modelFolder(source, { onDownload }));
+  const find = () => withDownloads(terminal, (options) => modelFolder(source, options));
   try {
     return await fromInput(find);
   } catch (error) {
     const [, path] = /^(?:hf:\/\/)?([^/@]+\/[^/@]+)$/.exec(source) ?? []; // a name that could also be a relative path
-    if (path === undefined || !(error instanceof Error)) throw error;
+    if (path === undefined || !(error instanceof Error) || error instanceof InterruptedError) throw error;
     throw new UserError(
       `${error.message} There is no local folder ${printable(resolve(path))} either${await nearestFolder(path)}`,
     );

@@ -3,6 +3,19 @@ export class UserError extends Error {
   override readonly name = 'UserError';
 }
 
+/** A signal ended the command before it had anything to save. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError';
+
+  /** @param status the command's exit status, 130 or 143 */
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
 /** Names of the libraries' errors about their input. Names and not classes, so that `wpo --help` loads no library. */
 const inputErrors = [
   'UserError',
@@ -13,6 +26,7 @@ const inputErrors = [
   'EvaluationError',
   'EndpointError',
   'WriteError',
+  'InterruptedError',
 ];
 
 /** Whether an error is about the command's input, and not a fault of the program. */

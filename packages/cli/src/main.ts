@@ -2,7 +2,7 @@ import { isNativeError } from 'node:util/types';
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
-import { describeSystemError, isSystemError, isUserError, UserError } from './errors';
+import { describeSystemError, InterruptedError, isSystemError, isUserError, UserError } from './errors';
 import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
@@ -58,7 +58,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
     if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
     const message = formatError(error, args);
     screen.printError(schema?.configFile === false ? withFlags(message) : message);
-    return 1;
+    return error instanceof InterruptedError ? error.status : 1;
   }
 }
 

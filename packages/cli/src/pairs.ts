@@ -57,7 +57,7 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
     split?: string | readonly string[],
   ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
     const { pairs, skipped, controlTokens } = await fromInput(() =>
-      withDownloads(terminal, (onDownload) => loadPairs(file, { ...textOptions, ...options, split, onDownload })),
+      withDownloads(terminal, (hub) => loadPairs(file, { ...textOptions, ...options, ...hub, split })),
     );
     const report = new SkippedRows(file);
     skipped.forEach(report.add);

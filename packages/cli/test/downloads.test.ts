@@ -2,7 +2,7 @@ import '@wpo/tensorflow';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Fault, hubServer } from '../../data/test/hub/hub-server';
 import { scriptedServer } from '../../eval/test/scripted-server';
 import type { SampleRow, WeighedPair } from '../src/index';
@@ -108,6 +108,47 @@ test('wpo eval downloads the models that it compares', async () => {
   expect(JSON.parse(readFileSync(join(folder, 'model_outputs.json'), 'utf8'))).toMatchObject([
     { instruction: 'Why?', generator: 'org-model' },
   ]);
+});
+
+describe('the first signal stops a download', () => {
+  const write = (content: string) => {
+    const path = join(temporaryFolder(), 'file');
+    writeFileSync(path, content);
+    return path;
+  };
+  const train = () =>
+    write(`model_name_or_path: org/model\ntrain_file: ${pairsFile}\noutput_dir: ${temporaryFolder()}/run\n`);
+  const run = (prompts: string) =>
+    write(`output_dir: ${temporaryFolder()}/out\nsample:\n  model: org/model\n  prompts: ${prompts}\n  seeds: [1]\n`);
+  const prompts = () => write('{"prompt": "Why?"}\n');
+  const commands: [string, () => string[]][] = [
+    ['weigh', () => ['--model', 'org/model', '--pairs', pairsFile, '--out', write('')]],
+    ['weigh', () => ['--model', modelFolder, '--pairs', 'org/pairs', '--out', write('')]],
+    ['generate', () => ['--model', 'org/model', '--prompt', 'Why?']],
+    [
+      'sample',
+      () => ['--model', 'org/model', '--prompts', prompts(), '--out', join(temporaryFolder(), 'answers.jsonl')],
+    ],
+    ['eval', () => ['--model', 'org/model', '--pairs', pairsFile]],
+    ['inspect', () => ['org/pairs']],
+    ['inspect', () => [pairsFile, '--tokenizer', 'org/model']],
+    ['train', () => [train()]],
+    ['run', () => [run(prompts())]],
+  ];
+
+  test.each(commands)('wpo %s, %#', async (command, args) => {
+    const file = /-\/model\.safetensors|resolve.*train_prefs|resolve.*test_prefs/;
+    server.faults.push({ on: file, times: 9, cutAfter: 100, cutWhen: new Promise(() => {}) });
+    server.requests.length = 0;
+    const listeners = process.listenerCount('SIGINT');
+    const running = wpo(command, ...args());
+    await vi.waitFor(() => expect(server.requests.some(({ url }) => file.test(url))).toBe(true), 60_000);
+    process.emit('SIGINT', 'SIGINT');
+    const { status, err } = await running;
+    expect(status, err).toBe(130);
+    expect(err).toContain('SIGINT: stopped while reading or downloading. The same command resumes a download.');
+    expect(process.listenerCount('SIGINT')).toBe(listeners);
+  });
 });
 
 test('flags name the columns of a Parquet file', async () => {

@@ -20,7 +20,7 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
         : undefined;
   const skipped = new SkippedRows(config.file);
   const report = await fromInput(() =>
-    withDownloads(terminal, (onDownload) => inspectConfigured({ ...config, onDownload }, folder, skipped)),
+    withDownloads(terminal, (hub) => inspectConfigured({ ...config, ...hub }, folder, skipped)),
   );
   skipped.warn(terminal);
   if (report.pairs === 0) throw new UserError(`${config.file}: expected at least one preference pair, found none.`);
@@ -48,9 +48,9 @@ async function* measuredRows(
   textOptions: TextOptions | undefined,
   skipped: SkippedRows,
 ) {
-  const { split, columns, onDownload } = config;
+  const { split, columns, onDownload, onWait, signal } = config;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
-  for await (const row of readRows(config.file, { ...options, split, columns, onDownload })) {
+  for await (const row of readRows(config.file, { ...options, split, columns, onDownload, onWait, signal })) {
     const measured = keepGood(
       () => (textOptions === undefined ? measureWords(row) : measureTokens(row, { ...config, ...textOptions })),
       options,

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFolder, syncFolder } from '@wpo/internal/node/files';
 import { hashFile } from '@wpo/internal/node/hash';
-import { waitBeforeRetry } from '@wpo/internal/node/retry';
+import { durationText, waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
 import type { Hub } from './repository';
-import { ATTEMPTS, HubError, reasonOf, request } from './request';
+import { ATTEMPTS, HubError, hubError, reasonOf, request, TIMEOUT } from './request';
 import { blobId, type HubFile } from './tree';
 
 /**
@@ -23,18 +24,13 @@ export async function fetchBlob(
   file: HubFile,
   onBytes: (bytes: number) => void,
 ): Promise<string> {
-  const blob = join(hub.folder, 'blobs', blobId(file));
+  const blob = blobPath(hub, file);
   if ((await fileSize(blob)) === file.size) return blob;
   await makeFolder(dirname(blob));
-  const release = await lock(blob, {
-    realpath: false,
-    lockfilePath: `${blob}.lock`,
-    retries: { forever: true, minTimeout: 100, maxTimeout: 1000 },
-    onCompromised: () => {}, // two processes that write at once write the same bytes to the same offsets
-  });
+  const release = await lockBlob(blob, hub);
   try {
     if ((await fileSize(blob)) === file.size) return blob; // another process downloaded it meanwhile
-    const partial = `${blob}.incomplete`;
+    const partial = partialPath(hub, file);
     for (let attempt = 1; ; attempt++) {
       await download(hub, url, file, partial, onBytes);
       if ((await checksum(partial, file)) === blobId(file)) break;
@@ -49,9 +45,35 @@ export async function fetchBlob(
   }
 }
 
+const blobPath = ({ folder }: Hub, file: HubFile) => join(folder, 'blobs', blobId(file));
+
+/** Where the bytes of an interrupted download are. */
+export const partialPath = (hub: Hub, file: HubFile) => `${blobPath(hub, file)}.incomplete`;
+
+/** Milliseconds between attempts to lock a blob that another process downloads. */
+const LOCK_DELAY = 500;
+
+/** Waits until no other process downloads the blob. @throws the reason of `hub.signal` once it is aborted */
+async function lockBlob(blob: string, { signal }: Hub): Promise<() => Promise<void>> {
+  for (;;) {
+    signal?.throwIfAborted();
+    try {
+      return await lock(blob, {
+        realpath: false,
+        lockfilePath: `${blob}.lock`,
+        onCompromised: () => {}, // two processes that write at once write the same bytes to the same offsets
+      });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ELOCKED') throw error;
+    }
+    await sleep(LOCK_DELAY, undefined, { signal }).catch(() => {});
+  }
+}
+
 const wrongBytes = (hub: Hub, file: HubFile) =>
-  new HubError(
-    `${hub.text}: ${file.path}: expected bytes with the checksum ${blobId(file)}, found others in two downloads. ` +
+  hubError(
+    hub,
+    `${file.path}: expected bytes with the checksum ${blobId(file)}, found others in two downloads. ` +
       'A proxy or mirror between this machine and the hub changes them: try another network or HF_ENDPOINT.',
   );
 
@@ -63,23 +85,26 @@ async function download(hub: Hub, url: string, file: HubFile, partial: string, o
   for (let failures = 0; have < size; ) {
     const before = have;
     let reason = 'the connection was closed';
+    let isSlow = false;
     try {
       have = await append(
         await request(hub, url, { headers: { range: `bytes=${have}-`, 'accept-encoding': 'identity' } }),
-        { partial, have, size, onBytes },
+        { partial, have, size, onBytes, timeout: hub.timeout ?? TIMEOUT },
       );
     } catch (error) {
       if (error instanceof HubError || hub.signal?.aborted || isFileError(error)) throw error;
       reason = reasonOf(error);
+      isSlow = error instanceof SlowError;
       have = (await fileSize(partial)) ?? 0;
     }
-    failures = have > before ? 0 : failures + 1;
+    failures = have > before && !isSlow ? 0 : failures + 1;
     if (failures === ATTEMPTS) {
-      throw new HubError(
-        `${hub.text}: ${file.path}: the download stopped at byte ${have} of ${size} (${reason}). Run it again to resume.`,
+      throw hubError(
+        hub,
+        `${file.path}: the download stopped at byte ${have} of ${size} (${reason}). Run it again to resume.`,
       );
     }
-    if (have < size) await waitBeforeRetry(failures, undefined, { firstDelay: hub.retryDelay, signal: hub.signal });
+    if (have < size) await waitBeforeRetry(failures, undefined, { ...hub, firstDelay: hub.retryDelay });
   }
 }
 
@@ -88,28 +113,59 @@ interface PartialFile {
   readonly have: number;
   readonly size: number;
   readonly onBytes: (bytes: number) => void;
+  readonly timeout: number;
 }
 
 /** Appends a response's bytes to the partial file; overwrites it if the hub sent the whole file. */
-async function append(response: Response, { partial, have, size, onBytes }: PartialFile): Promise<number> {
+async function append(response: Response, { partial, have, size, onBytes, timeout }: PartialFile): Promise<number> {
   const from = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]);
   let at = response.status === 206 && from === have ? have : 0;
   if (response.status === 206 && at !== from) throw new Error(`bytes from ${from} instead of ${have}`);
   const file = await open(partial, 'r+');
   try {
     await file.truncate(at);
-    for await (const chunk of response.body ?? []) {
-      const part = (chunk as Uint8Array).subarray(0, size - at);
+    for await (const chunk of chunksOf(response, timeout)) {
+      const part = chunk.subarray(0, size - at);
       await file.write(part, 0, part.length, at);
       at += part.length;
       onBytes(at);
-      if (part.length < (chunk as Uint8Array).length) break; // more bytes than the file has: the checksum decides
+      if (part.length < chunk.length) break; // more bytes than the file has: the checksum decides
     }
     await file.sync();
   } finally {
     await file.close();
   }
   return at;
+}
+
+/** Fewer bytes in the time of `HubOptions.timeout` are a failure. */
+const MIN_BYTES = 10_000;
+
+class SlowError extends Error {}
+
+/** A response's body. @throws {SlowError} if it arrives too slowly, or not at all */
+async function* chunksOf({ body }: Response, timeout: number): AsyncGenerator<Uint8Array, void, undefined> {
+  if (body === null) return;
+  const reader = body.getReader();
+  let arrived = 0;
+  let isSlow = false;
+  const timer = setInterval(() => {
+    isSlow = arrived < MIN_BYTES;
+    arrived = 0;
+    if (isSlow) void reader.cancel().catch(() => {}); // ends the read that waits
+  }, timeout);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (isSlow) throw new SlowError(`fewer than ${MIN_BYTES} bytes in ${durationText(timeout)}`);
+      if (done) return;
+      arrived += value.length;
+      yield value;
+    }
+  } finally {
+    clearInterval(timer);
+    await reader.cancel().catch(() => {});
+  }
 }
 
 const isFileError = (error: unknown) =>

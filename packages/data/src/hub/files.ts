@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import picomatch from 'picomatch';
 import { chooseSplit } from '../rows/splits';
 import { type HubName, type HubOptions, hubNameText, modelName, openHub } from './repository';
-import { HubError } from './request';
+import { hubError } from './request';
 import { fetchSnapshot } from './snapshot';
 
 /**
@@ -19,7 +19,7 @@ export async function hubDataFiles(
   const hub = await openHub(name, options);
   const { folder, files } = await fetchSnapshot(hub, (paths) => {
     const chosen = chooseFiles(paths, name.path, options.split);
-    if ('fault' in chosen) throw new HubError(`${hub.text}: ${chosen.fault}.`);
+    if ('fault' in chosen) throw hubError(hub, `${chosen.fault}.`);
     return chosen.files;
   });
   return files.map((file) => ({ path: join(folder, file), name: hubNameText({ ...name, path: file }) }));
@@ -53,7 +53,7 @@ export async function modelFolder(source: string, options: HubOptions = {}): Pro
   const { folder } = await fetchSnapshot(hub, (paths) => {
     const files = paths.filter((path) => path.startsWith(inside) && MODEL_FILE.test(path.slice(inside.length)));
     if (files.some((path) => path.endsWith('.safetensors'))) return files;
-    throw new HubError(`${hub.text}: expected the weights of a model in safetensors, found ${otherWeights(paths)}`);
+    throw hubError(hub, `expected the weights of a model in safetensors, found ${otherWeights(paths)}`);
   });
   return join(folder, name.path);
 }

@@ -1,6 +1,7 @@
 // A repository on the Hugging Face hub: its name, and how to reach it.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { printable } from '@wpo/internal/printable';
 import { isDataFile } from '../rows/splits';
 
 /** Names a repository, or a part of it. */
@@ -42,17 +43,42 @@ function parseBareName(source: string, type: HubName['type']): HubName | undefin
 }
 
 function parseName(source: string, type: HubName['type']): HubName {
-  const [matches, dataSets, repo = '', revision = 'main', path = ''] = NAME.exec(source) ?? [];
-  const isRelative = `${repo}/${path}`.split('/').some((segment) => /^\.{1,2}$/.test(segment));
-  if (matches === undefined || (dataSets === undefined) !== (type === 'model') || isRelative) {
+  const [matches, dataSets, repo = '', encoded = 'main', path = ''] = NAME.exec(source) ?? [];
+  const revision = decode(encoded);
+  const isInside = `${repo}/${path}`.replace(/\/$/, '').split('/').every(isSafeSegment);
+  if (matches === undefined || (dataSets === undefined) !== (type === 'model') || !isInside) {
     throw new Error(
       type === 'model'
-        ? `${source}: expected the name of a model, hf://org/name.`
-        : `${source}: expected the name of a data set, hf://datasets/org/name[@revision][/path].`,
+        ? `${printable(source, 200)}: expected the name of a model, hf://org/name.`
+        : `${printable(source, 200)}: expected the name of a data set, hf://datasets/org/name[@revision][/path].`,
     );
   }
-  return { type, repo, revision: decodeURIComponent(revision), path: path.replace(/\/$/, '') };
+  if (revision === undefined || !revision.split('/').every(isSafeSegment)) {
+    throw new Error(
+      `${printable(source, 200)}: expected a branch, tag or commit after @, found ${printable(JSON.stringify(revision ?? encoded), 100)}. ` +
+        'Write a slash in its name as %2F.',
+    );
+  }
+  return { type, repo, revision, path: path.replace(/\/$/, '') };
 }
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined; // a % without two digits
+  }
+}
+
+/** The longest name of a file on the usual file systems, in bytes. */
+const MAX_NAME = 255;
+
+/**
+ * Whether a part of a path that a user or a server gave stays in its folder: it is neither empty nor `.` nor `..`, and has
+ * no separator or control character. Call it with decoded text.
+ */
+export const isSafeSegment = (segment: string): boolean =>
+  !/^\.{0,2}$/.test(segment) && !/[\p{Cc}\p{Cs}/\\]/u.test(segment) && Buffer.byteLength(segment) <= MAX_NAME;
 
 /** Progress of a download from the hub. */
 export interface DownloadProgress {
@@ -69,6 +95,15 @@ export interface HubOptions {
   readonly onDownload?: (progress: DownloadProgress) => void;
   /** Milliseconds before the first retry; each further retry waits twice as long. Default 500. */
   readonly retryDelay?: number;
+  /**
+   * Milliseconds after which a request is tried again: if no reply has begun, or if less than 10 kB of it arrived in this
+   * time. Default 60,000.
+   */
+  readonly timeout?: number;
+  /** Called before a wait of more than 5 seconds, such as one that the hub asks for. */
+  readonly onWait?: (milliseconds: number) => void;
+  /** Once aborted, the download, or the reading of rows, stops with the signal's reason. The next download resumes it. */
+  readonly signal?: AbortSignal;
 }
 
 /** A repository, the endpoint from which its files are downloaded, and their folder in the cache. */
@@ -81,8 +116,6 @@ export interface Hub extends HubOptions {
   readonly token: string | undefined;
   /** Use the cache only, without any request. */
   readonly offline: boolean;
-  /** Aborts requests. */
-  readonly signal?: AbortSignal;
   /** The repository's folder in the cache: `blobs/`, `refs/` and `snapshots/`, in the layout of Python's huggingface_hub. */
   readonly folder: string;
 }

@@ -1,5 +1,8 @@
 import { describe } from '@wpo/internal/describe';
-import { retryAfter, withRetries } from '@wpo/internal/node/retry';
+import { BodyTooLargeError, readBody } from '@wpo/internal/node/body';
+import { redact } from '@wpo/internal/node/redact';
+import { durationText, isTooLong, retryAfter, withRetries } from '@wpo/internal/node/retry';
+import { printable } from '@wpo/internal/printable';
 import type { Hub } from './repository';
 
 /** The hub refused a request or could not be reached. The message holds neither the token nor a signed URL. */
@@ -31,30 +34,25 @@ class AttemptError extends Error {
   }
 }
 
+/** Milliseconds; see `HubOptions.timeout`. */
+export const TIMEOUT = 60_000;
+
+/** The largest reply that is read into memory. A page of a list of files has 1000 entries, about 300 kB. */
+const MAX_REPLY = 32 * 2 ** 20;
+
 /**
- * Sends a request to the hub. Repeats it if the hub is busy (408, 429, 5xx) or cannot be reached. The token is sent to the
- * hub's own address only: fetch drops it if a redirect leads to another host.
+ * Sends a request to the hub. Repeats it if the hub is busy (408, 429, 5xx), does not reply in time or cannot be reached.
+ * The token is sent to the hub's own address only: fetch drops it if a redirect leads to another host.
  *
- * @throws {HubError} if the last response is not a success
+ * @throws {HubError} if the last response is not a success, or its body is larger than 32 MiB and `whole` is set
  */
 export async function request(hub: Hub, url: string, options: RequestOptions = {}): Promise<Response> {
-  const isHub = new URL(url).origin === new URL(hub.endpoint).origin;
-  const authorization: Record<string, string> = isHub && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
-  const attempt = async () => {
-    const response = await fetch(url, { headers: { ...options.headers, ...authorization }, signal: hub.signal })
-      .then((response) => (options.whole && response.ok ? withBody(response) : response))
-      .catch((error: unknown) => {
-        throw new AttemptError(reasonOf(error));
-      });
-    if (response.ok) return response;
-    await response.body?.cancel();
-    throw new AttemptError(`status ${response.status}`, response);
-  };
   try {
-    return await withRetries(attempt, {
+    return await withRetries(() => attempt(hub, url, options), {
       retries: ATTEMPTS - 1,
       firstDelay: hub.retryDelay,
       signal: hub.signal,
+      onWait: hub.onWait,
       isRetryable: (error) => error instanceof AttemptError && error.isRetryable && !hub.signal?.aborted,
       requestedDelay: (error) => {
         const { response } = error as AttemptError;
@@ -63,13 +61,34 @@ export async function request(hub: Hub, url: string, options: RequestOptions = {
     });
   } catch (error) {
     hub.signal?.throwIfAborted();
-    throw error instanceof AttemptError ? hubError(hub, error) : error;
+    throw error instanceof AttemptError ? attemptError(hub, error) : error;
+  }
+}
+
+async function attempt(hub: Hub, url: string, { headers, whole }: RequestOptions): Promise<Response> {
+  const isHub = new URL(url).origin === new URL(hub.endpoint).origin;
+  const authorization: Record<string, string> = isHub && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
+  const { timeout = TIMEOUT } = hub;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error(`no reply within ${durationText(timeout)}`)), timeout);
+  const signal = hub.signal === undefined ? late.signal : AbortSignal.any([hub.signal, late.signal]);
+  try {
+    const response = await fetch(url, { headers: { ...headers, ...authorization }, signal });
+    if (response.ok) return whole ? await withBody(response) : response;
+    await response.body?.cancel();
+    throw new AttemptError(`status ${response.status}`, response);
+  } catch (error) {
+    if (error instanceof BodyTooLargeError)
+      throw hubError(hub, `${hub.endpoint} sent ${error.message}. Check HF_ENDPOINT.`);
+    throw error instanceof AttemptError ? error : new AttemptError(reasonOf(error));
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 async function withBody(response: Response): Promise<Response> {
   const { status, headers } = response;
-  return new Response(await response.arrayBuffer(), { status, headers });
+  return new Response(new Uint8Array(await readBody(response.body, MAX_REPLY)), { status, headers });
 }
 
 /** Why no response arrived. The message of `fetch` is only "fetch failed"; its cause has the reason. */
@@ -78,13 +97,25 @@ export function reasonOf(error: unknown): string {
   return cause?.code ?? cause?.message ?? message;
 }
 
-function hubError(hub: Hub, { message, response }: AttemptError): HubError {
-  if (response !== undefined)
-    return new HubError(`${hub.text}: the hub answered ${response.status}: ${describeStatus(hub, response)}`);
-  return new HubError(
-    `${hub.text}: ${hub.endpoint} could not be reached (${message}) in ${ATTEMPTS} attempts. ` +
-      'Set HF_HUB_OFFLINE=1 to use the cache only.',
-  );
+/** An error that names the repository. Text from the server is made printable, and the token is removed from it. */
+export const hubError = ({ text, token }: Hub, message: string): HubError =>
+  new HubError(`${printable(text, 300)}: ${printable(redact(message, [token]), 1000)}`);
+
+function attemptError(hub: Hub, { message, response }: AttemptError): HubError {
+  if (response === undefined) {
+    return hubError(
+      hub,
+      `${hub.endpoint} could not be reached (${message}) in ${ATTEMPTS} attempts. Set HF_HUB_OFFLINE=1 to use the cache only.`,
+    );
+  }
+  const wait = retryAfter(response.headers);
+  if (isTooLong(wait)) {
+    return hubError(
+      hub,
+      `the hub answered ${response.status} and asks to wait ${durationText(wait)}. Try again then, or set HF_TOKEN.`,
+    );
+  }
+  return hubError(hub, `the hub answered ${response.status}: ${describeStatus(hub, response)}`);
 }
 
 function describeStatus({ name, endpoint, token }: Hub, { status, headers }: Response): string {

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { copyFile, readFile, rename, symlink } from 'node:fs/promises';
+import { copyFile, readFile, rename, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { forEachConcurrently } from '@wpo/internal/concurrently';
 import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
-import { fetchBlob, fileSize } from './download';
+import { fetchBlob, fileSize, partialPath } from './download';
 import type { Hub } from './repository';
-import { HubError, request } from './request';
+import { HubError, hubError, request } from './request';
 import { checkFile, type HubFile, readTree, writeTree } from './tree';
 
 /** Files of a repository at one commit, in the cache. */
@@ -58,8 +58,9 @@ async function cachedSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
 }
 
 const notCached = (hub: Hub, what: string) =>
-  new HubError(
-    `${hub.text}: HF_HUB_OFFLINE is set, and the cache does not hold ${what}. Download it once with HF_HUB_OFFLINE unset.`,
+  hubError(
+    hub,
+    `HF_HUB_OFFLINE is set, and the cache does not hold ${what}. Download it once with HF_HUB_OFFLINE unset.`,
   );
 
 const snapshotFolder = (hub: Hub, commit: string) => join(hub.folder, 'snapshots', commit);
@@ -72,19 +73,44 @@ async function commitOf(hub: Hub): Promise<string> {
   const params = { name: repo, revision, additionalFields: ['sha' as const], ...access(hub) };
   const { sha } = await checkResponse(hub, () => (type === 'dataset' ? datasetInfo(params) : modelInfo(params)));
   if (!COMMIT.test(sha))
-    throw new HubError(`${hub.text}: the hub returned no commit for the revision ${describe(revision)}.`);
+    throw hubError(hub, `the hub returned no commit for the revision ${describe(revision)}.`);
   const ref = join(hub.folder, 'refs', ...revision.split('/'));
   await makeFolder(dirname(ref));
   await replaceFile(ref, sha);
   return sha;
 }
 
+/** Bounds for the list of a repository's files. The hub itself advises at most 100,000 files, and sends 1000 a page. */
+const MAX_ENTRIES = 200_000;
+const MAX_PAGES = 1000;
+
+const endlessList = (hub: Hub) =>
+  hubError(
+    hub,
+    `expected a list of at most ${MAX_ENTRIES} files in ${MAX_PAGES} replies, found more. ` +
+      'Check HF_ENDPOINT, or download the files by hand.',
+  );
+
 async function listFiles(hub: Hub, commit: string): Promise<HubFile[]> {
   const library = await import('@huggingface/hub');
   const repo = { type: hub.name.type, name: hub.name.repo };
   const files = await checkResponse(hub, async () => {
     const found: HubFile[] = [];
-    for await (const entry of library.listFiles({ repo, revision: commit, recursive: true, ...access(hub) })) {
+    let entries = 0;
+    let pages = 0;
+    const { hubUrl, fetch } = access(hub);
+    const fetchPage = ((url: string | URL) => {
+      if (++pages > MAX_PAGES) throw endlessList(hub);
+      return fetch(url);
+    }) as typeof fetch;
+    for await (const entry of library.listFiles({
+      repo,
+      revision: commit,
+      recursive: true,
+      hubUrl,
+      fetch: fetchPage,
+    })) {
+      if (++entries > MAX_ENTRIES) throw endlessList(hub);
       const { type, path, size, oid = '', lfs } = entry;
       if (type === 'file') found.push(checkFile({ path, size, gitId: oid, sha256: lfs?.oid }));
     }
@@ -105,17 +131,19 @@ async function checkResponse<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
+    hub.signal?.throwIfAborted();
     if (error instanceof HubError) throw error;
-    throw new HubError(
-      `${hub.text}: ${hub.endpoint} sent a response that is not the hub’s (${(error as Error).message}). Check HF_ENDPOINT.`,
-    );
+    // messages of the engine, such as a SyntaxError's, say nothing about the reply
+    const why = (error as Error).constructor === Error ? ` (${(error as Error).message})` : '';
+    throw hubError(hub, `${hub.endpoint} sent a response that is not the hub’s${why}. Check HF_ENDPOINT.`);
   }
 }
 
 /** Downloads files, several at once. If one fails, the others are aborted. */
 async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
   const stop = new AbortController();
-  const hub = { ...given, signal: stop.signal };
+  const hub = { ...given, signal: given.signal ? AbortSignal.any([given.signal, stop.signal]) : stop.signal };
+  await checkSpace(hub, commit, files);
   const total = files.reduce((sum, { size }) => sum + size, 0);
   const downloaded = new Map<string, number>(); // bytes by path
   const fetchOne = async (file: HubFile) => {
@@ -130,6 +158,22 @@ async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[])
     downloaded.set(file.path, file.size);
   };
   await forEachConcurrently(files, CONCURRENCY, fetchOne, (error) => stop.abort(error));
+}
+
+/** @throws {HubError} if the disk has too little space for the files that are not in the cache yet */
+async function checkSpace(hub: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
+  let needed = 0;
+  for (const file of files) {
+    if ((await fileSize(join(snapshotFolder(hub, commit), file.path))) === file.size) continue;
+    needed += file.size - ((await fileSize(partialPath(hub, file))) ?? 0);
+  }
+  const disk = await statfs(hub.folder).catch(() => undefined);
+  if (disk === undefined || needed <= disk.bavail * disk.bsize) return;
+  throw hubError(
+    hub,
+    `${hub.folder}: expected ${needed} bytes of free disk space for the download, found ${disk.bavail * disk.bsize}. ` +
+      'Delete files, or set HF_HOME to a folder on a larger disk.',
+  );
 }
 
 function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): string {

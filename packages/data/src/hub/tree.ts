@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
+import { isSafeSegment } from './repository';
 
 /** A file of a repository at one commit. */
 export interface HubFile {
@@ -60,8 +61,8 @@ export async function writeTree(folder: string, commit: string, files: readonly 
 
 /** @throws {Error} if the path leads out of the snapshot, or size or checksum is missing */
 export function checkFile(file: HubFile): HubFile {
-  const isInside = file.path.split('/').every((part) => !/^(\.{0,2}|.*[\\\0].*)$/.test(part));
+  const isInside = file.path.split('/').every(isSafeSegment);
   const hasChecksum = /^[0-9a-f]{40}$/.test(file.gitId) && /^[0-9a-f]{64}$/.test(file.sha256 ?? '0'.repeat(64));
-  if (isInside && hasChecksum && Number.isSafeInteger(file.size)) return file;
+  if (isInside && hasChecksum && Number.isSafeInteger(file.size) && file.size >= 0) return file;
   throw new Error(`the file ${describe(file.path)} has no valid path, size or checksum`);
 }

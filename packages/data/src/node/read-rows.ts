@@ -48,7 +48,12 @@ async function* records(
   options: RecordOptions & DataFileOptions,
   isUsed?: (column: string) => boolean,
 ): AsyncGenerator<DataRecord, void, undefined> {
-  for (const file of await dataFiles(source, options)) yield* recordsOf(file, options, isUsed);
+  for (const file of await dataFiles(source, options)) {
+    for await (const record of recordsOf(file, options, isUsed)) {
+      options.signal?.throwIfAborted();
+      yield record;
+    }
+  }
 }
 
 /**

@@ -352,7 +352,7 @@ describe('a busy hub', () => {
 
   it('is distinguished from a server that is not a hub, and from one that cannot be reached', async () => {
     server.faults.push({ on: /revision/, status: 200, body: '<html>Welcome to the hotel' });
-    await expect(chosenIn('org/parquet')).rejects.toThrow('sent a response that is not the hub’s (');
+    await expect(chosenIn('org/parquet')).rejects.toThrow('sent a response that is not the hub’s. Check HF_ENDPOINT.');
     const gone = await hubServer({});
     await gone.close();
     vi.stubEnv('HF_ENDPOINT', gone.url);
