@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Fault, hubServer } from '../../data/test/hub/hub-server';
+import { COMMIT, type Fault, hubServer } from '../../data/test/hub/hub-server';
 import { scriptedServer } from '../../eval/test/scripted-server';
 import type { SampleRow, WeighedPair } from '../src/index';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
@@ -180,7 +180,8 @@ test('training accepts names on the Hub, keeps them in config.yaml, and reads th
   expect(status, err).toBe(0);
   expect(out).toContain('Training on 16 pairs, 16 held out');
   expect(readFileSync(join(folder, 'run/config.yaml'), 'utf8')).toContain('model_name_or_path: hf://org/model\n');
-  expect(server.requests.some(({ url }) => url.includes('test_prefs'))).toBe(true);
+  const snapshot = join(process.env.HF_HOME!, 'hub/datasets--org--pairs/snapshots', COMMIT);
+  expect(readdirSync(join(snapshot, 'data')).sort()).toEqual(['test_prefs.jsonl', 'train_prefs.jsonl']);
   expect(readdirSync(join(folder, 'run/model'))).toContain('model.safetensors');
   expect(out + err).not.toContain(TOKEN);
 });

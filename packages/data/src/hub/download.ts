@@ -7,7 +7,7 @@ import { hashFile } from '@wpo/internal/node/hash';
 import { durationText, waitBeforeRetry } from '@wpo/internal/node/retry';
 import { lock } from 'proper-lockfile';
 import type { Hub } from './repository';
-import { ATTEMPTS, HubError, hubError, reasonOf, request, TIMEOUT } from './request';
+import { ATTEMPTS, HubError, hubError, onAbort, reasonOf, request, TIMEOUT } from './request';
 import { blobId, type HubFile } from './tree';
 
 /**
@@ -89,7 +89,7 @@ async function download(hub: Hub, url: string, file: HubFile, partial: string, o
     try {
       have = await append(
         await request(hub, url, { headers: { range: `bytes=${have}-`, 'accept-encoding': 'identity' } }),
-        { partial, have, size, onBytes, timeout: hub.timeout ?? TIMEOUT },
+        { partial, have, size, onBytes, timeout: hub.timeout ?? TIMEOUT, signal: hub.signal },
       );
     } catch (error) {
       if (error instanceof HubError || hub.signal?.aborted || isFileError(error)) throw error;
@@ -114,17 +114,21 @@ interface PartialFile {
   readonly size: number;
   readonly onBytes: (bytes: number) => void;
   readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Appends a response's bytes to the partial file; overwrites it if the hub sent the whole file. */
-async function append(response: Response, { partial, have, size, onBytes, timeout }: PartialFile): Promise<number> {
+async function append(
+  response: Response,
+  { partial, have, size, onBytes, timeout, signal }: PartialFile,
+): Promise<number> {
   const from = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]);
   let at = response.status === 206 && from === have ? have : 0;
   if (response.status === 206 && at !== from) throw new Error(`bytes from ${from} instead of ${have}`);
   const file = await open(partial, 'r+');
   try {
     await file.truncate(at);
-    for await (const chunk of chunksOf(response, timeout)) {
+    for await (const chunk of chunksOf(response, timeout, signal)) {
       const part = chunk.subarray(0, size - at);
       await file.write(part, 0, part.length, at);
       at += part.length;
@@ -143,8 +147,12 @@ const MIN_BYTES = 10_000;
 
 class SlowError extends Error {}
 
-/** A response's body. @throws {SlowError} if it arrives too slowly, or not at all */
-async function* chunksOf({ body }: Response, timeout: number): AsyncGenerator<Uint8Array, void, undefined> {
+/** A response's body. @throws {SlowError} if it arrives too slowly, or not at all; the signal's reason if it is aborted */
+async function* chunksOf(
+  { body }: Response,
+  timeout: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
   if (body === null) return;
   const reader = body.getReader();
   let arrived = 0;
@@ -152,11 +160,14 @@ async function* chunksOf({ body }: Response, timeout: number): AsyncGenerator<Ui
   const timer = setInterval(() => {
     isSlow = arrived < MIN_BYTES;
     arrived = 0;
-    if (isSlow) void reader.cancel().catch(() => {}); // ends the read that waits
+    if (isSlow) endRead();
   }, timeout);
+  const endRead = () => void reader.cancel().catch(() => {}); // ends the read that waits
+  const ignoreAbort = onAbort(signal, endRead);
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      signal?.throwIfAborted();
       if (isSlow) throw new SlowError(`fewer than ${MIN_BYTES} bytes in ${durationText(timeout)}`);
       if (done) return;
       arrived += value.length;
@@ -164,6 +175,7 @@ async function* chunksOf({ body }: Response, timeout: number): AsyncGenerator<Ui
     }
   } finally {
     clearInterval(timer);
+    ignoreAbort();
     await reader.cancel().catch(() => {});
   }
 }

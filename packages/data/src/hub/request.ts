@@ -69,11 +69,11 @@ async function attempt(hub: Hub, url: string, { headers, whole }: RequestOptions
   const isHub = new URL(url).origin === new URL(hub.endpoint).origin;
   const authorization: Record<string, string> = isHub && hub.token ? { authorization: `Bearer ${hub.token}` } : {};
   const { timeout = TIMEOUT } = hub;
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new Error(`no reply within ${durationText(timeout)}`)), timeout);
-  const signal = hub.signal === undefined ? late.signal : AbortSignal.any([hub.signal, late.signal]);
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(new Error(`no reply within ${durationText(timeout)}`)), timeout);
+  const ignoreAbort = onAbort(hub.signal, (reason) => stop.abort(reason));
   try {
-    const response = await fetch(url, { headers: { ...headers, ...authorization }, signal });
+    const response = await fetch(url, { headers: { ...headers, ...authorization }, signal: stop.signal });
     if (response.ok) return whole ? await withBody(response) : response;
     await response.body?.cancel();
     throw new AttemptError(`status ${response.status}`, response);
@@ -83,7 +83,19 @@ async function attempt(hub: Hub, url: string, { headers, whole }: RequestOptions
     throw error instanceof AttemptError ? error : new AttemptError(reasonOf(error));
   } finally {
     clearTimeout(timer);
+    ignoreAbort();
   }
+}
+
+/**
+ * Calls a function once a signal is aborted, or at once if it is. Returns a function that ends this. `AbortSignal.any` is no
+ * replacement: in Node 20 its signal can be collected as garbage before it is aborted.
+ */
+export function onAbort(signal: AbortSignal | undefined, stop: (reason: unknown) => void): () => void {
+  const listener = () => stop(signal?.reason);
+  if (signal?.aborted) listener();
+  else signal?.addEventListener('abort', listener, { once: true });
+  return () => signal?.removeEventListener('abort', listener);
 }
 
 async function withBody(response: Response): Promise<Response> {

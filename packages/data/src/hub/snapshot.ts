@@ -7,7 +7,7 @@ import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 import { glob } from 'tinyglobby';
 import { fetchBlob, fileSize, partialPath } from './download';
 import type { Hub } from './repository';
-import { HubError, hubError, request } from './request';
+import { HubError, hubError, onAbort, request } from './request';
 import { checkFile, type HubFile, readTree, writeTree } from './tree';
 
 /** Files of a repository at one commit, in the cache. */
@@ -142,7 +142,7 @@ async function checkResponse<T>(hub: Hub, ask: () => Promise<T>): Promise<T> {
 /** Downloads files, several at once. If one fails, the others are aborted. */
 async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[]): Promise<void> {
   const stop = new AbortController();
-  const hub = { ...given, signal: given.signal ? AbortSignal.any([given.signal, stop.signal]) : stop.signal };
+  const hub = { ...given, signal: stop.signal };
   await checkSpace(hub, commit, files);
   const total = files.reduce((sum, { size }) => sum + size, 0);
   const downloaded = new Map<string, number>(); // bytes by path
@@ -157,7 +157,12 @@ async function fetchFiles(given: Hub, commit: string, files: readonly HubFile[])
     }
     downloaded.set(file.path, file.size);
   };
-  await forEachConcurrently(files, CONCURRENCY, fetchOne, (error) => stop.abort(error));
+  const ignoreAbort = onAbort(given.signal, (reason) => stop.abort(reason));
+  try {
+    await forEachConcurrently(files, CONCURRENCY, fetchOne, (error) => stop.abort(error));
+  } finally {
+    ignoreAbort();
+  }
 }
 
 /** @throws {HubError} if the disk has too little space for the files that are not in the cache yet */
