@@ -1,13 +1,21 @@
 // `npm run test:sanitize`: the native operations under AddressSanitizer and UndefinedBehaviorSanitizer in their tests, and the
 // threaded ones under ThreadSanitizer in a driver of their own, since ThreadSanitizer cannot run inside Node.
+//
+// `npm run test:sanitize -- --calls N [--seed N]` makes N random calls with each instruction set instead.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { addons, buildArguments, filesIn, findCompiler, NATIVE } from '../packages/tensorflow/install/addon.mjs';
+import { testAddons } from '../packages/tensorflow/test/gpu/test-addons.mjs';
 import { eachAtOnce, root, setUpOrExit } from './setup.mjs';
 
+const { values: options, positionals } = parseArgs({
+  options: { calls: { type: 'string' }, seed: { type: 'string', default: '1' } },
+  allowPositionals: true,
+});
 await setUpOrExit({ quiet: true });
 
 const tests = join(root, 'packages/tensorflow/test');
@@ -15,6 +23,7 @@ const require = createRequire(join(root, 'packages/tensorflow/package.json'));
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 const runtime = dirname(realpathSync(join(tfjs, 'deps')));
 const { kernels, gpu } = addons(join(tfjs, 'binding'));
+const { emulated, faults } = testAddons({ kernels, gpu });
 const compiler = findCompiler();
 if (!compiler) {
   console.error('There is no C++ compiler here. Install g++ 12 or later.');
@@ -29,58 +38,85 @@ const ADDRESS = ['-fsanitize=address,undefined,float-cast-overflow', '-fno-sanit
 const folder = mkdtempSync(join(tmpdir(), 'wpo-sanitize-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-const hardware = /\/(cuda|nvrtc|stream)\.cc$/;
-const threaded = [
+/** The sources of a program that runs the operations without TensorFlow. */
+const programSources = (driver) => [
   join(NATIVE, 'runtime/parallel.cc'),
   ...['gemm', 'attention', 'elementwise'].flatMap((name) => filesIn(join(NATIVE, name), /\.cc$/)),
-  join(tests, 'native/thread-driver.cc'),
+  join(tests, 'native', driver),
 ];
 const targets = [
   { ...kernels, flags: [...COMMON, ...MATH, ...ADDRESS] },
-  {
-    ...gpu,
-    name: 'emulated.node',
-    sources: [...gpu.sources.filter((path) => !hardware.test(path)), join(tests, 'gpu/emulated.cc')],
-    flags: [...COMMON, ...ADDRESS, '-ldl'],
-  },
-  {
-    ...kernels,
-    name: 'faults.node',
-    sources: [join(NATIVE, 'runtime/parallel.cc'), join(tests, 'native/faults.cc')],
-    flags: [...COMMON, ...ADDRESS],
-  },
+  { ...emulated, flags: [...COMMON, ...ADDRESS, '-ldl'] },
+  { ...faults, flags: [...COMMON, ...ADDRESS] },
   {
     ...kernels,
     name: 'threads',
-    sources: threaded,
+    sources: programSources('thread-driver.cc'),
     libraries: [],
     flags: [...COMMON, ...MATH, '-fsanitize=thread', '-no-shared'],
+  },
+  {
+    ...kernels,
+    name: 'allocations',
+    sources: programSources('allocation-driver.cc'),
+    libraries: [],
+    flags: [...COMMON, ...MATH, '-Wl,--wrap=aligned_alloc', '-no-shared'],
   },
 ];
 
 console.log('Building the native operations with sanitizers');
-await eachAtOnce(2, targets, (target) => compile(target));
+await eachAtOnce(2, options.calls === undefined ? targets : targets.slice(0, 1), (target) => compile(target));
 
 const failures = [];
-for (const isa of ['amx', 'avx2', 'sse']) {
-  // without a random address layout, which ThreadSanitizer of older compilers cannot map
-  const env = { ...process.env, WPO_ISA: isa, WPO_THREADS: '4', TSAN_OPTIONS: 'halt_on_error=1' };
-  await check(`ThreadSanitizer, ${isa}`, 'setarch', ['-R', join(folder, 'threads')], env);
-}
 const library = (name) => spawnSync(compiler, [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
-const vitest = [
-  join(root, 'node_modules/vitest/vitest.mjs'),
-  ...['run', '--config', join(tests, 'native/vitest.sanitize.config.ts'), ...process.argv.slice(2)],
-];
-await check('AddressSanitizer and UndefinedBehaviorSanitizer', process.execPath, vitest, {
+const sanitized = {
   ...process.env,
   LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
   ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1', // Node and TensorFlow free little at exit
   UBSAN_OPTIONS: 'print_stacktrace=1',
   WPO_TEST_ADDONS: folder,
-});
+};
+const vitest = [
+  join(root, 'node_modules/vitest/vitest.mjs'),
+  ...['run', '--config', join(tests, 'native/vitest.sanitize.config.ts')],
+];
+if (options.calls === undefined) {
+  for (const isa of ['amx', 'avx2', 'sse']) {
+    // without a random address layout, which ThreadSanitizer of older compilers cannot map
+    const env = { ...process.env, WPO_ISA: isa, WPO_THREADS: '4', TSAN_OPTIONS: 'halt_on_error=1' };
+    await check(`ThreadSanitizer, ${isa}`, 'setarch', ['-R', join(folder, 'threads')], env);
+  }
+  for (const count of ['1', '4']) {
+    const env = { ...process.env, WPO_THREADS: count };
+    await check(`Failed allocations, threads: ${count}`, join(folder, 'allocations'), [], env);
+  }
+  const name = 'AddressSanitizer and UndefinedBehaviorSanitizer';
+  await check(name, process.execPath, [...vitest, ...positionals], sanitized);
+} else {
+  const log = join(folder, 'last-call');
+  for (const isa of instructionSets()) {
+    const env = { ...sanitized, WPO_ISA: isa, WPO_RANDOM_CALLS: options.calls, WPO_RANDOM_SEED: options.seed };
+    const before = failures.length;
+    await check(`Random calls, ${isa}`, process.execPath, [...vitest, 'native-random'], {
+      ...env,
+      WPO_RANDOM_LOG: log,
+    });
+    if (failures.length > before && existsSync(log)) console.log(`The last call was ${readFileSync(log, 'utf8')}`);
+  }
+}
 process.exitCode = failures.length > 0 ? 1 : 0;
 console.log(failures.length > 0 ? `Sanitizers: failed: ${failures.join(', ')}` : 'Sanitizers: passed');
+
+/** The instruction sets of this CPU, as WPO_ISA names them. */
+function instructionSets() {
+  const flags = new Set(
+    readFileSync('/proc/cpuinfo', 'utf8')
+      .match(/^flags.*$/m)?.[0]
+      .split(/\s+/),
+  );
+  const needed = { amx: 'amx_bf16', avx512: 'avx512bw', avx2: 'avx2' };
+  return [...Object.keys(needed).filter((isa) => flags.has(needed[isa])), 'sse'];
+}
 
 async function compile(target) {
   const given = buildArguments(target, runtime, folder).filter((argument) => !argument.startsWith('-Wl,-rpath'));

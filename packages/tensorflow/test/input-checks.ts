@@ -98,6 +98,12 @@ const CASES: readonly Case[] = [
     'multiple of groups',
     3,
   ],
+  [
+    'no features',
+    'WpoAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 0, 3]), tf.zeros([1, 0, 5])),
+    'D above 0',
+  ],
   ['a range missing', 'WpoDecodeAttention', () => decode([0, 5]), 'for each of 2 queries, found 2 numbers'],
   [
     'keys past the last',
@@ -200,6 +206,12 @@ const CASES: readonly Case[] = [
     'column 0: expected an index from 0 to 2, found 3',
   ],
   [
+    '2⁶⁰ rows without a value',
+    'WpoSetColumns',
+    () => [tf.zeros([2 ** 30, 2 ** 30, 0]), ints(), tf.zeros([1, 0])],
+    'expected a tensor of at most',
+  ],
+  [
     'values missing',
     'WpoSetColumns',
     () => [tf.ones([1, 2, 3]), ints(1), tf.ones([1])],
@@ -246,6 +258,9 @@ export function testInputChecks(): void {
 
   test('accepts empty tensors', () => {
     tf.tidy(() => {
+      // 2⁴⁰ rows without a value: a loop over them would not end
+      expect(run('WpoSetColumns', [tf.zeros([2 ** 20, 2 ** 20, 0]), ints(), tf.zeros([0])], 1)[0]!.shape).toEqual([]);
+      expect(run('WpoLinearRows', [tf.zeros([2 ** 20, 2 ** 20, 0]), tf.zeros([0, 0])], 1)).toHaveLength(1);
       const none = tf.zeros([0, 3]);
       expect(run('WpoRmsNormGrad', [none, none, tf.zeros([0, 1]), tf.ones([3])], 2)[1]!.dataSync()).toEqual(
         new Float32Array(3),

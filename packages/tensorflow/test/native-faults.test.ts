@@ -36,7 +36,7 @@ test.each([
   ['run-time error', 'a run-time error'],
   ['unknown', 'an unknown C++ exception'],
   ['scratch', 'out of memory: could not allocate 4398046511104 bytes'],
-  ['huge scratch', 'out of memory: could not allocate 4611686018427387904'],
+  ['huge scratch', 'out of memory: could not allocate 9223372036854775807 bytes'],
 ] as const)('%s in an operation is a JavaScript error that names it, also from a worker thread', (fault, message) => {
   expect(() => fail(fault)).toThrow(`WpoTestFault: ${message}`);
   for (const index of [0, 1, 500, 999]) {

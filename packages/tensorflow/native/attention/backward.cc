@@ -294,9 +294,10 @@ void chunk_gradient(const IsaVariant& w, const BackwardArgs& args, char* works, 
 }
 
 void gradient_by(const IsaVariant& w, BackwardArgs args, const std::vector<QueryBlock>& blocks) {
-  const int64_t size = args.groups * args.width * args.columns * static_cast<int64_t>(sizeof(float));
-  std::memset(args.dk, 0, size);
-  std::memset(args.dv, 0, size);
+  const int64_t size = args.groups * args.width * args.columns;
+  std::fill_n(args.dk, size, 0.0f);
+  std::fill_n(args.dv, size, 0.0f);
+  if (args.queries == 0) return;
   args.feature_rows = round_up(args.width, w.rows);
   const int64_t most = std::max<int64_t>(1, kChunk / args.group_heads() / w.rows) * w.rows;  // rows of a chunk
   int64_t widest = 0;
@@ -306,8 +307,8 @@ void gradient_by(const IsaVariant& w, BackwardArgs args, const std::vector<Query
   const auto bytes_of = [&](int64_t values) { return whole_lines(values) * w.bytes; };
   args.key_bytes = bytes_of(round_up(args.columns, w.columns) * width);
   args.feature_bytes = bytes_of(args.feature_rows * round_up(args.columns, w.depth_step));
-  const int64_t scores = whole_lines(args.heads * args.padded_rows * columns);
-  const int64_t by_feature = bytes_of(args.heads * args.padded_rows * args.feature_rows);
+  const int64_t scores = whole_lines(checked_product(args.heads, args.padded_rows, columns));
+  const int64_t by_feature = bytes_of(checked_product(args.heads, args.padded_rows, args.feature_rows));
   const int64_t floats = static_cast<int64_t>(sizeof(float));
   const int64_t work = std::max({2 * bytes_of(w.rows * width) + whole_lines(columns) * floats,
                                  bytes_of(columns * w.columns), bytes_of(args.depth() * w.columns)});

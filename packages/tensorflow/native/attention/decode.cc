@@ -1,9 +1,8 @@
 // Attention in generation: one query per sequence, over cached keys and values.
-#include <vector>
-
 #include "attention/query-blocks.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
+#include "runtime/scratch.h"
 #include "runtime/vector-math.h"
 
 namespace wpo {
@@ -40,17 +39,18 @@ void decode_attention(OpContext& ctx) {
   const int32_t* ranges = ctx.input<int32_t>(3);
   const float *q = ctx.input(0), *k = ctx.input(1), *v = ctx.input(2);
   float* o = ctx.output(0, ctx.shape(0));
-  std::vector<float> scores(static_cast<size_t>(threads()) * static_cast<size_t>(longest));
-  float* scratch = scores.data();
-  parallel(a.heads * a.queries, 2 * a.width * longest, [=](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; i++) {
-      const int64_t head = i / a.queries, query = i % a.queries;
-      const int64_t from = head / group * a.width * a.columns + ranges[2 * query];
-      const int64_t at = head * a.width * a.queries + query;
-      attend(a.width, a.columns, a.queries, ranges[2 * query + 1], a.factor, a.cap, q + at, k + from, v + from,
-             scratch + thread * longest, o + at);
-    }
-  });
+  const Scratch scores = allocate_scratch(checked_product(threads(), longest));
+  float* scratch = scores.get();
+  parallel(saturated_product(a.heads, a.queries), saturated_product(2, a.width, longest),
+           [=](int64_t begin, int64_t end, int thread) {
+             for (int64_t i = begin; i < end; i++) {
+               const int64_t head = i / a.queries, query = i % a.queries;
+               const int64_t from = head / group * a.width * a.columns + ranges[2 * query];
+               const int64_t at = head * a.width * a.queries + query;
+               attend(a.width, a.columns, a.queries, ranges[2 * query + 1], a.factor, a.cap, q + at, k + from, v + from,
+                      scratch + thread * longest, o + at);
+             }
+           });
 }
 
 }  // namespace

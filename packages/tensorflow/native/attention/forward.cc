@@ -167,6 +167,7 @@ void attention(OpContext& ctx) {
   const std::vector<QueryBlock> blocks = read_query_blocks(ctx, 3, shapes);
   const Isa isa = selected_isa();
   float* o = ctx.output(0, ctx.shape(0));
+  if (shapes.queries == 0) return;
   const ForwardArgs args = {shapes, ctx.input(0), ctx.input(1), ctx.input(2), o};
 #ifdef WPO_AMX
   if (isa == Isa::kAmx) {

@@ -75,10 +75,11 @@ struct AttentionArgs {
 // `params` has factor and cap.
 inline AttentionArgs read_attention_args(const OpContext& ctx, int q, int params) {
   const Shape &queries = ctx.shape(q), &keys = ctx.shape(q + 1), &values = ctx.shape(q + 2);
-  const bool fits = queries.size() == 3 && keys.size() == 3 && keys == values && queries[1] == keys[1] && keys[0] > 0 &&
-                    queries[0] > 0 && queries[0] % keys[0] == 0;
-  require(fits, "expected q [heads, D, T], k and v [groups, D, S] with heads a multiple of groups, found ", queries,
-          ", ", keys, " and ", values);
+  const bool fits = queries.size() == 3 && keys.size() == 3 && keys == values && queries[1] == keys[1] && keys[1] > 0 &&
+                    keys[0] > 0 && queries[0] > 0 && queries[0] % keys[0] == 0;
+  require(fits,
+          "expected q [heads, D, T], k and v [groups, D, S] with D above 0 and heads a multiple of groups, found ",
+          queries, ", ", keys, " and ", values);
   const float* numbers = ctx.params(params, 2, "factor, cap");
   return {queries[0], keys[0], queries[1], queries[2], keys[2], numbers[0], numbers[1]};
 }

@@ -40,7 +40,7 @@ inline void require_rms_norm_gradient(const OpContext& ctx) {
 // x [heads, D, T], cos and sin [D, T], [direction]: returns 1, or −1 for the gradient
 inline float read_rope_direction(const OpContext& ctx) {
   const Shape& x = ctx.shape(0);
-  require(x.size() == 3 && x[1] % 2 == 0 && ctx.size(1) == x[1] * x[2] && ctx.size(2) == ctx.size(1),
+  require(x.size() == 3 && x[1] % 2 == 0 && ctx.size(1) == saturated_product(x[1], x[2]) && ctx.size(2) == ctx.size(1),
           "expected x [heads, D, T] with even D, cos and sin [D, T], found ", x, ", ", ctx.shape(1), " and ",
           ctx.shape(2));
   return *ctx.params(3, 1, "direction");
@@ -75,7 +75,7 @@ inline void require_add(const OpContext& ctx) {
 // Inputs `indices` [n] and `indices` + 1, x [n, width]: rows of x that are added to those of a tensor [count, width]
 inline void require_added_rows(const OpContext& ctx, int indices, int64_t count, int64_t width) {
   const int64_t n = ctx.size(indices);
-  require(ctx.size(indices + 1) == n * width, "expected a row of ", width, " values for each of ", n,
+  require(ctx.size(indices + 1) == saturated_product(n, width), "expected a row of ", width, " values for each of ", n,
           " indices, found ", ctx.shape(indices + 1));
   require_indices(ctx.input<int32_t>(indices), n, count, "row");
 }
@@ -98,7 +98,7 @@ inline float read_scaled_rows(const OpContext& ctx) {
 // into [K, D, C], columns [n], values [K, D, n]
 inline void require_set_columns(const OpContext& ctx) {
   const int64_t n = ctx.size(1);
-  require(ctx.size(2) == ctx.rows(0) * n, "expected values of ", ctx.rows(0), " rows for each of ", n,
+  require(ctx.size(2) == saturated_product(ctx.rows(0), n), "expected values of ", ctx.rows(0), " rows for each of ", n,
           " columns, found ", ctx.shape(2));
   require_indices(ctx.input<int32_t>(1), n, ctx.width(0), "column");
 }

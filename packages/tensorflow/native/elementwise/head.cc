@@ -2,11 +2,11 @@
 // each row.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "elementwise/checks.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
+#include "runtime/scratch.h"
 #include "runtime/vector-math.h"
 
 namespace wpo {
@@ -65,9 +65,9 @@ void answer_terms(OpContext& ctx) {
   const int64_t n = args.rows, v = args.vocabulary;
   const int32_t* targets = ctx.input<int32_t>(1);
   float *raw = ctx.input(0), *terms = ctx.output(0, {n, 4});
-  const std::unique_ptr<float[]> scratch(args.train ? new float[static_cast<size_t>(threads() * v)] : nullptr);
+  const Scratch scratch = args.train && n > 0 ? allocate_scratch(checked_product(threads(), v)) : nullptr;
   float* tanhs = scratch.get();
-  parallel(n, 8 * v, [=, cap = args.cap](int64_t a, int64_t b, int thread) {
+  parallel(n, saturated_product(8, v), [=, cap = args.cap](int64_t a, int64_t b, int thread) {
     for (int64_t i = a; i < b; i++)
       row_terms(v, cap, raw + i * v, targets[i], tanhs ? tanhs + thread * v : nullptr, terms + 4 * i);
   });

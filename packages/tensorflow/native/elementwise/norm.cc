@@ -5,6 +5,7 @@
 #include "elementwise/checks.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
+#include "runtime/scratch.h"
 #include "runtime/vector-math.h"
 
 namespace wpo {
@@ -63,9 +64,10 @@ void norm_gradient(OpContext& ctx) {
   if (n == 0) return;
   // each piece of rows has its own sum, and they are added in order: the same bits in every run
   const int64_t pieces = std::min<int64_t>(n, 64), each = (n + pieces - 1) / pieces;
-  std::vector<float> sums(static_cast<size_t>(pieces * h), 0.0f);
-  float* partial = sums.data();
-  parallel(pieces, each * h, [=](int64_t a, int64_t b, int) {
+  const Scratch sums = allocate_scratch(checked_product(pieces, h));
+  float* partial = sums.get();
+  std::fill_n(partial, pieces * h, 0.0f);
+  parallel(pieces, saturated_product(each, h), [=](int64_t a, int64_t b, int) {
     for (int64_t p = a; p < b; p++)
       backward_rows(p * each, std::min(n, (p + 1) * each), h, dy, x, inverse_rms, w, dx, partial + p * h);
   });

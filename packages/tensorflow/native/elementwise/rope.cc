@@ -23,7 +23,7 @@ void rope(OpContext& ctx) {
   const int64_t half = shape[1] / 2, t = shape[2], d = shape[1];
   const float *x = ctx.input(0), *cos = ctx.input(1), *sin = ctx.input(2);
   float* y = ctx.output(0, shape);
-  parallel(shape[0] * half, 2 * t, [=](int64_t a, int64_t b, int) {
+  parallel(t == 0 ? 0 : saturated_product(shape[0], half), saturated_product(2, t), [=](int64_t a, int64_t b, int) {
     for (int64_t q = a; q < b; q++) {
       const int64_t head = q / half, i = q % half, first = (head * d + i) * t, second = first + half * t;
       rotate(t, x + first, x + second, cos + i * t, sin + (i + half) * t, sign, y + first, y + second);

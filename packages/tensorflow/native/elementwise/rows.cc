@@ -67,7 +67,7 @@ void set_columns(OpContext& ctx) {
   const int32_t* columns = ctx.input<int32_t>(1);
   float* into = ctx.input(0);
   const float* values = ctx.input(2);
-  parallel(rows, n, [=](int64_t a, int64_t b, int) {
+  parallel(n == 0 ? 0 : rows, n, [=](int64_t a, int64_t b, int) {
     for (int64_t row = a; row < b; row++)
       for (int64_t i = 0; i < n; i++) into[row * count + columns[i]] = values[row * n + i];
   });

@@ -102,8 +102,9 @@ void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const float*
 // x [rows, width] with strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
 void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t row_stride, int64_t depth_stride,
               const float* w, float* y, int64_t stride_n, int64_t stride_b) {
+  if (rows == 0 || count == 0) return;
   const IsaVariant& isa = variant(selected_isa());
-  const Scratch memory = allocate_scratch(rows * width);
+  const Scratch memory = allocate_scratch(checked_product(rows, width));
   float* packed = memory.get();
   pack_groups(isa.vector_width, rows, width, x, row_stride, depth_stride, packed);
   parallel(count, rows * width, [=, &isa](int64_t begin, int64_t end, int) {

@@ -45,7 +45,7 @@ class GpuContext : public OpContext {
   // Device memory that is held until the operation ends.
   template <class T = float>
   T* scratch(int64_t count) {
-    if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
+    if (count < 0 || count > kMaxElements) throw OutOfMemory(count, sizeof(T));
     held_.push_back(memory(count * static_cast<int64_t>(sizeof(T))));
     return static_cast<T*>(held_.back().get());
   }

@@ -97,10 +97,10 @@ class TensorFlowContext : public OutputAllocator {
     return views;
   }
   float* allocate(int output, const Shape& shape) override {
-    const int64_t bytes = element_count(shape) * static_cast<int64_t>(sizeof(float));
+    const int64_t count = element_count(shape), bytes = count * static_cast<int64_t>(sizeof(float));
     TF_Tensor* tensor = TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(), static_cast<int>(shape.size()),
                                           static_cast<size_t>(bytes), status_);
-    if (!tensor) throw OutOfMemory(bytes);
+    if (!tensor) throw OutOfMemory(count);
     return static_cast<float*>(own(tensor));
   }
   // A tensor in the memory of the device that the operation runs on.
@@ -110,7 +110,7 @@ class TensorFlowContext : public OutputAllocator {
         TF_AllocateTemp(context_, TF_FLOAT, shape.data(), static_cast<int>(shape.size()), &attributes, status_);
     if (!made || TF_GetCode(status_) != TF_OK) {
       if (made) TF_DeleteTensor(made);
-      throw OutOfMemory(element_count(shape) * static_cast<int64_t>(sizeof(float)));
+      throw OutOfMemory(element_count(shape));
     }
     return {made, TF_DeleteTensor};
   }

@@ -8,8 +8,9 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
+
+#include "runtime/error.h"
 
 namespace wpo {
 namespace {
@@ -43,8 +44,8 @@ class Pool {
   explicit Pool(int count) {
     try {
       for (; workers_ < count - 1; workers_++) std::thread([this, i = workers_ + 1] { serve(i); }).detach();
-    } catch (const std::system_error&) {
-      // The system allows no more threads: use those that have started.
+    } catch (const std::exception&) {
+      // The system allows no more threads, or has no memory for one: use those that have started.
     }
   }
 
@@ -111,7 +112,7 @@ int threads() {
 
 void parallel(int64_t n, int64_t cost, const Body& body) {
   if (n <= 0) return;
-  if (threads() == 1 || n * cost < kSmall) return body(0, n, 0);
+  if (threads() == 1 || saturated_product(n, cost) < kSmall) return body(0, n, 0);
   static Pool* pool = new Pool(threads());  // never freed: its threads outlive main
   Loop loop{&body, n, std::max<int64_t>(1, n / (threads() * 8))};
   pool->run(loop);

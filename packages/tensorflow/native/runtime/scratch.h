@@ -24,7 +24,7 @@ inline Scratch allocate_scratch(int64_t count) {
   if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
   const int64_t bytes = whole_lines(std::max<int64_t>(1, count)) * static_cast<int64_t>(sizeof(float));
   void* memory = std::aligned_alloc(kLineFloats * sizeof(float), static_cast<size_t>(bytes));
-  if (!memory) throw OutOfMemory(bytes);
+  if (!memory) throw OutOfMemory(count);
   return Scratch(static_cast<float*>(memory));
 }
 

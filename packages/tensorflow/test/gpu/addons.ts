@@ -2,35 +2,21 @@ import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Addon, addons, build, findCompiler, NATIVE } from '../../install/addon.mjs';
+import { type Addon, addons, build, findCompiler } from '../../install/addon.mjs';
 import { useNative } from '../../src/kernels/native';
 import { uploadWithoutSync } from '../../src/kernels/upload';
+import { testAddons } from './test-addons.mjs';
 
 const require = createRequire(import.meta.url);
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 const installed = addons(join(tfjs, 'binding'));
-const testFile = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** TensorFlow's libraries and headers. */
 export const runtime = dirname(realpathSync(join(tfjs, 'deps')));
 
-const hardware = /\/(cuda|nvrtc|stream)\.cc$/;
-
-/** The GPU operations on a GPU emulated on the CPU. */
-export const emulatedAddon: Addon = {
-  ...installed.gpu,
-  name: 'emulated.node',
-  sources: [...installed.gpu.sources.filter((path) => !hardware.test(path)), testFile('emulated.cc')],
-};
-
-/** Operations that fail. */
-export const faultsAddon: Addon = {
-  ...installed.kernels,
-  name: 'faults.node',
-  sources: [join(NATIVE, 'runtime/parallel.cc'), testFile('../native/faults.cc')],
-};
+/** The GPU operations on a GPU emulated on the CPU, and operations that fail. */
+export const { emulated: emulatedAddon, faults: faultsAddon } = testAddons(installed);
 
 /** The CPU operations. */
 export const kernelsAddon: Addon = installed.kernels;

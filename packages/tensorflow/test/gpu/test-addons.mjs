@@ -1,0 +1,30 @@
+// @ts-check
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NATIVE } from '../../install/addon.mjs';
+
+/** @import { Addon } from '../../install/addon.mjs' */
+
+const testFile = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+
+/** Sources that need a GPU or its libraries. */
+const HARDWARE = /\/(cuda|nvrtc|stream)\.cc$/;
+
+/**
+ * The addons that only tests use, also `npm run test:sanitize`: the GPU operations on a GPU emulated on the CPU, and operations that
+ * fail.
+ * @param {Record<'kernels' | 'gpu', Addon>} installed
+ * @returns {Record<'emulated' | 'faults', Addon>}
+ */
+export const testAddons = ({ kernels, gpu }) => ({
+  emulated: {
+    ...gpu,
+    name: 'emulated.node',
+    sources: [...gpu.sources.filter((path) => !HARDWARE.test(path)), testFile('emulated.cc')],
+  },
+  faults: {
+    ...kernels,
+    name: 'faults.node',
+    sources: [join(NATIVE, 'runtime/parallel.cc'), testFile('../native/faults.cc')],
+  },
+});

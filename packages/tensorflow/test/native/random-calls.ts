@@ -1,0 +1,196 @@
+// Random calls of every native operation: mostly valid shapes, then inputs of other shapes and extreme values. A call returns, or is
+// refused with an error that names the operation; under sanitizers it also reads and writes only memory that is its own.
+import * as tf from '@tensorflow/tfjs-core';
+import { float32Bits, hasOperation, operationNumber, run, runOver, runProgram } from '../../src/kernels/native';
+
+/** A seeded generator of integers in [0, n). */
+function randomIntegers(seed: number): (n: number) => number {
+  let state = seed >>> 0 || 1;
+  return (n) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % n;
+  };
+}
+
+const EXTREME_FLOATS = [
+  Number.NaN,
+  Infinity,
+  -Infinity,
+  0,
+  -0,
+  1e-45,
+  1e-39,
+  -1e-40,
+  3.4e38,
+  -3.4e38,
+  88.8,
+  -88.8,
+  1e20,
+];
+const EXTREME_INTS = [0, 1, -1, 2, 2 ** 30, 2 ** 30 - 1, 2 ** 31 - 1, -(2 ** 31), 65536, 7];
+const SIZES = [0, 1, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65];
+/** Sizes of tensors without values, whose products overflow 64 bits. */
+const HUGE_EMPTY = [[2 ** 30, 0], [0, 2 ** 30, 2 ** 30], [2 ** 20, 2 ** 20, 0], [2 ** 24, 2 ** 12, 0, 2 ** 30]]; // biome-ignore format: one table
+
+export type Counts = Record<string, { returned: number; refused: number }>;
+
+/** Makes `calls` calls and counts, for each operation, those that returned and those that were refused. */
+export function randomCalls(calls: number, seed: number, onCall: (description: string) => void = () => {}): Counts {
+  const random = randomIntegers(seed);
+  const pick = <T>(list: readonly T[]): T => list[random(list.length)]!;
+  const chance = (percent: number) => random(100) < percent;
+  const size = () => pick(SIZES);
+  const some = () => pick(SIZES.slice(1));
+
+  const floats = (...shape: number[]) => {
+    const values = new Float32Array(shape.reduce((count, n) => count * n, 1));
+    const extreme = chance(25);
+    for (let i = 0; i < values.length; i++) {
+      values[i] = extreme && chance(20) ? pick(EXTREME_FLOATS) : (random(2001) - 1000) / 300;
+    }
+    return tf.tensor(values, shape);
+  };
+  const ints = (...values: number[]) => tf.tensor1d(Int32Array.from(values), 'int32');
+  const params = (...values: number[]) => ints(...float32Bits(values));
+  const anyShape = () =>
+    chance(15) ? pick(HUGE_EMPTY) : Array.from({ length: random(5) }, () => pick(SIZES.slice(0, 8)));
+  const number = () => (chance(30) ? pick(EXTREME_FLOATS) : random(100) / 7);
+  const index = (count: number) => (chance(5) ? pick(EXTREME_INTS) : random(Math.max(1, count)));
+
+  const attention = () => {
+    const groups = 1 + random(2);
+    const heads = groups * (1 + random(3));
+    const [width, queries, columns] = [some(), size(), some()];
+    const blocks: number[] = [];
+    for (let at = 0; at < queries; ) {
+      const count = Math.min(queries - at, 1 + random(40));
+      const ranges = Array.from({ length: 1 + random(3) }, () => {
+        const start = random(columns);
+        return [start, 1 + random(columns - start)];
+      });
+      const keys = ranges.reduce((sum, [, n]) => sum + n!, 0);
+      const offset = chance(80) ? random(Math.max(1, keys - count + 1)) : pick(EXTREME_INTS);
+      blocks.push(
+        at,
+        count,
+        offset,
+        chance(80) ? 1 + random(2 * keys + count) : pick(EXTREME_INTS),
+        ranges.length,
+        ...ranges.flat(),
+      );
+      at += count;
+    }
+    if (chance(10) && blocks.length > 0) blocks[random(blocks.length)] = pick(EXTREME_INTS);
+    const key = [groups, width, columns];
+    return {
+      query: [heads, width, queries],
+      rest: () => [floats(...key), floats(...key), ints(...blocks), params(number(), chance(50) ? 0 : number())],
+    };
+  };
+
+  /** Valid inputs, mostly, of each operation, and its number of outputs. */
+  const operations: Record<string, () => [inputs: tf.Tensor[], outputs: number]> = {
+    WpoProduct: () => { const k = size(); return [[floats(size(), k), floats(k, size())], 1]; },
+    WpoProductNT: () => { const k = size(); return [[floats(size(), k), floats(size(), k)], 1]; },
+    WpoProductTN: () => { const k = size(); return [[floats(k, size()), floats(k, size())], 1]; },
+    WpoProductTT: () => { const k = size(); return [[floats(k, size()), floats(size(), k)], 1]; },
+    WpoGatedProduct: () => { const [m, k] = [size(), size()]; return [[floats(m, k), floats(m, k), floats(size(), k)], 1]; },
+    WpoGatedProductGrad: () => { const [k, n] = [size(), size()]; return [[floats(k, size()), floats(k, n), floats(k, n)], 1]; },
+    WpoLinearRows: () => { const k = size(); return [[floats(size(), k), floats(size(), k)], 1]; },
+    WpoLinearRowsToHeads: () => { const [k, heads] = [size(), 1 + random(4)]; return [[floats(size(), k), floats(heads * some(), k), params(chance(80) ? heads : number())], 1]; },
+    WpoLinearRowsFromHeads: () => { const [heads, d] = [1 + random(4), some()]; return [[floats(heads, d, size()), floats(size(), heads * d)], 1]; },
+    WpoAttention: () => { const a = attention(); return [[floats(...a.query), ...a.rest()], 1]; },
+    WpoAttentionGrad: () => { const a = attention(); return [[floats(...a.query), floats(...a.query), ...a.rest()], 3]; },
+    WpoDecodeAttention: () => {
+      const [groups, width, batch, columns] = [1 + random(2), some(), size(), some()];
+      const ranges = Array.from({ length: batch }, () => { const start = index(columns); return [start, 1 + index(Math.max(1, columns - start))]; });
+      const key = [groups, width, columns];
+      return [[floats(groups * (1 + random(3)), width, batch), floats(...key), floats(...key), ints(...ranges.flat()), params(number(), chance(50) ? 0 : number())], 1];
+    },
+    WpoRmsNorm: () => { const [n, h] = [size(), size()]; return [[floats(n, h), floats(h), params(number(), random(2)), floats(n, h)], 2]; },
+    WpoRmsNormGrad: () => { const [n, h] = [size(), size()]; return [[floats(n, h), floats(n, h), floats(n, 1), floats(h)], 2]; },
+    WpoRope: () => { const [d, t] = [2 * random(9), size()]; return [[floats(random(4), d, t), floats(d, t), floats(d, t), chance(80) ? params(1) : params()], 1]; },
+    WpoGeglu: () => { const shape = anyShape(); return [[floats(...shape), floats(...shape)], 1]; },
+    WpoGegluGrad: () => { const shape = anyShape(); return [[floats(...shape), floats(...shape), floats(...shape)], 2]; },
+    WpoAnswerTerms: () => { const [a, v] = [size(), some()]; return [[floats(a, v), ints(...Array.from({ length: a }, () => index(v))), params(number(), random(2))], 1]; },
+    WpoCapLogits: () => [[floats(...anyShape()), params(number())], 1],
+    WpoAdd: () => { const shape = anyShape(); return [[floats(...shape), floats(...shape)], 1]; },
+    WpoAddRows: () => { const [v, h, n] = [some(), size(), size()]; return [[floats(v, h), ints(...Array.from({ length: n }, () => index(v))), floats(n, h)], 1]; },
+    WpoSpreadRows: () => { const [v, h, n] = [some(), size(), size()]; return [[ints(...Array.from({ length: n }, () => index(v))), floats(n, h), ints(chance(95) ? v : -1)], 1]; },
+    WpoScaledRows: () => { const [v, h, n] = [some(), size(), size()]; return [[floats(v, h), ints(...Array.from({ length: n }, () => index(v))), params(number())], 1]; },
+    WpoSetColumns: () => { const [k, d, c, n] = [random(4), size(), some(), size()]; return [[floats(k, d, c), ints(...Array.from({ length: n }, () => index(c))), floats(k, d, n)], 1]; },
+    WpoFloats: () => [[ints(...Array.from({ length: size() }, () => pick(EXTREME_INTS)))], 1],
+    WpoRead: () => [[ints(9999, index(4), index(4), pick([2, 4, 4, 3]), ...Array.from({ length: random(10) }, () => index(5)))], 1],
+  }; // biome-ignore format: one line for each operation
+
+  /** Replaces an input by one of another shape, or its numbers by others. */
+  const damage = (inputs: tf.Tensor[], largest = Number.POSITIVE_INFINITY): tf.Tensor[] => {
+    const i = random(inputs.length);
+    const isInts = inputs[i]!.dtype === 'int32';
+    const other = isInts
+      ? ints(...Array.from({ length: random(12) }, () => pick(EXTREME_INTS.filter((n) => n <= largest))))
+      : floats(...anyShape());
+    return inputs.map((input, k) => (k === i ? other : input));
+  };
+
+  /** A program: an operation of given inputs, some of its numbers replaced. */
+  const program = () => {
+    const name = pick(Object.keys(operations).filter(hasOperation));
+    const [inputs, outputs] = operations[name]!();
+    const code: number[] = [];
+    const tensors: tf.Tensor[] = [];
+    for (const input of inputs) {
+      if (input.dtype === 'int32') code.push(1, input.rank, ...input.shape, ...input.dataSync());
+      else {
+        code.push(0);
+        tensors.push(input);
+      }
+    }
+    code.push(2, operationNumber(name), ...inputs.keys());
+    for (let i = 0; i < outputs; i++) code.push(2, random(20), random(20));
+    code.push(4, inputs.length);
+    for (let edits = chance(80) ? 1 + random(3) : 0; edits > 0; edits--)
+      code[random(code.length)] = chance(50) ? pick(EXTREME_INTS) : random(20);
+    return () => runProgram(code, tensors.length > 0 ? tensors : [floats(1)], 1);
+  };
+
+  const names = [...Object.keys(operations).filter(hasOperation), 'WpoSquareSums', 'WpoAdamW', 'WpoProgram'];
+  const counts: Counts = {};
+  for (let call = 0; call < calls; call++) {
+    const name = names[call % names.length]!;
+    counts[name] ??= { returned: 0, refused: 0 };
+    tf.tidy(() => {
+      let act: () => unknown;
+      if (name === 'WpoProgram') act = program();
+      else if (name === 'WpoSquareSums') {
+        const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
+        act = () => runOver(name, [], tensors);
+      } else if (name === 'WpoAdamW') {
+        const tensors = Array.from({ length: 1 + random(2) }, () => anyShape()).flatMap((shape) =>
+          [0, 1, 2, 3].map(() => floats(...shape)),
+        );
+        const seven = params(...Array.from({ length: chance(90) ? 7 : random(9) }, number));
+        const given = chance(10) ? damage(tensors) : tensors;
+        act = () => runOver(name, [seven], given);
+      } else {
+        const [valid, outputs] = operations[name]!();
+        // a table of 2³⁰ rows would be made, if the machine has the memory
+        const inputs = chance(30) ? damage(valid, name === 'WpoSpreadRows' ? 65536 : undefined) : valid;
+        onCall(
+          `call ${call}: ${name} ${JSON.stringify(inputs.map((input) => [input.dtype, input.shape, input.dtype === 'int32' ? [...input.dataSync()].slice(0, 60) : 0]))}`,
+        );
+        act = () => run(name, inputs, outputs);
+      }
+      try {
+        act();
+        counts[name]!.returned += 1;
+      } catch (error) {
+        if (!(error instanceof Error && error.message.includes(name))) throw error;
+        counts[name]!.refused += 1;
+      }
+    });
+  }
+  return counts;
+}
