@@ -36,6 +36,8 @@ export interface KillOptions {
   readonly seed: number;
   /** Runs only this scenario. */
   readonly only?: string;
+  /** Strikes only in this way. */
+  readonly how?: How;
   readonly log?: (line: string) => void;
 }
 
@@ -46,7 +48,13 @@ export interface KillOptions {
  * @returns counts by what happened
  * @throws Error with the case, where a result differs or an error is not plain
  */
-export async function killRuns({ kills, seed, only, log = () => {} }: KillOptions): Promise<Record<string, number>> {
+export async function killRuns({
+  kills,
+  seed,
+  only,
+  how,
+  log = () => {},
+}: KillOptions): Promise<Record<string, number>> {
   const random = randomFrom(seed);
   const home = mkdtempSync(join(tmpdir(), 'wpo-kill-'));
   const judge = await judgeServer();
@@ -74,7 +82,8 @@ export async function killRuns({ kills, seed, only, log = () => {} }: KillOption
       const scenario = chosen.find((other) => other.name === name)!;
       const reference = references.get(scenario.name)!;
       const folder = join(home, `round-${round}`);
-      const struck = await strikeAndResume(scenario, folder, { random, reference, hub: hub.url, left: kills - done });
+      const options = { random, reference, hub: hub.url, left: kills - done, how };
+      const struck = await strikeAndResume(scenario, folder, options);
       rmSync(folder, { recursive: true });
       done += struck.length;
       for (const how of struck) {
@@ -107,7 +116,7 @@ async function runWhole(scenario: Scenario, folder: string, hub: string): Promis
 async function strikeAndResume(
   scenario: Scenario,
   folder: string,
-  options: { random: () => number; reference: Reference; hub: string; left: number },
+  options: { random: () => number; reference: Reference; hub: string; left: number; how: How | undefined },
 ): Promise<How[]> {
   const { random, reference, hub, left } = options;
   const root = newRoot(scenario, folder);
@@ -121,7 +130,7 @@ async function strikeAndResume(
     const strike: Strike = {
       at: 1 + Math.floor(random() * reference.operations * (attempt === 0 ? 1 : 0.5)),
       phase: PHASES[Math.floor(random() * PHASES.length)]!,
-      how: choose(STRIKES, random),
+      how: options.how ?? choose(STRIKES, random),
       seed: Math.floor(random() * 2 ** 31),
       delay: Math.floor(random() * 60),
     };

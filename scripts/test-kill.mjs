@@ -1,4 +1,4 @@
-// `npm run test:kill -- [--kills N] [--seed N] [--only SCENARIO]`: kills commands at random moments and resumes them.
+// `npm run test:kill -- [--kills N] [--seed N] [--only SCENARIO] [--how kill|power|stop|twice|refuse]`: kills commands at random moments and resumes them.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { setUpOrExit } from './setup.mjs';
@@ -11,6 +11,7 @@ const { values } = parseArgs({
     kills: { type: 'string', default: '500' },
     seed: { type: 'string', default: '1' },
     only: { type: 'string' },
+    how: { type: 'string' },
   },
 });
 const { module } = await runnerImport(path('../kill/run.ts'), {
@@ -20,7 +21,13 @@ const { module } = await runnerImport(path('../kill/run.ts'), {
 const started = Date.now();
 try {
   const [kills, seed] = [Number(values.kills), Number(values.seed)];
-  const counts = await module.killRuns({ kills, seed, only: values.only, log: (line) => console.log(line) });
+  const counts = await module.killRuns({
+    kills,
+    seed,
+    only: values.only,
+    how: values.how,
+    log: (line) => console.log(line),
+  });
   const text = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
   console.log(`${kills} strikes, seed ${seed}, ${Math.round((Date.now() - started) / 1000)} s: ${text.join(', ')}`);
 } catch (error) {

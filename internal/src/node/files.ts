@@ -132,15 +132,16 @@ export const syncFile = (path: string): Promise<void> =>
   });
 
 /** Syncs a folder's list of names to disk: after this, files created or renamed in it survive a power failure. */
-export async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return; // folders cannot be opened there; NTFS journals renames
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
+export const syncFolder = (path: string): Promise<void> =>
+  explainWrites(path, async () => {
+    if (process.platform === 'win32') return; // folders cannot be opened there; NTFS journals renames
+    const folder = await open(path, 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  });
 
 /** Lists all files in a folder and its subfolders: sorted paths, relative to the folder, with `/`. */
 export async function filesBelow(folder: string): Promise<string[]> {

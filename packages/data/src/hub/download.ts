@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFolder, syncFolder } from '@wpo/internal/node/files';
 import { hashFile } from '@wpo/internal/node/hash';
 import { durationText, waitBeforeRetry } from '@wpo/internal/node/retry';
+import { explainWrites, WriteError } from '@wpo/internal/node/write-errors';
 import { lock } from 'proper-lockfile';
 import type { Hub } from './repository';
 import { ATTEMPTS, HubError, hubError, onAbort, reasonOf, request, TIMEOUT } from './request';
@@ -37,7 +38,7 @@ export async function fetchBlob(
       await rm(partial, { force: true });
       if (attempt === 2) throw wrongBytes(hub, file);
     }
-    await rename(partial, blob);
+    await explainWrites(blob, () => rename(partial, blob));
     await syncFolder(dirname(blob));
     return blob;
   } finally {
@@ -81,7 +82,7 @@ const wrongBytes = (hub: Hub, file: HubFile) =>
 async function download(hub: Hub, url: string, file: HubFile, partial: string, onBytes: (bytes: number) => void) {
   const { size } = file;
   let have = Math.min((await fileSize(partial)) ?? 0, size);
-  if (have === 0) await (await open(partial, 'w')).close();
+  if (have === 0) await explainWrites(partial, async () => (await open(partial, 'w')).close());
   for (let failures = 0; have < size; ) {
     const before = have;
     let reason = 'the connection was closed';
@@ -125,17 +126,18 @@ async function append(
   const from = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]);
   let at = response.status === 206 && from === have ? have : 0;
   if (response.status === 206 && at !== from) throw new Error(`bytes from ${from} instead of ${have}`);
-  const file = await open(partial, 'r+');
+  const write = <T>(work: () => Promise<T>) => explainWrites(partial, work);
+  const file = await write(() => open(partial, 'r+'));
   try {
-    await file.truncate(at);
+    await write(() => file.truncate(at));
     for await (const chunk of chunksOf(response, timeout, signal)) {
       const part = chunk.subarray(0, size - at);
-      await file.write(part, 0, part.length, at);
+      await write(() => file.write(part, 0, part.length, at));
       at += part.length;
       onBytes(at);
       if (part.length < chunk.length) break; // more bytes than the file has: the checksum decides
     }
-    await file.sync();
+    await write(() => file.sync());
   } finally {
     await file.close();
   }
@@ -180,8 +182,7 @@ async function* chunksOf(
   }
 }
 
-const isFileError = (error: unknown) =>
-  /^(ENOSPC|EACCES|EROFS|EDQUOT|EIO)$/.test((error as NodeJS.ErrnoException).code ?? '');
+const isFileError = (error: unknown) => error instanceof WriteError;
 
 const checksum = (path: string, { sha256, size }: HubFile): Promise<string> =>
   hashFile(path, sha256 === undefined ? createHash('sha1').update(`blob ${size}\0`) : createHash('sha256'));

@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { forEachConcurrently } from '@wpo/internal/concurrently';
 import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
+import { explainWrites } from '@wpo/internal/node/write-errors';
 import { glob } from 'tinyglobby';
 import { fetchBlob, fileSize, partialPath } from './download';
 import type { Hub } from './repository';
@@ -189,6 +190,8 @@ function resolveUrl({ endpoint, name }: Hub, commit: string, path: string): stri
 async function linkBlob(path: string, blob: string): Promise<void> {
   await makeFolder(dirname(path));
   const temporary = `${path}.${randomUUID()}`;
-  await symlink(relative(dirname(path), blob), temporary).catch(() => copyFile(blob, temporary));
-  await rename(temporary, path);
+  await explainWrites(path, async () => {
+    await symlink(relative(dirname(path), blob), temporary).catch(() => copyFile(blob, temporary));
+    await rename(temporary, path);
+  });
 }
