@@ -5,7 +5,7 @@ import { forEachConcurrently } from '@wpo/internal/concurrently';
 import { describe } from '@wpo/internal/describe';
 import { makeFolder, replaceFile } from '@wpo/internal/node/files';
 import { explainWrites } from '@wpo/internal/node/write-errors';
-import { glob } from 'tinyglobby';
+import { listFiles as filesIn } from '../node/list-files';
 import { fetchBlob, fileSize, partialPath } from './download';
 import type { Hub } from './repository';
 import { HubError, hubError, onAbort, request } from './request';
@@ -49,7 +49,7 @@ async function cachedSnapshot(hub: Hub, choose: Choose): Promise<Snapshot> {
   const { revision } = hub.name;
   const commit = (await readFile(join(hub.folder, 'refs', revision), 'utf8').catch(() => revision)).trim();
   const folder = snapshotFolder(hub, commit);
-  const cached = COMMIT.test(commit) ? await glob('**/*', { cwd: folder }).catch(() => []) : [];
+  const cached = COMMIT.test(commit) ? await filesIn(folder).catch(() => []) : [];
   if (cached.length === 0) throw notCached(hub, 'the repository');
   const tree = await readTree(hub.folder, commit);
   const files = choose(tree?.map(({ path }) => path) ?? cached);

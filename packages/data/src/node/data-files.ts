@@ -1,9 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { glob, isDynamicPattern } from 'tinyglobby';
+import picomatch from 'picomatch';
 import { hubDataFiles } from '../hub/files';
 import { dataSetName, type HubOptions } from '../hub/repository';
 import { byCodePoint, chooseSplit, isDataFile } from '../rows/splits';
+import { listFiles } from './list-files';
 
 /** A file of rows. */
 export interface DataFile {
@@ -37,16 +38,19 @@ export async function dataFiles(source: string, options: DataFileOptions = {}): 
   if (name !== undefined) return hubDataFiles(name, options);
   if (!existsSync(source) && isDynamicPattern(source)) return matchingFiles(source);
   if (!existsSync(source) || !statSync(source).isDirectory()) return [{ path: source, name: source }];
-  const chosen = chooseSplit(await glob('**/*', { cwd: source }), options.split);
+  const chosen = chooseSplit(await listFiles(source), options.split);
   if ('fault' in chosen) throw new Error(`${source}: ${chosen.fault}.`);
   return chosen.files.map((file) => ({ path: join(source, file), name: join(source, file) }));
 }
+
+const isDynamicPattern = (text: string) => picomatch.scan(text).isGlob;
 
 async function matchingFiles(pattern: string): Promise<DataFile[]> {
   const parts = pattern.split('/');
   const fixed = parts.findIndex((part) => isDynamicPattern(part)); // number of leading folders without wildcards
   const folder = parts.slice(0, fixed).join('/') || (pattern.startsWith('/') ? '/' : '.');
-  const found = await glob(parts.slice(fixed).join('/'), { cwd: folder, expandDirectories: false });
+  const matches = picomatch(parts.slice(fixed).join('/'));
+  const found = existsSync(folder) ? (await listFiles(folder)).filter((file) => matches(file)) : [];
   const files = found.filter(isDataFile).sort(byCodePoint);
   if (files.length === 0)
     throw new Error(`${pattern}: expected JSONL, JSON or Parquet files that match, found none. Check the pattern.`);

@@ -88,7 +88,15 @@ const MIN_BATCHES = 64;
 const MAX_THREADS = 16;
 
 /** In the built package, this file is next to the module. In the sources, and in a bundle of the package, it is missing. */
-const worker = new URL('./encode-worker.js', import.meta.url);
+const worker = workerUrl();
+
+function workerUrl(): URL | undefined {
+  try {
+    return new URL('./encode-worker.js', import.meta.url);
+  } catch {
+    return undefined; // a bundle in CommonJS has no `import.meta.url`
+  }
+}
 
 /** The encoding threads, and the fewest batches for which they are started; null to encode in the calling thread. */
 function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { readonly minBatches: number }) | null {
@@ -97,7 +105,7 @@ function threadsFor({ workers, tokenizer }: ReadPairsOptions): (Threads & { read
   }
   const count = workers ?? Math.min(availableParallelism(), MAX_THREADS);
   const folder = folderOf(tokenizer);
-  if (count < 2 || folder === undefined || !existsSync(worker)) return null;
+  if (count < 2 || folder === undefined || worker === undefined || !existsSync(worker)) return null;
   return { count, worker, folder, minBatches: workers === undefined ? MIN_BATCHES : 0 };
 }
 
