@@ -1,4 +1,6 @@
-import type { EncodedPair } from '@wpo/data';
+import type { EncodedPair, PreferenceRow, RowLocation } from '@wpo/data';
+import { readRows } from '@wpo/data/node';
+import { printable } from '@wpo/internal/printable';
 import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
@@ -15,6 +17,10 @@ import { processTerminal, type Terminal } from '../terminal/terminal';
 
 /** A line of the output file. Log-probs are in nats. */
 export interface WeighedPair {
+  /** The row's id, file and line. Rows that were skipped have no line here. */
+  readonly id: string;
+  readonly file: string;
+  readonly line: number;
   readonly prompt_tokens: number;
   readonly chosen_tokens: number;
   readonly rejected_tokens: number;
@@ -48,7 +54,7 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
   const use = { kind: 'score', ...largestPass(pairs) } as const;
   await checkMemory([{ folder, use }], backend, terminal); // before the reference runs
   return withSignals(terminal, async (stop) => {
-    const weights: number[] = [];
+    const weights: WeighedRow[] = [];
     await writeWholeFile(config.out, async (append) => {
       const references =
         reference === undefined ? undefined : await referencesBy(reference, pairs, backend, stop, terminal);
@@ -57,14 +63,15 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
           for (const [i, pair] of pairs.entries()) {
             await stopIfAsked(stop);
             const weighed = await weighPair(policy, pair, { ...config, reference: references?.[i] });
-            await append(`${JSON.stringify(lineOf(weighed, config.lossType))}\n`);
-            weights.push(weighed.weight);
+            await append(`${JSON.stringify(lineOf(weighed, pair, config.lossType))}\n`);
+            weights.push({ id: pair.id, at: pair.at, weight: weighed.weight });
             shown.update(weights.length);
           }
         }),
       );
     });
-    terminal.stdout.write(`${describeWeights(weights)}\nWritten to ${config.out}\n`);
+    const extremes = await describeExtremes(weights, config);
+    terminal.stdout.write(`${describeWeights(weights)}\n\n${extremes}\nWritten to ${config.out}\n`);
     return 0;
   });
 }
@@ -84,9 +91,12 @@ const referencesBy = (
   );
 
 /** A pair's weight and losses as a line of the file. */
-function lineOf(weighed: PairWeight, lossType: LossType | undefined): WeighedPair {
+function lineOf(weighed: PairWeight, { id, at }: EncodedPair, lossType: LossType | undefined): WeighedPair {
   const { pair, weight, dpoLoss, loss } = weighed;
   return {
+    id,
+    file: at.file,
+    line: at.line,
     prompt_tokens: pair.prompt.length,
     chosen_tokens: pair.chosen.length,
     rejected_tokens: pair.rejected.length,
@@ -102,15 +112,68 @@ function lineOf(weighed: PairWeight, lossType: LossType | undefined): WeighedPai
   };
 }
 
-function describeWeights(weights: readonly number[]): string {
+interface WeighedRow extends Pick<EncodedPair, 'id' | 'at'> {
+  readonly weight: number;
+}
+
+function describeWeights(rows: readonly WeighedRow[]): string {
+  const weights = rows.map(({ weight }) => weight);
   const mean = weights.reduce((sum, weight) => sum + weight, 0) / weights.length;
   const [least, most] = weights.reduce(
     ([low, high], w) => [Math.min(low, w), Math.max(high, w)],
     [Infinity, -Infinity],
   );
-  const numbers = [mean, least, most].map((n) => n.toFixed(4));
+  const numbers = [mean, least, most].map(formatWeight);
   return (
     `weights of ${counted(weights.length, 'pair')}: mean ${numbers[0]}, min ${numbers[1]}, max ${numbers[2]}\n` +
     formatHistogram(histogram(weights))
   );
+}
+
+const formatWeight = (weight: number) => (weight === 0 || weight >= 1e-3 ? weight.toFixed(4) : weight.toExponential(2));
+
+const EXTREMES = 3;
+
+/** The pairs with the lowest and the highest weights, with the beginnings of their texts. */
+async function describeExtremes(weights: readonly WeighedRow[], config: WeighConfig): Promise<string> {
+  const sorted = weights.toSorted((a, b) => a.weight - b.weight);
+  const [lowest, highest] = [sorted.slice(0, EXTREMES), sorted.slice(EXTREMES).slice(-EXTREMES).reverse()];
+  const keyOf = ({ file, line }: RowLocation) => `${line}:${file}`;
+  const wanted = new Set([...lowest, ...highest].map(({ at }) => keyOf(at)));
+  const texts = new Map<string, PreferenceRow>();
+  const { split, columns } = config;
+  // the texts are read again, since only the tokens of all pairs are in memory
+  for await (const row of readRows(config.pairs, { split, columns, onBadRow: 'skip' })) {
+    if (wanted.has(keyOf(row.at))) texts.set(keyOf(row.at), row);
+    if (texts.size === wanted.size) break;
+  }
+  const lines = ({ id, at, weight }: WeighedRow) => {
+    const row = texts.get(keyOf(at));
+    const place = `${at.file}:${at.line}`;
+    const parts = [
+      ['prompt', row?.context.at(-1)?.content],
+      ['chosen', row?.chosen],
+      ['rejected', row?.rejected],
+    ] as const;
+    return [
+      `  ${formatWeight(weight)}  ${printable(place)}${id === place ? '' : `  ${printable(id, 60)}`}`,
+      ...parts.map(([name, text = '']) => `    ${name.padEnd(8)}  ${beginningOf(text)}`),
+    ];
+  };
+  return [
+    ['lowest weights:', ...lowest.flatMap(lines)],
+    ...(highest.length === 0 ? [] : [['highest weights:', ...highest.flatMap(lines)]]),
+  ]
+    .map((part) => part.join('\n'))
+    .join('\n');
+}
+
+const BEGINNING = 80;
+
+function beginningOf(text: string): string {
+  const words = text
+    .slice(0, 4 * BEGINNING)
+    .trim()
+    .replace(/\s+/g, ' ');
+  return printable(words.length > BEGINNING ? `${words.slice(0, BEGINNING).replace(/[\ud800-\udbff]$/, '')}…` : words);
 }

@@ -10,9 +10,9 @@ export const weighSchema = commandSchema({
   summary: 'compute the weight of each preference pair',
   description: [
     'Computes the weight that each pair would have in training: near 1 if the model would write such answers itself, ' +
-      'near 0 if it would not. Writes one JSON line per pair, in the order of the input: prompt_tokens, chosen_tokens, ' +
+      'near 0 if it would not. Writes one JSON line per pair, in the order of the input: id, file, line, prompt_tokens, chosen_tokens, ' +
       'rejected_tokens, chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, alignment, weight, dpo_loss, ' +
-      'wpo_loss, and with --loss-type also loss and weighted_loss. Prints a histogram of the weights.',
+      'wpo_loss, and with --loss-type also loss and weighted_loss. Prints a histogram of the weights, and the pairs with the lowest and highest ones.',
   ],
   fields: {
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),

@@ -27,6 +27,9 @@ test('weights of a policy and its reference equal PyTorch’s', async () => {
   for (const [i, expected] of golden.pairs.entries()) {
     const found = pairs[i]!;
     expect(Object.keys(found)).toEqual([
+      'id',
+      'file',
+      'line',
       'prompt_tokens',
       'chosen_tokens',
       'rejected_tokens',
