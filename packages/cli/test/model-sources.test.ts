@@ -110,5 +110,5 @@ test('a weight that is not finite is an error that names it', async () => {
 test('an answer of a billion tokens is refused', async () => {
   const { status, err } = await wpo(...commands[0]![1](modelFolder), '--max-new-tokens', '1e9');
   expect(status).toBe(1);
-  expect(err).toMatch(/--max-new-tokens.*1e9.*[Ee]xpected a whole number from 1 to 1048576/);
+  expect(err).toContain('--max-new-tokens: expected a whole number from 1 to 1048576, found "1e9".');
 });

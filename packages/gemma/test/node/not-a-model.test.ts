@@ -75,6 +75,6 @@ test('readModelFolder says so, too', async () => {
   await expect(readModelFolder(dir)).rejects.toThrow('an adapter (LoRA) of google/gemma-2-2b-it');
   await rm(dir, { recursive: true });
   await cp(tiny, dir, { recursive: true });
-  await rm(join(dir, 'model.safetensors'));
+  for (const name of ['model.safetensors', 'policy.safetensors']) await rm(join(dir, name));
   await expect(readModelFolder(dir)).rejects.toThrow('no model.safetensors or model.safetensors.index.json beside');
 });
