@@ -28,7 +28,7 @@ export default defineConfig({
     // TensorFlow is native code: one process a file, and no more of them than there are cores here.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
   },
 });

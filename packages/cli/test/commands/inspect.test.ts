@@ -44,18 +44,18 @@ test('prints counts, lengths in words, length bias, margins, sources, repeats, a
   const file = pairs([...ROWS, ROWS[0]!, { prompt: 'x', chosen: 'y' }]);
   const { out, err, status } = await inspected([file]);
   expect(status).toBe(0);
-  expect(out).toContain(`${file}: 3 pairs, and 1 rows that cannot be used`);
+  expect(out).toContain(`${file}: 3 pairs, and 1 row that cannot be used`);
   expect(out).toMatch(/prompt \+ longer answer +7 +6/);
   expect(out).toContain(
     'The chosen answer is longer in 2 (66.7 %) pairs, shorter in 1 (33.3 %), and equally long in 0 (0.0 %).',
   );
   expect(out).toContain('0 margins are 0; 1 are negative');
   expect(out).toMatch(/gemma +3 \(100\.0 %\) +0 \(0\.0 %\) +3 +6\.667/);
-  expect(out).toContain('Repeated: 1 prompts, 1 entire pairs, 1 ids. Pairs with two equal answers: 0.');
+  expect(out).toContain('Repeated: 1 prompt, 1 entire pair, 1 id. Pairs with two equal answers: 0.');
   expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
   expect(out).toContain('Add --tokenizer or --model');
   expect(err).toMatch(
-    /pairs\.jsonl: skipped 1 rows that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
+    /pairs\.jsonl: skipped 1 row that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
   );
 });
 

@@ -81,7 +81,7 @@ test('--against reports pairs that overlap with an evaluation set, and --drop-ov
   const reported = await run([...BOTH, '--against', 'eval.json'], files);
   expect(reported.rows).toHaveLength(2);
   expect(reported.out).toContain(
-    '1 pairs share 13 consecutive words with 1 texts of the evaluation set: 1 in the prompt',
+    '1 pair shares 13 consecutive words with 1 text of the evaluation set: 1 in the prompt',
   );
   const dropped = await run([...BOTH, '--against', 'eval.json', '--drop-overlaps'], files);
   expect(dropped.rows!.map(({ prompt_id }) => prompt_id)).toEqual(['a']);
@@ -112,5 +112,5 @@ test('a bad row is an error with file and line, or is skipped and named', async 
   expect(refused.rows).toBeUndefined();
   const skipped = await run(['--answers', 'bad.jsonl', '--on-bad-row', 'skip'], files);
   expect(skipped.rows).toHaveLength(1);
-  expect(skipped.err).toMatch(/bad\.jsonl: skipped 1 rows that cannot be used:\n.*bad\.jsonl:5/);
+  expect(skipped.err).toMatch(/bad\.jsonl: skipped 1 row that cannot be used:\n.*bad\.jsonl:5/);
 });

@@ -280,7 +280,7 @@ test('an answer whose reply has no rating from 1 to 10 is scored again by the ne
   expect(err).toContain(
     'prompt "a": expected a judge’s reply that ends in "Rating: N, from 1 to 10", found "I like it. Rating: 11". Use a judge ' +
       'that follows instructions.\n' +
-      `${at.out} has 3 of 4 scores; 1 are missing.`,
+      `${at.out} has 3 of 4 scores; 1 is missing.`,
   );
   clear = true;
   expect(await scored(at, '--judge', server.url)).toMatchObject({ status: 0 });
