@@ -1,0 +1,36 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { built, LONG } from './support';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'wpo-demo-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+beforeAll(built, LONG); // runs the built command, as `npm run demo` does
+
+test.each([0, 1, 2])(
+  'the demo with seed %i ends with a model that is better on held-out pairs',
+  (seed) => {
+    const output = join(folder, String(seed));
+    const args = ['packages/cli/bin/wpo.mjs', 'train', 'recipes/demo.yaml'];
+    const set = ['--set', `seed=${seed}`, '--set', `output_dir=${output}`];
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...args, ...set], { cwd: root, encoding: 'utf8' });
+    expect(status, stderr).toBe(0);
+    expect(stdout).toContain('\nTrained.\n');
+    const rows = readFileSync(join(output, 'metrics.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    const evaluations = rows.filter((row) => row.eval_loss !== undefined);
+    const [before, after] = [evaluations[0]!, evaluations.at(-1)!];
+    expect(after.eval_loss).toBeLessThan(before.eval_loss!);
+    expect(after['eval_rewards/accuracies']).toBeGreaterThan(0.5);
+    expect(after['eval_rewards/margins']).toBeGreaterThan(0);
+    expect(after['eval_logps/chosen']).toBeGreaterThan(before['eval_logps/chosen']!);
+    expect(rows.some((row) => row['wpo/collapsed'] === 1)).toBe(false);
+  },
+  LONG,
+);
