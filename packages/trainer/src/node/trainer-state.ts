@@ -1,5 +1,6 @@
 import { describe } from '@wpo/internal/describe';
 import { seal, unseal } from '@wpo/internal/node/sealed';
+import { printable } from '@wpo/internal/printable';
 import * as v from 'valibot';
 import type { Json, TrainerState } from '../checkpoint';
 import { TrainingError } from '../errors';
@@ -70,5 +71,7 @@ export function parseTrainerState(text: string): TrainerState {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const [issue] = result.issues;
-  throw new TrainingError(`${v.getDotPath(issue) ?? 'state'}: expected ${issue.expected}, found ${issue.received}`);
+  throw new TrainingError(
+    printable(`${v.getDotPath(issue) ?? 'state'}: expected ${issue.expected}, found ${issue.received}`),
+  );
 }
