@@ -126,12 +126,15 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
   }; // biome-ignore format: one line for each operation
 
   /** Replaces an input by one of another shape, or its numbers by others. */
-  const damage = (inputs: tf.Tensor[], largest = Number.POSITIVE_INFINITY): tf.Tensor[] => {
+  const damage = (inputs: tf.Tensor[], name = ''): tf.Tensor[] => {
+    // these would make an output of 2³⁰ rows, if the machine has the memory
+    const largest = name === 'WpoSpreadRows' ? 65536 : Number.POSITIVE_INFINITY;
+    const shape = /Product|Linear/.test(name) ? Array.from({ length: random(4) }, size) : anyShape();
     const i = random(inputs.length);
     const isInts = inputs[i]!.dtype === 'int32';
     const other = isInts
       ? ints(...Array.from({ length: random(12) }, () => pick(EXTREME_INTS.filter((n) => n <= largest))))
-      : floats(...anyShape());
+      : floats(...shape);
     return inputs.map((input, k) => (k === i ? other : input));
   };
 
@@ -176,8 +179,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
         act = () => runOver(name, [seven], given);
       } else {
         const [valid, outputs] = operations[name]!();
-        // a table of 2³⁰ rows would be made, if the machine has the memory
-        const inputs = chance(30) ? damage(valid, name === 'WpoSpreadRows' ? 65536 : undefined) : valid;
+        const inputs = chance(30) ? damage(valid, name) : valid;
         onCall(
           `call ${call}: ${name} ${JSON.stringify(inputs.map((input) => [input.dtype, input.shape, input.dtype === 'int32' ? [...input.dataSync()].slice(0, 60) : 0]))}`,
         );

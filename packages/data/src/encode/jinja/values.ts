@@ -141,7 +141,7 @@ export function iterate(value: Value, budget: Budget): readonly Value[] {
     budget.values(value.entries.size);
     return [...value.entries.keys()];
   }
-  return fail(`'${typeName(value)}' object is not iterable`);
+  return fail(`expected a list, a mapping or text to go through, found a value of type '${typeName(value)}'`);
 }
 
 export function isEqual(a: Value, b: Value, budget: Budget): boolean {
