@@ -55,7 +55,9 @@ type Result = readonly [name: string, content: string | Buffer];
 
 const file = (root: string, name: string): Result => [name, readFileSync(join(root, name))];
 const files = (root: string, folder: string): Result[] =>
-  readdirSync(join(root, folder)).map((name) => file(root, join(folder, name)));
+  readdirSync(join(root, folder), { withFileTypes: true })
+    .filter((entry) => entry.isFile()) // a killed download leaves its lock, a folder
+    .map(({ name }) => file(root, join(folder, name)));
 const sortedLines = (root: string, name: string): Result => [
   name,
   readFileSync(join(root, name), 'utf8').split('\n').sort().join('\n'),
@@ -127,7 +129,7 @@ export const scenarios = ({ judge, trained: finished }: Servers): readonly Scena
     args: () => ['inspect', 'org/pairs', '--json'],
     results: (root) => {
       const cache = join(root, 'hub', 'datasets--org--pairs');
-      return new Map([...files(cache, 'blobs').filter(([name]) => !name.endsWith('.lock'))]);
+      return new Map(files(cache, 'blobs'));
     },
   },
   {
