@@ -17,7 +17,7 @@ export interface BadRows {
 export interface RecordOptions extends BadRows {
   /** Default `auto`: `json` if the text begins with `[`, else `jsonl`. */
   readonly format?: RowFormat | 'auto';
-  /** The longest row that is read, in bytes of UTF-8. Default 16 MiB. */
+  /** The longest row that is read, in bytes of UTF-8. Default 6 MiB. */
   readonly maxRowBytes?: number;
 }
 
@@ -87,8 +87,8 @@ export function keepGood<T>(make: () => T, { onBadRow = 'error', onSkip }: BadRo
   }
 }
 
-/** Texts of 16 MB are read in about a second and a few hundred MB of memory. */
-export const MAX_ROW_BYTES = 16 * 2 ** 20;
+/** A row of this size takes less than 1 GB of memory, its tokenization included. */
+export const MAX_ROW_BYTES = 6 * 2 ** 20;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
