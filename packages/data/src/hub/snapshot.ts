@@ -73,7 +73,8 @@ async function commitOf(hub: Hub): Promise<string> {
   const { datasetInfo, modelInfo } = await import('@huggingface/hub');
   const params = { name: repo, revision, additionalFields: ['sha' as const], ...access(hub) };
   const { sha } = await checkResponse(hub, () => (type === 'dataset' ? datasetInfo(params) : modelInfo(params)));
-  if (!COMMIT.test(sha)) throw hubError(hub, `the hub returned no commit for the revision ${describe(revision)}.`);
+  if (typeof sha !== 'string' || !COMMIT.test(sha))
+    throw hubError(hub, `the hub returned no commit for the revision ${describe(revision)}.`);
   const ref = join(hub.folder, 'refs', ...revision.split('/'));
   await makeFolder(dirname(ref));
   await replaceFile(ref, sha);
