@@ -101,13 +101,15 @@ export function formatSummary(summary: Summary, run: SummarizedRun): string {
     ['run directory', run.folder],
   ];
   const head = isHeldOut ? `${count(run.evalPairs)} held-out pairs` : 'training pairs';
-  const columns = [before, after].map(({ steps: [from, to] }) => {
+  const wasEvaluatedOnce = isHeldOut && after.steps[0] === before.steps[0];
+  const shown = wasEvaluatedOnce ? [before] : [before, after];
+  const columns = shown.map(({ steps: [from, to] }) => {
     if (to === undefined) return from === 0 ? 'before' : `after step ${count(from)}`;
     return from === to ? `step ${count(from)}` : `steps ${count(from)}–${count(to)}`;
   });
   const changes = SHOWN.map(([label, metric, digits]) => [
     label,
-    ...[before, after].map(({ means }) => means[metric]!.toFixed(digits)),
+    ...shown.map(({ means }) => means[metric]!.toFixed(digits)),
   ]);
   const note = isHeldOut
     ? ''

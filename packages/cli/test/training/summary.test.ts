@@ -51,6 +51,10 @@ test('the numbers after training are those of the saved model', () => {
   expect(summarize(rows, 4).after.steps, 'the last evaluation up to it').toEqual([3]);
 });
 
+test('a model that was evaluated only before training has one column', () => {
+  expect(formatSummary(summarize(rows, 2), run)).toMatch(/ {2}64 held-out pairs +before\n {2}loss +0\.6900\n/);
+});
+
 test('without held-out pairs, the first row is compared with the rows of as many steps at the end', () => {
   const training = [trained(4, 0.7, 400), trained(8, 0.6, 800), trained(12, 0.5, 1200), trained(13, 0.3, 1300)];
   const { isHeldOut, before, after } = summarize(training);
