@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +31,7 @@ const tarball = (name: string) => {
 beforeAll(async () => {
   await built();
   run(process.execPath, [join(root, 'scripts/pack.mjs'), join(folder, 'tarballs')], root);
-  expect(readdirSync(join(folder, 'tarballs'))).toHaveLength(NAMES.length);
+  expect(readdirSync(join(folder, 'tarballs'))).toHaveLength(NAMES.length + 1); // and pnpm-workspace.yaml
 }, LONG);
 
 describe.each(NAMES)('@wpo/%s as packed', (name) => {
@@ -72,6 +81,17 @@ describe('@wpo/loss alone, in an empty project', () => {
   });
 });
 
+describe('all packages, installed with pnpm', () => {
+  test('as the README says: with the overrides that the pack command writes', () => {
+    const project = emptyProject('pnpm');
+    const manager = (readJson(join(root, 'package.json')) as { packageManager: string }).packageManager;
+    copyFileSync(join(folder, 'tarballs/pnpm-workspace.yaml'), join(project, 'pnpm-workspace.yaml'));
+    run('npx', ['-y', manager, 'add', '--prefer-offline', '--ignore-scripts', ...NAMES.map(tarball)], project);
+    expect(readdirSync(join(project, 'node_modules/@wpo')).sort()).toEqual([...NAMES].sort());
+    expect(run('npx', ['-y', manager, 'exec', 'wpo', '--version'], project).trim()).toMatch(/^\d+\.\d+\.\d+$/);
+  });
+});
+
 describe('all packages, in an empty project', () => {
   let project: string;
   const manifest = (name: string) =>
@@ -108,6 +128,25 @@ describe('all packages, in an empty project', () => {
       const open = files.filter((file) => readFileSync(join(dist, file), 'utf8').includes('@wpo/internal'));
       expect([name, open]).toEqual([name, []]);
     }
+  });
+
+  test('run these commands without TensorFlow, as its installer says', () => {
+    const data = join(root, 'demo/data/eval.jsonl');
+    const prompts = join(root, 'demo/model');
+    expect(run('npx', ['wpo', 'inspect', data, '--tokenizer', prompts], project)).toContain('pairs');
+    const scored = join(project, 'scored.jsonl');
+    const rows = [0, 1].map((score) => ({
+      prompt_id: 'a',
+      prompt: 'p',
+      completion: `text ${score}`,
+      source: 's',
+      seed: score,
+      score,
+    }));
+    writeFileSync(scored, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    expect(run('npx', ['wpo', 'pair', '--answers', scored, '--out', join(project, 'pairs.jsonl')], project)).toContain(
+      'pairs',
+    );
   });
 
   test('name the command that installs TensorFlow, and the command works', () => {
