@@ -100,7 +100,7 @@ describe('damage', () => {
     }
   });
 
-  it('is told apart from an encrypted file', async () => {
+  it('is distinguished from an encrypted file', async () => {
     const file = readFileSync(source('snappy.parquet'));
     file.write('PARE', file.length - 4, 'latin1');
     file.write('PARE', 0, 'latin1');
