@@ -65,7 +65,7 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\bway (there|back)\b/i, use: 'forward pass, backward pass' },
   { pattern: /\bthere and back\b/i, use: 'forward and backward' },
   { pattern: /\bno number\b/i, use: 'NaN' },
-  { pattern: /\bprocessors?\b/i, use: 'CPU' },
+  { pattern: /(?<!post-)\bprocessors?\b(?!')/i, use: 'CPU' },
   { pattern: /\bmemo\b/i, use: 'cache' },
 
   // the training loop

@@ -9,7 +9,7 @@ export interface Scenario {
   readonly share: number;
   /** Writes the inputs to `folder`; the command may only write to `root`, an empty folder. */
   prepare(folder: string, root: string): void;
-  /** The arguments of `wpo`, the same for a resume but for `resume`. */
+  /** The arguments of `wpo`, the same for a resume except for `resume`. */
   args(folder: string, root: string): readonly string[];
   readonly resume?: readonly string[];
   /** The results by name, without times and in an order that does not depend on the time. */

@@ -124,7 +124,7 @@ async function run(input: Input, folder: string): Promise<string> {
   writeFileSync(path, input.bytes);
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  const outcome = () => (warnings.length > 0 ? 'restored or computed again, with a warning' : 'read unchanged');
+  const outcome = () => (warnings.length > 0 ? 'restored or recomputed, with a warning' : 'read unchanged');
   if (input.kind === 'metrics') {
     await metricsFile(path, { warn }).rewind!(rows);
     expectSame(await readFile(path, 'utf8'), text.metrics, path);

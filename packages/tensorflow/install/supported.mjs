@@ -21,7 +21,7 @@ export function thisSystem() {
 /**
  * Checks that TensorFlow's library can run on a system, before anything is downloaded.
  * @param {ReturnType<typeof thisSystem>} [system]
- * @throws {InstallError} that names what is missing, where it can be had, and what works on this system
+ * @throws {InstallError} that names what is missing, where to get it, and what works on this system
  */
 export function checkSystem({ platform, arch, glibc } = thisSystem()) {
   const found = findFault(platform, arch, glibc);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
 import { TrainingError } from './errors';
-import type { NamedTensor, Optimizer, OptimizerStep } from './optimizer';
-import type { Parameter } from './policy';
+import type { Optimizer, OptimizerStep } from './optimizer';
+import type { NamedTensor, Parameter } from './policy';
 
 export interface AdamWOptions {
   /** β₁, the decay rate of the first moment. Default 0.9. */

@@ -4,8 +4,8 @@ import type { BestModel } from './best-model';
 import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
 import type { Interval, MetricsRow } from './metrics';
-import type { NamedTensor, Optimizer } from './optimizer';
-import type { Policy } from './policy';
+import type { Optimizer } from './optimizer';
+import type { NamedTensor, Policy } from './policy';
 
 /** A value that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -185,11 +185,6 @@ export function runSettings(
     max_grad_norm: options.maxGradNorm ?? 1,
     ...options.fingerprint,
   };
-}
-
-/** A policy's weights under their checkpoint names. */
-export function* weightsOf(policy: Policy): Generator<NamedTensor> {
-  for (const parameter of policy.parameters) yield { name: parameter.name, tensor: parameter.value() };
 }
 
 /**

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { NamedTensor } from './optimizer';
+import type { NamedTensor } from './policy';
 
 /** Bounds the temporary tensor. */
 const CHUNK = 1 << 24;

@@ -24,7 +24,7 @@ export type { StopSignal } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
-export type { NamedTensor, Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
+export type { Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
 export {
   type PairLoss,
   type PairLossResult,
@@ -35,7 +35,16 @@ export {
   type WpoPairLossOptions,
   wpoPairLoss,
 } from './pair-loss';
-export type { Forward, PairSource, Parameter, Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
+export type {
+  Forward,
+  NamedTensor,
+  PairSource,
+  Parameter,
+  Policy,
+  ReferenceLogps,
+  TokenPair,
+  TokenTerms,
+} from './policy';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,

@@ -1,11 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Parameter } from './policy';
-
-/** A tensor and its name in a file. */
-export interface NamedTensor {
-  readonly name: string;
-  readonly tensor: Tensor;
-}
+import type { NamedTensor, Parameter } from './policy';
 
 export interface OptimizerStep {
   readonly parameters: readonly Parameter[];

@@ -88,3 +88,14 @@ export interface ReferenceLogps {
   /** LD-DPO's α that the sums were taken with. Absent: every token counts in full. */
   readonly ldAlpha?: number;
 }
+
+/** A tensor and its name in a file. */
+export interface NamedTensor {
+  readonly name: string;
+  readonly tensor: Tensor;
+}
+
+/** A policy's weights under their checkpoint names. */
+export function* weightsOf(policy: Policy): Generator<NamedTensor> {
+  for (const parameter of policy.parameters) yield { name: parameter.name, tensor: parameter.value() };
+}

@@ -1,5 +1,4 @@
 import { RESUME_ADVICE } from './check-pair';
-import { weightsOf } from './checkpoint';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { type StopSignal, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
@@ -7,7 +6,7 @@ import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, runMicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss, PairResult } from './pair-loss';
-import type { Parameter, Policy } from './policy';
+import { type Parameter, type Policy, weightsOf } from './policy';
 
 export interface StepOptions {
   readonly policy: Policy;

@@ -1,12 +1,13 @@
 import { batchLoader, cursorAt, epochAt, planSteps } from './batches';
 import { type BestModel, betterModel } from './best-model';
-import { loadCheckpointWeights, restoreState, runSettings, weightsOf } from './checkpoint';
+import { loadCheckpointWeights, restoreState, runSettings } from './checkpoint';
 import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { evaluatePairs } from './evaluate';
 import { firstNotFinite } from './finite';
 import { addStep, emptyInterval, evaluationMetrics, type MetricsRow, trainingRow } from './metrics';
 import { wpoPairLoss } from './pair-loss';
+import { weightsOf } from './policy';
 import { preflight } from './preflight';
 import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';

@@ -139,13 +139,13 @@ async function describeExtremes(weights: readonly WeighedRow[], config: WeighCon
   const sorted = weights.toSorted((a, b) => a.weight - b.weight);
   const [lowest, highest] = [sorted.slice(0, EXTREMES), sorted.slice(EXTREMES).slice(-EXTREMES).reverse()];
   const keyOf = ({ file, line }: RowLocation) => `${line}:${file}`;
-  const wanted = new Set([...lowest, ...highest].map(({ at }) => keyOf(at)));
+  const extremes = new Set([...lowest, ...highest].map(({ at }) => keyOf(at)));
   const texts = new Map<string, PreferenceRow>();
   const { split, columns } = config;
   // the texts are read again, since only the tokens of all pairs are in memory
   for await (const row of readRows(config.pairs, { split, columns, onBadRow: 'skip' })) {
-    if (wanted.has(keyOf(row.at))) texts.set(keyOf(row.at), row);
-    if (texts.size === wanted.size) break;
+    if (extremes.has(keyOf(row.at))) texts.set(keyOf(row.at), row);
+    if (texts.size === extremes.size) break;
   }
   const lines = ({ id, at, weight }: WeighedRow) => {
     const row = texts.get(keyOf(at));

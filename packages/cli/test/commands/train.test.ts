@@ -114,7 +114,7 @@ test('a finished run is extended by raising max_steps; fewer steps are an error'
   );
 });
 
-test('a changed reference file is computed again with a warning, and the run ends with the same weights', async () => {
+test('a changed reference file is recomputed with a warning, and the run ends with the same weights', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
   const train = (output: string, steps: number, resume = false) => {

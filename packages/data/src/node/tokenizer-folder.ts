@@ -59,7 +59,7 @@ async function readTextIfPresent(path: string, expected = 'a chat template'): Pr
   }
 }
 
-/** The rows of the model's embedding; undefined without a valid config.json, which whoever loads the model reports. */
+/** The rows of the model's embedding; undefined without a valid config.json, which the model's loader reports. */
 async function vocabSizeIn(path: string): Promise<number | undefined> {
   const text = await readTextIfPresent(path, 'a model configuration');
   try {

@@ -6,7 +6,7 @@ import { seal, unseal } from '@wpo/internal/node/sealed';
 import { explainWrites, formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
 import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint } from '../checkpoint';
 import { TrainingError } from '../errors';
-import type { NamedTensor } from '../optimizer';
+import type { NamedTensor } from '../policy';
 import { formatTrainerState, parseTrainerState } from './trainer-state';
 
 export interface FileCheckpointsOptions {

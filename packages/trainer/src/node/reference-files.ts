@@ -31,7 +31,7 @@ export function referenceFiles(
       if (damagedLine !== undefined) {
         warn(
           `${path}:${damagedLine}: expected a line with its checksum, found another. The reference's log-probs from pair ` +
-            `${values.length + 1} on are computed again.`,
+            `${values.length + 1} on are recomputed.`,
         );
       }
       const whole = format(key, values, 0);

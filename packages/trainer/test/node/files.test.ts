@@ -87,7 +87,7 @@ describe('reference files', () => {
     ['a changed digit', (line: string) => line.replace('-0.1', '-0.2')],
     ['another pair', (line: string) => line.replace('"pair":1', '"pair":0')],
     ['a line without a checksum', (line: string) => line.replace(/,"checksum":"\w+"/, '')],
-  ])('values from a damaged line on are computed again, with a warning: %s', async (_, damage) => {
+  ])('values from a damaged line on are recomputed, with a warning: %s', async (_, damage) => {
     const warnings: string[] = [];
     const cache = referenceFiles(folder, { warn: (message) => warnings.push(message) });
     await cache.append('k', 0, values);
@@ -98,7 +98,7 @@ describe('reference files', () => {
     await writeFile(path, damaged.join('\n'));
     expect(await cache.read('k')).toEqual(values.slice(0, 1));
     expect(warnings).toEqual([
-      `${path}:2: expected a line with its checksum, found another. The reference's log-probs from pair 2 on are computed again.`,
+      `${path}:2: expected a line with its checksum, found another. The reference's log-probs from pair 2 on are recomputed.`,
     ]);
     await cache.append('k', 1, values.slice(1));
     expect(await cache.read('k')).toEqual(values);
