@@ -14,9 +14,12 @@ export function errorIn(reply: unknown): { readonly code: number | undefined } |
   const { error, choices, data } = asObject(reply);
   if (error === undefined || error === null || error === false || choices || data) return undefined;
   const { code, status } = asObject(error);
-  const found = [code, status].map(Number).find((number) => Number.isInteger(number) && number >= 400 && number < 600);
-  return { code: found };
+  const numbers = [code, status].map((value) => (isText(value) ? Number(value) : value));
+  return { code: numbers.find(isErrorStatus) };
 }
+
+const isErrorStatus = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 400 && (value as number) < 600;
 
 function messageIn(reply: unknown): string | undefined {
   const { error, message, detail, errors } = asObject(Array.isArray(reply) ? reply[0] : reply);

@@ -70,6 +70,9 @@ test('a reply with status 200 is an error if it has one and no result', () => {
   expect(errorIn({ error: { message: 'no', code: 429 } })).toEqual({ code: 429 });
   expect(errorIn({ error: 'no' })).toEqual({ code: undefined });
   expect(errorIn({ error: { code: '503' } })).toEqual({ code: 503 });
+  for (const code of [{ toString: 1 }, [429], null, true, 'x', 4, 429.5, 1e300]) {
+    expect(errorIn({ error: { code } })).toEqual({ code: undefined });
+  }
   expect(errorIn({ error: null, choices: [] })).toBeUndefined();
   expect(errorIn({ choices: [{}], error: 'x' })).toBeUndefined();
   for (const reply of [null, 7, 'error', [], {}]) expect(errorIn(reply)).toBeUndefined();
