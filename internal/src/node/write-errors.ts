@@ -57,7 +57,7 @@ async function explain(path: string, code: string, { message }: Error): Promise<
       return 'expected a working disk, found an input/output error. Check the disk, or write to another one.';
     case 'ENOENT':
       return (await stat(dirname(path)).catch(() => null)) === null
-        ? `${expected} no folder ${dirname(path)}.`
+        ? `${expected} no folder ${dirname(path)}. Make that folder first, or choose another path.`
         : `${expected} that it is gone. Is another program deleting files there?`;
     case 'ENOTDIR':
     case 'EEXIST':

@@ -89,7 +89,7 @@ function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile
   const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {
     throw new UserError(
-      `eval_split: expected less than the number of pairs in ${trainFile}, ${pairs.length}, found ${size}. Leave some to train on.`,
+      `eval_split: expected fewer pairs than the ${pairs.length} of ${trainFile}, found ${size}. Leave some to train on.`,
     );
   }
   const chosen = new Set(epochOrder(pairs.length, seed, 0).slice(0, size));

@@ -138,7 +138,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo train run.yaml --eval_split 1',
-    'eval_split: expected less than the number of pairs in DIR/pairs.jsonl, 1, found 1. Leave some to train on.',
+    'eval_split: expected fewer pairs than the 1 of DIR/pairs.jsonl, found 1. Leave some to train on.',
   ],
   [
     'wpo generate --model ./nothere --prompt x',
@@ -155,7 +155,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ['wpo generate --model model', '--prompt: expected exactly one of --prompt and --prompts, found neither.'],
   [
     'wpo weigh --model model --pairs pairs.jsonl --out nofolder/weights.jsonl',
-    'nofolder/weights.jsonl: cannot be written: expected a path where a file can be created, found no folder nofolder.',
+    'nofolder/weights.jsonl: cannot be written: expected a path where a file can be created, found no folder nofolder. Make that folder first, or choose another path.',
   ],
   [
     'wpo weigh --model model --pairs pairs.jsonl',
