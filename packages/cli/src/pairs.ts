@@ -73,15 +73,15 @@ export function warnOfLeftOut(file: string, rows: number, field: string, { stder
     stderr.write(`${file}: left out ${count(rows)} ${rows === 1 ? 'row' : 'rows'} whose ${field} is null.\n`);
 }
 
-/** Reports rows whose texts have control tokens, if there are any. */
-export function warnOfControlTokens(file: string, found: ControlTokens, { stderr }: Terminal): void {
-  if (found.rows > 0) stderr.write(`${describeControlTokens(file, found)}\n`);
+/** Reports rows whose texts have control tokens, if there are any. @param noun what a row is called */
+export function warnOfControlTokens(file: string, found: ControlTokens, { stderr }: Terminal, noun = 'row'): void {
+  if (found.rows > 0) stderr.write(`${describeControlTokens(file, found, noun)}\n`);
 }
 
 /** The report of rows whose texts have control tokens. */
-export const describeControlTokens = (file: string, { rows, tokens, first }: ControlTokens): string =>
-  `${file}: ${count(rows)} ${rows === 1 ? 'row has' : 'rows have'} control tokens in the text (${tokens.join(', ')}; first in ` +
-  `${first}). The model sees them in addition to those of the chat template. Remove them, or set prompt_format to ` +
+export const describeControlTokens = (file: string, { rows, tokens, first }: ControlTokens, noun = 'row'): string =>
+  `${file}: ${count(rows)} ${rows === 1 ? `${noun} has` : `${noun}s have`} control tokens in the text (${tokens.join(', ')}` +
+  `${first === undefined ? '' : `; first in ${first}`}). The model sees them in addition to those of the chat template. Remove them, or set prompt_format to ` +
   '"templated" if a chat template rendered the prompts already.';
 
 /** Takes held-out pairs at random from the others. Both parts keep the order of the file. */

@@ -1,11 +1,12 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
-import { encodePrompt } from '@wpo/data';
+import type { PromptFormat } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
-import { type NamedPrompt, promptMessages, type SampleRequest, type Sampler, type SamplingParams } from '@wpo/eval';
+import type { NamedPrompt, SampleRequest, Sampler, SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
 import type { Terminal } from '../terminal/terminal';
+import { encode as encodeOne, warnOfRenderedPrompts } from './encode-prompts';
 
 export interface LocalSamplerOptions extends SamplingParams {
   /** Folder of the model. */
@@ -13,6 +14,9 @@ export interface LocalSamplerOptions extends SamplingParams {
   readonly batchSize: number;
   /** All prompts that will be answered. */
   readonly prompts: readonly NamedPrompt[];
+  /** The file of the prompts, for messages. */
+  readonly promptsFile: string;
+  readonly promptFormat: PromptFormat;
   readonly answersPerPrompt: number;
   readonly terminal: Terminal;
   /** When aborted, incomplete answers are dropped. */
@@ -21,13 +25,14 @@ export interface LocalSamplerOptions extends SamplingParams {
 
 /** Samples answers from a Gemma-2 model on this machine. Each answer has its own seed, so it does not depend on its batch. */
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
-  const { model: folder, batchSize, signal, temperature, topP, maxNewTokens } = options;
-  const textOptions = await fromInput(() => loadTokenizerFolder(folder));
-  const encode = ({ prompt, at }: NamedPrompt) => encodePrompt(promptMessages(prompt), textOptions, at);
+  const { model: folder, promptFormat, batchSize, signal, temperature, topP, maxNewTokens } = options;
+  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat };
+  const encode = (prompt: NamedPrompt) => encodeOne(prompt, textOptions);
   const answers = Math.min(batchSize, options.prompts.length * options.answersPerPrompt);
   const promptTokens = await fromInput(() =>
     options.prompts.reduce((most, prompt) => Math.max(most, encode(prompt).length), 0),
   );
+  warnOfRenderedPrompts(options.prompts, options.promptsFile, textOptions, options.terminal);
   const use = { kind: 'generate', answers, promptTokens, maxNewTokens } as const;
   const backend = await loadBackend();
   const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal: options.terminal, use });

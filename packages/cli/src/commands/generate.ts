@@ -1,8 +1,8 @@
-import { encodePrompt, type TextOptions } from '@wpo/data';
+import type { TextOptions } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
-import { type NamedPrompt, promptMessages } from '@wpo/eval';
 import { readPrompts } from '@wpo/eval/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
+import { encode, type Prompt, warnOfRenderedPrompts } from '../answers/encode-prompts';
 import { localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadBackend, withModel } from '../models';
@@ -24,12 +24,16 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   checkFlags(generateSchema, config);
   const prompts = config.prompts === undefined ? [{ prompt: config.prompt! }] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);
-  const textOptions = await fromInput(() => loadTokenizerFolder(folder));
-  const encoded = await fromInput(() => prompts.map((prompt) => encode(prompt, textOptions, config)));
+  const { raw, promptFormat } = config;
+  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat };
+  const encoded = await fromInput(() =>
+    prompts.map((prompt) => (raw ? encodeRaw(prompt, textOptions) : encode(prompt, textOptions))),
+  );
+  if (!raw) warnOfRenderedPrompts(prompts, config.prompts ?? '--prompt', textOptions, terminal);
   const promptTokens = encoded.reduce((most, { length }) => Math.max(most, length), 0);
   const use = { kind: 'generate', answers: 1, promptTokens, maxNewTokens: config.maxNewTokens } as const;
   const backend = await loadBackend();
-  const endOfTurn = config.raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
+  const endOfTurn = raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
   const write = (part: string) => void terminal.stdout.write(part);
   await withModel(folder, { ...backend, terminal, use }, async ({ policy, stopIds }) => {
     const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
@@ -42,13 +46,8 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   return 0;
 }
 
-function encode(
-  { prompt, at }: Omit<NamedPrompt, 'prompt_id'>,
-  textOptions: TextOptions,
-  { raw }: GenerateConfig,
-): number[] {
-  if (!raw) return encodePrompt(promptMessages(prompt), textOptions, at);
-  if (typeof prompt === 'string') return textOptions.tokenizer.encode(prompt);
+function encodeRaw({ prompt }: Prompt, { tokenizer }: TextOptions): number[] {
+  if (typeof prompt === 'string') return tokenizer.encode(prompt);
   throw new UserError(
     '--raw: expected prompts that are text, found a list of messages. Without --raw, the chat template formats messages.',
   );

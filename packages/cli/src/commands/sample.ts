@@ -21,6 +21,8 @@ interface Settings {
   readonly temperature: number;
   readonly top_p: number;
   readonly max_new_tokens: number;
+  /** Absent if the chat template rendered the prompts. */
+  readonly prompt_format?: 'templated';
   /** Fields that were added to the requests to a server. */
   readonly request?: Readonly<Record<string, unknown>>;
 }
@@ -33,7 +35,13 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   // before signals are handled, so that Ctrl-C stops a download at once
   const folder = config.endpoint === undefined ? await localModel(config.model!, terminal) : undefined;
   const { temperature, topP: top_p, maxNewTokens: max_new_tokens, request } = config;
-  const settings: Settings = { temperature, top_p, max_new_tokens, ...(request && { request }) };
+  const settings: Settings = {
+    temperature,
+    top_p,
+    max_new_tokens,
+    ...(config.promptFormat === 'templated' && { prompt_format: config.promptFormat }),
+    ...(request && { request }),
+  };
   const check = new AnswerCheck();
   return withSignals(terminal, async (stop) => {
     const { source, open } = await samplerOf(
@@ -97,7 +105,15 @@ async function samplerOf(
     return {
       source: source!,
       open: () =>
-        localSampler({ ...config, model: folder, prompts, answersPerPrompt: perPrompt, terminal, signal: stop.signal }),
+        localSampler({
+          ...config,
+          model: folder,
+          prompts,
+          promptsFile: config.prompts,
+          answersPerPrompt: perPrompt,
+          terminal,
+          signal: stop.signal,
+        }),
     };
   }
   const endpoint = connect({ ...config, model, url: url! }, stop, terminal);
@@ -132,6 +148,7 @@ const ownRow = v.object({
   temperature: v.number(),
   top_p: v.number(),
   max_new_tokens: v.number(),
+  prompt_format: v.optional(v.literal('templated')),
   request: v.optional(v.record(v.string(), v.unknown())),
 });
 
@@ -148,7 +165,7 @@ function ownRowIn(
   const hint = 'Give this run another --out, or the settings of that file.';
   if (!v.is(ownRow, row))
     throw new UserError(`${at}: expected an answer of wpo sample, found another kind of row. ${hint}`);
-  for (const [name, expected] of Object.entries({ request: undefined, ...settings })) {
+  for (const [name, expected] of Object.entries({ prompt_format: undefined, request: undefined, ...settings })) {
     const found = row[name as keyof typeof settings];
     if (isDeepStrictEqual(found, expected)) continue;
     throw new UserError(`${at}: ${name}: expected ${shown(expected)}, found ${shown(found)}. ${hint}`);

@@ -1,3 +1,4 @@
+import type { PromptFormat } from '@wpo/data';
 import {
   type EvalInstruction,
   type ModelOutput,
@@ -22,6 +23,9 @@ export interface AnswerSetOptions extends SamplingParams {
   readonly seed: number;
   readonly batchSize: number;
   readonly instructions: readonly EvalInstruction[];
+  /** The file of the instructions, for messages. */
+  readonly instructionsFile: string;
+  readonly promptFormat: PromptFormat;
   /** File that caches answers, by a hash of model, instruction and sampling settings. */
   readonly cache: string;
 }
@@ -69,14 +73,14 @@ async function answer(
   terminal: Terminal,
 ): Promise<void> {
   const all = Array.from(prompts, ([prompt_id, prompt]) => ({ prompt_id, ...prompt }));
-  const sampler = await localSampler({ ...options, prompts: all, answersPerPrompt: 1, terminal, signal });
+  const named = { prompts: all, promptsFile: options.instructionsFile };
+  const sampler = await localSampler({ ...options, ...named, answersPerPrompt: 1, terminal, signal });
   const { sample, order, dispose, batchSize } = sampler;
   let done = 0;
   try {
-    const named = order(all);
-    await withProgress(terminal, { label: 'answer', total: named.length }, async (shown) => {
+    await withProgress(terminal, { label: 'answer', total: all.length }, async (shown) => {
       shown.update(0);
-      const sampling = { prompts: named, seeds: [seed], source: options.generator, sample, batchSize, signal };
+      const sampling = { prompts: order(all), seeds: [seed], source: options.generator, sample, batchSize, signal };
       for await (const { prompt_id, completion } of sampleAnswers(sampling)) {
         await save(prompt_id, completion);
         shown.update(++done);
@@ -87,7 +91,8 @@ async function answer(
   }
 }
 
-async function keyMaker({ model, temperature, topP, maxNewTokens, seed }: AnswerSetOptions) {
+async function keyMaker({ model, promptFormat, temperature, topP, maxNewTokens, seed }: AnswerSetOptions) {
+  const settings = { temperature, topP, maxNewTokens, seed, ...(promptFormat === 'templated' && { promptFormat }) };
   const hash = await hashModel(model);
-  return (instruction: string) => hashJson({ model: hash, instruction, temperature, topP, maxNewTokens, seed });
+  return (instruction: string) => hashJson({ model: hash, instruction, ...settings });
 }

@@ -77,10 +77,11 @@ async function outputsOf(config: BaselineConfig, stop: StopSignal, terminal: Ter
     const answers = await outputsIn(outputs, terminal);
     return generator === undefined ? answers : answers.map((answer) => ({ ...answer, generator }));
   }
-  const instructions = await fromInput(() => readInstructions(evalSet ?? config.baseline));
+  const instructionsFile = evalSet ?? config.baseline;
+  const instructions = await fromInput(() => readInstructions(instructionsFile));
   const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
   const folder = await localModel(model!, terminal);
-  const settings = { ...config, model: folder, generator: name, instructions };
+  const settings = { ...config, model: folder, generator: name, instructions, instructionsFile };
   return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
 }
 

@@ -1,6 +1,6 @@
 import { boolean, integer, number, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { maxNewTokens } from './shared';
+import { maxNewTokens, promptFormat } from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -11,6 +11,7 @@ export const generateSchema = commandSchema({
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
     prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
     prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
+    promptFormat,
     maxNewTokens: maxNewTokens(256),
     temperature: number({ min: 0, default: 0, help: 'sampling temperature; 0 takes the most likely token' }),
     topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),
@@ -24,7 +25,11 @@ export const generateSchema = commandSchema({
     raw: boolean({ help: 'continue the text as it is, without the chat template; write <bos> yourself' }),
     json: boolean({ help: 'print one JSON line per prompt: prompt_ids, completion_ids, text' }),
   },
-  check({ prompt, prompts }, name) {
+  check({ prompt, prompts, promptFormat, raw }, name) {
+    if (raw && promptFormat === 'templated') {
+      const hint = `Leave out ${name('raw')}: it adds no <bos>.`;
+      return [{ field: 'promptFormat', expected: `messages with ${name('raw')}`, found: promptFormat, hint }];
+    }
     if ((prompt === undefined) !== (prompts === undefined)) return [];
     const expected = `exactly one of ${name('prompt')} and ${name('prompts')}`;
     return [{ field: 'prompt', expected, found: prompt === undefined ? 'neither' : 'both' }];

@@ -1,7 +1,16 @@
 import * as v from 'valibot';
 import { field, integer, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { API_KEY_NOTE, batchSize, maxNewTokens, requestFields, resumableFile, temperature, topP } from './shared';
+import {
+  API_KEY_NOTE,
+  batchSize,
+  maxNewTokens,
+  promptFormat,
+  requestFields,
+  resumableFile,
+  temperature,
+  topP,
+} from './shared';
 
 const seed = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const seedList = v.pipe(
@@ -17,7 +26,7 @@ export const sampleSchema = commandSchema({
   description: [
     'Generates one answer for each prompt and seed, with a model on this machine (--model) or with an OpenAI-compatible ' +
       'server (--endpoint). Writes one JSON line per answer, as soon as it is complete: prompt_id, prompt, completion, ' +
-      'source, seed, finish_reason, temperature, top_p, max_new_tokens.',
+      'source, seed, finish_reason, temperature, top_p, max_new_tokens, and prompt_format if it is templated.',
     'Run the same command again to resume: answers that are already in the file are not generated again.',
   ],
   fields: {
@@ -30,6 +39,7 @@ export const sampleSchema = commandSchema({
       required: true,
       help: 'JSONL file of {"prompt": text or messages, "prompt_id": optional}',
     }),
+    promptFormat,
     out: resumableFile,
     perPrompt: integer({
       min: 1,
@@ -59,9 +69,13 @@ export const sampleSchema = commandSchema({
     batchSize,
     ...requestFields,
   },
-  check({ model, endpoint, seeds, perPrompt = seeds.length }, name) {
+  check({ model, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
     if (model === undefined && endpoint === undefined) {
       return [{ field: 'model', expected: `one of ${name('model')} and ${name('endpoint')}`, found: 'neither' }];
+    }
+    if (endpoint !== undefined && promptFormat === 'templated') {
+      const hint = 'The server renders prompts: write what is asked, without control tokens.';
+      return [{ field: 'promptFormat', expected: `messages with ${name('endpoint')}`, found: promptFormat, hint }];
     }
     if (perPrompt <= seeds.length) return [];
     return [

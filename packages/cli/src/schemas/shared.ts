@@ -7,6 +7,15 @@ import type { Affects, Field, JsonSchema, Kind, Naming, Parsed, Problem } from '
 
 // Fields that several commands have.
 
+/** Whether a chat template renders prompts, or did so already. */
+export const promptFormat = choice(
+  {
+    messages: 'text, which is one user message, or a list of messages; the chat template renders it',
+    templated: 'text that a chat template rendered already, and that is tokenized as it is',
+  },
+  { default: 'messages', help: 'what the prompts of the rows are' },
+);
+
 /** How pairs become tokens. */
 export const encodingFields = {
   completion: choice(
@@ -17,13 +26,7 @@ export const encodingFields = {
     },
     { default: 'paper', help: 'which tokens of the chat template belong to the answer' },
   ),
-  promptFormat: choice(
-    {
-      messages: 'text, which is one user message, or a list of messages; the chat template renders it',
-      templated: 'text that a chat template rendered already, and that is tokenized as it is',
-    },
-    { default: 'messages', help: 'what the prompts of the rows are' },
-  ),
+  promptFormat,
   truncation: choice(
     {
       paper:

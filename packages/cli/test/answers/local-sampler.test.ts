@@ -59,6 +59,34 @@ test('wpo generate writes the same answer with the same seed', async () => {
   expect(`${texts(readRows(at.out))['Why? 13']}\n`).toBe(out);
 });
 
+test('rendered prompts get the answers of the prompts that the chat template renders', async () => {
+  const [plain, rendered] = [files(), files()];
+  const render = (text: string) => `<bos><start_of_turn>user\n${text}<end_of_turn>\n<start_of_turn>model\n`;
+  writeRows(
+    rendered.prompts,
+    questions.map((prompt) => ({ prompt: render(prompt), prompt_id: prompt })),
+  );
+  const more = ['-n', '1', '--temperature', '2'];
+  const templated = ['--prompt-format', 'templated'];
+  expect((await wpo(...flags(plain, ...more))).err).not.toContain('control tokens');
+  expect((await wpo(...flags(rendered, ...more, ...templated))).err).not.toContain('control tokens');
+  const [expected, found] = [readRows<SampleRow>(plain.out), readRows<SampleRow>(rendered.out)];
+  expect(texts(found)).toEqual(texts(expected));
+  expect(found.map(({ prompt_format }) => prompt_format)).toEqual(questions.map(() => 'templated'));
+  expect(expected[0]).not.toHaveProperty('prompt_format');
+
+  const resumed = await wpo(...flags(rendered, ...more));
+  expect(resumed).toMatchObject({ status: 1 });
+  expect(resumed.err).toContain(`${rendered.out}:1: prompt_format: expected none, found templated.`);
+
+  const doubled = await wpo(...flags({ ...rendered, out: `${rendered.out}.2` }, ...more));
+  expect(doubled.err).toContain(
+    `${rendered.prompts}: 4 prompts have control tokens in the text (<bos>, <start_of_turn>, <end_of_turn>; first in ` +
+      `${rendered.prompts}:1). The model sees them`,
+  );
+  expect(texts(readRows(`${rendered.out}.2`))).not.toEqual(texts(expected));
+});
+
 test('a killed and resumed run writes the same answers as an uninterrupted one', async () => {
   const [whole, killed] = [files(), files()];
   const more = ['--temperature', '2', '--batch-size', '2', '--max-new-tokens', '60'];

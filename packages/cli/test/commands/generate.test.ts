@@ -37,9 +37,13 @@ test('greedy answers to raw text equal PyTorch’s, token for token', async () =
   }
 });
 
+const question = 'What does a compiler do?';
+const user = `<bos><start_of_turn>user\n${question}<end_of_turn>\n`;
+const header = '<start_of_turn>model\n';
+const templated = ['--prompt-format', 'templated'];
+
 test('the chat template formats a prompt given as text or as messages', async () => {
   const file = join(temporaryFolder(), 'prompts.jsonl');
-  const question = 'What does a compiler do?';
   const rows = [{ prompt: question }, { prompt: [{ role: 'user', content: question }] }];
   writeFileSync(file, rows.map((row) => JSON.stringify(row)).join('\n\n'));
   const answers = await asJson(['--prompts', file, '--max-new-tokens', '24']);
@@ -47,6 +51,49 @@ test('the chat template formats a prompt given as text or as messages', async ()
     expect(prompt_ids).toEqual(golden.greedy[0]!.prompt);
     expect(completion_ids).toEqual(golden.greedy[0]!.completion);
   }
+});
+
+test('a prompt that a chat template rendered already is encoded as it is', async () => {
+  const file = join(temporaryFolder(), 'prompts.jsonl');
+  const rendered = [user + header, user, user.slice('<bos>'.length) + header, 'Question: why?\nAnswer:'];
+  writeFileSync(file, rendered.map((prompt) => JSON.stringify({ prompt })).join('\n'));
+  const terminal = capture();
+  const args = ['--model', modelFolder, '--prompts', file, ...templated, '--max-new-tokens', '24', '--json'];
+  expect(await main(['generate', ...args], terminal), terminal.err()).toBe(0);
+  expect(terminal.err()).not.toContain('control tokens');
+  const answers = terminal
+    .out()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Generated);
+  for (const { prompt_ids, completion_ids } of answers.slice(0, 3)) {
+    expect(prompt_ids).toEqual(golden.greedy[0]!.prompt);
+    expect(completion_ids).toEqual(golden.greedy[0]!.completion);
+  }
+  expect(tokenizer.decode(answers[3]!.prompt_ids)).toBe('<bos>Question: why?\nAnswer:');
+});
+
+test.each([
+  ['--prompts', '2 prompts have', '<bos>, <start_of_turn>, <end_of_turn>, <|im_start|>; first in FILE:2'],
+  ['--prompt', '1 prompt has', '<bos>, <start_of_turn>, <end_of_turn>'],
+])('control tokens in a prompt of %s are counted, and encoded as before', async (flag, counted, tokens) => {
+  const file = join(temporaryFolder(), 'prompts.jsonl');
+  const rows = [question, user, '<|im_start|>user'];
+  writeFileSync(file, rows.map((prompt) => JSON.stringify({ prompt })).join('\n'));
+  const terminal = capture();
+  const args = ['--model', modelFolder, flag, flag === '--prompt' ? user : file, '--max-new-tokens', '1', '--json'];
+  expect(await main(['generate', ...args], terminal), terminal.err()).toBe(0);
+  expect(terminal.err()).toContain(
+    `${flag === '--prompt' ? flag : file}: ${counted} control tokens in the text (${tokens.replace('FILE', file)}). ` +
+      'The model sees them in addition to those of the chat template. Remove them, or set prompt_format to "templated"',
+  );
+  const ids = terminal
+    .out()
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => (JSON.parse(line) as Generated).prompt_ids);
+  const doubled = ids.find((one) => one.filter((id) => id === tokenizer.bosTokenId).length === 2)!;
+  expect(tokenizer.decode(doubled)).toBe(`<bos><start_of_turn>user\n${user.trim()}<end_of_turn>\n${header}`);
 });
 
 test('without --json the answer’s text is streamed and ends in a newline', async () => {
@@ -73,6 +120,10 @@ test('prompt i of a file is sampled with seed + i', async () => {
 
 test.each([
   [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL, JSON or Parquet file, found no such file/],
+  [
+    ['--prompt', 'a', '--raw', ...templated],
+    /^--prompt-format: expected messages with --raw, found templated\. Leave out/,
+  ],
   [[], /^--prompt: expected exactly one of --prompt and --prompts, found neither.\n$/],
 ])('%j is an error of one line', async (args, message) => {
   const terminal = capture();

@@ -196,6 +196,10 @@ test('a file with other prompt texts or other rows is not resumed', async () => 
 
 test.each([
   [['--seeds', '13,13'], '--seeds: expected different whole numbers of 0 or more'],
+  [
+    ['--prompt-format', 'templated'],
+    '--prompt-format: expected messages with --endpoint, found templated. The server renders',
+  ],
   [['-n', '6'], '--per-prompt: expected at most one answer per seed, 5, found 6. Add seeds with --seeds.'],
 ])('%j is an error', async (flags, message) => {
   const { promptsFile, out } = files();

@@ -298,6 +298,28 @@ test('a local model answers each instruction once', async () => {
   expect(written(folder, 'model_outputs.json')).toEqual(found);
 });
 
+test('a local model answers rendered instructions as the chat template renders them', async () => {
+  const render = (text: string) => `<bos><start_of_turn>user\n${text}<end_of_turn>\n<start_of_turn>model\n`;
+  const [plain, rendered] = [(text: string) => text, render].map((form) =>
+    jsonFile(INSTRUCTIONS.slice(0, 3).map((text) => ({ instruction: form(text), output: 'x', generator: 'base' }))),
+  ) as [string, string];
+  const folder = temporaryFolder();
+  const answersTo = async (baseline: string, ...more: string[]) => {
+    const server = await judging({ chat: () => 'm' });
+    const args = ['--judge-form', 'verdict', '--max-new-tokens', '6', '--baseline', baseline, ...more];
+    const { status, err } = await evaluated(server, folder, '--model', modelFolder, ...args);
+    expect(status, err).toBe(0);
+    return { outputs: written<ModelOutput[]>(folder, 'model_outputs.json').map(({ output }) => output), err };
+  };
+  const expected = await answersTo(plain);
+  const doubled = await answersTo(rendered);
+  const found = await answersTo(rendered, '--prompt-format', 'templated'); // in the same folder: the cached answers are others
+  expect(found.outputs).toEqual(expected.outputs);
+  expect(doubled.outputs).not.toEqual(expected.outputs);
+  expect(expected.err + found.err).not.toContain('control tokens');
+  expect(doubled.err).toContain(`${rendered}: 3 prompts have control tokens in the text (<bos>, <start_of_turn>, `);
+});
+
 test.each([
   [
     ['--model', 'a', '--outputs', 'b'],

@@ -1,4 +1,5 @@
-import type { PreferenceRow } from '../rows/preference-row';
+import type { RowLocation } from '../rows/fields';
+import type { Message, PreferenceRow } from '../rows/preference-row';
 import { strip } from '../rows/python-strip';
 import type { PromptFormat } from './format-pair';
 import type { Tokenizer } from './tokenizer';
@@ -9,16 +10,14 @@ export interface ControlTokens {
   readonly rows: number;
   /** The first that were found, each once. */
   readonly tokens: readonly string[];
-  /** `file:line` of the first row that has one; undefined if there is none. */
+  /** `file:line` of the first row that has one; undefined if there is none, or it is from no file. */
   readonly first: string | undefined;
 }
 
-/** Control tokens of common models. Where the tokenizer lacks them, they still show that a text was rendered before. */
-const COMMON = [
-  '<bos>', '<eos>', '<start_of_turn>', '<end_of_turn>', '<|im_start|>', '<|im_end|>', '<|endoftext|>', '<|begin_of_text|>',
-  '<|end_of_text|>', '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>', '<|user|>', '<|assistant|>', '<|system|>', '[INST]',
-  '[/INST]',
-]; // biome-ignore format: one list
+// Where the tokenizer lacks these, they still show that a text was rendered before, e.g. by ChatML.
+const COMMON = ['<bos>', '<eos>', '<start_of_turn>', '<end_of_turn>', '[INST]', '[/INST]'];
+/** `<|im_start|>`, `<|eot_id|>` and the like; DeepSeek writes wide bars. */
+const BETWEEN_BARS = '<[|｜][\\w▁]{1,40}[|｜]>';
 
 const MAX_NAMED = 5;
 
@@ -35,18 +34,25 @@ export class ControlTokenCount {
 
   constructor({ tokenizer, promptFormat }: { readonly tokenizer?: Tokenizer; readonly promptFormat?: PromptFormat }) {
     const all = [...new Set([...COMMON, ...(tokenizer?.controlTokens ?? [])])].sort((a, b) => b.length - a.length);
-    this.pattern = new RegExp(all.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|'), 'g');
+    const exact = all.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'));
+    this.pattern = new RegExp([...exact, BETWEEN_BARS].join('|'), 'g');
     this.countPrompts = promptFormat !== 'templated';
   }
 
-  readonly add = ({ context, chosen, rejected, at }: PreferenceRow): void => {
-    const prompts = this.countPrompts ? context.map(({ content }) => content) : [];
-    const found = [...prompts, chosen, rejected].flatMap((text) => this.tokensIn(text));
+  readonly add = ({ context, chosen, rejected, at }: PreferenceRow): void =>
+    this.count(context, [chosen, rejected], at);
+
+  /** Counts a row without answers. */
+  readonly addPrompt = (messages: readonly Message[], at?: RowLocation): void => this.count(messages, [], at);
+
+  private count(prompt: readonly Message[], answers: readonly string[], at: RowLocation | undefined): void {
+    const prompts = this.countPrompts ? prompt.map(({ content }) => content) : [];
+    const found = [...prompts, ...answers].flatMap((text) => this.tokensIn(text));
     if (found.length === 0) return;
     this.rows += 1;
-    this.first ??= `${at.file}:${at.line}`;
+    if (at !== undefined) this.first ??= `${at.file}:${at.line}`;
     for (const token of found) if (this.tokens.size < MAX_NAMED) this.tokens.add(token);
-  };
+  }
 
   /** A rendered answer may end in the tokens that end its turn. */
   private tokensIn(text: string): string[] {

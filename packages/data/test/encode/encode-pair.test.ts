@@ -220,6 +220,8 @@ describe('control tokens in the texts of rows', () => {
     const tokens = ['<eos>', '<|im_end|>', '<bos>', '<start_of_turn>'];
     expect(report(rows, text)).toEqual({ rows: 4, tokens: [...tokens, '<unused3>'], first: 'pairs.jsonl:3' });
     expect(report(rows, {})).toEqual({ rows: 3, tokens, first: 'pairs.jsonl:3' });
+    const others = '<|eot_id|> <|vision_start|> <｜begin▁of▁sentence｜> [INST] a <|> b || <| c |> <||>';
+    expect(report([{ chosen: others }], text).tokens).toEqual(others.split(' ').slice(0, 4));
     expect(report([{}], text)).toEqual({ rows: 0, tokens: [], first: undefined });
   });
 
