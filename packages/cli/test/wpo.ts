@@ -40,6 +40,10 @@ export const readRows = <T>(path: string): T[] =>
     .slice(0, -1)
     .map((line) => JSON.parse(line) as T);
 
+/** One of something, with its noun in the plural. */
+export const WRONG_PLURAL =
+  /(?<![\d.,])1 (rows|pairs|files|answers|prompts|keys|tokens|scores|outputs|instructions|requests|verdicts|steps|others)\b/;
+
 const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
 
 /** The built `wpo`, running as a child process. */

@@ -1,6 +1,6 @@
 import { fingerprint } from '@wpo/eval/node';
 import { printable } from '@wpo/internal/printable';
-import { count } from '../terminal/format';
+import { count, counted } from '../terminal/format';
 
 /** Finds answers that are of no use for pairs: the same answer under different seeds, and empty answers. */
 export class AnswerCheck {
@@ -29,13 +29,13 @@ export class AnswerCheck {
       ...(equal.length === 0
         ? []
         : [
-            `${count(equal.length)} of ${count(several.length)} prompts got equal answers under different seeds, ` +
+            `${count(equal.length)} of ${counted(several.length, 'prompt')} got equal answers under different seeds, ` +
               `e.g. "${printable(equal[0]![0], 60)}". ${hint}`,
           ]),
       ...(this.empty === 0
         ? []
         : [
-            `${count(this.empty)} of ${count(this.answers)} answers are empty: the model ended at once, or spent ` +
+            `${count(this.empty)} of ${counted(this.answers, 'answer')} ${this.empty === 1 ? 'is' : 'are'} empty: the model ended at once, or spent ` +
               '--max-new-tokens on reasoning.',
           ]),
     ];

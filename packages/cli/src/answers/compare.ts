@@ -19,6 +19,7 @@ import * as v from 'valibot';
 import { UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { warnOfLeftOut } from '../pairs';
+import { counted } from '../terminal/format';
 import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 import { runRowsTask, type TaskControls } from './resumable-rows';
@@ -87,8 +88,9 @@ export async function scoreByComparing(
   const scored = [...scoresFromVerdicts(answers, ownVerdicts)].map((row) => ({ ...row, scored_by: name }));
   await writeWholeFile(out, (append) => append(scored.map((row) => `${JSON.stringify(row)}\n`).join('')));
   const alone = answers.length - scored.length;
-  const left = alone > 0 ? `; ${alone} answers were left out, because they are the only ones to their prompts` : '';
-  terminal.stdout.write(`${out} has ${scored.length} scores${left}.\n`);
+  const left =
+    alone > 0 ? `; ${counted(alone, 'answer was', 'answers were')} left out: no other answer has the same prompt` : '';
+  terminal.stdout.write(`${out} has ${counted(scored.length, 'score')}${left}.\n`);
   return 0;
 }
 

@@ -121,8 +121,8 @@ function countRows({ answers, answersLeftOut, prompts, promptsLeftOut, pairs, ma
 }
 
 const describeDuplicates = ({ answersLeftOut }: PairSummary): string =>
-  `${count(answersLeftOut.duplicate)} answers have the same text as another answer to their prompt. If they have different ` +
-  'seeds, the seeds had no effect: sample at a higher temperature, or from a server that accepts `seed`.';
+  `${counted(answersLeftOut.duplicate, 'answer has', 'answers have')} the same text as another answer to the same prompt. If ` +
+  'their seeds differ, the seeds had no effect: sample at a higher temperature, or from a server that accepts `seed`.';
 
 const formatNumber = (n: number) => String(Number(n.toPrecision(4)));
 

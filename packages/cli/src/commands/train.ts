@@ -26,7 +26,7 @@ import { type RunPairs, readRunPairs } from '../pairs';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
-import { counted } from '../terminal/format';
+import { count, counted } from '../terminal/format';
 import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
@@ -177,7 +177,8 @@ function warnOfTies({ train }: RunPairs, { stderr }: Terminal): void {
   const ties = train.filter(isTie);
   if (ties.length === 0) return;
   stderr.write(
-    `${ties.length} of ${train.length} pairs have equal chosen and rejected answers, of which a preference loss learns nothing. ` +
+    `${count(ties.length)} of ${counted(train.length, 'pair')} ${ties.length === 1 ? 'has' : 'have'} equal chosen and rejected ` +
+      'answers, of which a preference loss learns nothing. ' +
       `The first is "${ties[0]!.id}".\n`,
   );
 }

@@ -28,6 +28,7 @@ import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { warnOfLeftOut } from '../pairs';
 import type { EvalConfigWith } from '../schemas/eval';
+import { count, counted } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
 import { failureLimit, MAX_FAILURES_IN_A_ROW, type StopSignal, withSignals } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
@@ -107,8 +108,9 @@ function pairUp(
   }
   if (pairs.length < Math.max(baseline.length, model.length)) {
     stderr.write(
-      `${pairs.length} instructions have both answers. Left out: ${baseline.length - pairs.length} of the baseline’s ` +
-        `${baseline.length} and ${model.length - pairs.length} of the model’s ${model.length}.\n`,
+      `${counted(pairs.length, 'instruction has', 'instructions have')} both answers. Left out: ` +
+        `${count(baseline.length - pairs.length)} of the baseline’s ${count(baseline.length)} and ` +
+        `${count(model.length - pairs.length)} of the model’s ${count(model.length)}.\n`,
     );
   }
   return pairs;
@@ -159,15 +161,16 @@ async function judgeAll(
     });
     if (verdicts === 0 && problems.length > 0 && failures.length === 0 && !stop.signal.aborted) {
       terminal.stderr.write(
-        `Nothing could be judged: none of ${problems.length} requests brought a verdict.\n${examples(problems)}`,
+        `Nothing could be judged: ${counted(problems.length, 'request')} brought no verdict.\n${examples(problems)}`,
       );
       return null;
     }
     if (annotations.length === pairs.length) return { annotations, problems };
+    const left = pairs.length - annotations.length;
     if (failures[0] !== undefined) terminal.stderr.write(`${failures[0].message}\n`);
     terminal.stderr.write(
-      `${pairs.length - annotations.length} of ${pairs.length} pairs are not judged yet. Replies so far are kept; ` +
-        'run the same command again to resume.\n',
+      `${count(left)} of ${counted(pairs.length, 'pair')} ${left === 1 ? 'is' : 'are'} not judged yet. Replies so far are ` +
+        'kept; run the same command again to resume.\n',
     );
     return null;
   } finally {
@@ -193,7 +196,8 @@ async function report({ annotations, problems }: Judged, { out, json }: Baseline
   const undecided = annotations.filter(({ preference }) => preference === null).length;
   if (undecided > 0) {
     terminal.stderr.write(
-      `${undecided} of ${annotations.length} pairs do not count, because a request brought no verdict:\n${examples(problems)}`,
+      `${count(undecided)} of ${counted(annotations.length, 'pair')} ${undecided === 1 ? 'does' : 'do'} not count, because a ` +
+        `request brought no verdict:\n${examples(problems)}`,
     );
   }
   const table = () =>

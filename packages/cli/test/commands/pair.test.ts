@@ -52,7 +52,7 @@ test('answers with the same text are counted, with the cause that different seed
   const { out } = await run(['--answers', 'own.jsonl'], { 'own.jsonl': jsonl([...OWN, again]) });
   expect(out).toMatch(/ left out: same text as another +1\n/);
   expect(out).toContain(
-    '1 answers have the same text as another answer to their prompt. If they have different seeds, the seeds had no effect: ' +
+    '1 answer has the same text as another answer to the same prompt. If their seeds differ, the seeds had no effect: ' +
       'sample at a higher temperature, or from a server that accepts `seed`.\n',
   );
 });

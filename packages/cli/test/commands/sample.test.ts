@@ -293,7 +293,7 @@ test('equal answers under different seeds and empty answers are reported, also w
   const expected =
     '1 of 3 prompts got equal answers under different seeds, e.g. "first". If the answers are long, the seeds have no ' +
     'effect: raise --temperature, or use a server that accepts `seed`.\n' +
-    '1 of 6 answers are empty: the model ended at once, or spent --max-new-tokens on reasoning.\n';
+    '1 of 6 answers is empty: the model ended at once, or spent --max-new-tokens on reasoning.\n';
   expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toContain(expected);
   expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toBe(expected);
   const greedy = files([{ prompt: 'abc' }]);

@@ -300,7 +300,7 @@ test('a comparing judge receives every two answers in both orders; the score is 
   expect(status).toBe(0);
   expect(out).toBe(
     `${at.out}.verdicts.jsonl has all 12 verdicts.\n` +
-      `${at.out} has 4 scores; 1 answers were left out, because they are the only ones to their prompts.\n`,
+      `${at.out} has 4 scores; 1 answer was left out: no other answer has the same prompt.\n`,
   );
   expect(scores(at.out)).toEqual({ 'a 13': 0, 'a gpt': 1 / 3, 'a 21': 5 / 6, 'a 42': 5 / 6 });
   const pairs = answered(server).map(({ body }) => `${shown(body, 'Answer A')} ${shown(body, 'Answer B')}`);

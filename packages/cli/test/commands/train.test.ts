@@ -303,11 +303,11 @@ test('files without usable pairs are an error, and equal answers are reported', 
   const config = goldenConfig(folder);
   const set = ['max_steps=1', 'on_bad_row=skip'];
   await expect(trainFrom({ config, set: [...set, `eval_file=${empty}`] }, capture())).rejects.toThrow(
-    `${empty}: expected at least one preference pair, found none. All 1 rows were skipped`,
+    `${empty}: expected at least one preference pair, found none. The only row was skipped: ${empty}:1: `,
   );
   await expect(trainFrom({ config, set: [...set, `train_file=${empty}`] }, capture())).rejects.toThrow(empty);
   const ties = write('ties.jsonl', [{ prompt: 'Why?', chosen: 'So.', rejected: 'So.' }]);
   const terminal = capture();
   expect(await trainFrom({ config, set: [...set, `train_file=${ties}`] }, terminal)).toBe(0);
-  expect(terminal.err()).toContain('1 of 1 pairs have equal chosen and rejected answers');
+  expect(terminal.err()).toContain('1 of 1 pair has equal chosen and rejected answers');
 });

@@ -68,7 +68,7 @@ test('a judge that refuses every request ends the command with its words and sta
     { count: 30, flags: ['--concurrency', '2'] },
   );
   expect(ran.status).toBe(1);
-  expect(ran.err).toMatch(/Nothing could be judged: none of \d+ requests brought a verdict\.\n {2}http:/);
+  expect(ran.err).toMatch(/Nothing could be judged: \d+ requests brought no verdict\.\n {2}http:/);
   expect(ran.err).toContain('found status 400: this deployment takes no \\u001b[2Jsystem messages.');
   expect(ran.chats.length).toBeLessThanOrEqual(14); // of 60
   expect(existsSync(join(ran.folder, 'annotations.json'))).toBe(false);

@@ -71,8 +71,9 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
   };
   for await (const pair of readPairs(path, { ...options, onSkip, onRow })) pairs.push(pair);
   if (pairs.length === 0) {
-    const why =
-      skipped[0] === undefined ? '' : ` All ${skipped.length} rows were skipped; the first: ${skipped[0].message}`;
+    const rows =
+      skipped.length === 1 ? 'The only row was skipped' : `All ${skipped.length} rows were skipped; the first`;
+    const why = skipped[0] === undefined ? '' : ` ${rows}: ${skipped[0].message}`;
     throw new Error(`${path}: expected at least one preference pair, found none.${why}`);
   }
   return { pairs, skipped, controlTokens: controlTokens.report() };

@@ -262,9 +262,11 @@ async function servedModel(
   const isPlain = printable(name, 200) === name && name.trim() !== '';
   if (names.length === 1 && isPlain) return name;
   const shown = names.slice(0, 5).map((one) => printable(one, 60));
-  const found = names.length === 0 ? 'none' : `${names.length} (${shown.join(', ')}${names.length > 5 ? ', …' : ''})`;
+  const listed = `${shown.join(', ')}${names.length > 5 ? ', …' : ''}`;
+  const found = names.length === 0 ? 'none' : names.length === 1 ? `"${listed}"` : `${names.length} (${listed})`;
+  const expected = names.length === 1 ? 'a name of at most 200 printable characters' : 'one model';
   throw new EvaluationError(
-    `${printableAddress(url)}: expected one model, found ${found}. Give the name of the model to use.`,
+    `${printableAddress(url)}: expected ${expected}, found ${found}. Give the name of the model to use.`,
   );
 }
 

@@ -314,7 +314,7 @@ test('a word that stands for a key where none is needed stays in answers', async
 test('names of models with control characters are not used, and are printed as escapes', async () => {
   const server = await scriptedServer({ model: 'gem\u001b[2Jma' });
   const error = await failure(at(server).chat(hello));
-  expect(error.message).toContain('expected one model, found 1 (gem\\u001b[2Jma).');
+  expect(error.message).toContain('expected a name of at most 200 printable characters, found "gem\\u001b[2Jma".');
 });
 
 test('a long wait is announced, once for all requests that wait', async () => {
