@@ -30,7 +30,7 @@ export async function readConfigText(file: string): Promise<string> {
   });
   if (bytes.includes(0)) throw wrongFile(file, 'a binary file');
   if (bytes.length > MAX_BYTES) throw wrongFile(file, `more than ${MAX_BYTES / 1024} KB`);
-  return bytes.toString('utf8').replace(/^\ufeff/, '');
+  return bytes.toString('utf8');
 }
 
 /** At most one byte more than a configuration may have: the file may be endless, such as a device or a pipe. */
@@ -65,11 +65,12 @@ const wrongFile = (file: string, found: string) =>
   );
 
 /**
- * Parses the keys of a YAML text, each with its line and the file's folder.
+ * Parses the keys of a YAML text, each with its line and the file's folder. A byte-order mark at the start is ignored.
  *
  * @throws {UserError} naming file and line, for a text that is not YAML or exceeds the limits of a configuration
  */
-export function readYaml(yaml: string, file: string): (readonly [string, Given])[] {
+export function readYaml(text: string, file: string): (readonly [string, Given])[] {
+  const yaml = text.replace(/^\ufeff/, '');
   if (DATA_FILE.test(file) || isData(yaml)) throw wrongFile(file, 'a file of data');
   const { contents, lineOf } = parseText(yaml, (line) => `${file}:${line}: `);
   if (contents === null) return [];

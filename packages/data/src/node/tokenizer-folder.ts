@@ -36,10 +36,13 @@ export const folderOf = (tokenizer: Tokenizer): string | undefined => folders.ge
 
 const HINT = 'Pass the folder of a model in Hugging Face’s layout, with its tokenizer files.';
 
+/** A file's text, without a byte-order mark at its start. */
+const readText = async (path: string) => (await readFile(path, 'utf8')).replace(/^\ufeff/, '');
+
 async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readText(path);
   } catch (error) {
     throw fileError(path, error, 'a tokenizer file', HINT);
   }
@@ -52,7 +55,7 @@ async function readJson(path: string): Promise<unknown> {
 
 async function readTextIfPresent(path: string, expected = 'a chat template'): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return await readText(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(path, error, expected, HINT);
