@@ -1,4 +1,5 @@
 // Files that do not hold JSON rows, named for what they are.
+import { printable } from '@wpo/internal/printable';
 import { RowError } from './fields';
 
 interface Kind {
@@ -49,13 +50,32 @@ const BY_NAME: readonly (readonly [name: RegExp, found: string, hint: string])[]
 export function refuseOtherKinds(head: Uint8Array, file: string): void {
   const kind = kindOf(head, file);
   if (kind === undefined) return;
-  const hint = kind.hint.replace('FILE', file.slice(Math.max(file.lastIndexOf('/'), file.lastIndexOf('\\')) + 1));
+  const hint = hintFor(kind.hint, file);
   throw new RowError({ file, line: 1 }, { expected: 'JSONL or JSON as UTF-8 text', found: kind.found, hint });
+}
+
+const hintFor = (hint: string, file: string) =>
+  hint.replace('FILE', () => file.slice(Math.max(file.lastIndexOf('/'), file.lastIndexOf('\\')) + 1));
+
+const kindByName = (file: string) => BY_NAME.find(([name]) => name.test(file.replace(/\.(gz|zst)$/i, '')));
+
+/** Tables among files, such as CSV, and how to convert them, to complete "found …". Undefined if there are none. */
+export function otherTables(files: readonly string[]): string | undefined {
+  const tables = files.flatMap((file) => {
+    const kind = kindByName(file);
+    return kind === undefined ? [] : [{ file, found: kind[1], hint: hintFor(kind[2], file) }];
+  });
+  const [first] = tables;
+  if (first === undefined) return undefined;
+  if (tables.length === 1) return `${first.found} (${printable(first.file, 80)}). ${first.hint}`;
+  const shown = tables.slice(0, 3).map(({ file }) => printable(file, 80));
+  const more = tables.length > shown.length ? ` and ${tables.length - shown.length} more` : '';
+  return `files of other kinds (${shown.join(', ')}${more}). ${first.hint.replace('Convert it', 'Convert each')}`;
 }
 
 function kindOf(head: Uint8Array, file: string): Kind | undefined {
   const start = new TextDecoder('latin1').decode(head.subarray(0, MAX_LINE));
-  const byName = BY_NAME.find(([name]) => name.test(file.replace(/\.(gz|zst)$/i, '')));
+  const byName = kindByName(file);
   const byStart = BY_START.find(([starts]) => starts.some((first) => start.startsWith(first)));
   const found = byStart?.[1] === 'a zip file' ? (byName ?? byStart) : (byStart ?? byName);
   if (found !== undefined && !(found === byName && looksLikeJson(start))) return { found: found[1], hint: found[2] };

@@ -1,3 +1,5 @@
+import { otherTables } from './other-kinds';
+
 const DATA = /\.(jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i;
 const METADATA = /^(dataset_infos?|dataset_dict|state|config|tokenizer.*)\.json$|^\./;
 const SHARD = /-(\d{5})-of-(\d{5})/;
@@ -33,7 +35,8 @@ const TRAIN = ['train_prefs', 'train'] as const;
  */
 export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): ChosenFiles {
   const files = paths.filter(isDataFile).sort(byCodePoint);
-  if (files.length === 0) return { fault: `expected JSONL, JSON or Parquet files, found ${insteadOfData(paths)}` };
+  if (files.length === 0)
+    return { fault: `expected JSONL, JSON or Parquet files, found ${insteadOfData(paths) ?? 'none. Check the path'}` };
   const splits = bySplit(files);
   const names = [...splits.keys()];
   const preferred = typeof split === 'string' ? split : split.find((name) => splits.has(name));
@@ -49,8 +52,10 @@ export function chooseSplit(paths: readonly string[], split: string | readonly s
   return fault === undefined ? { files: chosen } : { fault };
 }
 
-function insteadOfData(paths: readonly string[]): string {
-  if (!paths.some((path) => path.endsWith('.arrow'))) return 'none. Check the path';
+/** What files without rows are, to complete "found …" without a full stop; undefined if that is unknown. */
+export function insteadOfData(paths: readonly string[]): string | undefined {
+  if (!paths.some((path) => path.endsWith('.arrow')))
+    return otherTables(paths.toSorted(byCodePoint))?.replace(/\.$/, '');
   return (
     'Arrow files, as save_to_disk of Python’s datasets writes them. Convert each split in Python: ' +
     'datasets.load_from_disk(folder)["train"].to_parquet("train.parquet"), without ["train"] if there are no splits'

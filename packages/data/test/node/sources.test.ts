@@ -294,6 +294,31 @@ describe('folders and globs', () => {
     );
   });
 
+  it.each([
+    [['a.csv'], '*.csv', 'a CSV file (a.csv). Convert it to JSONL, e.g. in Python: pandas.read_csv("a.csv")'],
+    [
+      ['sub/a.TSV', 'README.md'],
+      '**',
+      'a TSV file (sub/a.TSV). Convert it to JSONL, e.g. in Python: pandas.read_csv("a.TSV", sep="\\t")',
+    ],
+    [
+      ['train.csv.gz', 'test.csv', 'x.xlsx', 'y.csv', 'state.json'],
+      '*',
+      'files of other kinds (test.csv, train.csv.gz, x.xlsx and 1 more). Convert each to JSONL, e.g. in Python: ' +
+        'pandas.read_csv("test.csv")',
+    ],
+  ])('of tables, %j, are named with the way to convert them', async (names, glob, found) => {
+    const folder = `tables ${names.length}`;
+    for (const name of names) write(`${folder}/${name}`, 'prompt,chosen,rejected\na,b,c\n');
+    const end = '.to_json("rows.jsonl", orient="records", lines=True).';
+    await expect(chosenIn(join(dir, folder))).rejects.toThrow(
+      `${join(dir, folder)}: expected JSONL, JSON or Parquet files, found ${found}${end}`,
+    );
+    await expect(chosenIn(join(dir, folder, glob))).rejects.toThrow(
+      `${join(dir, folder, glob)}: expected JSONL, JSON or Parquet files that match, found ${found}${end}`,
+    );
+  });
+
   it('are rejected without data files, or with files of two formats', async () => {
     mkdirSync(join(dir, 'none'));
     await expect(chosenIn(join(dir, 'none'))).rejects.toThrow(
