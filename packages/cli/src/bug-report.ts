@@ -21,7 +21,7 @@ export function bugReport(error: unknown, args: readonly string[]): string {
   const file = process.env.WPO_DEBUG === '1' ? undefined : writeStack(stack);
   return [
     `This is a fault of wpo, not of your input: ${first.slice(0, 300)}`,
-    `Please report it: \`npm bugs @wpo/cli\` names the place. Send these lines${file === undefined ? '' : ` and the file ${file}`}:`,
+    `Please report it where you got wpo, with these lines${file === undefined ? '' : ` and the file ${file}`}:`,
     `  wpo ${version}, Node ${process.versions.node}, ${process.platform}-${process.arch}`,
     `  wpo ${withoutSecrets(withoutHeaders(args).map(quoted).join(' ')).slice(0, 1000)}`,
     ...(file === undefined ? [stack] : []),

@@ -58,7 +58,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
     if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
     const message = formatError(error, args);
     screen.printError(schema?.configFile === false ? withFlags(message) : message);
-    return error instanceof InterruptedError ? error.status : 1;
+    return isNativeError(error) && error instanceof InterruptedError ? error.status : 1;
   }
 }
 

@@ -101,7 +101,7 @@ test('a fault of the program is a request to report it, with the stack in a file
   expect(status).toBe(1);
   expect(err.split('\n')).toEqual([
     'This is a fault of wpo, not of your input: TypeError: no such thing: ***',
-    `Please report it: \`npm bugs @wpo/cli\` names the place. Send these lines and the file ${join(folder, file!)}:`,
+    `Please report it where you got wpo, with these lines and the file ${join(folder, file!)}:`,
     `  wpo ${version}, Node ${process.versions.node}, ${process.platform}-${process.arch}`,
     "  wpo --version 'http://***@host/v1?api-key=***' --set api_key=*** 'two words'",
     '',

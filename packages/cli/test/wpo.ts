@@ -44,7 +44,8 @@ export const readRows = <T>(path: string): T[] =>
 export const WRONG_PLURAL =
   /(?<![\d.,])1 (rows|pairs|files|answers|prompts|keys|tokens|scores|outputs|instructions|requests|verdicts|steps|others)\b/;
 
-const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
+/** The program that starts the built `wpo`. */
+export const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
 
 /** The built `wpo`, running as a child process. */
 export interface Child {
