@@ -89,8 +89,8 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo run run.yaml',
-    'run.yaml:1: model_name_or_path: unknown key. It is a key of wpo train: put it under `train:`, or use `wpo train` with this file.\n' +
-      'run.yaml:2: train_file: unknown key. It is a key of wpo train: put it under `train:`, or use `wpo train` with this file.\n' +
+    'run.yaml:1: model_name_or_path: unknown key. It belongs to training: put it under `train:`, or use `wpo train` with this file.\n' +
+      'run.yaml:2: train_file: unknown key. It belongs to training: put it under `train:`, or use `wpo train` with this file.\n' +
       'run.yaml: expected at least one of the stages sample, score, pair, weigh, train, eval, found none.',
   ],
   ['wpo train run.yaml --lr 1e-5', '--lr: unknown flag. It is called --learning_rate here.'],
@@ -188,7 +188,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo sample --model model --prompts pairs.csv --out o.jsonl',
-    'pairs.csv:1: expected prompts, found text that is not JSON (invalid JSON near "prompt,cho"). Write one row per line.',
+    'pairs.csv:1: expected JSONL or JSON as UTF-8 text, found a CSV file. Convert it to JSONL, e.g. in Python: pandas.read_csv("pairs.csv").to_json("rows.jsonl", orient="records", lines=True).',
   ],
   [
     'wpo sample --model model --prompts pairs.jsonl --out o.jsonl --max_tokens 9',
@@ -196,7 +196,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo pair --answers pairs.jsonl --out o.jsonl',
-    'pairs.jsonl:1: completion: expected text, found nothing. Write the answer; empty answers are left out and counted.',
+    'pairs.jsonl:1: completion: expected text, found nothing. Write the answer; null if there is none.',
   ],
   [
     'wpo score --answers pairs.jsonl --out o.jsonl',

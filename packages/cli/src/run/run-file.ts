@@ -55,12 +55,14 @@ function checkBlock(key: string, { at, value, keys }: Given): string[] {
   if (key === 'output_dir') return [];
   if (!isStage(key)) return [`${at}${unknownTopKey(key)}`];
   if (value === null || keys !== undefined) return [];
-  return [`${at}${key}: expected the options of wpo ${key}, one key per line, found ${describeValue(value)}.`];
+  return [
+    `${at}${key}: expected the options of \`${wpoCommand()} ${key}\`, one key per line, found ${describeValue(value)}.`,
+  ];
 }
 
 function unknownTopKey(key: string): string {
   if (Object.hasOwn(trainSchema.fields, fieldName(key))) {
-    return `${key}: unknown key. It is a key of wpo train: put it under \`train:\`, or use \`${wpoCommand()} train\` with this file.`;
+    return `${key}: unknown key. It belongs to training: put it under \`train:\`, or use \`${wpoCommand()} train\` with this file.`;
   }
   return unknownKey(key, ['output_dir', ...STAGE_NAMES], { kind: 'key', command: 'run', nameOf: (own) => own });
 }

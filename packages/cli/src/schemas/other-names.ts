@@ -362,6 +362,9 @@ const matches = (pattern: string, name: string) =>
 const STAGES = ['sample', 'score', 'pair', 'weigh', 'train', 'eval'];
 const IS_STAGE = 'It is a stage of `wpo run`: use that command with this file.';
 
+/** An answer with `wpo` as the user started it, e.g. `npx wpo`. */
+const withCommand = (answer: string): string => answer.replaceAll('`wpo ', `\`${wpoCommand()} `);
+
 /** A key as other programs write it, in our spelling: `learningRate` and `learning-rate` are `learning_rate`. */
 export const normalizedKey = (key: string): string =>
   key
@@ -382,16 +385,16 @@ export function answerForKey(
 ): { readonly key: string } | { readonly similar: string } | { readonly why: string } | undefined {
   const name = normalizedKey(written);
   if (keys.includes(name)) return { similar: name };
-  if (keys.includes('train_file') && STAGES.includes(name)) return { why: IS_STAGE };
+  if (keys.includes('train_file') && STAGES.includes(name)) return { why: withCommand(IS_STAGE) };
   const same = TABLES.same.find((entry) => keys.includes(entry.answer) && matches(entry.name, name));
   if (same !== undefined) return { key: same.answer };
   const exact = TABLES.absent.find((entry) => entry.name === name);
   const similar = exact === undefined ? nearestName(name, keys) : undefined;
   if (similar !== undefined) return { similar };
   const elsewhere = TABLES.elsewhere.find((entry) => entry.name === name);
-  if (elsewhere !== undefined) return { why: elsewhere.answer };
+  if (elsewhere !== undefined) return { why: withCommand(elsewhere.answer) };
   const absent = exact ?? TABLES.absent.find((entry) => matches(entry.name, name));
-  return absent === undefined ? undefined : { why: `${absent.answer} Remove it.` };
+  return absent === undefined ? undefined : { why: `${withCommand(absent.answer)} Remove it.` };
 }
 
 /** A message about a key that the command does not have. @param nameOf how the user writes a key, `max_length` or `--max-length` */

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { answerForKey, answerForValue, unknownKey } from '../../src/schemas/other-names';
 import { yamlKey } from '../../src/schemas/schema';
 import { trainSchema } from '../../src/schemas/train';
+
+afterEach(() => vi.unstubAllEnvs());
 
 const own = Object.keys(trainSchema.fields).map(yamlKey);
 
@@ -67,4 +69,19 @@ test.each([
 ])('for %s: %s the suggestion is %s', (key, value, expected) => {
   const field = Object.entries(trainSchema.fields).find(([name]) => yamlKey(name) === key)?.[1];
   expect(answerForValue(key, value, Object.keys(field?.choices ?? {}))).toBe(expected);
+});
+
+test('answers name the other command as the user starts it', () => {
+  const before = process.argv[1]!;
+  process.argv[1] = '/app/node_modules/.bin/wpo';
+  vi.stubEnv('npm_config_user_agent', 'pnpm/10.0.0 node/v22');
+  try {
+    expect(answer('max_new_tokens')).toBe(
+      'This is an option of `pnpm exec wpo generate` and `pnpm exec wpo sample`, not of training.',
+    );
+    expect(answer('generate_during_eval')).toContain('`pnpm exec wpo generate` or `pnpm exec wpo sample`');
+    expect(answer('pair')).toContain('`pnpm exec wpo run`');
+  } finally {
+    process.argv[1] = before;
+  }
 });
