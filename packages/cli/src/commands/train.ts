@@ -32,7 +32,16 @@ import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
 import { checkRunMemory, loadWithReferences, type References } from '../training/references';
-import { lockFolder, type RunFolder, readMetrics, runFolder, stateOf, writeConfig } from '../training/run-folder';
+import {
+  lockFolder,
+  type RunFolder,
+  readCollapse,
+  readMetrics,
+  runFolder,
+  stateOf,
+  writeCollapse,
+  writeConfig,
+} from '../training/run-folder';
 import { formatSummary, summarize } from '../training/summary';
 
 export interface TrainCommandOptions {
@@ -53,12 +62,17 @@ export async function train(
 ): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const folder = runFolder(config.outputDir);
-  const isFinished = async () => {
-    const finished = (await stateOf(folder, config, resume)) === 'finished';
-    if (finished) say(`This run is finished. Its model is in ${folder.model}`);
-    return finished;
+  /** The exit status of a run that has ended already, after a message. */
+  const endedBefore = async (): Promise<number | undefined> => {
+    if ((await stateOf(folder, config, resume)) !== 'finished') return undefined;
+    const collapse = await readCollapse(folder);
+    say(
+      collapse === null ? `This run is finished. Its model is in ${folder.model}` : endedByCollapse(folder, collapse),
+    );
+    return collapse === null ? 0 : COLLAPSED;
   };
-  if (await isFinished()) return 0;
+  const before = await endedBefore();
+  if (before !== undefined) return before;
   const local = await withLocalModels(config, terminal);
   const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
@@ -82,7 +96,8 @@ export async function train(
     return stop.status();
   };
   try {
-    if (await isFinished()) return 0; // again: another process may have trained here before the lock was free
+    const ended = await endedBefore(); // again: another process may have trained here before the lock was free
+    if (ended !== undefined) return ended;
     await writeConfig(folder, config);
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
     say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);
@@ -136,6 +151,7 @@ export async function train(
           `To write the model by itself: ${wpoCommand()} export ${folder.path}`,
       );
     }
+    await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
     finished = result;
   } catch (error) {
@@ -153,6 +169,10 @@ export async function train(
 
 /** The exit status of a run that `stop_on_collapse` ended. */
 const COLLAPSED = 3;
+
+const endedByCollapse = ({ model }: RunFolder, collapse: string) =>
+  `This run was stopped, because the model collapsed ${collapse}. The last model before it is in ${model}. Train again in another ` +
+  'output_dir, with a lower learning_rate or a higher beta.';
 
 const collapseWithoutModel = (step: number, collapse: string) =>
   `\nStopped after step ${step}, because the model collapsed: ${collapse}. No checkpoint is older than that, so there is no model ` +

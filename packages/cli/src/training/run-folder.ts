@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { makeFolder } from '@wpo/internal/node/files';
@@ -17,6 +17,8 @@ export interface RunFolder {
   readonly metrics: string;
   readonly model: string;
   readonly reference: string;
+  /** Why `stop_on_collapse` ended the run. Other runs do not have this file. */
+  readonly collapse: string;
 }
 
 export const runFolder = (path: string): RunFolder => ({
@@ -25,6 +27,7 @@ export const runFolder = (path: string): RunFolder => ({
   metrics: join(path, 'metrics.jsonl'),
   model: join(path, 'model'),
   reference: join(path, 'reference'),
+  collapse: join(path, 'collapse.txt'),
 });
 
 /**
@@ -106,6 +109,22 @@ export async function lockFolder({ path }: RunFolder): Promise<() => void> {
 /** Writes the folder's `config.yaml`, with absolute paths and all defaults. */
 export async function writeConfig({ config: file }: RunFolder, config: TrainConfig): Promise<void> {
   await writeWholeFile(file, (append) => append(configYaml(trainSchema, config)));
+}
+
+/** Records why the run ended early: the step and reason of a collapse, or null for a run that did not end so. */
+export async function writeCollapse({ collapse: file }: RunFolder, reason: string | null): Promise<void> {
+  if (reason === null) await rm(file, { force: true });
+  else await writeWholeFile(file, (append) => append(`${reason}\n`));
+}
+
+/** Why `stop_on_collapse` ended the run; null if it did not. */
+export async function readCollapse({ collapse: file }: RunFolder): Promise<string | null> {
+  try {
+    return (await readFile(file, 'utf8')).trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /** Reads all rows of the run's metrics. */

@@ -243,6 +243,12 @@ test('stop_on_collapse saves the last model before the collapse, with exit statu
   );
   expect(terminal.out()).toContain(`${join(run, 'model')} (of checkpoint-1)`);
   expect(await hashModel(join(run, 'model'))).toBe(await hashModel(await savedInitialModel()));
+
+  const resumed = capture();
+  expect(await trainFrom({ config: join(run, 'config.yaml'), resume: true }, resumed)).toBe(3);
+  expect(resumed.out()).toMatch(
+    /^This run was stopped, because the model collapsed after step 3: the log-prob .*\. The last model before it is in .*\/run\/model\. Train again/,
+  );
 });
 
 test('stop_on_collapse without a checkpoint saves no model, and says what to do', async () => {
