@@ -147,6 +147,8 @@ describe('what a resumed run may change', () => {
     expect(extended).toEqual(long);
     expect(warnings).toEqual([
       `resuming from ${join(folder, 'checkpoint-8')} with other settings: total_steps: 8 → 11`,
+      'The learning rate was 0.05 at step 8 and is 0.05 at step 9. From here on it follows the schedule of a run planned with ' +
+        'these settings: constant, 11 steps, warm-up 0, peak 0.05.',
     ]);
   });
 
