@@ -7,7 +7,7 @@ export const MAX_COUNT = 1e9;
  * The ranges of the numbers that configure training. Within them AdamW's updates are finite wherever the gradients are.
  *
  * - `learningRate`, `weightDecay`: at most 1, so that the decay factor 1 − lr·λ does not leave 0 to 1.
- * - `epsilon`: a gradient below about 1e-18 squares to 0 in float32, so that only ε limits its update. With ε = 0 a parameter whose gradient
+ * - `epsilon`: a gradient below about 1e-18 squares to 0 in float32, so only ε limits its update. With ε = 0 every parameter whose gradient
  *   is 0 becomes 0/0.
  */
 export const TRAINING_RANGES = {

@@ -45,7 +45,8 @@ async function weigh(...args: string[]): Promise<WeighedPair[]> {
 }
 
 test('a model and pairs from the Hub give the same weights as the same files on disk', async () => {
-  const local = await weigh('--model', modelFolder, '--pairs', pairsFile);
+  const file = 'hf://datasets/org/pairs/data/test_prefs.jsonl';
+  const local = (await weigh('--model', modelFolder, '--pairs', pairsFile)).map((row) => ({ ...row, file }));
   expect(await weigh('--model', 'org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
   vi.stubEnv('HF_HUB_OFFLINE', '1');
   expect(await weigh('--model', 'hf://org/model', '--pairs', 'org/pairs', '--split', 'test_prefs')).toEqual(local);
@@ -165,7 +166,9 @@ test('flags name the columns of a Parquet file', async () => {
     ...['--model', modelFolder, '--pairs', join(folder, '*.parquet')],
     ...['--columns', 'prompt=q', '--columns', 'chosen=good', '--columns', 'rejected=bad'],
   );
-  expect(mapped).toEqual(await weigh('--model', modelFolder, '--pairs', join(folder, 'same.jsonl')));
+  const file = join(folder, 'pairs.parquet');
+  const same = await weigh('--model', modelFolder, '--pairs', join(folder, 'same.jsonl'));
+  expect(mapped).toEqual(same.map((row, i) => ({ ...row, file, id: `${file}:${i + 1}` })));
 });
 
 test('training accepts names on the Hub, keeps them in config.yaml, and reads the cached files', async () => {

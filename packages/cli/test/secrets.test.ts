@@ -201,7 +201,7 @@ test.each([
     ['--headers', 'x=planted-p4ss ${NOT_SET_HERE}'],
     /^headers: x: expected the environment variable NOT_SET_HERE, found none/m,
   ],
-  [['--request', 'n'], /Expected fields and their values, e\.g\. reasoning_effort=low\./],
+  [['--request', 'n'], /^--request: expected fields and their values, e\.g\. reasoning_effort=low, found "n"/m],
   [
     ['--request', 'stream=true'],
     /^request: stream: expected a field other than model, messages, n, stream, found stream\./m,

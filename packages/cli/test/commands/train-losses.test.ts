@@ -77,7 +77,9 @@ test('ld_alpha applies to policy and reference alike, and its log-probs are cach
   expect(first!.loss).toBeCloseTo(Math.LN2, 5);
   const kept = readdirSync(join(run, 'reference')).map((name) => readFileSync(join(run, 'reference', name), 'utf8'));
   for (const lines of kept)
-    expect(lines).toMatch(/^(\{"pair":\d+,"chosen":-[\d.]+,"rejected":-[\d.]+,"ldAlpha":0.25\}\n)+$/);
+    expect(lines).toMatch(
+      /^(\{"pair":\d+,"chosen":-[\d.]+,"rejected":-[\d.]+,"ldAlpha":0.25,"checksum":"[\da-f]{16}"\}\n)+$/,
+    );
 
   const plain = join(folder, 'plain');
   await trainFrom({ config, set: [...set, `output_dir=${plain}`] }, capture());
