@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
@@ -153,6 +154,7 @@ export async function train(
     }
     await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
     await saveModel(folder.model, model, config.dtype ?? model.dtype);
+    await rm(folder.extending, { force: true });
     finished = result;
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;

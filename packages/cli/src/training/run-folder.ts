@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { makeFolder } from '@wpo/internal/node/files';
 import { completeLines } from '@wpo/internal/node/jsonl';
@@ -19,6 +20,8 @@ export interface RunFolder {
   readonly reference: string;
   /** Why `stop_on_collapse` ended the run. Other runs do not have this file. */
   readonly collapse: string;
+  /** A file that exists while a finished run is extended: its `model` is not yet the model of the longer run. */
+  readonly extending: string;
 }
 
 export const runFolder = (path: string): RunFolder => ({
@@ -28,6 +31,7 @@ export const runFolder = (path: string): RunFolder => ({
   model: join(path, 'model'),
   reference: join(path, 'reference'),
   collapse: join(path, 'collapse.txt'),
+  extending: join(path, '.extending'),
 });
 
 /**
@@ -43,7 +47,8 @@ export async function stateOf(
 ): Promise<'new' | 'unfinished' | 'finished'> {
   const names = await namesIn(folder.path);
   const saved = names.some((name) => /^checkpoint-\d+$/.test(name));
-  const finished = names.includes('model');
+  const extending = saved && names.includes(basename(folder.extending));
+  const finished = names.includes('model') && !extending;
   if (!saved && !finished && (resume || !(await hasText(folder.metrics)))) return 'new';
   if (!resume) {
     throw new UserError(
@@ -106,8 +111,9 @@ export async function lockFolder({ path }: RunFolder): Promise<() => void> {
   return lockPath(path, 'train');
 }
 
-/** Writes the folder's `config.yaml`, with absolute paths and all defaults. */
-export async function writeConfig({ config: file }: RunFolder, config: TrainConfig): Promise<void> {
+/** Writes the folder's `config.yaml`, with absolute paths and all defaults, and marks a model that is there as that of a shorter run. */
+export async function writeConfig({ config: file, model, extending }: RunFolder, config: TrainConfig): Promise<void> {
+  if (existsSync(model)) await writeWholeFile(extending, async () => {});
   await writeWholeFile(file, (append) => append(configYaml(trainSchema, config)));
 }
 

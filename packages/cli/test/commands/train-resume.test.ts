@@ -56,7 +56,7 @@ test.each([
   expect(checkpoints).toHaveLength(1);
   const step = checkpoints[0]!.split('-')[1];
   expect(ended.out).toContain(`Stopped after step ${step} of 8. Checkpoint: ${join(output, checkpoints[0]!)}.`);
-  expect(ended.out).toContain(`wpo train ${join(output, 'config.yaml')} --resume`);
+  expect(ended.out).toContain(`npm run -s wpo -- train ${join(output, 'config.yaml')} --resume`);
   await expectSameEnd(output);
 });
 
