@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'tsup';
 
-/** Keeps `@wpo/x` and `@wpo/x/y` external and resolves them to the packages' built files. */
+/** Keeps `@wpo/x` and `@wpo/x/y` external and resolves them to the packages' built files. The internal package has only sources. */
 const builtPackages = (root) => ({
   name: 'built-packages',
   setup({ onResolve }) {
     onResolve({ filter: /^@wpo\// }, ({ path }) => {
       const [, name, entry = 'index'] = path.split('/');
+      if (name === 'internal') return { path: join(root, 'internal/src', `${path.slice('@wpo/internal/'.length)}.ts`) };
       return { path: pathToFileURL(join(root, 'packages', name, 'dist', `${entry}.js`)).href, external: true };
     });
   },

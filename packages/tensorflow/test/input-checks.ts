@@ -234,7 +234,8 @@ export function testInputChecks(): void {
     (_, [, name, inputs, message, outputs = 1]) => {
       if (!hasOperation(name)) return;
       const scoped = () => tf.tidy(() => void run(name, inputs(), outputs));
-      expect(scoped).toThrow(`${name}: `);
+      // on the emulated GPU, the copy of a tensor to the device may refuse it first
+      expect(scoped).toThrow(new RegExp(`(${name}|WpoFloats): `));
       expect(scoped).toThrow(message);
     },
   );
