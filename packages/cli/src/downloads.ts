@@ -3,11 +3,11 @@ import { constants } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { type HubOptions, modelFolder } from '@wpo/data/hub';
 import { checkModelFolder } from '@wpo/gemma/node';
-import { nearestName } from '@wpo/internal/nearest';
 import { durationText } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
 import { stopOnSignals } from '@wpo/trainer/node';
 import { fromInput, InterruptedError, UserError } from './errors';
+import { nearestName } from './nearest';
 import { type Progress, progress } from './terminal/progress';
 import type { Terminal } from './terminal/terminal';
 

@@ -1,5 +1,3 @@
-import { nearestName } from '@wpo/internal/nearest';
-
 // Checks of plain values, without tfjs. `where` is the function that the user called, `name` the argument as the user knows it.
 
 /** The range of a number option. Infinity and NaN are never allowed. */
@@ -29,13 +27,11 @@ export function checkRange(where: string, name: string, value: number, range: Nu
   throw new Error(`${where}: ${name}: expected ${rangeText(range)}, found ${value}.`);
 }
 
-/** @throws where `name` is not among those known; the error suggests a similar one. */
+/** @throws where `name` is not among those known. */
 export function checkName(where: string, option: string, name: unknown, known: readonly string[]): void {
   const found = String(name);
   if (known.includes(found)) return;
-  const nearest = nearestName(found, known);
-  const hint = nearest === undefined ? '' : ` Did you mean '${nearest}'?`;
-  throw new Error(`${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'.${hint}`);
+  throw new Error(`${where}: ${option}: expected one of ${known.join(', ')}, found '${found}'.`);
 }
 
 /** log p ≤ 0, but float32 rounds log-probs of logits near ±1e4 by about this much. */

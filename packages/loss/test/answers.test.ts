@@ -102,11 +102,10 @@ describe('answerScores', () => {
 });
 
 describe('errors about answers', () => {
-  it('suggest the most similar alignment to an unknown one', () => {
+  it('list the alignments where one is unknown', () => {
     expect(() => answerScores(batch(), 'sample' as Alignment)).toThrow(
-      "answerScores: alignment: expected one of sampled, greedy, none, found 'sample'. Did you mean 'sampled'?",
+      "answerScores: alignment: expected one of sampled, greedy, none, found 'sample'.",
     );
-    expect(() => answerScores(batch(), 'greddy' as Alignment)).toThrow("Did you mean 'greedy'?");
     expect(() => answerScores(batch(), null as unknown as Alignment)).toThrow("found 'null'");
   });
 

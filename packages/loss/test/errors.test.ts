@@ -26,23 +26,8 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
     () =>
       lossOf(columns as Parameters<typeof lossOf>[0], options as MixtureOptions);
 
-  it.each([
-    ['sigmod', 'sigmoid'],
-    ['exo', 'exo_pair'],
-    ['nca', 'nca_pair'],
-    ['bco', 'bco_pair'],
-    ['sppo', 'sppo_hard'],
-    ['apo', 'apo_zero'],
-    ['SimPO', 'simpo'],
-    ['discopop ', 'discopop'],
-  ])('an unknown lossType %j suggests %s', (lossType, nearest) => {
-    expect(refused({ lossType })).toThrow(
-      `sigmoid_norm, simpo, orpo, cpo, kto, found '${lossType}'. Did you mean '${nearest}'?`,
-    );
-  });
-
-  it('nothing is suggested for an unknown lossType that is like none', () => {
-    expect(refused({ lossType: 'grpo2' })).toThrow(/found 'grpo2'\.$/);
+  it.each(['sigmod', 'SimPO', 'discopop ', 'grpo2'])('an unknown lossType %j lists the known ones', (lossType) => {
+    expect(refused({ lossType })).toThrow(`sigmoid_norm, simpo, orpo, cpo, kto, found '${lossType}'.`);
   });
 
   it('names of object properties are not losses', () => {
@@ -55,7 +40,7 @@ describe.each(IMPLEMENTATIONS)('over %s', (_, lossOf) => {
 
   it('an unknown f-divergence suggests the most similar one', () => {
     expect(refused({ fDivergenceType: 'js' })).toThrow(
-      "preferenceLoss: fDivergenceType: expected one of reverse_kl, forward_kl, js_divergence, alpha_divergence, found 'js'. Did you mean 'js_divergence'?",
+      "preferenceLoss: fDivergenceType: expected one of reverse_kl, forward_kl, js_divergence, alpha_divergence, found 'js'.",
     );
   });
 
@@ -231,7 +216,7 @@ describe('over numbers', () => {
       'wpoWeights: chosen.logSumSquares: expected 2 values, found none.',
     );
     expect(() => scalar.answerScores(answer, untyped('greddy'))).toThrow(
-      "answerScores: alignment: expected one of sampled, greedy, none, found 'greddy'. Did you mean 'greedy'?",
+      "answerScores: alignment: expected one of sampled, greedy, none, found 'greddy'.",
     );
     expect(() => scalar.answerScores({ ...answer, logMax: [0] }, 'greedy')).toThrow(
       'answerScores: logMax: expected 2 values, found 1.',

@@ -164,7 +164,7 @@ describe('wpoWeights', () => {
       "wpoWeights: rejected.logSumSquares: expected a tensor for alignment 'sampled', found none.",
     );
     expect(() => wpoWeights({ chosen: tokens(2), rejected: tokens(2) }, { alignment: 'nome' as Alignment })).toThrow(
-      "wpoWeights: alignment: expected one of sampled, greedy, none, found 'nome'. Did you mean 'none'?",
+      "wpoWeights: alignment: expected one of sampled, greedy, none, found 'nome'.",
     );
     expect(() => wpoWeights({ chosen: { ...tokens(2), mask: tf.ones([1]) }, rejected: tokens(2) })).toThrow(
       'wpoWeights: chosen.mask: expected shape [2,1], found [1].',

@@ -1,9 +1,9 @@
 import { pairAnswerFiles, readRecords } from '@wpo/data/node';
 import { evaluationText, OverlapIndex, type Overlaps, type PairSummary } from '@wpo/data/pairing';
-import { nearestName } from '@wpo/internal/nearest';
 import { printable } from '@wpo/internal/printable';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
+import { nearestName } from '../nearest';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type PairConfig, pairSchema } from '../schemas/pair';

@@ -1,6 +1,6 @@
-import { nearestName } from '@wpo/internal/nearest';
 import { printable } from '@wpo/internal/printable';
 import { wpoCommand } from '../invocation';
+import { nearestName } from '../nearest';
 
 // What people who come from TRL, Transformers, axolotl, LLaMA-Factory or Unsloth write, and what to write here.
 // A name that ends or begins in * stands for all names with this beginning or end.
