@@ -73,24 +73,29 @@ export const appendToFile = (path: string, text: string): Promise<void> =>
   explainWrites(path, async () => {
     const file = await open(path, 'a');
     try {
-      const { size } = await file.stat();
-      try {
-        await file.appendFile(text);
-        await file.sync();
-      } catch (error) {
-        await file.truncate(size).catch(() => {});
-        throw error;
-      }
-      if (size > 0) return;
+      if ((await appendWhole(file, text)) > 0) return;
     } finally {
       await file.close();
     }
     await syncFolder(dirname(path));
   });
 
+/** Appends text to an open file and syncs it; if that fails, no part of the text stays. Returns the size before. */
+export async function appendWhole(file: FileHandle, text: string): Promise<number> {
+  const { size } = await file.stat();
+  try {
+    await file.appendFile(text);
+    await file.sync();
+    return size;
+  } catch (error) {
+    await file.truncate(size).catch(() => {});
+    throw error;
+  }
+}
+
 /**
- * Creates a folder and its parents, if they do not exist, and syncs their names to disk. Unlike Node's recursive `mkdir`, it ends on file systems that report
- * a parent as missing that exists, such as /proc.
+ * Creates a folder and its parents, if they do not exist, and syncs their names to disk. Unlike Node's recursive `mkdir`, it
+ * ends on file systems that report a parent as missing that exists, such as /proc.
  *
  * @throws {WriteError} if the system refuses, or a file is in the way
  */

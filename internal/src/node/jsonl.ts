@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { syncFolder } from './files';
+import { appendWhole, syncFolder } from './files';
 import { explainWrites } from './write-errors';
 
 /** The lines of a text that end in a newline. Drops an incomplete last line, which a killed writer may have left. */
@@ -38,14 +38,7 @@ export async function openJsonl(path: string): Promise<JsonlAppender> {
     explainWrites(path, async () => {
       const text = pending;
       pending = '';
-      const { size } = await file.stat();
-      try {
-        await file.appendFile(text);
-        await file.sync();
-      } catch (error) {
-        await file.truncate(size).catch(() => {});
-        throw error;
-      }
+      await appendWhole(file, text);
     });
   return {
     append(value) {
