@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Message } from '@wpo/data';
-import { printableAddress, redact } from '@wpo/internal/node/redact';
+import { printableAddress } from '@wpo/internal/node/redact';
 import { durationText, isTooLong, withRetries } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
 import { Agent } from 'undici';
@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import { EvaluationError } from '../errors';
 import { parseAddress } from './address';
 import { type ChatAnswer, type ChatOptions, chatBody, parseChat } from './chat';
+import { apiKey, authorization, checkHeaders, secretsOf } from './credentials';
 import { RequestError, sendOnce } from './request';
 import { adapter, type RequestFields, requestFields } from './request-fields';
 import { namedField, refusedField, serverWords } from './server-words';
@@ -89,11 +90,7 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
   const key = apiKey();
   const headers = { ...authorization(key, credentials), ...checkHeaders(options.headers) };
   const fields = requestFields(options.request);
-  const secrets = secretsOf({ key, credentials, query, headers });
-  const hide = (text: string) => redact(text, secrets);
-  const basic = Buffer.from(credentials ?? '').toString('base64');
-  const distinctive = [...secrets.filter(isDistinctive), basic];
-  const hideInReplies = (text: string) => redact(text, distinctive);
+  const { hide, hideInReplies } = secretsOf({ key, credentials, query, headers });
   // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
   const running = new Set<() => void>();
@@ -170,63 +167,6 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
     post: (path, body, parse) => post(`${root}${path}`, body, parse),
   };
 }
-
-const apiKey = () => (process.env.WPO_API_KEY || process.env.OPENAI_API_KEY)?.trim() || undefined;
-
-function authorization(key: string | undefined, credentials: string | undefined): Record<string, string> {
-  if (credentials !== undefined) return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
-  if (key === undefined) return {};
-  if (/^[\x21-\x7e]+$/.test(key)) return { authorization: `Bearer ${key}` };
-  throw new EvaluationError(
-    'API key in the environment: expected visible ASCII characters only, found others. Set WPO_API_KEY again.',
-  );
-}
-
-/** Headers that fetch sets, and does not accept. */
-const OWN_HEADERS =
-  /^(?:connection|content-length|content-type|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/;
-
-function checkHeaders(given: Readonly<Record<string, string>> = {}): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(given).map(([name, value]) => {
-      if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name) || OWN_HEADERS.test(name.toLowerCase())) {
-        const found = printable(name, 60);
-        throw new EvaluationError(
-          `headers: expected the name of a header that can be set, found "${found}". Remove it.`,
-        );
-      }
-      if (!/^[\x20-\x7e]*$/.test(value)) {
-        throw new EvaluationError(
-          `headers: ${name}: expected visible ASCII characters only, found others. Correct it.`,
-        );
-      }
-      return [name.toLowerCase(), value];
-    }),
-  );
-}
-
-interface SecretSources {
-  readonly key: string | undefined;
-  readonly credentials: string | undefined;
-  readonly query: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-/** What must not be shown: the key, the credentials and password, and longer values of headers and the query. */
-function secretsOf({ key, credentials, query, headers }: SecretSources): string[] {
-  const parameters = [...new URLSearchParams(query)].filter(([name]) => name !== 'api-version');
-  const values = [...parameters.map(([, value]) => value), ...Object.values(headers)];
-  const password = credentials?.slice(credentials.indexOf(':') + 1);
-  const tokens = values.map((value) => value.replace(/^(?:Bearer|Basic) /i, '')).filter(({ length }) => length >= 6);
-  return [...new Set([key ?? '', credentials ?? '', password ?? '', ...tokens])].filter((secret) => secret !== '');
-}
-
-/** Words that stand for a key where a server needs none. */
-const PLACEHOLDERS = ['lm-studio', 'not-needed', 'sk-no-key-required', 'no-key-required', 'no-key-needed'];
-
-/** Whether a secret is no common word, so that it can be taken out of answers too. */
-const isDistinctive = (secret: string) =>
-  secret.length >= 8 && !/^[a-z]+$/i.test(secret) && !PLACEHOLDERS.includes(secret.toLowerCase());
 
 /** Passes each text on once, and at most 20 of them. */
 function onceEach(show: (text: string) => void): (text: string) => void {
