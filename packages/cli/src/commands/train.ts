@@ -3,7 +3,6 @@ import { epochOrder } from '@wpo/data';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
   adamW,
-  type MetricsRow,
   type PairLoss,
   preferencePairLoss,
   train as runTraining,
@@ -28,22 +27,20 @@ import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { count, counted } from '../terminal/format';
-import { type Progress, progress } from '../terminal/progress';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
 import { checkRunMemory, loadWithReferences, type References } from '../training/references';
+import { collapseWithoutModel, endedByCollapse, runSummary, stepReports } from '../training/reports';
 import {
   lockFolder,
   type RunFolder,
   readCollapse,
-  readMetrics,
   runFolder,
   stateOf,
   writeCollapse,
   writeConfig,
 } from '../training/run-folder';
-import { formatSummary, summarize } from '../training/summary';
 
 export interface TrainCommandOptions {
   /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
@@ -172,14 +169,6 @@ export async function train(
 /** The exit status of a run that `stop_on_collapse` ended. */
 const COLLAPSED = 3;
 
-const endedByCollapse = ({ model }: RunFolder, collapse: string) =>
-  `This run was stopped, because the model collapsed ${collapse}. The last model before it is in ${model}. Train again in another ` +
-  'output_dir, with a lower learning_rate or a higher beta.';
-
-const collapseWithoutModel = (step: number, collapse: string) =>
-  `\nStopped after step ${step}, because the model collapsed: ${collapse}. No checkpoint is older than that, so there is no model ` +
-  'to keep. Train again with a lower learning_rate or a higher beta.';
-
 /** @throws {UserError} if a row has a weight and the loss ranks pairs, which cannot use weights */
 function checkWeights(loss: PairLoss, { lossType }: TrainConfig, { train, held }: RunPairs): void {
   if (!loss.needsBatch) return;
@@ -269,45 +258,4 @@ async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonN
     train_pairs_sha256: hashPairs(pairs.train),
     held_out_pairs_sha256: hashPairs(pairs.held),
   };
-}
-
-/** Prints steps and evaluations as they happen. */
-function stepReports(config: TrainConfig, terminal: Terminal) {
-  let shown: Progress | undefined;
-  const print = (line: string) => void terminal.stderr.write(`${line}\n`);
-  const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
-    Object.entries(names).flatMap(([name, metric]) => {
-      const value = row[metric]; // a skipped step has none
-      return value === undefined ? [] : [`${name} ${value.toFixed(4)}`];
-    });
-  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation'> & { warn(message: string): void } = {
-    onStep({ step, totalSteps, metrics }) {
-      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
-      shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
-    },
-    onEvaluation(row) {
-      const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', chosen: 'eval_logps/chosen' };
-      print(`held-out pairs after step ${row.step}: ${format(row, names).join('  ')}`);
-    },
-    warn: print,
-  };
-  return { callbacks, stop: () => shown?.stop() };
-}
-
-async function runSummary(folder: RunFolder, pairs: RunPairs, result: TrainResult): Promise<string> {
-  const { collapse, restoredStep, best } = result;
-  const summary = summarize(await readMetrics(folder), restoredStep ?? undefined);
-  const { path, model } = folder;
-  const origin = restoredStep === null ? '' : ` (of checkpoint-${restoredStep}${best ? ', the best' : ''})`;
-  const run = { folder: path, model: model + origin, pairs: pairs.train.length, skipped: pairs.skipped };
-  return `\n${outcome(result, collapse)}\n${formatSummary(summary, { ...run, evalPairs: pairs.held.length })}`;
-}
-
-function outcome({ stopped, step, restoredStep }: TrainResult, collapse: string | null): string {
-  if (collapse === null) return 'Trained.';
-  if (stopped)
-    return `Stopped after step ${step}, because the model collapsed: ${collapse}. Saved: the last model before it.`;
-  return restoredStep === null
-    ? `Trained, but the model has collapsed: ${collapse}. Train again with a lower learning_rate or a higher beta.`
-    : `Trained, but the model collapsed: ${collapse}. Saved: the best model before it.`;
 }

@@ -1,0 +1,57 @@
+// What `wpo train` prints: its progress, and how a run ended.
+import type { MetricsRow, TrainOptions, TrainResult } from '@wpo/trainer';
+import type { RunPairs } from '../pairs';
+import type { TrainConfig } from '../schemas/train';
+import { type Progress, progress } from '../terminal/progress';
+import type { Terminal } from '../terminal/terminal';
+import { type RunFolder, readMetrics } from './run-folder';
+import { formatSummary, summarize } from './summary';
+
+/** Prints steps and evaluations as they happen. */
+export function stepReports(config: TrainConfig, terminal: Terminal) {
+  let shown: Progress | undefined;
+  const print = (line: string) => void terminal.stderr.write(`${line}\n`);
+  const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
+    Object.entries(names).flatMap(([name, metric]) => {
+      const value = row[metric]; // a skipped step has none
+      return value === undefined ? [] : [`${name} ${value.toFixed(4)}`];
+    });
+  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation'> & { warn(message: string): void } = {
+    onStep({ step, totalSteps, metrics }) {
+      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
+      shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
+    },
+    onEvaluation(row) {
+      const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', chosen: 'eval_logps/chosen' };
+      print(`held-out pairs after step ${row.step}: ${format(row, names).join('  ')}`);
+    },
+    warn: print,
+  };
+  return { callbacks, stop: () => shown?.stop() };
+}
+
+export async function runSummary(folder: RunFolder, pairs: RunPairs, result: TrainResult): Promise<string> {
+  const { collapse, restoredStep, best } = result;
+  const summary = summarize(await readMetrics(folder), restoredStep ?? undefined);
+  const { path, model } = folder;
+  const origin = restoredStep === null ? '' : ` (of checkpoint-${restoredStep}${best ? ', the best' : ''})`;
+  const run = { folder: path, model: model + origin, pairs: pairs.train.length, skipped: pairs.skipped };
+  return `\n${outcome(result, collapse)}\n${formatSummary(summary, { ...run, evalPairs: pairs.held.length })}`;
+}
+
+function outcome({ stopped, step, restoredStep }: TrainResult, collapse: string | null): string {
+  if (collapse === null) return 'Trained.';
+  if (stopped)
+    return `Stopped after step ${step}, because the model collapsed: ${collapse}. Saved: the last model before it.`;
+  return restoredStep === null
+    ? `Trained, but the model has collapsed: ${collapse}. Train again with a lower learning_rate or a higher beta.`
+    : `Trained, but the model collapsed: ${collapse}. Saved: the best model before it.`;
+}
+
+export const endedByCollapse = ({ model }: RunFolder, collapse: string) =>
+  `This run was stopped, because the model collapsed ${collapse}. The last model before it is in ${model}. Train again in another ` +
+  'output_dir, with a lower learning_rate or a higher beta.';
+
+export const collapseWithoutModel = (step: number, collapse: string) =>
+  `\nStopped after step ${step}, because the model collapsed: ${collapse}. No checkpoint is older than that, so there is no model ` +
+  'to keep. Train again with a lower learning_rate or a higher beta.';
