@@ -89,11 +89,12 @@ const extremeBytes = () =>
     .map(([value, length]) => new Uint8Array(length).fill(value));
 
 /** Pieces of text that parsers and terminals trip over. */
+// biome-ignore format: one table
 const TROUBLE = [
   '', ' ', '\n', '\r\n', '\t', '\0', '\u001b[2J', '\u009b31m', '\u2028', '\u2029', '\ufeff', '\ud800', '\u202e', '"', "'", '\\',
   '{', '}', '[', ']', '{{', '}}', '{%', '%}', '<', '>', '&', '*', '|', ':', ',', '-', '#', '$', '..', '/', '%2F', '0', '-1', '1e999', 'NaN',
   'null', 'true', 'undefined', '__proto__', 'constructor', '4294967301', '9007199254740993', '💥',
-]; // biome-ignore format: one table
+];
 
 /** Valid texts with characters removed, repeated and replaced, troublesome pieces inserted, and ends cut off. */
 export function mutatedText(seeds: readonly string[]): fc.Arbitrary<string> {
@@ -136,10 +137,11 @@ export function mutatedText(seeds: readonly string[]): fc.Arbitrary<string> {
 }
 
 /** Values of another type or out of range. */
+// biome-ignore format: one table
 const TROUBLESOME_VALUES: readonly unknown[] = [
   null, true, false, 0, -0, -1, 1, 1.5, 2 ** 31, 2 ** 32, 2 ** 32 + 5, 2 ** 53, 1e300, -1e300, '', ' ', '7', 'NaN', '\u001b[2J', '\ud800',
   '__proto__', [], {}, [[]], [null], { '': null }, { toString: 1 },
-]; // biome-ignore format: one table
+];
 
 /** Objects and lists of a JSON value, with their keys. */
 function slots(value: unknown): [container: Record<string, unknown>, key: string][] {

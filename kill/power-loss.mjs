@@ -114,8 +114,8 @@ export function recordDisk(root, seed) {
   return { changed, synced, losePower };
 }
 
-/** mulberry32. @param {number} seed */
-export function randomFrom(seed) {
+/** As `seededRandom` of the internal package, which this file cannot import: it is loaded without a build. @param {number} seed */
+function randomFrom(seed) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { seededRandom } from '@wpo/internal/random';
 import { hubServer } from '../packages/data/test/hub/hub-server';
-import { randomFrom } from './power-loss.mjs';
 import { type Scenario, scenarios } from './scenarios';
 
 /** What happens to a process, and its share of the cases. */
@@ -55,7 +55,7 @@ export async function killRuns({
   how,
   log = () => {},
 }: KillOptions): Promise<Record<string, number>> {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const home = mkdtempSync(join(tmpdir(), 'wpo-kill-'));
   const judge = await judgeServer();
   const pairs = readFileSync(fileURLToPath(new URL('../demo/data/eval.jsonl', import.meta.url)));

@@ -7,12 +7,13 @@ import { indexAnswers, readAnswers, readOutputs, readPrompts, rewardsFile } from
 import fc from 'fast-check';
 import { expectPlainError, type Family, mutatedBytes, mutatedJson, mutatedText } from '../family';
 
+// biome-ignore format: one row a line
 const ANSWERS: readonly object[] = [
   { prompt_id: 'a', prompt: 'Name a river.', completion: 'The\u2028Rhine.', source: 'own', seed: 13, finish_reason: 'stop', score: 2 },
   { prompt_id: 7, prompt: [{ role: 'user', content: 'b' }], completion: 'x', source: 'own', seed: null, score: null, system: 's' },
   { prompt_id: 7, prompt: [{ role: 'user', content: 'b' }], completion: null, source: 'own', seed: 21, score: 1, system: 's' },
   { prompt: 'c', completion: '', source: 'far' },
-]; // biome-ignore format: one row a line
+];
 const REWARDS: readonly unknown[] = [
   { prompt_id: 'a', source: 'own', seed: 13, score: 1.5 },
   { prompt_id: 7, source: 'own', seed: null, score: null },

@@ -18,12 +18,13 @@ const SEEDS = [
     '{% for i in range(100000) %}{{ range(100) | list | sort(reverse=true) | length }}{% endfor %}{{ [messages, messages] * 100 }}',
   "{{ messages.constructor.constructor('return process')() }}{{ ''['__proto__'] }}{{ raise_exception.call.apply }}{{ loop.cycle }}",
 ];
+// biome-ignore format: one table
 const FRAGMENTS = [
   'range(100000)', "* 100000000", "'a' * 1000000", '**', 'range(2)', '| list', '| tojson', '| string', '| unique', '.constructor', "['constructor']",
   '.__proto__', '.prototype', '.items()', ".split('a')", "| replace('a', 'aa')", '~ ns.text', '[ns, ns]', '{% set ns.x = ns %}', '{% for i in range(1000) %}',
   '{% endfor %}', '{% if 1 %}', '{% endif %}', '{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}', '((((((((', '))))))))', '[[[[[[[[', '-----', 'not not not',
   ' '.repeat(1500), '{% generation %}', 'process', 'globalThis', "raise_exception('\\u001b[2J')", "'\\u2028'", 'undefined.x', 'messages[9].x.y',
-]; // biome-ignore format: one table
+];
 
 const MESSAGES: readonly Message[] = [
   { role: 'user', content: '  what\n\u001b[2J <b>“it”</b> 💥 ' },

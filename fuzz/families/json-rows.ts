@@ -7,6 +7,7 @@ const turns = (answer: string) => [
   { role: 'user', content: 'Name a\u2028river.' },
   { role: 'assistant', content: answer },
 ];
+// biome-ignore format: one row a line
 const ROWS: readonly object[] = [
   { prompt: 'p', chosen: 'c', rejected: 'r', id: 7, weight: 0.5, score_chosen: 2, score_rejected: 1, source: 's' },
   { prompt: [turns('')[0]], chosen: 'c 💥', rejected: 'r', system: 'Be brief.' },
@@ -15,7 +16,7 @@ const ROWS: readonly object[] = [
   { chosen: '\n\nHuman: p\n\nAssistant: c', rejected: '\n\nHuman: p\n\nAssistant: r' },
   { instruction: 'p', completions: [{ model: 'a', response: 'c', overall_score: 5 }, { model: 'b', response: 'r', overall_score: 1 }] },
   { prompt: "[{'role': 'user', 'content': 'p'}]", chosen: 'c', rejected: 'r' },
-]; // biome-ignore format: one row a line
+];
 
 const jsonl = (rows: readonly unknown[]) => rows.map((row) => JSON.stringify(row)).join('\n');
 const TEXTS = [

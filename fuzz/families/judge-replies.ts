@@ -97,12 +97,13 @@ const verdicts: fc.Arbitrary<Reply> = fc
     text: start + write(word) + end,
     verdict: VERDICTS[word as keyof typeof VERDICTS],
   }));
+// biome-ignore format: one table
 const noVerdicts: fc.Arbitrary<Reply> = fc
   .constantFrom(
     'A or B', 'A and B', 'A/B', 'A, B', 'A?', 'not A', 'neither A nor B', 'a better answer is B', 'A is not better', 'both', 'C', 'a', 'unequal',
     'not equal', 'Answer', 'AB', 'A=B', 'equal, but A is clearer', 'tie-break: B', '<think>A', 'a good one', 'A could be',
   )
-  .map((word) => ({ text: `Verdict: ${word === 'a' ? 'a or b' : word}`, verdict: null })); // biome-ignore format: one table
+  .map((word) => ({ text: `Verdict: ${word === 'a' ? 'a or b' : word}`, verdict: null }));
 
 const logprob = fc.oneof(
   fc.double(),

@@ -5,9 +5,10 @@ import { readRecords, readRows } from '@wpo/data/node';
 import { expectPlainError, type Family, mutatedBytes } from '../family';
 
 const folder = 'packages/data/test/fixtures/sources';
+// biome-ignore format: one table
 const names = [
   'brotli', 'checksums', 'empty', 'gzip', 'interval', 'lz4', 'none', 'nulls-v1-lz4', 'nulls-v2-snappy', 'plain-v2', 'snappy', 'zstd',
-]; // biome-ignore format: one table
+];
 
 export const family: Family<Uint8Array> = {
   name: 'parquet',

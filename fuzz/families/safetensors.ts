@@ -75,7 +75,8 @@ function tensorsOf(bytes: Uint8Array): Map<string, { dtype: string; shape: numbe
   const { __metadata__: _, ...entries } = JSON.parse(buffer.subarray(8, start).toString('utf8')) as Header;
   return new Map(
     Object.entries(entries).map(([name, entry]) => {
-      const { dtype, shape, data_offsets: [begin, end] } = entry as ReturnType<typeof tensor>; // biome-ignore format: one line
+      // biome-ignore format: one line
+      const { dtype, shape, data_offsets: [begin, end] } = entry as ReturnType<typeof tensor>;
       return [name, { dtype, shape, bytes: buffer.subarray(start + begin, start + end) }];
     }),
   );

@@ -18,6 +18,7 @@ const PARTS = {
   },
 };
 const bos = { SpecialToken: { id: '<bos>', type_id: 0 } };
+// biome-ignore format: one table
 const BPE = {
   ...PARTS,
   normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
@@ -28,7 +29,7 @@ const BPE = {
     vocab: Object.fromEntries(['<pad>', '<eos>', '<bos>', '<unk>', '<0x41>', '▁', 'a', 'b', 'c', 'ab', 'abc', '▁a', '▁ab'].map((token, id) => [token, id])),
     merges: [['a', 'b'], ['ab', 'c'], ['▁', 'a'], ['▁', 'ab']],
   },
-}; // biome-ignore format: one table
+};
 const WORDS = {
   ...PARTS,
   normalizer: {

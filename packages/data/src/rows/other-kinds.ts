@@ -13,6 +13,7 @@ const pandas = (read: string): string =>
   `Convert it to JSONL, e.g. in Python: pandas.${read}.to_json("rows.jsonl", orient="records", lines=True).`;
 
 /** First characters, as Latin-1, that only one kind of file has. */
+// biome-ignore format: one table
 const BY_START: readonly (readonly [starts: readonly string[], found: string, hint: string])[] = [
   [['\x1f\x8b'], 'a gzip file', 'Decompress it with gunzip.'],
   [['\x28\xb5\x2f\xfd'], 'a zstd file', 'Decompress it with zstd -d.'],
@@ -31,7 +32,7 @@ const BY_START: readonly (readonly [starts: readonly string[], found: string, hi
   [['\xff\xfe', '\xfe\xff', '{\0', '[\0', '\0{', '\0['], 'UTF-16 text', 'Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).'],
   [['version https://git-lfs'], 'a Git LFS pointer in place of the file', 'Download the file itself: git lfs pull.'],
   [['<!DOCTYPE', '<!doctype', '<html', '<HTML', '<?xml'], 'a web page or XML', 'Download the file itself, not the page that shows it.'],
-]; // biome-ignore format: one table
+];
 
 const BY_NAME: readonly (readonly [name: RegExp, found: string, hint: string])[] = [
   [/\.(xlsx|xlsm|ods)$/i, 'a spreadsheet', pandas('read_excel("FILE")')],

@@ -29,6 +29,7 @@ const adapter = {
   'adapter_config.json': '{"base_model_name_or_path": "google/gemma-2-2b-it"}',
   'adapter_model.safetensors': '',
 };
+// biome-ignore format: one case per line
 const cases: [what: string, files: Record<string, string>, path: string, parts: string[]][] = [
   ['an adapter', adapter, '', ['found an adapter (LoRA) of google/gemma-2-2b-it', 'merge_and_unload()']],
   ['an adapter with a broken configuration', { 'adapter_config.json': '[[' }, '', ['an adapter (LoRA) of its base model']],
@@ -62,7 +63,7 @@ const cases: [what: string, files: Record<string, string>, path: string, parts: 
   ],
   ['weights without a configuration', { 'model.safetensors': '' }, '', ['found weights without config.json']],
   ['other files', { 'a.txt': '', 'b\u001b[2J': '' }, '', ['no config.json among its files: a.txt, b\\u001b[2J']],
-]; // biome-ignore format: one case per line
+];
 
 test.each(cases)('%s is named for what it is', async (_, files, path, parts) => {
   await make(files);

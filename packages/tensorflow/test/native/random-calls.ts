@@ -32,7 +32,8 @@ const EXTREME_FLOATS = [
 const EXTREME_INTS = [0, 1, -1, 2, 2 ** 30, 2 ** 30 - 1, 2 ** 31 - 1, -(2 ** 31), 65536, 7];
 const SIZES = [0, 1, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65];
 /** Sizes of tensors without values, whose products overflow 64 bits. */
-const HUGE_EMPTY = [[2 ** 30, 0], [0, 2 ** 30, 2 ** 30], [2 ** 20, 2 ** 20, 0], [2 ** 24, 2 ** 12, 0, 2 ** 30]]; // biome-ignore format: one table
+// biome-ignore format: one table
+const HUGE_EMPTY = [[2 ** 30, 0], [0, 2 ** 30, 2 ** 30], [2 ** 20, 2 ** 20, 0], [2 ** 24, 2 ** 12, 0, 2 ** 30]];
 
 export type Counts = Record<string, { returned: number; refused: number }>;
 
@@ -91,6 +92,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
   };
 
   /** Valid inputs, mostly, of each operation, and its number of outputs. */
+  // biome-ignore format: one line for each operation
   const operations: Record<string, () => [inputs: tf.Tensor[], outputs: number]> = {
     WpoProduct: () => { const k = size(); return [[floats(size(), k), floats(k, size())], 1]; },
     WpoProductNT: () => { const k = size(); return [[floats(size(), k), floats(size(), k)], 1]; },
@@ -123,7 +125,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     WpoSetColumns: () => { const [k, d, c, n] = [random(4), size(), some(), size()]; return [[floats(k, d, c), ints(...Array.from({ length: n }, () => index(c))), floats(k, d, n)], 1]; },
     WpoFloats: () => [[ints(...Array.from({ length: size() }, () => pick(EXTREME_INTS)))], 1],
     WpoRead: () => [[ints(9999, index(4), index(4), pick([2, 4, 4, 3]), ...Array.from({ length: random(10) }, () => index(5)))], 1],
-  }; // biome-ignore format: one line for each operation
+  };
 
   /** Replaces an input by one of another shape, or its numbers by others. */
   const damage = (inputs: tf.Tensor[], name = ''): tf.Tensor[] => {
