@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { seededRandom } from '@wpo/internal/random';
+import { seededRandom } from '../internal/src/random';
 import { hubServer } from '../packages/data/test/hub/hub-server';
 import { type Scenario, scenarios } from './scenarios';
 

@@ -1,5 +1,6 @@
 import { stat, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { printable } from '../printable';
 
 /** The system refused to write a file. The message names the path, the reason and what to do. */
 export class WriteError extends Error {
@@ -11,7 +12,7 @@ export class WriteError extends Error {
     readonly code: string,
     options?: { readonly cause: unknown },
   ) {
-    super(message, options);
+    super(printable(message, 2000), options); // paths may come from servers
   }
 }
 

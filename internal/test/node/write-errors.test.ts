@@ -9,12 +9,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { appendToFile, makeFolder, replaceFile } from '../../src/node/files';
 import { openJsonl } from '../../src/node/jsonl';
-import { explainWrites, formatBytes, requireFreeSpace } from '../../src/node/write-errors';
+import { explainWrites, formatBytes, requireFreeSpace, type WriteError } from '../../src/node/write-errors';
 
 const root = mkdtempSync(join(tmpdir(), 'wpo-write-errors-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -136,4 +137,13 @@ test.skipIf(process.getuid?.() === 0)('a folder without permission is named', as
   mkdirSync(folder);
   chmodSync(folder, 0o500);
   await expect(replaceFile(join(folder, 'a'), 'x')).rejects.toThrow('expected permission to write, found none');
+});
+
+test('an error shows no control characters of a path, and not all of a long one', async () => {
+  const folder = `${root}/\u001b[2J\u202e${'x'.repeat(5000)}`;
+  const error = await explainWrites(folder, () => mkdir(folder)).catch((error: WriteError) => error);
+  expect(error).toMatchObject({ name: 'WriteError', code: 'ENAMETOOLONG' });
+  const { message } = error as WriteError;
+  expect(message).toContain('\\u001b[2J\\u202exxx');
+  expect(message.length).toBeLessThan(2200);
 });
