@@ -32,22 +32,78 @@ const MESSAGES: readonly Message[] = [
   { role: 'user', content: 'c' },
 ];
 
-const inserted = fc
-  .tuple(
-    mutatedText(SEEDS),
-    fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.constantFrom(...FRAGMENTS)), { maxLength: 4 }),
-  )
+/** Templates with damage at random places. Most are refused when they are parsed. */
+const damaged = fc
+  .tuple(mutatedText(SEEDS), fc.array(fc.tuple(fc.nat(), fc.constantFrom(...FRAGMENTS)), { maxLength: 4 }))
   .map(([text, pieces]) =>
     pieces.reduce((sofar, [where, piece]) => {
-      const at = Math.floor(where * sofar.length);
+      const at = where % (sofar.length + 1);
       return sofar.slice(0, at) + piece + sofar.slice(at);
     }, text),
   );
 
+// biome-ignore format: one table
+const NAMES = [
+  'messages', 'message', 'bos_token', 'ns', 'loop', 'loop.index0', 'range', 'namespace', 'raise_exception', 'strftime_now', 'f', 'undefined', 'true',
+  'none', '0', '1', '2.5', '-3', '10 ** 9', "''", "'a'", "'role'", "'\u2028'", '[]', '{}', 'process', 'self', 'messages[0]', "message['content']",
+];
+// biome-ignore format: one table
+const FILTERS = [
+  'trim', 'list', 'length', 'string', 'int', 'float', 'tojson', 'upper', 'title', 'join', 'unique', 'sort', 'reverse', 'first', 'last', 'items', 'safe',
+  "map('upper')", "selectattr('role', 'equalto', 'user')", "replace('a', 'bb')", 'indent(1000000)', "join('a' * 1000)", 'default(0)', 'tojson(indent=9)',
+];
+const ATTRIBUTES = [
+  'role',
+  'content',
+  'constructor',
+  '__proto__',
+  '__class__',
+  'prototype',
+  'items()',
+  "split('')",
+  'upper()',
+  'append(1)',
+  'x',
+];
+const OPERATORS = ['+', '-', '*', '/', '//', '%', '**', '~', '==', '<', 'and', 'or', 'in', 'not in', 'is', 'if'];
+
+/** Templates whose syntax is right, so that they are rendered. */
+const { template: wellFormed } = fc.letrec<{ expression: string; statement: string; template: string }>((tie) => ({
+  expression: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    fc.constantFrom(...NAMES),
+    fc.tuple(tie('expression'), fc.constantFrom(...FILTERS)).map(([value, filter]) => `(${value} | ${filter})`),
+    fc.tuple(tie('expression'), fc.constantFrom(...ATTRIBUTES)).map(([value, name]) => `(${value}).${name}`),
+    fc.tuple(tie('expression'), tie('expression')).map(([value, key]) => `(${value})[${key}]`),
+    fc
+      .tuple(tie('expression'), fc.constantFrom(...OPERATORS), tie('expression'))
+      .map(([left, operator, right]) =>
+        operator === 'is'
+          ? `(${left} is defined)`
+          : `(${left} ${operator} ${right}${operator === 'if' ? ' else 1' : ''})`,
+      ),
+    fc
+      .tuple(tie('expression'), fc.array(tie('expression'), { maxLength: 2 }))
+      .map(([f, values]) => `${f}(${values.join(', ')})`),
+    fc.array(tie('expression'), { maxLength: 3 }).map((values) => `[${values.join(', ')}]`),
+  ),
+  statement: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    tie('expression').map((value) => `{{ ${value} }}`),
+    tie('expression').map((value) => `{% set ns = namespace(x=${value}) %}`),
+    fc.tuple(tie('expression'), tie('template')).map(([value, body]) => `{% if ${value} %}${body}{% endif %}`),
+    fc
+      .tuple(tie('expression'), tie('template'))
+      .map(([list, body]) => `{% for message in ${list} %}${body}{% endfor %}`),
+    tie('template').map((body) => `{% macro f(x=1) %}${body}{{ f() if x }}{% endmacro %}`),
+  ),
+  template: fc.array(tie('statement'), { maxLength: 4 }).map((parts) => parts.join('\n')),
+}));
+
 /** A template renders to text that contains nothing of the process, or is refused with a plain error, within its limits. */
 export const family: Family<string> = {
   name: 'chat-template',
-  input: inserted,
+  input: fc.oneof(damaged, wellFormed),
   check(template, { count }) {
     let text: string;
     try {

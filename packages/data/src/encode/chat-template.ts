@@ -50,7 +50,8 @@ export function renderChat(template: string, messages: readonly Message[], optio
   } catch (error) {
     if (error instanceof LimitError) throw tooMuch(error.message, error);
     if (error instanceof RangeError) throw tooMuch('it is nested too deeply, or makes too long a text', error);
-    throw new ChatTemplateError('render', messageOf(error), { cause: error });
+    const message = messageOf(error).trim() || 'the chat template rejects the messages and gives no reason';
+    throw new ChatTemplateError('render', message, { cause: error });
   }
 }
 

@@ -29,6 +29,14 @@ it('rejects messages that the template rejects, with the template’s message', 
   }
 });
 
+it('says so where a template rejects the messages and gives no reason', () => {
+  const got = thrown(() => renderChat("{{ raise_exception(' ') }}", [user('hi')]));
+  expect(got).toMatchObject({
+    stage: 'render',
+    message: 'the chat template rejects the messages and gives no reason',
+  });
+});
+
 it('strips Python’s whitespace in filters and method calls, inside expressions, loops and macros', () => {
   const odd = '\x1c\ufeffx\ufeff\x85';
   const render = (template: string) => renderChat(template, [user(odd)]);
