@@ -43,6 +43,14 @@ const isFault = (error: Error): boolean =>
   error instanceof ReferenceError ||
   (error instanceof RangeError && error.message.includes('call stack'));
 
+/** Whether memory could not be allocated, in JavaScript or WebAssembly. */
+export const isOutOfMemory = (error: Error): boolean =>
+  error instanceof RangeError && /out of memory|allocation failed|cannot allocate/i.test(error.message);
+
+export const describeOutOfMemory = ({ message }: Error): string =>
+  `memory: expected more than this process can have, found ${message.replace(/\.?$/, '.')} Raise the limit of \`ulimit -v\` or of the ` +
+  'container, close other programs, or use a machine with more memory.';
+
 /**
  * Runs work that fails because of its input, such as reading a file. A fault of the program is thrown as it is.
  *
@@ -52,7 +60,14 @@ export async function fromInput<T>(run: () => T | Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    if (!(error instanceof Error) || isUserError(error) || isSystemError(error) || isFault(error)) throw error;
+    if (
+      !(error instanceof Error) ||
+      isUserError(error) ||
+      isSystemError(error) ||
+      isOutOfMemory(error) ||
+      isFault(error)
+    )
+      throw error;
     throw new UserError(error.message, { cause: error });
   }
 }

@@ -2,7 +2,15 @@ import { isNativeError } from 'node:util/types';
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
-import { describeSystemError, InterruptedError, isSystemError, isUserError, UserError } from './errors';
+import {
+  describeOutOfMemory,
+  describeSystemError,
+  InterruptedError,
+  isOutOfMemory,
+  isSystemError,
+  isUserError,
+  UserError,
+} from './errors';
 import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
@@ -66,7 +74,8 @@ export async function main(args: readonly string[], terminal: Terminal = process
 function formatError(error: unknown, args: readonly string[]): string {
   if (!isNativeError(error)) return bugReport(error, args);
   if (isUserError(error)) return error.message;
-  return isSystemError(error) ? describeSystemError(error) : bugReport(error, args);
+  if (isSystemError(error)) return describeSystemError(error);
+  return isOutOfMemory(error) ? describeOutOfMemory(error) : bugReport(error, args);
 }
 
 /** The libraries name YAML keys in their hints; a command without a YAML file has flags. */

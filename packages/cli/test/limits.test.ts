@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
-import { goldenConfig, temporaryFolder } from './golden';
+import { goldenConfig, modelFolder, temporaryFolder } from './golden';
 
 const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
 const works = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
@@ -30,6 +30,31 @@ describe.skipIf(!canLimit)('limits of the system are explained, and nothing inco
     const { status, err } = limited('--nofile=24', 'inspect', 'x.jsonl');
     expect(status, err).toBe(1);
     expect(err).toMatch(/^[^\n]*expected a free file descriptor, found that this process has none left\.[^\n]*\n$/);
+  });
+
+  test.each([1.4e9, 1.8e9, 2e9])('address space of %d bytes', (bytes) => {
+    const { status, signal, err } = limited(`--as=${bytes}`, 'generate', '--model', modelFolder, '--prompt', 'x');
+    expect(signal, err).toBeNull();
+    expect(status, err).toBe(1);
+    expect(err).toMatch(
+      /^TensorFlow: expected 1\.6 GB of free address space, found \d\.\d GB under `ulimit -v`\. .*\n$/,
+    );
+  });
+
+  // undici and the libraries for compressed data reserve 10 GB of address space each, and are loaded only where they are used
+  test('address space of 4 GB is enough for a small model', () => {
+    const { status, out, err } = limited(
+      '--as=4000000000',
+      'generate',
+      '--model',
+      modelFolder,
+      '--prompt',
+      'x',
+      '--max-new-tokens',
+      '4',
+    );
+    expect(status, err).toBe(0);
+    expect(out).not.toBe('');
   });
 });
 

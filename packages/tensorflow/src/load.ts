@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { repairNode } from '../install/repair-node.mjs';
+import { processMemory } from './process-memory';
 
 type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 
@@ -16,10 +17,12 @@ const SETTINGS = { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true',
  *
  * @param require loads tfjs-node-gpu; an import would run before this function can repair Node or explain an error
  * @returns tfjs-node-gpu's exports
- * @throws Error that names `npx wpo-tensorflow install` if the TensorFlow library is missing or broken
+ * @throws Error that names `npx wpo-tensorflow install` if the TensorFlow library is missing or broken, or `ulimit -v` if that is
+ *   too low
  */
 export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNode {
   repairNode();
+  requireAddressSpace();
   for (const [name, value] of Object.entries(SETTINGS)) process.env[name] ??= value;
   try {
     quietTensorflow(require);
@@ -30,6 +33,19 @@ export function loadTensorflow(require = createRequire(import.meta.url)): TfjsNo
       { cause: error },
     );
   }
+}
+
+/** Bytes that TensorFlow's library and JavaScript's heap take. With less, V8 ends the process without an error. */
+const MIN_ADDRESS_SPACE = 1.6e9;
+
+function requireAddressSpace(): void {
+  const { bytes, limit } = processMemory();
+  if (limit !== 'ulimit -v' || bytes >= MIN_ADDRESS_SPACE) return;
+  const gigabytes = (n: number) => `${(n / 1e9).toFixed(1)} GB`;
+  throw new Error(
+    `TensorFlow: expected ${gigabytes(MIN_ADDRESS_SPACE)} of free address space, found ${gigabytes(bytes)} under \`ulimit -v\`. Raise ` +
+      'that limit by as much, and by the memory of the model.',
+  );
 }
 
 /** Must run before TensorFlow's library is loaded, because the library logs while it loads. */

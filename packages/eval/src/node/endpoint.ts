@@ -3,13 +3,12 @@ import type { Message } from '@wpo/data';
 import { printableAddress } from '@wpo/internal/node/redact';
 import { durationText, isTooLong, withRetries } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
-import { Agent } from 'undici';
 import * as v from 'valibot';
 import { EvaluationError } from '../errors';
 import { parseAddress } from './address';
 import { type ChatAnswer, type ChatOptions, chatBody, parseChat } from './chat';
 import { apiKey, authorization, checkHeaders, secretsOf } from './credentials';
-import { RequestError, sendOnce } from './request';
+import { lazyAgent, RequestError, sendOnce } from './request';
 import { adapter, type RequestFields, requestFields } from './request-fields';
 import { namedField, refusedField, serverWords } from './server-words';
 
@@ -91,8 +90,7 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
   const headers = { ...authorization(key, credentials), ...checkHeaders(options.headers) };
   const fields = requestFields(options.request);
   const { hide, hideInReplies } = secretsOf({ key, credentials, query, headers });
-  // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+  const agent = lazyAgent();
   const running = new Set<() => void>();
   if (signal !== undefined) {
     setMaxListeners(0, signal); // each waiting request listens

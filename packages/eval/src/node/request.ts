@@ -1,6 +1,6 @@
 import { BodyTooLargeError, readBody } from '@wpo/internal/node/body';
 import { retryAfter } from '@wpo/internal/node/retry';
-import { type Agent, fetch } from 'undici';
+import type { Agent, Response } from 'undici';
 import { errorIn } from './server-words';
 
 export interface Request {
@@ -11,7 +11,7 @@ export interface Request {
   readonly body?: unknown;
   /** Milliseconds until the reply's last byte must have arrived. */
   readonly timeout: number;
-  readonly agent: Agent;
+  readonly agent: () => Promise<Agent>;
   /** Takes keys and passwords that the server repeats out of its reply. */
   readonly redact: (text: string) => string;
   /** Receives a function that ends the attempt; it is removed when the attempt has ended. */
@@ -99,6 +99,19 @@ export async function sendOnce<T>(request: Request, parse: (reply: unknown) => T
   }
 }
 
+/**
+ * The connections of one client. undici is imported with the first request: it compiles WebAssembly, which reserves 10 GB of
+ * address space and so fails under a smaller `ulimit -v`.
+ */
+export function lazyAgent(): () => Promise<Agent> {
+  let agent: Promise<Agent> | undefined;
+  return () => {
+    // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
+    agent ??= import('undici').then(({ Agent }) => new Agent({ headersTimeout: 0, bodyTimeout: 0 }));
+    return agent;
+  };
+}
+
 async function receive({ method, url, headers, body, timeout, agent, redact, running }: Request) {
   const controller = new AbortController();
   const stop = () => controller.abort(new Error('stopped'));
@@ -109,13 +122,14 @@ async function receive({ method, url, headers, body, timeout, agent, redact, run
     controller.abort();
   }, timeout);
   try {
+    const { fetch } = await import('undici');
     const response = await fetch(url, {
       method,
       headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       redirect: 'manual', // following a redirect would turn a POST into a GET, and carry the key to another host
       signal: controller.signal,
-      dispatcher: agent,
+      dispatcher: await agent(),
     });
     const bytes = await bodyOf(response);
     return { status: response.status, headers: response.headers, text: redact(bytes.toString('utf8')) };
@@ -130,7 +144,7 @@ async function receive({ method, url, headers, body, timeout, agent, redact, run
 }
 
 /** Reads a reply. Of an error only the beginning is needed, so it may be of any size. */
-async function bodyOf({ ok, body }: Awaited<ReturnType<typeof fetch>>): Promise<Buffer> {
+async function bodyOf({ ok, body }: Response): Promise<Buffer> {
   if (ok) return readBody(body, MAX_REPLY_BYTES);
   const parts: Uint8Array[] = [];
   let size = 0;
