@@ -23,9 +23,13 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const run = (script: string) =>
   execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, encoding: 'utf8' });
 
-test.each(['cjs', 'esm'] as const)(
-  'the Node entries, bundled with all their dependencies, can be imported: %s',
-  async (format) => {
+test.each([
+  { format: 'cjs', splitting: false },
+  { format: 'esm', splitting: false },
+  { format: 'esm', splitting: true }, // imports in functions become files of their own
+] as const)(
+  'the Node entries, bundled with all their dependencies, work: $format, splitting $splitting',
+  async ({ format, splitting }) => {
     await build({
       config: false,
       silent: true,
@@ -35,7 +39,8 @@ test.each(['cjs', 'esm'] as const)(
       format,
       target: 'node20',
       platform: 'node',
-      splitting: false,
+      splitting,
+      clean: true,
       noExternal: [/^(?!@tensorflow\/|koffi)/],
       external: [/^@tensorflow\//, 'koffi'],
       // what an application sets: bundled CommonJS packages call require
@@ -55,5 +60,14 @@ test.each(['cjs', 'esm'] as const)(
         for await (const row of readRows('${rows}/' + file)) count++;
       console.log(count);`;
     expect(run(count).trim()).toBe('200');
+    const request = `
+      const { createServer } = await import('node:http');
+      const { createEndpoint } = await import('./${format}/eval-node.${extension}');
+      const server = createServer((_, response) => response.end('{"data":[{"id":"gemma"}]}')).listen(0, '127.0.0.1');
+      await new Promise((resolve) => server.once('listening', resolve));
+      const endpoint = createEndpoint({ url: 'http://127.0.0.1:' + server.address().port });
+      console.log(await endpoint.model());
+      process.exit();`;
+    expect(run(request).trim()).toBe('gemma');
   },
 );

@@ -106,7 +106,7 @@ describe('preferencePairLoss', () => {
   });
 
   it('rejects contradictions before any pair runs', () => {
-    expect(() => preferencePairLoss({ lossType: 'sigmod' })).toThrow(/sigmod.*sigmoid/);
+    expect(() => preferencePairLoss({ lossType: 'sigmod' })).toThrow(/expected one of dpo, sigmoid.*found 'sigmod'/);
     expect(() => preferencePairLoss({ beta: 0 })).toThrow(/preferencePairLoss: beta/);
     expect(() => preferencePairLoss({ lossType: 'exo_pair' })).toThrow(/labelSmoothing/);
     expect(() => preferencePairLoss({ lossType: ['sigmoid', 'sft'], lossWeights: [1] })).toThrow('lossWeights');

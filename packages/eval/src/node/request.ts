@@ -99,6 +99,9 @@ export async function sendOnce<T>(request: Request, parse: (reply: unknown) => T
   }
 }
 
+/** undici is CommonJS: its names are on `default`, and in the chunks of some bundlers only there. */
+const loadUndici = async () => (await import('undici')).default;
+
 /**
  * The connections of one client. undici is imported with the first request: it compiles WebAssembly, which reserves 10 GB of
  * address space and so fails under a smaller `ulimit -v`.
@@ -107,7 +110,7 @@ export function lazyAgent(): () => Promise<Agent> {
   let agent: Promise<Agent> | undefined;
   return () => {
     // fetch's default agent gives up after five minutes without a reply, whatever the request's own timeout
-    agent ??= import('undici').then(({ Agent }) => new Agent({ headersTimeout: 0, bodyTimeout: 0 }));
+    agent ??= loadUndici().then(({ Agent }) => new Agent({ headersTimeout: 0, bodyTimeout: 0 }));
     return agent;
   };
 }
@@ -122,7 +125,7 @@ async function receive({ method, url, headers, body, timeout, agent, redact, run
     controller.abort();
   }, timeout);
   try {
-    const { fetch } = await import('undici');
+    const { fetch } = await loadUndici();
     const response = await fetch(url, {
       method,
       headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
