@@ -1,3 +1,5 @@
+import { isOutOfMemory } from '@wpo/internal/out-of-memory';
+
 /** An error that the user can fix. Only its message is printed, without a stack. */
 export class UserError extends Error {
   override readonly name = 'UserError';
@@ -42,10 +44,6 @@ const isFault = (error: Error): boolean =>
   error instanceof TypeError ||
   error instanceof ReferenceError ||
   (error instanceof RangeError && error.message.includes('call stack'));
-
-/** Whether memory could not be allocated, in JavaScript or WebAssembly. */
-export const isOutOfMemory = (error: Error): boolean =>
-  error instanceof RangeError && /out of memory|allocation failed|cannot allocate/i.test(error.message);
 
 export const describeOutOfMemory = ({ message }: Error): string =>
   `memory: expected more than this process can have, found ${message.replace(/\.?$/, '.')} Raise the limit of \`ulimit -v\` or of the ` +

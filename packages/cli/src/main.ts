@@ -1,4 +1,5 @@
 import { isNativeError } from 'node:util/types';
+import { isOutOfMemory } from '@wpo/internal/out-of-memory';
 import { Command, CommanderError } from 'commander';
 import { version } from '../package.json';
 import { bugReport } from './bug-report';
@@ -6,7 +7,6 @@ import {
   describeOutOfMemory,
   describeSystemError,
   InterruptedError,
-  isOutOfMemory,
   isSystemError,
   isUserError,
   UserError,

@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
-import { goldenConfig, modelFolder, temporaryFolder } from './golden';
+import { goldenConfig, modelFolder, pairsFile, temporaryFolder } from './golden';
 
 const bin = fileURLToPath(new URL('../bin/wpo.mjs', import.meta.url));
+const rowsOf = (name: string) => fileURLToPath(new URL(`../../data/test/fixtures/sources/${name}`, import.meta.url));
 const works = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 const canLimit = works('prlimit', '--nofile=64', 'true');
 
@@ -41,20 +42,39 @@ describe.skipIf(!canLimit)('limits of the system are explained, and nothing inco
     );
   });
 
-  // undici and the libraries for compressed data reserve 10 GB of address space each, and are loaded only where they are used
-  test('address space of 4 GB is enough for a small model', () => {
-    const { status, out, err } = limited(
-      '--as=4000000000',
-      'generate',
-      '--model',
-      modelFolder,
-      '--prompt',
-      'x',
-      '--max-new-tokens',
-      '4',
-    );
+  test.each([
+    ['generate', () => ['generate', '--model', modelFolder, '--prompt', 'x', '--max-new-tokens', '4']],
+    ['weigh', () => ['weigh', '--model', modelFolder, '--pairs', pairsFile, '--out', join(temporaryFolder(), 'x')]],
+    ['inspect', () => ['inspect', pairsFile, '--model', modelFolder]],
+    ['train', () => ['train', goldenConfig(temporaryFolder()), '--set', 'max_steps=1']],
+  ])('address space of 4 GB is enough for %s with a small model', (_, args) => {
+    const { status, out, err } = limited('--as=4000000000', ...args());
     expect(status, err).toBe(0);
     expect(out).not.toBe('');
+  });
+
+  // their WebAssembly reserves 10 GB of address space
+  test.each([
+    ['zstd', () => ['inspect', rowsOf('fast.zst'), '--model', modelFolder]],
+    ['the Hub', () => ['generate', '--model', 'not/there', '--prompt', 'x']],
+    [
+      'servers',
+      () => [
+        'sample',
+        '--endpoint',
+        'http://127.0.0.1:9',
+        '--model',
+        'x',
+        '--prompts',
+        pairsFile,
+        '--out',
+        join(temporaryFolder(), 'x'),
+      ],
+    ],
+  ])('address space of 4 GB is too little for %s', (_, args) => {
+    const { status, err } = limited('--as=4000000000', ...args());
+    expect(status, err).toBe(1);
+    expect(err).toMatch(/^memory: expected more than this process can have, found .*out of memory.*\n$/i);
   });
 });
 

@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
+import { isOutOfMemory } from '@wpo/internal/out-of-memory';
 import { printable } from '@wpo/internal/printable';
 import { decompressZstd } from './zstd';
 
@@ -83,6 +84,7 @@ const MAX_RATIO = 200;
  *
  * @param name names the file in errors
  * @throws {Error} if the file cannot be read, is damaged or cut off, or decompresses to over 200 times its size
+ * @throws {RangeError} if memory cannot be allocated
  */
 export async function* readDecompressed(
   path: string,
@@ -107,8 +109,9 @@ export async function* readDecompressed(
       yield part;
     }
   } catch (error) {
-    if (error instanceof FileError) throw error;
-    throw fileError(name, error, ROWS, kind === 'text' ? 'Check the path.' : DAMAGED);
+    if (error instanceof FileError || isOutOfMemory(error)) throw error;
+    const isOfSystem = (error as NodeJS.ErrnoException).syscall !== undefined;
+    throw fileError(name, error, ROWS, isOfSystem || kind === 'text' ? 'Check the path and the disk.' : DAMAGED);
   } finally {
     stream.destroy();
   }

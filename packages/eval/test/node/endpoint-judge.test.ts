@@ -3,14 +3,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { judgePrompt } from '../../src/index';
-import { createEndpoint, endpointJudge, isJudgeReply, type JudgeForm, openReplyCache } from '../../src/node';
+import {
+  createEndpoint,
+  endpointJudge,
+  isJudgeReply,
+  type JudgeForm,
+  openReplyCache,
+  type ReplyCache,
+} from '../../src/node';
 import { type Script, scriptedServer } from '../scripted-server';
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-judge-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const opened: ReplyCache<unknown>[] = [];
+
+afterAll(async () => {
+  for (const cache of opened) await cache.close();
+  rmSync(folder, { recursive: true });
+});
 
 const texts = { instruction: 'Ask', output_1: 'one', output_2: 'two' };
-let caches = 0;
 
 async function judging(
   form: JudgeForm,
@@ -22,8 +33,9 @@ async function judging(
     ...(chat && { chat }),
     ...(more.fault && { fault: more.fault }),
   });
-  const path = join(folder, `cache-${caches++}.jsonl`);
+  const path = join(folder, `cache-${opened.length}.jsonl`);
   const cache = await openReplyCache(path, isJudgeReply);
+  opened.push(cache);
   const endpoint = createEndpoint({ url: server.url, model: 'wise', retries: 0 });
   const judge = await endpointJudge({ endpoint, form, prompt: judgePrompt, cache, maxTokens: more.maxTokens });
   return { server, judge: () => judge(texts), cached: () => readFileSync(path, 'utf8').split('\n').length - 1 };

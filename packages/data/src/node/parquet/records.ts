@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { isOutOfMemory } from '@wpo/internal/out-of-memory';
 import { printable } from '@wpo/internal/printable';
 import type { DecodedArray } from 'hyparquet';
 import { assembleNested } from 'hyparquet/src/assemble.js';
@@ -92,9 +93,9 @@ async function readPart<T>(name: string, part: string, read: () => Promise<T>): 
     if (error instanceof Unsupported) {
       throw fileError(name, `${error.message} (${part})`, 'a Parquet file that this version can read', REWRITE);
     }
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     if (/^E[A-Z]+$/.test(code ?? '')) throw fileError(name, error, 'a readable file', 'Check the disk.');
-    if (/allocation failed/i.test(message)) {
+    if (isOutOfMemory(error)) {
       const hint = 'Free memory, or write the file again with smaller row groups.';
       throw fileError(name, `too little memory (${part})`, 'a row group that fits in memory', hint);
     }
