@@ -9,6 +9,7 @@ import { portableKernels } from './ops/portable';
 
 /** A trainable float32 tensor and the sum of its gradients. */
 export interface Parameter extends Weight {
+  readonly trainable: true;
   /** Whether weight decay applies: true for all weights but norms. */
   readonly decay: boolean;
   /** The current value, owned by the parameter. */
@@ -26,8 +27,8 @@ export interface Parameter extends Weight {
 export interface ParameterOptions {
   /** Default true. */
   readonly decay?: boolean;
-  /** The kernels that the model runs on. They add up the gradients. Default `portableKernels`. */
-  readonly kernels?: Pick<Kernels, 'add' | 'addRows' | 'materialize'>;
+  /** The kernels that the model runs on. Default `portableKernels`. */
+  readonly kernels?: Pick<Kernels, 'materialize'>;
 }
 
 /**
@@ -58,6 +59,7 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
   return {
     name,
     shape,
+    trainable: true,
     decay,
     value: () => current,
     assign(value) {
@@ -66,12 +68,8 @@ export function parameter(name: string, initial: tf.Tensor, options: ParameterOp
       current = next;
     },
     gradient: () => sum && materialize(sum),
-    accumulate(gradient) {
-      const next = checked(gradient, 'gradient');
-      sum = sum ? keep(kernels.add(sum, next)) : next;
-    },
-    accumulateRows(indices, rows) {
-      sum = keep(kernels.addRows(sum, indices, rows, shape[0]!));
+    accumulate(addTo) {
+      sum = checked(addTo(sum), 'gradient');
     },
     assignGradient(gradient) {
       const next = checked(gradient, 'gradient');

@@ -231,7 +231,7 @@ export function testKernels(tier: Tier): void {
       const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
       const norms: number[] = [];
       for (let step = 0; step < 5; step++) {
-        weights.forEach((w, i) => w.accumulate(normal([...w.shape], 10 * step + i)));
+        weights.forEach((w, i) => w.assignGradient(normal([...w.shape], 10 * step + i)));
         norms.push(await (tier.norm ?? gradientNorm)(weights));
         await optimizer.step({ parameters: weights, learningRate: 1e-2, gradientScale: 0.7 });
         for (const w of weights) w.zeroGradient();

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { addGradient } from './add-gradient';
 import type { AnswerLogps, Weight } from './contract';
 
 /** Logits per chunk: 64 MB of float32 for each of a chunk's few temporaries. */
@@ -60,7 +61,7 @@ export function answerLogps(
         const dl = tf.mul(tf.sub(tf.oneHot(targetsOf(start), vocabulary, 1, 0, 'float32'), tf.softmax(l)), d);
         return softcap === null ? dl : tf.mul(dl, tf.sub(1, tf.square(tf.div(l, softcap))));
       }) as tf.Tensor2D; // [a, V]
-      weight.accumulate(tf.matMul(dRaw, rows, true, false)); // [V, H]
+      addGradient(weight, () => tf.matMul(dRaw, rows, true, false)); // [V, H]
       const dRows = tf.matMul(dRaw, weight.value() as tf.Tensor2D); // [a, H]
       tf.dispose([rows, dRaw]);
       return dRows;

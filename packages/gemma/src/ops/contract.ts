@@ -14,16 +14,20 @@ export interface Value {
   dispose(): void;
 }
 
-/** A trainable tensor as kernels use it: the forward pass reads it, the backward pass adds to its gradient. */
+/** A weight as kernels use it: the forward pass reads it, the backward pass adds to its gradient. */
 export interface Weight {
   readonly name: string;
   readonly shape: readonly number[];
+  /** Whether it has a gradient. A frozen weight ignores `accumulate`. */
+  readonly trainable: boolean;
   /** The current value, owned by the weight. */
   value(): Value;
-  /** Adds to the weight's gradient. Takes ownership of `gradient`. */
-  accumulate(gradient: Value): void;
-  /** Adds `rows` `[n, H]` to the gradient's rows at `indices` `[n]`, which may repeat. */
-  accumulateRows(indices: Int32Array, rows: Value): void;
+  /**
+   * Adds to the weight's gradient. The gradient is computed inside of `addTo`, which a frozen weight never calls.
+   *
+   * @param addTo returns the new sum, given the sum so far (null: zeros). It takes ownership of the old sum and may write into it.
+   */
+  accumulate(addTo: (sum: Value | null) => Value): void;
 }
 
 /** The result of an operation, and how to run its backward pass. */
@@ -34,7 +38,7 @@ export interface OpResult {
   /** Intermediate values that `backward` reads. The holder of this result disposes them. */
   readonly saved: readonly Value[];
   /**
-   * Returns the gradient of each input, given `dOutput`, and adds the weights' gradients to the weights. The caller owns
+   * Returns the gradient of each input, given `dOutput`, and adds the gradients of trainable weights to them. The caller owns
    * the returned values and still owns `dOutput`.
    */
   backward(dOutput: Value): Value[];
@@ -48,7 +52,7 @@ export interface AnswerLogps {
   readonly logSumSquares: Tensor1D;
   /** log max_v p_v at each position: `[A]`. */
   readonly logMax: Tensor1D;
-  /** Returns d loss / d hidden `[A, H]`, given d loss / d logps `[A]`, and adds the weight's gradient. Call at most once. */
+  /** Returns d loss / d hidden `[A, H]`, given d loss / d logps `[A]`, and adds the weight's gradient if it is trainable. Call at most once. */
   backward(dLogps: Tensor1D): Value;
   /** Frees what is kept for `backward`. The three terms belong to the caller. */
   dispose(): void;

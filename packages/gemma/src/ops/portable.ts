@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { add, addGradient } from './add-gradient';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import type { Kernels, OpResult, RotaryTables, Weight } from './contract';
@@ -14,7 +15,7 @@ const linear = (x: tf.Tensor2D, w: Weight): OpResult => ({
   inputsForBackward: [x],
   saved: [],
   backward(dy: tf.Tensor2D) {
-    w.accumulate(tf.matMul(dy, x, true, false)); // [out, in]
+    addGradient(w, () => tf.matMul(dy, x, true, false)); // [out, in]
     return [tf.matMul(dy, matrixOf(w))]; // [T, in]
   },
 });
@@ -28,7 +29,7 @@ const linearToHeads = (x: tf.Tensor2D, w: Weight, heads: number): OpResult => ({
   inputsForBackward: [x],
   saved: [],
   backward(dy: tf.Tensor3D) {
-    w.accumulate(tf.tidy(() => tf.matMul(mergeHeads(dy), x))); // [heads · D, H]
+    addGradient(w, () => tf.matMul(mergeHeads(dy), x)); // [heads · D, H]
     return [tf.tidy(() => tf.matMul(mergeHeads(dy), matrixOf(w), true, false))]; // [T, H]
   },
 });
@@ -39,7 +40,7 @@ const linearFromHeads = (x: tf.Tensor3D, w: Weight): OpResult => ({
   inputsForBackward: [x],
   saved: [],
   backward(dy: tf.Tensor2D) {
-    w.accumulate(tf.tidy(() => tf.matMul(dy, mergeHeads(x), true, true))); // [out, N · D]
+    addGradient(w, () => tf.matMul(dy, mergeHeads(x), true, true)); // [out, N · D]
     return [tf.tidy(() => tf.reshape(tf.matMul(matrixOf(w), dy, true, true), x.shape))]; // [N, D, T]
   },
 });
@@ -79,7 +80,7 @@ const gegluLinear = (gate: tf.Tensor2D, up: tf.Tensor2D, w: Weight): OpResult =>
   inputsForBackward: [gate, up],
   saved: [],
   backward(dy: tf.Tensor2D) {
-    w.accumulate(tf.tidy(() => tf.matMul(dy, geglu(gate, up), true, false))); // [H, F]
+    addGradient(w, () => tf.matMul(dy, geglu(gate, up), true, false)); // [H, F]
     const dActivated: tf.Tensor2D = tf.matMul(dy, matrixOf(w)); // [T, F]
     const gradients = gegluGradients(dActivated, gate, up);
     dActivated.dispose();
@@ -111,7 +112,8 @@ function rmsNorm(x: tf.Tensor2D, w: Weight, epsilon: number, residual?: tf.Tenso
         const mean = tf.mean(tf.mul(dwRows, g), 1, true); // [T, 1]
         return [tf.mul(tf.sub(tf.mul(dy, g), tf.mul(normalized, mean)), inverseRms), tf.sum(dwRows, 0)];
       });
-      w.accumulate(dw!);
+      addGradient(w, () => dw!.clone());
+      dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
     },
   };
@@ -180,18 +182,15 @@ function embedding(ids: Int32Array, weight: Weight, scale: number): OpResult {
     inputsForBackward: [],
     saved: [],
     backward(dy: tf.Tensor2D) {
-      const rows = tf.mul(dy, factor);
-      weight.accumulateRows(ids, rows);
-      rows.dispose();
+      weight.accumulate((sum) => {
+        const rows = tf.mul(dy, factor);
+        const total = addRows(sum as tf.Tensor | null, ids, rows, weight.shape[0]!);
+        rows.dispose();
+        return total;
+      });
       return [];
     },
   };
-}
-
-function add(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  const total = tf.add(a, b);
-  tf.dispose([a, b]);
-  return total;
 }
 
 function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor, count: number): tf.Tensor {

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Weight } from '@wpo/gemma';
+import { addGradient, addRows } from './add-gradient';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 
 // The output head: answer log-probs, alignment terms and their gradient. Its tensors are large, so its operations run
@@ -116,14 +117,15 @@ export const nativeAnswerLogps =
         const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h: [A, H]
         const products = chunks.map(({ start, count, D: keptD }) => {
           const D = keptD ?? recomputeD(start, count); // [a, V]
-          const dE = tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)); // [V, H]
-          weight.accumulate(dE);
+          addGradient(weight, () =>
+            tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)),
+          ); // [V, H]
           const product = tensorflowMatMul(D, embedding()); // D · E: [a, H]
           if (!keptD) D.dispose();
           return product;
         });
         const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]
-        weight.accumulateRows(targets, atTargets);
+        weight.accumulate((sum) => addRows(sum, targets, atTargets, vocabulary));
         const dHidden = tf.tidy(() => {
           const targetRows = tf.mul(gatherRows(embedding(), targets, 1), c); // c · E[target]: [A, H]
           return tf.mul(tf.sub(targetRows, tf.concat(products)), d) as tf.Tensor2D;

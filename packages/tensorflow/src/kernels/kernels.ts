@@ -9,9 +9,10 @@ import {
   type Value,
   type Weight,
 } from '@wpo/gemma';
+import { add, addGradient, addRows } from './add-gradient';
 import { type LogitLimits, nativeAnswerLogps } from './answer-logps';
 import { nativeDevice, nativeOperations } from './native';
-import { type Operand, Program } from './program';
+import { type Operand, program } from './program';
 
 // T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
 // A answer tokens.
@@ -55,8 +56,6 @@ export function nativeKernels(limits?: LogitLimits): Kernels {
   };
 }
 
-/** Records the native operations until a tensor is needed. */
-const program = new Program();
 const record = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
   program.record(name, inputs, shape)[0]!;
 
@@ -81,7 +80,7 @@ const linear: Kernels['linear'] = (x, w) => ({
   inputsForBackward: [x],
   saved: [],
   backward(dy) {
-    w.accumulate(product(dy, x, 'TN', w.shape)); // [out, in]
+    addGradient(w, () => product(dy, x, 'TN', w.shape)); // [out, in]
     return [product(dy, w.value(), '', x.shape)]; // [T, in]
   },
 });
@@ -97,7 +96,7 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
-      w.accumulate(product(dy, x, '', w.shape)); // [heads · D, H]
+      addGradient(w, () => product(dy, x, '', w.shape)); // [heads · D, H]
       return [product(dy, w.value(), 'TN', x.shape)]; // [T, H]
     },
   };
@@ -113,7 +112,7 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
-      w.accumulate(product(dy, x, 'TT', w.shape)); // [out, N · D]
+      addGradient(w, () => product(dy, x, 'TT', w.shape)); // [out, N · D]
       return [product(w.value(), dy, 'TT', x.shape)]; // [N, D, T]
     },
   };
@@ -132,7 +131,7 @@ function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
     inputsForBackward: [gate, up],
     saved: [],
     backward(dy) {
-      w.accumulate(
+      addGradient(w, () =>
         fused
           ? record('WpoGatedProductGrad', [dy, gate, up], w.shape)
           : withGeglu((activated) => product(dy, activated, 'TN', w.shape)),
@@ -160,7 +159,8 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
     saved: [inverseRms!],
     backward(dy) {
       const [dx, dw] = program.record('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
-      w.accumulate(dw!);
+      addGradient(w, () => dw!.clone());
+      dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
     },
   };
@@ -230,22 +230,12 @@ const embedding: Kernels['embedding'] = (ids, weight, scale) => ({
   saved: [],
   backward(dy) {
     const all = Int32Array.from(ids, (_, i) => i);
-    useAndDispose(gatherRows(dy, all, scale), (rows) => weight.accumulateRows(ids, rows));
+    weight.accumulate((sum) =>
+      useAndDispose(gatherRows(dy, all, scale), (rows) => addRows(sum, ids, rows, weight.shape[0]!)),
+    );
     return [];
   },
 });
-
-function add(a: Value, b: Value): Value {
-  program.recordInPlace('WpoAdd', [a, b]);
-  b.dispose();
-  return a;
-}
-
-function addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value {
-  if (!total) return record('WpoSpreadRows', [{ ints: indices }, rows, { ints: [count] }], [count, rows.shape[1]!]);
-  program.recordInPlace('WpoAddRows', [total, { ints: indices }, rows]);
-  return total;
-}
 
 function setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value {
   const into = total ?? tf.zeros([values.shape[0]!, values.shape[1]!, count]);

@@ -134,3 +134,6 @@ export class Program {
     return this.valueCount++;
   }
 }
+
+/** The recorded operations of this process. */
+export const program = new Program();
