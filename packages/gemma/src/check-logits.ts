@@ -1,4 +1,3 @@
-import type * as tf from '@tensorflow/tfjs-core';
 import { printable } from '@wpo/internal/printable';
 import { ModelError } from './errors';
 import { findNotFinite, firstNotFinite } from './finite';
@@ -16,7 +15,7 @@ export async function checkLogits(logits: Float32Array, model: Gemma2, where: st
   if (index < 0) return;
   const found = `${where}: expected finite logits, found ${logits[index]}`;
   for (const { name, value } of parametersOf(model)) {
-    const problem = await findNotFinite(value() as tf.Tensor);
+    const problem = await findNotFinite(value());
     if (problem === undefined) continue;
     throw new ModelError(
       `${found}. The weight "${printable(name)}" has ${problem}: the model is damaged, or it diverged in training. Use an earlier ` +

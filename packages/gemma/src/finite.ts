@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { printable } from '@wpo/internal/printable';
 import { ModelError } from './errors';
+import type { WeightValue } from './ops/contract';
 
 /** Index of the first NaN or infinity; −1 if all numbers are finite. */
 export function firstNotFinite(values: Float32Array): number {
@@ -24,12 +25,14 @@ export async function checkWeight(name: string, tensor: tf.Tensor, where: string
 }
 
 /** The first value that is not finite, in words; undefined if there is none. */
-export async function findNotFinite(tensor: tf.Tensor): Promise<string | undefined> {
-  const sum = tf.sum(tensor);
-  const [total] = await sum.data();
-  sum.dispose();
-  if (Number.isFinite(total)) return undefined;
-  const values = (await tensor.data()) as Float32Array;
+export async function findNotFinite(weight: WeightValue): Promise<string | undefined> {
+  if (weight instanceof tf.Tensor) {
+    const sum = tf.sum(weight);
+    const [total] = await sum.data();
+    sum.dispose();
+    if (Number.isFinite(total)) return undefined;
+  }
+  const values = (await weight.data()) as Float32Array;
   const index = firstNotFinite(values);
   return index < 0 ? undefined : `${values[index]} at index ${index}`; // the sum of finite numbers can overflow
 }

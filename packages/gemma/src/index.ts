@@ -22,6 +22,7 @@ export type {
   RotaryTables,
   Value,
   Weight,
+  WeightValue,
 } from './ops/contract';
 export { portableKernels } from './ops/portable';
 export type { TokenPair } from './pack';
@@ -35,6 +36,9 @@ export {
 } from './policy';
 export type { SamplingOptions } from './sample';
 export {
+  type FrozenLoadOptions,
+  type FrozenWeight,
+  frozenWeight,
   type LoadOptions,
   loadWeights,
   type Parameter,

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { answerLogps, forward, type Gemma2 } from './model';
-import type { Kernels } from './ops/contract';
+import type { Kernels, Weight } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { packPairs, type TokenPair } from './pack';
 import { Tape } from './tape';
@@ -30,9 +30,10 @@ export interface Forward {
   dispose(): void;
 }
 
-/** A Gemma-2 that the trainer can train: its parameters, and its forward and backward pass over pairs. */
+/** A Gemma-2 that the trainer can run or train: its parameters, and its forward and backward pass over pairs. */
 export interface GemmaPolicy {
-  readonly model: Gemma2<Parameter>;
+  readonly model: Gemma2;
+  /** The trainable weights. */
   readonly parameters: readonly Parameter[];
   /** @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair */
   forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
@@ -58,7 +59,7 @@ export type ActivationCheckpointing = 'auto' | 'always' | 'never';
  *
  * @throws RangeError for an option out of range
  */
-export function gemmaPolicy(model: Gemma2<Parameter>, options: PolicyOptions = {}): GemmaPolicy {
+export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPolicy {
   const { kernels = portableKernels, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
   const budgets = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY };
   if (!Object.hasOwn(budgets, activationCheckpointing)) {
@@ -74,13 +75,15 @@ export function gemmaPolicy(model: Gemma2<Parameter>, options: PolicyOptions = {
   const budget = budgets[activationCheckpointing];
   return {
     model,
-    parameters: parametersOf(model),
+    parameters: parametersOf(model).filter(isParameter),
     forward: (pairs, { train }) =>
       pairForward(model, pairs, new Tape(kernels, { record: train, activationBytes: budget })),
   };
 }
 
-function pairForward(model: Gemma2<Parameter>, pairs: readonly TokenPair[], tape: Tape): Forward {
+const isParameter = (weight: Weight): weight is Parameter => weight.trainable;
+
+function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Forward {
   const packed = packPairs(pairs, model.config.vocabSize);
   const hidden = forward(tape, model, packed); // [A, H]
   const answers = answerLogps(tape, model, hidden, packed.targets);

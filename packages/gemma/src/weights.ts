@@ -4,7 +4,7 @@ import { printable } from '@wpo/internal/printable';
 import { checkSizes } from './config';
 import { checkWeight } from './finite';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
-import type { Kernels, Value, Weight } from './ops/contract';
+import type { Kernels, Value, Weight, WeightValue } from './ops/contract';
 import { portableKernels } from './ops/portable';
 
 /** A trainable float32 tensor and the sum of its gradients. */
@@ -22,6 +22,26 @@ export interface Parameter extends Weight {
   assignGradient(gradient: tf.Tensor): void;
   zeroGradient(): void;
   dispose(): void;
+}
+
+/** A weight without a gradient, of a model that only runs, or of the base model under an adapter. */
+export interface FrozenWeight extends Weight {
+  readonly trainable: false;
+  value(): WeightValue;
+  dispose(): void;
+}
+
+/** Makes a weight without a gradient; takes ownership of `value`. */
+export function frozenWeight(name: string, value: WeightValue): FrozenWeight {
+  keep(value);
+  return {
+    name,
+    shape: value.shape,
+    trainable: false,
+    value: () => value,
+    accumulate() {},
+    dispose: () => value.dispose(),
+  };
 }
 
 export interface ParameterOptions {
@@ -111,7 +131,7 @@ export interface TensorLocation {
 }
 
 /** Loads a tensor to the device that computes with it. The caller owns the result. */
-export type TensorLoader = (source: TensorSource, name: string) => Promise<tf.Tensor>;
+export type TensorLoader<T extends WeightValue = tf.Tensor> = (source: TensorSource, name: string) => Promise<T>;
 
 /** Reads a tensor's values and passes them to the current tfjs backend. */
 export const readTensor: TensorLoader = async (source, name) => {
@@ -187,12 +207,24 @@ export function parametersOf<W extends Weight>(model: Gemma2<W>): W[] {
 }
 
 export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
+  /** Default true: weights with gradients. */
+  readonly trainable?: true;
   /** Default `readTensor`, which runs on any tfjs backend. */
   readonly loadTensor?: TensorLoader;
 }
 
+/** Options for weights without gradients. */
+export interface FrozenLoadOptions {
+  readonly trainable: false;
+  /** Default `readTensor`. It may return any value that the model's kernels read. */
+  readonly loadTensor?: TensorLoader<WeightValue>;
+}
+
 /**
  * Loads a model's weights, one tensor at a time.
+ *
+ * NaN and infinity are refused in tensors. Values that a loader holds outside of tfjs are not scanned, so that mapping a file
+ * takes no time: the logits and losses that they lead to are refused instead.
  *
  * @throws Error before anything is read if tensors are missing, unexpected or of another shape; the error lists them all.
  *   ModelError if a weight is NaN or infinite
@@ -200,16 +232,28 @@ export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
 export async function loadWeights(
   config: Gemma2Config,
   source: TensorSource,
-  { kernels, loadTensor = readTensor }: LoadOptions = {},
-): Promise<Gemma2<Parameter>> {
+  options: FrozenLoadOptions,
+): Promise<Gemma2<FrozenWeight>>;
+export async function loadWeights(
+  config: Gemma2Config,
+  source: TensorSource,
+  options?: LoadOptions,
+): Promise<Gemma2<Parameter>>;
+export async function loadWeights(
+  config: Gemma2Config,
+  source: TensorSource,
+  options: LoadOptions | FrozenLoadOptions = {},
+): Promise<Gemma2<Parameter | FrozenWeight>> {
   checkTensors(config, source);
   if (source.names().includes(HEAD)) await checkTiedHead(source); // first: it holds two copies of a large tensor
-  const loaded = new Map<string, Parameter>();
+  const load = options.trainable === false ? frozenLoader(options) : parameterLoader(options);
+  const loaded = new Map<string, Parameter | FrozenWeight>();
   try {
     for (const name of inFileOrder(source, [...tensorShapes(config).keys()])) {
-      const tensor = await loadTensor(source, name);
-      loaded.set(name, parameter(name, tensor, { decay: !name.includes('norm'), kernels }));
-      await checkWeight(name, tensor, source.where ?? 'checkpoint');
+      const weight = await load(source, name);
+      loaded.set(name, weight);
+      const value = weight.value();
+      if (value instanceof tf.Tensor) await checkWeight(name, value, source.where ?? 'checkpoint');
     }
   } catch (error) {
     for (const { dispose } of loaded.values()) dispose();
@@ -217,6 +261,16 @@ export async function loadWeights(
   }
   return { config, ...mapWeights(weightShapes(config), (_, name) => loaded.get(name)!) };
 }
+
+const frozenLoader =
+  ({ loadTensor = readTensor }: FrozenLoadOptions) =>
+  async (source: TensorSource, name: string): Promise<FrozenWeight> =>
+    frozenWeight(name, await loadTensor(source, name));
+
+const parameterLoader =
+  ({ kernels, loadTensor = readTensor }: LoadOptions) =>
+  async (source: TensorSource, name: string): Promise<Parameter> =>
+    parameter(name, await loadTensor(source, name), { decay: !name.includes('norm'), kernels });
 
 /** Sorts names by file and offset, if known: sequential reads are faster. */
 function inFileOrder(source: TensorSource, names: readonly string[]): readonly string[] {

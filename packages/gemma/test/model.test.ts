@@ -122,7 +122,7 @@ const model = (() => {
   const weights = new Map(
     [...tensorShapes(config)].map(([name, shape]): [string, Weight] => [
       name,
-      { name, shape, value: () => shaped(...shape), trainable: true, accumulate() {} },
+      { name, shape, value: () => ({ ...shaped(...shape), data: async () => [] }), trainable: true, accumulate() {} },
     ]),
   );
   const at = (name: string) => weights.get(`model.${name}.weight`)!;

@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { ModelError } from '../src/errors';
 import { generate, sequenceLogits } from '../src/generate';
 import type { Gemma2Config } from '../src/model';
+import type { WeightValue } from '../src/ops/contract';
+import { gemmaPolicy } from '../src/policy';
 import { loadWeights, parametersOf, type TensorSource, tensorShapes } from '../src/weights';
 import { randomModel } from './models';
 
@@ -110,6 +112,47 @@ describe('loadWeights', () => {
     const before = tf.memory().numTensors;
     await expect(loadWeights(config, source({ [UP]: new Float32Array(24).fill(NaN) }))).rejects.toThrow();
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('weights without gradients', () => {
+  test('give the same logits, are no parameters of a policy, and get no gradients', async () => {
+    const before = tf.memory().numTensors;
+    const [frozen, trainable] = [
+      await loadWeights(config, source(), { trainable: false }),
+      await loadWeights(config, source()),
+    ];
+    expect(await sequenceLogits(frozen, [2, 3])).toEqual(await sequenceLogits(trainable, [2, 3]));
+    const policy = gemmaPolicy(frozen);
+    expect(policy.parameters).toEqual([]);
+    expect(gemmaPolicy(trainable).parameters).toEqual(parametersOf(trainable));
+    const loaded = tf.memory().numTensors;
+    const pass = policy.forward([{ id: 'a', prompt: [2], chosen: [3, 1], rejected: [4] }], { train: true });
+    pass.backward(Float32Array.of(1, 1, -1));
+    pass.dispose();
+    expect(tf.memory().numTensors).toBe(loaded);
+    for (const weight of [...parametersOf(frozen), ...parametersOf(trainable)]) weight.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('may be values that are not tensors, which are not scanned', async () => {
+    const disposed: string[] = [];
+    const loadTensor = async (tensors: TensorSource, name: string): Promise<WeightValue> => ({
+      shape: tensors.info(name).shape,
+      clone: () => expect.unreachable('no second handle is needed'),
+      data: () => expect.unreachable('values are not read'),
+      dispose: () => void disposed.push(name),
+    });
+    const model = await loadWeights(config, source(), { trainable: false, loadTensor });
+    for (const weight of parametersOf(model)) weight.dispose();
+    expect(disposed).toEqual([...tensorShapes(config).keys()]);
+  });
+
+  test.each([NaN, Infinity])('are refused with %s, if they are tensors', async (value) => {
+    const values = Float32Array.from({ length: 24 }, (_, i) => (i === 3 ? value : 0.1));
+    await expect(loadWeights(config, source({ [UP]: values }), { trainable: false })).rejects.toThrow(
+      `models/a: tensor "${UP}": expected finite numbers, found ${value} at index 3`,
+    );
   });
 });
 

@@ -14,6 +14,12 @@ export interface Value {
   dispose(): void;
 }
 
+/** A weight's value: a tensor, or a value that kernels hold outside of tfjs, such as bfloat16 weights. */
+export interface WeightValue extends Value {
+  /** A copy of the values, row-major. */
+  data(): Promise<ArrayLike<number>>;
+}
+
 /** A weight as kernels use it: the forward pass reads it, the backward pass adds to its gradient. */
 export interface Weight {
   readonly name: string;
@@ -21,7 +27,7 @@ export interface Weight {
   /** Whether it has a gradient. A frozen weight ignores `accumulate`. */
   readonly trainable: boolean;
   /** The current value, owned by the weight. */
-  value(): Value;
+  value(): WeightValue;
   /**
    * Adds to the weight's gradient. The gradient is computed inside of `addTo`, which a frozen weight never calls.
    *
