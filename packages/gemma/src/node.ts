@@ -1,3 +1,11 @@
+export {
+  type AdapterFiles,
+  type AdapterFolder,
+  isAdapterFolder,
+  readAdapterFolder,
+  writeAdapterFiles,
+  writeAdapterFolder,
+} from './node/adapter-folder';
 export { type ModelFolder, readModelFolder, writeModelFiles, writeModelFolder } from './node/model-folder';
 export { checkModelFolder } from './node/not-a-model';
 export { type Checkpoint, openCheckpoint, openSafetensors } from './node/read-checkpoint';

@@ -228,6 +228,37 @@ export function adaptedModules(config: LoraConfig, model: Gemma2Config, where: s
   );
 }
 
+/** A tensor of an adapter. */
+export interface AdapterTensor {
+  /** Its name in PEFT's files, e.g. `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** A `[r, in]`, B `[out, r]`, or DoRA's magnitudes `[out]`. */
+  readonly part: AdapterPart;
+  readonly module: AdaptedModule;
+}
+
+export type AdapterPart = 'A' | 'B' | 'magnitude';
+
+/** The tensors of an adapter, module by module. */
+export const adapterTensors = (
+  modules: readonly AdaptedModule[],
+  { useDora }: Pick<LoraConfig, 'useDora'>,
+): AdapterTensor[] =>
+  modules.flatMap((module) => {
+    const [outFeatures, inFeatures] = module.shape;
+    const tensor = (part: AdapterPart, shape: readonly number[]) => ({
+      name: `base_model.model.${module.name}.${TENSOR_NAMES[part]}`,
+      shape,
+      part,
+      module,
+    });
+    const [a, b] = [tensor('A', [module.r, inFeatures]), tensor('B', [outFeatures, module.r])];
+    return useDora ? [a, b, tensor('magnitude', [outFeatures])] : [a, b];
+  });
+
+const TENSOR_NAMES = { A: 'lora_A.weight', B: 'lora_B.weight', magnitude: 'lora_magnitude_vector' };
+
 /** The last parts of the names of a layer's linear modules. */
 export const LINEAR: readonly string[] = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 

@@ -1,14 +1,15 @@
-import { readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe } from '@wpo/internal/describe';
 import { isObject } from '@wpo/internal/json';
-import { makeFolder, replaceFile, syncFolder } from '@wpo/internal/node/files';
+import { replaceFile } from '@wpo/internal/node/files';
 import { readJsonFile } from '@wpo/internal/node/json-file';
 import { parseConfig, stopIds, writeConfig } from '../config';
 import type { WeightDtype } from '../dtype';
 import type { Gemma2Config } from '../model';
 import { checkModelFolder } from './not-a-model';
 import { type Checkpoint, openCheckpoint } from './read-checkpoint';
+import { replaceFolder } from './replace-folder';
 import { isCheckpointFile, type TensorValues, writeCheckpoint } from './write-checkpoint';
 
 /** A model's folder in Hugging Face's layout. */
@@ -24,9 +25,10 @@ export interface ModelFolder {
   readonly checkpoint: Checkpoint;
 }
 
-/** Files that are copied with a model, if present. */
-const COMPANIONS = [
-  'generation_config.json',
+const GENERATION_CONFIG = 'generation_config.json';
+
+/** The tokenizer's files, which are copied with a model or an adapter, if present. */
+export const TOKENIZER_FILES: readonly string[] = [
   'tokenizer.json',
   'tokenizer_config.json',
   'tokenizer.model',
@@ -36,6 +38,9 @@ const COMPANIONS = [
   'chat_template.json',
 ];
 
+/** Files that are copied with a model, if present. */
+const COMPANIONS = [GENERATION_CONFIG, ...TOKENIZER_FILES];
+
 const isModelFile = (name: string) => name === 'config.json' || COMPANIONS.includes(name) || isCheckpointFile(name);
 
 /**
@@ -44,7 +49,7 @@ const isModelFile = (name: string) => name === 'config.json' || COMPANIONS.inclu
  * @throws Error if a file is missing or invalid; names file, key or tensor
  */
 export async function readModelFolder(dir: string): Promise<ModelFolder> {
-  const [configPath, generationPath] = [join(dir, 'config.json'), join(dir, 'generation_config.json')];
+  const [configPath, generationPath] = [join(dir, 'config.json'), join(dir, GENERATION_CONFIG)];
   const configJson = await readJsonObject(configPath);
   if (configJson === undefined) {
     await checkModelFolder(dir);
@@ -68,9 +73,8 @@ export async function readModelFolder(dir: string): Promise<ModelFolder> {
  * Writes a model's folder that transformers can load: `config.json`, `generation_config.json`, the tokenizer's files and the
  * weights.
  *
- * Everything is written to `.NAME.partial` next to `dir`, which is renamed when it is complete and on the disk. An existing
- * folder stays until then. Its files that are not part of a model move to the new folder. A crash between the two renames leaves
- * the old folder as `.NAME.replaced`; the next call completes the replacement.
+ * An existing folder stays until the new one is complete, see `replaceFolder`. Its files that are not part of a model move to the new
+ * folder.
  *
  * @param dir created with its parents
  * @param model.configJson the `config.json` of the model that this one was made from: its other keys are kept
@@ -92,25 +96,11 @@ export async function writeModelFolder(
   },
 ): Promise<void> {
   const { config, configJson, tensors, dtype, copyFrom, maxShardBytes } = model;
-  await makeFolder(dirname(dir));
-  const target = await realPathOf(dir);
-  await finishReplacing(target);
-  if ((await exists(target)) && !(await stat(target)).isDirectory()) {
-    throw new Error(`${dir}: expected a folder or nothing, found a file.`);
-  }
-  const partial = partialPath(target);
-  await rm(partial, { recursive: true, force: true });
-  await makeFolder(partial);
-  try {
+  await replaceFolder(dir, isModelFile, async (partial) => {
     await writeModelFiles(partial, { config, configJson, dtype, copyFrom });
     const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
     await writeCheckpoint(partial, typed, { maxShardBytes });
-    await syncFolder(partial);
-  } catch (error) {
-    await rm(partial, { recursive: true, force: true });
-    throw error;
-  }
-  await replaceFolder(target, partial);
+  });
 }
 
 /**
@@ -129,46 +119,15 @@ export async function writeModelFiles(
   },
 ): Promise<void> {
   const { config, configJson, dtype, copyFrom } = model;
-  const companions = copyFrom === undefined ? [] : await filesOf(copyFrom, (name) => COMPANIONS.includes(name));
-  const write = (name: string, content: string | Uint8Array) => replaceFile(join(dir, name), content);
-  await write('config.json', writeConfig(config, { dtype, extra: configJson }));
-  await write('generation_config.json', generationConfigOf(config));
-  for (const name of companions) await write(name, await readFile(join(copyFrom!, name)));
+  await replaceFile(join(dir, 'config.json'), writeConfig(config, { dtype, extra: configJson }));
+  await replaceFile(join(dir, GENERATION_CONFIG), generationConfigOf(config));
+  if (copyFrom !== undefined) await copyFiles(copyFrom, dir, COMPANIONS);
 }
 
-/** Path of a new folder until it is complete. */
-const partialPath = (target: string) => join(dirname(target), `.${basename(target)}.partial`);
-
-/** Path of a replaced folder until its remaining files are moved to the new one. */
-const replacedPath = (target: string) => join(dirname(target), `.${basename(target)}.replaced`);
-
-async function replaceFolder(target: string, partial: string): Promise<void> {
-  try {
-    if (await exists(target)) await rename(target, replacedPath(target));
-    await rename(partial, target);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : error;
-    throw new Error(
-      `${target}: the model could not be moved here (${reason}). Move it from ${partial}, where it is complete.`,
-    );
-  }
-  await syncFolder(dirname(target));
-  await finishReplacing(target);
-}
-
-/**
- * Completes a replacement, or one that a crash interrupted: moves the old folder's files that are not part of a model to the new
- * folder, and deletes the old folder.
- */
-async function finishReplacing(target: string): Promise<void> {
-  const replaced = replacedPath(target);
-  if (!(await exists(replaced))) return;
-  if (!(await exists(target))) return rename(replaced, target);
-  const others = await filesOf(replaced, (name) => !isModelFile(name));
-  const present = new Set(await readdir(target));
-  for (const name of others) if (!present.has(name)) await rename(join(replaced, name), join(target, name));
-  await rm(replaced, { recursive: true });
-  await syncFolder(dirname(target));
+/** Copies those of the named files that are there. */
+export async function copyFiles(from: string, to: string, names: readonly string[]): Promise<void> {
+  const present = (await readdir(from)).filter((name) => names.includes(name));
+  for (const name of present) await replaceFile(join(to, name), await readFile(join(from, name)));
 }
 
 const generationConfigOf = (config: Gemma2Config) => {
@@ -184,27 +143,3 @@ async function readJsonObject(path: string): Promise<Record<string, unknown> | u
   if (json === undefined || isObject(json)) return json;
   throw new Error(`${path}: expected ${expected}, found ${describe(json)}.`);
 }
-
-const filesOf = async (dir: string, select: (name: string) => boolean) => (await readdir(dir)).filter(select);
-
-/** Resolves a symbolic link, so that the folder is replaced and the link stays. */
-async function realPathOf(path: string): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    if (isMissing(error)) return join(await realpath(dirname(path)), basename(path));
-    throw error;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await realpath(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
-}
-
-const isMissing = (error: unknown) => error instanceof Error && 'code' in error && error.code === 'ENOENT';

@@ -1,0 +1,162 @@
+import { access, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe } from '@wpo/internal/describe';
+import { isObject } from '@wpo/internal/json';
+import { replaceFile } from '@wpo/internal/node/files';
+import { readJsonFile } from '@wpo/internal/node/json-file';
+import { printable } from '@wpo/internal/printable';
+import {
+  type AdaptedModule,
+  adaptedModules,
+  adapterTensors,
+  type LoraConfig,
+  parseLoraConfig,
+  writeLoraConfig,
+} from '../adapter/lora-config';
+import type { WeightDtype } from '../dtype';
+import type { Gemma2Config } from '../model';
+import { copyFiles, TOKENIZER_FILES } from './model-folder';
+import { type Checkpoint, openSafetensors } from './read-checkpoint';
+import { replaceFolder } from './replace-folder';
+import { type TensorValues, writeSafetensors } from './write-checkpoint';
+
+/** PEFT's names of an adapter's files. */
+export const ADAPTER_CONFIG = 'adapter_config.json';
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+
+/** A LoRA adapter's folder in PEFT's format. */
+export interface AdapterFolder {
+  readonly config: LoraConfig;
+  /** The model that the adapter was made for, as the file names it. */
+  readonly baseModel: string | undefined;
+  /** The adapted layers, in checkpoint order. */
+  readonly modules: readonly AdaptedModule[];
+  /** The open weights, under the names of `adapterTensors`. The caller closes them. */
+  readonly checkpoint: Checkpoint;
+}
+
+/** Whether a path is the folder of an adapter. */
+export async function isAdapterFolder(dir: string): Promise<boolean> {
+  try {
+    return (await stat(join(dir, ADAPTER_CONFIG))).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Opens an adapter's folder, and checks its configuration and the names and shapes of its tensors.
+ *
+ * @param model the configuration of the base model
+ * @throws Error if the folder has no adapter, one that is not supported, or one of another model; names file, key or tensor
+ */
+export async function readAdapterFolder(dir: string, model: Gemma2Config): Promise<AdapterFolder> {
+  const path = join(dir, ADAPTER_CONFIG);
+  const expected = 'the settings of an adapter';
+  const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
+  if (json === undefined) throw new Error(await describeMissing(dir));
+  const config = parseLoraConfig(json, path);
+  const modules = adaptedModules(config, model, path);
+  const weights = join(dir, ADAPTER_WEIGHTS);
+  if (!(await exists(weights))) {
+    const pickle = (await exists(join(dir, 'adapter_model.bin'))) ? 'only adapter_model.bin, a pickle file' : 'none';
+    throw new Error(
+      `${printable(dir)}: expected ${ADAPTER_WEIGHTS} beside ${ADAPTER_CONFIG}, found ${pickle}. Download it, or save the adapter ` +
+        'with a current PEFT.',
+    );
+  }
+  const checkpoint = await openSafetensors(weights);
+  try {
+    checkTensors(checkpoint, config, modules);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+  const base = isObject(json) ? json.base_model_name_or_path : undefined;
+  return { config, modules, checkpoint, baseModel: typeof base === 'string' && base !== '' ? base : undefined };
+}
+
+async function describeMissing(dir: string): Promise<string> {
+  const wanted = `expected an adapter's folder in PEFT's format (${ADAPTER_CONFIG}, ${ADAPTER_WEIGHTS})`;
+  const found = (text: string) => `${printable(dir)}: ${wanted}, found ${text}`;
+  if (!(await exists(dir))) return found('nothing: there is no such folder. Check the path.');
+  if (!(await stat(dir)).isDirectory()) return found('a file. Give the folder that it is in.');
+  if (await exists(join(dir, 'model', ADAPTER_CONFIG))) {
+    return found(`a folder that has the adapter in it. Give ${printable(join(dir, 'model'))}`);
+  }
+  if (await exists(join(dir, 'config.json'))) {
+    return found('a whole model. Give it as the model, without an adapter.');
+  }
+  return found(`no ${ADAPTER_CONFIG}. Check the path.`);
+}
+
+function checkTensors(checkpoint: Checkpoint, config: LoraConfig, modules: readonly AdaptedModule[]): void {
+  const tensors = new Map(adapterTensors(modules, config).map(({ name, shape }) => [name, shape]));
+  const found = checkpoint.names();
+  const missing = [...tensors.keys()].filter((name) => !checkpoint.has(name));
+  const unexpected = found.filter((name) => !tensors.has(name));
+  const misshapen = [...tensors].flatMap(([name, shape]) => {
+    if (!checkpoint.has(name)) return [];
+    const has = checkpoint.info(name).shape;
+    return String(has) === String(shape) ? [] : [`${name} (expected ${describe(shape)}, found ${describe(has)})`];
+  });
+  const problems = [
+    ...(missing.length > 0 ? [`missing ${listed(missing)}`] : []),
+    ...(unexpected.length > 0 ? [`unexpected ${listed(unexpected)}`] : []),
+    ...(misshapen.length > 0 ? [`of another shape ${listed(misshapen)}`] : []),
+  ];
+  if (problems.length === 0) return;
+  const other = misshapen.length > 0 && misshapen.length * 2 >= tensors.size;
+  throw new Error(
+    `${checkpoint.where}: expected the ${tensors.size} tensors that ${ADAPTER_CONFIG} and the base model ask for, found: ` +
+      `${problems.join('; ')}. ${other ? 'The adapter belongs to another base model.' : 'Check that both files are from one save and that the base model is the right one.'}`,
+  );
+}
+
+/**
+ * Writes an adapter's folder that PEFT can load. An existing folder stays until the new one is complete; its other files move to it.
+ *
+ * @param dir created with its parents
+ * @param adapter.baseModel the name or path of the model that the adapter belongs to
+ * @param adapter.tensors under the names of `adapterTensors`; their values are requested one at a time
+ * @param adapter.copyFrom a model's folder whose tokenizer is copied
+ * @throws Error if `dir` is a file, or writing fails; the old folder then stays
+ */
+export async function writeAdapterFolder(
+  dir: string,
+  adapter: AdapterFiles & { readonly tensors: Iterable<TensorValues>; readonly dtype: WeightDtype },
+): Promise<void> {
+  const { tensors, dtype } = adapter;
+  await replaceFolder(dir, isAdapterFile, async (partial) => {
+    await writeAdapterFiles(partial, adapter);
+    const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
+    await writeSafetensors(join(partial, ADAPTER_WEIGHTS), typed);
+  });
+}
+
+export interface AdapterFiles {
+  readonly config: LoraConfig;
+  readonly baseModel: string;
+  readonly copyFrom?: string;
+}
+
+/** Writes an adapter's files but its weights, to an existing folder. */
+export async function writeAdapterFiles(dir: string, { config, baseModel, copyFrom }: AdapterFiles): Promise<void> {
+  await replaceFile(join(dir, ADAPTER_CONFIG), writeLoraConfig(config, baseModel));
+  if (copyFrom !== undefined) await copyFiles(copyFrom, dir, TOKENIZER_FILES);
+}
+
+const isAdapterFile = (name: string) =>
+  name === ADAPTER_CONFIG || name === ADAPTER_WEIGHTS || TOKENIZER_FILES.includes(name);
+
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+const listed = (names: readonly string[]) =>
+  names
+    .slice(0, 6)
+    .map((name) => printable(name, 200))
+    .join(', ') + (names.length > 6 ? ` and ${names.length - 6} more` : '');
