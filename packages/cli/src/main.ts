@@ -17,6 +17,7 @@ import { evalSchema } from './schemas/eval';
 import { exportSchema } from './schemas/export';
 import { createCommand } from './schemas/flags';
 import { generateSchema } from './schemas/generate';
+import { initSchema } from './schemas/init';
 import { inspectSchema } from './schemas/inspect';
 import { pairSchema } from './schemas/pair';
 import { runSchema } from './schemas/run';
@@ -38,6 +39,7 @@ const SCHEMAS: readonly CommandSchema[] = [
   evalSchema,
   runSchema,
   exportSchema,
+  initSchema,
   doctorSchema,
 ];
 
@@ -121,6 +123,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(exportSchema, async (config) => {
       const { exportModel } = await import('./commands/export');
       finish(await exportModel(config, terminal));
+    }),
+    createCommand(initSchema, async (config) => {
+      const { init } = await import('./commands/init');
+      finish(await init(config, terminal));
     }),
     createCommand(sampleSchema, async (config) => {
       const { sample } = await import('./commands/sample');

@@ -98,4 +98,14 @@ describe('a disk that is too small', () => {
     );
     expect(existsSync(join(run, 'metrics.jsonl'))).toBe(false);
   });
+
+  test.skipIf(!isMounted)('is named before random weights are written to it (needs the right to mount)', () => {
+    const args = ['init', '--preset', '159m', '--out', join(disk, 'models', 'random')];
+    const { status, stderr } = spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(
+      /random: cannot be written: expected 317\.\d MB of free disk space, found .* choose a smaller --preset\.\n$/,
+    );
+    expect(existsSync(join(disk, 'models'))).toBe(false);
+  });
 });

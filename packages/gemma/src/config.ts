@@ -66,6 +66,47 @@ export const gemma2_27b: Gemma2Config = published({
   queryPreAttnScalar: 144,
 });
 
+const shortened = (config: Gemma2Config, numHiddenLayers: number): Gemma2Config => ({
+  ...config,
+  numHiddenLayers,
+  layerTypes: config.layerTypes.slice(0, numHiddenLayers),
+});
+
+export type Gemma2Preset = 'tiny' | '159m' | '2b-wide' | '2b' | '9b' | '27b';
+
+/** Gemma-2 in the published sizes, and smaller models of the same architecture for tests and benchmarks. */
+export const gemma2Presets: Readonly<Record<Gemma2Preset, Gemma2Config>> = {
+  /** 0.3M parameters. */
+  tiny: {
+    ...shortened(gemma2_2b, 4),
+    vocabSize: 512,
+    hiddenSize: 64,
+    intermediateSize: 160,
+    numAttentionHeads: 4,
+    numKeyValueHeads: 2,
+    headDim: 32,
+    queryPreAttnScalar: 32,
+    slidingWindow: 64,
+    maxPositionEmbeddings: 4096,
+  },
+  /** 159M parameters. The output head is about a fifth of the forward pass, as in Gemma-2 2B. */
+  '159m': {
+    ...shortened(gemma2_2b, 8),
+    vocabSize: 32_000,
+    hiddenSize: 1024,
+    intermediateSize: 4096,
+    headDim: 128,
+    queryPreAttnScalar: 128,
+    slidingWindow: 512,
+    maxPositionEmbeddings: 4096,
+  },
+  /** The first four layers of Gemma-2 2B, with its widths and vocabulary: 0.9B parameters. */
+  '2b-wide': shortened(gemma2_2b, 4),
+  '2b': gemma2_2b,
+  '9b': gemma2_9b,
+  '27b': gemma2_27b,
+};
+
 /**
  * Reads a Gemma-2 `config.json`, in the current layout (`rope_parameters`, `dtype`, `layer_types`) or in the layout of 2024 (flat
  * `rope_theta`, `torch_dtype`, no `layer_types`). An absent key has transformers' default, the value of Gemma-2 2B. Keys that

@@ -1,5 +1,5 @@
 export { seededRandom } from '@wpo/internal/random';
-export { gemma2_2b, gemma2_9b, gemma2_27b, parseConfig, writeConfig } from './config';
+export { type Gemma2Preset, gemma2_2b, gemma2_9b, gemma2_27b, gemma2Presets, parseConfig, writeConfig } from './config';
 export { ModelError } from './errors';
 export {
   type GeneratedToken,

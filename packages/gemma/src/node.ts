@@ -8,5 +8,6 @@ export {
 } from './node/adapter-folder';
 export { type ModelFolder, readModelFolder, writeModelFiles, writeModelFolder } from './node/model-folder';
 export { checkModelFolder } from './node/not-a-model';
+export { randomWeights } from './node/random-weights';
 export { type Checkpoint, openCheckpoint, openSafetensors } from './node/read-checkpoint';
 export { type TensorToWrite, type TensorValues, writeCheckpoint, writeSafetensors } from './node/write-checkpoint';

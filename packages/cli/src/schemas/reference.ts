@@ -2,6 +2,7 @@ import { doctorSchema } from './doctor';
 import { evalSchema } from './eval';
 import { exportSchema } from './export';
 import { generateSchema } from './generate';
+import { initSchema } from './init';
 import { inspectSchema } from './inspect';
 import { pairSchema } from './pair';
 import { runSchema, STAGE_NAMES, STAGES, type StageSchema } from './run';
@@ -71,6 +72,7 @@ export function referencePage(): string {
     evalSchema,
     exportSchema,
     generateSchema,
+    initSchema,
     doctorSchema,
   ];
   return [

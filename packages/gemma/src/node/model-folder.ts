@@ -81,6 +81,7 @@ export async function readModelFolder(dir: string): Promise<ModelFolder> {
  * @param model.tensors their values are requested one at a time
  * @param model.dtype the type of all weights in the file
  * @param model.copyFrom a model's folder whose tokenizer and `generation_config.json` are copied; may be `dir` itself
+ * @param model.files contents of more files by name, such as a tokenizer's that is in no folder
  * @param model.maxShardBytes see `writeCheckpoint`
  * @throws Error if `dir` is a file, or writing fails; the old folder then stays
  */
@@ -92,12 +93,14 @@ export async function writeModelFolder(
     readonly tensors: Iterable<TensorValues>;
     readonly dtype: WeightDtype;
     readonly copyFrom?: string;
+    readonly files?: Readonly<Record<string, string>>;
     readonly maxShardBytes?: number;
   },
 ): Promise<void> {
-  const { config, configJson, tensors, dtype, copyFrom, maxShardBytes } = model;
+  const { config, configJson, tensors, dtype, copyFrom, files = {}, maxShardBytes } = model;
   await replaceFolder(dir, isModelFile, async (partial) => {
     await writeModelFiles(partial, { config, configJson, dtype, copyFrom });
+    for (const [name, text] of Object.entries(files)) await replaceFile(join(partial, name), text);
     const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
     await writeCheckpoint(partial, typed, { maxShardBytes });
   });

@@ -10,8 +10,11 @@ import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
 export interface TensorValues {
   readonly name: string;
   readonly shape: readonly number[];
-  /** The values in row-major order. Called once, just before the tensor is written; the values are not kept. */
-  data(): Float32Array | Promise<Float32Array>;
+  /**
+   * The values in row-major order: one array, or consecutive parts of any length. Called once, just before the tensor is
+   * written. The values are not kept, and a part is written before the next one is requested.
+   */
+  data(): Float32Array | Promise<Float32Array> | Iterable<Float32Array> | AsyncIterable<Float32Array>;
 }
 
 /** A tensor to write, and its type in the file. BF16 rounds to nearest, ties to even. */
@@ -128,15 +131,26 @@ async function writeTensor(
   { dtype, offset, byteLength }: TensorEntry,
   path: string,
 ): Promise<void> {
-  const values = await source.data();
   const width = dtype === 'F32' ? 4 : 2;
-  if (values.length !== byteLength / width) {
-    throw new RangeError(
-      `${path}: tensor "${source.name}": data(): expected ${byteLength / width} values for the shape ` +
-        `[${source.shape.join(', ')}], found ${values.length}.`,
-    );
+  const expected = byteLength / width;
+  let written = 0;
+  for await (const values of partsOf(await source.data())) {
+    if (written + values.length <= expected) await writeValues(file, values, dtype, offset + written * width);
+    written += values.length;
   }
-  await inChunks(byteLength, (start, end, scratch) => {
+  if (written === expected) return;
+  throw new RangeError(
+    `${path}: tensor "${source.name}": data(): expected ${expected} values for the shape [${source.shape.join(', ')}], ` +
+      `found ${written}.`,
+  );
+}
+
+const partsOf = (values: Awaited<ReturnType<TensorValues['data']>>) =>
+  values instanceof Float32Array ? [values] : values;
+
+async function writeValues(file: FileHandle, values: Float32Array, dtype: string, offset: number): Promise<void> {
+  const width = dtype === 'F32' ? 4 : 2;
+  await inChunks(values.length * width, (start, end, scratch) => {
     const chunk = values.subarray(start / width, end / width);
     if (dtype === 'F32')
       return writeFully(file, new Uint8Array(chunk.buffer, chunk.byteOffset, end - start), offset + start);
