@@ -122,7 +122,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo train run.yaml --model_name_or_path adapter',
-    'DIR/adapter: expected a model\'s folder in Hugging Face\'s layout, found an adapter (LoRA) of google/gemma-2-2b, without the model. Merge it with Python and give the new folder: peft.AutoPeftModelForCausalLM.from_pretrained("DIR/adapter").merge_and_unload().save_pretrained("NEW_FOLDER"); save the tokenizer there too.',
+    "DIR/adapter: expected a model's folder in Hugging Face's layout, found an adapter (LoRA) of google/gemma-2-2b, without the model. Give google/gemma-2-2b as the model, and DIR/adapter as its adapter (--adapter, or adapter_name_or_path for training). Or merge them into a model: `wpo merge`.",
   ],
   [
     'wpo train run.yaml --model_name_or_path gguf',

@@ -15,10 +15,11 @@ export type ModelUse =
 
 /** Bytes that a model takes at least. */
 export interface MemoryEstimate {
+  /** Of the model, without its adapter. */
   readonly parameters: number;
-  /** float32 weights: 4 bytes per parameter. */
+  /** float32 weights of the model and its adapter: 4 bytes per parameter. */
   readonly weights: number;
-  /** Gradients and AdamW's two moments: 12 bytes per parameter; 0 without training. */
+  /** Gradients and AdamW's two moments: 12 bytes per parameter that is trained; 0 without training. */
   readonly training: number;
   /** The keys and values of all tokens of the answers that are generated; 0 otherwise. */
   readonly cache: number;
@@ -32,18 +33,30 @@ const FLOAT32 = 4;
 /** Logits that are computed at once: more answer tokens are computed in parts (`nativeAnswerLogps` of @wpo/tensorflow). */
 const MOST_LOGITS = { train: 2 ** 27, score: 2 ** 24 };
 
+export interface MemoryOptions {
+  /** Parameters of the model's adapter. Training then trains these only. Default 0: no adapter. */
+  readonly adapterParameters?: number;
+}
+
 /**
  * Estimates the memory for a model from its config, before its weights are read. It counts what every implementation needs, with
  * `activationCheckpointing: 'always'`, so a use takes somewhat more.
  *
  * @throws RangeError for a size out of range
  */
-export function estimateMemory(config: Gemma2Config, use: ModelUse): MemoryEstimate {
+export function estimateMemory(
+  config: Gemma2Config,
+  use: ModelUse,
+  { adapterParameters = 0 }: MemoryOptions = {},
+): MemoryEstimate {
   const sizes = [...tensorShapes(config).values()].map((shape) => shape.reduce((size, n) => size * n, 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
-  const weights = FLOAT32 * parameters;
-  const training = use.kind === 'train' ? 3 * weights : 0;
-  const saved = use.kind === 'train' ? FLOAT32 * sizes.reduce((most, size) => Math.max(most, size), 0) : 0;
+  const weights = FLOAT32 * (parameters + adapterParameters);
+  const training = use.kind === 'train' ? 3 * FLOAT32 * (adapterParameters || parameters) : 0;
+  const saved =
+    use.kind === 'train' && adapterParameters === 0
+      ? FLOAT32 * sizes.reduce((most, size) => Math.max(most, size), 0)
+      : 0;
   const cache = use.kind === 'generate' ? cacheBytes(config, use) : 0;
   const pass = Math.max(saved, passBytes(config, use));
   return { parameters, weights, training, cache, pass, total: weights + training + cache + pass };

@@ -307,7 +307,7 @@ function checkTensors(config: Gemma2Config, source: TensorSource): void {
 function hintFor(missing: readonly string[], unexpected: readonly string[]): string {
   const has = (pattern: RegExp) => unexpected.some((name) => pattern.test(name));
   if (has(/\.lora_[AB]\./)) {
-    return 'These are the weights of a LoRA adapter. Merge it into its base model with peft: merge_and_unload(), then save_pretrained.';
+    return 'These are the weights of a LoRA adapter. Give its base model as the model, and this folder as its adapter.';
   }
   if (has(/\.(weight_scale|scales|qweight|qzeros|absmax|quant_map|weight_scale_inv|SCB)\b/)) {
     return 'Quantized checkpoints are not supported: use the original weights.';

@@ -40,3 +40,11 @@ test('generation takes the keys and values of every token', () => {
   expect(need.pass).toBe(4 * 8 * 25 * (2 * 2304 + 2 * 9216));
   expect(need.total).toBe(need.weights + need.cache + need.pass);
 });
+
+test('with an adapter, only its parameters have gradients and moments', () => {
+  const use = { kind: 'train', tokens: 100, answerTokens: 50 } as const;
+  const need = estimateMemory(gemma2_2b, use, { adapterParameters: 20_766_720 });
+  expect(need).toMatchObject({ parameters: parameters2b, training: 12 * 20_766_720 });
+  expect(need.weights).toBe(4 * (parameters2b + 20_766_720));
+  expect(need.pass).toBe(4 * (26 * 100 * 2304 + 50 * 256_000)); // no copy of the embedding is saved
+});

@@ -64,8 +64,8 @@ async function describeAdapter(path: string, names: readonly string[]): Promise<
   const base = isObject(config) ? config.base_model_name_or_path : undefined;
   const model = typeof base === 'string' && base !== '' ? printable(base, 200) : 'its base model';
   return (
-    `an adapter (LoRA) of ${model}, without the model. Merge it with Python and give the new folder: ` +
-    `peft.AutoPeftModelForCausalLM.from_pretrained("${printable(path)}").merge_and_unload().${SAVE}; save the tokenizer there too.`
+    `an adapter (LoRA) of ${model}, without the model. Give ${model} as the model, and ${printable(path)} as its adapter ` +
+    '(--adapter, or adapter_name_or_path for training). Or merge them into a model: `wpo merge`.'
   );
 }
 
@@ -92,6 +92,9 @@ function describeOtherFormat(path: string, names: readonly string[]): string | u
 /** A folder that has models in it: a run's folder, a repository in the Hub's cache, or any other. */
 async function describeParent(path: string, names: readonly string[]): Promise<string | undefined> {
   const isModel = async (name: string) => (await kindOf(join(path, name, 'config.json'))) === 'file';
+  const inModel = await readdir(join(path, 'model')).catch(() => []);
+  const adapter = await describeAdapter(join(path, 'model'), inModel);
+  if (adapter !== undefined) return `a folder that has in it ${adapter}`;
   if (await isModel('model')) return `a folder that has the model in it. Give ${printable(join(path, 'model'))}`;
   if (names.includes('snapshots')) {
     const commits = await readdir(join(path, 'snapshots')).catch(() => []);

@@ -31,7 +31,8 @@ const adapter = {
 };
 // biome-ignore format: one case per line
 const cases: [what: string, files: Record<string, string>, path: string, parts: string[]][] = [
-  ['an adapter', adapter, '', ['found an adapter (LoRA) of google/gemma-2-2b-it', 'merge_and_unload()']],
+  ['an adapter', adapter, '', ['found an adapter (LoRA) of google/gemma-2-2b-it', 'Give google/gemma-2-2b-it as the model', '`wpo merge`']],
+  ["an adapter run's folder", { 'model/adapter_config.json': '{}' }, '', ['found a folder that has in it an adapter (LoRA) of its base model', '/model as its adapter']],
   ['an adapter with a broken configuration', { 'adapter_config.json': '[[' }, '', ['an adapter (LoRA) of its base model']],
   ['a GGUF folder', { 'gemma-2-2b-Q4_K_M.gguf': '' }, '', ['found a GGUF file, gemma-2-2b-Q4_K_M.gguf', 'gguf_file=']],
   ['a GGUF folder with config.json', { 'a.gguf': '', 'config.json': '{}' }, '', ['found a GGUF file, a.gguf']],

@@ -16,11 +16,12 @@ export interface FileCheckpointsOptions {
   readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
   /** Writes more files into a checkpoint's folder, e.g. the model's configuration and tokenizer. */
   readonly writeModelFiles?: (folder: string) => Promise<void>;
+  /** Name of the file of the policy's weights in a checkpoint's folder. Default `model.safetensors`. */
+  readonly weightsFile?: string;
   /** Keeps this number of checkpoints, at least 1, and removes the oldest after a save. Default: keeps all. */
   readonly saveTotalLimit?: number;
 }
 
-const WEIGHTS = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
 const STATE = 'trainer_state.json';
 const MANIFEST = 'manifest.json';
@@ -36,7 +37,7 @@ type Manifest = Record<string, { readonly bytes: number; readonly sha256: string
  * @throws RangeError where `saveTotalLimit` is out of range.
  */
 export function fileCheckpoints(folder: string, options: FileCheckpointsOptions): CheckpointStore {
-  const { writeTensors, readTensors, writeModelFiles, saveTotalLimit } = options;
+  const { writeTensors, readTensors, writeModelFiles, weightsFile = 'model.safetensors', saveTotalLimit } = options;
   if (saveTotalLimit !== undefined && !(Number.isInteger(saveTotalLimit) && saveTotalLimit >= 1)) {
     throw new RangeError(`save_total_limit: expected an integer of at least 1, found ${saveTotalLimit}`);
   }
@@ -46,7 +47,7 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
     await requireFreeSpace(folder, bytesOf(Object.values(tensors).flat()), await describeRemovable(folder, keep));
     await makeFolder(path);
     await writeModelFiles?.(path);
-    await writeTensors(join(path, WEIGHTS), tensors.weights);
+    await writeTensors(join(path, weightsFile), tensors.weights);
     await writeTensors(join(path, OPTIMIZER), tensors.optimizer);
     await writeFile(join(path, STATE), formatTrainerState(state));
     await writeFile(join(path, MANIFEST), `${seal(MANIFEST, await describe(path), 2)}\n`);
@@ -55,12 +56,12 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
   }
 
   async function open(path: string, step: number): Promise<OpenCheckpoint> {
-    await checkManifest(path);
+    await checkManifest(path, weightsFile);
     const state = await readAs(path, STATE, parseTrainerState);
     if (state.step !== step) throw new TrainingError(`${STATE}: step: expected ${step}, found ${state.step}`);
     return {
       state,
-      weights: () => readTensors(join(path, WEIGHTS)),
+      weights: () => readTensors(join(path, weightsFile)),
       optimizer: () => readTensors(join(path, OPTIMIZER)),
     };
   }
@@ -165,7 +166,7 @@ async function describe(path: string): Promise<Manifest> {
   return manifest;
 }
 
-async function checkManifest(path: string): Promise<void> {
+async function checkManifest(path: string, weightsFile: string): Promise<void> {
   const manifest = await readAs(path, MANIFEST, (text) => {
     const found = unseal(MANIFEST, text);
     if (found) return found as Manifest;
@@ -179,7 +180,7 @@ async function checkManifest(path: string): Promise<void> {
     const hash = await hashFile(join(path, file));
     if (hash !== sha256) throw new TrainingError(`${file}: expected SHA-256 ${sha256}, found ${hash}: it is damaged`);
   }
-  for (const file of [WEIGHTS, OPTIMIZER, STATE]) {
+  for (const file of [weightsFile, OPTIMIZER, STATE]) {
     if (!manifest[file]) throw new TrainingError(`${MANIFEST}: expected an entry for ${file}, found none`);
   }
 }

@@ -148,3 +148,13 @@ test('a state of another version is rejected', async () => {
 test.each([0, 1.5, -1])('a limit of %d is rejected', (saveTotalLimit) => {
   expect(() => store({ saveTotalLimit })).toThrow('save_total_limit: expected an integer of at least 1');
 });
+
+test('the weights have the name that was chosen', async () => {
+  const named = store({ weightsFile: 'adapter_model.safetensors' });
+  await named.save(checkpoint(7));
+  expect(await readdir(join(folder, 'checkpoint-7'))).toContain('adapter_model.safetensors');
+  const [found] = await named.list();
+  expect(await collect((await found!.open()).weights())).toEqual({ w: [...Float32Array.of(7, 0.1)] });
+  const [other] = await store().list();
+  await expect(other!.open()).rejects.toThrow('manifest.json: expected an entry for model.safetensors, found none');
+});
