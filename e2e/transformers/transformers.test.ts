@@ -92,7 +92,7 @@ function trainingConfig(source: string, outputDir: string, dtype: string): strin
     model_name_or_path: source,
     train_file: join(fixtures, 'pairs.jsonl'),
     output_dir: outputDir,
-    dtype,
+    save_dtype: dtype,
     beta: 0.1,
     learning_rate: 1e-3,
     gradient_accumulation_steps: 2,

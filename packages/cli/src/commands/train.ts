@@ -110,6 +110,12 @@ export async function train(
       signal: stop.signal,
       warn: shown.callbacks.warn,
     });
+    if (config.dtype === 'float32' && config.saveDtype === undefined && model.dtype !== 'float32') {
+      terminal.stderr.write(
+        `dtype: float32 is how weights are held in memory. The model is saved in ${model.dtype}, the type of its files; for ` +
+          'another type set save_dtype.\n',
+      );
+    }
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model });
     const optimizer = own(
       adamW({
@@ -150,7 +156,7 @@ export async function train(
       );
     }
     await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
-    await saveModel(folder.model, model, config.dtype ?? model.dtype);
+    await saveModel(folder.model, model, config.saveDtype ?? model.dtype);
     await rm(folder.extending, { force: true });
     finished = result;
   } catch (error) {
@@ -241,7 +247,7 @@ const fileOptions = (config: TrainConfig, folder: RunFolder, model: LoadedModel,
   checkpoints: fileCheckpoints(folder.path, {
     writeTensors,
     readTensors,
-    writeModelFiles: (path) => saveModelFiles(path, model, config.dtype ?? model.dtype),
+    writeModelFiles: (path) => saveModelFiles(path, model, config.saveDtype ?? model.dtype),
     saveTotalLimit: config.saveTotalLimit,
   }),
 });

@@ -32,7 +32,8 @@ const SAME: Readonly<Record<string, string>> = {
   output_dir: `
     output output_path output_folder save_dir save_path out out_dir run_dir checkpoint_dir export_dir outdir
     logging_dir log_dir`,
-  dtype: 'torch_dtype save_dtype model_dtype export_dtype infer_dtype output_dtype',
+  dtype: 'torch_dtype model_dtype infer_dtype',
+  save_dtype: 'export_dtype output_dtype',
   beta: 'dpo_beta rl_beta pref_beta kl_coef kl_beta kl_penalty dpo_alpha',
   loss_type: 'loss pref_loss dpo_loss dpo_loss_type rl trainer method rl_type algorithm preference_loss pref_loss_type',
   loss_weights: 'dpo_loss_weights loss_coefs loss_weight',
@@ -148,7 +149,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     quantization_bit gptq* double_quantization qat export_quantization_* ref_model_quantization_bit
     reward_model_quantization_bit weight_dtype activation_dtype group_size fake_quant_after_n_steps
     model_quantization_config* use_onebitllms`,
-  'Training computes in float32. `dtype: bfloat16` saves the model in bfloat16.': `
+  'Training computes in float32. `save_dtype: bfloat16` saves the model in bfloat16.': `
     bf16 fp16 tf32 fp8* float16 bfloat16 float32 pure_bf16 half_precision* fp16_* bf16_full_eval
     mixed_precision* precision compute_dtype amp use_amp upcast_* fp32_norm* embeddings_skip_upcast`,
   'The optimizer is AdamW.': `
@@ -269,6 +270,20 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
     endpoint seeds per_prompt concurrency timeout retries rewards judge compare api`,
 };
 
+const DTYPES = {
+  bf16: 'bfloat16',
+  fp32: 'float32',
+  f32: 'float32',
+  float: 'float32',
+  'torch.bfloat16': 'bfloat16',
+  'torch.float32': 'float32',
+  float16: 'bfloat16',
+  fp16: 'bfloat16',
+  half: 'bfloat16',
+  f16: 'bfloat16',
+  'torch.float16': 'bfloat16',
+};
+
 /** Values that are written differently elsewhere, by key: our value, or a sentence. */
 const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   loss_type: {
@@ -295,20 +310,8 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     rloo: '',
     gdpo: '',
   },
-  dtype: {
-    bf16: 'bfloat16',
-    fp32: 'float32',
-    f32: 'float32',
-    float: 'float32',
-    auto: '',
-    'torch.bfloat16': 'bfloat16',
-    'torch.float32': 'float32',
-    float16: 'bfloat16',
-    fp16: 'bfloat16',
-    half: 'bfloat16',
-    f16: 'bfloat16',
-    'torch.float16': 'bfloat16',
-  },
+  dtype: DTYPES,
+  save_dtype: { ...DTYPES, auto: '' },
   lr_scheduler_type: {
     cosine_with_restarts: 'cosine',
     cosine_with_min_lr: 'cosine',

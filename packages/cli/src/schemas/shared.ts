@@ -126,6 +126,16 @@ export const alignment = choice(
   { default: 'sampled', help: 'the term that is subtracted from each token’s log-prob in a pair’s weight' },
 );
 
+/** How the weights of a model that is loaded are held in memory: transformers' name. */
+export const dtype = choice(
+  {
+    auto: 'that of the model’s files',
+    float32: '4 bytes per parameter',
+    bfloat16: '2 bytes per parameter; other types are rounded to it',
+  },
+  { default: 'auto', help: 'number type of the weights in memory', flag: { placeholder: 'type' } },
+);
+
 export const json = boolean({ affects: 'nothing', help: 'print the results as JSON' });
 
 /** How answers are drawn from a model. */

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
-import { checkLengths, encodingFields, onBadRow, settings, yamlColumns } from './shared';
+import { checkLengths, dtype, encodingFields, onBadRow, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
 
 const dataFields = {
@@ -39,7 +39,11 @@ const dataFields = {
   }),
   columns: yamlColumns,
   outputDir: path('output', { required: true, help: 'folder of the run: model, metrics, checkpoints' }),
-  dtype: choice(
+  dtype: {
+    ...dtype,
+    help: 'number type of weights that are not trained, such as those of a reference model; trained weights are float32',
+  },
+  saveDtype: choice(
     { float32: '', bfloat16: '' },
     { affects: 'files', help: 'number type of the saved model (default: that of the input model)' },
   ),
@@ -249,7 +253,7 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
     }
-    return [...problems, ...checkBestModel(config, name)];
+    return [...problems, ...checkDtype(config, name), ...checkBestModel(config, name)];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -257,6 +261,14 @@ export const trainSchema = commandSchema({
     'wpo train run.yaml --resume',
   ],
 });
+
+/** Refuses trained weights in bfloat16. `dtype` was once the name of `save_dtype`. */
+function checkDtype({ dtype }: { readonly dtype: string }, name: Naming): Problem[] {
+  if (dtype !== 'bfloat16') return [];
+  const expected = 'auto or float32, since all weights are trained, in float32';
+  const hint = `The type of the saved model is ${name('saveDtype')}.`;
+  return [{ field: 'dtype', expected, found: dtype, hint }];
+}
 
 /** Finds out why `load_best_model_at_end` could load nothing. */
 function checkBestModel(config: BestModelConfig, name: Naming): Problem[] {

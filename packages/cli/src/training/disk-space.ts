@@ -35,7 +35,7 @@ export async function checkDiskSpace(
     0,
   );
   const checkpoint = parameters * CHECKPOINT_BYTES;
-  const trained = parameters * ((config.dtype ?? model.dtype) === 'bfloat16' ? 2 : 4);
+  const trained = parameters * ((config.saveDtype ?? model.dtype) === 'bfloat16' ? 2 : 4);
   await requireFreeSpace(
     folder.path,
     Math.max(0, atOnce - existing) * checkpoint + trained,

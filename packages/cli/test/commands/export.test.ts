@@ -9,7 +9,7 @@ const run = join(folder, 'run');
 const weightsOf = (path: string) => readFileSync(join(path, 'model.safetensors'));
 
 beforeAll(async () => {
-  const set = ['max_steps=3', 'save_steps=1', 'save_total_limit=3', 'dtype=float32'];
+  const set = ['max_steps=3', 'save_steps=1', 'save_total_limit=3', 'save_dtype=float32'];
   await trainFrom({ config: goldenConfig(folder), set }, capture());
 });
 

@@ -38,7 +38,7 @@ test('eight steps equal PyTorch’s, and the folder has all files of the run', a
 test('held-out pairs are evaluated before and after training, with a report', async () => {
   const folder = temporaryFolder();
   const terminal = capture();
-  const set = ['eval_split=0.25', 'max_steps=3', 'dtype=bfloat16'];
+  const set = ['eval_split=0.25', 'max_steps=3', 'save_dtype=bfloat16'];
   expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(0);
   const evaluations = readMetrics(join(folder, 'run')).filter((row) => row.eval_loss !== undefined);
   expect(evaluations.map((row) => row.step)).toEqual([0, 3]);

@@ -74,7 +74,8 @@ const VALUES: Readonly<Record<string, string>> = {
   completion: 'trl',
   truncation: 'keep_start',
   on_bad_row: 'skip',
-  dtype: 'bfloat16',
+  dtype: 'float32',
+  save_dtype: 'bfloat16',
 };
 const least = 'model_name_or_path: m\ntrain_file: t\noutput_dir: o\n';
 

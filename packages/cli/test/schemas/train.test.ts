@@ -22,6 +22,7 @@ test('three keys are required; the others have the documented defaults', () => {
     modelNameOrPath: '/runs/m',
     trainFile: '/runs/t.jsonl',
     outputDir: '/runs/out',
+    dtype: 'auto',
     beta: 0.1,
     lossType: ['sigmoid'],
     labelSmoothing: 0,
@@ -115,6 +116,10 @@ test('all problems are reported at once, a missing key with its meaning', () => 
 test.each([
   ['max_length: 100\nmax_prompt_length: 100', ':5: max_prompt_length: expected less than max_length, 100, found 100.'],
   ['eval_file: e\neval_split: 0.1', ':5: eval_split: expected no value with eval_file, found 0.1. Remove one'],
+  [
+    'dtype: bfloat16',
+    ':4: dtype: expected auto or float32, since all weights are trained, in float32, found bfloat16. The type of the saved model is save_dtype.',
+  ],
   ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
 ])('keys that contradict each other are an error: %j', (lines, message) => {
   expect(problems(least + lines)[0]).toContain(message);
@@ -216,6 +221,7 @@ test('a resumed run must have the same values of these keys', () => {
         'cpo_alpha',
         'desirable_weight',
         'discopop_tau',
+        'dtype',
         'eval_split',
         'f_alpha_divergence_coef',
         'f_divergence_type',
