@@ -1,4 +1,12 @@
 export { seededRandom } from '@wpo/internal/random';
+export {
+  type AdaptedGemma2,
+  type Adapter,
+  type AdapterOptions,
+  adapted,
+  adapterShapes,
+} from './adapter/adapted';
+export { type AdaptedModule, adaptedModules, type LoraConfig, loraDefaults } from './adapter/lora-config';
 export { type Gemma2Preset, gemma2_2b, gemma2_9b, gemma2_27b, gemma2Presets, parseConfig, writeConfig } from './config';
 export { ModelError } from './errors';
 export {
@@ -50,4 +58,5 @@ export {
   type TensorLocation,
   type TensorSource,
   tensorShapes,
+  trainableParameters,
 } from './weights';

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { answerLogps, forward, type Gemma2 } from './model';
-import type { Kernels, Weight } from './ops/contract';
+import type { Kernels } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { packPairs, type TokenPair } from './pack';
 import { Tape } from './tape';
-import { type Parameter, parametersOf } from './weights';
+import { type Parameter, trainableParameters } from './weights';
 
 /** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
 export interface TokenTerms {
@@ -33,7 +33,7 @@ export interface Forward {
 /** A Gemma-2 that the trainer can run or train: its parameters, and its forward and backward pass over pairs. */
 export interface GemmaPolicy {
   readonly model: Gemma2;
-  /** The trainable weights. */
+  /** The trainable weights, or those of the model's adapter. */
   readonly parameters: readonly Parameter[];
   /** @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair */
   forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
@@ -75,13 +75,11 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
   const budget = budgets[activationCheckpointing];
   return {
     model,
-    parameters: parametersOf(model).filter(isParameter),
+    parameters: trainableParameters(model),
     forward: (pairs, { train }) =>
       pairForward(model, pairs, new Tape(kernels, { record: train, activationBytes: budget })),
   };
 }
-
-const isParameter = (weight: Weight): weight is Parameter => weight.trainable;
 
 function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Forward {
   const packed = packPairs(pairs, model.config.vocabSize);

@@ -1,12 +1,14 @@
+import { isAdapted, type LinearKernels, loraLinear } from './adapter/lora-linear';
 import type { AttentionOptions, Kernels, OpResult, QueryBlock, RotaryTables, Value, Weight } from './ops/contract';
 
 interface Step {
+  /** The inputs that `backward` returns gradients of. */
   readonly inputs: readonly Value[];
   readonly output: Value;
   /** The inputs that `backward` reads. */
   readonly inputsForBackward: readonly Value[];
   readonly saved: readonly Value[];
-  /** Gradients of the inputs. Takes ownership of `dOutput`. */
+  /** Gradients of `inputs`. Takes ownership of `dOutput`. */
   backward(dOutput: Value): Value[];
   /** Frees what is kept for `backward`. */
   dispose(): void;
@@ -24,10 +26,14 @@ export interface TapeOptions {
  *
  * The backward pass frees each step's memory as soon as it is no longer needed, so a tape's memory only shrinks once
  * `backward` has started.
+ *
+ * Operations that no trainable weight comes before have no backward pass, and nothing is kept for them.
  */
 export class Tape {
   private steps: Step[] = [];
   private readonly owned = new Set<Value>();
+  /** The values that depend on a trainable weight. */
+  private readonly requiresGrad = new Set<Value>();
   private bytesLeft: number;
   private lastPartBytes = 0;
   readonly recording: boolean;
@@ -41,31 +47,38 @@ export class Tape {
   }
 
   embedding(ids: Int32Array, w: Weight, scale: number): Value {
-    return this.run([], this.kernels.embedding(ids, w, scale));
+    return this.run([], w, this.kernels.embedding(ids, w, scale));
   }
   linear(x: Value, w: Weight): Value {
-    return this.run([x], this.kernels.linear(x, w));
+    const multiply = (by: Weight) => this.kernels.linear(x, by);
+    return this.runLinear([x], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
   }
   linearToHeads(x: Value, w: Weight, heads: number): Value {
-    return this.run([x], this.kernels.linearToHeads(x, w, heads));
+    return this.runLinear([x], w, {
+      byW: () => this.kernels.linearToHeads(x, w, heads),
+      byA: (a) => this.kernels.linear(x, a),
+      byB: (u, b) => this.kernels.linearToHeads(u, b, heads),
+    });
   }
   linearFromHeads(x: Value, w: Weight): Value {
-    return this.run([x], this.kernels.linearFromHeads(x, w));
-  }
-  rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Value {
-    return this.run(residual ? [x, residual] : [x], this.kernels.rmsNorm(x, w, epsilon, residual));
-  }
-  rope(x: Value, tables: RotaryTables): Value {
-    return this.run([x], this.kernels.rope(x, tables));
-  }
-  attention(q: Value, k: Value, v: Value, blocks: readonly QueryBlock[], options: AttentionOptions): Value {
-    return this.run([q, k, v], this.kernels.attention(q, k, v, blocks, options));
+    const multiply = (by: Weight) => this.kernels.linearFromHeads(x, by);
+    return this.runLinear([x], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
   }
   gegluLinear(gate: Value, up: Value, w: Weight): Value {
-    return this.run([gate, up], this.kernels.gegluLinear(gate, up, w));
+    const multiply = (by: Weight) => this.kernels.gegluLinear(gate, up, by);
+    return this.runLinear([gate, up], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
+  }
+  rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Value {
+    return this.run(residual ? [x, residual] : [x], w, this.kernels.rmsNorm(x, w, epsilon, residual));
+  }
+  rope(x: Value, tables: RotaryTables): Value {
+    return this.run([x], null, this.kernels.rope(x, tables));
+  }
+  attention(q: Value, k: Value, v: Value, blocks: readonly QueryBlock[], options: AttentionOptions): Value {
+    return this.run([q, k, v], null, this.kernels.attention(q, k, v, blocks, options));
   }
   selectRows(x: Value, indices: Int32Array): Value {
-    return this.run([x], this.kernels.selectRows(x, indices));
+    return this.run([x], null, this.kernels.selectRows(x, indices));
   }
   rotaryTables(positions: Int32Array, headDim: number, theta: number): RotaryTables {
     const tables = this.kernels.rotaryTables(positions, headDim, theta);
@@ -75,14 +88,15 @@ export class Tape {
 
   /**
    * Runs a part of the model, such as a layer, on a tape of its own. Its activations are kept for the backward pass as long
-   * as they fit in `activationBytes`; otherwise only `x` is kept and the backward pass recomputes the part. A tape that does
-   * not record frees `x`.
+   * as they fit in `activationBytes`; otherwise only `x` is kept and the backward pass recomputes the part. Without a
+   * backward pass through the part, `x` is freed.
    */
   checkpoint(x: Value, part: (tape: Tape, x: Value) => Value): Value {
     const runPart = (record: boolean) => {
       const tape = new Tape(this.kernels, { record });
+      if (this.requiresGrad.has(x)) tape.requiresGrad.add(x);
       const output = tape.release(part(tape, x));
-      if (record) tape.prune();
+      if (record) tape.prune(output);
       else tape.dispose();
       return { tape, output };
     };
@@ -90,24 +104,28 @@ export class Tape {
     const mayFit = this.recording && this.bytesLeft > 0 && this.lastPartBytes <= this.bytesLeft;
     const { tape, output } = runPart(mayFit);
     this.owned.add(output);
-    if (!this.recording) {
+    if (!this.recording || !tape.requiresGrad.has(output)) {
+      tape.dispose();
       this.release(x).dispose();
       return output;
     }
+    this.requiresGrad.add(output);
     if (mayFit) this.lastPartBytes = tape.bytes();
     const kept = mayFit && this.lastPartBytes <= this.bytesLeft;
     if (kept) this.bytesLeft -= this.lastPartBytes;
     else tape.dispose();
+    const inputs = this.requiresGrad.has(x) ? [x] : [];
     this.steps.push({
-      inputs: [x],
+      inputs,
       output,
       inputsForBackward: [x],
       saved: [],
       backward: (dOutput) => {
-        if (kept) return [tape.backward(output, dOutput, x)];
-        const again = runPart(true);
-        again.output.dispose();
-        return [again.tape.backward(again.output, dOutput, x)];
+        const run = kept ? { tape, output } : runPart(true);
+        if (!kept) run.output.dispose();
+        const dx = run.tape.backward(run.output, dOutput, inputs[0]);
+        run.tape.dispose();
+        return dx ? [dx] : [];
       },
       dispose: () => tape.dispose(),
     });
@@ -120,8 +138,6 @@ export class Tape {
    * @param input returns d loss / d `input`, owned by the caller
    * @throws Error where `output` does not depend on `input`
    */
-  backward(output: Value, dOutput: Value): null;
-  backward(output: Value, dOutput: Value, input: Value): Value;
   backward(output: Value, dOutput: Value, input?: Value): Value | null {
     const gradients = new Map<Value, Value>([[output, dOutput]]);
     for (let step = this.steps.pop(); step; step = this.steps.pop()) {
@@ -144,9 +160,8 @@ export class Tape {
   }
 
   /** Frees what `backward` does not read. */
-  prune(): void {
+  prune(output: Value): void {
     const needed = new Set(this.steps.flatMap(({ inputsForBackward }) => inputsForBackward));
-    const { output } = this.steps.at(-1)!;
     for (const value of this.owned) {
       if (value === output || needed.has(value)) continue;
       this.owned.delete(value);
@@ -173,22 +188,38 @@ export class Tape {
     this.owned.clear();
   }
 
-  private run(inputs: Value[], result: OpResult): Value {
+  private runLinear(inputs: readonly Value[], w: Weight, kernels: LinearKernels): Value {
+    if (!isAdapted(w)) return this.run(inputs, w, kernels.byW(w));
+    const needsInputGradients = inputs.some((input) => this.requiresGrad.has(input));
+    return this.run(inputs, w, loraLinear(this.kernels, w, kernels, needsInputGradients));
+  }
+
+  private run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value {
     const { output, inputsForBackward, saved } = result;
     const dispose = () => {
       for (const value of saved) value.dispose();
     };
     this.owned.add(output);
-    if (!this.recording) {
+    const requiresGrad = (w !== null && (w.trainable || isAdapted(w))) || inputs.some((x) => this.requiresGrad.has(x));
+    if (requiresGrad) this.requiresGrad.add(output);
+    if (!this.recording || !requiresGrad) {
       dispose();
       return output;
     }
     const backward = (dOutput: Value) => {
       const gradients = result.backward(dOutput);
       dOutput.dispose();
-      return gradients;
+      const [needed, others] = partition(gradients, (_, i) => this.requiresGrad.has(inputs[i]!));
+      for (const gradient of others) gradient.dispose();
+      return needed;
     };
-    this.steps.push({ inputs, output, inputsForBackward, saved, backward, dispose });
+    const [differentiable] = partition(inputs, (x) => this.requiresGrad.has(x));
+    this.steps.push({ inputs: differentiable, output, inputsForBackward, saved, backward, dispose });
     return output;
   }
+}
+
+/** The values that pass a test, and the others. */
+function partition<T>(values: readonly T[], test: (value: T, index: number) => boolean): [T[], T[]] {
+  return [values.filter(test), values.filter((value, index) => !test(value, index))];
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
+import { isAdapted } from './adapter/lora-linear';
 import { checkSizes } from './config';
 import { checkWeight } from './finite';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
@@ -151,7 +152,7 @@ const upload = (tensor: tf.Tensor) =>
   );
 
 /** Calls `f` for every weight with its checkpoint name, in checkpoint order. */
-function mapWeights<A, B>(weights: Gemma2Weights<A>, f: (value: A, name: string) => B): Gemma2Weights<B> {
+export function mapWeights<A, B>(weights: Gemma2Weights<A>, f: (value: A, name: string) => B): Gemma2Weights<B> {
   const mapLayer = (layer: DecoderLayer<A>, index: number): DecoderLayer<B> => {
     const at = (module: string, value: A) => f(value, `model.layers.${index}.${module}.weight`);
     const { selfAttn, mlp } = layer;
@@ -205,6 +206,14 @@ export function parametersOf<W extends Weight>(model: Gemma2<W>): W[] {
   mapWeights(model, (parameter) => parameters.push(parameter));
   return parameters;
 }
+
+/** The weights of a model that have gradients; in place of an adapted weight, its adapter's. In checkpoint order. */
+export const trainableParameters = (model: Gemma2): Parameter[] =>
+  parametersOf(model)
+    .flatMap((w) => (isAdapted(w) ? [w.lora.a, w.lora.b] : [w]))
+    .filter(isParameter);
+
+const isParameter = (w: Weight): w is Parameter => w.trainable;
 
 export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
   /** Default true: weights with gradients. */

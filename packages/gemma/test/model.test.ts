@@ -105,6 +105,7 @@ function shapeKernels() {
       const term = output('answerLogps', [targets.length]).output as ReturnType<Kernels['answerLogps']>['logps'];
       return { logps: term, logSumSquares: term, logMax: term, backward: () => shaped(...hidden.shape), dispose() {} };
     },
+    scale: (x) => x,
     add(a, b) {
       expect(a.shape).toEqual(b.shape);
       return a;

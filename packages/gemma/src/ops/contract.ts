@@ -142,6 +142,8 @@ export interface Kernels {
     softcap: number | null,
     requiresGrad: boolean,
   ): AnswerLogps;
+  /** x · factor. Takes ownership of x; may write into it. */
+  scale(x: Value, factor: number): Value;
   /** a + b. Takes ownership of both; may write into a. */
   add(a: Value, b: Value): Value;
   /**

@@ -223,6 +223,12 @@ function setColumns(total: tf.Tensor3D | null, columns: Int32Array, values: tf.T
   return next;
 }
 
+function scale(x: tf.Tensor, factor: number): tf.Tensor {
+  const scaled = tf.mul(x, factor);
+  x.dispose();
+  return scaled;
+}
+
 /** Kernels that run on any tfjs backend. */
 export const portableKernels: Kernels = {
   embedding,
@@ -237,6 +243,7 @@ export const portableKernels: Kernels = {
   selectRows,
   logits,
   answerLogps,
+  scale,
   add,
   addRows,
   setColumns,

@@ -48,6 +48,7 @@ export function nativeKernels(limits?: LogitLimits): Kernels {
     selectRows,
     logits,
     answerLogps: (hidden, ...others) => answerLogps(program.materialize(hidden) as tf.Tensor2D, ...others),
+    scale,
     add,
     addRows,
     setColumns,
@@ -217,6 +218,11 @@ const encodeQueryBlocks = (blocks: readonly QueryBlock[]) =>
 const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
   record('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
 
+const scale = (x: Value, factor: number): Value =>
+  factor === 1 ? x : useAndDispose(x, () => gatherRows(x, everyRow(x), factor));
+
+const everyRow = ({ shape }: Value) => Int32Array.from({ length: shape[0]! }, (_, i) => i);
+
 const selectRows: Kernels['selectRows'] = (x, indices) => ({
   output: gatherRows(x, indices, 1),
   inputsForBackward: [],
@@ -224,14 +230,13 @@ const selectRows: Kernels['selectRows'] = (x, indices) => ({
   backward: (dy) => [addRows(null, indices, dy, x.shape[0]!)],
 });
 
-const embedding: Kernels['embedding'] = (ids, weight, scale) => ({
-  output: gatherRows(weight.value(), ids, scale),
+const embedding: Kernels['embedding'] = (ids, weight, factor) => ({
+  output: gatherRows(weight.value(), ids, factor),
   inputsForBackward: [],
   saved: [],
   backward(dy) {
-    const all = Int32Array.from(ids, (_, i) => i);
     weight.accumulate((sum) =>
-      useAndDispose(gatherRows(dy, all, scale), (rows) => addRows(sum, ids, rows, weight.shape[0]!)),
+      useAndDispose(gatherRows(dy, everyRow(dy), factor), (rows) => addRows(sum, ids, rows, weight.shape[0]!)),
     );
     return [];
   },
