@@ -1,9 +1,10 @@
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { seededRandom } from '@wpo/internal/random';
 import { createCache, type KeyValueCache } from './cache';
 import { checkLogits } from './check-logits';
 import { forward, type Gemma2, logits as logitsOf } from './model';
-import type { Kernels } from './ops/contract';
+import type { Kernels, Pause } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { checkTokenIds, type ModelInput, singleSequence } from './pack';
 import { checkSampling, type SamplingOptions, sampleToken } from './sample';
@@ -21,6 +22,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly stopIds?: readonly number[];
   /** Default `portableKernels`. */
   readonly kernels?: Kernels;
+  /** Awaited between layers. If it throws, the generation ends with that error. */
+  readonly pause?: Pause;
 }
 
 /** A token of an answer, as it is generated. */
@@ -51,6 +54,7 @@ export async function* generateBatchTokens(
     seed = 0,
     stopIds = model.config.eosTokenId,
     kernels = portableKernels,
+    pause,
     ...sampling
   } = options;
   const { vocabSize } = model.config;
@@ -70,7 +74,7 @@ export async function* generateBatchTokens(
         kernels,
         cache.next(unfinished),
         `generate: token ${generated} of the answer`,
-        cache,
+        { cache, pause },
       );
       const next: typeof unfinished = [];
       for (const [row, { sequence }] of unfinished.entries()) {
@@ -135,11 +139,15 @@ async function readLogits(
   kernels: Kernels,
   input: ModelInput,
   where: string,
-  cache?: KeyValueCache,
+  { cache, pause }: { readonly cache?: KeyValueCache; readonly pause?: Pause } = {},
 ): Promise<Float32Array> {
-  const tape = new Tape(kernels, { record: false });
-  const logits = logitsOf(tape, model, forward(tape, model, input, cache)); // [A, V]
-  tape.dispose();
+  const tape = new Tape(kernels, { record: false, pause });
+  let logits: Tensor2D; // [A, V]
+  try {
+    logits = logitsOf(tape, model, await forward(tape, model, input, cache));
+  } finally {
+    tape.dispose();
+  }
   const values = (await logits.data()) as Float32Array;
   logits.dispose();
   await checkLogits(values, model, where);

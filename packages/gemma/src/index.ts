@@ -26,6 +26,7 @@ export type {
   Kernels,
   KeyRange,
   OpResult,
+  Pause,
   QueryBlock,
   RotaryTables,
   Value,
@@ -37,6 +38,7 @@ export type { TokenPair } from './pack';
 export {
   type ActivationCheckpointing,
   type Forward,
+  type ForwardOptions,
   type GemmaPolicy,
   gemmaPolicy,
   type PolicyOptions,

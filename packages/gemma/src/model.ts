@@ -93,13 +93,14 @@ export function weightShapes(config: Gemma2Config): Gemma2Weights<readonly numbe
  * @param tape runs the operations; decides which layers keep their activations for the backward pass
  * @param cache keys and values of earlier tokens, to which this pass appends its own
  */
-export function forward(tape: Tape, model: Gemma2, input: ModelInput, cache?: KeyValueCache): Value {
+export async function forward(tape: Tape, model: Gemma2, input: ModelInput, cache?: KeyValueCache): Promise<Value> {
   const { config } = model;
   const { inner, last } = attentionInputs(tape, config, input);
   let x = tape.embedding(input.ids, model.embedTokens, Math.sqrt(config.hiddenSize)); // [T, H]
   for (let layer = 0; layer < config.numHiddenLayers; layer++) {
     const attention = layer === config.numHiddenLayers - 1 ? last : inner;
     x = tape.checkpoint(x, (inTape, input) => decoderLayer(inTape, model, layer, input, attention, cache));
+    await tape.pause();
     // [T, H]; after the last layer [A, H]
   }
   return tape.rmsNorm(x, model.norm, config.rmsNormEps); // [A, H]
@@ -115,7 +116,8 @@ export const answerLogps = (
   { embedTokens, config }: Gemma2,
   hidden: Value,
   targets: Int32Array,
-): AnswerLogps => tape.kernels.answerLogps(hidden, embedTokens, targets, config.finalLogitSoftcapping, tape.recording);
+): Promise<AnswerLogps> =>
+  tape.kernels.answerLogps(hidden, embedTokens, targets, config.finalLogitSoftcapping, tape.recording, tape.pause);
 
 /** What attention needs to know of the pass, besides hidden states. */
 interface AttentionInputs {

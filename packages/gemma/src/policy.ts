@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { answerLogps, forward, type Gemma2 } from './model';
-import type { Kernels } from './ops/contract';
+import type { AnswerLogps, Kernels, Pause, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { packPairs, type TokenPair } from './pack';
 import { Tape } from './tape';
@@ -24,9 +24,9 @@ export interface Forward {
   /**
    * Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`.
    *
-   * @throws Error for a pass with `train: false`, and at a second call
+   * @throws Error for a pass with `train: false`, and at a second call; what `pause` throws: the gradients are incomplete then
    */
-  backward(dLogps: Float32Array): void;
+  backward(dLogps: Float32Array): Promise<void>;
   dispose(): void;
 }
 
@@ -35,8 +35,15 @@ export interface GemmaPolicy {
   readonly model: Gemma2;
   /** The trainable weights, or those of the model's adapter. */
   readonly parameters: readonly Parameter[];
-  /** @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair */
-  forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
+  /** @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair. What `pause` throws */
+  forward(pairs: readonly TokenPair[], options: ForwardOptions): Promise<Forward>;
+}
+
+export interface ForwardOptions {
+  /** Whether `backward` will be called. */
+  readonly train: boolean;
+  /** Awaited between layers, and in the backward pass between operations. If it throws, the pass is given up. */
+  readonly pause?: Pause;
 }
 
 export interface PolicyOptions {
@@ -76,15 +83,22 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
   return {
     model,
     parameters: trainableParameters(model),
-    forward: (pairs, { train }) =>
-      pairForward(model, pairs, new Tape(kernels, { record: train, activationBytes: budget })),
+    forward: (pairs, { train, pause }) =>
+      pairForward(model, pairs, new Tape(kernels, { record: train, activationBytes: budget, pause })),
   };
 }
 
-function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Forward {
+async function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Promise<Forward> {
   const packed = packPairs(pairs, model.config.vocabSize);
-  const hidden = forward(tape, model, packed); // [A, H]
-  const answers = answerLogps(tape, model, hidden, packed.targets);
+  let hidden: Value; // [A, H]
+  let answers: AnswerLogps;
+  try {
+    hidden = await forward(tape, model, packed);
+    answers = await answerLogps(tape, model, hidden, packed.targets);
+  } catch (error) {
+    tape.dispose();
+    throw error;
+  }
   const { logps, logSumSquares, logMax } = answers; // [A] each
 
   const release = () => {
@@ -98,7 +112,7 @@ function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Fo
       const [p, squares, max] = await Promise.all([logps.data(), logSumSquares.data(), logMax.data()]);
       return { logps: p as Float32Array, logSumSquares: squares as Float32Array, logMax: max as Float32Array };
     },
-    backward(dLogps) {
+    async backward(dLogps) {
       if (!canGoBackward) {
         throw new Error(
           'backward: expected an open pass with `train: true`, found one with `train: false`, or one that was disposed or has ' +
@@ -107,11 +121,14 @@ function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Fo
       }
       canGoBackward = false;
       const dy = tf.tensor1d(dLogps); // [A]
-      const dHidden = answers.backward(dy); // [A, H]
-      answers.dispose();
-      dy.dispose();
-      tape.backward(hidden, dHidden);
-      tape.dispose();
+      try {
+        const dHidden = await answers.backward(dy); // [A, H]
+        answers.dispose();
+        await tape.backward(hidden, dHidden);
+      } finally {
+        dy.dispose();
+        release();
+      }
     },
     dispose() {
       if (canGoBackward) release();

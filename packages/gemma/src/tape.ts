@@ -1,5 +1,14 @@
 import { isAdapted, type LinearKernels, loraLinear } from './adapter/lora-linear';
-import type { AttentionOptions, Kernels, OpResult, QueryBlock, RotaryTables, Value, Weight } from './ops/contract';
+import type {
+  AttentionOptions,
+  Kernels,
+  OpResult,
+  Pause,
+  QueryBlock,
+  RotaryTables,
+  Value,
+  Weight,
+} from './ops/contract';
 
 interface Step {
   /** The inputs that `backward` returns gradients of. */
@@ -9,7 +18,7 @@ interface Step {
   readonly inputsForBackward: readonly Value[];
   readonly saved: readonly Value[];
   /** Gradients of `inputs`. Takes ownership of `dOutput`. */
-  backward(dOutput: Value): Value[];
+  backward(dOutput: Value): Value[] | Promise<Value[]>;
   /** Frees what is kept for `backward`. */
   dispose(): void;
 }
@@ -19,6 +28,8 @@ export interface TapeOptions {
   readonly record: boolean;
   /** Memory that `checkpoint` may use to keep activations, in bytes. Default 0: recompute everything. */
   readonly activationBytes?: number;
+  /** Awaited between the operations of the backward pass, and by the caller between layers. Default: no pause. */
+  readonly pause?: Pause;
 }
 
 /**
@@ -37,11 +48,13 @@ export class Tape {
   private bytesLeft: number;
   private lastPartBytes = 0;
   readonly recording: boolean;
+  readonly pause: Pause;
 
   constructor(
     readonly kernels: Kernels,
-    { record, activationBytes = 0 }: TapeOptions,
+    { record, activationBytes = 0, pause = async () => {} }: TapeOptions,
   ) {
+    this.pause = pause;
     this.recording = record;
     this.bytesLeft = activationBytes;
   }
@@ -93,7 +106,7 @@ export class Tape {
    */
   checkpoint(x: Value, part: (tape: Tape, x: Value) => Value): Value {
     const runPart = (record: boolean) => {
-      const tape = new Tape(this.kernels, { record });
+      const tape = new Tape(this.kernels, { record, pause: this.pause });
       if (this.requiresGrad.has(x)) tape.requiresGrad.add(x);
       const output = tape.release(part(tape, x));
       if (record) tape.prune(output);
@@ -120,12 +133,15 @@ export class Tape {
       output,
       inputsForBackward: [x],
       saved: [],
-      backward: (dOutput) => {
+      backward: async (dOutput) => {
         const run = kept ? { tape, output } : runPart(true);
         if (!kept) run.output.dispose();
-        const dx = run.tape.backward(run.output, dOutput, inputs[0]);
-        run.tape.dispose();
-        return dx ? [dx] : [];
+        try {
+          const dx = await run.tape.backward(run.output, dOutput, inputs[0]);
+          return dx ? [dx] : [];
+        } finally {
+          run.tape.dispose();
+        }
       },
       dispose: () => tape.dispose(),
     });
@@ -136,27 +152,40 @@ export class Tape {
    * Adds the weights' gradients, given `dOutput` = d loss / d `output`. Disposes `dOutput` and the tape's results.
    *
    * @param input returns d loss / d `input`, owned by the caller
-   * @throws Error where `output` does not depend on `input`
+   * @throws Error where `output` does not depend on `input`, and what `pause` throws
    */
-  backward(output: Value, dOutput: Value, input?: Value): Value | null {
+  async backward(output: Value, dOutput: Value, input?: Value): Promise<Value | null> {
     const gradients = new Map<Value, Value>([[output, dOutput]]);
-    for (let step = this.steps.pop(); step; step = this.steps.pop()) {
-      const gradient = gradients.get(step.output);
-      gradients.delete(step.output);
-      if (this.owned.delete(step.output)) step.output.dispose(); // no backward reads its own output
-      if (gradient) {
-        const inputGradients = step.backward(gradient);
-        step.inputs.forEach((value, i) => {
-          const sum = gradients.get(value);
-          gradients.set(value, sum ? this.kernels.add(sum, inputGradients[i]!) : inputGradients[i]!);
-        });
+    try {
+      for (let step = this.steps.pop(); step; step = this.steps.pop()) {
+        await this.backwardStep(step, gradients);
+        await this.pause();
       }
-      step.dispose();
+    } catch (error) {
+      for (const gradient of gradients.values()) gradient.dispose();
+      throw error;
     }
     const result = input && gradients.get(input);
     for (const gradient of gradients.values()) if (gradient !== result) gradient.dispose();
     if (input && !result) throw new Error('Tape.backward: expected an output that depends on the input.');
     return result ?? null;
+  }
+
+  /** Replaces the gradient of a step's output by those of its inputs. */
+  private async backwardStep(step: Step, gradients: Map<Value, Value>): Promise<void> {
+    const gradient = gradients.get(step.output);
+    gradients.delete(step.output);
+    if (this.owned.delete(step.output)) step.output.dispose(); // no backward reads its own output
+    try {
+      if (!gradient) return;
+      const inputGradients = await step.backward(gradient);
+      step.inputs.forEach((value, i) => {
+        const sum = gradients.get(value);
+        gradients.set(value, sum ? this.kernels.add(sum, inputGradients[i]!) : inputGradients[i]!);
+      });
+    } finally {
+      step.dispose();
+    }
   }
 
   /** Frees what `backward` does not read. */

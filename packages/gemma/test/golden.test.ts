@@ -37,8 +37,8 @@ describe.each(['tiny', 'odd'])("the %s model has PyTorch's", (variant) => {
   });
 
   test('log-probs and alignment terms of every pair', async () => {
-    const pass = gemmaPolicy(policy).forward(pairs, { train: false });
-    const before = gemmaPolicy(reference).forward(pairs, { train: false });
+    const pass = await gemmaPolicy(policy).forward(pairs, { train: false });
+    const before = await gemmaPolicy(reference).forward(pairs, { train: false });
     const [terms, referenceTerms] = [await pass.terms(), await before.terms()];
     const scores = ({ logps, logSumSquares, logMax }: TokenTerms) => {
       const mean = (base: Float32Array | null) => sum(logps.map((p, t) => p - (base?.[t] ?? 0))) / logps.length;
@@ -67,9 +67,9 @@ describe.each(['tiny', 'odd'])("the %s model has PyTorch's", (variant) => {
     before.dispose();
   });
 
-  test('gradient of every tensor for the mean WPO loss of four pairs', () => {
+  test('gradient of every tensor for the mean WPO loss of four pairs', async () => {
     const trained = gemmaPolicy(policy);
-    const pass = trained.forward(pairs.slice(0, 4), { train: true });
+    const pass = await trained.forward(pairs.slice(0, 4), { train: true });
     // d loss / d log π(y) = ∓ w β σ(−βΔ) / 4, with the fixture's weights and log-probs
     const dLogps = expected.pairs.slice(0, 4).flatMap((pair) => {
       const delta = pair.chosen_logps - pair.rejected_logps - (pair.ref_chosen_logps - pair.ref_rejected_logps);
@@ -79,7 +79,7 @@ describe.each(['tiny', 'odd'])("the %s model has PyTorch's", (variant) => {
         ...new Array<number>(pair.rejected_tokens).fill(slope),
       ];
     });
-    pass.backward(Float32Array.from(dLogps));
+    await pass.backward(Float32Array.from(dLogps));
     pass.dispose();
     expect(trained.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
     for (const parameter of trained.parameters) {

@@ -98,12 +98,15 @@ function shapeKernels() {
       expect(softcap).toBe(30);
       return output('logits', [hidden.shape[0]!, w.shape[0]!]).output as ReturnType<Kernels['logits']>;
     },
-    answerLogps(hidden, w, targets, softcap) {
+    async answerLogps(hidden, w, targets, softcap) {
       expectShape(w, V, H);
       expectShape(hidden, targets.length, H);
       expect(softcap).toBe(30);
-      const term = output('answerLogps', [targets.length]).output as ReturnType<Kernels['answerLogps']>['logps'];
-      return { logps: term, logSumSquares: term, logMax: term, backward: () => shaped(...hidden.shape), dispose() {} };
+      const term = output('answerLogps', [targets.length]).output as Awaited<
+        ReturnType<Kernels['answerLogps']>
+      >['logps'];
+      const backward = async () => shaped(...hidden.shape);
+      return { logps: term, logSumSquares: term, logMax: term, backward, dispose() {} };
     },
     scale: (x) => x,
     add(a, b) {
@@ -172,12 +175,12 @@ const layerSteps = (layer: number, T: number, A: number, S: number, window: numb
 };
 
 describe('the shape at every step of the model', () => {
-  test('of a packed pair in training: the last layer computes queries and MLP at output rows only', () => {
+  test('of a packed pair in training: the last layer computes queries and MLP at output rows only', async () => {
     const { kernels, steps } = shapeKernels();
     const tape = new Tape(kernels, { record: true });
     const packed = packPairs([{ id: 'a', prompt: [2, 3, 4, 5], chosen: [6, 7], rejected: [8] }], V);
-    const hidden = forward(tape, model, packed);
-    answerLogps(tape, model, hidden, packed.targets);
+    const hidden = await forward(tape, model, packed);
+    await answerLogps(tape, model, hidden, packed.targets);
     const [T, A] = [7, 3];
     const forwardSteps = [
       `embed_tokens [${T}, ${H}]`,
@@ -188,17 +191,17 @@ describe('the shape at every step of the model', () => {
 
     // Activation checkpointing: the backward pass recomputes the layers, the last one first.
     steps.length = 0;
-    tape.backward(hidden, shaped(A, H));
+    await tape.backward(hidden, shaped(A, H));
     expect(steps).toEqual([...layerSteps(1, T, A, T, Number.POSITIVE_INFINITY), ...layerSteps(0, T, T, T, 3)]);
   });
 
-  test('of a generated token: attention over all cached keys', () => {
+  test('of a generated token: attention over all cached keys', async () => {
     const { kernels, steps } = shapeKernels();
     const cache = createCache([9]);
     for (const ids of [[2, 3, 4, 5, 6], [7]]) {
       steps.length = 0;
       const tape = new Tape(kernels, { record: false });
-      logits(tape, model, forward(tape, model, cache.next([{ sequence: 0, ids }]), cache));
+      logits(tape, model, await forward(tape, model, cache.next([{ sequence: 0, ids }]), cache));
     }
     expect(steps).toEqual([
       `embed_tokens [1, ${H}]`,
@@ -212,16 +215,18 @@ describe('the shape at every step of the model', () => {
     ]);
   });
 
-  test('of a whole sequence: logits at every position', () => {
+  test('of a whole sequence: logits at every position', async () => {
     const { kernels, steps } = shapeKernels();
     const tape = new Tape(kernels, { record: false });
-    logits(tape, model, forward(tape, model, singleSequence(Int32Array.of(2, 3, 4, 5, 6))));
+    logits(tape, model, await forward(tape, model, singleSequence(Int32Array.of(2, 3, 4, 5, 6))));
     expect(steps.at(-1)).toBe(`logits [5, ${V}]`);
   });
 });
 
-test('a tape refuses the gradient of a value that the output does not depend on', () => {
+test('a tape refuses the gradient of a value that the output does not depend on', async () => {
   const tape = new Tape(shapeKernels().kernels, { record: true });
   const norm = tape.rmsNorm(shaped(2, H), model.norm, 1e-6);
-  expect(() => tape.backward(norm, shaped(2, H), shaped(2, H))).toThrow('expected an output that depends on the input');
+  await expect(tape.backward(norm, shaped(2, H), shaped(2, H))).rejects.toThrow(
+    'expected an output that depends on the input',
+  );
 });

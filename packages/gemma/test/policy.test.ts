@@ -34,9 +34,12 @@ describe('a pair packed as one sequence', () => {
       fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, queryBlockSize) => {
         const model = await randomModel(config, seed);
         const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value()]));
-        const pass = gemmaPolicy(model, { kernels: { ...portableKernels, queryBlockSize } }).forward(named(pairs), {
-          train: false,
-        });
+        const pass = await gemmaPolicy(model, { kernels: { ...portableKernels, queryBlockSize } }).forward(
+          named(pairs),
+          {
+            train: false,
+          },
+        );
         const { logps } = await pass.terms();
         const apart = pairs.flatMap((pair) =>
           (['chosen', 'rejected'] as const).flatMap((side) =>
@@ -64,8 +67,8 @@ describe('a pair packed as one sequence', () => {
           chosen: slopeOf(pair.chosen.length, 2 * i),
           rejected: slopeOf(pair.rejected.length, 2 * i + 1),
         }));
-        const pass = gemmaPolicy(model, mode).forward(named(pairs), { train: true });
-        pass.backward(
+        const pass = await gemmaPolicy(model, mode).forward(named(pairs), { train: true });
+        await pass.backward(
           Float32Array.from(
             gradients.flatMap(({ chosen, rejected }) => [...chosen.dataSync(), ...rejected.dataSync()]),
           ),
@@ -105,18 +108,18 @@ describe('a pair packed as one sequence', () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, fc.double({ min: 0, max: 3, noNaN: true }), async (given, share) => {
         const model = await randomModel(given.config, given.seed);
-        const heldBy = (options: PolicyOptions) => {
+        const heldBy = async (options: PolicyOptions) => {
           const before = tf.memory().numBytes;
-          const pass = gemmaPolicy(model, options).forward(named(given.pairs), { train: true });
+          const pass = await gemmaPolicy(model, options).forward(named(given.pairs), { train: true });
           const held = tf.memory().numBytes - before;
           pass.dispose();
           expect(tf.memory().numBytes).toBe(before);
           return held;
         };
-        const inputs = heldBy({ activationCheckpointing: 'always' });
-        const all = heldBy({ activationCheckpointing: 'never' }) - inputs;
+        const inputs = await heldBy({ activationCheckpointing: 'always' });
+        const all = (await heldBy({ activationCheckpointing: 'never' })) - inputs;
         const activationBytes = Math.floor(share * all);
-        const kept = heldBy({ activationCheckpointing: 'auto', activationBytes }) - inputs;
+        const kept = (await heldBy({ activationCheckpointing: 'auto', activationBytes })) - inputs;
         expect(kept).toBeLessThanOrEqual(activationBytes);
         if (share >= 2) expect(kept).toBe(all); // the last layer is smaller than the one before, whose size predicts it
         for (const parameter of parametersOf(model)) parameter.dispose();
@@ -131,14 +134,14 @@ describe('a pair packed as one sequence', () => {
         const model = await randomModel(config, seed);
         const policy = gemmaPolicy(model);
         const total = async () => {
-          const pass = policy.forward(named(pairs), { train: false });
+          const pass = await policy.forward(named(pairs), { train: false });
           const { logps } = await pass.terms();
           pass.dispose();
           return Array.from(logps).reduce((a, b) => a + b, 0);
         };
-        const pass = policy.forward(named(pairs), { train: true });
+        const pass = await policy.forward(named(pairs), { train: true });
         const answerTokens = pairs.reduce((sum, p) => sum + p.chosen.length + p.rejected.length, 0);
-        pass.backward(new Float32Array(answerTokens).fill(1));
+        await pass.backward(new Float32Array(answerTokens).fill(1));
         pass.dispose();
         // Along a direction that is half gradient, half random, the slope is large compared to float32's noise.
         const gradient = policy.parameters.map((p) => p.gradient()!);
@@ -175,19 +178,53 @@ describe('memory', () => {
     const policy = gemmaPolicy(await randomModel(config!, 1));
     const pair = { id: 'one', prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
     const before = tf.memory().numTensors;
-    const quiet = policy.forward([pair], { train: false });
+    const quiet = await policy.forward([pair], { train: false });
     quiet.dispose();
     expect(tf.memory().numTensors).toBe(before);
-    const dropped = policy.forward([pair], { train: true });
+    const dropped = await policy.forward([pair], { train: true });
     dropped.dispose();
     expect(tf.memory().numTensors).toBe(before);
-    const pass = policy.forward([pair], { train: true });
-    pass.backward(Float32Array.of(1, 1, -1));
+    const pass = await policy.forward([pair], { train: true });
+    await pass.backward(Float32Array.of(1, 1, -1));
     pass.dispose();
     expect(tf.memory().numTensors).toBe(before + policy.parameters.length);
     for (const parameter of policy.parameters) parameter.zeroGradient();
     expect(tf.memory().numTensors).toBe(before);
   });
+});
+
+test('a pause that throws gives the pass up, at any moment, and leaves no tensor behind', async () => {
+  const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
+  const model = await randomModel(config!, 1);
+  const pair = { id: 'one', prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
+  const before = tf.memory().numTensors;
+  const stopAfter = async (pauses: number, activationCheckpointing: 'always' | 'never') => {
+    const policy = gemmaPolicy(model, { activationCheckpointing });
+    let left = pauses;
+    const pause = async () => {
+      if (left-- === 0) throw new Error('stop here');
+    };
+    try {
+      const pass = await policy.forward([pair], { train: true, pause });
+      try {
+        await pass.backward(Float32Array.of(1, 1, -1));
+      } finally {
+        pass.dispose();
+      }
+      return true;
+    } catch (error) {
+      expect((error as Error).message).toBe('stop here');
+      return false;
+    } finally {
+      for (const parameter of policy.parameters) parameter.zeroGradient();
+      expect(tf.memory().numTensors, `after ${pauses} pauses`).toBe(before);
+    }
+  };
+  for (const mode of ['always', 'never'] as const) {
+    let pauses = 0;
+    while (!(await stopAfter(pauses, mode))) pauses++;
+    expect(pauses).toBeGreaterThan(15 * config!.numHiddenLayers);
+  }
 });
 
 describe('an invalid pair is refused:', () => {
@@ -215,7 +252,7 @@ describe('an invalid pair is refused:', () => {
   ])('%s', async (_, pair, message) => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
     const policy = gemmaPolicy(await randomModel(config!, 1));
-    expect(() => policy.forward([{ id: 'x', ...pair }], { train: true })).toThrow(message);
+    await expect(policy.forward([{ id: 'x', ...pair }], { train: true })).rejects.toThrow(message);
   });
 });
 

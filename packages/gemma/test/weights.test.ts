@@ -127,8 +127,8 @@ describe('weights without gradients', () => {
     expect(policy.parameters).toEqual([]);
     expect(gemmaPolicy(trainable).parameters).toEqual(parametersOf(trainable));
     const loaded = tf.memory().numTensors;
-    const pass = policy.forward([{ id: 'a', prompt: [2], chosen: [3, 1], rejected: [4] }], { train: true });
-    pass.backward(Float32Array.of(1, 1, -1));
+    const pass = await policy.forward([{ id: 'a', prompt: [2], chosen: [3, 1], rejected: [4] }], { train: true });
+    await pass.backward(Float32Array.of(1, 1, -1));
     pass.dispose();
     expect(tf.memory().numTensors).toBe(loaded);
     for (const weight of [...parametersOf(frozen), ...parametersOf(trainable)]) weight.dispose();

@@ -61,6 +61,19 @@ export const property = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: 
     { numRuns: 40 },
   );
 
+const asyncProperty = <T>(arbitrary: fc.Arbitrary<T>, check: (value: T, seed: number) => Promise<void>) =>
+  fc.assert(
+    fc.asyncProperty(arbitrary, seeds, async (value, seed) => {
+      tf.engine().startScope();
+      try {
+        await check(value, seed);
+      } finally {
+        tf.engine().endScope();
+      }
+    }),
+    { numRuns: 40 },
+  );
+
 /** Tests that compare a tier's kernels with the portable ones, values and gradients, on random shapes, windows and masks. */
 export function testKernels(tier: Tier): void {
   const kernels = tier.kernels();
@@ -185,7 +198,7 @@ export function testKernels(tier: Tier): void {
     });
   });
 
-  test('answer log-probs and alignment terms', () => {
+  test('answer log-probs and alignment terms', async () => {
     const shapes = fc.record({
       answers: size(30),
       width: size(20),
@@ -193,16 +206,16 @@ export function testKernels(tier: Tier): void {
       softcap: fc.constantFrom(null, 3, 30),
       chunk: fc.constantFrom(700, 1 << 20), // in values: a few rows at a time, or all
     });
-    property(shapes, ({ answers, width, vocabulary, softcap, chunk }, seed) => {
+    await asyncProperty(shapes, async ({ answers, width, vocabulary, softcap, chunk }, seed) => {
       const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
       const limits = { train: chunk, forward: chunk, kept: 2 * chunk };
       const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
-      const outcome = (kernels: Kernels) => {
+      const outcome = async (kernels: Kernels) => {
         const table = parameter('table', normal([vocabulary, width], seed), { kernels });
-        const head = kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, softcap, true);
-        return { ...head, dHidden: head.backward(dLogps), dTable: table.gradient() };
+        const head = await kernels.answerLogps(normal([answers, width], seed + 1, 2), table, targets, softcap, true);
+        return { ...head, dHidden: await head.backward(dLogps), dTable: table.gradient() };
       };
-      const [found, expected] = [outcome(tier.kernels(limits)), outcome(portableKernels)];
+      const [found, expected] = [await outcome(tier.kernels(limits)), await outcome(portableKernels)];
       for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
         expectClose(found[part], expected[part], part);
       }

@@ -38,13 +38,13 @@ const geglu =
     gegluLinear(gate, up, parameter('w', tf.ones([1, gate.shape[1]!])));
 
 describe('native kernels', () => {
-  test('pass NaN on', () => {
+  test('pass NaN on', async () => {
     const kernels = nativeTier.kernels();
     const { rmsNorm, answerLogps } = kernels;
     const x = tf.tensor2d([[Number.NaN, 1, 2, 3]]);
     expect(values(geglu(kernels)(x, tf.ones([1, 4])).output)[0]).toBeNaN();
     expect(values(rmsNorm(x, parameter('w', tf.zeros([4])), 1e-6).output)[1]).toBeNaN();
-    const head = answerLogps(
+    const head = await answerLogps(
       tf.tensor2d([[Number.NaN]]),
       parameter('e', tf.ones([20, 1])),
       Int32Array.of(0),
@@ -54,7 +54,7 @@ describe('native kernels', () => {
     expect(values(head.logps)[0]).toBeNaN();
   });
 
-  test('refuse sizes that do not match', () => {
+  test('refuse sizes that do not match', async () => {
     const kernels = nativeTier.kernels();
     const { linear, rmsNorm, answerLogps } = kernels;
     const refused = (operation: () => OpResult) => expect(() => values(operation().output));
@@ -68,7 +68,7 @@ describe('native kernels', () => {
       'WpoLinearRows: expected x and w of one width, found 3 and 5',
     );
     const table = parameter('e', tf.ones([20, 1]));
-    expect(() => answerLogps(tf.ones([1, 1]), table, Int32Array.of(20), 30, false)).toThrow(
+    await expect(answerLogps(tf.ones([1, 1]), table, Int32Array.of(20), 30, false)).rejects.toThrow(
       'WpoAnswerTerms: target 0: expected an index from 0 to 19, found 20',
     );
   });

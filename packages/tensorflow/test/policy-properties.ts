@@ -25,7 +25,7 @@ const slopes = (length: number, seed: number) => Array.from({ length }, (_, i) =
 
 /** Log-probs and terms of every answer, and every parameter's gradient, by the parameter's name. */
 async function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Kernels, { pairs, seed, ...how }: Case) {
-  const forward = gemmaPolicy(model, { kernels, ...how }).forward(
+  const forward = await gemmaPolicy(model, { kernels, ...how }).forward(
     pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair })),
     { train: true },
   );
@@ -35,7 +35,7 @@ async function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Ker
     ...slopes(chosen.length, seed + i),
     ...slopes(rejected.length, seed - i),
   ]);
-  forward.backward(Float32Array.from(dLogps));
+  await forward.backward(Float32Array.from(dLogps));
   forward.dispose();
   return {
     terms,

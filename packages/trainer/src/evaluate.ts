@@ -1,6 +1,6 @@
 import { checkNumber } from './check-number';
-import { TrainingError } from './errors';
-import { type StopSignal, yieldToEventLoop } from './event-loop';
+import { StepStopped, TrainingError } from './errors';
+import { type StopSignal, stopPause, yieldToEventLoop } from './event-loop';
 import { evaluationMetrics, type MetricsRow } from './metrics';
 import { runMicroBatch } from './micro-batch';
 import type { PairLoss, PairResult } from './pair-loss';
@@ -16,7 +16,7 @@ export interface EvaluateOptions {
   readonly loss: PairLoss;
   /** Pairs of one forward pass, which a loss with `needsBatch` ranks. Default 1. */
   readonly batchSize?: number;
-  /** Stops between batches. */
+  /** Stops between layers and batches. */
   readonly signal?: StopSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -40,12 +40,18 @@ export async function evaluatePairs(options: EvaluateOptions): Promise<PairResul
   checkHeldOut(pairs);
   checkNumber('batchSize', batchSize);
   const results: PairResult[] = [];
+  const pause = stopPause(signal);
   while (results.length < pairs.length) {
     const size = Math.min(batchSize, pairs.length - results.length);
     const indices = Array.from({ length: size }, (_, i) => results.length + i);
     const batch = indices.map((index) => pairAt(pairs, index));
-    const references = reference && (await lookUpReference(reference, indices, batch));
-    results.push(...(await runMicroBatch({ policy, batch: { pairs: batch, references }, loss })));
+    try {
+      const references = reference && (await lookUpReference(reference, indices, batch));
+      results.push(...(await runMicroBatch({ policy, batch: { pairs: batch, references }, loss, pause })));
+    } catch (error) {
+      if (error instanceof StepStopped) return null;
+      throw error;
+    }
     onProgress?.(results.length, pairs.length);
     await yieldToEventLoop();
     if (signal?.aborted && results.length < pairs.length) return null;

@@ -20,7 +20,7 @@ export {
 export { type CollapseState, type Health, MAX_CHOSEN_DROP, MIN_WEIGHT_SHARE } from './collapse';
 export { NonFiniteError, TrainingError, type TrainingErrorDetails } from './errors';
 export { type EvaluateOptions, evaluate } from './evaluate';
-export type { StopSignal } from './event-loop';
+export { type Pause, pauseAndCheck, type StopSignal, stopPause } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';

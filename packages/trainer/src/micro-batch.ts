@@ -1,4 +1,5 @@
 import { checkLogps, checkPair, checkReference, checkResult, lossError } from './check-pair';
+import type { Pause } from './event-loop';
 import { type PairLoss, type PairLossResult, type PairResult, pairLogps, type ScoredPair } from './pair-loss';
 import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
@@ -20,6 +21,8 @@ export interface RunMicroBatchOptions {
    * pairs has the gradient of the mean over its pairs, whatever micro-batches they run in.
    */
   readonly lossScale?: number;
+  /** Awaited between the parts of the passes. Where it throws, gradients may be incomplete. */
+  readonly pause?: Pause;
 }
 
 /**
@@ -30,13 +33,13 @@ export interface RunMicroBatchOptions {
  * micro-batch has been added to a gradient then.
  */
 export async function runMicroBatch(options: RunMicroBatchOptions): Promise<PairResult[]> {
-  const { policy, batch, loss, step, lossScale } = options;
+  const { policy, batch, loss, step, lossScale, pause } = options;
   const { pairs, references } = batch;
   for (const [i, pair] of pairs.entries()) {
     checkPair(pair, step);
     if (loss.needsReference !== false) checkReference(pair, references?.[i], loss.ldAlpha, step);
   }
-  const forward = policy.forward(pairs, { train: lossScale !== undefined });
+  const forward = await policy.forward(pairs, { train: lossScale !== undefined, pause });
   try {
     const terms = await forward.terms(); // [A]
     const answers = splitAnswers(pairs, terms);
@@ -51,7 +54,7 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
       return pairResult(pairs[i]!, result, logps[i]!, (references?.[i]?.chosen ?? 0) - chosen);
     });
     for (const [i, result] of results.entries()) checkResult(result, references?.[i], step);
-    if (lossScale !== undefined) forward.backward(joinGradients(losses, lossScale, terms.logps.length));
+    if (lossScale !== undefined) await forward.backward(joinGradients(losses, lossScale, terms.logps.length));
     return results;
   } finally {
     forward.dispose();

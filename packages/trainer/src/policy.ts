@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Pause } from './event-loop';
 
 /** A preference pair as token ids. */
 export interface TokenPair {
@@ -47,9 +48,9 @@ export interface Forward {
   terms(): Promise<TokenTerms>;
   /**
    * The backward pass: adds d loss / d weight to every parameter's gradient, given d loss / d `logps` `[A]` in the order of
-   * `terms`. Allowed once, and only where the pass was made with `train: true`.
+   * `terms`. Allowed once, and only where the pass was made with `train: true`. Where `pause` throws, the gradients are incomplete.
    */
-  backward(dLogps: Float32Array): void;
+  backward(dLogps: Float32Array): void | Promise<void>;
   /** Frees everything that the pass holds. Safe to call twice. */
   dispose(): void;
 }
@@ -78,7 +79,14 @@ export interface Parameter {
  */
 export interface Policy {
   readonly parameters: readonly Parameter[];
-  forward(pairs: readonly TokenPair[], options: { readonly train: boolean }): Forward;
+  forward(pairs: readonly TokenPair[], options: ForwardOptions): Forward | Promise<Forward>;
+}
+
+export interface ForwardOptions {
+  /** Whether `backward` will be called. */
+  readonly train: boolean;
+  /** A policy whose passes take seconds awaits this between their parts. It may throw, which gives the pass up. */
+  readonly pause?: Pause;
 }
 
 /** log π_ref of a pair's answers: the sums over their tokens. */

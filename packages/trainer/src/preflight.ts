@@ -1,5 +1,6 @@
 import { packByTokens } from './batches';
-import { NonFiniteError, TrainingError } from './errors';
+import { NonFiniteError, StepStopped, TrainingError } from './errors';
+import { type StopSignal, stopPause } from './event-loop';
 import { runMicroBatch } from './micro-batch';
 import type { PairLoss } from './pair-loss';
 import { type PairSource, type Policy, pairAt, pairLength } from './policy';
@@ -15,6 +16,8 @@ export interface PreflightOptions {
   readonly maxTokensPerPack?: number;
   /** Above 0, a loss that is not finite is left to the training, which may skip its step. */
   readonly skipNonfinite?: number;
+  /** Once aborted, the passes are given up. */
+  readonly signal?: StopSignal;
 }
 
 /**
@@ -32,9 +35,10 @@ export async function preflight(options: PreflightOptions): Promise<void> {
   const batch = indices.map((index) => pairAt(pairs, index));
   try {
     const references = reference && (await lookUpReference(reference, indices, batch));
-    await runMicroBatch({ policy, loss, batch: { pairs: batch, references }, lossScale: 1 / batch.length });
+    const pause = stopPause(options.signal);
+    await runMicroBatch({ policy, loss, batch: { pairs: batch, references }, lossScale: 1 / batch.length, pause });
   } catch (error) {
-    if (error instanceof NonFiniteError && skipNonfinite > 0) return;
+    if (error instanceof StepStopped || (error instanceof NonFiniteError && skipNonfinite > 0)) return;
     if (error instanceof TrainingError) throw error;
     const [{ id }, { tokens }] = [batch[0]!, longest[0]!];
     throw new TrainingError(

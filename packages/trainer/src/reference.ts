@@ -1,7 +1,7 @@
 import { checkNumber } from './check-number';
 import { checkPair } from './check-pair';
 import { TrainingError } from './errors';
-import { yieldToEventLoop } from './event-loop';
+import { type Pause, pauseAndCheck, yieldToEventLoop } from './event-loop';
 import { splitAnswers } from './micro-batch';
 import { type PairLoss, pairLogps } from './pair-loss';
 import { type PairSource, type Policy, pairAt, type ReferenceLogps, type TokenPair } from './policy';
@@ -33,7 +33,7 @@ export interface PrecomputeReferenceOptions {
   readonly cache?: ReferenceCache;
   /** Must change with everything that the values depend on: the model, the pairs' token ids, the encoding, `ldAlpha`. */
   readonly key?: string;
-  /** Stops between batches by throwing the signal's reason. The cache keeps what was computed. */
+  /** Stops between layers and batches by throwing the signal's reason. The cache keeps what was computed. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -48,11 +48,12 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
   checkNumber('batchSize', batchSize);
   const values = [...((await cache?.read(key)) ?? [])].slice(0, pairs.length);
   onProgress?.(values.length, pairs.length);
+  const pause = pauseAndCheck(() => signal?.throwIfAborted());
   while (values.length < pairs.length) {
     signal?.throwIfAborted();
     const start = values.length;
     const batch = Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
-    const computed = await referenceLogps(policy, batch, { ldAlpha });
+    const computed = await referenceLogps(policy, batch, { ldAlpha, pause });
     await cache?.append(key, start, computed);
     values.push(...computed);
     onProgress?.(values.length, pairs.length);
@@ -66,15 +67,16 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
  * weights have not changed has the same log-probs as its reference, bit for bit.
  *
  * @param options.ldAlpha the `ldAlpha` of the loss that the values are for.
+ * @param options.pause awaited between the parts of the pass; what it throws ends it.
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
  */
 export async function referenceLogps(
   policy: Policy,
   pairs: readonly TokenPair[],
-  { ldAlpha }: { readonly ldAlpha?: number } = {},
+  { ldAlpha, pause }: { readonly ldAlpha?: number; readonly pause?: Pause } = {},
 ): Promise<ReferenceLogps[]> {
   for (const pair of pairs) checkPair(pair);
-  const forward = policy.forward(pairs, { train: false });
+  const forward = await policy.forward(pairs, { train: false, pause });
   try {
     const answers = splitAnswers(pairs, await forward.terms());
     return answers.map((answer, i) => {

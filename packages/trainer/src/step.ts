@@ -1,6 +1,6 @@
 import { RESUME_ADVICE } from './check-pair';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
-import { type StopSignal, yieldToEventLoop } from './event-loop';
+import { type StopSignal, stopPause, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
 import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, runMicroBatch } from './micro-batch';
@@ -26,7 +26,7 @@ export interface StepOptions {
   readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */
   readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
-  /** Once aborted, the step is given up before its next micro-batch, and has changed nothing. */
+  /** Once aborted, the step is given up between two layers or micro-batches, and has changed nothing. */
   readonly signal?: StopSignal;
 }
 
@@ -51,9 +51,10 @@ export async function step(options: StepOptions): Promise<StepResult> {
   const lossScale = 1 / microBatches.reduce((count, batch) => count + batch.pairs.length, 0);
   try {
     const pairs: PairResult[] = [];
+    const pause = stopPause(options.signal);
     for (const batch of microBatches) {
       if (options.signal?.aborted) throw new StepStopped();
-      pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale })));
+      pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale, pause })));
       await yieldToEventLoop();
     }
     await allReduceGradients?.(parameters);

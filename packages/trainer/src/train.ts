@@ -130,12 +130,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     const started = performance.now();
     const learningRate = rateAt(step);
-    const { microBatches, after } = await loadBatches(cursor);
     const { allReduceGradients, computeNorm } = options;
     const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm, signal };
     let result: StepResult | null = null;
+    let after = cursor;
     try {
-      result = await takeStep({ policy, optimizer, loss, microBatches, ...settings });
+      const batches = await loadBatches(cursor);
+      after = batches.after;
+      result = await takeStep({ policy, optimizer, loss, microBatches: batches.microBatches, ...settings });
     } catch (error) {
       if (error instanceof StepStopped) {
         report = undefined;

@@ -10,6 +10,7 @@ import {
 } from '@wpo/loss/scalar';
 import { checkLogps, checkPair } from './check-pair';
 import { TrainingError } from './errors';
+import type { Pause } from './event-loop';
 import { splitAnswers } from './micro-batch';
 import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
@@ -39,6 +40,8 @@ export interface WeighPairOptions extends WeightOptions, LossOptions {
   readonly lossType?: LossType;
   /** KTO's reference point. */
   readonly kl?: number;
+  /** Awaited between the parts of the pass; what it throws ends it. */
+  readonly pause?: Pause;
 }
 
 const ALIGNMENTS = ['sampled', 'greedy', 'none'] as const;
@@ -51,7 +54,7 @@ const ALIGNMENTS = ['sampled', 'greedy', 'none'] as const;
 export async function weighPair(policy: Policy, pair: TokenPair, options: WeighPairOptions = {}): Promise<WeighedPair> {
   const { lossType = 'sigmoid', kl, beta, labelSmoothing } = options;
   checkPair(pair);
-  const answer = await answersOf(policy, pair);
+  const answer = await answersOf(policy, pair, options.pause);
   const own = checkLogps(pair, answer, undefined);
   const reference = options.reference ?? own;
   const logps = {
@@ -75,8 +78,8 @@ export async function weighPair(policy: Policy, pair: TokenPair, options: WeighP
   };
 }
 
-async function answersOf(policy: Policy, pair: TokenPair) {
-  const forward = policy.forward([pair], { train: false });
+async function answersOf(policy: Policy, pair: TokenPair, pause: Pause | undefined) {
+  const forward = await policy.forward([pair], { train: false, pause });
   try {
     return splitAnswers([pair], await forward.terms())[0]!;
   } finally {

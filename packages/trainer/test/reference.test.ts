@@ -102,7 +102,7 @@ test('an evaluation without pairs is rejected', async () => {
 test('a reference for LD-DPO multiplies tokens past the shared length by α, and records α', async () => {
   const pairs = toyPairs(3, 6); // answers of 1 and 1, 6 and 4, 5 and 2 tokens
   const policy = toyPolicy(6, spread(36), spread(6));
-  const forward = policy.forward(pairs, { train: false });
+  const forward = await policy.forward(pairs, { train: false });
   const sum = (logps: ArrayLike<number>, shared: number) =>
     Array.from(logps).reduce((total, logp, t) => total + (t < shared ? 1 : 0.25) * logp, 0);
   const { logps } = await forward.terms();
@@ -172,8 +172,8 @@ test('log-probs above 0 by more than rounding are rejected, of the policy and of
   const loss = preferencePairLoss({ lossType: 'sft', useWeighting: false });
   const logits = {
     ...policy,
-    forward: (...args: Parameters<typeof policy.forward>) => {
-      const forward = policy.forward(...args);
+    forward: async (...args: Parameters<typeof policy.forward>) => {
+      const forward = await policy.forward(...args);
       const terms = async () => {
         const { logps, ...others } = await forward.terms();
         return { ...others, logps: logps.map((logp) => logp + 9) };

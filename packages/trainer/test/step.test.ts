@@ -159,10 +159,10 @@ function poisoned(name: string): Policy {
   const policy = newPolicy();
   return {
     parameters: policy.parameters,
-    forward(pairs, options) {
-      const forward = policy.forward(pairs, options);
-      const backward = (dLogps: Float32Array) => {
-        forward.backward(dLogps);
+    async forward(pairs, options) {
+      const forward = await policy.forward(pairs, options);
+      const backward = async (dLogps: Float32Array) => {
+        await forward.backward(dLogps);
         if (!pairs.some((pair) => pair.id === name)) return;
         const bias = policy.parameters[1]!;
         bias.assignGradient(tf.mul(bias.gradient()!, Number.NaN));

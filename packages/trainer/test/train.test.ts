@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import {
   adamW,
   evaluate,
   type MetricsRow,
+  type Policy,
   precomputeReference,
   preferencePairLoss,
   type StepReport,
@@ -193,6 +194,57 @@ test('an aborted signal stops the run after the current step', async () => {
   );
   expect(result).toMatchObject({ step: 2, totalSteps: 6, stopped: true });
 });
+
+test.each(['forward', 'backward'] as const)(
+  'a signal during a %s pass ends it at its next pause: the step is given up, and the run saved before it',
+  async (when) => {
+    const options = small();
+    const controller = new AbortController();
+    const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+    const states: number[] = [];
+    let [before, passes, completed] = [values(), 0, 0];
+    const policy: Policy = {
+      ...options.policy,
+      async forward(pairs, { train, pause }) {
+        passes += 1;
+        const arrives = async (at: typeof when) => {
+          if (passes !== 3 || at !== when) return;
+          clock.mockReturnValue(performance.now() + 10_000); // a pass of ten seconds
+          setTimeout(() => controller.abort(), 0);
+          await pause?.();
+          completed += 1;
+        };
+        const pass = await options.policy.forward(pairs, { train });
+        await arrives('forward');
+        const backward = async (dLogps: Float32Array) => {
+          await pass.backward(dLogps);
+          await arrives('backward');
+        };
+        return { ...pass, backward };
+      },
+    };
+    const clock = vi.spyOn(performance, 'now');
+    try {
+      const result = await train({
+        ...options,
+        policy,
+        gradientAccumulationSteps: 2, // the third pass is the second step's first
+        signal: controller.signal,
+        checkpoints: { save: async ({ state }) => void states.push(state.step), list: async () => [] },
+        onStep: () => {
+          before = values();
+        },
+      });
+      expect(result).toMatchObject({ step: 1, stopped: true });
+    } finally {
+      clock.mockRestore();
+    }
+    expect([passes, completed]).toEqual([3, 0]);
+    expect(states).toEqual([1]);
+    expect(values()).toEqual(before);
+    expect(options.policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+  },
+);
 
 test('a reference log-prob that is NaN stops the run before any weight changes, and the error names step and pair', async () => {
   const options = small();

@@ -3,6 +3,7 @@ import type { PromptFormat } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import type { NamedPrompt, SampleRequest, Sampler, SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
+import { pauseAndCheck } from '@wpo/trainer';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
 import type { Terminal } from '../terminal/terminal';
@@ -41,17 +42,26 @@ export async function localSampler(options: LocalSamplerOptions): Promise<Sample
   async function* sample(batch: readonly SampleRequest[]) {
     const answers: number[][] = batch.map(() => []);
     const seed = batch.map((request) => request.seed);
-    const settings = { temperature, topP, maxNewTokens, seed, stopIds: stops, kernels: backend.kernels };
-    for await (const { prompt, token } of generateBatchTokens(policy.model, batch.map(encode), settings)) {
-      const ids = answers[prompt]!;
-      ids.push(token);
-      const stopped = stops.includes(token);
-      if (stopped || ids.length === maxNewTokens) {
-        const completion = textOptions.tokenizer.decode(ids, { skipSpecialTokens: true });
-        yield { request: batch[prompt]!, completion, finish_reason: stopped ? ('stop' as const) : ('length' as const) };
+    const pause = pauseAndCheck(() => signal.throwIfAborted());
+    const settings = { temperature, topP, maxNewTokens, seed, stopIds: stops, kernels: backend.kernels, pause };
+    try {
+      for await (const { prompt, token } of generateBatchTokens(policy.model, batch.map(encode), settings)) {
+        const ids = answers[prompt]!;
+        ids.push(token);
+        const stopped = stops.includes(token);
+        if (stopped || ids.length === maxNewTokens) {
+          const completion = textOptions.tokenizer.decode(ids, { skipSpecialTokens: true });
+          yield {
+            request: batch[prompt]!,
+            completion,
+            finish_reason: stopped ? ('stop' as const) : ('length' as const),
+          };
+        }
+        await yieldToEventLoop(); // generation only queues microtasks, so signals would not be handled otherwise
+        if (signal.aborted) return;
       }
-      await yieldToEventLoop(); // generation only queues microtasks, so signals would not be handled otherwise
-      if (signal.aborted) return;
+    } catch (error) {
+      if (error !== signal.reason) throw error;
     }
   }
 

@@ -2,7 +2,7 @@ import type { EncodedPair, PreferenceRow, RowLocation } from '@wpo/data';
 import { readRows } from '@wpo/data/node';
 import { printable } from '@wpo/internal/printable';
 import type { Alignment, LossType } from '@wpo/loss';
-import { type WeighedPair as PairWeight, precomputeReference, weighPair } from '@wpo/trainer';
+import { type WeighedPair as PairWeight, pauseAndCheck, precomputeReference, weighPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { writeWholeFile } from '../files';
 import { checkMemory, largestPass } from '../memory';
@@ -58,11 +58,12 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
     await writeWholeFile(config.out, async (append) => {
       const references =
         reference === undefined ? undefined : await referencesBy(reference, pairs, backend, stop, terminal);
+      const pause = pauseAndCheck(() => stop.signal.throwIfAborted());
       await withModel(folder, { ...backend, terminal, use }, ({ policy }) =>
         withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
           for (const [i, pair] of pairs.entries()) {
             await stopIfAsked(stop);
-            const weighed = await weighPair(policy, pair, { ...config, reference: references?.[i] });
+            const weighed = await weighPair(policy, pair, { ...config, reference: references?.[i], pause });
             await append(`${JSON.stringify(lineOf(weighed, pair, config.lossType))}\n`);
             weights.push({ id: pair.id, at: pair.at, weight: weighed.weight });
             shown.update(weights.length);

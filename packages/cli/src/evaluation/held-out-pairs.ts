@@ -1,7 +1,7 @@
 import type { EncodedPair } from '@wpo/data';
 import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@wpo/eval';
 import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
-import { type Policy, precomputeReference, type TokenPair } from '@wpo/trainer';
+import { type Policy, pauseAndCheck, precomputeReference, type TokenPair } from '@wpo/trainer';
 import { localModel } from '../downloads';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, withModel } from '../models';
@@ -101,9 +101,10 @@ async function samplePairs(
 /** The log-prob of each token of the pairs' answers: chosen and rejected of the first pair, then of the second, and so on. */
 async function tokenLogps(policy: Policy, pairs: readonly TokenPair[], stop: StopSignal): Promise<ArrayLike<number>[]> {
   const answers: ArrayLike<number>[] = [];
+  const pause = pauseAndCheck(() => stop.signal.throwIfAborted());
   for (const pair of pairs) {
     await stopIfAsked(stop);
-    const forward = policy.forward([pair], { train: false });
+    const forward = await policy.forward([pair], { train: false, pause });
     try {
       const { logps } = await forward.terms();
       answers.push(logps.subarray(0, pair.chosen.length), logps.subarray(pair.chosen.length));

@@ -1,4 +1,11 @@
-import { type PairLoss, precomputeReference, type Reference, referenceLogps, type TokenPair } from '@wpo/trainer';
+import {
+  type PairLoss,
+  precomputeReference,
+  type Reference,
+  referenceLogps,
+  stopPause,
+  type TokenPair,
+} from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, hashModel, type LoadedModel, loadModel, withModel } from '../models';
@@ -46,7 +53,9 @@ export async function loadWithReferences(
     const { policy } = options.own(
       await loadModel(referenceFolder ?? config.modelNameOrPath, { ...backend, terminal, use: reference }),
     );
-    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
+    const { ldAlpha } = loss;
+    const pause = stopPause(options.signal);
+    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, { ldAlpha, pause });
     return { model: await loadPolicy(options), references: { train: logpsOf, held: logpsOf } };
   }
   if (referenceFolder === undefined) {

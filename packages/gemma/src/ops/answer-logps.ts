@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { addGradient } from './add-gradient';
-import type { AnswerLogps, Weight } from './contract';
+import type { AnswerLogps, Pause, Weight } from './contract';
 
 /** Logits per chunk: 64 MB of float32 for each of a chunk's few temporaries. */
 const CHUNK_VALUES = 1 << 24;
@@ -19,13 +19,14 @@ export const logits = (hidden: tf.Tensor2D, weight: Weight, softcap: number | nu
  * With the logits l: log p = l_target − lse(l), log Σ p² = lse(2l) − 2 lse(l), log max p = max l − lse(l), and
  * d log p / d raw = (onehot − p) (1 − (l / softcap)²).
  */
-export function answerLogps(
+export async function answerLogps(
   hidden: tf.Tensor2D,
   weight: Weight,
   targets: Int32Array,
   softcap: number | null,
   _requiresGrad: boolean,
-): AnswerLogps {
+  pause?: Pause,
+): Promise<AnswerLogps> {
   const answerTokens = hidden.shape[0];
   const vocabulary = weight.shape[0]!;
   const chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / vocabulary));
@@ -34,7 +35,7 @@ export function answerLogps(
     tf.slice(x, [start, 0], [Math.min(chunkRows, answerTokens - start), x.shape[1]]);
   const targetsOf = (start: number) => tf.tensor1d(targets.subarray(start, start + chunkRows), 'int32');
 
-  const terms = starts.map((start) =>
+  const terms = await inChunks(starts, pause, (start) =>
     tf.tidy(() => {
       const l = logits(chunk(hidden, start), weight, softcap); // [a, V]
       const lse = tf.logSumExp(l, 1); // [a]
@@ -52,8 +53,8 @@ export function answerLogps(
     return whole as tf.Tensor1D;
   }) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
 
-  const backward = (dLogps: tf.Tensor1D) => {
-    const gradients = starts.map((start) => {
+  const backward = async (dLogps: tf.Tensor1D) => {
+    const gradients = await inChunks(starts, pause, (start) => {
       const rows = chunk(hidden, start); // [a, H]
       const dRaw = tf.tidy(() => {
         const l = logits(rows, weight, softcap); // [a, V]
@@ -71,6 +72,25 @@ export function answerLogps(
     return dHidden;
   };
   return { logps, logSumSquares, logMax, backward, dispose() {} };
+}
+
+/** Runs `compute` for each chunk, with pauses between them. */
+async function inChunks<T extends tf.Tensor | tf.Tensor[]>(
+  starts: readonly number[],
+  pause: Pause | undefined,
+  compute: (start: number) => T,
+): Promise<T[]> {
+  const results: T[] = [];
+  try {
+    for (const start of starts) {
+      if (start > 0) await pause?.();
+      results.push(compute(start));
+    }
+    return results;
+  } catch (error) {
+    for (const result of results) tf.dispose(result);
+    throw error;
+  }
 }
 
 /** x[i, columns[i]]: `[a, V]`, `[a]` → `[a]`. */

@@ -20,6 +20,12 @@ export interface WeightValue extends Value {
   data(): Promise<ArrayLike<number>>;
 }
 
+/**
+ * Awaited between the parts of a long computation, so that the caller can let other work run. If it throws, the computation is given
+ * up and frees its memory.
+ */
+export type Pause = () => Promise<void>;
+
 /** A weight as kernels use it: the forward pass reads it, the backward pass adds to its gradient. */
 export interface Weight {
   readonly name: string;
@@ -59,7 +65,7 @@ export interface AnswerLogps {
   /** log max_v p_v at each position: `[A]`. */
   readonly logMax: Tensor1D;
   /** Returns d loss / d hidden `[A, H]`, given d loss / d logps `[A]`, and adds the weight's gradient if it is trainable. Call at most once. */
-  backward(dLogps: Tensor1D): Value;
+  backward(dLogps: Tensor1D): Promise<Value>;
   /** Frees what is kept for `backward`. The three terms belong to the caller. */
   dispose(): void;
 }
@@ -134,6 +140,8 @@ export interface Kernels {
   /**
    * log-softmax of the logits at `targets` `[A]`, and the alignment terms, without ever holding all logits `[A, V]`.
    * `backward` may be called only if `requiresGrad`.
+   *
+   * @param pause awaited between chunks, in both passes
    */
   answerLogps(
     hidden: Value,
@@ -141,7 +149,8 @@ export interface Kernels {
     targets: Int32Array,
     softcap: number | null,
     requiresGrad: boolean,
-  ): AnswerLogps;
+    pause?: Pause,
+  ): Promise<AnswerLogps>;
   /** x · factor. Takes ownership of x; may write into it. */
   scale(x: Value, factor: number): Value;
   /** a + b. Takes ownership of both; may write into a. */

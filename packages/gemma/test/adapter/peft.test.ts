@@ -56,7 +56,7 @@ function* answers(terms: TokenTerms) {
 }
 
 async function termsOf(model: Gemma2, kernels: Kernels): Promise<TokenTerms> {
-  const pass = gemmaPolicy(model, { kernels }).forward(pairs, { train: false });
+  const pass = await gemmaPolicy(model, { kernels }).forward(pairs, { train: false });
   const terms = await pass.terms();
   pass.dispose();
   return terms;
@@ -92,7 +92,7 @@ describe.each([
           const model = await peftModel(base, name, kernels);
           const policy = gemmaPolicy(model, { kernels });
           const reference = [...answers(await termsOf(base, kernels))].map(({ logps }) => sum(logps));
-          const pass = policy.forward(pairs.slice(0, 4), { train: true });
+          const pass = await policy.forward(pairs.slice(0, 4), { train: true });
           const four = [...answers(await pass.terms())].slice(0, 8);
           let loss = 0;
           const dLogps = [0, 2, 4, 6].flatMap((i) => {
@@ -107,7 +107,7 @@ describe.each([
             return [...chosen.logps.map(() => -slope), ...rejected.logps.map(() => slope)];
           });
           expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
-          pass.backward(Float32Array.from(dLogps));
+          await pass.backward(Float32Array.from(dLogps));
           pass.dispose();
           expect(policy.parameters.map((p) => p.name)).toEqual(model.adapter.parameters.map((p) => p.name));
           expect(policy.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());

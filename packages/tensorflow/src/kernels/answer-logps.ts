@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Pause, Weight } from '@wpo/gemma';
 import { addGradient, addRows } from './add-gradient';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 
@@ -58,13 +58,14 @@ interface Chunk {
  */
 export const nativeAnswerLogps =
   (limits = LIMITS) =>
-  (
+  async (
     hidden: tf.Tensor2D,
     weight: Weight,
     targets: Int32Array,
     softcap: number | null,
     requiresGrad: boolean,
-  ): AnswerLogps => {
+    pause?: Pause,
+  ): Promise<AnswerLogps> => {
     const answerTokens = hidden.shape[0];
     const vocabulary = weight.shape[0]!;
     const embedding = () => weight.value() as tf.Tensor2D;
@@ -91,7 +92,12 @@ export const nativeAnswerLogps =
     const chunks: Chunk[] = [];
     const parts: tf.Tensor2D[] = [];
     let kept = 0;
+    const disposeChunks = () => tf.dispose(chunks.splice(0).flatMap(({ D }) => (D ? [D] : [])));
     for (let start = 0; start < answerTokens; start += chunkRows) {
+      await orElse(start > 0 && pause?.(), () => {
+        disposeChunks();
+        tf.dispose(parts);
+      });
       const count = Math.min(chunkRows, answerTokens - start);
       const { terms, D } = compute(start, count);
       const keep = requiresGrad && (start === 0 || kept + count * vocabulary <= limits.kept);
@@ -112,18 +118,19 @@ export const nativeAnswerLogps =
       logps,
       logSumSquares,
       logMax,
-      backward(dLogps: tf.Tensor1D) {
+      async backward(dLogps: tf.Tensor1D) {
         const d = tf.reshape(dLogps, [answerTokens, 1]); // [A, 1]
         const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h: [A, H]
-        const products = chunks.map(({ start, count, D: keptD }) => {
+        const products: tf.Tensor2D[] = [];
+        for (const { start, count, D: keptD } of chunks) {
+          await orElse(start > 0 && pause?.(), () => tf.dispose([d, scaled, ...products]));
           const D = keptD ?? recomputeD(start, count); // [a, V]
           addGradient(weight, () =>
             tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)),
           ); // [V, H]
-          const product = tensorflowMatMul(D, embedding()); // D · E: [a, H]
+          products.push(tensorflowMatMul(D, embedding())); // D · E: [a, H]
           if (!keptD) D.dispose();
-          return product;
-        });
+        }
         const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]
         weight.accumulate((sum) => addRows(sum, targets, atTargets, vocabulary));
         const dHidden = tf.tidy(() => {
@@ -134,8 +141,18 @@ export const nativeAnswerLogps =
         return dHidden;
       },
       dispose() {
-        tf.dispose(chunks.splice(0).flatMap(({ D }) => (D ? [D] : [])));
+        disposeChunks();
         c.dispose();
       },
     };
   };
+
+/** Awaits work, and frees memory if it throws. */
+async function orElse(work: Promise<void> | false | undefined, free: () => void): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    free();
+    throw error;
+  }
+}
