@@ -1,5 +1,5 @@
 // The CPU addon's entry point: defines the operations in the TensorFlow of this process and registers their CPU
-// kernels. Exports `operations` (runtime/module.h).
+// kernels. Exports `operations` (runtime/module.h) and `store` (runtime/store.cc).
 #include "runtime/module.h"
 
 namespace wpo {
@@ -16,6 +16,7 @@ void register_rows();
 void register_optimizer();
 void register_read();
 void register_program();
+void export_store(napi_env env, napi_value exports);
 
 namespace {
 
@@ -40,9 +41,11 @@ void register_all() {
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  return wpo::run_entry_point(env, exports, [=] {
+  return wpo::run_entry_point(env, [=] {
     static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
     (void)registered;
     wpo::export_operations<wpo::OpContext>(env, exports);
+    wpo::export_store(env, exports);
+    return exports;
   });
 }

@@ -64,7 +64,7 @@ void answer_terms(OpContext& ctx) {
   const AnswerTermsArgs args = read_answer_terms(ctx);
   const int64_t n = args.rows, v = args.vocabulary;
   const int32_t* targets = ctx.input<int32_t>(1);
-  float *raw = ctx.input(0), *terms = ctx.output(0, {n, 4});
+  float *raw = ctx.changed_input(0), *terms = ctx.output(0, {n, 4});
   const Scratch scratch = args.train && n > 0 ? allocate_scratch(checked_product(threads(), v)) : nullptr;
   float* tanhs = scratch.get();
   parallel(n, saturated_product(8, v), [=, cap = args.cap](int64_t a, int64_t b, int thread) {

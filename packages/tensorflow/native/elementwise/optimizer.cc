@@ -55,7 +55,7 @@ void square_sums(OpContext& ctx) {
 void adamw(OpContext& ctx) {
   const AdamWParams params = read_adamw(ctx);
   for (int i = 1; i < ctx.num_inputs(); i += 4) {
-    float *p = ctx.input(i), *m = ctx.input(i + 1), *v = ctx.input(i + 2);
+    float *p = ctx.changed_input(i), *m = ctx.changed_input(i + 1), *v = ctx.changed_input(i + 2);
     const float* g = ctx.input(i + 3);
     parallel_values(ctx.size(i), 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, params, p, m, v, g); });
   }

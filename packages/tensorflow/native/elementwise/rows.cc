@@ -21,7 +21,7 @@ WPO_TARGET_CLONES void add_row(int64_t h, float* into, const float* x) {
 // into (changed), x -> done []
 void add(OpContext& ctx) {
   require_add(ctx);
-  float* into = ctx.input(0);
+  float* into = ctx.changed_input(0);
   const float* x = ctx.input(1);
   parallel_values(ctx.size(0), 2, [=](int64_t a, int64_t b) { add_values(a, b, into, x); });
   *ctx.output_done() = 0;
@@ -35,7 +35,7 @@ void add_rows(int64_t n, int64_t h, const int32_t* indices, const float* x, floa
 // into [V, H] (changed), indices [n], x [n, H] -> done []
 void add_rows_in_place(OpContext& ctx) {
   require_added_rows(ctx, 1, ctx.rows(0), ctx.width(0));
-  add_rows(ctx.size(1), ctx.width(0), ctx.input<int32_t>(1), ctx.input(2), ctx.input(0));
+  add_rows(ctx.size(1), ctx.width(0), ctx.input<int32_t>(1), ctx.input(2), ctx.changed_input(0));
   *ctx.output_done() = 0;
 }
 
@@ -65,7 +65,7 @@ void set_columns(OpContext& ctx) {
   require_set_columns(ctx);
   const int64_t count = ctx.width(0), n = ctx.size(1), rows = ctx.rows(0);
   const int32_t* columns = ctx.input<int32_t>(1);
-  float* into = ctx.input(0);
+  float* into = ctx.changed_input(0);
   const float* values = ctx.input(2);
   parallel(n == 0 ? 0 : rows, n, [=](int64_t a, int64_t b, int) {
     for (int64_t row = a; row < b; row++)

@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace wpo {
+#include "runtime/types.h"
 
-// The bits of a bfloat16.
-using Bf16 = uint16_t;
+namespace wpo {
 
 // c = op(a) · op(b) + beta · c for `batch` row-major matrices each: op(a) is [m, k] and op(b) is [k, n]. `lda`, `ldb`,
 // `ldc` are leading dimensions (values from one row as stored to the next), the strides are values from one matrix to

@@ -7,7 +7,7 @@ namespace {
 
 void answer_terms(GpuContext& ctx) {
   const AnswerTermsArgs args = read_answer_terms(ctx);
-  float *raw = ctx.input(0), *terms = ctx.output(0, {args.rows, 4});
+  float *raw = ctx.changed_input(0), *terms = ctx.output(0, {args.rows, 4});
   ctx.launch_rows("answer_terms", args.rows, raw, ctx.upload(ctx.input<int32_t>(1), args.rows), terms, args.vocabulary,
                   args.cap, static_cast<int>(args.train));
 }

@@ -30,10 +30,11 @@ void register_all() {
 }  // namespace wpo
 
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  return wpo::run_entry_point(env, exports, [=] {
+  return wpo::run_entry_point(env, [=] {
     static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
     (void)registered;
     wpo::export_operations<wpo::GpuContext>(env, exports);
     wpo::export_string(env, exports, "missing", wpo::platform.missing());
+    return exports;
   });
 }

@@ -23,7 +23,7 @@ void square_sums(GpuContext& ctx) {
   float* y = ctx.output(0, {ctx.num_inputs()});
   TensorBlocks blocks = {64 * platform.threads};
   std::vector<float*> tensors;
-  for (int i = 0; i < ctx.num_inputs(); i++) blocks.add(ctx.size(i)), tensors.push_back(ctx.input(i));
+  for (int i = 0; i < ctx.num_inputs(); i++) blocks.add(ctx.size(i)), tensors.push_back(ctx.changed_input(i));
   const int32_t* first = ctx.upload(blocks.first);
   double* sums = ctx.scratch<double>(blocks.first.back());
   ctx.launch_rows("square_sums", blocks.first.back(), ctx.upload(tensors), first, ctx.upload(blocks.sizes), sums,
@@ -35,7 +35,7 @@ void adamw(GpuContext& ctx) {
   const AdamWParams params = read_adamw(ctx);
   TensorBlocks blocks = {4 * platform.threads};
   std::vector<float*> tensors;
-  for (int i = 1; i < ctx.num_inputs(); i++) tensors.push_back(ctx.input(i));
+  for (int i = 1; i < ctx.num_inputs(); i++) tensors.push_back(ctx.changed_input(i));
   for (int i = 1; i < ctx.num_inputs(); i += 4) blocks.add(ctx.size(i));
   ctx.launch_rows("adamw", blocks.first.back(), ctx.upload(tensors), ctx.upload(blocks.first), ctx.upload(blocks.sizes),
                   static_cast<int>(blocks.sizes.size()), params.scale, params.beta1, params.beta2, params.epsilon,

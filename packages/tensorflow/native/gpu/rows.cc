@@ -10,7 +10,7 @@ namespace {
 
 void add(GpuContext& ctx) {
   require_add(ctx);
-  float* into = ctx.input(0);
+  float* into = ctx.changed_input(0);
   const float* x = ctx.input(1);
   ctx.launch_values("add", ctx.size(0), into, x);
   ctx.output_done();
@@ -34,7 +34,7 @@ void add_rows(GpuContext& ctx, int64_t n, int64_t h, const int32_t* indices, con
 
 void add_rows_in_place(GpuContext& ctx) {
   require_added_rows(ctx, 1, ctx.rows(0), ctx.width(0));
-  add_rows(ctx, ctx.size(1), ctx.width(0), ctx.input<int32_t>(1), ctx.input(2), ctx.input(0));
+  add_rows(ctx, ctx.size(1), ctx.width(0), ctx.input<int32_t>(1), ctx.input(2), ctx.changed_input(0));
   ctx.output_done();
 }
 
@@ -56,7 +56,7 @@ void scaled_rows(GpuContext& ctx) {
 void set_columns(GpuContext& ctx) {
   require_set_columns(ctx);
   const int64_t count = ctx.width(0), n = ctx.size(1), rows = ctx.rows(0);
-  float* into = ctx.input(0);
+  float* into = ctx.changed_input(0);
   const float* values = ctx.input(2);
   ctx.launch_values("set_columns", rows * n, into, ctx.upload(ctx.input<int32_t>(1), n), values, count, n);
   ctx.output_done();

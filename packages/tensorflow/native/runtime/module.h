@@ -13,12 +13,11 @@ inline void require_ok(napi_status status) {
   if (status != napi_ok) throw std::runtime_error("a Node-API call failed with status " + std::to_string(status));
 }
 
-// Calls `body()` in an entry point; an exception becomes a JavaScript error.
+// Returns `body()`'s value to JavaScript; an exception becomes a JavaScript error.
 template <class Body>
-napi_value run_entry_point(napi_env env, napi_value exports, Body body) noexcept {
+napi_value run_entry_point(napi_env env, Body body) noexcept {
   try {
-    body();
-    return exports;
+    return body();
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
   } catch (...) {

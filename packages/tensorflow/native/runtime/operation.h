@@ -20,6 +20,8 @@ namespace wpo {
 struct TensorView {
   void* data;
   Shape shape;
+  Type type = Type::kFloat32;
+  bool read_only = false;
 };
 
 // Makes an operation's outputs: TensorFlow, or the interpreter of a recorded program.
@@ -36,8 +38,13 @@ class OpContext {
   OutputAllocator& allocator() { return allocator_; }
 
   template <class T = float>
-  T* input(int i) const {
-    return static_cast<T*>(inputs_[i].data);
+  const T* input(int i) const {
+    return static_cast<const T*>(inputs_[i].data);
+  }
+  // Input i, which the operation changes.
+  float* changed_input(int i) const {
+    require(!inputs_[i].read_only, "input ", i, " would be changed, but it is a mapped file, which is read-only");
+    return static_cast<float*>(inputs_[i].data);
   }
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   const TensorView& view(int i) const { return inputs_[i]; }
@@ -93,6 +100,7 @@ class TensorFlowContext : public OutputAllocator {
       if (!tensor) throw std::runtime_error(std::string("an input cannot be read: ") + TF_Message(status_));
       views[i].data = own(tensor);
       for (int k = 0; k < TF_NumDims(tensor); k++) views[i].shape.push_back(TF_Dim(tensor, k));
+      if (TF_TensorType(tensor) == TF_INT32) views[i].type = Type::kInt32;
     }
     return views;
   }
@@ -184,7 +192,8 @@ inline void require_registered(TF_Status* status, const char* name) {
 inline void define_operation(const Signature& signature) {
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(signature.name);
   for (const char* attribute : signature.attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
-  for (const char* input : signature.inputs) TF_OpDefinitionBuilderAddInput(op, input);
+  for (size_t i = 0; i < signature.inputs.size(); i++)
+    TF_OpDefinitionBuilderAddInput(op, signature.definition(i).c_str());
   for (const char* output : signature.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
   // TensorFlow must not skip or merge calls of operations that write into an input.
   TF_OpDefinitionBuilderSetIsStateful(op, true);

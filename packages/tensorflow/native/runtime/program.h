@@ -10,12 +10,17 @@
 //     rank and dimensions of each output …   of kernels
 //   kDrop, number                            frees a value that no later instruction reads
 //   kGive, number                            returns an operation's output as the program's next output
+//   kStored, arena, offset's lower 30 bits,  values of an arena (store.h), from `offset` values after its start; `type`
+//   is
+//     its upper bits, type, rank,            0 for float32 or 1 for bfloat16
+//     dimensions …
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "runtime/operation.h"
+#include "runtime/store.h"
 
 namespace wpo {
 
@@ -32,13 +37,13 @@ class Interpreter : public OutputAllocator {
         case kTensor:
           require(tensors + kFirstTensor < ctx_.num_inputs(), "the program reads more than the ",
                   ctx_.num_inputs() - kFirstTensor, " tensors given");
-          add(ctx_.view(kFirstTensor + tensors++), false);
+          add(ctx_.view(kFirstTensor + tensors++));
           break;
         case kInts: {
           Shape shape = next_shape();
           const int64_t count = checked_element_count(shape);
           require(count <= size_ - at_, "the program ends within its ints: expected ", count, ", found ", size_ - at_);
-          add({const_cast<int32_t*>(code_) + at_, std::move(shape)}, true);
+          add({const_cast<int32_t*>(code_) + at_, std::move(shape), Type::kInt32});
           at_ += count;
           break;
         }
@@ -54,8 +59,11 @@ class Interpreter : public OutputAllocator {
           tensorflow_.set_output(given++, value.tensor.get());
           break;
         }
+        case kStored:
+          add_stored();
+          break;
         default:
-          fail("expected an instruction from ", kTensor, " to ", kGive, ", found ", instruction, " at ", at_ - 1);
+          fail("expected an instruction from ", kTensor, " to ", kStored, ", found ", instruction, " at ", at_ - 1);
       }
     require(given == outputs, "the program returns ", given, " of the ", outputs, " outputs declared");
   }
@@ -79,10 +87,11 @@ class Interpreter : public OutputAllocator {
  private:
   struct Value {
     TensorView view = {};
-    bool ints = false, exists = false;
-    std::shared_ptr<TF_Tensor> tensor = nullptr;  // of an operation's output
+    bool exists = false;
+    std::shared_ptr<TF_Tensor> tensor = nullptr;   // of an operation's output
+    std::shared_ptr<const Arena> arena = nullptr;  // of stored values
   };
-  enum Instruction { kTensor, kInts, kRun, kDrop, kGive };
+  enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored };
   static constexpr int kFirstTensor = 1;  // among the inputs
 
   int32_t next() {
@@ -90,7 +99,7 @@ class Interpreter : public OutputAllocator {
     return code_[at_++];
   }
   int64_t num_values() const { return static_cast<int64_t>(values_.size()); }
-  void add(TensorView view, bool ints, bool exists = true) { values_.push_back({std::move(view), ints, exists}); }
+  void add(TensorView view, bool exists = true) { values_.push_back({std::move(view), exists}); }
 
   Shape next_shape() {
     const int32_t rank = next();
@@ -98,6 +107,21 @@ class Interpreter : public OutputAllocator {
     Shape shape;
     for (int32_t i = 0; i < rank; i++) shape.push_back(next());
     return shape;
+  }
+
+  void add_stored() {
+    std::shared_ptr<const Arena> arena = store().find(next());
+    const int64_t low = next(), high = next();
+    require(low >= 0 && low < 1 << 30 && high >= 0 && high < 1 << 30,
+            "expected an offset of two parts of 30 bits, found ", low, " and ", high);
+    const int32_t number = next();
+    require(number == 0 || number == 1, "expected type 0 (float32) or 1 (bfloat16), found ", number);
+    const Type type = static_cast<Type>(number);
+    Shape shape = next_shape();
+    const int64_t offset = ((high << 30) + low) * size_of(type);
+    arena->require_range(offset, checked_element_count(shape) * size_of(type));
+    add({arena->at(offset), std::move(shape), type, arena->mapped});
+    values_.back().arena = std::move(arena);
   }
 
   // The operation's output whose number comes next.
@@ -117,17 +141,18 @@ class Interpreter : public OutputAllocator {
     std::vector<TensorView> inputs;
     for (size_t i = 0; i < operation.inputs.size(); i++) {
       const int32_t number = next();
-      const bool fits = number >= 0 && number < num_values() && values_[number].exists &&
-                        values_[number].ints == operation.is_int32(i);
-      require(fits, operation.name, ": expected ", operation.inputs[i], " as input ", i, ", found value ", number,
-              ", which does not exist or has another type");
-      inputs.push_back(values_[number].view);
+      require(number >= 0 && number < num_values() && values_[number].exists, operation.name, ": expected ",
+              operation.inputs[i], " as input ", i, ", found value ", number, ", which does not exist");
+      const TensorView& view = values_[number].view;
+      require(operation.accepts(i, view.type), operation.name, ": expected ", operation.inputs[i], " as input ", i,
+              ", found value ", number, " of type ", name_of(view.type));
+      inputs.push_back(view);
     }
     first_output_ = num_values();
     for (size_t i = 0; i < operation.outputs.size(); i++) {
       Shape shape = next_shape();
       checked_element_count(shape);
-      add({nullptr, std::move(shape)}, false, false);
+      add({nullptr, std::move(shape)}, false);
     }
     try {
       compute(kernel, std::move(inputs));

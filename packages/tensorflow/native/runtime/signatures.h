@@ -1,10 +1,13 @@
 // The table of all operations: name, inputs and outputs, in TensorFlow's notation. The CPU addon defines them all; it
-// and the GPU addon register kernels for them by name.
+// and the GPU addon register kernels for them by name. In a program (program.h), an input of type `float|bfloat16` may
+// be either; TensorFlow itself passes it float32 only.
 #pragma once
 #include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "runtime/types.h"
 
 namespace wpo {
 
@@ -15,6 +18,16 @@ struct Signature {
 
   // int32 inputs stay in CPU memory, also where the operation runs on a GPU.
   bool is_int32(size_t input) const { return std::strstr(inputs[input], ": int32") != nullptr; }
+  // Whether an input may have this type.
+  bool accepts(size_t input, Type type) const {
+    if (type == Type::kBfloat16) return std::strstr(inputs[input], "|bfloat16") != nullptr;
+    return is_int32(input) == (type == Type::kInt32);
+  }
+  // An input as TensorFlow defines it.
+  std::string definition(size_t input) const {
+    const std::string text = inputs[input];
+    return text.substr(0, text.find('|'));
+  }
   std::string input_name(size_t input) const { return std::string(inputs[input], std::strchr(inputs[input], ':')); }
   // Whether it takes or returns a list of tensors, whose length is an attribute.
   bool has_lists() const { return !attributes.empty(); }

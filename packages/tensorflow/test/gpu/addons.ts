@@ -24,8 +24,24 @@ export const kernelsAddon: Addon = installed.kernels;
 /** A folder with addons that are already built, by `npm run test:sanitize`. */
 const prebuilt = process.env.WPO_TEST_ADDONS;
 
+type StoredType = 'F32' | 'BF16';
+
+/** The addon's store, as native/runtime/store.cc describes it. */
+export interface NativeStore {
+  allocate(bytes: number): number;
+  map(path: string, bytes?: number): number;
+  free(id: number): void;
+  bytes(): { allocated: number; mapped: number };
+  // biome-ignore format: one line for each function
+  read(id: number, offset: number, file: number | string, fileOffset: number, count: number, fileType: StoredType | 'F16', type: StoredType): void;
+  // biome-ignore format: one line for each function
+  write(id: number, offset: number, file: number | string, fileOffset: number, count: number, type: StoredType, fileType: StoredType): void;
+  get(id: number, offset: number, count: number, type: StoredType): Float32Array;
+  set(id: number, offset: number, values: Float32Array, type: StoredType): void;
+}
+
 /** Loads the CPU operations: the prebuilt addon if there is one, otherwise the installed one. */
-export const loadKernels = (): { readonly operations: string[] } =>
+export const loadKernels = (): { readonly operations: string[]; readonly store: NativeStore } =>
   require(prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name));
 
 /** Builds an addon, unless it is prebuilt, and loads it. */

@@ -33,6 +33,7 @@ TF_Tensor* TF_AllocateTemp(TF_OpKernelContext*, TF_DataType, const int64_t*, int
 }
 void* TF_TensorData(const TF_Tensor*) { return nullptr; }
 void TF_DeleteTensor(TF_Tensor*) {}
+TF_DataType TF_TensorType(const TF_Tensor*) { return TF_FLOAT; }
 int TF_NumDims(const TF_Tensor*) { return 0; }
 int64_t TF_Dim(const TF_Tensor*, int) { return 0; }
 }

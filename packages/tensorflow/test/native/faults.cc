@@ -67,10 +67,11 @@ void register_all() {
 
 // An entry point that throws, where WPO_TEST_ENTRY_FAULT is set.
 extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  return wpo::run_entry_point(env, exports, [=] {
+  return wpo::run_entry_point(env, [=] {
     if (std::getenv("WPO_TEST_ENTRY_FAULT")) throw std::runtime_error("the entry point failed");
     static const bool registered = (wpo::register_all(), true);
     (void)registered;
     wpo::export_operations<wpo::OpContext>(env, exports);
+    return exports;
   });
 }

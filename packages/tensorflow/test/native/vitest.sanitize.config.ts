@@ -3,7 +3,16 @@ import { defineConfig, mergeConfig } from 'vitest/config';
 import root from '../../../../vitest.config';
 
 // The tests of native operations, as `npm run test:sanitize` runs them.
-const TESTS = ['native-inputs', 'native-random', 'native-faults', 'kernels', 'products', 'generate', 'gpu'];
+const TESTS = [
+  'native-inputs',
+  'native-store',
+  'native-random',
+  'native-faults',
+  'kernels',
+  'products',
+  'generate',
+  'gpu',
+];
 
 const config = mergeConfig(
   root,

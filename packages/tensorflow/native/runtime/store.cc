@@ -1,0 +1,191 @@
+// The JavaScript functions of the CPU's store, as the addon's export `store`:
+//
+//   allocate(bytes): id                        zeros, aligned to 64 bytes
+//   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes
+//   free(id)                                   a program that runs keeps the memory until it ends
+//   bytes(): { allocated, mapped }             of all arenas
+//   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena
+//   write(id, offset, file, fileOffset, count, type, fileType)   and from an arena into a file
+//   get(id, offset, count, type): Float32Array                   a copy
+//   set(id, offset, values: Float32Array, type)
+//
+// `offset` is in bytes, a multiple of the size of a value; `file` is a path or a file descriptor. Types are F32 and
+// BF16, and F16 in a file that is read. Values are rounded to the nearest, ties to even.
+#include "runtime/store.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "runtime/arguments.h"
+#include "runtime/file-values.h"
+
+namespace wpo {
+namespace {
+
+constexpr int64_t kMaxBytes = int64_t{1} << 46;
+
+[[noreturn]] void fail_with_errno(const std::string& what, int error) {
+  throw std::runtime_error(what + ": " + std::strerror(error));
+}
+
+// An open file: a descriptor of the caller's, or a path.
+class File {
+ public:
+  File(const std::string& path, int flags) : file_(open(path.c_str(), flags | O_CLOEXEC)), owned_(true) {
+    require(path.find('\0') == std::string::npos, "expected a path without NUL characters");
+    if (file_ < 0) fail_with_errno(path, errno);
+  }
+  explicit File(int file) : file_(file), owned_(false) {}
+  File(File&& other) noexcept : file_(other.file_), owned_(other.owned_) { other.owned_ = false; }
+  ~File() {
+    if (owned_) close(file_);
+  }
+  int number() const { return file_; }
+
+ private:
+  int file_;
+  bool owned_;
+};
+
+File file_argument(const Arguments& arguments, size_t i, int flags) {
+  if (arguments.type(i) == napi_string) return File(arguments.text(i, "file"), flags);
+  return File(static_cast<int>(arguments.integer(i, "file", INT32_MAX)));
+}
+
+Type type_argument(const Arguments& arguments, size_t i, const char* what, bool allow_float16) {
+  const std::string name = arguments.text(i, what);
+  if (name == "F32") return Type::kFloat32;
+  if (name == "BF16") return Type::kBfloat16;
+  if (name == "F16" && allow_float16) return Type::kFloat16;
+  fail(what, ": expected F32", allow_float16 ? ", F16" : "", " or BF16, found another name");
+}
+
+// `count` values of a type at byte `offset` of an arena.
+struct StoredRange {
+  std::shared_ptr<const Arena> arena;
+  void* data;
+};
+StoredRange stored_range(int64_t id, int64_t offset, int64_t count, Type type) {
+  const StoredRange range = {store().find(id), nullptr};
+  require(offset % size_of(type) == 0, "offset: expected a multiple of ", size_of(type), ", the bytes of a ",
+          name_of(type), ", found ", offset);
+  range.arena->require_range(offset, saturated_product(count, size_of(type)));
+  return {range.arena, range.arena->at(offset)};
+}
+
+void require_writable(const Arena& arena, int64_t id) {
+  require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
+}
+
+Arena map_memory(int64_t bytes, bool mapped, int protection, int flags, int file, const std::string& failure) {
+  if (bytes == 0) return {nullptr, 0, mapped};
+  void* memory = mmap(nullptr, static_cast<size_t>(bytes), protection, flags, file, 0);
+  if (memory == MAP_FAILED) fail_with_errno(failure, errno);
+  return {{memory, [bytes](void* m) { munmap(m, static_cast<size_t>(bytes)); }}, bytes, mapped};
+}
+
+napi_value allocate(Arguments& arguments) {
+  const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
+  return number(arguments.env(),
+                store().add(map_memory(bytes, false, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                       "could not allocate " + std::to_string(bytes) + " bytes")));
+}
+
+napi_value map(Arguments& arguments) {
+  const std::string path = arguments.text(0, "path");
+  const File file(path, O_RDONLY | O_NONBLOCK);  // a pipe must not block
+  struct stat found;
+  if (fstat(file.number(), &found) != 0) fail_with_errno(path, errno);
+  require(S_ISREG(found.st_mode), path, ": expected a regular file");
+  if (arguments.type(1) != napi_undefined) {
+    const int64_t expected = arguments.integer(1, "bytes");
+    require(found.st_size == expected, path, ": expected ", expected, " bytes, found ", int64_t{found.st_size},
+            ": the file has changed");
+  }
+  return number(arguments.env(),
+                store().add(map_memory(found.st_size, true, PROT_READ, MAP_SHARED, file.number(), path)));
+}
+
+napi_value free_arena(Arguments& arguments) {
+  store().free(arguments.integer(0, "id"));
+  return undefined(arguments.env());
+}
+
+napi_value bytes(Arguments& arguments) {
+  napi_value result;
+  require_ok(napi_create_object(arguments.env(), &result));
+  for (const bool mapped : {false, true})
+    require_ok(napi_set_named_property(arguments.env(), result, mapped ? "mapped" : "allocated",
+                                       number(arguments.env(), store().bytes(mapped))));
+  return result;
+}
+
+napi_value read(Arguments& arguments) {
+  const int64_t id = arguments.integer(0, "id"), offset = arguments.integer(1, "offset"),
+                file_offset = arguments.integer(3, "fileOffset"), count = arguments.integer(4, "count", kMaxElements);
+  const Type file_type = type_argument(arguments, 5, "fileType", true),
+             type = type_argument(arguments, 6, "type", false);
+  const StoredRange range = stored_range(id, offset, count, type);
+  require_writable(*range.arena, id);
+  const File file = file_argument(arguments, 2, O_RDONLY);
+  read_values({file.number(), file_offset, count, file_type}, type, range.data);
+  return undefined(arguments.env());
+}
+
+napi_value write(Arguments& arguments) {
+  const int64_t id = arguments.integer(0, "id"), offset = arguments.integer(1, "offset"),
+                file_offset = arguments.integer(3, "fileOffset"), count = arguments.integer(4, "count", kMaxElements);
+  const Type type = type_argument(arguments, 5, "type", false),
+             file_type = type_argument(arguments, 6, "fileType", false);
+  const StoredRange range = stored_range(id, offset, count, type);
+  const File file = file_argument(arguments, 2, O_WRONLY);
+  write_values(range.data, type, {file.number(), file_offset, count, file_type});
+  return undefined(arguments.env());
+}
+
+napi_value get(Arguments& arguments) {
+  const int64_t count = arguments.integer(2, "count", kMaxElements);
+  const Type type = type_argument(arguments, 3, "type", false);
+  const StoredRange range = stored_range(arguments.integer(0, "id"), arguments.integer(1, "offset"), count, type);
+  napi_env env = arguments.env();
+  void* data = nullptr;
+  napi_value buffer, values;
+  const size_t length = static_cast<size_t>(count) * sizeof(float);
+  require_ok(napi_create_arraybuffer(env, length, &data, &buffer));
+  require_ok(napi_create_typedarray(env, napi_float32_array, static_cast<size_t>(count), buffer, 0, &values));
+  if (count > 0) convert_values(count, type, range.data, Type::kFloat32, data);
+  return values;
+}
+
+napi_value set(Arguments& arguments) {
+  const int64_t id = arguments.integer(0, "id"), offset = arguments.integer(1, "offset");
+  const Arguments::Floats values = arguments.floats(2, "values");
+  const Type type = type_argument(arguments, 3, "type", false);
+  const StoredRange range = stored_range(id, offset, values.count, type);
+  require_writable(*range.arena, id);
+  if (values.count > 0) convert_values(values.count, Type::kFloat32, values.data, type, range.data);
+  return undefined(arguments.env());
+}
+
+}  // namespace
+
+void export_store(napi_env env, napi_value exports) {
+  napi_value functions;
+  require_ok(napi_create_object(env, &functions));
+  export_function<allocate>(env, functions, "allocate");
+  export_function<map>(env, functions, "map");
+  export_function<free_arena>(env, functions, "free");
+  export_function<bytes>(env, functions, "bytes");
+  export_function<read>(env, functions, "read");
+  export_function<write>(env, functions, "write");
+  export_function<get>(env, functions, "get");
+  export_function<set>(env, functions, "set");
+  require_ok(napi_set_named_property(env, exports, "store", functions));
+}
+
+}  // namespace wpo
