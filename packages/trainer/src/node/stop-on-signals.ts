@@ -6,7 +6,7 @@ export interface SignalStop {
 }
 
 /**
- * Turns the first SIGINT or SIGTERM into an aborted signal, so that `train` finishes its micro-batch, saves and returns. After it, signals
+ * Turns the first SIGINT or SIGTERM into an aborted signal, so that `train` gives its step up, saves and returns. After it, signals
  * have their usual effect again: a second one ends the process at once, even during a native call.
  */
 export function stopOnSignals(options: { readonly onSignal?: (name: NodeJS.Signals) => void } = {}): SignalStop {
