@@ -240,16 +240,30 @@ type Check = (value: unknown, ids: ReadonlyMap<string, number>) => boolean;
 const isCount = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_TOKENS;
 
+/** JavaScript cannot limit the time that a regular expression takes. Gemma's tokenizers have none; these are linear or nearly so. */
+const KNOWN_PATTERNS: ReadonlySet<unknown> = new Set([
+  '\\s+',
+  // GPT-2
+  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+  // Llama 3 and Qwen 2
+  ...['\\p{N}{1,3}', '\\p{N}'].map(
+    (digits) =>
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
+      `${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+  ),
+]);
+
 const FIELDS: Readonly<Record<Field, readonly [expected: string, isValid: Check]>> = {
   text: ['text', (value) => typeof value === 'string'],
   boolean: ['true or false', (value) => typeof value === 'boolean'],
   count: ['an integer of 0 or more', isCount],
   length: ['an integer of 1 or more', (value) => isCount(value) && value > 0],
   pattern: [
-    '{"String": text} or {"Regex": text}',
+    '{"String": text}, or the {"Regex": text} of a known tokenizer (others could run for ever)',
     (value) => {
-      const text = isObject(value) ? (value.Regex ?? value.String) : undefined;
-      return typeof text === 'string' && text !== '';
+      if (!isObject(value)) return false;
+      const { Regex: regex, String: text } = value;
+      return regex === undefined ? typeof text === 'string' && text !== '' : KNOWN_PATTERNS.has(regex);
     },
   ],
   token: [

@@ -100,6 +100,17 @@ it.each<[string, (json: TokenizerJson, config: Record<string, unknown>) => void,
     'normalizer.pattern: expected {"String": text}',
   ],
   [
+    'a regular expression that never ends',
+    (json) =>
+      (json.pre_tokenizer = { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated', invert: false }),
+    'pre_tokenizer.pattern: expected {"String": text}, or the {"Regex": text} of a known tokenizer',
+  ],
+  [
+    'a regular expression beside a text',
+    (json) => (json.normalizer = { type: 'Replace', pattern: { String: ' ', Regex: '(a|aa)+$' }, content: 'x' }),
+    'normalizer.pattern: expected {"String": text}, or the {"Regex": text} of a known tokenizer',
+  ],
+  [
     'an unknown part',
     (json) => (json.decoder = { type: 'constructor' }),
     'decoder.type: expected one of Sequence, ByteLevel',
