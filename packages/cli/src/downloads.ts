@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { type HubOptions, modelFolder } from '@wpo/data/hub';
-import { checkModelFolder } from '@wpo/gemma/node';
+import { checkAdapterFolder, checkModelFolder } from '@wpo/gemma/node';
 import { durationText } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
 import { stopOnSignals } from '@wpo/trainer/node';
@@ -56,6 +56,13 @@ export async function withDownloads<T>(terminal: Terminal, work: (options: HubOp
 export async function localModel(source: string, terminal: Terminal): Promise<string> {
   const folder = await localTokenizer(source, terminal);
   await fromInput(() => checkModelFolder(folder));
+  return folder;
+}
+
+/** As `localModel`, for the folder of an adapter. */
+export async function localAdapter(source: string, terminal: Terminal): Promise<string> {
+  const folder = await localTokenizer(source, terminal);
+  await fromInput(() => checkAdapterFolder(folder));
   return folder;
 }
 

@@ -3,6 +3,7 @@ import { readModelFolder } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory } from '@wpo/tensorflow/kernels';
 import type { TokenPair } from '@wpo/trainer';
+import { type AdapterChoice, countParameters } from './adapters';
 import { fromInput, UserError } from './errors';
 import type { Terminal } from './terminal/terminal';
 
@@ -10,6 +11,7 @@ import type { Terminal } from './terminal/terminal';
 export interface PlannedModel {
   readonly folder: string;
   readonly use: ModelUse;
+  readonly adapter?: AdapterChoice | undefined;
 }
 
 /** Set to 0 to load models that do not fit by the estimate. */
@@ -59,10 +61,11 @@ const SMALLER_PASS = {
   generate: 'Lower the number of new tokens (max_new_tokens) or the batch size',
 } as const;
 
-async function describeNeed({ folder, use }: PlannedModel) {
+async function describeNeed({ folder, use, adapter }: PlannedModel) {
   const { config, checkpoint } = await fromInput(() => readModelFolder(folder));
   await checkpoint.close();
-  const { parameters, weights, training, cache, pass, total } = estimateMemory(config, use);
+  const adapterParameters = adapter === undefined ? 0 : await fromInput(() => countParameters(adapter, config));
+  const { parameters, weights, training, cache, pass, total } = estimateMemory(config, use, { adapterParameters });
   const parts = [
     `weights ${gigabytes(weights)}`,
     ...(training > 0 ? [`gradients and AdamW's moments ${gigabytes(training)}`] : []),
@@ -70,7 +73,8 @@ async function describeNeed({ folder, use }: PlannedModel) {
     `largest pass ${gigabytes(pass)}`,
   ];
   const verb = { train: 'training', score: 'running', generate: 'generating with' }[use.kind];
-  const text = `${printable(folder)}: ${verb} ${count(parameters)} parameters in float32 takes ${parts.join(', ')}`;
+  const trained = adapter === undefined ? '' : `an adapter of ${count(adapterParameters)} parameters on `;
+  const text = `${printable(folder)}: ${verb} ${trained}${count(parameters)} parameters in float32 takes ${parts.join(', ')}`;
   return { text, use, total, fixed: weights + training };
 }
 

@@ -2,21 +2,33 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  type Gemma2,
+  adapted,
+  type FrozenWeight,
   type GemmaPolicy,
   gemmaPolicy,
   type Kernels,
+  type LoraConfig,
   loadWeights,
   type ModelUse,
   type Parameter,
   type PolicyOptions,
   parametersOf,
   type TensorLoader,
+  trainableParameters,
 } from '@wpo/gemma';
-import { openSafetensors, readModelFolder, writeModelFiles, writeModelFolder, writeSafetensors } from '@wpo/gemma/node';
+import {
+  openSafetensors,
+  readModelFolder,
+  writeAdapterFiles,
+  writeAdapterFolder,
+  writeModelFiles,
+  writeModelFolder,
+  writeSafetensors,
+} from '@wpo/gemma/node';
 import type { AvailableMemory } from '@wpo/tensorflow/kernels';
 import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles } from '@wpo/trainer/node';
+import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
 import { checkMemory } from './memory';
 import type { Terminal } from './terminal/terminal';
@@ -57,14 +69,25 @@ export interface LoadedModel {
   readonly policy: GemmaPolicy;
   /** The contents of `config.json`. */
   readonly configJson: Readonly<Record<string, unknown>>;
-  /** Number type of its weights on disk; float32 if that is F16, which cannot be written. */
+  /** Number type that it is saved in: that of its weights on disk; float32 if that is F16, and for an adapter. */
   readonly dtype: 'float32' | 'bfloat16';
   /** Token ids that end an answer: those of the generation config, else of the config. */
   readonly stopIds: readonly number[];
+  /** The settings of its adapter; undefined for a model without one. */
+  readonly adapter: LoraConfig | undefined;
+  /**
+   * A policy that computes what this one computes before training. It shares the model's weights: with a new adapter it is the model
+   * without the adapter, with one from a folder it has a copy of the adapter.
+   *
+   * @throws {Error} for a model without an adapter, whose weights training changes
+   */
+  startingPolicy(): Promise<GemmaPolicy>;
   dispose(): void;
 }
 
 export interface LoadOptions extends PolicyOptions {
+  /** The model is then frozen, and the policy's parameters are those of the adapter. */
+  readonly adapter?: AdapterChoice | undefined;
   /** Default `readTensor`. */
   readonly loadTensor?: TensorLoader;
   readonly availableMemory: Backend['availableMemory'];
@@ -81,23 +104,43 @@ export interface LoadOptions extends PolicyOptions {
  */
 export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
-    await checkMemory([{ folder, use: options.use }], options, options.terminal);
+    const { adapter, use } = options;
+    await checkMemory([{ folder, use, adapter }], options, options.terminal);
     const { config, configJson, stopIds, checkpoint } = await readModelFolder(folder);
+    const owned: { dispose(): void }[] = [];
     try {
       for (const warning of checkpoint.warnings) options.terminal.stderr.write(`${warning}\n`);
-      const model = await loadWeights(config, checkpoint, options);
-      const left = options.use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
-      const activationBytes = left === undefined ? undefined : activationBudget(model, left);
+      const { loadTensor } = options;
+      const base = adapter
+        ? await loadWeights(config, checkpoint, { trainable: false, loadTensor })
+        : await loadWeights(config, checkpoint, options);
+      owned.push(...parametersOf<FrozenWeight | Parameter>(base));
+      const adaptedModel = adapter && (await addAdapter(base, adapter, options));
+      if (adaptedModel) owned.push(adaptedModel.adapter);
+      const model = adaptedModel ?? base;
+      const left = use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
+      const activationBytes = left === undefined ? undefined : activationBudget(trainableParameters(model), left);
       const policy = gemmaPolicy(model, { activationBytes, ...options });
-      const [embedding] = policy.parameters;
       return {
         folder,
         policy,
         configJson,
-        dtype: checkpoint.info(embedding!.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
+        dtype: !adapter && checkpoint.info(base.embedTokens.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
         stopIds,
-        dispose: () => policy.parameters.forEach((parameter) => void parameter.dispose()),
+        adapter: adaptedModel?.adapter.config,
+        async startingPolicy() {
+          if (!adaptedModel) throw new Error('startingPolicy: expected a model with an adapter, found one without.');
+          if (!('folder' in adapter!)) return gemmaPolicy(base, options);
+          const copy = await copyTensors(adaptedModel.adapter);
+          const start = adapted(base, adaptedModel.adapter.config, { tensors: copy, kernels: options.kernels });
+          owned.push(start.adapter);
+          return gemmaPolicy(start, options);
+        },
+        dispose: () => owned.forEach((one) => void one.dispose()),
       };
+    } catch (error) {
+      for (const one of owned) one.dispose();
+      throw error;
     } finally {
       await checkpoint.close();
     }
@@ -121,33 +164,46 @@ export async function withModel<T>(
  * Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. None remains if the user
  * has turned off the check that the model fits; then everything is recomputed.
  */
-function activationBudget(model: Gemma2<Parameter>, left: number): number {
-  const weights = parametersOf(model).reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
-  return Math.max(0, (left - 3 * weights) / 2);
+function activationBudget(trained: readonly Parameter[], left: number): number {
+  const bytes = trained.reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
+  return Math.max(0, (left - 3 * bytes) / 2);
 }
 
-/** Writes a model's folder, with the tokenizer of the folder that the model came from. */
-export const saveModel = (folder: string, model: LoadedModel, dtype: 'float32' | 'bfloat16'): Promise<void> =>
-  writeModelFolder(folder, {
-    config: model.policy.model.config,
-    configJson: model.configJson,
+/** How a run writes its model. */
+export interface SaveOptions {
+  readonly dtype: 'float32' | 'bfloat16';
+  /** The name of the model that an adapter belongs to, as the user gave it. */
+  readonly baseModel: string;
+}
+
+/** Writes a model's or an adapter's folder, with the tokenizer of the folder that the model came from. */
+export function saveModel(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
+  const files = {
     tensors: model.policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => valuesOf(value()) })),
     dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
     copyFrom: model.folder,
-  });
+  } as const;
+  if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, ...files });
+  return writeModelFolder(folder, { config: model.policy.model.config, configJson: model.configJson, ...files });
+}
 
-/** Writes a model's files but its weights, so that a checkpoint's folder is a model's folder. */
-export const saveModelFiles = (folder: string, model: LoadedModel, dtype: 'float32' | 'bfloat16'): Promise<void> =>
-  writeModelFiles(folder, {
+/** Writes a model's or an adapter's files but its weights, so that a checkpoint's folder is one of a model or an adapter. */
+export function saveModelFiles(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
+  const copyFrom = model.folder;
+  if (model.adapter) return writeAdapterFiles(folder, { config: model.adapter, baseModel, copyFrom });
+  return writeModelFiles(folder, {
     config: model.policy.model.config,
     configJson: model.configJson,
     dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
-    copyFrom: model.folder,
+    copyFrom,
   });
+}
 
-/** SHA-256 of a model's config and weights. */
+/** SHA-256 of the configuration and weights of a model or an adapter. */
 export async function hashModel(folder: string): Promise<string> {
-  const names = (await readdir(folder)).filter((name) => /^(config\.json|model.*\.safetensors)$/.test(name));
+  const names = (await readdir(folder)).filter((name) =>
+    /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/.test(name),
+  );
   return hashFiles(names.sort().map((name) => join(folder, name)));
 }
 

@@ -16,7 +16,7 @@ const files: Readonly<Record<string, string>> = {
   'many.jsonl': `${JSON.stringify(pair)}\n`.repeat(377),
   'run.yaml': 'model_name_or_path: model\ntrain_file: pairs.jsonl\noutput_dir: out\n',
   'lr.yaml':
-    'model_name_or_path: model\ntrain_file: pairs.jsonl\noutput_dir: out\nlr: 1e-5\nbatch_size: 4\nreport_to: wandb\nuse_peft: true\n',
+    'model_name_or_path: model\ntrain_file: pairs.jsonl\noutput_dir: out\nlr: 1e-5\nbatch_size: 4\nreport_to: wandb\nload_in_4bit: true\n',
   'twice.yaml': 'output_dir: a\noutput_dir: b\n',
   'tab.yaml': 'model_name_or_path: model\n\tbeta: 1\n',
   'stages.yaml': 'output_dir: out\nsample:\n  model: model\n',
@@ -70,7 +70,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'lr.yaml:4: lr: unknown key. It is called learning_rate here.\n' +
       'lr.yaml:5: batch_size: unknown key. It is called per_device_train_batch_size here.\n' +
       'lr.yaml:6: report_to: unknown key. Metrics are written to metrics.jsonl in output_dir, and to no other service. Remove it.\n' +
-      'lr.yaml:7: use_peft: unknown key. All weights are trained: there is no LoRA, PEFT or adapter. Remove it.',
+      'lr.yaml:7: load_in_4bit: unknown key. Weights are trained in float32: nothing is quantized. Remove it.',
   ],
   ['wpo train twice.yaml', 'twice.yaml:2: output_dir: expected each key once, found it twice. Remove one of the two.'],
   [
@@ -205,11 +205,11 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ['wpo eval', '--baseline: expected exactly one of --annotations, --pairs, --baseline, found none of them.'],
   [
     'wpo finetune run.yaml',
-    'finetune: unknown command. Expected one of train, weigh, generate, sample, score, pair, inspect, eval, run, export, doctor. Did you mean "wpo train"?',
+    'finetune: unknown command. Expected one of train, weigh, generate, sample, score, pair, inspect, eval, run, export, init, doctor. Did you mean "wpo train"?',
   ],
   [
     'wpo tarin run.yaml',
-    'tarin: unknown command. Expected one of train, weigh, generate, sample, score, pair, inspect, eval, run, export, doctor. Did you mean "wpo train"?',
+    'tarin: unknown command. Expected one of train, weigh, generate, sample, score, pair, inspect, eval, run, export, init, doctor. Did you mean "wpo train"?',
   ],
 ];
 

@@ -28,6 +28,10 @@ afterAll(() => {
   for (const folder of temporaryFolders) rmSync(folder, { recursive: true });
 });
 
+/** The folder of an adapter of the fixture's model that PEFT wrote, by scripts/make-peft-fixtures.py. */
+export const peftAdapter = (name: string) =>
+  fileURLToPath(new URL(`../../gemma/test/fixtures/peft/${name}`, import.meta.url));
+
 /** A new folder, removed after the file's last test. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'wpo-cli-'));

@@ -6,7 +6,13 @@ export {
   adapted,
   adapterShapes,
 } from './adapter/adapted';
-export { type AdaptedModule, adaptedModules, type LoraConfig, loraDefaults } from './adapter/lora-config';
+export {
+  type AdaptedModule,
+  adaptedModules,
+  adapterTensors,
+  type LoraConfig,
+  loraDefaults,
+} from './adapter/lora-config';
 export { type Gemma2Preset, gemma2_2b, gemma2_9b, gemma2_27b, gemma2Presets, parseConfig, writeConfig } from './config';
 export { ModelError } from './errors';
 export {

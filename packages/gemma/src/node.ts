@@ -1,8 +1,10 @@
 export {
+  ADAPTER_WEIGHTS,
   type AdapterFiles,
   type AdapterFolder,
-  isAdapterFolder,
+  checkAdapterFolder,
   readAdapterFolder,
+  readAdapterTensors,
   writeAdapterFiles,
   writeAdapterFolder,
 } from './node/adapter-folder';

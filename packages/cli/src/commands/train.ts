@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
+import { ADAPTER_WEIGHTS } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
   adamW,
@@ -10,7 +11,7 @@ import {
   type TrainResult,
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
-import { localModel } from '../downloads';
+import { localAdapter, localModel } from '../downloads';
 import { UserError } from '../errors';
 import { wpoCommand } from '../invocation';
 import {
@@ -18,11 +19,13 @@ import {
   type LoadedModel,
   loadBackend,
   readTensors,
+  type SaveOptions,
   saveModel,
   saveModelFiles,
   writeTensors,
 } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
+import { trainsAdapter } from '../schemas/adapter';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
@@ -30,7 +33,7 @@ import { count, counted } from '../terminal/format';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
-import { checkRunMemory, loadWithReferences, type References } from '../training/references';
+import { checkRunMemory, hashReference, loadWithReferences, type References } from '../training/references';
 import { collapseWithoutModel, endedByCollapse, runSummary, stepReports } from '../training/reports';
 import {
   lockFolder,
@@ -88,6 +91,10 @@ export async function train(
   const stop = watchSignals(terminal);
   const shown = stepReports(config, terminal);
   let finished: TrainResult;
+  const saving = ({ dtype }: LoadedModel): SaveOptions => ({
+    dtype: config.saveDtype ?? dtype,
+    baseModel: config.modelNameOrPath,
+  });
   const stopped = (when: string) => {
     shown.stop();
     say(`Stopped ${when}\nTo continue: ${wpoCommand()} train ${folder.config} --resume`);
@@ -132,7 +139,7 @@ export async function train(
       loss,
       ...stepOptions(config),
       ...pairOptions(config, pairs, references),
-      ...fileOptions(config, folder, model, shown.callbacks.warn),
+      ...fileOptions(config, folder, { model, saving: saving(model) }, shown.callbacks.warn),
       ...shown.callbacks,
       computeNorm: backend.computeNorm,
       preflight: true,
@@ -151,12 +158,13 @@ export async function train(
     if (result.stopped && !collapsed) {
       return stopped(
         `after step ${step} of ${totalSteps}. Checkpoint: ${folder.path}/checkpoint-${step}.\n` +
-          `It can be used as a model: --model ${folder.path}/checkpoint-${step}\n` +
-          `To write the model by itself: ${wpoCommand()} export ${folder.path}`,
+          `It can be used as ${trainsAdapter(config) ? `an adapter: --model ${config.modelNameOrPath} --adapter` : 'a model: --model'} ` +
+          `${folder.path}/checkpoint-${step}\n` +
+          `To write the ${trainsAdapter(config) ? 'adapter' : 'model'} by itself: ${wpoCommand()} export ${folder.path}`,
       );
     }
     await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
-    await saveModel(folder.model, model, config.saveDtype ?? model.dtype);
+    await saveModel(folder.model, model, saving(model));
     await rm(folder.extending, { force: true });
     finished = result;
   } catch (error) {
@@ -202,11 +210,12 @@ function warnOfTies({ train }: RunPairs, { stderr }: Terminal): void {
 
 /** Downloads the models that are on the Hub, and returns the config with the folders of its models. */
 async function withLocalModels(config: TrainConfig, terminal: Terminal): Promise<TrainConfig> {
-  const { modelNameOrPath, refModelNameOrPath } = config;
+  const { modelNameOrPath, refModelNameOrPath, adapterNameOrPath } = config;
   return {
     ...config,
     modelNameOrPath: await localModel(modelNameOrPath, terminal),
     ...(refModelNameOrPath === undefined ? {} : { refModelNameOrPath: await localModel(refModelNameOrPath, terminal) }),
+    ...(adapterNameOrPath === undefined ? {} : { adapterNameOrPath: await localAdapter(adapterNameOrPath, terminal) }),
   };
 }
 
@@ -242,25 +251,32 @@ const pairOptions = (config: TrainConfig, { train, held }: RunPairs, references:
     : { evaluation: { pairs: held, reference: references.held, batchSize: config.perDeviceEvalBatchSize } }),
 });
 
-const fileOptions = (config: TrainConfig, folder: RunFolder, model: LoadedModel, warn: (message: string) => void) => ({
+const fileOptions = (
+  config: TrainConfig,
+  folder: RunFolder,
+  { model, saving }: { readonly model: LoadedModel; readonly saving: SaveOptions },
+  warn: (message: string) => void,
+) => ({
   metrics: metricsFile(folder.metrics, { warn }),
   checkpoints: fileCheckpoints(folder.path, {
     writeTensors,
     readTensors,
-    writeModelFiles: (path) => saveModelFiles(path, model, config.saveDtype ?? model.dtype),
+    ...(model.adapter && { weightsFile: ADAPTER_WEIGHTS }),
+    writeModelFiles: (path) => saveModelFiles(path, model, saving),
     saveTotalLimit: config.saveTotalLimit,
   }),
 });
 
 /** The values that a checkpoint and the run that resumes from it must share. */
 async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
-  const { modelNameOrPath, refModelNameOrPath = modelNameOrPath } = config;
+  const { modelNameOrPath, adapterNameOrPath } = config;
   // the trainer records the steps and the learning rate, which may change in one direction
   const { max_steps, num_train_epochs, learning_rate, ...values } = decidingValues(trainSchema, config);
   return {
     ...(values as NonNullable<TrainOptions['fingerprint']>),
     model_sha256: await hashModel(modelNameOrPath),
-    reference_sha256: await hashModel(refModelNameOrPath),
+    reference_sha256: await hashReference(config),
+    ...(adapterNameOrPath !== undefined && { adapter_sha256: await hashModel(adapterNameOrPath) }),
     train_pairs_sha256: hashPairs(pairs.train),
     held_out_pairs_sha256: hashPairs(pairs.held),
   };

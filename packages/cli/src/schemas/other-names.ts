@@ -29,6 +29,17 @@ const SAME: Readonly<Record<string, string>> = {
     column_names columns_mapping column_mapping field_prompt field_chosen field_rejected field_messages
     field_system field_instruction prompt_column chosen_column rejected_column prompt_field chosen_field
     rejected_field field_map key_mapping`,
+  use_peft: 'peft lora use_lora use_lora_adapter adapter_type',
+  adapter_name_or_path: `
+    adapter_path adapter_name adapter lora_model_dir lora_path adapter_dir peft_model_id lora_weights lora_adapter
+    resume_adapter`,
+  lora_r: 'r lora_rank rank lora_dim peft_lora_r',
+  lora_alpha: 'peft_lora_alpha',
+  lora_dropout: 'peft_lora_dropout',
+  lora_target_modules: `
+    target_modules lora_target lora_target_linear lora_modules lora_module_name target_linear peft_target_modules`,
+  use_rslora: 'peft_use_rslora rslora use_rs_lora',
+  use_dora: 'peft_use_dora dora',
   output_dir: `
     output output_path output_folder save_dir save_path out out_dir run_dir checkpoint_dir export_dir outdir
     logging_dir log_dir`,
@@ -132,20 +143,25 @@ const ABSENT: Readonly<Record<string, string>> = {
     env_capabilities epsilon_high gradio_* gt_length_multiplier importance_sampling_level multi_objective_aggregation
     num_completions_to_print num_iterations off_policy_mask_threshold prefetch_depth replay_* reroll_* reward_funcs
     reward_num_workers reward_weights rl_coef rollout_func scale_rewards serve_module skip_zero_advantage_batches
-    use_bias_correction_kl use_data_producer use_eaft* use_whitening worker_extension_cls asft_alpha use_asft_loss
+    use_bias_correction_kl use_data_producer use_eaft use_eaft* use_whitening worker_extension_cls asft_alpha use_asft_loss
     use_dft_loss pref_bco_weight lang n_shot task_dir max_density_ratio min_density_ratio prompt_sample_size enabled
     stride total_num_tokens total_supervised_tokens save save_sliding_window num_ppo_epochs whiten_rewards kl_coef cliprange
     vf_coef gae_lambda
     host port`,
-  'All weights are trained: there is no LoRA, PEFT or adapter.': `
-    use_peft peft peft_* adapter adapter_* lora lora_* use_lora use_dora use_rslora use_qlora qlora*
-    lora_on_cpu loraplus_* loftq_* relora* finetuning_type additional_target target_modules modules_to_save
-    freeze_* unfrozen_parameters merge_lora merge_method model_adapter_name ref_adapter_name
-    ref_model_adapters reward_model_adapters force_use_ref_model oft_* pissa_* create_new_adapter
-    use_llama_pro r bias module_dropout lisa_* finetune_* train_from_scratch full_finetuning use_kt kt_*
-    recompute_layer_types max_lora_rank`,
+  'Modules are not trained whole beside an adapter. Gemma-2 shares its embedding with the output projection.': `
+    lora_modules_to_save modules_to_save additional_target lora_trainable_token_indices trainable_token_indices
+    ensure_weight_tying`,
+  'An adapter is initialized as PEFT does by default: A at random, B with zeros.': `
+    init_lora_weights peft_init_lora_weights lora_init* pissa_* loftq_* loftq_config eva_* corda_*`,
+  'Adapters are LoRA, with use_rslora and use_dora. Their settings are lora_r, lora_alpha, lora_dropout and lora_target_modules.': `
+    peft_* adapter_* lora_* loraplus_* relora* oft_* use_lora use_bdlora use_qalora finetuning_type freeze_* unfrozen_parameters use_llama_pro lisa_* bias module_dropout
+    train_from_scratch full_finetuning use_kt kt_* recompute_layer_types finetune_* layers_to_transform
+    layers_pattern rank_pattern alpha_pattern exclude_modules model_adapter_name ref_adapter_name
+    ref_model_adapters reward_model_adapters force_use_ref_model create_new_adapter max_lora_rank lora_on_cpu`,
+  'The run writes the adapter. Merge it into its model with `wpo merge`.': `
+    merge_lora merge_adapter merge_method merge_and_unload`,
   'Weights are trained in float32: nothing is quantized.': `
-    load_in_4bit load_in_8bit bnb_* use_bnb_nested_quant quantization quantization_* quantize*
+    load_in_4bit load_in_8bit bnb_* qlora* use_qlora use_bnb_nested_quant quantization quantization_* quantize*
     quantization_bit gptq* double_quantization qat export_quantization_* ref_model_quantization_bit
     reward_model_quantization_bit weight_dtype activation_dtype group_size fake_quant_after_n_steps
     model_quantization_config* use_onebitllms`,
@@ -153,7 +169,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     bf16 fp16 tf32 fp8* float16 bfloat16 float32 pure_bf16 half_precision* fp16_* bf16_full_eval
     mixed_precision* precision compute_dtype amp use_amp upcast_* fp32_norm* embeddings_skip_upcast`,
   'The optimizer is AdamW.': `
-    optim optimizer optim_* adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
+    optim optimizer optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
     apollo_* use_badam badam_* qgalore_* dion_* optimizer_type muon*`,
   'Metrics are written to metrics.jsonl in output_dir, and to no other service.': `
     report_to run_name project wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*

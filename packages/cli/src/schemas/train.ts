@@ -1,5 +1,6 @@
 import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
+import { adapterFields, checkAdapter } from './adapter';
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
@@ -228,7 +229,15 @@ export const trainSchema = commandSchema({
     'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
   ],
   configFile: true,
-  fields: { ...dataFields, ...lossFields, ...batchFields, ...optimizerFields, ...reportingFields, ...resultFields },
+  fields: {
+    ...dataFields,
+    ...adapterFields,
+    ...lossFields,
+    ...batchFields,
+    ...optimizerFields,
+    ...reportingFields,
+    ...resultFields,
+  },
   flags: {
     config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
@@ -236,6 +245,7 @@ export const trainSchema = commandSchema({
   },
   groups: {
     'Model and data': names(dataFields),
+    'Adapter (LoRA)': names(adapterFields),
     Loss: names(lossFields),
     'Tokens and batches': names(batchFields),
     Optimizer: names(optimizerFields),
@@ -244,7 +254,11 @@ export const trainSchema = commandSchema({
   },
   check(config, name, written = {}) {
     const { evalFile, evalSplit, evalSteps } = config;
-    const problems: Problem[] = [...checkLoss(config, name, written), ...checkLengths(config, name)];
+    const problems: Problem[] = [
+      ...checkLoss(config, name, written),
+      ...checkLengths(config, name),
+      ...checkAdapter(config, name),
+    ];
     if (evalFile !== undefined && evalSplit !== undefined) {
       const expected = `no value with ${name('evalFile')}`;
       problems.push({ field: 'evalSplit', expected, found: String(evalSplit), hint: 'Remove one of the two keys.' });

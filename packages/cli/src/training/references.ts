@@ -7,9 +7,11 @@ import {
   type TokenPair,
 } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
+import type { AdapterChoice } from '../adapters';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, hashModel, type LoadedModel, loadModel, withModel } from '../models';
 import type { RunPairs } from '../pairs';
+import { loraSettings, trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
 import { withProgress } from '../terminal/progress';
 import type { Terminal } from '../terminal/terminal';
@@ -41,6 +43,9 @@ export interface ReferenceOptions {
  * only one model is in memory: the reference is the model itself, or another model that is freed before the model to train is
  * loaded. With `precompute_ref_log_probs: false` the reference stays in memory and runs in each step. If the loss needs no
  * reference, none is run.
+ *
+ * An adapter's reference is the same model, so that there never is a second one: with the adapter off, or, as in TRL, with the
+ * adapter that the training starts from.
  */
 export async function loadWithReferences(
   options: ReferenceOptions,
@@ -49,6 +54,15 @@ export async function loadWithReferences(
   const { reference } = usesOf(options);
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.refModelNameOrPath;
+  if (trainsAdapter(config) && referenceFolder === undefined) {
+    const model = await loadPolicy(options);
+    const policy = await model.startingPolicy();
+    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
+    const references = config.precomputeRefLogProbs
+      ? await precompute({ policy }, options)
+      : { train: logpsOf, held: logpsOf };
+    return { model, references };
+  }
   if (!config.precomputeRefLogProbs) {
     const { policy } = options.own(
       await loadModel(referenceFolder ?? config.modelNameOrPath, { ...backend, terminal, use: reference }),
@@ -73,9 +87,16 @@ const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
       ...options.backend,
       terminal: options.terminal,
       activationCheckpointing: options.config.activationCheckpointing,
+      adapter: adapterOf(options.config),
       use: usesOf(options).policy,
     }),
   );
+
+/** The adapter that a run trains; undefined if it trains the model. */
+function adapterOf(config: TrainConfig): AdapterChoice | undefined {
+  if (config.adapterNameOrPath !== undefined) return { folder: config.adapterNameOrPath };
+  return config.usePeft ? { settings: loraSettings(config), seed: config.seed } : undefined;
+}
 
 type MemoryOptions = Pick<ReferenceOptions, 'config' | 'loss' | 'pairs' | 'backend' | 'terminal'>;
 
@@ -99,23 +120,33 @@ function usesOf({ config, pairs: { train, held } }: Pick<ReferenceOptions, 'conf
 export async function checkRunMemory(options: MemoryOptions): Promise<void> {
   const { config, loss, backend, terminal } = options;
   const uses = usesOf(options);
-  const policy = { folder: config.modelNameOrPath, use: uses.policy };
-  const reference = { folder: config.refModelNameOrPath ?? config.modelNameOrPath, use: uses.reference };
-  const isResident = loss.needsReference !== false && !config.precomputeRefLogProbs;
+  const { modelNameOrPath, refModelNameOrPath } = config;
+  const policy = { folder: modelNameOrPath, use: uses.policy, adapter: adapterOf(config) };
+  const reference = { folder: refModelNameOrPath ?? modelNameOrPath, use: uses.reference };
+  const isShared = trainsAdapter(config) && refModelNameOrPath === undefined;
+  const isResident = loss.needsReference !== false && !config.precomputeRefLogProbs && !isShared;
   await checkMemory(isResident ? [reference, policy] : [policy], backend, terminal);
 }
 
-async function precompute(model: LoadedModel, options: ReferenceOptions): Promise<References> {
-  const { pairs, loss, folder, terminal, signal, warn } = options;
+/** A hash of the contents of a run's reference: of a model, and of the adapter that the training starts from. */
+export async function hashReference(config: TrainConfig): Promise<string> {
+  const { modelNameOrPath, refModelNameOrPath, adapterNameOrPath } = config;
+  const model = await hashModel(refModelNameOrPath ?? modelNameOrPath);
+  if (refModelNameOrPath !== undefined || adapterNameOrPath === undefined) return model;
+  return hashJson([model, await hashModel(adapterNameOrPath)]);
+}
+
+async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: ReferenceOptions): Promise<References> {
+  const { config, pairs, loss, folder, terminal, signal, warn } = options;
   const { ldAlpha } = loss;
-  const hash = await hashModel(model.folder);
+  const hash = await hashReference(config);
   const cache = referenceFiles(folder.reference, { warn });
   const compute = async (label: string, set: readonly TokenPair[]) => {
     if (set.length === 0) return [];
     const key = hashJson({ model: hash, pairs: hashPairs(set), ...(ldAlpha === undefined ? {} : { ldAlpha }) });
     return withProgress(terminal, { label, total: set.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);
-      return precomputeReference({ policy: model.policy, pairs: set, ldAlpha, cache, key, signal, onProgress });
+      return precomputeReference({ policy, pairs: set, ldAlpha, cache, key, signal, onProgress });
     });
   };
   return {

@@ -119,8 +119,8 @@ test.each([
   ],
   [['train', 'run.yaml', '--lr', '1e-5'], '--lr: unknown flag. It is called --learning_rate here.\n'],
   [
-    ['train', 'run.yaml', '--use-peft'],
-    '--use-peft: unknown flag. All weights are trained: there is no LoRA, PEFT or adapter. Remove it.\n',
+    ['train', 'run.yaml', '--load-in-4bit'],
+    '--load-in-4bit: unknown flag. Weights are trained in float32: nothing is quantized. Remove it.\n',
   ],
   [
     ['train', 'run.yaml', '--resum'],

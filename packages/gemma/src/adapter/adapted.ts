@@ -72,7 +72,7 @@ export function adapted(
     throw new RangeError(`adapted: seed: expected a whole number of at least 0, found ${describe(seed)}.`);
   }
   if (settings.useDora) throw new Error('adapted: useDora is not supported yet.');
-  const modules = adaptedModules(settings, base.config, 'adapted');
+  const modules = adaptedModules(settings, base.config, 'adapted: targetModules');
   if (tensors) checkTensors(modules, tensors);
   const random = seededRandom(seed);
   const parameters: Parameter[] = [];

@@ -195,26 +195,24 @@ export function writeLoraConfig(config: LoraConfig, base: string): string {
 /**
  * The linear layers that a config chooses, in checkpoint order, each with its rank and factor.
  *
- * @param where the file's name for errors
- * @throws Error if it chooses none, a name that no linear layer has, or a module that cannot have an adapter
+ * @param at what names the targets in errors, e.g. `adapter_config.json: target_modules`
+ * @throws Error if it chooses none, a module that cannot have an adapter, or has a regular expression that cannot be used
  */
-export function adaptedModules(config: LoraConfig, model: Gemma2Config, where: string): AdaptedModule[] {
+export function adaptedModules(config: LoraConfig, model: Gemma2Config, at: string): AdaptedModule[] {
   const linear = [...tensorShapes(model)].flatMap(([tensor, shape]) => {
     const name = tensor.replace(/\.weight$/, '');
     return name.endsWith('_proj') ? [{ name, shape: shape as readonly [number, number] }] : [];
   });
-  const chooses = targetMatcher(config);
+  const chooses = usable(at, () => targetMatcher(config));
   const other = OTHER_MODULES.find((name) => !isAllLinear(config.targetModules) && chooses(name));
   if (other !== undefined) {
     throw new Error(
-      `${where}: target_modules: expected linear layers of the decoder (${LINEAR.join(', ')}), found ` +
-        `${describe(config.targetModules)}, which chooses ${other}. Gemma-2 shares it between input and output.`,
+      `${at}: expected linear layers of the decoder (${LINEAR.join(', ')}), found ${describe(config.targetModules)}, which chooses ` +
+        `${other}. Gemma-2 uses one matrix for input and output.`,
     );
   }
-  const [rankOf, alphaOf] = [
-    patternLookup(config.rankPattern, config.r),
-    patternLookup(config.alphaPattern, config.loraAlpha),
-  ];
+  const rankOf = patternLookup(config.rankPattern, config.r);
+  const alphaOf = patternLookup(config.alphaPattern, config.loraAlpha);
   const modules = linear
     .filter(({ name }) => chooses(name))
     .map(({ name, shape }): AdaptedModule => {
@@ -223,8 +221,8 @@ export function adaptedModules(config: LoraConfig, model: Gemma2Config, where: s
     });
   if (modules.length > 0) return modules;
   throw new Error(
-    `${where}: target_modules: expected names of linear layers of this model (${LINEAR.join(', ')}), found ` +
-      `${describe(config.targetModules)}, which chooses none of its ${linear.length}.`,
+    `${at}: expected names of linear layers of this model (${LINEAR.join(', ')}), found ${describe(config.targetModules)}, which ` +
+      `chooses none of its ${linear.length}.`,
   );
 }
 
@@ -304,17 +302,18 @@ function patternLookup(patterns: Readonly<Record<string, number>>, otherwise: nu
 
 const endPattern = (key: string): PythonPattern => pythonPattern(String.raw`(.*\.)?(${key})$`);
 
+/** Compiles regular expressions. @throws Error that begins with `at` */
+function usable<T>(at: string, compile: () => T): T {
+  try {
+    return compile();
+  } catch (error) {
+    throw new Error(`${at}: expected a regular expression that can be used, found ${(error as Error).message}.`);
+  }
+}
+
 /** Checks that all regular expressions of a config can be used. */
 function checkPatterns(config: LoraConfig, where: string): LoraConfig {
-  const check = (key: string, compile: () => unknown) => {
-    try {
-      compile();
-    } catch (error) {
-      throw new Error(
-        `${where}: ${key}: expected a regular expression that can be used, found ${(error as Error).message}.`,
-      );
-    }
-  };
+  const check = (key: string, compile: () => unknown) => usable(`${where}: ${key}`, compile);
   if (
     typeof config.targetModules === 'string' &&
     (config.layersToTransform !== null || config.layersPattern.length > 0)

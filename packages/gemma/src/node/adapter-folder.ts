@@ -1,5 +1,6 @@
 import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { isObject } from '@wpo/internal/json';
 import { replaceFile } from '@wpo/internal/node/files';
@@ -14,6 +15,7 @@ import {
   writeLoraConfig,
 } from '../adapter/lora-config';
 import type { WeightDtype } from '../dtype';
+import { checkWeight } from '../finite';
 import type { Gemma2Config } from '../model';
 import { copyFiles, TOKENIZER_FILES } from './model-folder';
 import { type Checkpoint, openSafetensors } from './read-checkpoint';
@@ -35,13 +37,19 @@ export interface AdapterFolder {
   readonly checkpoint: Checkpoint;
 }
 
-/** Whether a path is the folder of an adapter. */
-export async function isAdapterFolder(dir: string): Promise<boolean> {
-  try {
-    return (await stat(join(dir, ADAPTER_CONFIG))).isFile();
-  } catch {
-    return false;
-  }
+/**
+ * Checks that a path is the folder of an adapter. Nothing is read but the names of its files.
+ *
+ * @throws Error that says what the path is instead, and what to give
+ */
+export async function checkAdapterFolder(dir: string): Promise<void> {
+  if (!(await exists(join(dir, ADAPTER_CONFIG)))) throw new Error(await describeMissing(dir));
+  if (await exists(join(dir, ADAPTER_WEIGHTS))) return;
+  const pickle = (await exists(join(dir, 'adapter_model.bin'))) ? 'only adapter_model.bin, a pickle file' : 'none';
+  throw new Error(
+    `${printable(dir)}: expected ${ADAPTER_WEIGHTS} beside ${ADAPTER_CONFIG}, found ${pickle}. Download it, or save the adapter ` +
+      'with a current PEFT.',
+  );
 }
 
 /**
@@ -53,19 +61,11 @@ export async function isAdapterFolder(dir: string): Promise<boolean> {
 export async function readAdapterFolder(dir: string, model: Gemma2Config): Promise<AdapterFolder> {
   const path = join(dir, ADAPTER_CONFIG);
   const expected = 'the settings of an adapter';
+  await checkAdapterFolder(dir);
   const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
-  if (json === undefined) throw new Error(await describeMissing(dir));
   const config = parseLoraConfig(json, path);
-  const modules = adaptedModules(config, model, path);
-  const weights = join(dir, ADAPTER_WEIGHTS);
-  if (!(await exists(weights))) {
-    const pickle = (await exists(join(dir, 'adapter_model.bin'))) ? 'only adapter_model.bin, a pickle file' : 'none';
-    throw new Error(
-      `${printable(dir)}: expected ${ADAPTER_WEIGHTS} beside ${ADAPTER_CONFIG}, found ${pickle}. Download it, or save the adapter ` +
-        'with a current PEFT.',
-    );
-  }
-  const checkpoint = await openSafetensors(weights);
+  const modules = adaptedModules(config, model, `${path}: target_modules`);
+  const checkpoint = await openSafetensors(join(dir, ADAPTER_WEIGHTS));
   try {
     checkTensors(checkpoint, config, modules);
   } catch (error) {
@@ -88,6 +88,27 @@ async function describeMissing(dir: string): Promise<string> {
     return found('a whole model. Give it as the model, without an adapter.');
   }
   return found(`no ${ADAPTER_CONFIG}. Check the path.`);
+}
+
+/**
+ * Reads an adapter's tensors.
+ *
+ * @returns by name; the caller owns them
+ * @throws ModelError if a value is NaN or infinite
+ */
+export async function readAdapterTensors({ checkpoint }: AdapterFolder): Promise<Map<string, tf.Tensor>> {
+  const tensors = new Map<string, tf.Tensor>();
+  try {
+    for (const name of checkpoint.names()) {
+      const tensor = tf.tensor(await checkpoint.read(name), [...checkpoint.info(name).shape], 'float32');
+      tensors.set(name, tensor);
+      await checkWeight(name, tensor, checkpoint.where);
+    }
+  } catch (error) {
+    tf.dispose([...tensors.values()]);
+    throw error;
+  }
+  return tensors;
 }
 
 function checkTensors(checkpoint: Checkpoint, config: LoraConfig, modules: readonly AdaptedModule[]): void {

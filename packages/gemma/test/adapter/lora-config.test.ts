@@ -12,10 +12,11 @@ import { goldenFolder } from '../golden';
 import { adapterFolder, peft } from './peft';
 
 const where = 'adapter_config.json';
+const at = 'adapter_config.json: target_modules';
 const tiny = parseConfig(JSON.parse(readFileSync(`${goldenFolder('tiny')}/config.json`, 'utf8')), 'config.json');
 const jsonOf = (name: string) => JSON.parse(readFileSync(`${adapterFolder(name)}/adapter_config.json`, 'utf8'));
 const modulesOf = (config: LoraConfig) =>
-  Object.fromEntries(adaptedModules(config, tiny, where).map(({ name, r, scaling }) => [name, { r, scaling }]));
+  Object.fromEntries(adaptedModules(config, tiny, at).map(({ name, r, scaling }) => [name, { r, scaling }]));
 
 test.each(Object.keys(peft.cases))('chooses the modules, ranks and factors that PEFT chooses: %s', (name) => {
   const config = parseLoraConfig(jsonOf(name), where);
@@ -43,7 +44,7 @@ test('absent keys have PEFT’s defaults', () => {
 });
 
 test('all-linear is every linear layer of the decoder, in checkpoint order', () => {
-  const modules = adaptedModules({ ...loraDefaults, targetModules: 'all-linear' }, gemma2_27b, where);
+  const modules = adaptedModules({ ...loraDefaults, targetModules: 'all-linear' }, gemma2_27b, at);
   expect(modules).toHaveLength(7 * 46);
   expect(modules[1]).toMatchObject({
     name: 'model.layers.0.self_attn.k_proj',
@@ -113,7 +114,7 @@ test.each([
   [['q_proj', 'embed_tokens'], 'which chooses model.embed_tokens'],
   ['.*', 'which chooses model.embed_tokens'],
 ])('refuses targets that are not linear layers: %j', (targetModules, message) => {
-  expect(() => adaptedModules({ ...loraDefaults, targetModules }, tiny, where)).toThrow(message);
+  expect(() => adaptedModules({ ...loraDefaults, targetModules }, tiny, at)).toThrow(message);
 });
 
 test.each([null, [], 'adapter', 3])('refuses %j', (json) => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { loraDefaults } from '../../src/adapter/lora-config';
 import { gemma2_2b, parseConfig } from '../../src/config';
-import { isAdapterFolder, readAdapterFolder, writeAdapterFolder } from '../../src/node/adapter-folder';
+import { checkAdapterFolder, readAdapterFolder, writeAdapterFolder } from '../../src/node/adapter-folder';
 import { openSafetensors } from '../../src/node/read-checkpoint';
 import { writeSafetensors } from '../../src/node/write-checkpoint';
 import { adapterFolder, peft } from '../adapter/peft';
@@ -69,8 +69,8 @@ test('a written adapter replaces an older one, and leaves other files', async ()
   expect(await file.read('w')).toEqual(Float32Array.of(2));
   await file.close();
   expect(await readFile(join(out, 'README.md'), 'utf8')).toBe('mine');
-  expect(await isAdapterFolder(out)).toBe(true);
-  expect(await isAdapterFolder(dir)).toBe(false);
+  await expect(checkAdapterFolder(out)).resolves.toBeUndefined();
+  await expect(checkAdapterFolder(dir)).rejects.toThrow('found no adapter_config.json. Check the path.');
 });
 
 test('an adapter of another base model is refused', async () => {
@@ -111,12 +111,18 @@ test.each([
   ],
   [
     'a broken file',
-    () => writeFile(join(dir, 'adapter_config.json'), '{'),
+    async () => {
+      await writeFile(join(dir, 'adapter_config.json'), '{');
+      await writeFile(join(dir, 'adapter_model.safetensors'), '');
+    },
     'expected the settings of an adapter, found JSON that is cut off',
   ],
   [
     'a folder in its place',
-    () => mkdir(join(dir, 'adapter_config.json')),
+    async () => {
+      await mkdir(join(dir, 'adapter_config.json'));
+      await writeFile(join(dir, 'adapter_model.safetensors'), '');
+    },
     'expected the settings of an adapter, found a folder',
   ],
   [

@@ -1,0 +1,143 @@
+import '@wpo/tensorflow';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { openSafetensors } from '@wpo/gemma/node';
+import { describe, expect, test } from 'vitest';
+import { goldenConfig, modelFolder, peftAdapter, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
+import { capture } from '../wpo';
+
+const NEW = ['use_peft=true', 'lora_target_modules=all-linear', 'lora_r=4', 'max_steps=3', 'save_steps=1'];
+const FROM_FOLDER = [`adapter_name_or_path=${peftAdapter('all-linear')}`, 'max_steps=3', 'save_steps=1'];
+
+const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+
+async function trained(set: readonly string[]) {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  expect(await trainFrom({ config: goldenConfig(folder), set }, terminal)).toBe(0);
+  const run = join(folder, 'run');
+  return {
+    run,
+    terminal,
+    rows: timeless(readMetrics(run)),
+    adapter: readFileSync(join(run, 'model/adapter_model.safetensors')),
+  };
+}
+
+test('a run with use_peft writes an adapter in PEFT’s format, and checkpoints that hold the adapter only', async () => {
+  const { run, terminal } = await trained([...NEW, 'eval_split=0.25']);
+  expect(readdirSync(join(run, 'model'))).toEqual([
+    'adapter_config.json',
+    'adapter_model.safetensors',
+    'chat_template.jinja',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+  expect(json(join(run, 'model/adapter_config.json'))).toMatchObject({
+    base_model_name_or_path: modelFolder,
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    r: 4,
+    lora_alpha: 32,
+    target_modules: 'all-linear',
+  });
+  const weights = await openSafetensors(join(run, 'model/adapter_model.safetensors'));
+  expect(weights.names()).toHaveLength(2 * 7 * 4);
+  expect(weights.info('base_model.model.model.layers.3.mlp.down_proj.lora_B.weight')).toEqual({
+    dtype: 'F32',
+    shape: [64, 4],
+  });
+  await weights.close();
+  const checkpoint = join(run, 'checkpoint-3');
+  expect(readdirSync(checkpoint)).toEqual([
+    'adapter_config.json',
+    'adapter_model.safetensors',
+    'chat_template.jinja',
+    'manifest.json',
+    'optimizer.safetensors',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'trainer_state.json',
+  ]);
+  const size = (name: string) => statSync(join(checkpoint, name)).size;
+  expect(size('optimizer.safetensors')).toBeLessThan(2.5 * size('adapter_model.safetensors'));
+  expect(size('adapter_model.safetensors')).toBeLessThan(100_000);
+  // B is 0 at first: the policy is its reference to the last bit
+  const [before] = readMetrics(run);
+  expect(before).toMatchObject({ step: 0, 'eval_rewards/chosen': 0, 'eval_rewards/rejected': 0 });
+  expect(terminal.out()).toMatch(/pairs +12\n +steps +3\n/);
+});
+
+describe.each([
+  ['a new adapter', NEW],
+  ['an adapter of PEFT', FROM_FOLDER],
+])('%s', (_, set) => {
+  test('the reference that runs in each step gives the same bits as precomputed log-probs', async () => {
+    const [first, second] = [await trained(set), await trained([...set, 'precompute_ref_log_probs=false'])];
+    expect(second.rows).toEqual(first.rows);
+    expect(second.adapter.equals(first.adapter)).toBe(true);
+    expect(first.rows[0]).toMatchObject({ 'rewards/chosen': 0, 'rewards/rejected': 0 }); // it starts at its reference
+  });
+
+  test('a run that goes on from a checkpoint ends with the same bits', async () => {
+    const whole = await trained(set);
+    const folder = temporaryFolder();
+    const config = goldenConfig(folder);
+    const run = join(folder, 'run');
+    const cut = join(folder, 'cut');
+    await trainFrom({ config, set }, capture());
+    cpSync(run, cut, { recursive: true });
+    for (const name of ['checkpoint-3', 'model']) rmSync(join(cut, name), { recursive: true });
+    const resumed = [...set, `output_dir=${cut}`];
+    expect(await trainFrom({ config, set: resumed, resume: true }, capture())).toBe(0);
+    expect(timeless(readMetrics(cut))).toEqual(whole.rows);
+    for (const name of ['model/adapter_model.safetensors', 'checkpoint-3/optimizer.safetensors']) {
+      expect(readFileSync(join(cut, name)).equals(readFileSync(join(whole.run, name))), name).toBe(true);
+    }
+  });
+});
+
+test('an adapter that is trained further keeps its settings', async () => {
+  const { run } = await trained([`adapter_name_or_path=${peftAdapter('patterns')}`, 'max_steps=1']);
+  const [before, after] = [
+    json(join(peftAdapter('patterns'), 'adapter_config.json')),
+    json(join(run, 'model/adapter_config.json')),
+  ];
+  for (const key of ['r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', 'target_modules', 'use_rslora', 'use_dora']) {
+    expect(after[key], key).toEqual(before[key]);
+  }
+});
+
+test('the best adapter is saved with load_best_model_at_end', async () => {
+  const set = [...NEW, 'eval_split=0.25', 'eval_steps=1', 'load_best_model_at_end=true', 'learning_rate=1'];
+  const { run, terminal, adapter } = await trained(set);
+  const [, step] = /of checkpoint-(\d), the best/.exec(terminal.out())!;
+  expect(readFileSync(join(run, `checkpoint-${step}`, 'adapter_model.safetensors')).equals(adapter)).toBe(true);
+});
+
+test('resuming with another adapter is an error', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const adapter = join(folder, 'adapter');
+  cpSync(peftAdapter('query-value'), adapter, { recursive: true });
+  const set = [`adapter_name_or_path=${adapter}`, 'save_steps=1'];
+  await trainFrom({ config, set: [...set, 'max_steps=1'] }, capture());
+  cpSync(peftAdapter('rslora'), adapter, { recursive: true });
+  const resumed = trainFrom({ config, set: [...set, 'max_steps=2'], resume: true }, capture());
+  await expect(resumed).rejects.toThrow('adapter_sha256: expected');
+});
+
+test.each([
+  [
+    ['use_peft=true', 'lora_target_modules=q_prj'],
+    'lora_target_modules: expected names of linear layers of this model (q_proj, k_proj',
+  ],
+  [
+    ['use_peft=true', 'lora_target_modules=(q'],
+    'lora_target_modules: expected a regular expression that can be used, found a ( that is not closed',
+  ],
+  [[`adapter_name_or_path=${modelFolder}`], 'found a whole model. Give it as the model, without an adapter.'],
+  [['adapter_name_or_path=/nowhere'], "/nowhere: expected an adapter's folder in PEFT's format"],
+])('%j is an error', async (set, message) => {
+  await expect(trainFrom({ config: goldenConfig(temporaryFolder()), set }, capture())).rejects.toThrow(message);
+});
