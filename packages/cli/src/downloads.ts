@@ -6,6 +6,7 @@ import { checkAdapterFolder, checkModelFolder } from '@wpo/gemma/node';
 import { durationText } from '@wpo/internal/node/retry';
 import { printable } from '@wpo/internal/printable';
 import { stopOnSignals } from '@wpo/trainer/node';
+import type { AdapterChoice } from './adapters';
 import { fromInput, InterruptedError, UserError } from './errors';
 import { nearestName } from './nearest';
 import { type Progress, progress } from './terminal/progress';
@@ -65,6 +66,10 @@ export async function localAdapter(source: string, terminal: Terminal): Promise<
   await fromInput(() => checkAdapterFolder(folder));
   return folder;
 }
+
+/** The adapter that `--adapter` names. */
+export const adapterIn = async (source: string | undefined, terminal: Terminal): Promise<AdapterChoice | undefined> =>
+  source === undefined ? undefined : { folder: await localAdapter(source, terminal) };
 
 /** As `localModel`, for the folder of a tokenizer, which needs no weights. */
 export async function localTokenizer(source: string, terminal: Terminal): Promise<string> {

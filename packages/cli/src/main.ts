@@ -19,6 +19,7 @@ import { createCommand } from './schemas/flags';
 import { generateSchema } from './schemas/generate';
 import { initSchema } from './schemas/init';
 import { inspectSchema } from './schemas/inspect';
+import { mergeSchema } from './schemas/merge';
 import { pairSchema } from './schemas/pair';
 import { runSchema } from './schemas/run';
 import { sampleSchema } from './schemas/sample';
@@ -39,6 +40,7 @@ const SCHEMAS: readonly CommandSchema[] = [
   evalSchema,
   runSchema,
   exportSchema,
+  mergeSchema,
   initSchema,
   doctorSchema,
 ];
@@ -127,6 +129,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(initSchema, async (config) => {
       const { init } = await import('./commands/init');
       finish(await init(config, terminal));
+    }),
+    createCommand(mergeSchema, async (config) => {
+      const { merge } = await import('./commands/merge');
+      finish(await merge(config, terminal));
     }),
     createCommand(sampleSchema, async (config) => {
       const { sample } = await import('./commands/sample');

@@ -27,7 +27,7 @@ import {
 } from '@wpo/gemma/node';
 import type { AvailableMemory } from '@wpo/tensorflow/kernels';
 import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
-import { hashFiles } from '@wpo/trainer/node';
+import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
 import { checkMemory } from './memory';
@@ -199,13 +199,14 @@ export function saveModelFiles(folder: string, model: LoadedModel, { dtype, base
   });
 }
 
-/** SHA-256 of the configuration and weights of a model or an adapter. */
-export async function hashModel(folder: string): Promise<string> {
-  const names = (await readdir(folder)).filter((name) =>
-    /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/.test(name),
-  );
-  return hashFiles(names.sort().map((name) => join(folder, name)));
+/** A hash of the configuration and weights of a model, or of a model with an adapter. */
+export async function hashModel(folder: string, adapter?: AdapterChoice): Promise<string> {
+  const names = (await readdir(folder)).filter((name) => HASHED.test(name));
+  const hash = await hashFiles(names.sort().map((name) => join(folder, name)));
+  return adapter && 'folder' in adapter ? hashJson([hash, await hashModel(adapter.folder)]) : hash;
 }
+
+const HASHED = /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/;
 
 /** Writes tensors in full precision, for a checkpoint. */
 export const writeTensors = (path: string, tensors: Iterable<NamedTensor>): Promise<void> =>

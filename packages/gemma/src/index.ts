@@ -8,12 +8,16 @@ export {
 } from './adapter/adapted';
 export {
   type AdaptedModule,
+  type AdapterPart,
+  type AdapterTensor,
   adaptedModules,
   adapterTensors,
   type LoraConfig,
   loraDefaults,
 } from './adapter/lora-config';
+export { type AdapterValues, mergedWeight } from './adapter/merge';
 export { type Gemma2Preset, gemma2_2b, gemma2_9b, gemma2_27b, gemma2Presets, parseConfig, writeConfig } from './config';
+export { bf16ToF32, f32ToBf16 } from './dtype';
 export { ModelError } from './errors';
 export {
   type GeneratedToken,

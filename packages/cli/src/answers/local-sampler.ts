@@ -4,6 +4,7 @@ import { loadTokenizerFolder } from '@wpo/data/node';
 import type { NamedPrompt, SampleRequest, Sampler, SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
 import { pauseAndCheck } from '@wpo/trainer';
+import type { AdapterChoice } from '../adapters';
 import { fromInput } from '../errors';
 import { loadBackend, loadModel } from '../models';
 import type { Terminal } from '../terminal/terminal';
@@ -12,6 +13,7 @@ import { encode as encodeOne, warnOfRenderedPrompts } from './encode-prompts';
 export interface LocalSamplerOptions extends SamplingParams {
   /** Folder of the model. */
   readonly model: string;
+  readonly adapter?: AdapterChoice | undefined;
   readonly batchSize: number;
   /** All prompts that will be answered. */
   readonly prompts: readonly NamedPrompt[];
@@ -36,7 +38,12 @@ export async function localSampler(options: LocalSamplerOptions): Promise<Sample
   warnOfRenderedPrompts(options.prompts, options.promptsFile, textOptions, options.terminal);
   const use = { kind: 'generate', answers, promptTokens, maxNewTokens } as const;
   const backend = await loadBackend();
-  const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal: options.terminal, use });
+  const { policy, stopIds, dispose } = await loadModel(folder, {
+    ...backend,
+    terminal: options.terminal,
+    use,
+    adapter: options.adapter,
+  });
   const stops = [...stopIds, textOptions.tokenizer.tokenId('<end_of_turn>') ?? []].flat();
 
   async function* sample(batch: readonly SampleRequest[]) {

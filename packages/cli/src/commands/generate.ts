@@ -3,7 +3,7 @@ import { loadTokenizerFolder } from '@wpo/data/node';
 import { readPrompts } from '@wpo/eval/node';
 import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { encode, type Prompt, warnOfRenderedPrompts } from '../answers/encode-prompts';
-import { localModel } from '../downloads';
+import { adapterIn, localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadBackend, withModel } from '../models';
 import { checkFlags } from '../schemas/flags';
@@ -24,6 +24,7 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   checkFlags(generateSchema, config);
   const prompts = config.prompts === undefined ? [{ prompt: config.prompt! }] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);
+  const adapter = await adapterIn(config.adapter, terminal);
   const { raw, promptFormat } = config;
   const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat };
   const encoded = await fromInput(() =>
@@ -35,7 +36,7 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   const backend = await loadBackend();
   const endOfTurn = raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
   const write = (part: string) => void terminal.stdout.write(part);
-  await withModel(folder, { ...backend, terminal, use }, async ({ policy, stopIds }) => {
+  await withModel(folder, { ...backend, terminal, use, adapter }, async ({ policy, stopIds }) => {
     const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
     for (const [i, promptIds] of encoded.entries()) {
       const options = { ...config, seed: config.seed + i, stopIds: stops, kernels: backend.kernels };

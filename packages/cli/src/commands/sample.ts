@@ -4,10 +4,10 @@ import { type FileRow, readPrompts, serverSampler } from '@wpo/eval/node';
 import { describe } from '@wpo/internal/describe';
 import * as v from 'valibot';
 import { AnswerCheck } from '../answers/answer-check';
-import { localSampler } from '../answers/local-sampler';
+import { type LocalSamplerOptions, localSampler } from '../answers/local-sampler';
 import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
 import { connect } from '../answers/server';
-import { localModel } from '../downloads';
+import { adapterIn, localModel } from '../downloads';
 import { UserError } from '../errors';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
@@ -34,6 +34,7 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   const prompts = promptsById(await readPrompts(config.prompts), config.prompts);
   // before signals are handled, so that Ctrl-C stops a download at once
   const folder = config.endpoint === undefined ? await localModel(config.model!, terminal) : undefined;
+  const adapter = await adapterIn(config.adapter, terminal);
   const { temperature, topP: top_p, maxNewTokens: max_new_tokens, request } = config;
   const settings: Settings = {
     temperature,
@@ -46,7 +47,7 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   return withSignals(terminal, async (stop) => {
     const { source, open } = await samplerOf(
       config,
-      folder,
+      folder === undefined ? undefined : { ...config, model: folder, adapter },
       { prompts: [...prompts.values()], perPrompt: seeds.length, terminal },
       stop,
     );
@@ -82,6 +83,8 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
   });
 }
 
+type LocalModel = Omit<LocalSamplerOptions, 'prompts' | 'promptsFile' | 'answersPerPrompt' | 'terminal' | 'signal'>;
+
 interface LocalWork {
   readonly prompts: readonly NamedPrompt[];
   readonly perPrompt: number;
@@ -92,22 +95,21 @@ interface LocalWork {
  * Returns the model's name for the rows, and a function that loads the model or connects to the server. The function is
  * called only if an answer is missing.
  *
- * @param folder the local model's folder; undefined for a server
+ * @param local the local model and how it samples; undefined for a server
  */
 async function samplerOf(
   config: SampleConfig,
-  folder: string | undefined,
+  local: LocalModel | undefined,
   { prompts, perPrompt, terminal }: LocalWork,
   stop: StopSignal,
 ) {
-  const { endpoint: url, model, source = model } = config;
-  if (folder !== undefined) {
+  const { endpoint: url, model, source = config.adapter ?? model } = config;
+  if (local !== undefined) {
     return {
       source: source!,
       open: () =>
         localSampler({
-          ...config,
-          model: folder,
+          ...local,
           prompts,
           promptsFile: config.prompts,
           answersPerPrompt: perPrompt,

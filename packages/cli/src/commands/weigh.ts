@@ -3,7 +3,7 @@ import { readRows } from '@wpo/data/node';
 import { printable } from '@wpo/internal/printable';
 import type { Alignment, LossType } from '@wpo/loss';
 import { type WeighedPair as PairWeight, pauseAndCheck, precomputeReference, weighPair } from '@wpo/trainer';
-import { localModel } from '../downloads';
+import { adapterIn, localModel } from '../downloads';
 import { writeWholeFile } from '../files';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, withModel } from '../models';
@@ -47,19 +47,20 @@ type Scores = Readonly<Record<Alignment, number>>;
 export async function weigh(config: WeighConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(weighSchema, config);
   const folder = await localModel(config.model, terminal);
+  const adapter = await adapterIn(config.adapter, terminal);
   const reference = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs, config.split);
   const backend = await loadBackend();
   const use = { kind: 'score', ...largestPass(pairs) } as const;
-  await checkMemory([{ folder, use }], backend, terminal); // before the reference runs
+  await checkMemory([{ folder, use, adapter }], backend, terminal); // before the reference runs
   return withSignals(terminal, async (stop) => {
     const weights: WeighedRow[] = [];
     await writeWholeFile(config.out, async (append) => {
       const references =
         reference === undefined ? undefined : await referencesBy(reference, pairs, backend, stop, terminal);
       const pause = pauseAndCheck(() => stop.signal.throwIfAborted());
-      await withModel(folder, { ...backend, terminal, use }, ({ policy }) =>
+      await withModel(folder, { ...backend, terminal, use, adapter }, ({ policy }) =>
         withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
           for (const [i, pair] of pairs.entries()) {
             await stopIfAsked(stop);

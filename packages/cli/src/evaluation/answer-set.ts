@@ -8,6 +8,7 @@ import {
 } from '@wpo/eval';
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
+import type { AdapterChoice } from '../adapters';
 import { localSampler } from '../answers/local-sampler';
 import { checkMemory } from '../memory';
 import { hashModel, loadBackend } from '../models';
@@ -18,6 +19,7 @@ import type { Terminal } from '../terminal/terminal';
 export interface AnswerSetOptions extends SamplingParams {
   /** Folder of the model. */
   readonly model: string;
+  readonly adapter: AdapterChoice | undefined;
   /** The model's name in the rows. */
   readonly generator: string;
   readonly seed: number;
@@ -40,10 +42,10 @@ export async function answerSet(
   stop: StopSignal,
   terminal: Terminal,
 ): Promise<ModelOutput[] | null> {
-  const { instructions, generator, model: folder } = options;
+  const { instructions, generator, model: folder, adapter } = options;
   // before the hash of the weights, which reads them
   const use = { kind: 'generate', answers: 1, promptTokens: 1, maxNewTokens: 1 } as const;
-  await checkMemory([{ folder, use }], await loadBackend(), terminal);
+  await checkMemory([{ folder, use, adapter }], await loadBackend(), terminal);
   const keyOf = await keyMaker(options);
   const cache = await openReplyCache(options.cache, (value) => typeof value === 'string');
   try {
@@ -91,8 +93,8 @@ async function answer(
   }
 }
 
-async function keyMaker({ model, promptFormat, temperature, topP, maxNewTokens, seed }: AnswerSetOptions) {
+async function keyMaker({ model, adapter, promptFormat, temperature, topP, maxNewTokens, seed }: AnswerSetOptions) {
   const settings = { temperature, topP, maxNewTokens, seed, ...(promptFormat === 'templated' && { promptFormat }) };
-  const hash = await hashModel(model);
+  const hash = await hashModel(model, adapter);
   return (instruction: string) => hashJson({ model: hash, instruction, ...settings });
 }

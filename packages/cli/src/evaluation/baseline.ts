@@ -23,7 +23,7 @@ import {
 } from '@wpo/eval/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import { connect } from '../answers/server';
-import { localModel } from '../downloads';
+import { adapterIn, localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { warnOfLeftOut } from '../pairs';
@@ -80,9 +80,15 @@ async function outputsOf(config: BaselineConfig, stop: StopSignal, terminal: Ter
   }
   const instructionsFile = evalSet ?? config.baseline;
   const instructions = await fromInput(() => readInstructions(instructionsFile));
-  const name = generator ?? resolve(model!).split(sep).slice(-2).join('-');
+  const name =
+    generator ??
+    resolve(config.adapter ?? model!)
+      .split(sep)
+      .slice(-2)
+      .join('-');
   const folder = await localModel(model!, terminal);
-  const settings = { ...config, model: folder, generator: name, instructions, instructionsFile };
+  const adapter = await adapterIn(config.adapter, terminal);
+  const settings = { ...config, model: folder, adapter, generator: name, instructions, instructionsFile };
   return answerSet({ ...settings, cache: join(out, 'answers.jsonl') }, stop, terminal);
 }
 

@@ -2,7 +2,8 @@ import type { EncodedPair } from '@wpo/data';
 import { type KlMetrics, klMetrics, type RewardMetrics, rewardMetrics } from '@wpo/eval';
 import { type GemmaPolicy, generateBatchTokens } from '@wpo/gemma';
 import { type Policy, pauseAndCheck, precomputeReference, type TokenPair } from '@wpo/trainer';
-import { localModel } from '../downloads';
+import type { AdapterChoice } from '../adapters';
+import { adapterIn, localModel } from '../downloads';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, withModel } from '../models';
 import { pairReader } from '../pairs';
@@ -17,6 +18,7 @@ type HeldOutConfig = EvalConfigWith<'pairs' | 'model'>;
 /** Prints the implicit rewards of held-out pairs, and the KL divergence of the model from its reference. */
 export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Promise<number> {
   const folder = await localModel(config.model, terminal);
+  const adapter = await adapterIn(config.adapter, terminal);
   const ref = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs);
@@ -24,7 +26,7 @@ export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Prom
   if (ref !== undefined) await checkMemory([{ folder: ref, use: scoring(pairs) }], backend, terminal); // before the model runs
   return withSignals(terminal, async (stop) => {
     const context = { backend, terminal, stop };
-    const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder }, context);
+    const { sampled, ...policy } = await runModel(pairs, { ...config, model: folder, adapter }, context);
     const reference = ref === undefined ? undefined : await runReference(ref, pairs, sampled, context);
     const metrics = {
       ...rewardMetrics({ pairs, policy: policy.held, reference: reference?.held }, config.beta),
@@ -53,8 +55,12 @@ const loadOptions = (pairs: readonly EncodedPair[] | readonly TokenPair[], { bac
 });
 
 /** Runs the model on the held-out pairs, and samples answers for the KL divergence. Frees the model before it returns. */
-const runModel = (pairs: readonly EncodedPair[], config: HeldOutConfig, context: Context) =>
-  withModel(config.model, loadOptions(pairs, context), async ({ policy, stopIds }) => {
+const runModel = (
+  pairs: readonly EncodedPair[],
+  config: Omit<HeldOutConfig, 'adapter'> & { readonly adapter: AdapterChoice | undefined },
+  context: Context,
+) =>
+  withModel(config.model, { ...loadOptions(pairs, context), adapter: config.adapter }, async ({ policy, stopIds }) => {
     const held = await logpsBy(policy, pairs, 'model', context);
     const prompts = config.ref === undefined ? [] : pairs.slice(0, config.klPrompts);
     const sampled = await withProgress(context.terminal, { label: 'sample', total: prompts.length }, (shown) =>

@@ -2,6 +2,7 @@ import { choice, integer, path, text } from './fields';
 import { type ConfigOf, commandSchema, type Problem } from './schema';
 import {
   API_KEY_NOTE,
+  adapter,
   batchSize,
   beta,
   checkLengths,
@@ -41,6 +42,7 @@ export const evalSchema = commandSchema({
       help: 'the baseline’s answers, a JSON array of {instruction, output, generator, dataset}',
     }),
     model: path('model', { help: 'the model to evaluate' }),
+    adapter,
     outputs: path('file', {
       help: 'the model’s answers, instead of --model: a file like --baseline, or one of wpo sample',
     }),
@@ -87,6 +89,7 @@ export const evalSchema = commandSchema({
     'Comparing with a baseline': [
       'baseline',
       'model',
+      'adapter',
       'outputs',
       'evalSet',
       'generator',
@@ -129,6 +132,9 @@ export const evalSchema = commandSchema({
     if (kind === undefined || given.length > 1) {
       const expected = `exactly one of ${KINDS.map(name).join(', ')}`;
       return [{ field: kind ?? 'baseline', expected, found: given.map(name).join(' and ') || 'none of them' }];
+    }
+    if (config.adapter !== undefined && config.model === undefined) {
+      return [{ field: 'adapter', expected: `${name('model')} with it`, found: `no ${name('model')}` }];
     }
     const missing = REQUIRED[kind].filter((field) => config[field] === undefined);
     if (missing.length === 0) return kind === 'pairs' ? checkLengths(config, name) : [];

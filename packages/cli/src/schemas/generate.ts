@@ -1,6 +1,6 @@
 import { boolean, integer, number, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { maxNewTokens, promptFormat } from './shared';
+import { adapter, maxNewTokens, promptFormat } from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -9,6 +9,7 @@ export const generateSchema = commandSchema({
   description: ['Answers one prompt or a file of prompts. Prints the text while it is generated, or JSON lines.'],
   fields: {
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
+    adapter,
     prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
     prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
     promptFormat,
@@ -36,6 +37,7 @@ export const generateSchema = commandSchema({
   },
   examples: [
     'wpo generate --model demo/model --prompt "What does a compiler do?"',
+    'wpo generate --model google/gemma-2-2b-it --adapter runs/lora/model --prompt "What does a compiler do?"',
     'wpo generate --model demo/model --prompts prompts.jsonl --temperature 0.8 --top-p 0.95 --json',
   ],
 });

@@ -4,6 +4,7 @@ import { exportSchema } from './export';
 import { generateSchema } from './generate';
 import { initSchema } from './init';
 import { inspectSchema } from './inspect';
+import { mergeSchema } from './merge';
 import { pairSchema } from './pair';
 import { runSchema, STAGE_NAMES, STAGES, type StageSchema } from './run';
 import { sampleSchema } from './sample';
@@ -72,6 +73,7 @@ export function referencePage(): string {
     evalSchema,
     exportSchema,
     generateSchema,
+    mergeSchema,
     initSchema,
     doctorSchema,
   ];

@@ -3,6 +3,7 @@ import { field, integer, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
 import {
   API_KEY_NOTE,
+  adapter,
   batchSize,
   maxNewTokens,
   promptFormat,
@@ -34,6 +35,7 @@ export const sampleSchema = commandSchema({
       plainNameWith: 'endpoint',
       help: 'the model: a folder, or org/name on the Hugging Face Hub; with --endpoint, its name on the server (default: the only one there)',
     }),
+    adapter,
     endpoint: path('server', { help: 'address of an OpenAI-compatible server, e.g. http://localhost:8000/v1' }),
     prompts: path('file', {
       required: true,
@@ -64,14 +66,18 @@ export const sampleSchema = commandSchema({
     topP: topP(0.95),
     maxNewTokens: maxNewTokens(2048),
     source: text('a name', {
-      help: 'name of the model in the rows (default: --model as given, or the server’s model)',
+      help: 'name of the model in the rows (default: --adapter or --model as given, or the server’s model)',
     }),
     batchSize,
     ...requestFields,
   },
-  check({ model, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
+  check({ model, adapter, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
     if (model === undefined && endpoint === undefined) {
       return [{ field: 'model', expected: `one of ${name('model')} and ${name('endpoint')}`, found: 'neither' }];
+    }
+    if (endpoint !== undefined && adapter !== undefined) {
+      const hint = `Load the adapter in the server, and give its name there with ${name('model')}.`;
+      return [{ field: 'adapter', expected: `no value with ${name('endpoint')}`, found: adapter, hint }];
     }
     if (endpoint !== undefined && promptFormat === 'templated') {
       const hint = 'The server renders prompts: write what is asked, without control tokens.';

@@ -61,6 +61,14 @@ export function checkLengths(
   return [{ field: 'maxPromptLength', expected, found: String(maxPromptLength), hint }];
 }
 
+/** The adapter of `model`. */
+const adapterOptions = {
+  help: 'a LoRA adapter of the model, in PEFT’s format: a folder, or org/name on the Hub',
+  flag: { placeholder: 'adapter' },
+};
+export const adapter = path('model', adapterOptions);
+export const requiredAdapter = path('model', { required: true, ...adapterOptions });
+
 /** What happens to rows that cannot be read. */
 export const onBadRow = choice(
   { error: 'stop with an error', skip: 'leave the row out, and report how many were left out' },

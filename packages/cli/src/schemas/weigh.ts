@@ -2,7 +2,7 @@ import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import { boolean, number, path } from './fields';
 import { checkSmoothing, LOSS_NAMES, lossSpec, lossType } from './loss';
 import { type ConfigOf, commandSchema, type Problem } from './schema';
-import { alignment, beta, checkLengths, columns, encodingFields, onBadRow, outputFile, split } from './shared';
+import { adapter, alignment, beta, checkLengths, columns, encodingFields, onBadRow, outputFile, split } from './shared';
 
 /** `wpo weigh`. */
 export const weighSchema = commandSchema({
@@ -16,7 +16,8 @@ export const weighSchema = commandSchema({
   ],
   fields: {
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
-    ref: path('model', { help: 'the reference model (default: the model itself)' }),
+    adapter,
+    ref: path('model', { help: 'the reference model (default: the model itself, with its adapter)' }),
     pairs: path('dataset', {
       required: true,
       help: 'preference pairs: a file, folder or glob, or org/name on the Hub',

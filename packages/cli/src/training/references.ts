@@ -131,9 +131,8 @@ export async function checkRunMemory(options: MemoryOptions): Promise<void> {
 /** A hash of the contents of a run's reference: of a model, and of the adapter that the training starts from. */
 export async function hashReference(config: TrainConfig): Promise<string> {
   const { modelNameOrPath, refModelNameOrPath, adapterNameOrPath } = config;
-  const model = await hashModel(refModelNameOrPath ?? modelNameOrPath);
-  if (refModelNameOrPath !== undefined || adapterNameOrPath === undefined) return model;
-  return hashJson([model, await hashModel(adapterNameOrPath)]);
+  if (refModelNameOrPath !== undefined) return hashModel(refModelNameOrPath);
+  return hashModel(modelNameOrPath, adapterNameOrPath === undefined ? undefined : { folder: adapterNameOrPath });
 }
 
 async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: ReferenceOptions): Promise<References> {

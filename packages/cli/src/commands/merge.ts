@@ -1,0 +1,144 @@
+import { dirname, relative, resolve } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { type AdaptedModule, type AdapterPart, adapterTensors, bf16ToF32, f32ToBf16, mergedWeight } from '@wpo/gemma';
+import { type AdapterFolder, readAdapterFolder, readModelFolder, writeModelFolder } from '@wpo/gemma/node';
+import { makeFolder } from '@wpo/internal/node/files';
+import { localAdapter, localModel } from '../downloads';
+import { fromInput, UserError } from '../errors';
+import { lockPath } from '../files';
+import { loadBackend } from '../models';
+import { checkFlags } from '../schemas/flags';
+import { type MergeConfig, mergeSchema } from '../schemas/merge';
+import { count } from '../terminal/format';
+import { withProgress } from '../terminal/progress';
+import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
+import { processTerminal, type Terminal } from '../terminal/terminal';
+
+/** `wpo merge`: writes a model with an adapter merged into it. Returns the exit status. */
+export async function merge(config: MergeConfig, terminal: Terminal = processTerminal()): Promise<number> {
+  checkFlags(mergeSchema, config);
+  const folder = await localModel(config.model, terminal);
+  const adapter = await localAdapter(config.adapter, terminal);
+  for (const input of [folder, adapter]) {
+    if (resolve(config.out) !== resolve(input)) continue;
+    throw new UserError(`--out: expected another folder than the inputs, found ${config.out}. Write to a new folder.`);
+  }
+  await loadBackend(); // multiplies the matrices
+  return withSignals(terminal, async (stop) => {
+    await makeFolder(dirname(config.out));
+    const release = await lockPath(dirname(config.out), 'merge');
+    try {
+      const loss = await fromInput(() => mergeFolders(folder, adapter, config, stop, terminal));
+      terminal.stdout.write(`${loss.describe()}\nThe merged model is in ${relative('', config.out) || config.out}\n`);
+    } finally {
+      release();
+    }
+    return 0;
+  });
+}
+
+async function mergeFolders(
+  folder: string,
+  adapterFolder: string,
+  { out, dtype }: MergeConfig,
+  stop: StopSignal,
+  terminal: Terminal,
+): Promise<RoundingLoss> {
+  const { config, configJson, checkpoint } = await readModelFolder(folder);
+  try {
+    const adapter = await readAdapterFolder(adapterFolder, config);
+    try {
+      const embedding = checkpoint.info('model.embed_tokens.weight').dtype;
+      const type = dtype ?? (embedding === 'BF16' ? 'bfloat16' : 'float32');
+      const loss = new RoundingLoss(type);
+      const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
+      await withProgress(terminal, { label: 'merge', total: modules.size }, async (shown) => {
+        let done = 0;
+        const merged = async (name: string, module: AdaptedModule) => {
+          await stopIfAsked(stop);
+          const base = await checkpoint.read(name);
+          const values = await mergeModule(base, adapter, module);
+          loss.add(base, values);
+          shown.update(++done);
+          return values;
+        };
+        const tensors = checkpoint.names().map((name) => {
+          const module = modules.get(name);
+          const { shape } = checkpoint.info(name);
+          return { name, shape, data: () => (module ? merged(name, module) : checkpoint.read(name)) };
+        });
+        const model = { config, configJson, tensors, copyFrom: folder };
+        await writeModelFolder(out, { ...model, dtype: type === 'bfloat16' ? 'BF16' : 'F32' });
+      });
+      return loss;
+    } finally {
+      await adapter.checkpoint.close();
+    }
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** A module's merged weight, row by row. */
+async function mergeModule(base: Float32Array, adapter: AdapterFolder, module: AdaptedModule): Promise<Float32Array> {
+  const parts = new Map<AdapterPart, tf.Tensor>();
+  for (const { name, shape, part } of adapterTensors([module], adapter.config)) {
+    parts.set(part, tf.tensor(await adapter.checkpoint.read(name), [...shape], 'float32'));
+  }
+  const w = tf.tensor2d(base, [...module.shape]);
+  const merged = mergedWeight(w, {
+    a: parts.get('A') as tf.Tensor2D,
+    b: parts.get('B') as tf.Tensor2D,
+    magnitude: parts.get('magnitude') as tf.Tensor1D | undefined,
+    scaling: module.scaling,
+  });
+  try {
+    return (await merged.data()) as Float32Array;
+  } finally {
+    tf.dispose([w, merged, ...parts.values()]);
+  }
+}
+
+/** Measures what rounding to the type of the file changes, beside what merging changes. */
+class RoundingLoss {
+  private update = 0; // sums of squares
+  private error = 0;
+  private moved = 0; // weights that the update changes
+  private kept = 0; // of these, the ones that are as before after rounding
+
+  constructor(private readonly type: 'float32' | 'bfloat16') {}
+
+  add(base: Float32Array, merged: Float32Array): void {
+    const rounded = this.type === 'float32' ? merged : bf16ToF32(f32ToBf16(merged));
+    const before = this.type === 'float32' ? base : bf16ToF32(f32ToBf16(base));
+    let [update, error, moved, kept] = [0, 0, 0, 0];
+    for (let i = 0; i < base.length; i++) {
+      const exact = merged[i]!;
+      const change = exact - base[i]!;
+      if (change === 0) continue;
+      moved++;
+      if (rounded[i] === before[i]) kept++;
+      update += change * change;
+      // The base is rounded alike without a merge: only the difference of both is the merge's.
+      const shift = rounded[i]! - before[i]! - change;
+      error += shift * shift;
+    }
+    this.update += update;
+    this.error += error;
+    this.moved += moved;
+    this.kept += kept;
+  }
+
+  describe(): string {
+    if (this.update === 0) return 'The adapter changes nothing: its update is 0.';
+    if (this.type === 'float32') return `Merged in float32: ${count(this.moved)} weights changed, none was rounded.`;
+    const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+    const error = Math.sqrt(this.error / this.update);
+    const advice =
+      error < 0.2 ? '' : ' To keep it whole, write --dtype float32, or use the adapter without merging: --adapter.';
+    return (
+      `Rounding to bfloat16 changed the update by ${percent(error)} of its norm; ${percent(this.kept / this.moved)} of the weights ` +
+      `that it moves are as before.${advice}`
+    );
+  }
+}
