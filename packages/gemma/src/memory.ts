@@ -17,8 +17,10 @@ export type ModelUse =
 export interface MemoryEstimate {
   /** Of the model, without its adapter. */
   readonly parameters: number;
-  /** float32 weights of the model and its adapter: 4 bytes per parameter. */
+  /** Weights of the model and its adapter, without those in mapped files. */
   readonly weights: number;
+  /** Weights in mapped files. They are no part of `total`: the system reads them as needed, and can drop them at any time. */
+  readonly mapped: number;
   /** Gradients and AdamW's two moments: 12 bytes per parameter that is trained; 0 without training. */
   readonly training: number;
   /** The keys and values of all tokens of the answers that are generated; 0 otherwise. */
@@ -33,7 +35,15 @@ const FLOAT32 = 4;
 /** Logits that are computed at once: more answer tokens are computed in parts (`nativeAnswerLogps` of @wpo/tensorflow). */
 const MOST_LOGITS = { train: 2 ** 27, score: 2 ** 24 };
 
+/** Where a model's weights are: bytes of memory, and bytes of mapped files. */
+export interface WeightBytes {
+  readonly allocated: number;
+  readonly mapped: number;
+}
+
 export interface MemoryOptions {
+  /** Where the weights are, without those of an adapter. Default: in memory in float32, 4 bytes per parameter. */
+  readonly held?: WeightBytes;
   /** Parameters of the model's adapter. Training then trains these only. Default 0: no adapter. */
   readonly adapterParameters?: number;
 }
@@ -47,11 +57,12 @@ export interface MemoryOptions {
 export function estimateMemory(
   config: Gemma2Config,
   use: ModelUse,
-  { adapterParameters = 0 }: MemoryOptions = {},
+  { adapterParameters = 0, held }: MemoryOptions = {},
 ): MemoryEstimate {
   const sizes = [...tensorShapes(config).values()].map((shape) => shape.reduce((size, n) => size * n, 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
-  const weights = FLOAT32 * (parameters + adapterParameters);
+  const { allocated, mapped } = held ?? { allocated: FLOAT32 * parameters, mapped: 0 };
+  const weights = allocated + FLOAT32 * adapterParameters;
   const training = use.kind === 'train' ? 3 * FLOAT32 * (adapterParameters || parameters) : 0;
   const saved =
     use.kind === 'train' && adapterParameters === 0
@@ -59,7 +70,7 @@ export function estimateMemory(
       : 0;
   const cache = use.kind === 'generate' ? cacheBytes(config, use) : 0;
   const pass = Math.max(saved, passBytes(config, use));
-  return { parameters, weights, training, cache, pass, total: weights + training + cache + pass };
+  return { parameters, weights, mapped, training, cache, pass, total: weights + training + cache + pass };
 }
 
 type Generation = Extract<ModelUse, { kind: 'generate' }>;

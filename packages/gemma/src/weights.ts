@@ -124,6 +124,8 @@ export interface TensorLocation {
   readonly path: string;
   /** Descriptor of the open file. */
   readonly file: number;
+  /** Bytes of the file when it was opened. */
+  readonly fileSize: number;
   /** Offset of the tensor's first byte in the file. */
   readonly offset: number;
   /** safetensors' name of the type: `F32`, `BF16`, … */

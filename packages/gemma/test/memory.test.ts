@@ -19,6 +19,23 @@ test('training takes 16 bytes per parameter and the largest pass', () => {
   expect(estimateMemory(gemma2_9b, { kind: 'train', tokens: 1, answerTokens: 1 }).training).toBe(12 * parameters9b);
 });
 
+test('weights in mapped files are not counted', () => {
+  const use = { kind: 'score', tokens: 100, answerTokens: 90 } as const;
+  const { pass } = estimateMemory(gemma2_2b, use);
+  const halves = { allocated: 2 * parameters2b, mapped: 0 };
+  expect(estimateMemory(gemma2_2b, use, { held: halves })).toMatchObject({
+    weights: 2 * parameters2b,
+    mapped: 0,
+    total: 2 * parameters2b + pass,
+  });
+  const file = { allocated: 0, mapped: 2 * parameters2b };
+  expect(estimateMemory(gemma2_2b, use, { held: file, adapterParameters: 10 })).toMatchObject({
+    weights: 40,
+    mapped: 2 * parameters2b,
+    total: 40 + pass,
+  });
+});
+
 test('a long pass counts the inputs of all layers, and one layer', () => {
   const { pass } = estimateMemory(gemma2_2b, { kind: 'train', tokens: 10_000, answerTokens: 5000 });
   const layer = 10_000 * (6 * 2304 + (2 * 8 + 2 * 4) * 256 + 4 * 9216);

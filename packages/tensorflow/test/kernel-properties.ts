@@ -1,6 +1,6 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Kernels, type OpResult, parameter, portableKernels, type Value } from '@wpo/gemma';
+import { frozenWeight, type Kernels, type OpResult, parameter, portableKernels, type Value } from '@wpo/gemma';
 import { adamW, gradientNorm } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -208,7 +208,7 @@ export function testKernels(tier: Tier): void {
     });
     await asyncProperty(shapes, async ({ answers, width, vocabulary, softcap, chunk }, seed) => {
       const targets = Int32Array.from({ length: answers }, (_, i) => (seed + i * 7919) % vocabulary);
-      const limits = { train: chunk, forward: chunk, kept: 2 * chunk };
+      const limits = { train: chunk, frozen: chunk, forward: chunk, kept: 2 * chunk };
       const dLogps = normal([answers], seed + 5) as tf.Tensor1D;
       const outcome = async (kernels: Kernels) => {
         const table = parameter('table', normal([vocabulary, width], seed), { kernels });
@@ -219,6 +219,11 @@ export function testKernels(tier: Tier): void {
       for (const part of ['logps', 'logSumSquares', 'logMax', 'dHidden', 'dTable'] as const) {
         expectClose(found[part], expected[part], part);
       }
+      const frozen = frozenWeight('table', normal([vocabulary, width], seed));
+      const { answerLogps } = tier.kernels(limits);
+      const head = await answerLogps(normal([answers, width], seed + 1, 2), frozen, targets, softcap, true);
+      expect(values(head.logps)).toEqual(values(found.logps));
+      expect(values(await head.backward(dLogps))).toEqual(values(found.dHidden));
     });
   });
 

@@ -34,6 +34,7 @@ export interface Checkpoint {
 interface OpenFile {
   readonly path: string;
   readonly handle: FileHandle;
+  readonly size: number;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
 
@@ -99,7 +100,7 @@ function checkpointOf(files: readonly OpenFile[], where: string, warnings: reado
     locate: (name) => {
       const { file, entry } = find(name);
       const { dtype, shape, offset } = entry;
-      return { path: file.path, file: file.handle.fd, offset, dtype, shape };
+      return { path: file.path, file: file.handle.fd, fileSize: file.size, offset, dtype, shape };
     },
     read: async (name) => readValues(name, find(name)),
     readRaw: async (name) => readBytes(name, find(name)),
@@ -152,7 +153,7 @@ async function openFile(path: string): Promise<OpenFile> {
     await readFully(handle, prefix, 0, path);
     const head = new Uint8Array(headerByteLength(prefix, size, path));
     await readFully(handle, head, 0, path);
-    return { path, handle, tensors: parseHeader(head, size, path).tensors };
+    return { path, handle, size, tensors: parseHeader(head, size, path).tensors };
   } catch (error) {
     await handle.close();
     throw error;

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Pause, Weight } from '@wpo/gemma';
+import type { AnswerLogps, Pause, Weight, WeightValue } from '@wpo/gemma';
 import { addGradient, addRows } from './add-gradient';
 import { nativeOperations, run, withInts, withNumbers } from './native';
+import { type Operand, program } from './program';
 
 // The output head: answer log-probs, alignment terms and their gradient. Its tensors are large, so its operations run
-// immediately and are not recorded.
+// immediately and are not recorded; those that read stored weights run as programs of one operation.
 //
 // H hidden size, V vocabulary, A answer tokens, a answer tokens of a chunk.
 
@@ -12,14 +13,16 @@ import { nativeOperations, run, withInts, withNumbers } from './native';
 export interface LogitLimits {
   /** Logits of a chunk if a backward pass follows. */
   readonly train: number;
+  /** Logits of a chunk if a backward pass follows and the weight is frozen. */
+  readonly frozen: number;
   /** Logits of a chunk without a backward pass. */
   readonly forward: number;
   /** Logits with a gradient D that is kept for the backward pass. The D of other chunks is recomputed. */
   readonly kept: number;
 }
 
-/** 512 MB, 64 MB and 512 MB. */
-const LIMITS: LogitLimits = { train: 1 << 27, forward: 1 << 24, kept: 1 << 27 };
+/** 512 MB, 256 MB, 64 MB and 512 MB. */
+const LIMITS: LogitLimits = { train: 1 << 27, frozen: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
 
 /**
  * The matrix product of a `[m, k]`, or `[k, m]` with `transposeA`, and b `[k, n]`, or `[n, k]` with `transposeB`: `[m, n]`. It is
@@ -33,17 +36,36 @@ export function tensorflowMatMul(a: tf.Tensor2D, b: tf.Tensor2D, transposeA = fa
   return run(`WpoProduct${form}`, [a, b], 1)[0] as tf.Tensor2D;
 }
 
-/** Rows of x at `indices`, times `factor`. */
-const gatherRows = (x: tf.Tensor2D, indices: Int32Array, factor: number) =>
-  withInts(indices, (at) =>
-    withNumbers([factor], (params) => run('WpoScaledRows', [x, at, params], 1)[0] as tf.Tensor2D),
-  );
+/** a · weightᵀ, or a · weight with the form ''. The caller owns the result, or the `tf.tidy` around the call. */
+function timesWeight(a: tf.Tensor2D, weight: WeightValue, form: 'NT' | ''): tf.Tensor2D {
+  if (weight instanceof tf.Tensor) return tensorflowMatMul(a, weight as tf.Tensor2D, false, form === 'NT');
+  return runStored(`WpoProduct${form}`, [a, weight], [a.shape[0], weight.shape[form === 'NT' ? 0 : 1]!]);
+}
 
-/** A chunk of answer rows, with D `[a, V]` if it is kept. */
+/** Rows of the weight at `indices`. */
+function gatherRows(weight: WeightValue, indices: Int32Array): tf.Tensor2D {
+  if (weight instanceof tf.Tensor) {
+    return withInts(indices, (at) =>
+      withNumbers([1], (params) => run('WpoScaledRows', [weight, at, params], 1)[0] as tf.Tensor2D),
+    );
+  }
+  return runStored('WpoScaledRows', [weight, { ints: indices }, { numbers: [1] }], [indices.length, weight.shape[1]!]);
+}
+
+/** Runs an operation that reads stored values, which TensorFlow cannot pass to it. */
+function runStored(name: string, inputs: readonly Operand[], shape: readonly number[]): tf.Tensor2D {
+  const kept = program.take(program.record(name, inputs, shape)[0]!);
+  const result = kept.clone() as tf.Tensor2D; // which, unlike `kept`, a tf.tidy frees
+  kept.dispose();
+  return result;
+}
+
+/** A chunk of answer rows, with D `[a, V]` if it is kept, or D · E `[a, H]` if the weight is frozen. */
 interface Chunk {
   readonly start: number;
   readonly count: number;
   readonly D?: tf.Tensor2D;
+  readonly DE?: tf.Tensor2D;
 }
 
 /**
@@ -53,6 +75,7 @@ interface Chunk {
  *   d log p / d raw = c · onehot − D
  *   dh = d · (c · E[target] − D · E), with d = dLogps
  *   dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows
+ * A frozen weight has no dE, so that D · E is all that the backward pass needs of D: the forward pass computes it at once.
  *
  * @param limits for tests
  */
@@ -68,15 +91,15 @@ export const nativeAnswerLogps =
   ): Promise<AnswerLogps> => {
     const answerTokens = hidden.shape[0];
     const vocabulary = weight.shape[0]!;
-    const embedding = () => weight.value() as tf.Tensor2D;
-    const chunkRows = Math.max(1, Math.floor(limits[requiresGrad ? 'train' : 'forward'] / vocabulary));
+    const limit = limits[!requiresGrad ? 'forward' : weight.trainable ? 'train' : 'frozen'];
+    const chunkRows = Math.max(1, Math.floor(limit / vocabulary));
     const slice = (x: tf.Tensor2D, { start, count }: { start: number; count: number }) =>
       count === answerTokens ? x.clone() : tf.slice(x, [start, 0], [count, x.shape[1]]);
 
     /** log p, log Σ p², log max p and c as `terms` `[a, 4]`; D `[a, V]` in the memory of the logits if a gradient is needed. */
     const compute = (start: number, count: number) =>
       tf.tidy(() => {
-        const raw = tensorflowMatMul(slice(hidden, { start, count }), embedding(), false, true); // [a, V]
+        const raw = timesWeight(slice(hidden, { start, count }), weight.value(), 'NT'); // [a, V]
         const [terms] = withInts(targets.subarray(start, start + count), (at) =>
           withNumbers([softcap ?? 0, Number(requiresGrad)], (params) => run('WpoAnswerTerms', [raw, at, params], 1)),
         );
@@ -92,7 +115,7 @@ export const nativeAnswerLogps =
     const chunks: Chunk[] = [];
     const parts: tf.Tensor2D[] = [];
     let kept = 0;
-    const disposeChunks = () => tf.dispose(chunks.splice(0).flatMap(({ D }) => (D ? [D] : [])));
+    const disposeChunks = () => tf.dispose(chunks.splice(0).flatMap(({ D, DE }) => [D ?? [], DE ?? []].flat()));
     for (let start = 0; start < answerTokens; start += chunkRows) {
       await orElse(start > 0 && pause?.(), () => {
         disposeChunks();
@@ -100,11 +123,12 @@ export const nativeAnswerLogps =
       });
       const count = Math.min(chunkRows, answerTokens - start);
       const { terms, D } = compute(start, count);
-      const keep = requiresGrad && (start === 0 || kept + count * vocabulary <= limits.kept);
+      parts.push(terms);
+      const DE = D && !weight.trainable ? timesWeight(D, weight.value(), '') : undefined;
+      const keep = D && !DE && (start === 0 || kept + count * vocabulary <= limits.kept);
       if (keep) kept += count * vocabulary;
       else D?.dispose();
-      chunks.push({ start, count, D: keep ? D : undefined });
-      parts.push(terms);
+      chunks.push({ start, count, D: keep ? D : undefined, DE });
     }
     const terms = tf.concat(parts); // [A, 4]
     tf.dispose(parts);
@@ -120,24 +144,12 @@ export const nativeAnswerLogps =
       logMax,
       async backward(dLogps: tf.Tensor1D) {
         const d = tf.reshape(dLogps, [answerTokens, 1]); // [A, 1]
-        const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h: [A, H]
-        const products: tf.Tensor2D[] = [];
-        for (const { start, count, D: keptD } of chunks) {
-          await orElse(start > 0 && pause?.(), () => tf.dispose([d, scaled, ...products]));
-          const D = keptD ?? recomputeD(start, count); // [a, V]
-          addGradient(weight, () =>
-            tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)),
-          ); // [V, H]
-          products.push(tensorflowMatMul(D, embedding())); // D · E: [a, H]
-          if (!keptD) D.dispose();
-        }
-        const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]
-        weight.accumulate((sum) => addRows(sum, targets, atTargets, vocabulary));
+        const products = weight.trainable ? await addEmbeddingGradient(d) : chunks.map(({ DE }) => DE!.clone());
         const dHidden = tf.tidy(() => {
-          const targetRows = tf.mul(gatherRows(embedding(), targets, 1), c); // c · E[target]: [A, H]
+          const targetRows = tf.mul(gatherRows(weight.value(), targets), c); // c · E[target]: [A, H]
           return tf.mul(tf.sub(targetRows, tf.concat(products)), d) as tf.Tensor2D;
         });
-        tf.dispose([d, scaled, atTargets, ...products]);
+        tf.dispose([d, ...products]);
         return dHidden;
       },
       dispose() {
@@ -145,6 +157,25 @@ export const nativeAnswerLogps =
         c.dispose();
       },
     };
+
+    /** Adds dE to the weight's gradient, and returns D · E of each chunk, `[a, H]`. */
+    async function addEmbeddingGradient(d: tf.Tensor): Promise<tf.Tensor2D[]> {
+      const scaled = tf.mul(hidden, d) as tf.Tensor2D; // d · h: [A, H]
+      const products: tf.Tensor2D[] = [];
+      for (const { start, count, D: keptD } of chunks) {
+        await orElse(start > 0 && pause?.(), () => tf.dispose([d, scaled, ...products]));
+        const D = keptD ?? recomputeD(start, count); // [a, V]
+        addGradient(weight, () =>
+          tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)),
+        ); // [V, H]
+        products.push(timesWeight(D, weight.value(), '')); // D · E: [a, H]
+        if (!keptD) D.dispose();
+      }
+      const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]
+      weight.accumulate((sum) => addRows(sum, targets, atTargets, vocabulary));
+      tf.dispose([scaled, atTargets]);
+      return products;
+    }
   };
 
 /** Awaits work, and frees memory if it throws. */

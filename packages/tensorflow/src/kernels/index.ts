@@ -4,4 +4,5 @@ export { tensorflowKernels } from './kernels';
 export { availableMemory } from './memory';
 export { nativeOperations } from './native';
 export { tensorflowAdamW, tensorflowGradientNorm } from './optimizer';
-export { tensorflowTensorLoader } from './tensor-loader';
+export { type StoredType, storedBytes } from './store';
+export { tensorflowTensorLoader, type WeightStorage, type WeightStorageOptions, weightStorage } from './tensor-loader';

@@ -18,11 +18,38 @@ interface NodeBackend {
 
 type Backend = NodeBackend & tf.KernelBackend;
 
+/** A type of values in a file, by safetensors' name. */
+export type FileType = 'F32' | 'BF16' | 'F16';
+
+/** The addon's memory for values that are no tensors (native/runtime/store.h). Offsets and sizes are in bytes; arenas have ids. */
+export interface NativeStore {
+  allocate(bytes: number): number;
+  /** Maps a whole file, read-only. @throws Error if its size is not `bytes` */
+  map(path: string, bytes: number): number;
+  free(arena: number): void;
+  /** Of all arenas. */
+  bytes(): { readonly allocated: number; readonly mapped: number };
+  /** Reads values of an open file into an allocated arena. */
+  read(
+    arena: number,
+    offset: number,
+    file: number,
+    fileOffset: number,
+    count: number,
+    fileType: FileType,
+    type: 'F32' | 'BF16',
+  ): void;
+  /** A copy of stored values. */
+  get(arena: number, offset: number, count: number, type: 'F32' | 'BF16'): Float32Array;
+}
+
 /** The native operations that are loaded. */
 export interface Native {
   readonly device: 'cpu' | 'gpu';
   /** The operations' names. An operation's index here is its number in a program. */
   readonly operations: readonly string[];
+  /** Absent where the device has none. */
+  readonly store?: NativeStore;
 }
 
 let loaded: Native | null | undefined;
@@ -38,6 +65,9 @@ export const nativeDevice = (): Native['device'] => native()?.device ?? 'cpu';
 
 /** Whether an operation is loaded. Not every operation has a GPU kernel. */
 export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
+
+/** The memory for stored values; undefined if programs on this device cannot read such. */
+export const nativeStore = (): NativeStore | undefined => native()?.store;
 
 /** Whether TensorFlow computes on a GPU. */
 export const usesGpu = (): boolean => tf.getBackend() === 'tensorflow' && backend().isUsingGpuDevice;
@@ -62,9 +92,9 @@ function load(): Native | null {
     const addon = join(folder, name);
     return existsSync(addon) ? require(addon) : null; // tfjs-node's own installer builds none
   };
-  const cpu: { readonly operations: string[] } | null = open('kernels.node');
-  if (!cpu || !usesGpu()) return cpu && { device: 'cpu', operations: cpu.operations };
-  const gpu: { readonly operations: string[]; readonly missing: string } | null = open('gpu.node');
+  const cpu: Omit<Native, 'device'> | null = open('kernels.node');
+  if (!cpu || !usesGpu()) return cpu && { device: 'cpu', operations: cpu.operations, store: cpu.store };
+  const gpu: (Omit<Native, 'device'> & { readonly missing: string }) | null = open('gpu.node');
   if (!gpu || gpu.missing) {
     const reason = gpu?.missing ?? NOT_BUILT;
     process.emitWarning(
@@ -73,7 +103,7 @@ function load(): Native | null {
     return null;
   }
   uploadWithoutSync(backend());
-  return { device: 'gpu', operations: gpu.operations };
+  return { device: 'gpu', operations: gpu.operations, store: gpu.store };
 }
 
 const backend = () => tf.backend() as unknown as Backend;

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
 import { float32Bits, operationNumber, release, retain, runProgram } from './native';
+import { STORED_TYPES, type StoredRange, StoredTensor } from './store';
 
 // The instructions of native/runtime/program.h.
-const [TENSOR, INTS, RUN, DROP, GIVE] = [0, 1, 2, 3, 4];
+const [TENSOR, INTS, RUN, DROP, GIVE, STORED] = [0, 1, 2, 3, 4, 5];
 
 /** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
 const MAX_RECORDED_VALUES = 1 << 24;
@@ -51,6 +52,7 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n,
 export class Program {
   private code: number[] = [];
   private readonly inputs = new Map<tf.Tensor, number>(); // each tensor's number
+  private readonly stored = new Map<StoredRange, number>();
   private readonly recorded = new Set<Output>(); // outputs that still have a handle
   private valueCount = 0;
   private recordedValues = 0; // in all recorded outputs
@@ -79,8 +81,8 @@ export class Program {
   /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
     if (this.code.length > 0) this.flush();
-    if (!(value instanceof LazyTensor)) return value as tf.Tensor;
-    return tensorOf(value);
+    if (value instanceof StoredTensor) return value.tensor();
+    return value instanceof LazyTensor ? tensorOf(value) : (value as tf.Tensor);
   }
 
   /** The tensor of a value that has no other handle. The caller owns it. */
@@ -99,10 +101,12 @@ export class Program {
   private flush(): void {
     const outputs = [...this.recorded];
     const inputs = [...this.inputs.keys()];
+    const stored = [...this.stored.keys()];
     const { code } = this;
     for (const { number } of outputs) code.push(GIVE, number);
     this.code = [];
     this.inputs.clear();
+    this.stored.clear();
     this.recorded.clear();
     this.valueCount = this.recordedValues = 0;
     try {
@@ -111,12 +115,14 @@ export class Program {
       for (const [i, output] of outputs.entries()) output.tensor = tf.keep(tensors[i]!);
     } finally {
       inputs.forEach(release);
+      for (const { arena } of stored) arena.release();
     }
   }
 
   private numberOf(input: Operand): number {
     if ('ints' in input) return this.ints(input.ints);
     if ('numbers' in input) return this.ints(float32Bits(input.numbers));
+    if (input instanceof StoredTensor) return this.numberOfStored(input.range);
     if (input instanceof LazyTensor && this.recorded.has(input.output)) return input.output.number;
     const tensor = input instanceof LazyTensor ? tensorOf(input) : (input as tf.Tensor);
     const known = this.inputs.get(tensor);
@@ -126,6 +132,17 @@ export class Program {
     this.inputs.set(tensor, number);
     retain(tensor); // its owner may free it before the program runs
     return number;
+  }
+
+  private numberOfStored(range: StoredRange): number {
+    const known = this.stored.get(range);
+    if (known !== undefined) return known;
+    const { arena, offset, dtype, shape } = range;
+    const at = [arena.number, offset % 2 ** 30, Math.floor(offset / 2 ** 30)];
+    this.code.push(STORED, ...at, STORED_TYPES[dtype].code, shape.length, ...shape);
+    arena.retain(); // its owner may dispose it before the program runs
+    this.stored.set(range, this.valueCount);
+    return this.valueCount++;
   }
 
   private ints(values: ArrayLike<number>): number {

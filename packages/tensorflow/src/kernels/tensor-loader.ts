@@ -1,13 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { readTensor, type TensorLoader } from '@wpo/gemma';
+import {
+  readTensor,
+  type TensorLoader,
+  type TensorLocation,
+  type TensorSource,
+  type WeightBytes,
+  type WeightValue,
+} from '@wpo/gemma';
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
-import { hasOperation, run } from './native';
+import { type FileType, hasOperation, nativeDevice, nativeStore, run } from './native';
+import { Arena, STORED_TYPES, StoredTensor, type StoredType } from './store';
 
-/** Bytes per value of the types that the native operation reads. */
-const BYTES: Readonly<Record<string, number>> = { F32: 4, BF16: 2 };
+/** Bytes per value of the types that native code reads. */
+const BYTES: Readonly<Record<FileType, number>> = { F32: 4, BF16: 2, F16: 2 };
 
-/** The operation's parameters are 32-bit integers. */
+const isFileType = (dtype: string): dtype is FileType => Object.hasOwn(BYTES, dtype);
+
+/** The native code's dimensions are 32-bit integers. */
 const MAX_SIZE = 2 ** 31 - 1;
 
 /**
@@ -19,24 +29,133 @@ export const tensorflowTensorLoader = (): TensorLoader => (hasOperation('WpoRead
 
 const readFromFile: TensorLoader = async (source, name) => {
   const location = source.locate?.(name);
-  const bytes = location && BYTES[location.dtype];
-  if (!location || bytes === undefined) return readTensor(source, name);
-  const { file, path, offset, shape } = location;
-  if (shape.some((size) => size > MAX_SIZE)) {
-    throw new RangeError(
-      `${path}: tensor "${printable(name)}": expected sizes of at most ${MAX_SIZE}, found ${describe(shape)}.`,
-    );
-  }
-  const params = tf.tensor1d([file, Math.floor(offset / 2 ** 30), offset % 2 ** 30, bytes, ...shape], 'int32');
+  if (!location || (location.dtype !== 'F32' && location.dtype !== 'BF16')) return readTensor(source, name);
+  const { file, offset, shape, dtype } = location;
+  checkShape(location, name);
+  const params = tf.tensor1d([file, Math.floor(offset / 2 ** 30), offset % 2 ** 30, BYTES[dtype], ...shape], 'int32');
   try {
     return run('WpoRead', [params], 1)[0]!;
   } catch (error) {
-    throw new Error(
-      `${path}: tensor "${name}" could not be read: ${(error as Error).message}. ` +
-        'The file was complete when it was opened: is another process rewriting it?',
-      { cause: error },
-    );
+    throw cannotRead(location, name, error);
   } finally {
     params.dispose();
   }
 };
+
+/** How weights that are not trained are held. */
+export interface WeightStorage {
+  /** For `loadWeights({ trainable: false, loadTensor })`. */
+  readonly loadTensor: TensorLoader<WeightValue>;
+  /** Bytes that a tensor will take. */
+  bytesOf(location: TensorLocation): WeightBytes;
+}
+
+export interface WeightStorageOptions {
+  /** How the weights are held: `auto` as in their file, F16 as float32. Default `auto`. */
+  readonly dtype?: 'auto' | StoredType;
+  /**
+   * Whether tensors of the same type in a file are not read but mapped: the system reads them as they are used, and can drop them
+   * when memory is short. Others are read. Not on a GPU. Default true.
+   */
+  readonly map?: boolean;
+}
+
+/**
+ * Makes a storage for weights that are not trained: bfloat16 takes 2 bytes per parameter, and mapping a file takes no time and copies
+ * nothing. A mapped file may be closed, renamed or removed, but its bytes must not change while the model is in use.
+ *
+ * Without native operations all weights are float32 tensors.
+ */
+export function weightStorage({ dtype = 'auto', map = true }: WeightStorageOptions = {}): WeightStorage {
+  if (!nativeStore()) return tensorStorage(dtype);
+  const canMap = map && nativeDevice() === 'cpu';
+  const files = new WeakMap<TensorSource, Map<string, Arena>>();
+  const typeOf = (file: FileType): StoredType => (dtype !== 'auto' ? dtype : file === 'BF16' ? 'bfloat16' : 'float32');
+  const isMapped = ({ dtype: file, offset }: TensorLocation, type: StoredType) =>
+    canMap && file === STORED_TYPES[type].name && offset % STORED_TYPES[type].bytes === 0;
+
+  return {
+    async loadTensor(source, name) {
+      const location = source.locate?.(name);
+      if (!location || !isFileType(location.dtype)) return readTensor(source, name);
+      checkShape(location, name);
+      const type = typeOf(location.dtype);
+      if (!isMapped(location, type)) return readIntoArena(location, location.dtype, type, name);
+      const arenas = files.get(source) ?? new Map<string, Arena>();
+      files.set(source, arenas);
+      let arena = arenas.get(location.path);
+      if (!arena || arena.isFree) {
+        arena = mapFile(location, name);
+        arenas.set(location.path, arena);
+      }
+      const { offset, shape } = location;
+      return new StoredTensor({ arena, offset: offset / STORED_TYPES[type].bytes, dtype: type, shape });
+    },
+    bytesOf(location) {
+      if (!isFileType(location.dtype)) return float32Bytes(location);
+      const type = typeOf(location.dtype);
+      const bytes = STORED_TYPES[type].bytes * valuesOf(location);
+      return isMapped(location, type) ? { allocated: 0, mapped: bytes } : { allocated: bytes, mapped: 0 };
+    },
+  };
+}
+
+/** Opens the file that is open already, even if another one has its path by now. */
+function mapFile(location: TensorLocation, name: string): Arena {
+  try {
+    return Arena.map(`/proc/self/fd/${location.file}`, location.fileSize);
+  } catch (error) {
+    throw cannotRead(location, name, error);
+  }
+}
+
+function readIntoArena(location: TensorLocation, fileType: FileType, dtype: StoredType, name: string): StoredTensor {
+  const { file, offset, shape } = location;
+  const count = valuesOf(location);
+  const { bytes, name: typeName } = STORED_TYPES[dtype];
+  const arena = Arena.allocate(count * bytes);
+  const tensor = new StoredTensor({ arena, offset: 0, dtype, shape });
+  try {
+    nativeStore()!.read(arena.number, 0, file, offset, count, fileType, typeName);
+  } catch (error) {
+    tensor.dispose();
+    throw cannotRead(location, name, error);
+  }
+  return tensor;
+}
+
+/** Weights as float32 tensors. */
+function tensorStorage(dtype: 'auto' | StoredType): WeightStorage {
+  const load = tensorflowTensorLoader();
+  return {
+    async loadTensor(source, name) {
+      const found = source.locate?.(name).dtype;
+      if (dtype === 'bfloat16' && found !== 'BF16') {
+        throw new Error(
+          `${source.where ?? 'checkpoint'}: tensor "${printable(name)}": expected BF16, found ${found}: without native operations ` +
+            'on this device no values are rounded to bfloat16. Use dtype float32.',
+        );
+      }
+      return load(source, name);
+    },
+    bytesOf: float32Bytes,
+  };
+}
+
+const float32Bytes = (location: TensorLocation): WeightBytes => ({ allocated: 4 * valuesOf(location), mapped: 0 });
+
+const valuesOf = ({ shape }: TensorLocation) => tf.util.sizeFromShape([...shape]);
+
+function checkShape({ path, shape }: TensorLocation, name: string): void {
+  if (!shape.some((size) => size > MAX_SIZE)) return;
+  throw new RangeError(
+    `${path}: tensor "${printable(name)}": expected sizes of at most ${MAX_SIZE}, found ${describe(shape)}.`,
+  );
+}
+
+const cannotRead = ({ path }: TensorLocation, name: string, error: unknown) =>
+  new Error(
+    `${path}: tensor "${printable(name)}" could not be read: ${(error as Error).message}. ` +
+      'The file was complete when it was opened: is another process rewriting it?',
+    { cause: error },
+  );

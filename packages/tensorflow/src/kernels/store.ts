@@ -1,0 +1,99 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { WeightValue } from '@wpo/gemma';
+import { nativeStore } from './native';
+
+// Values in memory of the native addon, which TensorFlow does not know: bfloat16 weights, and weights in mapped files.
+// `tf.memory()` does not count them; `storedBytes` does.
+
+/** The type of stored values. */
+export type StoredType = 'float32' | 'bfloat16';
+
+/** safetensors' name of a type, its number in a program (native/runtime/types.h) and its bytes per value. */
+export const STORED_TYPES = {
+  float32: { name: 'F32', code: 0, bytes: 4 },
+  bfloat16: { name: 'BF16', code: 1, bytes: 2 },
+} as const;
+
+/** A range of memory of the native store: allocated, or a mapped file. It is freed when its last user releases it. */
+export class Arena {
+  private users = 0;
+  private constructor(private readonly id: number) {}
+
+  /** Memory of this many bytes, with zeros. */
+  static allocate(bytes: number): Arena {
+    return new Arena(nativeStore()!.allocate(bytes));
+  }
+  /** A file, read-only. @throws Error if it has not `bytes` bytes */
+  static map(path: string, bytes: number): Arena {
+    return new Arena(nativeStore()!.map(path, bytes));
+  }
+
+  /** Its number in a program. @throws Error if it was freed */
+  get number(): number {
+    if (this.isFree) throw new Error('The stored value was disposed.');
+    return this.id;
+  }
+  get isFree(): boolean {
+    return this.users < 0;
+  }
+  retain(): void {
+    this.users++;
+  }
+  release(): void {
+    if (--this.users > 0) return;
+    this.users = -1;
+    nativeStore()!.free(this.id);
+  }
+}
+
+/** The values of a tensor in an arena. */
+export interface StoredRange {
+  readonly arena: Arena;
+  /** In values of its type. */
+  readonly offset: number;
+  readonly dtype: StoredType;
+  readonly shape: readonly number[];
+}
+
+/** A handle on stored values. Only native operations read them. */
+export class StoredTensor implements WeightValue {
+  private isOpen = true;
+  private widened: tf.Tensor | undefined;
+
+  constructor(readonly range: StoredRange) {
+    range.arena.retain();
+  }
+  get shape(): readonly number[] {
+    return this.range.shape;
+  }
+  get dtype(): StoredType {
+    return this.range.dtype;
+  }
+  clone(): StoredTensor {
+    return new StoredTensor(this.range);
+  }
+  dispose(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.range.arena.release();
+    this.widened?.dispose();
+  }
+  /** A copy of the values in float32. */
+  async data(): Promise<Float32Array> {
+    return this.values();
+  }
+  /** The values as a float32 tensor, owned by this handle. It takes the memory that storing the values saves. */
+  tensor(): tf.Tensor {
+    this.widened ??= tf.keep(tf.tensor(this.values(), [...this.shape], 'float32'));
+    return this.widened;
+  }
+  private values(): Float32Array {
+    const { arena, offset, dtype, shape } = this.range;
+    const { bytes, name } = STORED_TYPES[dtype];
+    return nativeStore()!.get(arena.number, offset * bytes, tf.util.sizeFromShape([...shape]), name);
+  }
+}
+
+/** Bytes of all arenas of this process: in memory, and in mapped files. */
+export const storedBytes = (): { readonly allocated: number; readonly mapped: number } =>
+  nativeStore()?.bytes() ?? { allocated: 0, mapped: 0 };
