@@ -13,7 +13,7 @@ export default defineConfig({
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
       { find: '@wpo/tensorflow/kernels', replacement: source('tensorflow/src/kernels/index.ts') },
       { find: '@wpo/loss/scalar', replacement: source('loss/src/scalar/index.ts') },
-      { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow)$/, replacement: source('$1/src/index.ts') },
+      { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow|cli)$/, replacement: source('$1/src/index.ts') },
     ],
   },
   test: {

@@ -1,55 +1,36 @@
 import { createWriteStream, existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { main } from '@wpo/cli';
 import { type EncodedPair, encodePair, type PreferenceRow } from '@wpo/data';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
-import { type Gemma2Config, gemma2_2b, seededRandom, tensorShapes } from '@wpo/gemma';
-import { writeModelFolder } from '@wpo/gemma/node';
+import { type Gemma2Preset, seededRandom } from '@wpo/gemma';
 import type { PairLengths } from './matrix-products';
 
-/** 159M parameters. The output head is about a fifth of the forward pass, as in Gemma-2 2B. */
-const config: Gemma2Config = {
-  ...gemma2_2b,
-  vocabSize: 32_000,
-  hiddenSize: 1024,
-  intermediateSize: 4096,
-  numHiddenLayers: 8,
-  layerTypes: gemma2_2b.layerTypes.slice(0, 8),
-  headDim: 128,
-  queryPreAttnScalar: 128,
-  slidingWindow: 512,
-  maxPositionEmbeddings: 4096,
-  eosTokenId: [1, 107],
-};
-
-/** Writes the benchmark's model with random weights, about 635 MB, unless it exists. */
-export async function ensureModel(folder: string, tokenizerFrom: string, say: (line: string) => void): Promise<void> {
-  if (existsSync(join(folder, 'config.json'))) return;
-  say(`writing a model of 159M random parameters to ${folder}`);
-  const random = seededRandom(0);
-  const tensors = Array.from(tensorShapes(config), ([name, shape]) => ({
-    name,
-    shape,
-    // transformers' initialization: norm weights 0, which count as 1; all others normal with standard deviation 0.02
-    data: async () => (name.includes('norm') ? new Float32Array(shape[0]!) : normal(sizeOf(shape), 0.02, random)),
-  }));
-  const configJson = JSON.parse(await readFile(join(tokenizerFrom, 'config.json'), 'utf8'));
-  await writeModelFolder(folder, { config, configJson, tensors, dtype: 'F32', copyFrom: tokenizerFrom });
-}
-
-const sizeOf = (shape: readonly number[]) => shape.reduce((size, length) => size * length, 1);
-
-/** Normally distributed values (Box–Muller). */
-function normal(count: number, deviation: number, random: () => number): Float32Array {
-  const values = new Float32Array(count);
-  for (let i = 0; i < count; i += 2) {
-    const radius = deviation * Math.sqrt(-2 * Math.log(1 - random()));
-    const angle = 2 * Math.PI * random();
-    values[i] = radius * Math.cos(angle);
-    if (i + 1 < count) values[i + 1] = radius * Math.sin(angle);
-  }
-  return values;
+/**
+ * Writes a preset's model with random weights, unless it exists. The 159M model is float32, the others are bfloat16, as the
+ * published models of their sizes are.
+ *
+ * @param options.tokenizerFrom a model folder whose tokenizer is copied
+ * @returns the model's folder
+ */
+export async function ensureModel(
+  preset: Gemma2Preset,
+  options: { readonly cache: string; readonly tokenizerFrom: string; readonly say: (line: string) => void },
+): Promise<string> {
+  const { cache, tokenizerFrom, say } = options;
+  const folder = join(cache, `bench-${preset}`);
+  if (existsSync(join(folder, 'config.json'))) return folder;
+  say(`writing a model of ${preset} with random weights to ${folder}`);
+  const dtype = preset === '159m' ? 'float32' : 'bfloat16';
+  const tokenizer = preset === 'tiny' ? [] : ['--tokenizer', tokenizerFrom]; // tiny has fewer tokens
+  const flags = ['--preset', preset, '--dtype', dtype, ...tokenizer, '--out', folder];
+  const lines: string[] = [];
+  const output = { write: (text: string) => void lines.push(text) };
+  const status = await main(['init', ...flags], { stdout: output, stderr: output });
+  if (status !== 0) throw new Error(lines.join(''));
+  return folder;
 }
 
 /** How both sides encode and truncate a pair, so that they run the same tokens: TRL's way. */
@@ -90,4 +71,47 @@ export async function writeRows(path: string, texts: readonly string[], count: n
       yield `${JSON.stringify({ prompt: context.at(-1)!.content, chosen: side(), rejected: side() })}\n`;
     }
   }, createWriteStream(path));
+}
+
+/**
+ * Writes a file with one pair of about `tokens` tokens, a quarter of them in the prompt: as many as fit, so a tokenizer of bytes
+ * gives exactly that number.
+ *
+ * @param text a file of preference rows, whose text is used
+ */
+export async function writePairOfLength(path: string, model: string, tokens: number, text: string): Promise<void> {
+  const options = { ...(await loadTokenizerFolder(model)), ...ENCODING };
+  let source = '';
+  while (source.length < 8 * tokens) {
+    for await (const { chosen, rejected } of readRows(text)) source += `${chosen} ${rejected} `.replace(/[^ -~]/g, '');
+  }
+  const row = (prompt: string, chosen: string, rejected: string) => {
+    const conversation = (content: string) => [
+      { role: 'user', content: prompt },
+      { role: 'assistant', content },
+    ];
+    return { prompt, chosen: conversation(chosen), rejected: conversation(rejected) };
+  };
+  const encode = (prompt: string, chosen: string, rejected: string) => {
+    const context = [{ role: 'user' as const, content: prompt }];
+    return encodePair({ id: 'pair', at: { file: path, line: 1 }, context, chosen, rejected }, options);
+  };
+  /** The longest start of the source, after `skip`, with which a part has at most `most` tokens. */
+  const longestText = (most: number, skip: number, count: (content: string) => number): string => {
+    // templates trim a text, so it must not start or end with a space
+    const start = (length: number) => `A${source.slice(skip, skip + length)}.`;
+    let [low, high] = [0, 8 * most];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (count(start(middle)) <= most) low = middle;
+      else high = middle - 1;
+    }
+    return start(low);
+  };
+  const prompt = longestText(Math.floor(tokens / 4), 0, (content) => encode(content, 'a', 'b').prompt.length);
+  const left = tokens - encode(prompt, 'a', 'b').prompt.length;
+  const chosen = longestText(Math.floor(left / 2), 0, (content) => encode(prompt, content, 'b').chosen.length);
+  const more = left - encode(prompt, chosen, 'b').chosen.length;
+  const rejected = longestText(more, tokens, (content) => encode(prompt, 'a', content).rejected.length);
+  await writeFile(path, `${JSON.stringify(row(prompt, chosen, rejected))}\n`);
 }

@@ -3,10 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { HELP, type MeasureName, parseFlags } from './flags';
+import { runGpu } from './gpu';
 import { ensureModel } from './inputs';
 import { measureData } from './measures/data';
 import { measureGenerate, measureLoad } from './measures/inference';
-import type { Bench, Measure } from './measures/measure';
+import { measureLora } from './measures/lora';
+import { type Bench, join as joinMeasured, type Measure, type Measured } from './measures/measure';
 import { measureMemory, measureReference, measureStep } from './measures/training';
 import type { FactsAnswer } from './ours/worker';
 import { formatReport, type Machine, type Report } from './report';
@@ -14,6 +16,7 @@ import { open, ours } from './turns';
 
 const measures: Readonly<Record<MeasureName, Measure>> = {
   step: measureStep,
+  lora: measureLora,
   reference: measureReference,
   generate: measureGenerate,
   load: measureLoad,
@@ -35,22 +38,37 @@ export async function main(args: readonly string[], root: string): Promise<void>
   const peer = flags.peer === undefined ? undefined : { python: flags.peer, script };
   makeTemporaryFolder();
   const versions = peer && peerVersions(peer.python, script);
-  const model = flags.model ?? join(root, 'node_modules/.cache/wpo/bench-model');
-  if (flags.model === undefined) await ensureModel(model, small, say);
+  const cache = join(root, 'node_modules/.cache/wpo');
   const texts = [flags.pairs, flags.long, ...['train', 'eval'].map((name) => join(root, `demo/data/${name}.jsonl`))];
-  const bench: Bench = { flags, model, small, peer, texts, say };
-
   const machine = await machineFacts();
-  const rows = [];
-  const turns = [];
-  for (const name of flags.only) {
-    const found = await measures[name](bench);
-    rows.push(...found.rows);
-    turns.push(...found.turns);
-  }
+  const bench = { flags, small, peer, texts, say };
+  const { rows, turns, notes } = flags.gpu ? await onGpu(bench, cache, machine) : await runMeasures(bench, cache);
   if (process.stderr.isTTY) say('');
-  const report: Report = { machine, ...(versions ? { peer: versions } : {}), rows, turns };
+  const report: Report = { machine, ...(versions ? { peer: versions } : {}), rows, turns, notes };
   process.stdout.write(flags.json ? `${JSON.stringify(report, null, 1)}\n` : formatReport(report));
+  if (flags.gpu) process.exit(); // ends the processes of a part that took too long
+}
+
+async function runMeasures(bench: Omit<Bench, 'model'>, cache: string): Promise<Measured & { notes: string[] }> {
+  const { flags, small, say } = bench;
+  const model = flags.model ?? (await ensureModel(flags.preset, { cache, tokenizerFrom: small, say }));
+  const found: Measured[] = [];
+  for (const name of flags.only) found.push(await measures[name]({ ...bench, model }));
+  return { ...joinMeasured(found), notes: [] };
+}
+
+/** @throws Error where TensorFlow finds no GPU, except with `--dry` */
+async function onGpu(bench: Omit<Bench, 'model'>, cache: string, { device }: Machine) {
+  if (device !== 'gpu' && !bench.flags.dry) {
+    throw new Error(
+      '--gpu: expected an NVIDIA GPU, found that TensorFlow computes on the CPU: `npm run -s wpo -- doctor` says why. --dry runs the ' +
+        'script on tiny models here.',
+    );
+  }
+  const { measured, notRun, wrong } = await runGpu(bench, cache);
+  if (wrong.length > 0) process.exitCode = 1;
+  const list = (title: string, lines: readonly string[]) => (lines.length === 0 ? [] : [`${title}:`, ...lines]);
+  return { ...measured, notes: [...list('Wrong', wrong), ...list('Not run', notRun)] };
 }
 
 /** Shows progress: on a terminal in a single line, elsewhere one line each. */

@@ -4,6 +4,26 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** The peak resident memory of this process in bytes; null where the system does not report it. */
 export const peakBytes = (): number | null => readKilobytes('/proc/self/status', 'VmHWM');
 
+/**
+ * Samples the anonymous memory of a process. Unlike resident memory, it does not count the pages of mapped files, which the system
+ * can drop and read again.
+ */
+export function watchAnonymous(pid: number): { readonly peak: () => number | null; readonly stop: () => void } {
+  let peak: number | null = null;
+  const sample = () => {
+    const now = anonymousBytes(pid);
+    if (now !== null) peak = Math.max(peak ?? 0, now);
+  };
+  const timer = setInterval(sample, 50);
+  return { peak: () => peak, stop: () => clearInterval(timer) };
+}
+
+/** `RssAnon` and `RssShmem` of a process, in bytes; null where the system does not report it. */
+export function anonymousBytes(pid: number): number | null {
+  const [anonymous, shared] = ['RssAnon', 'RssShmem'].map((key) => readKilobytes(`/proc/${pid}/status`, key));
+  return anonymous == null ? null : anonymous + (shared ?? 0);
+}
+
 /** The resident memory of this process now, in bytes. */
 export const residentBytes = (): number => process.memoryUsage.rss();
 

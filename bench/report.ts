@@ -31,6 +31,8 @@ export interface Report {
   /** Versions of the peer's packages; absent where no peer was measured. */
   readonly peer?: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
+  /** Lines below the table: what was wrong, or not run. */
+  readonly notes: readonly string[];
   /** Every turn. */
   readonly turns: readonly object[];
 }
@@ -52,7 +54,7 @@ export function row(
 }
 
 /** Formats the report as a table with one line per row. */
-export function formatReport({ machine, peer, rows }: Report): string {
+export function formatReport({ machine, peer, rows, notes }: Report): string {
   const names = [...new Set(rows.flatMap(({ peers }) => peers.map(({ name }) => name)))];
   const filled = rows.filter(({ ours, peers }) => ours !== null || peers.length > 0);
   const header = ['', 'ours', ...names.flatMap((name) => [name, 'ratio'])];
@@ -77,7 +79,7 @@ export function formatReport({ machine, peer, rows }: Report): string {
         ]
       : []),
   ];
-  return `${table([header, ...lines])}\n\n${facts.join('\n')}\n`;
+  return `${[table([header, ...lines]), '', ...facts, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')}\n`;
 }
 
 /** Three significant digits, or all digits before the point. */

@@ -26,6 +26,9 @@ export function peakGb(turns: readonly Turn<object>[], side: string): number | n
   return peaks.length === 0 || peaks.includes(null) ? null : Math.max(...(peaks as number[])) / 1e9;
 }
 
+/** The row of `Worker.anonymousBytes`. */
+export const WITHOUT_MAPPED = 'peak GB without mapped files';
+
 /** Bytes in GB; null where there are none. */
 export const inGb = (bytes: number | null | undefined): number | null => (bytes == null ? null : bytes / 1e9);
 

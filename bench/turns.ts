@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { textLines } from '@wpo/internal/lines';
-import { deviceBytes } from './memory';
+import { deviceBytes, watchAnonymous } from './memory';
 
 /** A process that does one turn for each line of JSON on stdin, and answers with a line of JSON that starts with `@`. */
 export interface Side {
@@ -53,6 +53,8 @@ export interface Worker {
   readonly pid: number;
   /** Seconds from the start of the process until it was ready for its first turn. */
   readonly startSeconds: number;
+  /** The peak so far of its memory without the pages of mapped files, sampled every 50 ms; null where it is not reported. */
+  anonymousBytes(): number | null;
   ask<T>(request: object): Promise<T & Answer>;
   /** Ends the process and waits for its end. */
   close(): Promise<void>;
@@ -70,17 +72,23 @@ export async function open(side: Side): Promise<Worker> {
   const started = performance.now();
   const child = spawn(side.command, side.args, { env: { ...process.env, ...side.env }, stdio: 'pipe' });
   const answers = readAnswers(child, side.name);
-  await answers.next();
+  const watch = watchAnonymous(child.pid!);
+  await answers.next().catch((error: Error) => {
+    watch.stop();
+    throw error;
+  });
   const startSeconds = (performance.now() - started) / 1000;
   return {
     name: side.name,
     pid: child.pid!,
     startSeconds,
+    anonymousBytes: watch.peak,
     async ask<T>(request: object) {
       child.stdin.write(`${JSON.stringify(request)}\n`);
       return (await answers.next()) as T & Answer;
     },
     async close() {
+      watch.stop();
       const ended = child.exitCode === null ? new Promise((done) => child.once('close', done)) : undefined;
       child.stdin.end();
       const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
@@ -140,6 +148,8 @@ export interface Turn<T> {
 export interface Turns<T> {
   readonly turns: Turn<T>[];
   readonly startSeconds: Readonly<Record<string, number>>;
+  /** See `Worker.anonymousBytes`. */
+  readonly anonymousBytes: Readonly<Record<string, number | null>>;
   /** GPU memory at the end; null without a GPU. Both libraries keep what they have allocated, so this is the peak. */
   readonly deviceBytes: Readonly<Record<string, number | null>>;
 }
@@ -179,6 +189,7 @@ export async function inTurns<T>(
     return {
       turns,
       startSeconds: bySide(({ startSeconds }) => startSeconds),
+      anonymousBytes: bySide((worker) => worker.anonymousBytes()),
       deviceBytes: bySide(({ pid }) => bytes.get(pid) ?? null),
     };
   } finally {

@@ -1,21 +1,30 @@
 import { readPairs } from '../inputs';
 import type { GenerateAnswer, LoadAnswer } from '../ours/inference';
 import { row } from '../report';
-import { inGb, median, peakGb, perItem } from '../statistics';
+import { inGb, median, peakGb, perItem, WITHOUT_MAPPED } from '../statistics';
 import { type Answer, inTurns, open, ours, peerSide, TUNED } from '../turns';
 import { type Bench, join, type Measured } from './measure';
 
 const BATCH = 8;
 
+/** Our side with float32 weights, where the other sides hold them in bfloat16. */
+const IN_FLOAT32 = 'ours, float32';
+
 /** Tokens per second of generation, prompts included: one prompt at a time, and eight at once. */
 export async function measureGenerate({ model, flags, peer, say }: Bench): Promise<Measured> {
   const pairs = [...(await readPairs(model, flags.pairs)), ...(await readPairs(model, flags.long))];
   const prompts = Array.from({ length: BATCH }, (_, i) => Array.from(pairs[i % pairs.length]!.prompt));
-  const sides = [ours('generate', { model }), ...(peer ? [peerSide(peer, 'generate', { model })] : [])];
+  const { dtype } = flags;
+  const sides = [
+    ours('generate', { model, dtype }),
+    ...(dtype === 'bfloat16' ? [ours('generate', { model, dtype: 'float32' }, IN_FLOAT32)] : []),
+    ...(peer ? [peerSide(peer, 'generate', { model, dtype })] : []),
+  ];
+  const others = sides.slice(1).map(({ name }) => name);
   const measured: Measured[] = [];
   for (const batches of [prompts.map((prompt) => [prompt]), [prompts]]) {
-    const of = `generate, batch ${batches[0]!.length}`;
-    const { turns, deviceBytes } = await inTurns<GenerateAnswer>(sides, {
+    const of = `generate, ${dtype}, batch ${batches[0]!.length}`;
+    const { turns, anonymousBytes, deviceBytes } = await inTurns<GenerateAnswer>(sides, {
       items: batches.length,
       rounds: flags.rounds,
       request: (item) => ({ prompts: batches[item]!, tokens: flags.tokens }),
@@ -27,14 +36,33 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
     };
     const ids = (side: string) => turns.filter((turn) => turn.side === side).flatMap(({ answer }) => answer.ids.flat());
     const own = ids('ours');
-    const theirs = ids(TUNED);
-    const same = theirs.filter((id, i) => id === own[i]).length / theirs.length;
+    const each = <V>(value: (side: string) => V) => Object.fromEntries(others.map((side) => [side, value(side)]));
+    const same = (side: string) => (100 * ids(side).filter((id, i) => id === own[i]).length) / own.length;
     measured.push({
       rows: [
-        row(of, 'tokens/s', 'more', rate('ours')!, { [TUNED]: rate(TUNED) }),
-        row(of, 'peak GB', 'less', peakGb(turns, 'ours'), { [TUNED]: peakGb(turns, TUNED) }),
-        row(of, 'GPU memory, GB', 'less', inGb(deviceBytes.ours), { [TUNED]: inGb(deviceBytes[TUNED]) }),
-        row(of, 'tokens equal to ours, %', 'given', null, { [TUNED]: peer && 100 * same }),
+        row(of, 'tokens/s', 'more', rate('ours')!, each(rate)),
+        row(
+          of,
+          'peak GB',
+          'less',
+          peakGb(turns, 'ours'),
+          each((side) => peakGb(turns, side)),
+        ),
+        row(
+          of,
+          WITHOUT_MAPPED,
+          'less',
+          inGb(anonymousBytes.ours),
+          each((side) => inGb(anonymousBytes[side])),
+        ),
+        row(
+          of,
+          'GPU memory, GB',
+          'less',
+          inGb(deviceBytes.ours),
+          each((side) => inGb(deviceBytes[side])),
+        ),
+        row(of, 'tokens equal to ours, %', 'given', null, each(same)),
       ],
       turns: turns.map(({ answer: { seconds, peakBytes }, ...turn }) => ({
         measure: of,
@@ -50,12 +78,14 @@ interface LoadTurn {
   readonly side: string;
   readonly round: number;
   readonly startSeconds: number;
+  readonly anonymousBytes: number | null;
   readonly answer: LoadAnswer & Answer;
 }
 
 /** From a checkpoint on disk to weights in memory, in a new process each time. */
 export async function measureLoad({ model, flags, peer, say }: Bench): Promise<Measured> {
-  const sides = [ours('load', { model }), ...(peer ? [peerSide(peer, 'load', { model })] : [])];
+  const { dtype } = flags;
+  const sides = [ours('load', { model, dtype }), ...(peer ? [peerSide(peer, 'load', { model, dtype })] : [])];
   const turns: LoadTurn[] = [];
   for (let round = 0; round <= flags.rounds; round++) {
     for (const side of sides) {
@@ -63,7 +93,8 @@ export async function measureLoad({ model, flags, peer, say }: Bench): Promise<M
       const worker = await open(side);
       try {
         const answer = await worker.ask<LoadAnswer>({});
-        turns.push({ side: side.name, round, startSeconds: worker.startSeconds, answer });
+        const [startSeconds, anonymousBytes] = [worker.startSeconds, worker.anonymousBytes()];
+        turns.push({ side: side.name, round, startSeconds, anonymousBytes, answer });
       } finally {
         await worker.close();
       }
@@ -80,9 +111,10 @@ export async function measureLoad({ model, flags, peer, say }: Bench): Promise<M
   return {
     rows: [
       both('weights in memory, s', ({ answer }) => answer.seconds),
-      both('and a first forward pass, s', ({ answer }) => answer.firstPassSeconds),
-      both('from process start, s', ({ startSeconds, answer }) => startSeconds + answer.firstPassSeconds),
+      both('and a first token, s', ({ answer }) => answer.firstTokenSeconds),
+      both('from process start, s', ({ startSeconds, answer }) => startSeconds + answer.firstTokenSeconds),
       both('peak GB', ({ answer }) => (answer.peakBytes ?? Number.NaN) / 1e9),
+      both(WITHOUT_MAPPED, ({ anonymousBytes }) => (anonymousBytes ?? Number.NaN) / 1e9),
       row('load', 'checkpoint, GB', 'given', bytes / 1e9),
       row(
         'load',

@@ -1,8 +1,8 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateBatch } from '@wpo/gemma';
-import { referenceLogps } from '@wpo/trainer';
-import { kernels, openPolicy, secondsSince } from './policy';
+import type { Dtype } from '../flags';
+import { kernels, openFrozen, secondsSince } from './policy';
 
 export interface GenerateAnswer {
   readonly seconds: number;
@@ -10,11 +10,11 @@ export interface GenerateAnswer {
 }
 
 /** Greedy tokens after each prompt of a batch, without stop tokens. */
-export async function openGenerate(options: { readonly model: string }) {
-  const { policy } = await openPolicy(options.model);
+export async function openGenerate(options: { readonly model: string; readonly dtype: Dtype }) {
+  const model = await openFrozen(options.model, options.dtype);
   return async ({ prompts, tokens }: { prompts: number[][]; tokens: number }) => {
     const start = performance.now();
-    const ids = await generateBatch(policy.model, prompts, {
+    const ids = await generateBatch(model, prompts, {
       temperature: 0,
       maxNewTokens: tokens,
       stopIds: [],
@@ -28,25 +28,25 @@ export async function openGenerate(options: { readonly model: string }) {
 export interface LoadAnswer {
   /** Until the weights are in memory. */
   readonly seconds: number;
-  /** Until a first forward pass is done as well, since a library may defer the reading until then. */
-  readonly firstPassSeconds: number;
+  /** Until a first token is generated as well, since a library may defer the reading until then. */
+  readonly firstTokenSeconds: number;
   /** Time of only reading the same files; absent for the peer. */
   readonly readSeconds?: number;
   readonly bytes?: number;
 }
 
-const PROMPT = Array.from({ length: 16 }, (_, i) => i + 4);
+const PROMPT = Array.from({ length: 18 }, (_, i) => i + 4);
 
 /** Loads a model folder, once. */
-export async function openLoad(options: { readonly model: string }) {
+export async function openLoad(options: { readonly model: string; readonly dtype: Dtype }) {
   return async () => {
     const { readSeconds, bytes } = await readFiles(options.model);
     const start = performance.now();
-    const { policy } = await openPolicy(options.model);
+    const model = await openFrozen(options.model, options.dtype);
     const seconds = secondsSince(start);
-    await referenceLogps(policy, [{ id: 'first', prompt: PROMPT, chosen: [2], rejected: [2] }]);
-    const firstPassSeconds = secondsSince(start);
-    return async (): Promise<LoadAnswer> => ({ seconds, firstPassSeconds, readSeconds, bytes });
+    await generateBatch(model, [PROMPT], { temperature: 0, maxNewTokens: 1, stopIds: [], kernels });
+    const firstTokenSeconds = secondsSince(start);
+    return async (): Promise<LoadAnswer> => ({ seconds, firstTokenSeconds, readSeconds, bytes });
   };
 }
 

@@ -2,17 +2,19 @@ import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import {
   type ActivationCheckpointing,
+  type Gemma2,
   type Gemma2Config,
   type GemmaPolicy,
   gemmaPolicy,
   loadWeights,
 } from '@wpo/gemma';
 import { readModelFolder } from '@wpo/gemma/node';
-import { tensorflowKernels, tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
+import { tensorflowKernels, tensorflowTensorLoader, weightStorage } from '@wpo/tensorflow/kernels';
+import type { Dtype } from '../flags';
 
 export const kernels = tensorflowKernels();
 
-/** Loads a model as `wpo train` does. */
+/** Loads a model to train all its weights, as `wpo train` does. */
 export async function openPolicy(
   folder: string,
   activationCheckpointing: ActivationCheckpointing = 'auto',
@@ -21,6 +23,15 @@ export async function openPolicy(
   const model = await loadWeights(config, checkpoint, { kernels, loadTensor: tensorflowTensorLoader() });
   await checkpoint.close();
   return { policy: gemmaPolicy(model, { kernels, activationCheckpointing }), config };
+}
+
+/** Loads a model whose weights are only read, as `wpo generate` does. */
+export async function openFrozen(folder: string, dtype: Dtype): Promise<Gemma2> {
+  const { config, checkpoint } = await readModelFolder(folder);
+  const { loadTensor } = weightStorage({ dtype });
+  const model = await loadWeights(config, checkpoint, { loadTensor, trainable: false });
+  await checkpoint.close();
+  return model;
 }
 
 /** Waits until the device has finished all work on the policy's weights. */

@@ -8,6 +8,7 @@ import { nativeOperations } from '@wpo/tensorflow/kernels';
 import { ENCODING } from '../inputs';
 import { peakBytes, residentBytes } from '../memory';
 import { openGenerate, openLoad } from './inference';
+import { openLora } from './lora';
 import { openMemory, openReference, openStep } from './training';
 
 const kinds = {
@@ -15,6 +16,7 @@ const kinds = {
   facts: openFacts,
   generate: openGenerate,
   load: openLoad,
+  lora: openLora,
   memory: openMemory,
   reference: openReference,
   step: openStep,

@@ -2,6 +2,9 @@
 
     python peer.py KIND '{"model": DIR, ...}'        KIND: versions step reference generate load data
 
+Options of models: "dtype" (float32 or bfloat16: weights, and training under autocast), "checkpointing" (always: of every layer),
+"lora_r" (a LoRA adapter of this rank on all linear layers, by PEFT, instead of full training).
+
 A turn's answer is a line on stdout that starts with @; the first such line says that the side is ready. Everything else on
 stdout and stderr comes from the libraries. See ours/ for the same kinds and requests.
 """
@@ -47,11 +50,25 @@ def device():
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def is_bfloat16():
+    return OPTIONS.get("dtype") == "bfloat16"
+
+
 def load_model():
     import torch
     from transformers import Gemma2ForCausalLM
     # eager: the other attention implementations ignore Gemma-2's soft cap of the scores, or do not run here
-    return Gemma2ForCausalLM.from_pretrained(OPTIONS["model"], dtype=torch.float32, attn_implementation="eager")
+    dtype = torch.bfloat16 if is_bfloat16() else torch.float32
+    return Gemma2ForCausalLM.from_pretrained(OPTIONS["model"], dtype=dtype, attn_implementation="eager")
+
+
+def adapter():
+    """PEFT's settings of the adapter; None for full training."""
+    if "lora_r" not in OPTIONS:
+        return None
+    from peft import LoraConfig
+    rank = OPTIONS["lora_r"]
+    return LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def trainer_of(trainer_class, model, **more):
@@ -62,10 +79,12 @@ def trainer_of(trainer_class, model, **more):
     rows = [json.loads(line) for line in open(OPTIONS["pairs"])]
     data = Dataset.from_list([dict(prompt=r["chosen"][:-1], chosen=r["chosen"][-1:], rejected=r["rejected"][-1:]) for r in rows])
     config = DPOConfig(output_dir=os.environ["HF_DATASETS_CACHE"], per_device_train_batch_size=1, max_steps=10**6, learning_rate=1e-6,
-                       lr_scheduler_type="constant", beta=0.01, use_weighting=True, bf16=False, report_to=[], logging_steps=1,
+                       lr_scheduler_type="constant", beta=0.01, use_weighting=True, bf16=is_bfloat16(), report_to=[], logging_steps=1,
                        save_strategy="no", use_cpu=not torch.cuda.is_available(), precompute_ref_log_probs=True,
                        max_length=MAX_LENGTH, disable_tqdm=True, train_sampling_strategy="sequential",
                        gradient_checkpointing=OPTIONS.get("checkpointing") == "always")
+    if adapter() is not None:
+        more["peft_config"] = adapter()
     return trainer_class(model=model, args=config, train_dataset=data,
                          processing_class=AutoTokenizer.from_pretrained(OPTIONS["model"]), **more)
 
@@ -157,9 +176,9 @@ def load():
     wait_for_device()
     seconds = time.perf_counter() - start
     with torch.inference_mode():
-        model(torch.arange(4, 22, device=device())[None])
+        model.generate(input_ids=torch.arange(4, 22, device=device())[None], max_new_tokens=1, do_sample=False)
     wait_for_device()
-    answer(seconds=seconds, firstPassSeconds=time.perf_counter() - start, peakBytes=peak_bytes())
+    answer(seconds=seconds, firstTokenSeconds=time.perf_counter() - start, peakBytes=peak_bytes())
     request()
 
 
@@ -186,6 +205,11 @@ def data():
 def versions():
     import datasets, torch, transformers, trl
     found = {module.__name__: module.__version__ for module in (torch, transformers, trl, datasets)}
+    try:
+        import peft
+        found["peft"] = peft.__version__
+    except ImportError:
+        pass  # needed only for adapters
     answer(**found, python=sys.version.split()[0], device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
 
 

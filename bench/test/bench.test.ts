@@ -21,7 +21,7 @@ function bench(...flags: string[]) {
 test('runs every measure on a small model and prints JSON', () => {
   const pairs = join(folder, 'pairs.jsonl');
   writeFileSync(pairs, readFileSync(`${fixtures}/pairs.jsonl`, 'utf8').split('\n').slice(0, 2).join('\n'));
-  const small = ['--rounds', '1', '--tokens', '2', '--rows', '40', '--steps', '4'];
+  const small = ['--rounds', '1', '--tokens', '2', '--rows', '40', '--steps', '4', '--pair-tokens', '100'];
   const { stdout, stderr, status } = bench(
     '--model',
     `${fixtures}/tiny`,
@@ -42,9 +42,11 @@ test('runs every measure on a small model and prints JSON', () => {
     'step, pairs.jsonl: step time / that of its matrix products',
     'step, pairs.jsonl: matrix products, GFLOP/s',
     'step, pairs.jsonl, full checkpointing: time / that of auto',
+    'LoRA step, r = 16, float32, 100 tokens: s per pair',
+    'LoRA step, r = 16, float32, 100 tokens: peak GB without mapped files',
     'reference, pairs.jsonl: s per pair',
-    'generate, batch 1: tokens/s',
-    'generate, batch 8: tokens/s',
+    'generate, float32, batch 1: tokens/s',
+    'generate, float32, batch 8: tokens/s',
     'load: weights in memory, s',
     'data: rows/s',
     'memory, 4 steps: resident after step 2, GB',
@@ -55,8 +57,14 @@ test('runs every measure on a small model and prints JSON', () => {
   expect(found.get('load: checkpoint, GB')).toBeCloseTo(2 * 0.001335, 5); // both files of the fixture
   expect(rows.every((row) => row.peers.length === 0)).toBe(true);
   expect(new Set(turns.map((turn) => (turn as { measure: string }).measure.split(',')[0]))).toEqual(
-    new Set(['step', 'reference', 'generate', 'load', 'data', 'memory']),
+    new Set(['step', 'LoRA step', 'reference', 'generate', 'load', 'data', 'memory']),
   );
+});
+
+test('--gpu needs a GPU', () => {
+  const { stderr, status } = bench('--gpu');
+  expect(status).toBe(1);
+  expect(stderr).toContain('--gpu: expected an NVIDIA GPU, found that TensorFlow computes on the CPU');
 });
 
 test('reports a peer without the needed packages before it measures anything', () => {

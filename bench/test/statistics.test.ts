@@ -44,7 +44,7 @@ test('the table has a column for each peer, empty where the peer was not run', (
     native: true,
   } as const;
   const rows = [row('step', 's per pair', 'less', 4, { TRL: 6.2 }), row('memory', 'growth, %', 'less', 0.25)];
-  expect(formatReport({ machine, rows, turns: [] })).toBe(
+  expect(formatReport({ machine, rows, notes: [], turns: [] })).toBe(
     [
       '                    ours   TRL  ratio',
       'step: s per pair    4.00  6.20  1.55x',
