@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
+import { pairKeys } from './adapter/dropout';
 import { answerLogps, forward, type Gemma2 } from './model';
 import type { AnswerLogps, Kernels, Pause, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
-import { packPairs, type TokenPair } from './pack';
+import { type ModelInput, type PackedPairs, packPairs, type TokenPair } from './pack';
 import { Tape } from './tape';
-import { type Parameter, trainableParameters } from './weights';
+import { hasDropout, type Parameter, trainableParameters } from './weights';
 
 /** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
 export interface TokenTerms {
@@ -40,8 +41,10 @@ export interface GemmaPolicy {
 }
 
 export interface ForwardOptions {
-  /** Whether `backward` will be called. */
+  /** Whether `backward` will be called. Dropout runs in training only. */
   readonly train: boolean;
+  /** The number of the training step. It decides what dropout drops: needed to train an adapter with dropout. */
+  readonly step?: number;
   /** Awaited between layers, and in the backward pass between operations. If it throws, the pass is given up. */
   readonly pause?: Pause;
 }
@@ -83,13 +86,29 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
   return {
     model,
     parameters: trainableParameters(model),
-    forward: (pairs, { train, pause }) =>
-      pairForward(model, pairs, new Tape(kernels, { record: train, activationBytes: budget, pause })),
+    async forward(pairs, { train, step, pause }) {
+      const input = packPairs(pairs, model.config.vocabSize);
+      const keys = train && hasDropout(model) ? dropoutKeys(pairs, input, step) : null;
+      const pass = { training: train, dropoutKeys: (tokens: number) => keys?.get(tokens) ?? null };
+      return pairForward(model, input, new Tape(kernels, { record: train, activationBytes: budget, pause, pass }));
+    },
   };
 }
 
-async function pairForward(model: Gemma2, pairs: readonly TokenPair[], tape: Tape): Promise<Forward> {
-  const packed = packPairs(pairs, model.config.vocabSize);
+/** Keys of the tokens' dropout, by the number of tokens: of all tokens, and of the output rows, which are always fewer. */
+function dropoutKeys(pairs: readonly TokenPair[], { outputRows }: ModelInput, step?: number): Map<number, Int32Array> {
+  if (step === undefined) {
+    throw new Error(
+      'forward: step: expected the number of the training step, since the adapter has dropout, found none.',
+    );
+  }
+  const all = pairs.flatMap(({ id, prompt, chosen, rejected }) => [
+    ...pairKeys(step, id, prompt.length + chosen.length + rejected.length),
+  ]);
+  return new Map([all, Array.from(outputRows, (row) => all[row]!)].map((keys) => [keys.length, Int32Array.from(keys)]));
+}
+
+async function pairForward(model: Gemma2, packed: PackedPairs, tape: Tape): Promise<Forward> {
   let hidden: Value; // [A, H]
   let answers: AnswerLogps;
   try {

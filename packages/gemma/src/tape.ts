@@ -1,4 +1,5 @@
-import { isAdapted, type LinearKernels, loraLinear } from './adapter/lora-linear';
+import type { Pass } from './adapter/dropout';
+import { isAdapted, type LinearForm, runAdapted, runAdaptedGeglu } from './adapter/lora-linear';
 import type {
   AttentionOptions,
   Kernels,
@@ -30,6 +31,8 @@ export interface TapeOptions {
   readonly activationBytes?: number;
   /** Awaited between the operations of the backward pass, and by the caller between layers. Default: no pause. */
   readonly pause?: Pause;
+  /** Of a tape for a part of a pass: the whole pass. */
+  readonly pass?: Pass;
 }
 
 /**
@@ -49,13 +52,20 @@ export class Tape {
   private lastPartBytes = 0;
   readonly recording: boolean;
   readonly pause: Pause;
+  readonly pass: Pass;
 
   constructor(
     readonly kernels: Kernels,
-    { record, activationBytes = 0, pause = async () => {} }: TapeOptions,
+    {
+      record,
+      activationBytes = 0,
+      pause = async () => {},
+      pass = { training: record, dropoutKeys: () => null },
+    }: TapeOptions,
   ) {
     this.pause = pause;
     this.recording = record;
+    this.pass = pass;
     this.bytesLeft = activationBytes;
   }
 
@@ -63,23 +73,18 @@ export class Tape {
     return this.run([], w, this.kernels.embedding(ids, w, scale));
   }
   linear(x: Value, w: Weight): Value {
-    const multiply = (by: Weight) => this.kernels.linear(x, by);
-    return this.runLinear([x], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
+    return this.runLinear(x, w, { layout: { x: false, y: false }, apply: this.kernels.linear });
   }
   linearToHeads(x: Value, w: Weight, heads: number): Value {
-    return this.runLinear([x], w, {
-      byW: () => this.kernels.linearToHeads(x, w, heads),
-      byA: (a) => this.kernels.linear(x, a),
-      byB: (u, b) => this.kernels.linearToHeads(u, b, heads),
-    });
+    const apply = (x: Value, w: Weight) => this.kernels.linearToHeads(x, w, heads);
+    return this.runLinear(x, w, { layout: { x: false, y: true }, apply });
   }
   linearFromHeads(x: Value, w: Weight): Value {
-    const multiply = (by: Weight) => this.kernels.linearFromHeads(x, by);
-    return this.runLinear([x], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
+    return this.runLinear(x, w, { layout: { x: true, y: false }, apply: this.kernels.linearFromHeads });
   }
   gegluLinear(gate: Value, up: Value, w: Weight): Value {
-    const multiply = (by: Weight) => this.kernels.gegluLinear(gate, up, by);
-    return this.runLinear([gate, up], w, { byW: multiply, byA: multiply, byB: this.kernels.linear });
+    if (isAdapted(w)) return runAdaptedGeglu(this, gate, up, w);
+    return this.run([gate, up], w, this.kernels.gegluLinear(gate, up, w));
   }
   rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): Value {
     return this.run(residual ? [x, residual] : [x], w, this.kernels.rmsNorm(x, w, epsilon, residual));
@@ -106,7 +111,7 @@ export class Tape {
    */
   checkpoint(x: Value, part: (tape: Tape, x: Value) => Value): Value {
     const runPart = (record: boolean) => {
-      const tape = new Tape(this.kernels, { record, pause: this.pause });
+      const tape = new Tape(this.kernels, { record, pause: this.pause, pass: this.pass });
       if (this.requiresGrad.has(x)) tape.requiresGrad.add(x);
       const output = tape.release(part(tape, x));
       if (record) tape.prune(output);
@@ -217,13 +222,17 @@ export class Tape {
     this.owned.clear();
   }
 
-  private runLinear(inputs: readonly Value[], w: Weight, kernels: LinearKernels): Value {
-    if (!isAdapted(w)) return this.run(inputs, w, kernels.byW(w));
-    const needsInputGradients = inputs.some((input) => this.requiresGrad.has(input));
-    return this.run(inputs, w, loraLinear(this.kernels, w, kernels, needsInputGradients));
+  private runLinear(x: Value, w: Weight, form: LinearForm): Value {
+    return isAdapted(w) ? runAdapted(this, x, w, form) : this.run([x], w, form.apply(x, w));
   }
 
-  private run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value {
+  /** Whether gradients flow to `value`. */
+  needsGradient(value: Value): boolean {
+    return this.requiresGrad.has(value);
+  }
+
+  /** Runs an operation's result as a step. `w` is its weight, if any. */
+  run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value {
     const { output, inputsForBackward, saved } = result;
     const dispose = () => {
       for (const value of saved) value.dispose();

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
-import { isAdapted } from './adapter/lora-linear';
+import { isAdapted, loraParameters } from './adapter/lora-linear';
 import { checkSizes } from './config';
 import { checkWeight } from './finite';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
@@ -212,8 +212,12 @@ export function parametersOf<W extends Weight>(model: Gemma2<W>): W[] {
 /** The weights of a model that have gradients; in place of an adapted weight, its adapter's. In checkpoint order. */
 export const trainableParameters = (model: Gemma2): Parameter[] =>
   parametersOf(model)
-    .flatMap((w) => (isAdapted(w) ? [w.lora.a, w.lora.b] : [w]))
+    .flatMap((w) => (isAdapted(w) ? loraParameters(w.lora) : [w]))
     .filter(isParameter);
+
+/** Whether any weight has an adapter with dropout. */
+export const hasDropout = (model: Gemma2): boolean =>
+  parametersOf(model).some((w) => isAdapted(w) && w.lora.dropout !== null);
 
 const isParameter = (w: Weight): w is Parameter => w.trainable;
 

@@ -109,6 +109,9 @@ function shapeKernels() {
       return { logps: term, logSumSquares: term, logMax: term, backward, dispose() {} };
     },
     scale: (x) => x,
+    geglu: (gate, up) => output('geglu', gate.shape, [gate, up]),
+    product: (_, __, { shape }) => shaped(...shape),
+    dropout: (x) => shaped(...x.shape),
     add(a, b) {
       expect(a.shape).toEqual(b.shape);
       return a;

@@ -37,6 +37,7 @@ export {
 } from './pair-loss';
 export type {
   Forward,
+  ForwardOptions,
   NamedTensor,
   PairSource,
   Parameter,

@@ -14,7 +14,7 @@ export interface RunMicroBatchOptions {
   readonly policy: Policy;
   readonly batch: MicroBatch;
   readonly loss: PairLoss;
-  /** The number of the step, for errors. */
+  /** The number of the step, for errors and for the policy. Default 0 for the policy. */
   readonly step?: number;
   /**
    * Adds the gradient of `lossScale · Σ losses` to the parameters' gradients. Absent: no backward pass. With 1/n, a step of n
@@ -39,7 +39,8 @@ export async function runMicroBatch(options: RunMicroBatchOptions): Promise<Pair
     checkPair(pair, step);
     if (loss.needsReference !== false) checkReference(pair, references?.[i], loss.ldAlpha, step);
   }
-  const forward = await policy.forward(pairs, { train: lossScale !== undefined, pause });
+  const train = lossScale !== undefined;
+  const forward = await policy.forward(pairs, train ? { train, step: step ?? 0, pause } : { train, pause });
   try {
     const terms = await forward.terms(); // [A]
     const answers = splitAnswers(pairs, terms);

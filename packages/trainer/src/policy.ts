@@ -76,6 +76,7 @@ export interface Parameter {
 /**
  * A model that can be trained on pairs: the whole interface between a model and the training loop. A pair's terms must depend on that pair
  * alone, and the same pass computed twice must give the same bits: otherwise a resumed run differs from one that never stopped.
+ * Random parts of a training pass, such as dropout, may depend on the pair and on `step`.
  */
 export interface Policy {
   readonly parameters: readonly Parameter[];
@@ -85,6 +86,8 @@ export interface Policy {
 export interface ForwardOptions {
   /** Whether `backward` will be called. */
   readonly train: boolean;
+  /** The number of the step that the pass belongs to; 0 for a trial. Absent without training. */
+  readonly step?: number;
   /** A policy whose passes take seconds awaits this between their parts. It may throw, which gives the pass up. */
   readonly pause?: Pause;
 }

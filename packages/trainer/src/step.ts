@@ -20,7 +20,7 @@ export interface StepOptions {
   readonly learningRate: number;
   /** Clips the global gradient norm. 0 and Infinity do not clip. */
   readonly maxGradNorm: number;
-  /** The number of this step in the run, counted from 1, for errors. */
+  /** The number of this step in the run, counted from 1, for errors and for dropout, which differs between steps. */
   readonly step?: number;
   /** Called once the gradients of all micro-batches are summed and before the norm: data-parallel training reduces them here. */
   readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;

@@ -6,6 +6,7 @@ import type { Gemma2 } from '../model';
 import type { Kernels, Weight } from '../ops/contract';
 import { portableKernels } from '../ops/portable';
 import { mapWeights, type Parameter, parameter } from '../weights';
+import { type Dora, type RowNorms, rowNorms } from './dora';
 import { type AdaptedModule, adaptedModules, type LoraConfig, loraDefaults } from './lora-config';
 import type { AdaptedWeight } from './lora-linear';
 
@@ -30,7 +31,7 @@ export interface AdapterOptions {
   readonly seed?: number;
   /**
    * The parameters' values, by PEFT's names (`adapterShapes`). Takes ownership of the tensors. Default: initial values as
-   * PEFT's, uniform in ±1/√in for A and 0 for B, so that the model computes what its base computes.
+   * PEFT's, uniform in ±1/√in for A, 0 for B and the norms of W's rows for DoRA's magnitudes, so that the model computes what its base computes.
    */
   readonly tensors?: ReadonlyMap<string, tf.Tensor>;
   /** The kernels that the model runs on. Default `portableKernels`. */
@@ -41,15 +42,17 @@ export interface AdapterOptions {
 const parameterNames = ({ name }: AdaptedModule) => ({
   a: `base_model.model.${name}.lora_A.weight`,
   b: `base_model.model.${name}.lora_B.weight`,
+  magnitude: `base_model.model.${name}.lora_magnitude_vector`,
 });
 
 /** Every tensor of an adapter by PEFT's name, with its shape. */
-export function adapterShapes(modules: readonly AdaptedModule[]): Map<string, readonly number[]> {
+export function adapterShapes(modules: readonly AdaptedModule[], useDora: boolean): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   for (const module of modules) {
     const [outFeatures, inFeatures] = module.shape;
     const names = parameterNames(module);
     shapes.set(names.a, [module.r, inFeatures]).set(names.b, [outFeatures, module.r]);
+    if (useDora) shapes.set(names.magnitude, [outFeatures]);
   }
   return shapes;
 }
@@ -71,9 +74,8 @@ export function adapted(
   if (!Number.isSafeInteger(seed) || seed < 0) {
     throw new RangeError(`adapted: seed: expected a whole number of at least 0, found ${describe(seed)}.`);
   }
-  if (settings.useDora) throw new Error('adapted: useDora is not supported yet.');
   const modules = adaptedModules(settings, base.config, 'adapted: targetModules');
-  if (tensors) checkTensors(modules, tensors);
+  if (tensors) checkTensors(adapterShapes(modules, settings.useDora), tensors);
   const random = seededRandom(seed);
   const parameters: Parameter[] = [];
   const add = (name: string, initial: () => tf.Tensor) => {
@@ -81,7 +83,8 @@ export function adapted(
     parameters.push(added);
     return added;
   };
-  const byTensorName = new Map(modules.map((module) => [`${module.name}.weight`, module]));
+  const byTensorName = new Map(modules.map((module, index) => [`${module.name}.weight`, { ...module, index }]));
+  const allNorms: RowNorms[] = [];
   const adapt = (w: Weight, tensorName: string): Weight => {
     const module = byTensorName.get(tensorName);
     if (!module) return frozen(w);
@@ -90,12 +93,22 @@ export function adapted(
     const [outFeatures, inFeatures] = shape;
     const a = add(names.a, () => kaimingUniform([r, inFeatures], random));
     const b = add(names.b, () => tf.zeros([outFeatures, r]));
-    const weight: AdaptedWeight<Parameter> = { ...frozen(w), lora: { a, b, scaling } };
+    const view = frozen(w);
+    let dora: Dora<Parameter> | null = null;
+    if (settings.useDora) {
+      const norms = rowNorms(kernels, view, a, b, scaling);
+      allNorms.push(norms);
+      const initial = () => norms.inPass({ training: false, dropoutKeys: () => null }).clone();
+      dora = { magnitude: add(names.magnitude, initial), norms };
+    }
+    const rate = settings.loraDropout;
+    const dropout = rate > 0 ? { rate, seed, module: module.index } : null;
+    const weight: AdaptedWeight<Parameter> = { ...view, lora: { a, b, scaling, dora, dropout } };
     return weight;
   };
   const weights = mapWeights(base, adapt);
   const dispose = () => {
-    for (const one of parameters) one.dispose();
+    for (const one of [...parameters, ...allNorms]) one.dispose();
   };
   return { config: base.config, ...weights, adapter: { config: settings, modules, parameters, dispose } };
 }
@@ -118,8 +131,7 @@ function kaimingUniform(shape: readonly [number, number], random: () => number):
   );
 }
 
-function checkTensors(modules: readonly AdaptedModule[], tensors: ReadonlyMap<string, tf.Tensor>): void {
-  const shapes = adapterShapes(modules);
+function checkTensors(shapes: ReadonlyMap<string, readonly number[]>, tensors: ReadonlyMap<string, tf.Tensor>): void {
   const problems: string[] = [];
   for (const [name, shape] of shapes) {
     const found = tensors.get(name)?.shape;
@@ -132,6 +144,6 @@ function checkTensors(modules: readonly AdaptedModule[], tensors: ReadonlyMap<st
   if (problems.length === 0) return;
   const more = problems.length > 8 ? ` and ${problems.length - 8} more` : '';
   throw new Error(
-    `adapted: tensors: expected the parameters of ${modules.length} modules, found ${problems.slice(0, 8).join('; ')}${more}.`,
+    `adapted: tensors: expected the ${shapes.size} parameters of the modules, found ${problems.slice(0, 8).join('; ')}${more}.`,
   );
 }

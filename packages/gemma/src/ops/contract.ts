@@ -108,6 +108,24 @@ export interface AttentionOptions {
   readonly softcap: number | null;
 }
 
+export interface ProductOptions {
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** The result's shape. */
+  readonly shape: readonly number[];
+  /** Is added to the product. The operation takes ownership of it and may write into it. */
+  readonly addTo?: Value | null;
+}
+
+export interface DropoutOptions {
+  /** A key of each token's random numbers: `[T]`. The same keys give the same result. */
+  readonly keys: Int32Array;
+  /** The probability with which a value is set to 0. The others are divided by 1 − rate. */
+  readonly rate: number;
+  /** Whether x is `[heads, D, T]` rather than `[T, n]`. Default false. */
+  readonly byFeature?: boolean;
+}
+
 /** The operations of Gemma-2, each with its gradient. */
 export interface Kernels {
   /** Rows `ids` `[T]` of `weight` `[V, H]`, times `scale`: `[T, H]`. */
@@ -120,6 +138,15 @@ export interface Kernels {
   linearFromHeads(x: Value, w: Weight): OpResult;
   /** (gelu_tanh(gate) · up) · wᵀ: `[T, F]`, `[T, F]`, `[H, F]` → `[T, H]`. */
   gegluLinear(gate: Value, up: Value, w: Weight): OpResult;
+  /** gelu_tanh(gate) · up: `[T, F]`, `[T, F]` → `[T, F]`. */
+  geglu(gate: Value, up: Value): OpResult;
+  /**
+   * a · b, with either transposed. All dimensions of a value but its last count as rows: `[heads, D, T]` is a matrix
+   * `[heads · D, T]`.
+   */
+  product(a: Value, b: Value, options: ProductOptions): Value;
+  /** Dropout. No gradient is needed: it is dropout of the gradient, with the same keys. */
+  dropout(x: Value, options: DropoutOptions): Value;
   /** x / √(mean(x²) + epsilon) · (1 + w) over each row, plus `residual` if given: `[T, H]`, `[H]` → `[T, H]`. */
   rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult;
   /** cos and sin for `positions` `[T]`: `[headDim, T]` each. */

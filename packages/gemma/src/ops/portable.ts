@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { add, addGradient } from './add-gradient';
 import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
-import type { Kernels, OpResult, RotaryTables, Weight } from './contract';
+import type { Kernels, OpResult, ProductOptions, RotaryTables, Weight } from './contract';
+import { dropout } from './dropout';
 
 // The portable kernels: every operation from tfjs-core operations, with its gradient derived by hand. Letters as in
 // contract.ts.
@@ -48,6 +49,15 @@ const linearFromHeads = (x: tf.Tensor3D, w: Weight): OpResult => ({
 /** `[heads, D, T]` → `[heads · D, T]`. */
 const mergeHeads = (x: tf.Tensor3D) => tf.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]]) as tf.Tensor2D;
 
+/** a · b + addTo. */
+function product(a: tf.Tensor, b: tf.Tensor, { transposeA, transposeB, shape, addTo }: ProductOptions): tf.Tensor {
+  const result = tf.tidy(() => tf.reshape(tf.matMul(asMatrix(a), asMatrix(b), transposeA, transposeB), [...shape]));
+  return addTo ? add(addTo as tf.Tensor, result) : result;
+}
+
+/** All dimensions but the last as rows. */
+const asMatrix = (x: tf.Tensor) => tf.reshape(x, [-1, x.shape.at(-1)!]) as tf.Tensor2D;
+
 const LINEAR = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = LINEAR * 0.044715;
 
@@ -60,6 +70,13 @@ const gateSigmoid = (g: tf.Tensor2D) => tf.sigmoid(tf.mul(g, tf.add(tf.mul(tf.sq
  */
 const geglu = (gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D =>
   tf.tidy(() => tf.mul(tf.mul(gate, gateSigmoid(gate)), up));
+
+const gegluOp = (gate: tf.Tensor2D, up: tf.Tensor2D): OpResult => ({
+  output: geglu(gate, up),
+  inputsForBackward: [gate, up],
+  saved: [],
+  backward: (dy: tf.Tensor2D) => gegluGradients(dy, gate, up),
+});
 
 /** du = dy · g σ(z); dg = dy · u · (σ(z) + g σ(z) (1 − σ(z)) · dz/dg), dz/dg = LINEAR + 3 CUBIC g². */
 const gegluGradients = (dy: tf.Tensor2D, gate: tf.Tensor2D, up: tf.Tensor2D): [tf.Tensor, tf.Tensor] =>
@@ -236,6 +253,9 @@ export const portableKernels: Kernels = {
   linearToHeads,
   linearFromHeads,
   gegluLinear,
+  geglu: gegluOp,
+  product,
+  dropout,
   rmsNorm,
   rotaryTables,
   rope,

@@ -72,56 +72,53 @@ describe.each([
     base = await goldenModel('tiny');
   });
 
-  describe.each(Object.entries(cases).filter(([name]) => name !== 'dora' && name !== 'expression'))(
-    "the adapter %s has PEFT's",
-    (name, expected) => {
-      test('log-probs', async () => {
-        const model = await peftModel(base, name, kernels);
-        const found = [...answers(await termsOf(model, kernels))].map(({ logps }) => sum(logps));
-        const wanted = expected.logps.flatMap(({ chosen, rejected }) => [chosen, rejected]);
-        found.forEach((value, i) => {
-          const size = Math.max(1, Math.abs(wanted[i]!)); // float32 logits of about 20 leave an absolute error
-          expect(Math.abs(value - wanted[i]!) / size, `answer ${i}`).toBeLessThan(1e-5);
-        });
-        model.adapter.dispose();
+  describe.each(Object.entries(cases))("the adapter %s has PEFT's", (name, expected) => {
+    test('log-probs', async () => {
+      const model = await peftModel(base, name, kernels);
+      const found = [...answers(await termsOf(model, kernels))].map(({ logps }) => sum(logps));
+      const wanted = expected.logps.flatMap(({ chosen, rejected }) => [chosen, rejected]);
+      found.forEach((value, i) => {
+        const size = Math.max(1, Math.abs(wanted[i]!)); // float32 logits of about 20 leave an absolute error
+        expect(Math.abs(value - wanted[i]!) / size, `answer ${i}`).toBeLessThan(1e-5);
       });
+      model.adapter.dispose();
+    });
 
-      test.skipIf(Object.keys(expected.gradients).length === 0)(
-        'gradients of the mean WPO loss of four pairs',
-        async () => {
-          const model = await peftModel(base, name, kernels);
-          const policy = gemmaPolicy(model, { kernels });
-          const reference = [...answers(await termsOf(base, kernels))].map(({ logps }) => sum(logps));
-          const pass = await policy.forward(pairs.slice(0, 4), { train: true });
-          const four = [...answers(await pass.terms())].slice(0, 8);
-          let loss = 0;
-          const dLogps = [0, 2, 4, 6].flatMap((i) => {
-            const [chosen, rejected] = [four[i]!, four[i + 1]!];
-            const alignment = sum(
-              [chosen, rejected].map(({ logps, squares }) => (sum(logps) - sum(squares)) / logps.length),
-            );
-            const weight = Math.exp(Math.min(0, alignment));
-            const delta = sum(chosen.logps) - reference[i]! - sum(rejected.logps) + reference[i + 1]!;
-            loss += (weight * Math.log1p(Math.exp(-beta * delta))) / 4;
-            const slope = (weight * beta) / (1 + Math.exp(beta * delta)) / 4;
-            return [...chosen.logps.map(() => -slope), ...rejected.logps.map(() => slope)];
-          });
-          expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
-          await pass.backward(Float32Array.from(dLogps));
-          pass.dispose();
-          expect(policy.parameters.map((p) => p.name)).toEqual(model.adapter.parameters.map((p) => p.name));
-          expect(policy.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
-          for (const parameter of policy.parameters) {
-            const { norm, first, cosine } = expected.gradients[parameter.name]!;
-            const found = parameter.gradient()!.dataSync() as Float32Array;
-            const relative = (value: number, from: number) => Math.abs(value - from) / norm;
-            expect(relative(Math.sqrt(sum(found.map((x) => x * x))), norm), parameter.name).toBeLessThan(1e-4);
-            expect(relative(sum(found.map((x, i) => x * Math.cos(i + 1))), cosine), parameter.name).toBeLessThan(1e-4);
-            first.forEach((value, i) => expect(relative(found[i]!, value), parameter.name).toBeLessThan(1e-4));
-          }
-          model.adapter.dispose();
-        },
-      );
-    },
-  );
+    test.skipIf(Object.keys(expected.gradients).length === 0)(
+      'gradients of the mean WPO loss of four pairs',
+      async () => {
+        const model = await peftModel(base, name, kernels);
+        const policy = gemmaPolicy(model, { kernels });
+        const reference = [...answers(await termsOf(base, kernels))].map(({ logps }) => sum(logps));
+        const pass = await policy.forward(pairs.slice(0, 4), { train: true });
+        const four = [...answers(await pass.terms())].slice(0, 8);
+        let loss = 0;
+        const dLogps = [0, 2, 4, 6].flatMap((i) => {
+          const [chosen, rejected] = [four[i]!, four[i + 1]!];
+          const alignment = sum(
+            [chosen, rejected].map(({ logps, squares }) => (sum(logps) - sum(squares)) / logps.length),
+          );
+          const weight = Math.exp(Math.min(0, alignment));
+          const delta = sum(chosen.logps) - reference[i]! - sum(rejected.logps) + reference[i + 1]!;
+          loss += (weight * Math.log1p(Math.exp(-beta * delta))) / 4;
+          const slope = (weight * beta) / (1 + Math.exp(beta * delta)) / 4;
+          return [...chosen.logps.map(() => -slope), ...rejected.logps.map(() => slope)];
+        });
+        expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
+        await pass.backward(Float32Array.from(dLogps));
+        pass.dispose();
+        expect(policy.parameters.map((p) => p.name)).toEqual(model.adapter.parameters.map((p) => p.name));
+        expect(policy.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
+        for (const parameter of policy.parameters) {
+          const { norm, first, cosine } = expected.gradients[parameter.name]!;
+          const found = parameter.gradient()!.dataSync() as Float32Array;
+          const relative = (value: number, from: number) => Math.abs(value - from) / norm;
+          expect(relative(Math.sqrt(sum(found.map((x) => x * x))), norm), parameter.name).toBeLessThan(1e-4);
+          expect(relative(sum(found.map((x, i) => x * Math.cos(i + 1))), cosine), parameter.name).toBeLessThan(1e-4);
+          first.forEach((value, i) => expect(relative(found[i]!, value), parameter.name).toBeLessThan(1e-4));
+        }
+        model.adapter.dispose();
+      },
+    );
+  });
 });

@@ -41,6 +41,9 @@ export function nativeKernels(limits?: LogitLimits): Kernels {
     linearToHeads,
     linearFromHeads,
     gegluLinear,
+    geglu,
+    product: productInto,
+    dropout,
     rmsNorm,
     rotaryTables: portableKernels.rotaryTables,
     rope,
@@ -143,6 +146,21 @@ function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
     },
   };
 }
+
+const geglu: Kernels['geglu'] = (gate, up) => ({
+  output: record('WpoGeglu', [gate, up], gate.shape),
+  inputsForBackward: [gate, up],
+  saved: [],
+  backward: (dy) => program.record('WpoGegluGrad', [dy, gate, up], gate.shape, up.shape),
+});
+
+const productInto: Kernels['product'] = (a, b, { transposeA = false, transposeB = false, shape, addTo }) => {
+  const form = !transposeA && !transposeB ? '' : (`${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}` as ProductForm);
+  const result = product(a, b, form, shape);
+  return addTo ? add(addTo, result) : result;
+};
+
+const dropout: Kernels['dropout'] = (x, options) => portableKernels.dropout(program.materialize(x), options);
 
 function useAndDispose<T>(value: Value, use: (value: Value) => T): T {
   const result = use(value);
