@@ -40,9 +40,12 @@ export async function checkMemory(
     return;
   }
   const fixed = needs.reduce((sum, need) => sum + need.fixed, 0);
+  const trainsAll = models.some(({ use, adapter }) => use.kind === 'train' && adapter === undefined);
   const smaller =
     fixed > available.bytes
-      ? 'No option makes this model fit: use a smaller one, '
+      ? trainsAll
+        ? 'Train an adapter instead of all weights (use_peft: true), use a smaller model, '
+        : 'No option makes this model fit: use a smaller one, '
       : `${[...new Set(needs.map(({ use }) => SMALLER_PASS[use.kind]))].join(', ')}, use a smaller model, `;
   throw new UserError(`${message}${smaller}${LIMITS[available.limit].fix}. ${VARIABLE}=0 starts anyway.`);
 }

@@ -105,8 +105,19 @@ describe('the message of checkMemory', () => {
   test('has the numbers, and what would make the model fit', async () => {
     await expect(check([{ folder, use: train }], { bytes: 25 * GB, limit: 'machine' })).rejects.toThrow(
       `${folder}: training 2.61 billion parameters in float32 takes weights 10.5 GB, gradients and AdamW's moments 31.4 GB, largest ` +
-        'pass 2.4 GB: expected 44.2 GB of free memory, found 25.0 GB (of this machine). No option makes this model fit: use a smaller ' +
-        'one, or a machine with more memory. WPO_MEMORY_CHECK=0 starts anyway.',
+        'pass 2.4 GB: expected 44.2 GB of free memory, found 25.0 GB (of this machine). Train an adapter instead of ' +
+        'all weights (use_peft: true), use a smaller model, or a machine with more memory. WPO_MEMORY_CHECK=0 starts anyway.',
+    );
+    await expect(check([{ folder, use: score }], { bytes: 5 * GB, limit: 'machine' })).rejects.toThrow(
+      'No option makes this model fit: use a smaller one, or a machine with more memory.',
+    );
+  });
+
+  test('counts the parameters of an adapter, of which alone there are gradients', async () => {
+    const adapter = { settings: { r: 16, targetModules: 'all-linear' }, seed: 0 };
+    await expect(check([{ folder, use: train, adapter }], { bytes: 5 * GB, limit: 'machine' })).rejects.toThrow(
+      `${folder}: training an adapter of 20.8 million parameters on 2.61 billion parameters in float32 takes weights 10.5 GB, ` +
+        "gradients and AdamW's moments 0.25 GB, largest pass",
     );
   });
 

@@ -3,6 +3,8 @@ export {
   type AdapterFiles,
   type AdapterFolder,
   checkAdapterFolder,
+  copyAdapterFolder,
+  isAdapterFolder,
   readAdapterFolder,
   readAdapterTensors,
   writeAdapterFiles,

@@ -1,5 +1,11 @@
 import { dirname, join, relative } from 'node:path';
-import { readModelFolder, writeModelFolder } from '@wpo/gemma/node';
+import {
+  ADAPTER_WEIGHTS,
+  copyAdapterFolder,
+  isAdapterFolder,
+  readModelFolder,
+  writeModelFolder,
+} from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import type { StoredCheckpoint } from '@wpo/trainer';
 import { fileCheckpoints } from '@wpo/trainer/node';
@@ -9,6 +15,7 @@ import { readTensors, writeTensors } from '../models';
 import { type ExportConfig, exportSchema } from '../schemas/export';
 import { checkFlags } from '../schemas/flags';
 import { processTerminal, type Terminal } from '../terminal/terminal';
+import { configOf, runFolder } from '../training/run-folder';
 
 /** `wpo export`: writes the model of a checkpoint. Returns the exit status. */
 export async function exportModel(config: ExportConfig, terminal: Terminal = processTerminal()): Promise<number> {
@@ -18,11 +25,12 @@ export async function exportModel(config: ExportConfig, terminal: Terminal = pro
   await makeFolder(dirname(out));
   const release = await lockPath(dirname(out), 'export');
   try {
-    await fromInput(() => copyModel(from, out, config.dtype));
+    await fromInput(() => copyModel(from, out, config));
   } finally {
     release();
   }
-  terminal.stdout.write(`The model after step ${step} is in ${relative('', out) || out}\n`);
+  const what = (await isAdapterFolder(out)) ? 'adapter' : 'model';
+  terminal.stdout.write(`The ${what} after step ${step} is in ${relative('', out) || out}\n`);
   return 0;
 }
 
@@ -32,7 +40,11 @@ export async function exportModel(config: ExportConfig, terminal: Terminal = pro
  * @throws {UserError} if there is none, or the one asked for is damaged
  */
 async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Terminal): Promise<StoredCheckpoint> {
-  const stored = await fromInput(() => fileCheckpoints(run, { readTensors, writeTensors }).list());
+  const listed = (options: { readonly weightsFile?: string }) =>
+    fromInput(() => fileCheckpoints(run, { readTensors, writeTensors, ...options }).list());
+  const all = await listed({});
+  const isAdapter = all.length > 0 && (await isAdapterFolder(all[0]!.name));
+  const stored = isAdapter ? await listed({ weightsFile: ADAPTER_WEIGHTS }) : all;
   const steps = stored.map(({ step }) => step).join(', ');
   const candidates = stored.filter(({ step }) => checkpoint === undefined || step === checkpoint);
   if (candidates.length === 0) {
@@ -56,8 +68,12 @@ async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Te
   throw new UserError(`expected a checkpoint that is not damaged, found:\n${damages.join('\n')}${others}`);
 }
 
-/** Copies a model tensor by tensor, in another number type. Its `config.json` names the type of the run's model. */
-async function copyModel(from: string, out: string, dtype: ExportConfig['dtype']): Promise<void> {
+/** Copies a model or an adapter tensor by tensor, in another number type. A model's `config.json` names the type of the run's model. */
+async function copyModel(from: string, out: string, { run, dtype }: ExportConfig): Promise<void> {
+  if (await isAdapterFolder(from)) {
+    const isBf16 = (dtype ?? (await configOf(runFolder(run)))?.saveDtype) === 'bfloat16';
+    return copyAdapterFolder(from, out, isBf16 ? 'BF16' : 'F32');
+  }
   const { config, configJson, checkpoint } = await readModelFolder(from);
   try {
     const isBf16 = (dtype ?? configJson.dtype ?? configJson.torch_dtype) === 'bfloat16';

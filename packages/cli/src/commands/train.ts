@@ -68,7 +68,9 @@ export async function train(
     if ((await stateOf(folder, config, resume)) !== 'finished') return undefined;
     const collapse = await readCollapse(folder);
     say(
-      collapse === null ? `This run is finished. Its model is in ${folder.model}` : endedByCollapse(folder, collapse),
+      collapse === null
+        ? `This run is finished. Its ${trainsAdapter(config) ? 'adapter' : 'model'} is in ${folder.model}`
+        : endedByCollapse(folder, collapse),
     );
     return collapse === null ? 0 : COLLAPSED;
   };
@@ -176,7 +178,7 @@ export async function train(
     stop.dispose();
     release();
   }
-  say(await runSummary(folder, pairs, finished));
+  say(await runSummary(folder, pairs, finished, config));
   return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : 0;
 }
 

@@ -4,6 +4,7 @@ import { parseAddress } from '@wpo/eval/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import { isUserError, UserError } from '../errors';
 import { writeWholeFile } from '../files';
+import { trainsAdapter } from '../schemas/adapter';
 import type { EvalConfig } from '../schemas/eval';
 import type { PairConfig } from '../schemas/pair';
 import type { Given } from '../schemas/read-yaml';
@@ -32,6 +33,8 @@ export interface PlannedStage {
   readonly outputs: readonly string[];
   /** The paths from which it resumes. They are moved away if the settings change. */
   readonly resumedFrom: readonly string[];
+  /** The model of the adapter that the stage trains; absent for other stages. */
+  readonly baseModel?: string | undefined;
   run(terminal: Terminal): Promise<number>;
 }
 
@@ -101,12 +104,12 @@ export async function planRun(
 ): Promise<{ file: RunFile; stages: PlannedStage[] }> {
   const file = await readRunFile(path, set);
   const problems: string[] = [];
-  const made = new Map<StageName, string>();
+  const made = new Map<StageName, PlannedStage>();
   const stages: PlannedStage[] = [];
   for (const [name, entries] of file.stages) {
     try {
       const stage = planStage(name, entries, file, made);
-      if (stage.out !== undefined) made.set(name, stage.out);
+      made.set(name, stage);
       stages.push(stage);
     } catch (error) {
       if (!(error instanceof Error) || !isUserError(error)) throw error;
@@ -117,12 +120,12 @@ export async function planRun(
   return { file, stages };
 }
 
-/** @param made the output paths of the earlier stages */
+/** @param made the earlier stages */
 function planStage<S extends StageName>(
   name: S,
   written: Entries,
   { file, outputDir }: RunFile,
-  made: ReadonlyMap<StageName, string>,
+  made: ReadonlyMap<StageName, PlannedStage>,
 ): PlannedStage {
   const { schema, output } = STAGES[name];
   const entries = withDefaults(name, written, { file, outputDir }, made);
@@ -144,6 +147,8 @@ function planStage<S extends StageName>(
     servers,
     out,
     ...COMMANDS[name].files(out),
+    ...(name === 'train' &&
+      trainsAdapter(config as TrainConfig) && { baseModel: (config as TrainConfig).modelNameOrPath }),
     run: (terminal) => COMMANDS[name].run(config as StageConfigs[S], terminal, outputDir),
   };
 }
@@ -153,7 +158,7 @@ function withDefaults(
   name: StageName,
   written: Entries,
   { file, outputDir }: Pick<RunFile, 'file' | 'outputDir'>,
-  made: ReadonlyMap<StageName, string>,
+  made: ReadonlyMap<StageName, PlannedStage>,
 ): Entries {
   const { output, input } = STAGES[name];
   const entries = new Map([...written].filter(([, { value }]) => value !== null));
@@ -165,9 +170,13 @@ function withDefaults(
   if (name !== 'eval' || has('baseline')) add(output.field, output.path);
   if (name === 'sample') add('source', entries.get('model')?.value); // the model as the file names it, not an absolute path
   if (input === undefined) return entries;
-  const source = made.get(input.from);
+  const { out: source, baseModel } = made.get(input.from) ?? {};
   if (name !== 'eval') add(input.field, source);
-  else if (source !== undefined && !has('outputs') && !has('annotations')) add(input.field, join(source, 'model'));
+  else if (source !== undefined && !has('outputs') && !has('annotations') && !has('model')) {
+    const trained = join(source, 'model');
+    add('model', baseModel ?? trained);
+    if (baseModel !== undefined) add('adapter', trained);
+  }
   return entries;
 }
 

@@ -8,7 +8,7 @@ export const exportSchema = commandSchema({
   description: [
     'Writes the model of a checkpoint of wpo train, e.g. of a run that was stopped: a model’s folder without the optimizer’s ' +
       'state, with the number type that the run would give its model. The checkpoint is checked against its checksums first. ' +
-      'Other commands also take the checkpoint itself as their --model.',
+      'Other commands also take the checkpoint itself as their --model, or as their --adapter if the run trained an adapter.',
   ],
   fields: {
     run: path('file', { required: true, help: 'the folder of a run, its output_dir', flag: { positional: true } }),

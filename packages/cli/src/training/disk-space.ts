@@ -39,7 +39,7 @@ export async function checkDiskSpace(
   await requireFreeSpace(
     folder.path,
     Math.max(0, atOnce - existing) * checkpoint + trained,
-    `The run writes up to ${atOnce} checkpoints of ${formatBytes(checkpoint)} at one time and a model of ${formatBytes(trained)}. ` +
+    `The run writes up to ${atOnce} checkpoints of ${formatBytes(checkpoint)} at one time and ${model.adapter ? 'an adapter' : 'a model'} of ${formatBytes(trained)}. ` +
       'Free some space, lower save_total_limit, set save_steps: 0, or set output_dir to another disk.',
   );
 }

@@ -1,6 +1,7 @@
 // What `wpo train` prints: its progress, and how a run ended.
 import type { MetricsRow, TrainOptions, TrainResult } from '@wpo/trainer';
 import type { RunPairs } from '../pairs';
+import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
 import { type Progress, progress } from '../terminal/progress';
 import type { Terminal } from '../terminal/terminal';
@@ -30,12 +31,24 @@ export function stepReports(config: TrainConfig, terminal: Terminal) {
   return { callbacks, stop: () => shown?.stop() };
 }
 
-export async function runSummary(folder: RunFolder, pairs: RunPairs, result: TrainResult): Promise<string> {
+export async function runSummary(
+  folder: RunFolder,
+  pairs: RunPairs,
+  result: TrainResult,
+  config: TrainConfig,
+): Promise<string> {
   const { collapse, restoredStep, best } = result;
   const summary = summarize(await readMetrics(folder), restoredStep ?? undefined);
   const { path, model } = folder;
   const origin = restoredStep === null ? '' : ` (of checkpoint-${restoredStep}${best ? ', the best' : ''})`;
-  const run = { folder: path, model: model + origin, pairs: pairs.train.length, skipped: pairs.skipped };
+  const trained = trainsAdapter(config) ? `${model}${origin}, an adapter of ${config.modelNameOrPath}` : model + origin;
+  const run = {
+    folder: path,
+    model: trained,
+    isAdapter: trainsAdapter(config),
+    pairs: pairs.train.length,
+    skipped: pairs.skipped,
+  };
   return `\n${outcome(result, collapse)}\n${formatSummary(summary, { ...run, evalPairs: pairs.held.length })}`;
 }
 

@@ -7,6 +7,7 @@ import { completeLines } from '@wpo/internal/node/jsonl';
 import type { MetricsRow } from '@wpo/trainer';
 import { UserError } from '../errors';
 import { lockPath, writeWholeFile } from '../files';
+import { trainsAdapter } from '../schemas/adapter';
 import { decidingValues, yamlKey } from '../schemas/schema';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { configYaml, formatValue, parseConfig } from '../schemas/yaml-config';
@@ -55,19 +56,20 @@ export async function stateOf(
       `${folder.path}: expected a folder without a run, found one. Add --resume to continue it, or set output_dir to another folder.`,
     );
   }
-  const before = await readBefore(folder);
+  const before = await configOf(folder);
   if (before !== undefined) checkUnchanged(before, config, folder);
   const extended = before !== undefined && LENGTH.some((name) => before[name] !== config[name]);
   if (!finished || !extended) return finished ? 'finished' : 'unfinished';
   if (saved) return 'unfinished';
   throw new UserError(
-    `${folder.path}: expected a checkpoint from which the finished run can be extended, found none. Train from its model in a new ` +
-      `output_dir: model_name_or_path: ${folder.model}`,
+    `${folder.path}: expected a checkpoint from which the finished run can be extended, found none. Train from its ` +
+      `${trainsAdapter(config) ? 'adapter' : 'model'} in a new output_dir: ` +
+      `${trainsAdapter(config) ? 'adapter' : 'model'}_name_or_path: ${folder.model}`,
   );
 }
 
 /** The configuration with which the run was last started; undefined if the file is gone. */
-async function readBefore({ config: file }: RunFolder): Promise<TrainConfig | undefined> {
+export async function configOf({ config: file }: RunFolder): Promise<TrainConfig | undefined> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');

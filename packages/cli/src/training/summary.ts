@@ -97,7 +97,7 @@ export function formatSummary(summary: Summary, run: SummarizedRun): string {
     ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${counted(run.skipped, 'row')} skipped)` : ''}`],
     ['steps', `${count(steps)}${skippedSteps > 0 ? ` (${count(skippedSteps)} skipped: not finite)` : ''}`],
     ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} per second`],
-    ['model', run.model],
+    [run.isAdapter ? 'adapter' : 'model', run.model],
     ['run directory', run.folder],
   ];
   const head = isHeldOut ? `${count(run.evalPairs)} held-out pairs` : 'training pairs';
@@ -124,4 +124,6 @@ export interface SummarizedRun {
   readonly evalPairs: number;
   readonly folder: string;
   readonly model: string;
+  /** Whether `model` is an adapter. */
+  readonly isAdapter?: boolean;
 }

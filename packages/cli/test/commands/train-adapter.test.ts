@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openSafetensors } from '@wpo/gemma/node';
 import { describe, expect, test } from 'vitest';
 import { goldenConfig, modelFolder, peftAdapter, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
-import { capture } from '../wpo';
+import { capture, wpo } from '../wpo';
 
 const NEW = ['use_peft=true', 'lora_target_modules=all-linear', 'lora_r=4', 'max_steps=3', 'save_steps=1'];
 const FROM_FOLDER = [`adapter_name_or_path=${peftAdapter('all-linear')}`, 'max_steps=3', 'save_steps=1'];
@@ -140,4 +140,25 @@ test.each([
   [['adapter_name_or_path=/nowhere'], "/nowhere: expected an adapter's folder in PEFT's format"],
 ])('%j is an error', async (set, message) => {
   await expect(trainFrom({ config: goldenConfig(temporaryFolder()), set }, capture())).rejects.toThrow(message);
+});
+
+test('a checkpoint of an adapter is an adapter for every command, and export writes it as the run does', async () => {
+  const { run, terminal } = await trained(NEW);
+  expect(terminal.out()).toContain(`adapter        ${join(run, 'model')}, an adapter of ${modelFolder}\n`);
+  const generate = ['generate', '--model', modelFolder, '--prompt', 'Why?', '--max-new-tokens', '4', '--json'];
+  const last = await wpo(...generate, '--adapter', join(run, 'checkpoint-3'));
+  expect(last.status, last.err).toBe(0);
+  expect(last.out).toBe((await wpo(...generate, '--adapter', join(run, 'model'))).out);
+
+  const { status, out, err } = await wpo('export', run);
+  expect(status, err).toBe(0);
+  expect(out).toMatch(/^The adapter after step 3 is in .*run\/model-3\n$/);
+  expect(readdirSync(join(run, 'model-3'))).toEqual(readdirSync(join(run, 'model')));
+  for (const name of readdirSync(join(run, 'model'))) {
+    expect(readFileSync(join(run, 'model-3', name)).equals(readFileSync(join(run, 'model', name))), name).toBe(true);
+  }
+  const half = await wpo('export', run, '--checkpoint', '2', '--out', join(run, 'half'), '--dtype', 'bfloat16');
+  expect(half.status, half.err).toBe(0);
+  const size = (folder: string) => statSync(join(run, folder, 'adapter_model.safetensors')).size;
+  expect(size('half')).toBeLessThan(0.6 * size('model'));
 });

@@ -29,6 +29,22 @@ test('a stage reads the output of the stages before it, and paths start from the
   expect(JSON.stringify(stages)).not.toContain('secret');
 });
 
+test('an adapter that was trained is evaluated with its model', async () => {
+  const stages = (train: string, evaluation = '') =>
+    runFile(
+      `output_dir: out\ntrain:\n  model_name_or_path: ./m\n  train_file: ./t.jsonl\n${train}` +
+        `eval:\n  pairs: ./p.jsonl\n${evaluation}`,
+    );
+  const inputsOf = async (path: string) => {
+    const { stages } = await planRun(path);
+    return stages.at(-1)!.inputs.map((input) => input.replace(`${join(path, '..')}/`, ''));
+  };
+  expect((await inputsOf(stages('  use_peft: true\n'))).sort()).toEqual(['m', 'out/train/model', 'p.jsonl']);
+  expect((await inputsOf(stages('  adapter_name_or_path: ./a\n'))).sort()).toEqual(['m', 'out/train/model', 'p.jsonl']);
+  expect((await inputsOf(stages('  use_peft: true\n', '  model: ./other\n'))).sort()).toEqual(['other', 'p.jsonl']);
+  expect((await inputsOf(stages(''))).sort()).toEqual(['out/train/model', 'p.jsonl']);
+});
+
 test('all mistakes of all stages are reported at once with line and key, before any stage runs', async () => {
   const path = runFile('output_dir: out\nsampel:\n');
   expect(await wpo('run', path)).toMatchObject({

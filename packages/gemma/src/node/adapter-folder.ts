@@ -37,13 +37,16 @@ export interface AdapterFolder {
   readonly checkpoint: Checkpoint;
 }
 
+/** Whether a path is the folder of an adapter. */
+export const isAdapterFolder = (dir: string): Promise<boolean> => exists(join(dir, ADAPTER_CONFIG));
+
 /**
  * Checks that a path is the folder of an adapter. Nothing is read but the names of its files.
  *
  * @throws Error that says what the path is instead, and what to give
  */
 export async function checkAdapterFolder(dir: string): Promise<void> {
-  if (!(await exists(join(dir, ADAPTER_CONFIG)))) throw new Error(await describeMissing(dir));
+  if (!(await isAdapterFolder(dir))) throw new Error(await describeMissing(dir));
   if (await exists(join(dir, ADAPTER_WEIGHTS))) return;
   const pickle = (await exists(join(dir, 'adapter_model.bin'))) ? 'only adapter_model.bin, a pickle file' : 'none';
   throw new Error(
@@ -59,12 +62,8 @@ export async function checkAdapterFolder(dir: string): Promise<void> {
  * @throws Error if the folder has no adapter, one that is not supported, or one of another model; names file, key or tensor
  */
 export async function readAdapterFolder(dir: string, model: Gemma2Config): Promise<AdapterFolder> {
-  const path = join(dir, ADAPTER_CONFIG);
-  const expected = 'the settings of an adapter';
-  await checkAdapterFolder(dir);
-  const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
-  const config = parseLoraConfig(json, path);
-  const modules = adaptedModules(config, model, `${path}: target_modules`);
+  const { config, baseModel } = await readConfig(dir);
+  const modules = adaptedModules(config, model, `${join(dir, ADAPTER_CONFIG)}: target_modules`);
   const checkpoint = await openSafetensors(join(dir, ADAPTER_WEIGHTS));
   try {
     checkTensors(checkpoint, config, modules);
@@ -72,8 +71,17 @@ export async function readAdapterFolder(dir: string, model: Gemma2Config): Promi
     await checkpoint.close();
     throw error;
   }
+  return { config, modules, checkpoint, baseModel };
+}
+
+async function readConfig(dir: string): Promise<Pick<AdapterFolder, 'config' | 'baseModel'>> {
+  await checkAdapterFolder(dir);
+  const path = join(dir, ADAPTER_CONFIG);
+  const expected = 'the settings of an adapter';
+  const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
+  const config = parseLoraConfig(json, path);
   const base = isObject(json) ? json.base_model_name_or_path : undefined;
-  return { config, modules, checkpoint, baseModel: typeof base === 'string' && base !== '' ? base : undefined };
+  return { config, baseModel: typeof base === 'string' && base !== '' ? base : undefined };
 }
 
 async function describeMissing(dir: string): Promise<string> {
@@ -153,6 +161,21 @@ export async function writeAdapterFolder(
     const typed = Array.from(tensors, (t) => ({ name: t.name, shape: t.shape, dtype, data: () => t.data() }));
     await writeSafetensors(join(partial, ADAPTER_WEIGHTS), typed);
   });
+}
+
+/** Copies an adapter's folder without its other files, such as the optimizer's state of a checkpoint, in another number type. */
+export async function copyAdapterFolder(from: string, to: string, dtype: WeightDtype): Promise<void> {
+  const { config, baseModel = '' } = await readConfig(from);
+  const checkpoint = await openSafetensors(join(from, ADAPTER_WEIGHTS));
+  try {
+    const tensors = checkpoint.names().map((name) => {
+      const { shape } = checkpoint.info(name);
+      return { name, shape, data: () => checkpoint.read(name) };
+    });
+    await writeAdapterFolder(to, { config, baseModel, tensors, dtype, copyFrom: from });
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 export interface AdapterFiles {
