@@ -12,9 +12,7 @@ import { readRows, wpo } from '../wpo';
 const { max_length, max_prompt_length } = golden.truncation.limits;
 const limits = ['--max-length', String(max_length), '--max-prompt-length', String(max_prompt_length)];
 
-const withoutDora = Object.keys(peft.cases).filter((name) => !/dora|expression/.test(name));
-
-test.each(withoutDora)('weigh gives the log-probs of PEFT: %s', async (name) => {
+test.each(Object.keys(peft.cases))('weigh gives the log-probs of PEFT: %s', async (name) => {
   const out = join(temporaryFolder(), 'weights.jsonl');
   const model = ['--model', modelFolder, '--adapter', peftAdapter(name), '--ref', modelFolder];
   const { status, err } = await wpo('weigh', ...model, '--pairs', pairsFile, '--out', out, ...limits);
