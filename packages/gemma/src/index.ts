@@ -4,7 +4,6 @@ export {
   type Adapter,
   type AdapterOptions,
   adapted,
-  adapterShapes,
 } from './adapter/adapted';
 export {
   type AdaptedModule,
