@@ -146,7 +146,7 @@ class RecordingTrainer(DPOTrainer):
 
 
 def trajectory(adapter):
-    """Ten steps that go on from an adapter. TRL's reference is then a copy of this adapter, and not the base model."""
+    """Ten steps that train an adapter further. TRL's reference is then a copy of this adapter, and not the base model."""
     settings = dict(per_device_train_batch_size=2, gradient_accumulation_steps=1, max_steps=10, learning_rate=1e-3, beta=BETA)
     config = DPOConfig(output_dir=tempfile.mkdtemp(), report_to=[], use_cpu=True, bf16=False, max_length=2048, logging_steps=1,
                        save_strategy="no", disable_tqdm=True, use_weighting=True, train_sampling_strategy="sequential",

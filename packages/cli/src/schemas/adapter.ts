@@ -2,7 +2,7 @@ import type { LoraConfig } from '@wpo/gemma';
 import { boolean, integer, number, path, texts } from './fields';
 import type { Naming, Parsed, Problem } from './schema';
 
-/** The adapter that `wpo train` trains. The names are TRL's and PEFT's; the defaults too, but for dropout, which TRL turns off. */
+/** The adapter that `wpo train` trains. Names and defaults are TRL's and PEFT's, except that there is no dropout, which TRL turns off. */
 export const adapterFields = {
   usePeft: boolean({
     default: false,

@@ -85,8 +85,8 @@ async function readConfig(dir: string): Promise<Pick<AdapterFolder, 'config' | '
 }
 
 async function describeMissing(dir: string): Promise<string> {
-  const wanted = `expected an adapter's folder in PEFT's format (${ADAPTER_CONFIG}, ${ADAPTER_WEIGHTS})`;
-  const found = (text: string) => `${printable(dir)}: ${wanted}, found ${text}`;
+  const expected = `expected an adapter's folder in PEFT's format (${ADAPTER_CONFIG}, ${ADAPTER_WEIGHTS})`;
+  const found = (text: string) => `${printable(dir)}: ${expected}, found ${text}`;
   if (!(await exists(dir))) return found('nothing: there is no such folder. Check the path.');
   if (!(await stat(dir)).isDirectory()) return found('a file. Give the folder that it is in.');
   if (await exists(join(dir, 'model', ADAPTER_CONFIG))) {
