@@ -16,7 +16,7 @@ export interface Flags {
   /** Undefined: a model of `preset`, written on first use. */
   readonly model: string | undefined;
   readonly preset: Gemma2Preset;
-  /** How the weights of the measures `lora`, `generate` and `load` are held; the other measures are always float32. */
+  /** How `lora`, `generate` and `load` hold the weights, and the peer in `step`. Everything else is float32. */
   readonly dtype: Dtype;
   /** The model of the `memory` measure; undefined: a small one. */
   readonly memoryModel: string | undefined;
@@ -57,7 +57,7 @@ export const HELP = `npm run bench -- [FLAGS]: measures speed and memory of trai
   --peer PYTHON          also measure TRL, pair by pair in turns; needs: pip install torch transformers trl datasets peft
   --model DIR            the Gemma-2 to measure with; default: that of --preset
   --preset NAME          sizes of a model with random weights, written on first use: ${PRESETS.join(', ')}; default 159m
-  --dtype TYPE           float32 or bfloat16: how lora, generate and load hold the weights, on both sides; default float32
+  --dtype TYPE           float32 or bfloat16: how lora, generate and load hold the weights, and the peer in step; default float32
   --memory-model DIR     the Gemma-2 for the memory measure; default: 0.3M parameters
   --pairs FILE           pairs with short prompts; default bench/pairs.jsonl
   --long FILE            pairs with long prompts; default bench/long-pairs.jsonl

@@ -55,7 +55,7 @@ async function run(
     ...modes.map((checkpointing) => ours('step', { model, pairs: file, checkpointing }, nameOf(checkpointing))),
     ...(peer ? peers : []).map((name) => {
       const checkpointing = name === TUNED_CHECKPOINTING ? 'always' : 'never';
-      return peerSide(peer!, 'step', { model, pairs: file, checkpointing }, name);
+      return peerSide(peer!, 'step', { model, pairs: file, checkpointing, dtype: flags.dtype }, name);
     }),
   ];
   const found = await inTurns<StepAnswer>(sides, {
