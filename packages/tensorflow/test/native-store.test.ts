@@ -6,11 +6,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { bf16ToF32, f16ToF32, f32ToBf16 } from '../../gemma/src/dtype';
-import { nativeOperations, operationNumber, runProgram } from '../src/kernels/native';
-import { loadKernels } from './gpu/addons';
+import { nativeOperations, runProgram } from '../src/kernels/native';
+import { call, give, store, stored, withArena } from './stored';
 
 nativeOperations();
-const { store } = loadKernels();
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-store-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -31,16 +30,6 @@ beforeEach(() => {
   before = store.bytes();
 });
 afterEach(() => expect(store.bytes(), 'bytes of arenas that a test left').toEqual(before));
-
-/** Calls `use` with a new arena of a number of bytes. */
-function withArena<T>(bytes: number, use: (id: number) => T): T {
-  const id = store.allocate(bytes);
-  try {
-    return use(id);
-  } finally {
-    store.free(id);
-  }
-}
 
 describe('the store', () => {
   test('counts the bytes of its arenas', () => {
@@ -207,13 +196,6 @@ describe('the store', () => {
     );
   });
 });
-
-/** The instruction that makes a value of stored ones. */
-const stored = (id: number, offset: number, type: 'F32' | 'BF16', ...shape: number[]) => [
-  ...[5, id, offset % 2 ** 30, Math.floor(offset / 2 ** 30), type === 'BF16' ? 1 : 0, shape.length, ...shape],
-];
-const give = (number: number) => [4, number];
-const call = (name: string, ...numbers: number[]) => [2, operationNumber(name), ...numbers];
 
 describe.runIf(nativeOperations())('a program', () => {
   test('reads and changes the values of an arena', () =>

@@ -3,7 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { nativeOperations } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { run, withNumbers } from '../src/kernels/native';
+import { float32Bits, run, withNumbers } from '../src/kernels/native';
+import { roundToBf16, runStored } from './stored';
 import { ISAS, limitIsa } from './tiers';
 
 nativeOperations();
@@ -33,6 +34,9 @@ function expectProduct(variant: Variant, m: number, k: number, n: number, seed =
     found.dispose();
   });
 }
+
+const sameBits = (a: tf.Tensor, b: tf.Tensor) =>
+  Buffer.compare(Buffer.from(a.dataSync().buffer), Buffer.from(b.dataSync().buffer)) === 0;
 
 describe.each(ISAS)('products limited to %s', (isa) => {
   limitIsa(isa);
@@ -117,6 +121,91 @@ describe.each(ISAS)('products limited to %s', (isa) => {
         ).toBe(true),
       );
       result.dispose();
+    });
+  });
+
+  /** Expects that bfloat16 inputs give the bits of the same values in float32. */
+  const expectSameBits = (name: string, inputs: tf.Tensor[], narrow: number[], ...shapes: number[][]) =>
+    tf.tidy(() => {
+      const values = inputs.map((x, i) => (narrow.includes(i) ? roundToBf16(x) : x));
+      const expected = runStored(name, values, [], ...shapes);
+      for (const [i, y] of runStored(name, values, narrow, ...shapes).entries()) {
+        expect(sameBits(y, expected[i]!), `${name} ${JSON.stringify(inputs.map(({ shape }) => shape))}`).toBe(true);
+      }
+    });
+
+  test('with bfloat16 operands give the bits of the same values in float32', () => {
+    const side = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 150 }));
+    const depth = fc.oneof(side, fc.integer({ min: 500, max: 1300 }));
+    const narrow = fc.constantFrom([0], [1], [0, 1]);
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...VARIANTS),
+        side,
+        depth,
+        side,
+        narrow,
+        fc.nat(1e6),
+        (variant, m, k, n, which, seed) =>
+          expectSameBits(`WpoProduct${variant}`, sides(variant, m, k, n, seed), which, [m, n]),
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test('of few rows, GeGLU, RMSNorm and rows by index give the bits of the same values in float32', () => {
+    const side = fc.integer({ min: 1, max: 70 });
+    const random = (shape: number[], seed: number) => tf.randomUniform(shape, -1, 1, 'float32', seed);
+    const params = (...values: number[]) => tf.tensor1d(float32Bits(values), 'int32');
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), side, side, fc.nat(1e6), (rows, n, k, seed) => {
+        const [x, w] = [random([rows, k], seed + 1), random([n, k], seed + 2)];
+        expectSameBits('WpoLinearRows', [x, w], [1], [rows, n]);
+        expectSameBits('WpoLinearRowsToHeads', [x, w, params(1)], [1], [1, n, rows]);
+        expectSameBits('WpoLinearRowsFromHeads', [random([1, k, rows], seed), w], [1], [rows, n]);
+        expectSameBits('WpoGatedProduct', [x, random([rows, k], seed), w], [2], [rows, n]);
+        const [norm, r] = [random([k], seed + 3), random([rows, 1], seed + 4)];
+        expectSameBits('WpoRmsNorm', [x, norm, params(1e-6, 0), x], [1], [rows, k], [rows, 1]);
+        expectSameBits('WpoRmsNormGrad', [x, x, r, norm], [3], [rows, k], [k]);
+        const indices = tf.tensor1d([0, n - 1, 0], 'int32');
+        expectSameBits('WpoScaledRows', [w, indices, params(3)], [0], [3, k]);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  test('are added to a tensor in place, with the bits of a product that is added up to 512 depths', () => {
+    const side = fc.integer({ min: 1, max: 90 });
+    const depth = fc.oneof(side, fc.integer({ min: 500, max: 2600 }));
+    fc.assert(
+      fc.property(fc.constantFrom(...VARIANTS), side, depth, side, fc.nat(1e6), (variant, m, k, n, seed) =>
+        tf.tidy(() => {
+          const [a, b] = sides(variant, m, k, n, seed) as [tf.Tensor, tf.Tensor];
+          const expected = tf.add(product(variant, a, b), 1);
+          const into = tf.ones([1, m, n]); // heads are rows of a product
+          run(`WpoAddProduct${variant}`, [into, a, b], 1);
+          if (k <= 512 && isa !== 'amx') expect(sameBits(into, expected)).toBe(true);
+          expect(tf.max(tf.abs(tf.sub(into, expected))).dataSync()[0]).toBeLessThan(4e-6 * Math.sqrt(k));
+          const [gate, up] = [tf.randomNormal([n, k]), tf.randomNormal([n, k])];
+          const dw = tf.ones([m, k]);
+          const dy = tf.randomUniform([n, m], -1, 1);
+          const [added] = run('WpoGatedProductGrad', [dy, gate, up], 1);
+          run('WpoAddGatedProductGrad', [dw, dy, gate, up], 1);
+          expect(tf.max(tf.abs(tf.sub(dw, tf.add(added!, 1)))).dataSync()[0]).toBeLessThan(1e-5 * Math.sqrt(n));
+        }),
+      ),
+      { numRuns: 20 },
+    );
+  });
+
+  test('are added exactly where operands or sums are infinite', () => {
+    tf.tidy(() => {
+      const a = tf.tensor2d([1, Number.POSITIVE_INFINITY, 1, 1], [4, 1]);
+      const into = tf.tensor2d([1, 1, Number.NaN, Number.NEGATIVE_INFINITY], [4, 1]);
+      run('WpoAddProduct', [into, a, tf.ones([1, 1])], 1);
+      expect(Array.from(into.dataSync())).toEqual([2, Number.POSITIVE_INFINITY, Number.NaN, Number.NEGATIVE_INFINITY]);
+      run('WpoAddProduct', [into, tf.zeros([4, 0]), tf.zeros([0, 1])], 1);
+      expect(into.dataSync()[0]).toBe(2);
     });
   });
 

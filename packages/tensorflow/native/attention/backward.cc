@@ -271,7 +271,7 @@ struct IsaVariant {
 
 WPO_ISA_VARIANTS
 #ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles)
+WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
 #endif
 
 void chunk_gradient(const IsaVariant& w, const BackwardArgs& args, char* works, int64_t work) {

@@ -131,7 +131,7 @@ struct IsaVariant {
 
 WPO_ISA_VARIANTS
 #ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles)
+WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
 #endif
 
 void attend_by(const IsaVariant& w, ForwardArgs args, const std::vector<QueryBlock>& blocks) {

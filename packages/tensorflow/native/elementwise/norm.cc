@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "elementwise/checks.h"
+#include "runtime/float-values.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
 #include "runtime/scratch.h"
@@ -47,7 +48,8 @@ WPO_TARGET_CLONES void backward_rows(int64_t begin, int64_t end, int64_t h, cons
 // x, w, [epsilon, 1 where a residual is added], the residual or any tensor -> y, r
 void norm(OpContext& ctx) {
   const auto [n, h, epsilon, has_residual] = read_rms_norm(ctx);
-  const float *x = ctx.input(0), *w = ctx.input(1), *residual = has_residual ? ctx.input(3) : nullptr;
+  const FloatValues weight(ctx.view(1));
+  const float *x = ctx.input(0), *w = weight.get(), *residual = has_residual ? ctx.input(3) : nullptr;
   float *y = ctx.output(0, ctx.shape(0)), *inverse_rms = ctx.output(1, {n, 1});
   parallel(n, h, [=, h = h, epsilon = epsilon](int64_t a, int64_t b, int) {
     forward_rows(a, b, h, epsilon, x, w, residual, y, inverse_rms);
@@ -58,7 +60,8 @@ void norm(OpContext& ctx) {
 void norm_gradient(OpContext& ctx) {
   require_rms_norm_gradient(ctx);
   const int64_t n = ctx.rows(1), h = ctx.width(1);
-  const float *dy = ctx.input(0), *x = ctx.input(1), *inverse_rms = ctx.input(2), *w = ctx.input(3);
+  const FloatValues weight(ctx.view(3));
+  const float *dy = ctx.input(0), *x = ctx.input(1), *inverse_rms = ctx.input(2), *w = weight.get();
   float *dx = ctx.output(0, ctx.shape(1)), *dw = ctx.output(1, {h});
   std::fill_n(dw, h, 0.0f);
   if (n == 0) return;

@@ -47,17 +47,22 @@ void spread_rows(OpContext& ctx) {
   add_rows(ctx.size(0), h, ctx.input<int32_t>(0), ctx.input(1), y);
 }
 
-// x [V, H], indices [n], [factor] -> these rows of x times the factor [n, H]
-void scaled_rows(OpContext& ctx) {
-  const float factor = read_scaled_rows(ctx);
+template <class T>
+void scale_rows(OpContext& ctx, float factor) {
   const int64_t width = ctx.width(0), n = ctx.size(1);
   const int32_t* indices = ctx.input<int32_t>(1);
-  const float* x = ctx.input(0);
+  const T* x = ctx.input<T>(0);
   float* y = ctx.output(0, {n, width});
   parallel(n, width, [=](int64_t a, int64_t b, int) {
     for (int64_t i = a; i < b; i++)
-      for (int64_t j = 0; j < width; j++) y[i * width + j] = x[indices[i] * width + j] * factor;
+      for (int64_t j = 0; j < width; j++) y[i * width + j] = load_float(x + indices[i] * width + j) * factor;
   });
+}
+
+// x [V, H], indices [n], [factor] -> these rows of x times the factor [n, H]
+void scaled_rows(OpContext& ctx) {
+  const float factor = read_scaled_rows(ctx);
+  ctx.view(0).type == Type::kFloat32 ? scale_rows<float>(ctx, factor) : scale_rows<Bf16>(ctx, factor);
 }
 
 // into [K, D, C] (changed), columns [n], values [K, D, n] -> done []

@@ -14,7 +14,12 @@ namespace wpo {
 // then mid, then low. Each part is stored as AMX reads it: two blocks of 16 rows by 16 pairs of depths (a), or of 16
 // pairs of depths by 16 columns (b). A pair is depths i and i + 16: the order of depths does not matter to the sum, and
 // one shift puts these two side by side.
+//
+// A narrow operand's values are bfloat16: its mid and low parts are zeros, which are neither stored nor multiplied. The
+// other three products are the same, in the same order, so the results have the same bits.
+template <bool NarrowA = false, bool NarrowB = false>
 struct Bf16x3Tiles {
+  static_assert(!(NarrowA && NarrowB), "one operand must have the parts of three products");
   static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = 6;
   // infinity splits into infinity, 0 and 0, and infinity times another value's zero part is NaN
   static constexpr bool kFiniteOnly = true;
@@ -34,10 +39,10 @@ struct Bf16x3Tiles {
   WPO_AMX static void end() { _tile_release(); }
 
   WPO_AMX static void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    pack(x, count, depth, false, panel);
+    pack<NarrowA>(x, count, depth, false, panel);
   }
   WPO_AMX static void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    pack(x, count, depth, true, panel);
+    pack<NarrowB>(x, count, depth, true, panel);
   }
   // Packs values that are stored in the order of a float32 panel.
   WPO_AMX static const void* as_panel_b(const float* values, int64_t depth, void* panel) {
@@ -64,12 +69,22 @@ struct Bf16x3Tiles {
     for (int64_t k = 0; k < depth; k += kDepthStep, x += kPiece, y += kPiece) {
       const uint16_t *a_high = x, *a_mid = x + 2 * kBlock, *a_low = x + 4 * kBlock;
       const uint16_t *b_high = y, *b_mid = y + 2 * kBlock, *b_low = y + 4 * kBlock;
-      load_a(a_high), load_b(b_low), multiply_loaded();
-      load_b(b_mid), multiply_loaded();
-      load_a(a_mid), multiply_loaded();
-      load_b(b_high), multiply_loaded();
-      load_a(a_low), multiply_loaded();
-      load_a(a_high), multiply_loaded();
+      if constexpr (NarrowA) {
+        load_a(a_high), load_b(b_low), multiply_loaded();
+        load_b(b_mid), multiply_loaded();
+        load_b(b_high), multiply_loaded();
+      } else if constexpr (NarrowB) {
+        load_a(a_mid), load_b(b_high), multiply_loaded();
+        load_a(a_low), multiply_loaded();
+        load_a(a_high), multiply_loaded();
+      } else {
+        load_a(a_high), load_b(b_low), multiply_loaded();
+        load_b(b_mid), multiply_loaded();
+        load_a(a_mid), multiply_loaded();
+        load_b(b_high), multiply_loaded();
+        load_a(a_low), multiply_loaded();
+        load_a(a_high), multiply_loaded();
+      }
     }
     _tile_stored(0, c, bytes);
     _tile_stored(1, c + 16, bytes);
@@ -78,6 +93,21 @@ struct Bf16x3Tiles {
   }
 
  private:
+  WPO_AMX WPO_INLINE Vector<16> load_masked(const float* at, __mmask16 mask) {
+    return (Vector<16>)_mm512_maskz_loadu_ps(mask, at);
+  }
+  WPO_AMX WPO_INLINE Vector<16> load_masked(const Bf16* at, __mmask16 mask) {
+    const auto values = (VectorType<16>::Bf16s)_mm256_maskz_loadu_epi16(mask, at);
+    return (Vector<16>)(__builtin_convertvector(values, VectorType<16>::Bits) << 16);
+  }
+  template <class T>
+  WPO_AMX WPO_INLINE void load_lines(const T* from, int64_t step, int64_t lines, __mmask16 mask, Vector<16>* v) {
+    if (lines >= 16)
+      for (int i = 0; i < 16; i++) v[i] = load_masked(from + i * step, mask);
+    else
+      for (int i = 0; i < 16; i++) v[i] = i < lines ? load_masked(from + i * step, mask) : Vector<16>{};
+  }
+
   // Loads 16 vectors of 16 values, starting at depth k: vector i holds depths of row i or, with `by_depth`, rows of
   // depth i. Values past the end are zeros.
   WPO_AMX static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool by_depth,
@@ -88,11 +118,10 @@ struct Bf16x3Tiles {
     const int64_t step = rows_contiguous ? x.depth_stride : x.row_stride;
     const __mmask16 mask = static_cast<__mmask16>(values >= 16 ? 0xffff : values > 0 ? (1 << values) - 1 : 0);
     const Operand from = x.from(first, k);
-    if (lines >= 16)
-      for (int i = 0; i < 16; i++) v[i] = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step);
+    if (x.type == Type::kBfloat16)
+      load_lines(from.at<Bf16>(0, 0), step, lines, mask, v);
     else
-      for (int i = 0; i < 16; i++)
-        v[i] = i < lines ? (Vector<16>)_mm512_maskz_loadu_ps(mask, from.data + i * step) : Vector<16>{};
+      load_lines(from.at(0, 0), step, lines, mask, v);
     if (x.up)
       for (int i = 0; i < 16 && i < lines; i++) {
         const Vector<16> up = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.up + i * step);
@@ -114,6 +143,7 @@ struct Bf16x3Tiles {
     return _mm512_mask_blend_epi16(0xaaaaaaaa, shifted, high);
   }
 
+  template <bool Narrow>
   WPO_AMX static void pack(const Operand& x, int64_t count, int64_t depth, bool by_depth, void* panel) {
     uint16_t* to = static_cast<uint16_t*>(panel);
     for (int64_t k = 0; k < depth; k += kDepthStep, to += kPiece)
@@ -126,6 +156,7 @@ struct Bf16x3Tiles {
           uint16_t* at = to + side * kBlock + 32 * i;
           const __m512i high = split_off(first), high_far = split_off(second);
           _mm512_store_si512(at, join_upper_halves(high, high_far));
+          if constexpr (Narrow) continue;
           const __m512i mid = split_off(first), mid_far = split_off(second);
           _mm512_store_si512(at + 2 * kBlock, join_upper_halves(mid, mid_far));
           // the remainder has 8 bits, so cutting it off is exact; NaN stays NaN for every payload

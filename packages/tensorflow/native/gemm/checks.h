@@ -6,9 +6,24 @@
 
 namespace wpo {
 
-inline void require_matrices(const OpContext& ctx, int count) {
-  for (int i = 0; i < count; i++)
+inline void require_matrices(const OpContext& ctx, int first, int count) {
+  for (int i = first; i < first + count; i++)
     require(ctx.shape(i).size() >= 2, "expected matrices, found shape ", ctx.shape(i), " as input ", i);
+}
+
+// Rows and columns of both operands, as the product reads them.
+struct MatrixSize {
+  int64_t rows, columns;
+};
+inline void require_equal_depths(const MatrixSize& a, const MatrixSize& b) {
+  require(a.columns == b.rows, "expected matrices whose inner sizes are equal, found ", a.rows, " x ", a.columns,
+          " by ", b.rows, " x ", b.columns);
+}
+
+// Input 0, to which a product [m, n] is added. Its dimensions may be others, because heads are rows of a product.
+inline void require_product_size(const OpContext& ctx, int64_t m, int64_t n) {
+  require(ctx.size(0) == saturated_product(m, n), "expected a sum of the product's size ", m, " x ", n, ", found ",
+          ctx.shape(0));
 }
 
 // Inputs `gate` and `gate` + 1.

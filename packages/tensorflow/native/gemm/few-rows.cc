@@ -4,6 +4,7 @@
 
 #include "gemm/checks.h"
 #include "gemm/tiles.h"
+#include "runtime/float-values.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
 #include "runtime/scratch.h"
@@ -24,24 +25,25 @@ WPO_INLINE float reduce(const Vector<V>& vector) {
 }
 
 // y[n, b] = Σ w[n, ·] x[b, ·] for N rows of w, `ldw` values apart, and B packed rows of x.
-template <int V, int N, int B>
-WPO_INLINE void dot_products(int64_t width, const float* w, int64_t ldw, const float* x, float* y, int64_t stride_n,
+template <int V, int N, int B, class T>
+WPO_INLINE void dot_products(int64_t width, const T* w, int64_t ldw, const float* x, float* y, int64_t stride_n,
                              int64_t stride_b) {
   Vector<V> sums[N][B] = {};
   int64_t k = 0;
   for (; k + V <= width; k += V)
 #pragma GCC unroll 8
     for (int n = 0; n < N; n++) {
-      const float* at = w + n * ldw + k;
+      const T* at = w + n * ldw + k;
       __builtin_prefetch(at + kPrefetchAhead, 0, 2);  // into the second-level cache: the first holds x
-      const Vector<V> wk = *reinterpret_cast<const Vector<V>*>(at);
+      Vector<V> wk;
+      load_vector<V>(at, wk);
 #pragma GCC unroll 8
       for (int b = 0; b < B; b++) sums[n][b] += wk * *reinterpret_cast<const Vector<V>*>(x + k * B + b * V);
     }
   for (int n = 0; n < N; n++)
     for (int b = 0; b < B; b++) {
       float rest = 0;
-      for (int64_t j = k; j < width; j++) rest += w[n * ldw + j] * x[k * B + b * (width - k) + j - k];
+      for (int64_t j = k; j < width; j++) rest += load_float(w + n * ldw + j) * x[k * B + b * (width - k) + j - k];
       y[n * stride_n + b * stride_b] = reduce<V>(sums[n][b]) + rest;
     }
 }
@@ -49,30 +51,32 @@ WPO_INLINE void dot_products(int64_t width, const float* w, int64_t ldw, const f
 // At most kRows packed rows of x, which are multiplied by all rows of w.
 struct RowGroup {
   int64_t rows, width;
-  const float *w, *x;
+  const void* w;
+  Type w_type;
+  const float* x;
   float* y;
   int64_t stride_n, stride_b;
 };
 
 // Rows [begin, end) of w. The N rows that are multiplied together are far apart, and the next call reads the row
 // after each of them. So the hardware prefetcher, which would stop at the end of a row, continues.
-template <int V, int B>
+template <int V, int B, class T>
 WPO_INLINE void multiply_rows(const RowGroup& group, int64_t begin, int64_t end) {
   constexpr int kSums = V == 16 ? 24 : 12;  // vector sums that fit in registers
   constexpr int N = std::clamp(kSums / B, 1, 4);
   const int64_t each = (end - begin) / N, width = group.width, by = group.stride_n;
+  const T* w = static_cast<const T*>(group.w);
   int64_t n = begin;
   for (; n < begin + each; n++)
-    dot_products<V, N, B>(width, group.w + n * width, each * width, group.x, group.y + n * by, each * by,
-                          group.stride_b);
+    dot_products<V, N, B>(width, w + n * width, each * width, group.x, group.y + n * by, each * by, group.stride_b);
   for (n += (N - 1) * each; n < end; n++)
-    dot_products<V, 1, B>(width, group.w + n * width, 0, group.x, group.y + n * by, 0, group.stride_b);
+    dot_products<V, 1, B>(width, w + n * width, 0, group.x, group.y + n * by, 0, group.stride_b);
 }
 
-template <int V, int B>
+template <int V, int B, class T>
 WPO_INLINE void multiply_group(const RowGroup& group, int64_t begin, int64_t end) {
   if constexpr (B > 0)
-    group.rows == B ? multiply_rows<V, B>(group, begin, end) : multiply_group<V, B - 1>(group, begin, end);
+    group.rows == B ? multiply_rows<V, B, T>(group, begin, end) : multiply_group<V, B - 1, T>(group, begin, end);
 }
 
 struct IsaVariant {
@@ -82,7 +86,8 @@ struct IsaVariant {
 
 #define WPO_ISA_VARIANT(name, target, V, M)                                              \
   target void multiply_group_##name(const RowGroup& group, int64_t begin, int64_t end) { \
-    multiply_group<V, kRows>(group, begin, end);                                         \
+    group.w_type == Type::kFloat32 ? multiply_group<V, kRows, float>(group, begin, end)  \
+                                   : multiply_group<V, kRows, Bf16>(group, begin, end);  \
   }                                                                                      \
   const IsaVariant name = {V, multiply_group_##name};
 
@@ -101,15 +106,20 @@ void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const float*
 
 // x [rows, width] with strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
 void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t row_stride, int64_t depth_stride,
-              const float* w, float* y, int64_t stride_n, int64_t stride_b) {
+              const TensorView& w, float* y, int64_t stride_n, int64_t stride_b) {
   if (rows == 0 || count == 0) return;
   const IsaVariant& isa = variant(selected_isa());
+  // A compiler may round the sum of the values after the last whole vector in one way or another, depending on w's
+  // type.
+  if (w.type == Type::kBfloat16 && width % isa.vector_width != 0)
+    return multiply(rows, width, count, x, row_stride, depth_stride,
+                    {const_cast<float*>(FloatValues(w).get()), w.shape}, y, stride_n, stride_b);
   const Scratch memory = allocate_scratch(checked_product(rows, width));
   float* packed = memory.get();
   pack_groups(isa.vector_width, rows, width, x, row_stride, depth_stride, packed);
-  parallel(count, rows * width, [=, &isa](int64_t begin, int64_t end, int) {
+  parallel(count, rows * width, [=, &isa, &w](int64_t begin, int64_t end, int) {
     for (int64_t b = 0; b < rows; b += kRows) {
-      const RowGroup group = {std::min(kRows, rows - b), width,    w,       packed + b * width,
+      const RowGroup group = {std::min(kRows, rows - b), width,    w.data,  w.type, packed + b * width,
                               y + b * stride_b,          stride_n, stride_b};
       isa.multiply_group(group, begin, end);
     }
@@ -121,7 +131,7 @@ void linear_rows(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.input(1), y, 1, count);
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, 1, count);
 }
 
 // x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
@@ -129,7 +139,7 @@ void linear_rows_to_heads(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1), heads = read_heads(ctx, 2, count);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {heads, count / heads, rows});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.input(1), y, rows, 1);
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, rows, 1);
 }
 
 // x [heads, D, B], w [N, heads · D] -> y [B, N]
@@ -137,7 +147,7 @@ void linear_rows_from_heads(OpContext& ctx) {
   const int64_t rows = ctx.width(0), width = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.input(1), y, 1, count);
+  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.view(1), y, 1, count);
 }
 
 }  // namespace

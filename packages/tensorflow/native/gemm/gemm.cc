@@ -116,7 +116,9 @@ struct IsaVariant {
 
 WPO_ISA_VARIANTS
 #ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles)
+WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
+WPO_TILES_VARIANT(amx_narrow_a, WPO_AMX, Bf16x3Tiles<true, false>)
+WPO_TILES_VARIANT(amx_narrow_b, WPO_AMX, Bf16x3Tiles<false, true>)
 #endif
 
 int64_t second_level_cache() {
@@ -142,8 +144,10 @@ class KeptScratch {
   int64_t size_ = 0;
 };
 
-// c = a · b, m by k and k by n. Returns false if a result is not finite and `w` is correct for finite values only.
-bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+// c = or, with `accumulate`, += a · b, m by k and k by n. Returns false if a result is not finite and `w` is correct
+// for finite values only.
+bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c,
+                 bool accumulate) {
   static std::mutex one_at_a_time;
   static KeptScratch kept_a, kept_b;
   static const int64_t cache = second_level_cache();
@@ -174,8 +178,8 @@ bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_
     const int64_t piece = round_up((rows + pieces - 1) / pieces, w.rows), cuts = (rows + piece - 1) / piece;
     for (int64_t begin = 0; begin < k; begin += packed_depth) {
       const GemmArgs args = {
-          a.from(top, begin), b.from(0, begin), std::min(packed_depth, k - begin), c + top * n, n, depth, padded,
-          packed_a,           begin > 0};
+          a.from(top, begin), b.from(0, begin),       std::min(packed_depth, k - begin), c + top * n, n, depth, padded,
+          packed_a,           accumulate || begin > 0};
       parallel(round_up(rows, w.rows) / w.rows, w.rows * args.k,
                [&](int64_t from, int64_t to, int) { w.pack_rows(args, from * w.rows, std::min(to * w.rows, rows)); });
       parallel(strips * cuts, n / strips * args.k, [&](int64_t from, int64_t to, int thread) {
@@ -191,12 +195,38 @@ bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_
   return finite;
 }
 
-void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c) {
+#ifdef WPO_AMX
+// Computes a product with AMX. Returns false if the results are invalid; c is as it was then, if it is added to.
+bool multiply_by_amx(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate) {
+  const bool narrow_a = a.type == Type::kBfloat16, narrow_b = b.type == Type::kBfloat16;
+  const IsaVariant& isa = narrow_a ? amx_narrow_a : narrow_b ? amx_narrow_b : amx;
+  if (!accumulate) return multiply_by(isa, a, b, m, n, k, c, false);
+  const Scratch before = allocate_scratch(checked_product(m, n));
+  std::copy_n(c, m * n, before.get());
+  if (multiply_by(isa, a, b, m, n, k, c, true)) return true;
+  std::copy_n(before.get(), m * n, c);
+  return false;
+}
+#endif
+
+// At most kMaxAdded / n rows of c are added to at a time, because AMX keeps a copy of them.
+constexpr int64_t kMaxAdded = 1 << 24;
+
+void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate) {
   const Isa isa = selected_isa();
 #ifdef WPO_AMX
-  if (isa == Isa::kAmx && multiply_by(amx, a, b, m, n, k, c)) return;
+  if (isa == Isa::kAmx) {
+    const int64_t most = accumulate ? std::max<int64_t>(1, kMaxAdded / n) : m;
+    for (int64_t top = 0; top < m; top += most) {
+      const int64_t rows = std::min(most, m - top);
+      const Operand part = a.from(top, 0);
+      if (!multiply_by_amx(part, b, rows, n, k, c + top * n, accumulate))
+        multiply_by(variant(isa), part, b, rows, n, k, c + top * n, accumulate);
+    }
+    return;
+  }
 #endif
-  multiply_by(variant(isa), a, b, m, n, k, c);
+  multiply_by(variant(isa), a, b, m, n, k, c, accumulate);
 }
 
 // One operand of a product. All dimensions of the input but the last are its rows. `outer` is the number of the
@@ -208,47 +238,62 @@ struct Side {
 
 Side left_side(const OpContext& ctx, int i, bool transposed) {
   const int64_t rows = ctx.rows(i), width = ctx.width(i);
-  return transposed ? Side{width, rows, {ctx.input(i), 1, width}} : Side{rows, width, {ctx.input(i), width, 1}};
+  const TensorView& x = ctx.view(i);
+  return transposed ? Side{width, rows, {x.data, 1, width, nullptr, x.type}}
+                    : Side{rows, width, {x.data, width, 1, nullptr, x.type}};
 }
 
 Side right_side(const OpContext& ctx, int i, bool transposed) { return left_side(ctx, i, !transposed); }
 
-void multiply_sides(OpContext& ctx, const Side& a, const Side& b) {
-  require(a.depth == b.depth, "expected matrices whose inner sizes are equal, found ", a.outer, " x ", a.depth, " by ",
-          b.depth, " x ", b.outer);
-  float* c = ctx.output(0, {a.outer, b.outer});
+// Makes the product of two sides or, if `add`, adds it to input 0.
+void multiply_sides(OpContext& ctx, const Side& a, const Side& b, bool add = false) {
+  require_equal_depths({a.outer, a.depth}, {b.depth, b.outer});
+  if (add) require_product_size(ctx, a.outer, b.outer);
+  float* c = add ? ctx.changed_input(0) : ctx.output(0, {a.outer, b.outer});
+  if (add) *ctx.output_done() = 0;
   if (a.outer == 0 || b.outer == 0) return;
-  if (a.depth == 0) {
+  if (a.depth > 0)
+    multiply(a.operand, b.operand, a.outer, b.outer, a.depth, c, add);
+  else if (!add)
     std::fill_n(c, a.outer * b.outer, 0.0f);
-    return;
-  }
-  multiply(a.operand, b.operand, a.outer, b.outer, a.depth, c);
 }
 
 // a [m, k] or, transposed, [k, m]; b [k, n] or, transposed, [n, k] -> [m, n]
 template <bool TransposeA, bool TransposeB>
 void product(OpContext& ctx) {
-  require_matrices(ctx, 2);
+  require_matrices(ctx, 0, 2);
   multiply_sides(ctx, left_side(ctx, 0, TransposeA), right_side(ctx, 1, TransposeB));
+}
+
+// into, m · n values (changed); a and b as above -> done []
+template <bool TransposeA, bool TransposeB>
+void add_product(OpContext& ctx) {
+  require_matrices(ctx, 1, 2);
+  multiply_sides(ctx, left_side(ctx, 1, TransposeA), right_side(ctx, 2, TransposeB), true);
 }
 
 // gate, up [m, k], w [n, k] -> (gelu(gate) · up) · wᵀ [m, n]
 void gated_product(OpContext& ctx) {
-  require_matrices(ctx, 3);
+  require_matrices(ctx, 0, 3);
   require_gate_and_up(ctx, 0);
   Side a = left_side(ctx, 0, false);
   a.operand.up = ctx.input(1);
   multiply_sides(ctx, a, right_side(ctx, 2, true));
 }
 
-// dy [k, m], gate, up [k, n] -> dyᵀ · (gelu(gate) · up) [m, n]
-void gated_product_gradient(OpContext& ctx) {
-  require_matrices(ctx, 3);
-  require_gate_and_up(ctx, 1);
-  Side b = right_side(ctx, 1, false);
-  b.operand.up = ctx.input(2);
-  multiply_sides(ctx, left_side(ctx, 0, true), b);
+// dy [k, m], gate, up [k, n], from input `first` -> dyᵀ · (gelu(gate) · up) [m, n]
+void multiply_gated_gradient(OpContext& ctx, int first) {
+  require_matrices(ctx, first, 3);
+  require_gate_and_up(ctx, first + 1);
+  Side b = right_side(ctx, first + 1, false);
+  b.operand.up = ctx.input(first + 2);
+  multiply_sides(ctx, left_side(ctx, first, true), b, first > 0);
 }
+
+void gated_product_gradient(OpContext& ctx) { multiply_gated_gradient(ctx, 0); }
+
+// into, m · n values (changed), dy, gate, up -> done []
+void add_gated_product_gradient(OpContext& ctx) { multiply_gated_gradient(ctx, 1); }
 
 }  // namespace
 
@@ -259,6 +304,11 @@ void register_gemm() {
   register_kernel<product<true, true>>("WpoProductTT");
   register_kernel<gated_product>("WpoGatedProduct");
   register_kernel<gated_product_gradient>("WpoGatedProductGrad");
+  register_kernel<add_product<false, false>>("WpoAddProduct");
+  register_kernel<add_product<false, true>>("WpoAddProductNT");
+  register_kernel<add_product<true, false>>("WpoAddProductTN");
+  register_kernel<add_product<true, true>>("WpoAddProductTT");
+  register_kernel<add_gated_product_gradient>("WpoAddGatedProductGrad");
 }
 
 }  // namespace wpo

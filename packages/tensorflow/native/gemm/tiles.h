@@ -10,20 +10,26 @@
 #include "elementwise/geglu.h"
 #include "gemm/isa.h"
 #include "runtime/scratch.h"
-#include "runtime/vector-math.h"
+#include "runtime/types.h"
 
 namespace wpo {
 
 // An operand by its strides, one of which is 1: the value for row (or column) i of the result and depth k is
-// data[i · row_stride + k · depth_stride]. With `up`, data is a gate and the value is gelu(gate) · up.
+// data[i · row_stride + k · depth_stride], a float32 or a bfloat16. With `up`, data is a gate and the value is
+// gelu(gate) · up; both are float32.
 struct Operand {
-  const float* data;
+  const void* data;
   int64_t row_stride, depth_stride;
   const float* up = nullptr;
-  const float* at(int64_t i, int64_t k) const { return data + i * row_stride + k * depth_stride; }
+  Type type = Type::kFloat32;
+  template <class T = float>
+  const T* at(int64_t i, int64_t k) const {
+    return static_cast<const T*>(data) + i * row_stride + k * depth_stride;
+  }
   Operand from(int64_t i, int64_t k) const {
     const int64_t offset = i * row_stride + k * depth_stride;
-    return {data + offset, row_stride, depth_stride, up ? up + offset : nullptr};
+    return {static_cast<const char*>(data) + offset * size_of(type), row_stride, depth_stride,
+            up ? up + offset : nullptr, type};
   }
 };
 
@@ -31,9 +37,24 @@ struct Operand {
 template <int V>
 struct VectorType {
   typedef float Vector __attribute__((vector_size(4 * V), aligned(4)));
+  typedef uint32_t Bits __attribute__((vector_size(4 * V)));
+  typedef Bf16 Bf16s __attribute__((vector_size(2 * V)));
 };
 template <int V>
 using Vector = typename VectorType<V>::Vector;
+
+// Loads V values as float32. Not by a result, which a function that is compiled without these vectors cannot return.
+template <int V>
+WPO_INLINE void load_vector(const float* at, Vector<V>& to) {
+  to = *reinterpret_cast<const Vector<V>*>(at);
+}
+template <int V>
+WPO_INLINE void load_vector(const Bf16* at, Vector<V>& to) {
+  using Types = VectorType<V>;
+  typename Types::Bf16s values;
+  std::memcpy(&values, at, sizeof values);
+  to = (Vector<V>)(__builtin_convertvector(values, typename Types::Bits) << 16);
+}
 
 // A step of transposing V rows: rows a and b, S apart, swap their blocks of S values.
 template <int V, int S, int... J>
@@ -51,15 +72,19 @@ WPO_INLINE void transpose(Vector<V>* rows) {
   if constexpr (S > 1) transpose<V, S / 2>(rows);
 }
 
-// Packs one panel: values [0, count) of x, count <= W, at depths [0, depth); zeros where count < W.
-template <int V, int W>
+// Packs one panel of an operand of type T: values [0, count) of x, count <= W, at depths [0, depth); zeros where
+// count < W.
+template <int V, int W, class T = float>
 WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, float* panel) {
   if (x.row_stride == 1) {
     if (count == W)
-      for (int64_t k = 0; k < depth; k++) std::memcpy(panel + k * W, x.at(0, k), W * sizeof(float));
+      for (int64_t k = 0; k < depth; k++) {
+        const T* from = x.at<T>(0, k);
+        for (int64_t i = 0; i < W; i++) panel[k * W + i] = load_float(from + i);
+      }
     else
       for (int64_t k = 0; k < depth; k++)
-        for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? *x.at(i, k) : 0.0f;
+        for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? load_float(x.at<T>(i, k)) : 0.0f;
     return;
   }
   int64_t k = 0;
@@ -68,7 +93,10 @@ WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, floa
     for (int first = 0; first < W; first += V) {
       Vector<V> rows[V];
       for (int i = 0; i < V; i++)
-        rows[i] = first + i < count ? *reinterpret_cast<const Vector<V>*>(x.at(first + i, k)) : Vector<V>{};
+        if (first + i < count)
+          load_vector<V>(x.at<T>(first + i, k), rows[i]);
+        else
+          rows[i] = Vector<V>{};
       transpose<V>(rows);
       constexpr int kRest = W % V ? W % V : V;
       for (int j = 0; j < V; j++) {
@@ -80,7 +108,7 @@ WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, floa
       }
     }
   for (; k < depth; k++)
-    for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? *x.at(i, k) : 0.0f;
+    for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? load_float(x.at<T>(i, k)) : 0.0f;
 }
 
 // Like pack_values, for values that must be computed first: gelu(gate) · up, a few depths at a time.
@@ -93,13 +121,13 @@ WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float
     const Operand part = x.from(0, k);
     if (x.row_stride == 1) {
       for (int64_t p = 0; p < piece; p++) {
-        const float *gate = part.data + p * x.depth_stride, *up = part.up + p * x.depth_stride;
+        const float *gate = part.at(0, p), *up = part.up + p * x.depth_stride;
         for (int64_t i = 0; i < count; i++) values[p * W + i] = gated(gate[i], up[i]);
       }
       pack_values<V, W>({values, 1, W}, count, piece, panel + k * W);
     } else {
       for (int64_t i = 0; i < count; i++) {
-        const float *gate = part.data + i * x.row_stride, *up = part.up + i * x.row_stride;
+        const float *gate = part.at(i, 0), *up = part.up + i * x.row_stride;
         for (int64_t p = 0; p < piece; p++) values[i * kPiece + p] = gated(gate[p], up[p]);
       }
       pack_values<V, W>({values, kPiece, 1}, count, piece, panel + k * W);
@@ -109,7 +137,12 @@ WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float
 
 template <int V, int W>
 WPO_INLINE void pack_panel(const Operand& x, int64_t count, int64_t depth, float* panel) {
-  x.up ? pack_gated<V, W>(x, count, depth, panel) : pack_values<V, W>(x, count, depth, panel);
+  if (x.up)
+    pack_gated<V, W>(x, count, depth, panel);
+  else if (x.type == Type::kBfloat16)
+    pack_values<V, W, Bf16>(x, count, depth, panel);
+  else
+    pack_values<V, W>(x, count, depth, panel);
 }
 
 // c = or, with `accumulate`, += a · b, for a panel a of M rows and a panel b of 2 V columns. c [M, 2 V] has leading

@@ -14,15 +14,23 @@ struct Matrix {
   int64_t columns() const { return transposed ? stored_rows : stored_columns; }
 };
 
-void multiply(GpuContext& ctx, const Matrix& a, const Matrix& b, const Shape& shape) {
-  require(a.columns() == b.rows(), "expected matrices whose inner sizes are equal, found ", a.rows(), " x ",
-          a.columns(), " by ", b.rows(), " x ", b.columns());
+// Makes the product, of shape `shape` or, without one, adds it to input 0.
+void multiply(GpuContext& ctx, const Matrix& a, const Matrix& b, const Shape* shape) {
+  require_equal_depths({a.rows(), a.columns()}, {b.rows(), b.columns()});
   const int64_t m = a.rows(), n = b.columns(), k = a.columns();
-  float* c = ctx.output(0, shape);
+  if (!shape) require_product_size(ctx, m, n);
+  float* c = shape ? ctx.output(0, *shape) : ctx.changed_input(0);
+  if (!shape) ctx.output_done();
   if (m * n == 0) return;
-  if (k == 0) return ctx.device().zero(c, m * n);
-  multiply(ctx, {a.transposed, b.transposed, m, n, k, a.data, a.stored_columns, 0, b.data, b.stored_columns, 0, 0.0f, c,
-                 n, 0, 1});
+  if (k > 0)
+    multiply(ctx, {a.transposed, b.transposed, m, n, k, a.data, a.stored_columns, 0, b.data, b.stored_columns, 0,
+                   shape ? 0.0f : 1.0f, c, n, 0, 1});
+  else if (shape)
+    ctx.device().zero(c, m * n);
+}
+
+void make_product(GpuContext& ctx, const Matrix& a, const Matrix& b, const Shape& shape) {
+  multiply(ctx, a, b, &shape);
 }
 
 // Input i, all dimensions but the last as rows.
@@ -32,9 +40,15 @@ Matrix matrix(GpuContext& ctx, int i, bool transposed = false) {
 
 template <bool TransposeA, bool TransposeB>
 void product(GpuContext& ctx) {
-  require_matrices(ctx, 2);
+  require_matrices(ctx, 0, 2);
   const Matrix a = matrix(ctx, 0, TransposeA), b = matrix(ctx, 1, TransposeB);
-  multiply(ctx, a, b, {a.rows(), b.columns()});
+  make_product(ctx, a, b, {a.rows(), b.columns()});
+}
+
+template <bool TransposeA, bool TransposeB>
+void add_product(GpuContext& ctx) {
+  require_matrices(ctx, 1, 2);
+  multiply(ctx, matrix(ctx, 1, TransposeA), matrix(ctx, 2, TransposeB), nullptr);
 }
 
 // gelu(gate) · up of inputs `gate` and `gate` + 1.
@@ -47,31 +61,36 @@ const float* gated(GpuContext& ctx, int gate) {
 }
 
 void gated_product(GpuContext& ctx) {
-  require_matrices(ctx, 3);
+  require_matrices(ctx, 0, 3);
   const Matrix a = {gated(ctx, 0), ctx.rows(0), ctx.width(0), false}, w = matrix(ctx, 2, true);
-  multiply(ctx, a, w, {a.rows(), w.columns()});
+  make_product(ctx, a, w, {a.rows(), w.columns()});
 }
 
 void gated_product_gradient(GpuContext& ctx) {
-  require_matrices(ctx, 3);
+  require_matrices(ctx, 0, 3);
   const Matrix dy = matrix(ctx, 0, true), b = {gated(ctx, 1), ctx.rows(1), ctx.width(1), false};
-  multiply(ctx, dy, b, {dy.rows(), b.columns()});
+  make_product(ctx, dy, b, {dy.rows(), b.columns()});
+}
+
+void add_gated_product_gradient(GpuContext& ctx) {
+  require_matrices(ctx, 1, 3);
+  multiply(ctx, matrix(ctx, 1, true), {gated(ctx, 2), ctx.rows(2), ctx.width(2), false}, nullptr);
 }
 
 void linear_rows(GpuContext& ctx) {
   require_equal_widths(ctx.width(0), ctx.width(1));
-  multiply(ctx, matrix(ctx, 0), matrix(ctx, 1, true), {ctx.rows(0), ctx.rows(1)});
+  make_product(ctx, matrix(ctx, 0), matrix(ctx, 1, true), {ctx.rows(0), ctx.rows(1)});
 }
 
 void linear_rows_to_heads(GpuContext& ctx) {
   require_equal_widths(ctx.width(0), ctx.width(1));
   const int64_t count = ctx.rows(1), heads = read_heads(ctx, 2, count);
-  multiply(ctx, matrix(ctx, 1), matrix(ctx, 0, true), {heads, count / heads, ctx.rows(0)});
+  make_product(ctx, matrix(ctx, 1), matrix(ctx, 0, true), {heads, count / heads, ctx.rows(0)});
 }
 
 void linear_rows_from_heads(GpuContext& ctx) {
   require_equal_widths(ctx.rows(0), ctx.width(1));
-  multiply(ctx, matrix(ctx, 0, true), matrix(ctx, 1, true), {ctx.width(0), ctx.rows(1)});
+  make_product(ctx, matrix(ctx, 0, true), matrix(ctx, 1, true), {ctx.width(0), ctx.rows(1)});
 }
 
 }  // namespace
@@ -83,6 +102,11 @@ void register_gpu_gemm() {
   register_gpu_kernel<product<true, true>>("WpoProductTT");
   register_gpu_kernel<gated_product>("WpoGatedProduct");
   register_gpu_kernel<gated_product_gradient>("WpoGatedProductGrad");
+  register_gpu_kernel<add_product<false, false>>("WpoAddProduct");
+  register_gpu_kernel<add_product<false, true>>("WpoAddProductNT");
+  register_gpu_kernel<add_product<true, false>>("WpoAddProductTN");
+  register_gpu_kernel<add_product<true, true>>("WpoAddProductTT");
+  register_gpu_kernel<add_gated_product_gradient>("WpoAddGatedProductGrad");
   register_gpu_kernel<linear_rows>("WpoLinearRows");
   register_gpu_kernel<linear_rows_to_heads>("WpoLinearRowsToHeads");
   register_gpu_kernel<linear_rows_from_heads>("WpoLinearRowsFromHeads");

@@ -76,12 +76,22 @@ struct Memory : OutputAllocator {
 struct Tensor {
   Shape shape;
   std::vector<float> values;
+  Type type = Type::kFloat32;
 };
 
 inline Tensor floats(const Shape& shape) {
   Tensor tensor = {shape, std::vector<float>(static_cast<size_t>(element_count(shape)))};
   for (size_t i = 0; i < tensor.values.size(); i++)
     tensor.values[i] = static_cast<float>(i * 7919 % 2003) / 1001.5f - 1;
+  return tensor;
+}
+
+inline Tensor bfloat16s(const Shape& shape) {
+  const Tensor wide = floats(shape);
+  std::vector<Bf16> narrow(wide.values.size() + wide.values.size() % 2);
+  for (size_t i = 0; i < wide.values.size(); i++) narrow[i] = round_to_bf16(wide.values[i]);
+  Tensor tensor = {shape, std::vector<float>(narrow.size() / 2), Type::kBfloat16};
+  std::memcpy(tensor.values.data(), narrow.data(), narrow.size() * sizeof(Bf16));
   return tensor;
 }
 
@@ -102,7 +112,7 @@ inline void run(Call& call) {
   for (const Kernel<OpContext>& kernel : kernels<OpContext>()) {
     if (std::strcmp(kernel.signature->name, call.name) != 0) continue;
     std::vector<TensorView> views;
-    for (Tensor& input : call.inputs) views.push_back({input.values.data(), input.shape});
+    for (Tensor& input : call.inputs) views.push_back({input.values.data(), input.shape, input.type});
     Memory memory;
     OpContext ctx(memory, std::move(views));
     kernel.compute(ctx);
@@ -120,6 +130,13 @@ inline std::vector<Call> all_calls() {
   add("WpoProductTT", {floats({300, 64}), floats({100, 300})});
   add("WpoGatedProduct", {floats({70, 130}), floats({70, 130}), floats({45, 130})});
   add("WpoGatedProductGrad", {floats({70, 45}), floats({70, 130}), floats({70, 130})});
+  add("WpoAddProduct", {floats({70, 90}), floats({70, 1200}), floats({1200, 90})});
+  add("WpoAddProductTN", {floats({64, 200}), floats({300, 64}), floats({300, 200})});
+  add("WpoAddGatedProductGrad", {floats({45, 130}), floats({70, 45}), floats({70, 130}), floats({70, 130})});
+  add("WpoProductNT", {floats({300, 600}), bfloat16s({150, 600})});
+  add("WpoProductTN", {bfloat16s({64, 300}), floats({64, 200})});
+  add("WpoLinearRows", {floats({13, 128}), bfloat16s({640, 128})});
+  add("WpoLinearRows", {floats({13, 133}), bfloat16s({640, 133})});
   add("WpoLinearRows", {floats({13, 133}), floats({640, 133})});
   add("WpoLinearRowsToHeads", {floats({13, 133}), floats({640, 133}), params({4})});
   add("WpoLinearRowsFromHeads", {floats({4, 16, 13}), floats({640, 64})});
@@ -138,6 +155,9 @@ inline std::vector<Call> all_calls() {
   const Tensor x = floats({170, 650}), w = floats({650});
   add("WpoRmsNorm", {x, w, params({1e-6f, 1}), x});
   add("WpoRmsNormGrad", {x, x, floats({170, 1}), w});
+  add("WpoRmsNorm", {x, bfloat16s({650}), params({1e-6f, 0}), x});
+  add("WpoRmsNormGrad", {x, x, floats({170, 1}), bfloat16s({650})});
+  add("WpoScaledRows", {bfloat16s({4, 650}), ints(std::vector<int32_t>(100, 3)), params({2})});
   add("WpoRope", {floats({8, 16, 400}), floats({16, 400}), floats({16, 400}), params({1})});
   add("WpoGeglu", {x, x});
   add("WpoGegluGrad", {x, x, x});

@@ -1,0 +1,66 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { operationNumber, runProgram } from '../src/kernels/native';
+import { loadKernels } from './gpu/addons';
+
+export const { store } = loadKernels();
+
+/** The instruction of a program that makes a value of stored ones, `offset` values after an arena's start. */
+export const stored = (id: number, offset: number, type: 'F32' | 'BF16', ...shape: number[]) => [
+  ...[5, id, offset % 2 ** 30, Math.floor(offset / 2 ** 30), type === 'BF16' ? 1 : 0, shape.length, ...shape],
+];
+export const give = (number: number) => [4, number];
+export const call = (name: string, ...numbers: number[]) => [2, operationNumber(name), ...numbers];
+
+/** Calls `use` with a new arena of a number of bytes. */
+export function withArena<T>(bytes: number, use: (id: number) => T): T {
+  const id = store.allocate(bytes);
+  try {
+    return use(id);
+  } finally {
+    store.free(id);
+  }
+}
+
+/** The nearest bfloat16 values, as float32. */
+export function roundToBf16<T extends tf.Tensor>(x: T): T {
+  const values = x.dataSync() as Float32Array;
+  return withArena(2 * values.length, (id) => {
+    store.set(id, 0, values, 'BF16');
+    return tf.tensor(store.get(id, 0, values.length, 'BF16'), x.shape) as T;
+  });
+}
+
+/**
+ * Runs an operation in a program.
+ *
+ * @param narrow the inputs that are stored as bfloat16, at an address that is no multiple of four
+ * @param shapes of the outputs
+ * @returns the outputs
+ */
+export function runStored(
+  name: string,
+  inputs: readonly tf.Tensor[],
+  narrow: readonly number[],
+  ...shapes: readonly (readonly number[])[]
+): tf.Tensor[] {
+  const offsets = inputs.map((_, i) => inputs.slice(0, i).reduce((sum, { size }) => sum + size, 1));
+  return withArena(2 * inputs.reduce((sum, { size }) => sum + size, 1), (id) => {
+    const code: number[] = [];
+    const tensors: tf.Tensor[] = [];
+    for (const [i, input] of inputs.entries()) {
+      if (input.dtype === 'int32') code.push(1, input.rank, ...input.shape, ...input.dataSync());
+      else if (narrow.includes(i)) {
+        store.set(id, 2 * offsets[i]!, input.dataSync() as Float32Array, 'BF16');
+        code.push(...stored(id, offsets[i]!, 'BF16', ...input.shape));
+      } else {
+        code.push(0);
+        tensors.push(input);
+      }
+    }
+    code.push(...call(name, ...inputs.keys()));
+    for (const shape of shapes) code.push(shape.length, ...shape);
+    for (const i of shapes.keys()) code.push(...give(inputs.length + i));
+    // a program needs at least one tensor of each list
+    return runProgram(code, tensors.length > 0 ? tensors : [tf.scalar(0)], shapes.length);
+  });
+}
