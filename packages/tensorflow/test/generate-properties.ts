@@ -146,7 +146,7 @@ export function testPrograms(tier: Tier): void {
     [
       'a value that does not exist yet',
       [TENSOR, RUN, LINEAR, 0, 5, 0],
-      'WpoLinearRows: expected w: float as input 1, found value 5',
+      'WpoLinearRows: expected w: float|bfloat16 as input 1, found value 5',
     ],
     [
       'a value that was dropped',

@@ -125,7 +125,7 @@ describe.each(ISAS)('products limited to %s', (isa) => {
   });
 
   /** Expects that bfloat16 inputs give the bits of the same values in float32. */
-  const expectSameBits = (name: string, inputs: tf.Tensor[], narrow: number[], ...shapes: number[][]) =>
+  const expectSameBits = (name: string, inputs: tf.Tensor[], narrow: readonly number[], ...shapes: number[][]) =>
     tf.tidy(() => {
       const values = inputs.map((x, i) => (narrow.includes(i) ? roundToBf16(x) : x));
       const expected = runStored(name, values, [], ...shapes);
