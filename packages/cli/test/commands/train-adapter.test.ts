@@ -39,7 +39,7 @@ test('a run with use_peft writes an adapter in PEFT’s format, and checkpoints 
     task_type: 'CAUSAL_LM',
     r: 4,
     lora_alpha: 32,
-    target_modules: 'all-linear',
+    target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
   });
   const weights = await openSafetensors(join(run, 'model/adapter_model.safetensors'));
   expect(weights.names()).toHaveLength(2 * 7 * 4);

@@ -184,7 +184,7 @@ export function writeLoraConfig(config: LoraConfig, base: string): string {
     rank_pattern: config.rankPattern,
     alpha_pattern: config.alphaPattern,
     revision: null,
-    target_modules: targetModules,
+    target_modules: isAllLinear(targetModules) ? LINEAR : targetModules, // PEFT also writes the names
     task_type: 'CAUSAL_LM',
     use_dora: config.useDora,
     use_rslora: config.useRslora,
