@@ -7,7 +7,7 @@ import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { built, type CodeBlock, LONG, programs, publishedPackages } from './support';
 
-// The programs in the READMEs run on the built packages, in a folder that holds the files they name, and pass the type check.
+// The programs in the READMEs and in docs/lora.md run on the built packages, in a folder that holds the files they name, and pass the type check.
 // Of a package's README only the first program is run: those after it are excerpts.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -19,6 +19,7 @@ const shown: [where: string, program: CodeBlock][] = [
     `README.md, program ${i + 1}`,
     program,
   ]),
+  ...programs(join(root, 'docs/lora.md')).map((program): [string, CodeBlock] => ['docs/lora.md', program]),
   ...packages.flatMap((name) =>
     programs(join(root, 'packages', name, 'README.md'))
       .slice(0, 1)

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { hubServer } from '../../data/test/hub/hub-server';
-import { modelFolder, pairsFile, temporaryFolder } from './golden';
+import { modelFolder, pairsFile, peftAdapter, temporaryFolder } from './golden';
 import { wpo } from './wpo';
 
 // What is given as a model, in every command that takes one.
@@ -14,7 +14,9 @@ let prompts: string;
 let baseline: string;
 
 beforeAll(async () => {
-  server = await hubServer({ 'org/other': { files: {} } });
+  const names = ['adapter_config.json', 'adapter_model.safetensors'];
+  const adapter = names.map((name) => [name, readFileSync(join(peftAdapter('layers'), name))] as const);
+  server = await hubServer({ 'org/other': { files: {} }, 'org/adapter': { files: Object.fromEntries(adapter) } });
 });
 afterAll(async () => {
   vi.unstubAllEnvs();
@@ -82,6 +84,63 @@ describe.each(commands)('%s', (_, args) => {
     const err = await refused('packages/loos');
     expect(err).toContain('the hub answered 401: there is no such model');
     expect(err).toContain('packages/loos either; did you mean packages/loss?');
+  });
+});
+
+describe.each<[string, (adapter: string) => string[]]>([
+  [
+    'generate',
+    (adapter) => [
+      'generate',
+      '--model',
+      modelFolder,
+      '--adapter',
+      adapter,
+      '--prompt',
+      'Why?',
+      '--max-new-tokens',
+      '2',
+    ],
+  ],
+  [
+    'sample',
+    (adapter) => [
+      ...['sample', '--model', modelFolder, '--adapter', adapter, '--prompts', prompts],
+      ...['--out', out(), '--max-new-tokens', '2', '-n', '1'],
+    ],
+  ],
+  ['weigh', (adapter) => ['weigh', '--model', modelFolder, '--adapter', adapter, '--pairs', pairsFile, '--out', out()]],
+  ['eval --pairs', (adapter) => ['eval', '--pairs', pairsFile, '--model', modelFolder, '--adapter', adapter]],
+  ['merge', (adapter) => ['merge', '--model', modelFolder, '--adapter', adapter, '--out', out()]],
+  ['train', (adapter) => trainWith(`model_name_or_path: ${modelFolder}\nadapter_name_or_path: ${adapter}\n`)],
+])('the adapter of %s', (_, args) => {
+  const refused = async (adapter: string) => {
+    const { status, err } = await wpo(...args(adapter));
+    expect(status).toBe(1);
+    expect(err).not.toMatch(/^ +at /m); // a stack
+    return err;
+  };
+
+  test('can be on the Hub', async () => {
+    const { status, err } = await wpo(...args('hf://org/adapter'));
+    expect(status, err).toBe(0);
+  });
+
+  test('is named for what it is, if it is something else', async () => {
+    const nowhere = join(folder, 'nowhere');
+    expect(await refused(nowhere)).toContain(`${nowhere}: expected an adapter's folder in PEFT's format`);
+    expect(await refused(modelFolder)).toContain('found a whole model. Give it as the model, without an adapter.');
+    cpSync(peftAdapter('layers'), join(folder, 'run-1/model'), { recursive: true });
+    expect(await refused(join(folder, 'run-1'))).toContain(`Give ${join(folder, 'run-1/model')}`);
+  });
+
+  test('of another model is refused', async () => {
+    cpSync(peftAdapter('layers'), folder, { recursive: true });
+    const path = join(folder, 'adapter_config.json');
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"r": 2', '"r": 5'));
+    expect(await refused(folder)).toContain(
+      'of another shape base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight',
+    );
   });
 });
 

@@ -113,6 +113,19 @@ test('an adapter that is trained further keeps its settings', async () => {
   }
 });
 
+test('another reference can be set: the base model of an adapter that is trained further', async () => {
+  const base = await trained([...FROM_FOLDER, `ref_model_name_or_path=${modelFolder}`]);
+  expect(base.rows[0]!['rewards/chosen']).not.toBe(0);
+  const perStep = await trained([
+    ...FROM_FOLDER,
+    `ref_model_name_or_path=${modelFolder}`,
+    'precompute_ref_log_probs=false',
+  ]);
+  expect(perStep.rows).toEqual(base.rows);
+  const off = await trained([...NEW, `ref_model_name_or_path=${modelFolder}`]);
+  expect(off.rows).toEqual((await trained(NEW)).rows); // the base model is what the adapter off computes
+});
+
 test('the best adapter is saved with load_best_model_at_end', async () => {
   const set = [...NEW, 'eval_split=0.25', 'eval_steps=1', 'load_best_model_at_end=true', 'learning_rate=1'];
   const { run, terminal, adapter } = await trained(set);
@@ -166,4 +179,6 @@ test('a checkpoint of an adapter is an adapter for every command, and export wri
   expect(half.status, half.err).toBe(0);
   const size = (folder: string) => statSync(join(run, folder, 'adapter_model.safetensors')).size;
   expect(size('half')).toBeLessThan(0.6 * size('model'));
+  const rounded = await wpo(...generate, '--adapter', join(run, 'half'));
+  expect(rounded.status, rounded.err).toBe(0);
 });
