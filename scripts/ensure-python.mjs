@@ -1,4 +1,4 @@
-// A Python with transformers, for the tests that compare our models with it.
+// A Python with transformers and PEFT, for the tests that compare our models and adapters with them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -7,7 +7,9 @@ import { join } from 'node:path';
 const IMPORTS = 'import torch, transformers'; // takes seconds
 const FINDS = "from importlib.util import find_spec as f; exit(not (f('torch') and f('transformers')))";
 const TORCH = 'torch==2.13.0';
-const PACKAGES = ['transformers==5.23.0', 'tokenizers', 'safetensors', 'numpy', 'jinja2'];
+const PACKAGES = ['transformers==5.23.0', 'tokenizers', 'safetensors', 'numpy', 'jinja2', 'peft==0.19.1'];
+/** What a complete installation has, in its file `ready`. */
+const CONTENTS = PACKAGES.join(' ');
 const GIGABYTES = 6;
 
 /**
@@ -30,7 +32,13 @@ export function ensurePython(say = console.log) {
   if (finds('python3')) return 'python3';
   const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wpo/python');
   const python = join(folder, 'bin/python');
-  if (existsSync(join(folder, 'ready')) && finds(python)) return python;
+  if (existsSync(join(folder, 'ready')) && finds(python)) {
+    if (readFileSync(join(folder, 'ready'), 'utf8') === CONTENTS) return python;
+    say(`Python: adding packages in ${folder}`); // an earlier version installed fewer
+    const { status } = installInto(python, ...PACKAGES);
+    if (status === 0) writeFileSync(join(folder, 'ready'), CONTENTS);
+    return python; // tests of the packages that are missing are skipped with a message
+  }
   if (existsSync(join(folder, 'failed'))) {
     return skip(
       say,
@@ -43,7 +51,7 @@ export function ensurePython(say = console.log) {
   if (missing) return skip(say, missing);
   say(`Python: installing transformers in ${folder}`);
   const problem = build(folder, python);
-  writeFileSync(join(folder, problem ? 'failed' : 'ready'), problem ?? '');
+  writeFileSync(join(folder, problem ? 'failed' : 'ready'), problem ?? CONTENTS);
   return problem ? skip(say, problem) : python;
 }
 
@@ -61,8 +69,7 @@ function build(folder, python) {
   // without its own pip, since Debian's python3 lacks ensurepip; the system's pip installs into it from outside
   const venv = run('python3', ['-m', 'venv', '--without-pip', folder]);
   if (venv.status !== 0) return `python3 -m venv failed: ${lastLine(venv)}`;
-  const install = (...packages) =>
-    run('python3', ['-m', 'pip', '--python', python, 'install', '--quiet', '--disable-pip-version-check', ...packages]);
+  const install = (...packages) => installInto(python, ...packages);
   const cpuOnly = process.platform !== 'linux' || process.arch !== 'x64';
   const torch = cpuOnly ? install(TORCH) : install(`${TORCH}+cpu`);
   if (torch.status !== 0) {
@@ -82,6 +89,8 @@ function build(folder, python) {
   return loaded.status === 0 ? null : `the installed packages do not load: ${lastLine(loaded)}`;
 }
 
+const installInto = (python, ...packages) =>
+  run('python3', ['-m', 'pip', '--python', python, 'install', '--quiet', '--disable-pip-version-check', ...packages]);
 const run = (program, args) => spawnSync(program, args, { encoding: 'utf8' });
 const finds = (python) => run(python, ['-c', FINDS]).status === 0;
 const lastLine = ({ error, stderr }) => error?.message ?? stderr.trim().split('\n').at(-1);
