@@ -42,6 +42,7 @@ export type {
   Weight,
   WeightValue,
 } from './ops/contract';
+export { dropoutThreshold } from './ops/dropout';
 export { portableKernels } from './ops/portable';
 export type { TokenPair } from './pack';
 export {

@@ -158,6 +158,19 @@ const CASES: readonly Case[] = [
     () => [tf.ones([2, 4, 4]), tf.ones([4, 4]), tf.ones([4, 4]), params()],
     'expected 1 parameters (direction), found 0',
   ],
+  [
+    'a key missing',
+    'WpoDropout',
+    () => [x(), ints(1), params(0, 1, 0)],
+    'expected a key for each of 2 tokens, found 1',
+  ],
+  [
+    'a key too many',
+    'WpoDropout',
+    () => [x(), ints(1, 2, 3, 4), params(0, 1, 1)],
+    'expected a key for each of 3 tokens, found 4',
+  ],
+  ['two parameters', 'WpoDropout', () => [x(), ints(1, 2), params(0, 1)], 'expected 3 parameters'],
   ['gate and up of different shapes', 'WpoGeglu', () => [x(), tf.ones([2, 4])], 'found [2, 3] and [2, 4]'],
   [
     'dy, gate and up of different sizes',

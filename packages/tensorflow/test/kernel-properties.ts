@@ -125,6 +125,49 @@ export function testKernels(tier: Tier): void {
     });
   });
 
+  test('the operations of adapters: products that are added, GeGLU, scaling', () => {
+    const shapes = fc.record({
+      rows: size(40),
+      columns: size(40),
+      depth: size(40),
+      transposeA: fc.boolean(),
+      transposeB: fc.boolean(),
+      added: fc.boolean(),
+      factor: fc.constantFrom(1, 0.5, -3),
+    });
+    property(shapes, ({ rows, columns, depth, transposeA, transposeB, added, factor }, seed) => {
+      const [a, b] = [
+        normal(transposeA ? [depth, rows] : [rows, depth], seed),
+        normal(transposeB ? [columns, depth] : [depth, columns], seed + 1),
+      ];
+      const shape = [1, rows, columns];
+      const of = (kernels: Kernels) => {
+        const addTo = added ? kernels.scale(normal(shape, seed + 2), 1) : null;
+        return kernels.product(a, b, { transposeA, transposeB, shape, addTo });
+      };
+      expectClose(of(kernels), of(portableKernels), 'product');
+      compare(({ geglu }) => geglu(normal([rows, depth], seed, 4), normal([rows, depth], seed + 1)), seed);
+      const scaled = (kernels: Kernels) => kernels.scale(normal([rows, depth], seed), factor);
+      expectClose(scaled(kernels), scaled(portableKernels), 'scaled');
+    });
+  });
+
+  test('dropout keeps the same values', () => {
+    const shapes = fc.record({
+      heads: size(3),
+      tokens: size(50),
+      features: size(70),
+      rate: fc.constantFrom(0, 0.05, 0.5, 0.999),
+      byFeature: fc.boolean(),
+    });
+    property(shapes, ({ heads, tokens, features, rate, byFeature }, seed) => {
+      const keys = Int32Array.from({ length: tokens }, (_, i) => Math.imul(seed + i, 0x9e3779b1));
+      const x = normal(byFeature ? [heads, features, tokens] : [tokens, features], seed);
+      const dropped = (kernels: Kernels) => values(kernels.dropout(x, { keys, rate, byFeature }));
+      expect(dropped(kernels)).toEqual(dropped(portableKernels));
+    });
+  });
+
   test('attention with head groups, windows, soft caps and two key ranges', () => {
     const shapes = fc.record({
       keyHeads: size(3),

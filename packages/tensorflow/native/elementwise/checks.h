@@ -15,6 +15,22 @@ inline void require_geglu_gradient(const OpContext& ctx) {
           ctx.shape(0), ", ", ctx.shape(1), " and ", ctx.shape(2));
 }
 
+// x [T, features], or by feature [features, T]; keys [T]; [threshold as bits, factor, 1 where by feature]
+struct DropoutArgs {
+  int64_t tokens, features;
+  uint32_t threshold;
+  float factor;
+  bool by_feature;
+};
+inline DropoutArgs read_dropout(const OpContext& ctx) {
+  const float* params = ctx.params(2, 3, "threshold, factor, whether by feature");
+  const bool by_feature = params[2] != 0;
+  const int64_t tokens = by_feature ? ctx.width(0) : ctx.shape(0).empty() ? 1 : ctx.shape(0)[0];
+  require(ctx.size(1) == tokens, "expected a key for each of ", tokens, " tokens, found ", ctx.size(1));
+  const int64_t features = tokens == 0 ? 0 : ctx.size(0) / tokens;
+  return {tokens, features, static_cast<uint32_t>(*ctx.input<int32_t>(2)), params[1], by_feature};
+}
+
 // x [rows, H], w [H], [epsilon, 1 where a residual is added], the residual [rows, H] or any tensor
 struct RmsNormArgs {
   int64_t rows, width;

@@ -1,4 +1,5 @@
-// RMSNorm, rotary embedding and GeGLU. Inputs and outputs as in elementwise/ (norm.cc, rope.cc, geglu.cc).
+// RMSNorm, rotary embedding, GeGLU and dropout. Inputs and outputs as in elementwise/ (norm.cc, rope.cc, geglu.cc,
+// dropout.cc).
 #include <algorithm>
 
 #include "elementwise/checks.h"
@@ -46,6 +47,15 @@ void geglu_gradient(GpuContext& ctx) {
   ctx.launch_values("geglu_gradient", ctx.size(0), dy, gate, up, dgate, dup);
 }
 
+void dropout(GpuContext& ctx) {
+  const DropoutArgs args = read_dropout(ctx);
+  const int32_t* keys = ctx.upload(ctx.input<int32_t>(1), args.tokens);
+  const float* x = ctx.input(0);
+  const int by_feature = args.by_feature;
+  ctx.launch_values("dropout", ctx.size(0), x, keys, ctx.output(0, ctx.shape(0)), args.tokens, args.features,
+                    by_feature, args.threshold, args.factor);
+}
+
 }  // namespace
 
 void register_gpu_elementwise() {
@@ -54,6 +64,7 @@ void register_gpu_elementwise() {
   register_gpu_kernel<rope>("WpoRope");
   register_gpu_kernel<geglu>("WpoGeglu");
   register_gpu_kernel<geglu_gradient>("WpoGegluGrad");
+  register_gpu_kernel<dropout>("WpoDropout");
 }
 
 }  // namespace wpo

@@ -114,6 +114,22 @@ __global__ void geglu_gradient(const float* d, const float* g, const float* u, f
   dg[i] = dy * up * (s + x * s * (1.0f - s) * (LINEAR + 3.0f * CUBIC * x2));
 }
 
+// The random numbers of elementwise/dropout.h
+__device__ unsigned mix_bits(unsigned x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+__global__ void dropout(const float* x, const int* keys, float* y, int64 tokens, int64 features, int by_feature,
+                        unsigned threshold, float factor, int64 n) {
+  VALUE(i, n);
+  const unsigned key = keys[by_feature ? i % tokens : i / features];
+  const unsigned feature = by_feature ? i / tokens : i % features;
+  const unsigned bits = mix_bits(key + feature * (mix_bits(key ^ 0x5bd1e995u) | 1u));
+  y[i] = x[i] * (bits >= threshold ? factor : 0.0f);
+}
+
 __global__ void add(float* into, const float* x, int64 n) {
   VALUE(i, n);
   into[i] += x[i];

@@ -63,6 +63,7 @@ inline const std::vector<Signature>& signatures() {
       {"WpoRope", {"x: float", "cos: float", "sin: float", "direction: int32"}, {"y: float"}},
       {"WpoGeglu", {"gate: float", "up: float"}, {"y: float"}},
       {"WpoGegluGrad", {"dy: float", "gate: float", "up: float"}, {"dgate: float", "dup: float"}},
+      {"WpoDropout", {"x: float", "keys: int32", "params: int32"}, {"y: float"}},
       {"WpoAnswerTerms", {"raw: float", "targets: int32", "params: int32"}, {"terms: float"}},
       {"WpoCapLogits", {"raw: float", "cap: int32"}, {"logits: float"}},
       {"WpoAdd", {"into: float", "x: float"}, {"done: float"}},

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
   type AttentionOptions,
+  dropoutThreshold,
   type Kernels,
   type OpResult,
   portableKernels,
@@ -11,7 +12,7 @@ import {
 } from '@wpo/gemma';
 import { add, addGradient, addRows } from './add-gradient';
 import { type LogitLimits, nativeAnswerLogps } from './answer-logps';
-import { nativeDevice, nativeOperations } from './native';
+import { float32Bits, nativeDevice, nativeOperations } from './native';
 import { type Operand, program } from './program';
 
 // T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
@@ -160,7 +161,10 @@ const productInto: Kernels['product'] = (a, b, { transposeA = false, transposeB 
   return addTo ? add(addTo, result) : result;
 };
 
-const dropout: Kernels['dropout'] = (x, options) => portableKernels.dropout(program.materialize(x), options);
+const dropout: Kernels['dropout'] = (x, { keys, rate, byFeature = false }) => {
+  const [factor, layout] = float32Bits([1 / (1 - rate), Number(byFeature)]);
+  return record('WpoDropout', [x, { ints: keys }, { ints: [dropoutThreshold(rate) | 0, factor!, layout!] }], x.shape);
+};
 
 function useAndDispose<T>(value: Value, use: (value: Value) => T): T {
   const result = use(value);

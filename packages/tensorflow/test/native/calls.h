@@ -47,6 +47,7 @@ void register_decode_attention();
 void register_norm();
 void register_rope();
 void register_geglu();
+void register_dropout();
 void register_head();
 void register_rows();
 void register_optimizer();
@@ -60,6 +61,7 @@ inline void register_operations() {
   register_norm();
   register_rope();
   register_geglu();
+  register_dropout();
   register_head();
   register_rows();
   register_optimizer();

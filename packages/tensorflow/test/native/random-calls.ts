@@ -120,6 +120,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     WpoRmsNormGrad: () => { const [n, h] = [size(), size()]; return [[floats(n, h), floats(n, h), floats(n, 1), floats(h)], 2]; },
     WpoRope: () => { const [d, t] = [2 * random(9), size()]; return [[floats(random(4), d, t), floats(d, t), floats(d, t), chance(80) ? params(1) : params()], 1]; },
     WpoGeglu: () => { const shape = anyShape(); return [[floats(...shape), floats(...shape)], 1]; },
+    WpoDropout: () => { const [n, t] = [size(), size()]; return [[floats(n, t), ints(...Array.from({ length: chance(50) ? n : t }, () => pick(EXTREME_INTS))), params(number(), number(), random(2))], 1]; },
     WpoGegluGrad: () => { const shape = anyShape(); return [[floats(...shape), floats(...shape), floats(...shape)], 2]; },
     WpoAnswerTerms: () => { const [a, v] = [size(), some()]; return [[floats(a, v), ints(...Array.from({ length: a }, () => index(v))), params(number(), random(2))], 1]; },
     WpoCapLogits: () => [[floats(...anyShape()), params(number())], 1],
