@@ -55,35 +55,40 @@ export function runAdapted(tape: AdapterTape, x: Value, w: AdaptedWeight, form: 
   const { dora } = w.lora;
   const drop = dropoutOf(tape, w, x, form.layout);
   if (dora && drop) return runDoraWithDropout(tape, x, w, { form, dora, drop });
-  const open = () => ({ x, close: (dx?: Value) => (dx ? [dx] : []) });
-  const source = { inputs: [x], multiply: () => form.apply(x, w).output, open };
-  const z = tape.run([x], w, loraLinear(tape, w, source, form.layout, drop));
+  const z = tape.run([x], w, loraLinear(tape, w, givenInput(tape, x, w, form), form.layout, drop));
   return dora ? tape.run([z], w, doraScale(tape.kernels, tape.pass, dora, z, form.layout.y)) : z;
 }
 
-/** (gelu(gate) · up) · wᵀ with an adapted weight. The product gelu(gate) · up is computed again in the backward pass. */
+/** Runs (gelu(gate) · up) · wᵀ with an adapted weight. */
 export function runAdaptedGeglu(tape: AdapterTape, gate: Value, up: Value, w: AdaptedWeight): Value {
   const { kernels } = tape;
-  const form = { layout: BY_TOKEN, apply: kernels.linear };
   const { dora } = w.lora;
   const drop = dropoutOf(tape, w, gate, BY_TOKEN);
-  const inputs = [gate, up];
   if (dora && drop) {
-    return runDoraWithDropout(tape, tape.run(inputs, null, kernels.geglu(gate, up)), w, { form, dora, drop });
+    const x = tape.run([gate, up], null, kernels.geglu(gate, up));
+    return runDoraWithDropout(tape, x, w, { form: { layout: BY_TOKEN, apply: kernels.linear }, dora, drop });
   }
-  const open = () => {
-    const activation = kernels.geglu(gate, up);
-    const close = (dx?: Value) => {
-      activation.output.dispose();
-      const gradients = dx ? activation.backward(dx) : [];
-      dx?.dispose();
-      return gradients;
-    };
-    return { x: activation.output, close };
-  };
-  const source = { inputs, multiply: () => kernels.gegluLinear(gate, up, w).output, open };
-  const z = tape.run(inputs, w, loraLinear(tape, w, source, BY_TOKEN, drop));
-  return dora ? tape.run([z], w, doraScale(tape.kernels, tape.pass, dora, z, false)) : z;
+  const z = tape.run([gate, up], w, loraLinear(tape, w, gegluInput(kernels, gate, up), BY_TOKEN, drop));
+  return dora ? tape.run([z], w, doraScale(kernels, tape.pass, dora, z, false)) : z;
+}
+
+/**
+ * PEFT's DoRA with dropout, x · Wᵀ + (g − 1) · D(x) · Wᵀ + g · u · Bᵀ, as (x − D(x)) · Wᵀ + g · (D(x) · Wᵀ + u · Bᵀ).
+ */
+function runDoraWithDropout(
+  tape: AdapterTape,
+  x: Value,
+  w: AdaptedWeight,
+  { form, dora, drop }: { readonly form: LinearForm; readonly dora: Dora; readonly drop: Drop },
+): Value {
+  const { kernels, pass } = tape;
+  const dropout = { output: drop(x), inputsForBackward: [], saved: [], backward: (dy: Value) => [drop(dy)] };
+  const dropped = tape.run([x], null, dropout);
+  const rest = tape.run([x, dropped], null, subtraction(kernels, x, dropped));
+  const base = tape.run([rest], null, form.apply(rest, w));
+  const z = tape.run([dropped], w, loraLinear(tape, w, givenInput(tape, dropped, w, form), form.layout, null));
+  const scaled = tape.run([z], w, doraScale(kernels, pass, dora, z, form.layout.y));
+  return tape.run([base, scaled], null, addition(kernels, base, scaled));
 }
 
 const BY_TOKEN: Layout = { x: false, y: false };
@@ -103,85 +108,91 @@ function dropoutOf(
   return (value) => tape.kernels.dropout(value, options);
 }
 
-/** The input x of an operation, which may have to be computed. */
-interface Source {
+/** The input x of a linear operation, which may have to be computed. */
+interface Input {
   /** The values that x depends on. */
-  readonly inputs: readonly Value[];
-  /** x · Wᵀ */
-  multiply(): Value;
-  /** Computes x. `close` frees it and, given its gradient, which it takes ownership of, returns the gradients of `inputs`. */
-  open(): { readonly x: Value; close(dx?: Value): Value[] };
+  readonly dependsOn: readonly Value[];
+  /** x · Wᵀ, in the output's layout. */
+  timesW(w: Weight): Value;
+  /** x · Aᵀ by token: `[T, r]`. */
+  timesA(a: Weight): Value;
+  /** Computes x. */
+  open(): OpenInput;
 }
 
+interface OpenInput {
+  readonly x: Value;
+  /** Frees x. Given the gradient of x, of which it takes ownership, it returns those of `dependsOn`. */
+  close(dx?: Value): Value[];
+}
+
+const givenInput = ({ kernels }: AdapterTape, x: Value, w: AdaptedWeight, { layout, apply }: LinearForm): Input => ({
+  dependsOn: [x],
+  timesW: () => apply(x, w).output,
+  timesA: (a) => times(kernels, x, a.value(), { x: layout.x, y: false }),
+  open: () => ({ x, close: (dx) => (dx ? [dx] : []) }),
+});
+
+/** gelu(gate) · up: the largest value of a layer, and cheap. It is computed again rather than kept. */
+const gegluInput = (kernels: Kernels, gate: Value, up: Value): Input => ({
+  dependsOn: [gate, up],
+  timesW: (w) => kernels.gegluLinear(gate, up, w).output,
+  timesA: (a) => kernels.gegluLinear(gate, up, a).output,
+  open() {
+    const { output: x, backward } = kernels.geglu(gate, up);
+    const close = (dx?: Value) => {
+      x.dispose();
+      const gradients = dx ? backward(dx) : [];
+      dx?.dispose();
+      return gradients;
+    };
+    return { x, close };
+  },
+});
+
 /** x · Wᵀ + s · D(x) · Aᵀ · Bᵀ */
-function loraLinear(tape: AdapterTape, w: AdaptedWeight, source: Source, layout: Layout, drop: Drop | null): OpResult {
+function loraLinear(tape: AdapterTape, w: AdaptedWeight, input: Input, layout: Layout, drop: Drop | null): OpResult {
   const { kernels } = tape;
   const { a, b, scaling } = w.lora;
-  const [ofA, ofB] = [
-    { x: layout.x, y: false },
-    { x: false, y: layout.y },
-  ];
-  const withInput = (use: (x: Value) => void, gradient: (x: Value) => Value | undefined = () => undefined): Value[] => {
-    const { x, close } = source.open();
-    const seen = drop ? drop(x) : x;
-    use(seen);
-    if (drop) seen.dispose();
-    return close(gradient(x));
+  const ofA = { x: layout.x, y: false };
+  const ofB = { x: false, y: layout.y };
+  const base = input.timesW(w);
+  const u = kernels.scale(drop ? droppedTimesA(kernels, input, a, ofA, drop) : input.timesA(a), scaling); // [T, r]
+  const needsInputGradients = input.dependsOn.some((value) => tape.needsGradient(value));
+
+  /** dy · W + D(du · A) */
+  const inputGradients = (dy: Value, du: Value, shape: readonly number[]): Value => {
+    const dx = inputGradient(kernels, dy, w.value(), layout, shape);
+    if (!drop) return inputGradient(kernels, du, a.value(), ofA, shape, dx);
+    const throughA = inputGradient(kernels, du, a.value(), ofA, shape);
+    const dropped = drop(throughA);
+    throughA.dispose();
+    return kernels.add(dx, dropped);
   };
-  const base = source.multiply();
-  let u!: Value; // [T, r]
-  withInput((x) => {
-    u = kernels.scale(times(kernels, x, a.value(), ofA), scaling);
-  });
-  const needsInputGradients = source.inputs.some((input) => tape.needsGradient(input));
   return {
     output: times(kernels, u, b.value(), ofB, base),
-    inputsForBackward: source.inputs,
+    inputsForBackward: input.dependsOn,
     saved: [u],
     backward(dy) {
       b.accumulate((sum) => weightGradient(kernels, dy, u, ofB, b.shape, sum));
       const du = kernels.scale(inputGradient(kernels, dy, b.value(), ofB, u.shape), scaling); // [T, r]
-      const inputGradients = withInput(
-        (x) => a.accumulate((sum) => weightGradient(kernels, du, x, ofA, a.shape, sum)),
-        ({ shape }) => {
-          if (!needsInputGradients) return undefined;
-          const dx = inputGradient(kernels, dy, w.value(), layout, shape);
-          if (!drop) return inputGradient(kernels, du, a.value(), ofA, shape, dx);
-          const dropped = inputGradient(kernels, du, a.value(), ofA, shape);
-          const rest = drop(dropped);
-          dropped.dispose();
-          return kernels.add(dx, rest);
-        },
-      );
+      const { x, close } = input.open();
+      const seen = drop ? drop(x) : x;
+      a.accumulate((sum) => weightGradient(kernels, du, seen, ofA, a.shape, sum));
+      if (drop) seen.dispose();
+      const gradients = close(needsInputGradients ? inputGradients(dy, du, x.shape) : undefined);
       du.dispose();
-      return inputGradients;
+      return gradients;
     },
   };
 }
 
-/**
- * PEFT's DoRA with dropout, x · Wᵀ + (g − 1) · D(x) · Wᵀ + g · u · Bᵀ, as (x − D(x)) · Wᵀ + g · (D(x) · Wᵀ + u · Bᵀ).
- */
-function runDoraWithDropout(
-  tape: AdapterTape,
-  x: Value,
-  w: AdaptedWeight,
-  { form, dora, drop }: { readonly form: LinearForm; readonly dora: Dora; readonly drop: Drop },
-): Value {
-  const dropped = tape.run([x], null, {
-    output: drop(x),
-    inputsForBackward: [],
-    saved: [],
-    backward: (dy) => [drop(dy)],
-  });
-  const rest = tape.run([x, dropped], null, subtraction(tape.kernels, x, dropped));
-  const base = tape.run([rest], null, form.apply(rest, w));
-  const source = {
-    inputs: [dropped],
-    multiply: () => form.apply(dropped, w).output,
-    open: () => ({ x: dropped, close: (dx?: Value) => (dx ? [dx] : []) }),
-  };
-  const z = tape.run([dropped], w, loraLinear(tape, w, source, form.layout, null));
-  const scaled = tape.run([z], w, doraScale(tape.kernels, tape.pass, dora, z, form.layout.y));
-  return tape.run([base, scaled], null, addition(tape.kernels, base, scaled));
+/** D(x) · Aᵀ */
+function droppedTimesA(kernels: Kernels, input: Input, a: Weight, layout: Layout, drop: Drop): Value {
+  const { x, close } = input.open();
+  const dropped = drop(x);
+  const product = times(kernels, dropped, a.value(), layout);
+  dropped.dispose();
+  close();
+  return product;
 }

@@ -157,7 +157,7 @@ const geglu: Kernels['geglu'] = (gate, up) => ({
 
 const productInto: Kernels['product'] = (a, b, { transposeA = false, transposeB = false, shape, addTo }) => {
   const form = !transposeA && !transposeB ? '' : (`${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}` as ProductForm);
-  const result = product(a, b, form, shape);
+  const result = form === 'NT' && shape.length === 2 ? multiplyByWeight(a, b) : product(a, b, form, shape);
   return addTo ? add(addTo, result) : result;
 };
 
