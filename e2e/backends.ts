@@ -1,7 +1,7 @@
 import '@wpo/tensorflow';
-import { gemmaPolicy, loadWeights, portableKernels, type TensorSource } from '@wpo/gemma';
+import { type Gemma2, gemmaPolicy, loadWeights, portableKernels } from '@wpo/gemma';
 import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
-import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
+import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels, weightStorage } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import { goldenFolder } from '../packages/gemma/test/golden';
 
@@ -22,15 +22,18 @@ export const allBackends = (['tiny', 'odd'] as const).flatMap((variant) =>
   (['portable', 'native'] as const).map((kind) => [variant, kind] as const),
 );
 
-/** A fixture's reference and its perturbed policy, with one set of kernels. */
+/** A fixture's reference, held as the command line holds it, and its perturbed policy, with one set of kernels. */
 export async function goldenPolicies(variant: string, kind: Kind) {
   const { kernels } = backends[kind]();
   const folder = goldenFolder(variant);
   const { config, checkpoint } = await readModelFolder(folder);
   const perturbed = await openSafetensors(`${folder}/policy.safetensors`);
-  const policyOf = async (source: TensorSource) =>
-    gemmaPolicy(await loadWeights(config, source, { kernels }), { kernels });
-  const policies = { reference: await policyOf(checkpoint), policy: await policyOf(perturbed) };
+  const policyOf = (model: Gemma2) => gemmaPolicy(model, { kernels });
+  const held = kind === 'native' ? { loadTensor: weightStorage().loadTensor } : {};
+  const policies = {
+    reference: policyOf(await loadWeights(config, checkpoint, { trainable: false, ...held })),
+    policy: policyOf(await loadWeights(config, perturbed, { kernels })),
+  };
   await Promise.all([checkpoint.close(), perturbed.close()]);
   return policies;
 }

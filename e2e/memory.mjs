@@ -1,7 +1,8 @@
 // node e2e/memory.mjs MODEL PAIRS STEPS EVERY
 //
-// Trains as `wpo train` does, with evaluations and checkpoints, and prints a JSON line every EVERY steps: `tensors` and
-// `tensor_bytes` as TensorFlow.js counts them, `resident_bytes` of the process, `heap_bytes` of JavaScript after a garbage
+// Trains as `wpo train` does, with evaluations and checkpoints and a reference model that is mapped from its file, and prints a JSON
+// line every EVERY steps: `tensors` and `tensor_bytes` as TensorFlow.js counts them, `allocated_bytes` and `mapped_bytes` of weights
+// outside of it, `resident_bytes` of the process, `heap_bytes` of JavaScript after a garbage
 // collection, `handles` that keep Node's event loop alive, and open `files`. Uses the built packages. Run node with --expose-gc.
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,8 +13,14 @@ import { loadPairs, loadTokenizerFolder } from '../packages/data/dist/node.js';
 import { gemmaPolicy, loadWeights } from '../packages/gemma/dist/index.js';
 import { openSafetensors, readModelFolder, writeSafetensors } from '../packages/gemma/dist/node.js';
 import '../packages/tensorflow/dist/index.js';
-import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '../packages/tensorflow/dist/kernels.js';
-import { adamW, precomputeReference, train } from '../packages/trainer/dist/index.js';
+import {
+  storedBytes,
+  tensorflowAdamW,
+  tensorflowGradientNorm,
+  tensorflowKernels,
+  weightStorage,
+} from '../packages/tensorflow/dist/kernels.js';
+import { adamW, referenceLogps, train } from '../packages/trainer/dist/index.js';
 import { fileCheckpoints, metricsFile } from '../packages/trainer/dist/node.js';
 
 const [model, file, steps, every] = process.argv.slice(2);
@@ -23,8 +30,10 @@ const { pairs } = await loadPairs(file, encoding);
 const { config, checkpoint } = await readModelFolder(model);
 const kernels = tensorflowKernels();
 const policy = gemmaPolicy(await loadWeights(config, checkpoint, { kernels }), { kernels });
+const { loadTensor } = weightStorage();
+const mapped = gemmaPolicy(await loadWeights(config, checkpoint, { trainable: false, loadTensor }), { kernels });
 await checkpoint.close();
-const reference = await precomputeReference({ policy, pairs });
+const reference = (some) => referenceLogps(mapped, some);
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-memory-'));
 try {
@@ -38,7 +47,7 @@ try {
     learningRate: 1e-4,
     maxSteps: Number(steps),
     gradientAccumulationSteps: 2,
-    evaluation: { pairs: pairs.slice(0, 4), reference: reference.slice(0, 4) },
+    evaluation: { pairs: pairs.slice(0, 4), reference },
     evalSteps: Number(every),
     saveSteps: Number(every),
     metrics: metricsFile(join(folder, 'metrics.jsonl')),
@@ -47,10 +56,12 @@ try {
       if (step % Number(every) !== 0) return;
       globalThis.gc?.();
       const { numTensors: tensors, numBytes: tensor_bytes } = tf.memory();
+      const { allocated: allocated_bytes, mapped: mapped_bytes } = storedBytes();
       const { rss: resident_bytes, heapUsed: heap_bytes } = process.memoryUsage();
       const handles = process.getActiveResourcesInfo().length;
       const files = readdirSync('/proc/self/fd').length;
-      console.log(JSON.stringify({ step, tensors, tensor_bytes, resident_bytes, heap_bytes, handles, files }));
+      const bytes = { tensor_bytes, allocated_bytes, mapped_bytes, resident_bytes, heap_bytes };
+      console.log(JSON.stringify({ step, tensors, ...bytes, handles, files }));
     },
   });
 } finally {

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
 import { built, LONG } from './support';
@@ -18,7 +19,10 @@ test('sixty steps, evaluations and checkpoints leave no tensor, handle or open f
     .split('\n')
     .map(
       (line) =>
-        JSON.parse(line) as Record<'step' | 'tensors' | 'tensor_bytes' | 'heap_bytes' | 'handles' | 'files', number>,
+        JSON.parse(line) as Record<
+          'step' | 'tensors' | 'tensor_bytes' | 'allocated_bytes' | 'mapped_bytes' | 'heap_bytes' | 'handles' | 'files',
+          number
+        >,
     );
   expect(lines.map(({ step }) => step)).toEqual([10, 20, 30, 40, 50, 60]);
   // 46 parameters and AdamW's two moments of each
@@ -26,6 +30,8 @@ test('sixty steps, evaluations and checkpoints leave no tensor, handle or open f
   for (const name of ['tensor_bytes', 'handles', 'files'] as const) {
     expect(new Set(lines.map((line) => line[name])).size, name).toBe(1);
   }
+  const { size } = statSync(`${fixtures}/tiny/model.safetensors`); // of the reference model
+  for (const { allocated_bytes, mapped_bytes } of lines) expect([allocated_bytes, mapped_bytes]).toEqual([0, size]);
   // the log of metrics rows grows with each row
   expect(lines.at(-1)!.heap_bytes - lines[1]!.heap_bytes).toBeLessThan(1e6);
 });

@@ -1,7 +1,7 @@
-import { estimateMemory, type ModelUse } from '@wpo/gemma';
-import { readModelFolder } from '@wpo/gemma/node';
+import { estimateMemory, type Gemma2Config, type ModelUse, tensorShapes, type WeightBytes } from '@wpo/gemma';
+import { type Checkpoint, readModelFolder } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
-import type { AvailableMemory } from '@wpo/tensorflow/kernels';
+import type { AvailableMemory, WeightStorage } from '@wpo/tensorflow/kernels';
 import type { TokenPair } from '@wpo/trainer';
 import { type AdapterChoice, countParameters } from './adapters';
 import { fromInput, UserError } from './errors';
@@ -14,6 +14,16 @@ export interface PlannedModel {
   readonly adapter?: AdapterChoice | undefined;
 }
 
+/** Whether the weights of the model itself are trained. They are then float32, with gradients. */
+export const isTrained = ({ use, adapter }: Pick<PlannedModel, 'use' | 'adapter'>): boolean =>
+  use.kind === 'train' && adapter === undefined;
+
+/** Where memory is, and what is held in it. */
+interface Machine {
+  readonly availableMemory: () => AvailableMemory | undefined;
+  readonly storage: WeightStorage;
+}
+
 /** Set to 0 to load models that do not fit by the estimate. */
 const VARIABLE = 'WPO_MEMORY_CHECK';
 
@@ -24,12 +34,13 @@ const VARIABLE = 'WPO_MEMORY_CHECK';
  */
 export async function checkMemory(
   models: readonly PlannedModel[],
-  { availableMemory }: { readonly availableMemory: () => AvailableMemory | undefined },
+  { availableMemory, storage }: Machine,
   terminal: Terminal,
 ): Promise<void> {
   const available = availableMemory();
   if (available === undefined) return;
-  const needs = await Promise.all(models.map(describeNeed));
+  const mapped = available.limit === 'ulimit -v' ? 'counts' : 'is free'; // mapped files are in the address space
+  const needs = await Promise.all(models.map((model) => describeNeed(model, storage, mapped)));
   const total = needs.reduce((sum, need) => sum + need.total, 0);
   if (total <= available.bytes) return;
   const message =
@@ -64,21 +75,63 @@ const SMALLER_PASS = {
   generate: 'Lower the number of new tokens (max_new_tokens) or the batch size',
 } as const;
 
-async function describeNeed({ folder, use, adapter }: PlannedModel) {
+/**
+ * Warns if the weights that are mapped from a file do not fit in memory, because each pass then reads them from the disk.
+ */
+export async function warnOfMappedWeights(
+  model: PlannedModel,
+  { availableMemory, storage }: Machine,
+  { stderr }: Terminal,
+): Promise<void> {
+  const available = availableMemory()?.bytes;
+  if (available === undefined || isTrained(model)) return;
+  const { mapped, total } = await estimateOf(model, storage);
+  if (mapped === 0 || mapped + total <= available) return;
+  stderr.write(
+    `${printable(model.folder)}: its weights take ${gigabytes(mapped)}, and ${gigabytes(available)} of memory are free. They are read ` +
+      'from the disk as they are used, and again in each pass, which is slow.\n',
+  );
+}
+
+async function estimateOf({ folder, use, adapter }: PlannedModel, storage: WeightStorage) {
   const { config, checkpoint } = await fromInput(() => readModelFolder(folder));
   await checkpoint.close();
   const adapterParameters = adapter === undefined ? 0 : await fromInput(() => countParameters(adapter, config));
-  const { parameters, weights, training, cache, pass, total } = estimateMemory(config, use, { adapterParameters });
+  const held = isTrained({ use, adapter }) ? undefined : heldBytes(config, checkpoint, storage);
+  return { adapterParameters, ...estimateMemory(config, use, { adapterParameters, ...(held && { held }) }) };
+}
+
+/** Where the weights of a checkpoint will be. Tensors that are missing are an error later. */
+function heldBytes(config: Gemma2Config, checkpoint: Checkpoint, storage: WeightStorage): WeightBytes {
+  const names = [...tensorShapes(config).keys()].filter((name) => checkpoint.has(name));
+  const bytes = names.map((name) => storage.bytesOf(checkpoint.locate(name)));
+  return {
+    allocated: bytes.reduce((sum, { allocated }) => sum + allocated, 0),
+    mapped: bytes.reduce((sum, { mapped }) => sum + mapped, 0),
+  };
+}
+
+async function describeNeed(model: PlannedModel, storage: WeightStorage, mapping: 'counts' | 'is free') {
+  const { folder, use, adapter } = model;
+  const estimate = await estimateOf(model, storage);
+  const { adapterParameters, parameters, weights, training, cache, pass, mapped } = estimate;
+  const total = estimate.total + (mapping === 'counts' ? mapped : 0);
   const parts = [
-    `weights ${gigabytes(weights)}`,
+    ...(weights > 0 ? [`weights ${gigabytes(weights)}`] : []),
+    ...(mapped > 0 && mapping === 'counts' ? [`weights in a mapped file ${gigabytes(mapped)}`] : []),
     ...(training > 0 ? [`gradients and AdamW's moments ${gigabytes(training)}`] : []),
     ...(cache > 0 ? [`keys and values of ${describeAnswers(use)} ${gigabytes(cache)}`] : []),
     `largest pass ${gigabytes(pass)}`,
   ];
   const verb = { train: 'training', score: 'running', generate: 'generating with' }[use.kind];
   const trained = adapter === undefined ? '' : `an adapter of ${count(adapterParameters)} parameters on `;
-  const text = `${printable(folder)}: ${verb} ${trained}${count(parameters)} parameters in float32 takes ${parts.join(', ')}`;
-  return { text, use, total, fixed: weights + training };
+  const notCounted =
+    mapped > 0 && mapping === 'is free'
+      ? ` (not the ${gigabytes(mapped)} of weights, which are mapped from their file)`
+      : '';
+  const dtype = mapped > 0 ? '' : weights < 4 * parameters ? ' in bfloat16' : ' in float32';
+  const text = `${printable(folder)}: ${verb} ${trained}${count(parameters)} parameters${dtype} takes ${parts.join(', ')}${notCounted}`;
+  return { text, use, total, fixed: total - cache - pass };
 }
 
 const describeAnswers = (use: ModelUse) =>

@@ -25,19 +25,21 @@ import {
   writeModelFolder,
   writeSafetensors,
 } from '@wpo/gemma/node';
-import type { AvailableMemory } from '@wpo/tensorflow/kernels';
+import type { AvailableMemory, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
-import { checkMemory } from './memory';
+import { checkMemory, isTrained, warnOfMappedWeights } from './memory';
 import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
 export interface Backend {
   readonly kernels: Kernels;
-  /** Loads a checkpoint's tensors to the device that computes. */
+  /** Loads a checkpoint's tensors to the device that computes, for training. */
   readonly loadTensor: TensorLoader;
+  /** How weights that are not trained are held. */
+  readonly storage: WeightStorage;
   /** Undefined if the portable update is used. */
   readonly adamW: AdamWKernel | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
@@ -48,15 +50,17 @@ export interface Backend {
 /**
  * Makes TensorFlow the backend of tfjs. The import is here, so that `wpo --help` and an invalid config load no TensorFlow.
  *
+ * @param dtype how weights that are not trained are held
  * @throws {UserError} if TensorFlow is missing; the message says how to install it
  */
-export const loadBackend = (): Promise<Backend> =>
+export const loadBackend = (dtype?: WeightStorageOptions['dtype']): Promise<Backend> =>
   fromInput(async () => {
     await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
     const tensorflow = await import('@wpo/tensorflow/kernels');
     return {
       kernels: tensorflow.tensorflowKernels(),
       loadTensor: tensorflow.tensorflowTensorLoader(),
+      storage: tensorflow.weightStorage({ dtype }),
       adamW: tensorflow.tensorflowAdamW(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
@@ -90,6 +94,7 @@ export interface LoadOptions extends PolicyOptions {
   readonly adapter?: AdapterChoice | undefined;
   /** Default `readTensor`. */
   readonly loadTensor?: TensorLoader;
+  readonly storage: Backend['storage'];
   readonly availableMemory: Backend['availableMemory'];
   /** What the model is for. It must fit in memory. For `train`, activations are kept in half of the rest. */
   readonly use: ModelUse;
@@ -106,14 +111,14 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
   fromInput(async () => {
     const { adapter, use } = options;
     await checkMemory([{ folder, use, adapter }], options, options.terminal);
+    await warnOfMappedWeights({ folder, use, adapter }, options, options.terminal);
     const { config, configJson, stopIds, checkpoint } = await readModelFolder(folder);
     const owned: { dispose(): void }[] = [];
     try {
       for (const warning of checkpoint.warnings) options.terminal.stderr.write(`${warning}\n`);
-      const { loadTensor } = options;
-      const base = adapter
-        ? await loadWeights(config, checkpoint, { trainable: false, loadTensor })
-        : await loadWeights(config, checkpoint, options);
+      const base = isTrained(options)
+        ? await loadWeights(config, checkpoint, options)
+        : await loadWeights(config, checkpoint, { trainable: false, loadTensor: options.storage.loadTensor });
       owned.push(...parametersOf<FrozenWeight | Parameter>(base));
       const adaptedModel = adapter && (await addAdapter(base, adapter, options));
       if (adaptedModel) owned.push(adaptedModel.adapter);
@@ -198,6 +203,13 @@ export function saveModelFiles(folder: string, model: LoadedModel, { dtype, base
     copyFrom,
   });
 }
+
+/**
+ * What `dtype` adds to the key of a cache of results. `auto` and `float32` add nothing, because they hold the same values: results
+ * differ at most by float32 rounding, as between CPUs. `bfloat16` rounds weights that are not bfloat16 in their file.
+ */
+export const roundingOf = (dtype: WeightStorageOptions['dtype']): { readonly dtype?: 'bfloat16' } =>
+  dtype === 'bfloat16' ? { dtype } : {};
 
 /** A hash of the configuration and weights of a model, or of a model with an adapter. */
 export async function hashModel(folder: string, adapter?: AdapterChoice): Promise<string> {

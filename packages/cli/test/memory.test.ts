@@ -2,8 +2,9 @@ import '@wpo/tensorflow';
 import { copyFileSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Gemma2Config, gemma2_2b, gemma2_27b, tensorShapes, writeConfig } from '@wpo/gemma';
+import { weightStorage } from '@wpo/tensorflow/kernels';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { checkMemory, largestPass } from '../src/memory';
+import { checkMemory, largestPass, warnOfMappedWeights } from '../src/memory';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
 import { capture, wpo } from './wpo';
 
@@ -24,7 +25,8 @@ function sparseModel(config: Gemma2Config): string {
     end += 2 * shape.reduce((size, n) => size * n, 1);
     return [name, { dtype: 'BF16', shape, data_offsets: [start, end] }] as const;
   });
-  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
+  const json = JSON.stringify(Object.fromEntries(entries));
+  const header = Buffer.from(json.padEnd(8 * Math.ceil(json.length / 8)));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   const file = join(folder, 'model.safetensors');
@@ -48,32 +50,60 @@ describe('a model that no machine has room for is refused before its weights are
   });
 
   test.each<[string, () => string[]]>([
-    ['generate', () => ['generate', '--model', huge, '--prompt', 'Why?']],
+    ['generate', () => ['generate', '--dtype', 'float32', '--model', huge, '--prompt', 'Why?']],
     [
       'sample',
-      () => ['sample', '--model', huge, '--prompts', join(folder, 'prompts.jsonl'), '--out', join(folder, 'a')],
+      () => [
+        'sample',
+        '--dtype',
+        'float32',
+        '--model',
+        huge,
+        '--prompts',
+        join(folder, 'prompts.jsonl'),
+        '--out',
+        join(folder, 'a'),
+      ],
     ],
-    ['weigh', () => ['weigh', '--model', huge, '--pairs', pairsFile, '--out', join(folder, 'w')]],
+    ['weigh', () => ['weigh', '--dtype', 'float32', '--model', huge, '--pairs', pairsFile, '--out', join(folder, 'w')]],
     [
       'weigh --ref',
-      () => ['weigh', '--model', modelFolder, '--ref', huge, '--pairs', pairsFile, '--out', join(folder, 'w')],
+      () => [
+        'weigh',
+        '--dtype',
+        'float32',
+        '--model',
+        modelFolder,
+        '--ref',
+        huge,
+        '--pairs',
+        pairsFile,
+        '--out',
+        join(folder, 'w'),
+      ],
     ],
-    ['inspect', () => ['inspect', pairsFile, '--model', huge]],
-    ['eval --pairs', () => ['eval', '--pairs', pairsFile, '--model', huge]],
-    ['eval --pairs --ref', () => ['eval', '--pairs', pairsFile, '--model', modelFolder, '--ref', huge]],
+    ['inspect', () => ['inspect', pairsFile, '--dtype', 'float32', '--model', huge]],
+    ['eval --pairs', () => ['eval', '--pairs', pairsFile, '--dtype', 'float32', '--model', huge]],
+    [
+      'eval --pairs --ref',
+      () => ['eval', '--pairs', pairsFile, '--dtype', 'float32', '--model', modelFolder, '--ref', huge],
+    ],
     [
       'eval --baseline',
       () => [
-        ...['eval', '--model', huge, '--baseline', join(folder, 'baseline.json')],
+        ...['eval', '--dtype', 'float32', '--model', huge, '--baseline', join(folder, 'baseline.json')],
         ...['--judge', 'http://127.0.0.1:9', '--out', join(folder, 'e')],
       ],
     ],
     ['train', () => ['train', join(folder, 'run.yaml'), '--set', `model_name_or_path=${huge}`]],
-    ['train, reference', () => ['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`]],
+    [
+      'train, reference',
+      () => ['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`, '--set', 'dtype=float32'],
+    ],
     [
       'train, reference in memory',
       () => [
-        ...['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`],
+        ...['train', join(folder, 'run.yaml'), '--set', `ref_model_name_or_path=${huge}`, '--set', 'dtype=float32'],
         ...['--set', 'precompute_ref_log_probs=false'],
       ],
     ],
@@ -96,9 +126,15 @@ describe('the message of checkMemory', () => {
   });
 
   type Available = ReturnType<Parameters<typeof checkMemory>[1]['availableMemory']>;
-  const check = async (models: Parameters<typeof checkMemory>[0], available: Available) => {
+  type Dtype = 'auto' | 'float32' | 'bfloat16';
+  const check = async (
+    models: Parameters<typeof checkMemory>[0],
+    available: Available,
+    dtype: Dtype = 'float32',
+    checked = checkMemory,
+  ) => {
     const terminal = capture();
-    await checkMemory(models, { availableMemory: () => available }, terminal);
+    await checked(models, { availableMemory: () => available, storage: weightStorage({ dtype }) }, terminal);
     return terminal.err();
   };
 
@@ -141,6 +177,39 @@ describe('the message of checkMemory', () => {
       /running 2\.61 billion .*; .*training 2\.61 billion .*: expected 54\.7 GB of free memory, found 50\.0 GB \(of the GPU\)/,
     );
     expect(await check(models, { bytes: 60 * GB, limit: 'GPU' })).toBe('');
+  });
+
+  test('does not count weights in a mapped file, except in address space', async () => {
+    const answers = { kind: 'generate', answers: 8, promptTokens: 20, maxNewTokens: 10_000 } as const;
+    await expect(check([{ folder, use: answers }], { bytes: 5 * GB, limit: 'machine' }, 'auto')).rejects.toThrow(
+      `${folder}: generating with 2.61 billion parameters takes keys and values of 8 x 10020 tokens 17.1 GB, largest pass 0.01 GB ` +
+        '(not the 5.2 GB of weights, which are mapped from their file): expected 17.1 GB of free memory, found 5.0 GB',
+    );
+    expect(await check([{ folder, use: score }], { bytes: 0.5 * GB, limit: 'machine' }, 'auto')).toBe('');
+    await expect(check([{ folder, use: score }], { bytes: 5 * GB, limit: 'ulimit -v' }, 'auto')).rejects.toThrow(
+      'running 2.61 billion parameters takes weights in a mapped file 5.2 GB, largest pass 0.05 GB: expected 5.3 GB of free memory, ' +
+        'found 5.0 GB (under `ulimit -v`). No option makes this model fit',
+    );
+  });
+
+  test('counts no gradients for the weights under an adapter', async () => {
+    const adapter = { settings: { r: 16 }, seed: 1 };
+    const available = { bytes: GB, limit: 'machine' } as const;
+    expect(await check([{ folder, use: train, adapter }], available, 'auto')).toBe('');
+    await expect(check([{ folder, use: train, adapter }], available)).rejects.toThrow(
+      /training an adapter of .* on 2\.61 billion parameters in float32 takes weights 10\.5 GB/,
+    );
+  });
+
+  test('warns of a mapped file that is larger than the free memory', async () => {
+    const warn: typeof checkMemory = ([model], ...others) => warnOfMappedWeights(model!, ...others);
+    const small = { bytes: 5 * GB, limit: 'machine' } as const;
+    expect(await check([{ folder, use: score }], small, 'auto', warn)).toBe(
+      `${folder}: its weights take 5.2 GB, and 5.0 GB of memory are free. They are read from the disk as they are used, and again in ` +
+        'each pass, which is slow.\n',
+    );
+    expect(await check([{ folder, use: score }], { ...small, bytes: 6 * GB }, 'auto', warn)).toBe('');
+    expect(await check([{ folder, use: train }], small, 'auto', warn)).toBe('');
   });
 
   test('is a warning if WPO_MEMORY_CHECK is 0; nothing is checked if the memory is not known', async () => {

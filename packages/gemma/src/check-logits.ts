@@ -2,6 +2,7 @@ import { printable } from '@wpo/internal/printable';
 import { ModelError } from './errors';
 import { findNotFinite, firstNotFinite } from './finite';
 import type { Gemma2 } from './model';
+import type { Weight } from './ops/contract';
 import { parametersOf } from './weights';
 
 /**
@@ -14,7 +15,27 @@ export async function checkLogits(logits: Float32Array, model: Gemma2, where: st
   const index = firstNotFinite(logits);
   if (index < 0) return;
   const found = `${where}: expected finite logits, found ${logits[index]}`;
-  for (const { name, value } of parametersOf(model)) {
+  await checkWeights(parametersOf(model), found);
+  throw new ModelError(
+    `${found}. All weights are finite, but the model's values exceed float32: its weights are too large, as after a training that ` +
+      'diverged. Use an earlier checkpoint.',
+  );
+}
+
+/**
+ * Checks the weights that were not scanned when they were loaded, if a log-prob is not finite.
+ *
+ * @throws ModelError that names the first of them that is not finite
+ */
+export async function checkLogps(logps: Float32Array, model: Gemma2): Promise<void> {
+  const index = firstNotFinite(logps);
+  if (index < 0) return;
+  const unscanned = parametersOf(model).filter((weight) => weight.value().read);
+  await checkWeights(unscanned, `forward: expected finite log-probs, found ${logps[index]}`);
+}
+
+async function checkWeights(weights: readonly Weight[], found: string): Promise<void> {
+  for (const { name, value } of weights) {
     const problem = await findNotFinite(value());
     if (problem === undefined) continue;
     throw new ModelError(
@@ -22,8 +43,4 @@ export async function checkLogits(logits: Float32Array, model: Gemma2, where: st
         'checkpoint.',
     );
   }
-  throw new ModelError(
-    `${found}. All weights are finite, but the model's values exceed float32: its weights are too large, as after a training that ` +
-      'diverged. Use an earlier checkpoint.',
-  );
 }

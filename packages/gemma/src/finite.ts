@@ -11,7 +11,7 @@ export function firstNotFinite(values: Float32Array): number {
 }
 
 /**
- * Checks a weight. The sum of its values is computed where the tensor is; only if that is not finite, the values are read.
+ * Checks a weight that is a tensor. The sum of its values is computed where the tensor is; only if that is not finite, the values are read.
  *
  * @throws ModelError that names the tensor
  */
@@ -24,15 +24,29 @@ export async function checkWeight(name: string, tensor: tf.Tensor, where: string
   );
 }
 
+/** Values that are read at a time: 64 MB. */
+const PIECE = 1 << 24;
+
 /** The first value that is not finite, in words; undefined if there is none. */
 export async function findNotFinite(weight: WeightValue): Promise<string | undefined> {
+  if (weight.read) {
+    const size = tf.util.sizeFromShape([...weight.shape]);
+    for (let start = 0; start < size; start += PIECE) {
+      const found = describeNotFinite(weight.read(start, Math.min(PIECE, size - start)), start);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
   if (weight instanceof tf.Tensor) {
     const sum = tf.sum(weight);
     const [total] = await sum.data();
     sum.dispose();
     if (Number.isFinite(total)) return undefined;
   }
-  const values = (await weight.data()) as Float32Array;
+  return describeNotFinite((await weight.data()) as Float32Array, 0); // none, if the sum of finite numbers overflowed
+}
+
+function describeNotFinite(values: Float32Array, start: number): string | undefined {
   const index = firstNotFinite(values);
-  return index < 0 ? undefined : `${values[index]} at index ${index}`; // the sum of finite numbers can overflow
+  return index < 0 ? undefined : `${values[index]} at index ${start + index}`;
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
 import { pairKeys } from './adapter/dropout';
+import { checkLogps } from './check-logits';
 import { answerLogps, forward, type Gemma2 } from './model';
 import type { AnswerLogps, Kernels, Pause, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
@@ -20,7 +21,11 @@ export interface TokenTerms {
 
 /** One forward pass over pairs. It holds its memory until `dispose`. */
 export interface Forward {
-  /** Reads the terms of all answer tokens from the device. */
+  /**
+   * Reads the terms of all answer tokens from the device.
+   *
+   * @throws ModelError for NaN because of a weight that is not finite and was not scanned when it was loaded
+   */
   terms(): Promise<TokenTerms>;
   /**
    * Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`.
@@ -129,6 +134,7 @@ async function pairForward(model: Gemma2, packed: PackedPairs, tape: Tape): Prom
   return {
     async terms() {
       const [p, squares, max] = await Promise.all([logps.data(), logSumSquares.data(), logMax.data()]);
+      await checkLogps(p as Float32Array, model);
       return { logps: p as Float32Array, logSumSquares: squares as Float32Array, logMax: max as Float32Array };
     },
     async backward(dLogps) {

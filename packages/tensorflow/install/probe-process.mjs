@@ -1,7 +1,9 @@
 // @ts-check
 // Loads TensorFlow, multiplies matrices with it and prints the result as one line of JSON. It runs in another process, so
 // that a library that crashes does not end the caller.
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { repairNode } from './repair-node.mjs';
 
 const SIZE = 1024;
@@ -27,6 +29,21 @@ function multiply() {
   });
 }
 
+/**
+ * @param {boolean} usesGpu
+ * @returns {boolean} whether the native operations have a store, which holds bfloat16 weights and counts its bytes
+ */
+function hasStore(usesGpu) {
+  const folder = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'lib', 'napi-v8');
+  const addon = join(folder, usesGpu ? 'gpu.node' : 'kernels.node');
+  const store = existsSync(addon) ? require(addon).store : undefined;
+  if (!store) return false;
+  const arena = store.allocate(SIZE);
+  const held = store.bytes().allocated;
+  store.free(arena);
+  return held === SIZE && store.bytes().allocated === 0;
+}
+
 multiply();
 const seconds = Math.min(...Array.from({ length: 5 }, multiply));
 const { binding } = /** @type {{binding: {TF_Version: string, isUsingGpuDevice(): boolean}}} */ (
@@ -36,6 +53,7 @@ console.log(
   JSON.stringify({
     version: binding.TF_Version,
     usesGpu: binding.isUsingGpuDevice(),
+    store: hasStore(binding.isUsingGpuDevice()),
     gflops: Math.round((2 * SIZE ** 3) / seconds / 1e9),
   }),
 );

@@ -7,8 +7,8 @@ const PROCESS = fileURLToPath(new URL('../install/probe-process.mjs', import.met
 
 /**
  * Loads TensorFlow in another process and multiplies matrices with it.
- * @returns {{version: string, usesGpu: boolean, gflops: number} | {error: string}} gflops: the speed of a float32 matrix product;
- *   error: the message of Node or the dynamic loader
+ * @returns {{version: string, usesGpu: boolean, store: boolean, gflops: number} | {error: string}} store: whether weights can be
+ *   held in bfloat16; gflops: the speed of a float32 matrix product; error: the message of Node or the dynamic loader
  */
 export function probe() {
   const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' };

@@ -40,6 +40,7 @@ export function checkMachine(facts: MachineFacts): DoctorReport {
   const checks = [
     node(facts),
     tensorflow(facts),
+    ...weights(facts),
     devices(facts),
     cpu(facts),
     threads(facts),
@@ -70,6 +71,12 @@ function tensorflow({ tensorflow: found, tools }: MachineFacts): DoctorCheck {
       return check(name, true, `${found.version}${build}${native}, ${speed}, in ${found.path}`, improvementHint(found));
     }
   }
+}
+
+function weights({ tensorflow: found }: MachineFacts): DoctorCheck[] {
+  if (found.state !== 'works') return [];
+  const mapped = found.usesGpu ? '' : ', mapped from their files or in memory';
+  return [check('Weights', true, found.store ? `bfloat16 or float32${mapped}` : 'float32')];
 }
 
 function installHint({ pip, compiler }: MachineFacts['tools']): string {

@@ -25,6 +25,8 @@ export interface MachineFacts {
         usesGpu: boolean;
         /** Whether the native operations were built. */
         native: boolean;
+        /** Whether weights can be held in bfloat16. */
+        store: boolean;
         /** Speed of a float32 matrix product, in GFLOP/s. */
         gflops: number;
         path: string;

@@ -10,6 +10,7 @@ const healthy: MachineFacts = {
     variant: 'cpu',
     usesGpu: false,
     native: true,
+    store: true,
     gflops: 210,
     path: '/c/tf',
   },
@@ -36,6 +37,7 @@ it('passes every check of a complete machine', () => {
         ok: true,
         found: '2.21.0, CPU build, native operations, matrix products at 210 GFLOP/s, in /c/tf',
       },
+      { name: 'Weights', ok: true, found: 'bfloat16 or float32, mapped from their files or in memory' },
       { name: 'Devices', ok: true, found: 'CPU (no NVIDIA GPU found)' },
       { name: 'CPU', ok: true, found: '8 x Xeon (avx2 avx512f)' },
       { name: 'Threads', ok: true, found: '8 of 8 cores' },
@@ -43,6 +45,14 @@ it('passes every check of a complete machine', () => {
       { name: 'Disk', ok: true, found: '80.0 GB free in /home/ann' },
     ],
   });
+});
+
+it('says how weights can be held', () => {
+  const held = (facts: object) =>
+    find({ tensorflow: { ...healthy.tensorflow, ...facts } as MachineFacts['tensorflow'] }, 'Weights').found;
+  expect(held({ usesGpu: true })).toBe('bfloat16 or float32');
+  expect(held({ store: false })).toBe('float32');
+  expect(checkMachine({ ...healthy, tensorflow: { state: 'not installed' } }).checks[2]!.name).toBe('Devices');
 });
 
 it('names the command that installs a missing TensorFlow', () => {

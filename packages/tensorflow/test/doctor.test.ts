@@ -6,6 +6,7 @@ it('checks this machine: TensorFlow works, and every check has a result', async 
   expect(report.checks.map(({ name }) => name).filter((name, i, all) => all.indexOf(name) === i)).toEqual([
     'Node',
     'TensorFlow',
+    'Weights',
     'Devices',
     'CPU',
     'Threads',
@@ -15,6 +16,7 @@ it('checks this machine: TensorFlow works, and every check has a result', async 
   const found = Object.fromEntries(report.checks.map((check) => [check.name, check.found]));
   expect(found.Node).toBe(`${process.versions.node} on ${process.platform}-${process.arch}`);
   expect(found.TensorFlow).toMatch(/^2\.\d+\.\d+.*, matrix products at [1-9]\d* GFLOP\/s, in \//);
+  expect(found.Weights).toMatch(/^bfloat16 or float32/);
   expect(found.Memory).toMatch(/^[\d.]+ GB available of [\d.]+ GB$/);
   expect(formatDoctor(report)).toContain('TensorFlow  2.');
 });

@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import {
+  adapted,
   type FrozenWeight,
   type Gemma2,
   type Gemma2Config,
   gemmaPolicy,
   generate,
+  type Kernels,
   loadWeights,
   ModelError,
   parametersOf,
@@ -282,17 +284,31 @@ async function withWeights<T>(
 const prompt = Int32Array.from({ length: 23 }, (_, i) => 3 + ((i * i) % 90));
 const pair = { id: 'a', prompt: prompt.subarray(0, 9), chosen: prompt.subarray(3, 20), rejected: [5, 6, 7] };
 
-/** Everything that a model computes: logits, a generated answer, the terms of a pair. */
+/** Everything that a model computes: logits, a generated answer, the terms of a pair, and the gradients of an adapter. */
 async function resultsOf(model: Gemma2<FrozenWeight>) {
   const kernels = tensorflowKernels();
   const pass = await gemmaPolicy(model, { kernels }).forward([pair, { ...pair, id: 'b' }], { train: false });
   const terms = await pass.terms();
   pass.dispose();
   const answer = await generate(model, prompt, { maxNewTokens: 12, stopIds: [], kernels });
-  return { logits: await sequenceLogits(model, prompt, kernels), answer, terms };
+  const logits = await sequenceLogits(model, prompt, kernels);
+  return { logits, answer, terms, gradients: await adapterGradients(model, kernels) };
 }
 
-describe.each(['F32'] as const)('a model of a %s file', (dtype) => {
+async function adapterGradients(model: Gemma2<FrozenWeight>, kernels: Kernels) {
+  const withAdapter = adapted(model, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels });
+  const { parameters } = withAdapter.adapter;
+  for (const p of parameters) p.assign(tf.tensor(sines(tf.util.sizeFromShape([...p.shape]), p.shape[0]), [...p.shape]));
+  const pass = await gemmaPolicy(withAdapter, { kernels }).forward([pair], { train: true });
+  const { logps } = await pass.terms();
+  await pass.backward(logps.map((_, i) => Math.cos(i)));
+  pass.dispose();
+  const gradients = parameters.map((p) => p.gradient()!.dataSync());
+  withAdapter.adapter.dispose();
+  return gradients;
+}
+
+describe.each(['F32', 'BF16'] as const)('a model of a %s file', (dtype) => {
   test.each([true, false])('has the bits of the model in tensors (map: %s)', async (map) => {
     const path = await writeModel(dtype);
     const expected = await withWeights(path, undefined, resultsOf);
@@ -311,6 +327,14 @@ describe.each(['F32'] as const)('a model of a %s file', (dtype) => {
       const logits = sequenceLogits(model, prompt, tensorflowKernels());
       await expect(logits).rejects.toThrow(`The weight "${name}" has NaN at index ${48 * 32 - 1}`);
       await expect(logits).rejects.toBeInstanceOf(ModelError);
+      const pass = await gemmaPolicy(model, { kernels: tensorflowKernels() }).forward([pair], { train: false });
+      await expect(pass.terms()).rejects.toThrow(
+        new ModelError(
+          `forward: expected finite log-probs, found NaN. The weight "${name}" has NaN at index ${48 * 32 - 1}: the model is damaged, ` +
+            'or it diverged in training. Use an earlier checkpoint.',
+        ),
+      );
+      pass.dispose();
     });
   });
 });

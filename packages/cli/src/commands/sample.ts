@@ -9,6 +9,7 @@ import { runRowsTask, type TaskControls } from '../answers/resumable-rows';
 import { connect } from '../answers/server';
 import { adapterIn, localModel } from '../downloads';
 import { UserError } from '../errors';
+import { roundingOf } from '../models';
 import { checkFlags } from '../schemas/flags';
 import { type SampleConfig, sampleSchema } from '../schemas/sample';
 import { type StopSignal, withSignals } from '../terminal/signals';
@@ -23,6 +24,8 @@ interface Settings {
   readonly max_new_tokens: number;
   /** Absent if the chat template rendered the prompts. */
   readonly prompt_format?: 'templated';
+  /** Absent unless weights were rounded to bfloat16. */
+  readonly dtype?: 'bfloat16';
   /** Fields that were added to the requests to a server. */
   readonly request?: Readonly<Record<string, unknown>>;
 }
@@ -41,6 +44,7 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
     top_p,
     max_new_tokens,
     ...(config.promptFormat === 'templated' && { prompt_format: config.promptFormat }),
+    ...roundingOf(config.dtype),
     ...(request && { request }),
   };
   const check = new AnswerCheck();
@@ -151,6 +155,7 @@ const ownRow = v.object({
   top_p: v.number(),
   max_new_tokens: v.number(),
   prompt_format: v.optional(v.literal('templated')),
+  dtype: v.optional(v.literal('bfloat16')),
   request: v.optional(v.record(v.string(), v.unknown())),
 });
 
@@ -167,7 +172,12 @@ function ownRowIn(
   const hint = 'Give this run another --out, or the settings of that file.';
   if (!v.is(ownRow, row))
     throw new UserError(`${at}: expected an answer of wpo sample, found another kind of row. ${hint}`);
-  for (const [name, expected] of Object.entries({ prompt_format: undefined, request: undefined, ...settings })) {
+  for (const [name, expected] of Object.entries({
+    prompt_format: undefined,
+    dtype: undefined,
+    request: undefined,
+    ...settings,
+  })) {
     const found = row[name as keyof typeof settings];
     if (isDeepStrictEqual(found, expected)) continue;
     throw new UserError(`${at}: ${name}: expected ${shown(expected)}, found ${shown(found)}. ${hint}`);

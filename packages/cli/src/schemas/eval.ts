@@ -6,6 +6,7 @@ import {
   batchSize,
   beta,
   checkLengths,
+  dtype,
   encodingFields,
   json,
   judgeMaxTokens,
@@ -43,6 +44,7 @@ export const evalSchema = commandSchema({
     }),
     model: path('model', { help: 'the model to evaluate' }),
     adapter,
+    dtype,
     outputs: path('file', {
       help: 'the model’s answers, instead of --model: a file like --baseline, or one of wpo sample',
     }),
@@ -90,6 +92,7 @@ export const evalSchema = commandSchema({
       'baseline',
       'model',
       'adapter',
+      'dtype',
       'outputs',
       'evalSet',
       'generator',
@@ -115,6 +118,7 @@ export const evalSchema = commandSchema({
     'Held-out pairs': [
       'pairs',
       'ref',
+      'dtype',
       'beta',
       'klPrompts',
       'completion',

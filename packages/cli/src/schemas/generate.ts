@@ -1,6 +1,6 @@
 import { boolean, integer, number, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { adapter, maxNewTokens, promptFormat } from './shared';
+import { adapter, dtype, maxNewTokens, promptFormat } from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -10,6 +10,7 @@ export const generateSchema = commandSchema({
   fields: {
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
     adapter,
+    dtype,
     prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
     prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
     promptFormat,

@@ -1,6 +1,6 @@
 import { integer, path } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { checkLengths, columns, encodingFields, json, split } from './shared';
+import { checkLengths, columns, dtype, encodingFields, json, split } from './shared';
 
 /** `wpo inspect`. */
 export const inspectSchema = commandSchema({
@@ -23,6 +23,7 @@ export const inspectSchema = commandSchema({
     model: path('model', {
       help: 'a model that weighs some of the pairs; also the tokenizer, if --tokenizer is not given',
     }),
+    dtype,
     weigh: integer({ min: 1, default: 200, help: 'how many pairs the model weighs', flag: { placeholder: 'pairs' } }),
     seed: integer({
       min: 0,

@@ -5,6 +5,7 @@ import {
   API_KEY_NOTE,
   adapter,
   batchSize,
+  dtype,
   maxNewTokens,
   promptFormat,
   requestFields,
@@ -27,7 +28,7 @@ export const sampleSchema = commandSchema({
   description: [
     'Generates one answer for each prompt and seed, with a model on this machine (--model) or with an OpenAI-compatible ' +
       'server (--endpoint). Writes one JSON line per answer, as soon as it is complete: prompt_id, prompt, completion, ' +
-      'source, seed, finish_reason, temperature, top_p, max_new_tokens, and prompt_format if it is templated.',
+      'source, seed, finish_reason, temperature, top_p, max_new_tokens, prompt_format if it is templated, and dtype if it is bfloat16.',
     'Run the same command again to resume: answers that are already in the file are not generated again.',
   ],
   fields: {
@@ -36,6 +37,7 @@ export const sampleSchema = commandSchema({
       help: 'the model: a folder, or org/name on the Hugging Face Hub; with --endpoint, its name on the server (default: the only one there)',
     }),
     adapter,
+    dtype,
     endpoint: path('server', { help: 'address of an OpenAI-compatible server, e.g. http://localhost:8000/v1' }),
     prompts: path('file', {
       required: true,
@@ -71,13 +73,17 @@ export const sampleSchema = commandSchema({
     batchSize,
     ...requestFields,
   },
-  check({ model, adapter, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
+  check({ model, adapter, dtype, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
     if (model === undefined && endpoint === undefined) {
       return [{ field: 'model', expected: `one of ${name('model')} and ${name('endpoint')}`, found: 'neither' }];
     }
     if (endpoint !== undefined && adapter !== undefined) {
       const hint = `Load the adapter in the server, and give its name there with ${name('model')}.`;
       return [{ field: 'adapter', expected: `no value with ${name('endpoint')}`, found: adapter, hint }];
+    }
+    if (endpoint !== undefined && dtype !== 'auto') {
+      const hint = 'The server has loaded its model.';
+      return [{ field: 'dtype', expected: `no value with ${name('endpoint')}`, found: dtype, hint }];
     }
     if (endpoint !== undefined && promptFormat === 'templated') {
       const hint = 'The server renders prompts: write what is asked, without control tokens.';

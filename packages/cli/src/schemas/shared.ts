@@ -137,7 +137,7 @@ export const alignment = choice(
 /** How the weights of a model that is loaded are held in memory: transformers' name. */
 export const dtype = choice(
   {
-    auto: 'that of the model’s files',
+    auto: 'that of the model’s files, or float32 for float16',
     float32: '4 bytes per parameter',
     bfloat16: '2 bytes per parameter; other types are rounded to it',
   },

@@ -1,6 +1,6 @@
 import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
-import { adapterFields, checkAdapter } from './adapter';
+import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from './adapter';
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
@@ -42,7 +42,7 @@ const dataFields = {
   outputDir: path('output', { required: true, help: 'folder of the run: model, metrics, checkpoints' }),
   dtype: {
     ...dtype,
-    help: 'number type of weights that are not trained, such as those of a reference model; trained weights are float32',
+    help: 'number type in memory of weights that are not trained: those under an adapter, and of a reference; trained ones are float32',
   },
   saveDtype: choice(
     { float32: '', bfloat16: '' },
@@ -277,10 +277,11 @@ export const trainSchema = commandSchema({
 });
 
 /** Refuses trained weights in bfloat16. `dtype` was once the name of `save_dtype`. */
-function checkDtype({ dtype }: { readonly dtype: string }, name: Naming): Problem[] {
-  if (dtype !== 'bfloat16') return [];
+function checkDtype(config: AdapterSettings & { readonly dtype: string }, name: Naming): Problem[] {
+  const { dtype } = config;
+  if (dtype !== 'bfloat16' || trainsAdapter(config)) return [];
   const expected = 'auto or float32, since all weights are trained, in float32';
-  const hint = `The type of the saved model is ${name('saveDtype')}.`;
+  const hint = `The type of the saved model is ${name('saveDtype')}. With ${name('usePeft')}, the weights may be bfloat16.`;
   return [{ field: 'dtype', expected, found: dtype, hint }];
 }
 

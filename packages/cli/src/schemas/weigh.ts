@@ -2,7 +2,18 @@ import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import { boolean, number, path } from './fields';
 import { checkSmoothing, LOSS_NAMES, lossSpec, lossType } from './loss';
 import { type ConfigOf, commandSchema, type Problem } from './schema';
-import { adapter, alignment, beta, checkLengths, columns, encodingFields, onBadRow, outputFile, split } from './shared';
+import {
+  adapter,
+  alignment,
+  beta,
+  checkLengths,
+  columns,
+  dtype,
+  encodingFields,
+  onBadRow,
+  outputFile,
+  split,
+} from './shared';
 
 /** `wpo weigh`. */
 export const weighSchema = commandSchema({
@@ -17,6 +28,7 @@ export const weighSchema = commandSchema({
   fields: {
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
     adapter,
+    dtype,
     ref: path('model', { help: 'the reference model (default: the model itself, with its adapter)' }),
     pairs: path('dataset', {
       required: true,

@@ -9,7 +9,7 @@ import {
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import type { AdapterChoice } from '../adapters';
 import { checkMemory, largestPass } from '../memory';
-import { type Backend, hashModel, type LoadedModel, loadModel, withModel } from '../models';
+import { type Backend, hashModel, type LoadedModel, loadModel, roundingOf, withModel } from '../models';
 import type { RunPairs } from '../pairs';
 import { loraSettings, trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
@@ -142,7 +142,11 @@ async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: Refe
   const cache = referenceFiles(folder.reference, { warn });
   const compute = async (label: string, set: readonly TokenPair[]) => {
     if (set.length === 0) return [];
-    const key = hashJson({ model: hash, pairs: hashPairs(set), ...(ldAlpha === undefined ? {} : { ldAlpha }) });
+    const key = hashJson({
+      ...{ model: hash, pairs: hashPairs(set) },
+      ...(ldAlpha === undefined ? {} : { ldAlpha }),
+      ...roundingOf(config.dtype),
+    });
     return withProgress(terminal, { label, total: set.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);
       return precomputeReference({ policy, pairs: set, ldAlpha, cache, key, signal, onProgress });

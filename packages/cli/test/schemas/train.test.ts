@@ -125,11 +125,15 @@ test.each([
   ['eval_file: e\neval_split: 0.1', ':5: eval_split: expected no value with eval_file, found 0.1. Remove one'],
   [
     'dtype: bfloat16',
-    ':4: dtype: expected auto or float32, since all weights are trained, in float32, found bfloat16. The type of the saved model is save_dtype.',
+    ':4: dtype: expected auto or float32, since all weights are trained, in float32, found bfloat16. The type of the saved model is save_dtype. With use_peft, the weights may be bfloat16.',
   ],
   ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
 ])('keys that contradict each other are an error: %j', (lines, message) => {
   expect(problems(least + lines)[0]).toContain(message);
+});
+
+test('the weights under an adapter may be bfloat16', () => {
+  expect(parse(`${least}dtype: bfloat16\nuse_peft: true\n`).dtype).toBe('bfloat16');
 });
 
 test.each([

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { storedBytes } from '@wpo/tensorflow/kernels';
 import { beforeAll, expect, test } from 'vitest';
 import { main } from '../../src/main';
 import { loadBackend, withModel } from '../../src/models';
@@ -52,6 +53,7 @@ test.each([
   expect(err).toContain(`SIGINT: ${stopped}`);
   expect(readdirSync(folder)).toEqual([]);
   expect(tf.memory().numTensors).toBe(tensors);
+  expect(storedBytes()).toEqual({ allocated: 0, mapped: 0 });
 });
 
 test.each(['model 1/', 'sample 1/', 'reference 1/'])('eval --pairs stops at a signal after "%s"', async (when) => {
@@ -91,7 +93,7 @@ test('a model is freed when the work with it throws', async () => {
   const use = { kind: 'score', tokens: 0, answerTokens: 0 } as const;
   const options = { ...(await loadBackend()), terminal: capture(), use };
   const work = withModel(modelFolder, options, async () => {
-    expect(tf.memory().numTensors).toBeGreaterThan(tensors);
+    expect(storedBytes().mapped).toBeGreaterThan(0);
     throw new Error('no');
   });
   await expect(work).rejects.toThrow('no');

@@ -18,6 +18,8 @@ export interface Value {
 export interface WeightValue extends Value {
   /** A copy of the values, row-major. */
   data(): Promise<ArrayLike<number>>;
+  /** A copy of `count` values from `start`. Absent for tensors. */
+  read?(start: number, count: number): Float32Array;
 }
 
 /**

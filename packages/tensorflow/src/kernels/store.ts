@@ -80,17 +80,18 @@ export class StoredTensor implements WeightValue {
   }
   /** A copy of the values in float32. */
   async data(): Promise<Float32Array> {
-    return this.values();
+    return this.read();
+  }
+  /** A copy of `count` values from `start`, in float32. */
+  read(start = 0, count = tf.util.sizeFromShape([...this.shape])): Float32Array {
+    const { arena, offset, dtype } = this.range;
+    const { bytes, name } = STORED_TYPES[dtype];
+    return nativeStore()!.get(arena.number, (offset + start) * bytes, count, name);
   }
   /** The values as a float32 tensor, owned by this handle. It takes the memory that storing the values saves. */
   tensor(): tf.Tensor {
-    this.widened ??= tf.keep(tf.tensor(this.values(), [...this.shape], 'float32'));
+    this.widened ??= tf.keep(tf.tensor(this.read(), [...this.shape], 'float32'));
     return this.widened;
-  }
-  private values(): Float32Array {
-    const { arena, offset, dtype, shape } = this.range;
-    const { bytes, name } = STORED_TYPES[dtype];
-    return nativeStore()!.get(arena.number, offset * bytes, tf.util.sizeFromShape([...shape]), name);
   }
 }
 
