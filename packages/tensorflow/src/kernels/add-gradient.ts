@@ -18,6 +18,25 @@ export function addRows(total: Value | null, indices: Int32Array, rows: Value, c
   return total;
 }
 
-/** Adds what `compute` returns to a weight's gradient. For a frozen weight, `compute` is not called. */
-export const addGradient = (w: Weight, compute: () => Value): void =>
-  w.accumulate((sum) => (sum ? add(sum, compute()) : compute()));
+/** Which operands of a product are transposed: neither, or by letter (T transposed, N not). */
+export type ProductForm = '' | 'NT' | 'TN' | 'TT';
+
+/**
+ * A matrix product. All dimensions except the last count as rows; the result gets `shape`. With `addTo`, which it takes ownership
+ * of, the product is added to that value in place, and never becomes a tensor.
+ */
+export function product(
+  a: Value,
+  b: Value,
+  form: ProductForm,
+  shape: readonly number[],
+  addTo: Value | null = null,
+): Value {
+  if (!addTo) return program.record(`WpoProduct${form}`, [a, b], shape)[0]!;
+  program.recordInPlace(`WpoAddProduct${form}`, [addTo, a, b]);
+  return addTo;
+}
+
+/** Adds a product to a weight's gradient. It is not computed for a frozen weight. */
+export const addProduct = (w: Weight, a: Value, b: Value, form: ProductForm): void =>
+  w.accumulate((sum) => product(a, b, form, w.shape, sum));

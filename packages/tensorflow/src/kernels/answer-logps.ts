@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Pause, Weight, WeightValue } from '@wpo/gemma';
-import { addGradient, addRows } from './add-gradient';
+import { addProduct, addRows } from './add-gradient';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, program } from './program';
 
@@ -165,9 +165,9 @@ export const nativeAnswerLogps =
       for (const { start, count, D: keptD } of chunks) {
         await orElse(start > 0 && pause?.(), () => tf.dispose([d, scaled, ...products]));
         const D = keptD ?? recomputeD(start, count); // [a, V]
-        addGradient(weight, () =>
-          tf.tidy(() => tensorflowMatMul(D, tf.neg(slice(scaled, { start, count })), true, false)),
-        ); // [V, H]
+        const rows = tf.tidy(() => tf.neg(slice(scaled, { start, count }))); // −d · h: [a, H]
+        addProduct(weight, D, rows, 'TN'); // [V, H]
+        rows.dispose();
         products.push(timesWeight(D, weight.value(), '')); // D · E: [a, H]
         if (!keptD) D.dispose();
       }

@@ -10,7 +10,7 @@ import {
   type Value,
   type Weight,
 } from '@wpo/gemma';
-import { add, addGradient, addRows } from './add-gradient';
+import { add, addProduct, addRows, type ProductForm, product } from './add-gradient';
 import { type LogitLimits, nativeAnswerLogps } from './answer-logps';
 import { float32Bits, nativeDevice, nativeOperations } from './native';
 import { type Operand, program } from './program';
@@ -67,13 +67,6 @@ const record = (name: string, inputs: readonly Operand[], shape: readonly number
 /** For up to this many rows, reading the weight takes most of a product's time: one operation reads it once, unpacked. */
 const FEW_ROWS = 16;
 
-/** Which operands of a product are transposed: neither, or by letter (T transposed, N not). */
-type ProductForm = '' | 'NT' | 'TN' | 'TT';
-
-/** A matrix product. All dimensions except the last count as rows; the result gets `shape`. */
-const product = (a: Value, b: Value, form: ProductForm, shape: readonly number[]): Value =>
-  record(`WpoProduct${form}`, [a, b], shape);
-
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
 function multiplyByWeight(x: Value, w: Value): Value {
   const shape = [x.shape[0]!, w.shape[0]!];
@@ -85,7 +78,7 @@ const linear: Kernels['linear'] = (x, w) => ({
   inputsForBackward: [x],
   saved: [],
   backward(dy) {
-    addGradient(w, () => product(dy, x, 'TN', w.shape)); // [out, in]
+    addProduct(w, dy, x, 'TN'); // [out, in]
     return [product(dy, w.value(), '', x.shape)]; // [T, in]
   },
 });
@@ -101,7 +94,7 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
-      addGradient(w, () => product(dy, x, '', w.shape)); // [heads · D, H]
+      addProduct(w, dy, x, ''); // [heads · D, H]
       return [product(dy, w.value(), 'TN', x.shape)]; // [T, H]
     },
   };
@@ -117,7 +110,7 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
     inputsForBackward: [x],
     saved: [],
     backward(dy) {
-      addGradient(w, () => product(dy, x, 'TT', w.shape)); // [out, N · D]
+      addProduct(w, dy, x, 'TT'); // [out, N · D]
       return [product(w.value(), dy, 'TT', x.shape)]; // [N, D, T]
     },
   };
@@ -136,16 +129,23 @@ function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
     inputsForBackward: [gate, up],
     saved: [],
     backward(dy) {
-      addGradient(w, () =>
+      w.accumulate((sum) =>
         fused
-          ? record('WpoGatedProductGrad', [dy, gate, up], w.shape)
-          : withGeglu((activated) => product(dy, activated, 'TN', w.shape)),
+          ? gatedGradient(dy, gate, up, w.shape, sum)
+          : withGeglu((activated) => product(dy, activated, 'TN', w.shape, sum)),
       ); // [H, F]
       return useAndDispose(product(dy, w.value(), '', gate.shape), (dActivated) =>
         program.record('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
       );
     },
   };
+}
+
+/** dyᵀ · geglu(gate, up), added to `addTo` in place if it is given. */
+function gatedGradient(dy: Value, gate: Value, up: Value, shape: readonly number[], addTo: Value | null): Value {
+  if (!addTo) return record('WpoGatedProductGrad', [dy, gate, up], shape);
+  program.recordInPlace('WpoAddGatedProductGrad', [addTo, dy, gate, up]);
+  return addTo;
 }
 
 const geglu: Kernels['geglu'] = (gate, up) => ({
@@ -157,7 +157,9 @@ const geglu: Kernels['geglu'] = (gate, up) => ({
 
 const productInto: Kernels['product'] = (a, b, { transposeA = false, transposeB = false, shape, addTo }) => {
   const form = !transposeA && !transposeB ? '' : (`${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}` as ProductForm);
-  const result = form === 'NT' && shape.length === 2 ? multiplyByWeight(a, b) : product(a, b, form, shape);
+  const fewRows = form === 'NT' && shape.length === 2 && a.shape[0]! <= FEW_ROWS;
+  if (!fewRows) return product(a, b, form, shape, addTo);
+  const result = record('WpoLinearRows', [a, b], shape);
   return addTo ? add(addTo, result) : result;
 };
 
@@ -182,7 +184,7 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
     saved: [inverseRms!],
     backward(dy) {
       const [dx, dw] = program.record('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
-      addGradient(w, () => dw!.clone());
+      w.accumulate((sum) => (sum ? add(sum, dw!.clone()) : dw!.clone()));
       dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
     },
