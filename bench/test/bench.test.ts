@@ -61,6 +61,26 @@ test('runs every measure on a small model and prints JSON', () => {
   );
 });
 
+test('--gpu --dry runs the whole script for a GPU on tiny models, and says what was not run', () => {
+  const { stdout, stderr, status } = bench('--gpu', '--dry', '--rounds', '1', '--tokens', '2', '--json');
+  expect(status, stderr).toBe(0);
+  const { rows, notes } = JSON.parse(stdout) as Report;
+  const found = new Map(rows.map(({ of, what, ours }) => [`${of}: ${what}`, ours]));
+  for (const side of ['float32', 'bfloat16']) {
+    for (const [what, allowed] of [
+      ['log-probs', 1e-5],
+      ['losses', 1e-5],
+      ['gradient norms', 1e-4],
+    ] as const) {
+      const name = `tiny, check, 128 tokens, ${side}: ${what}: relative difference from CPU`;
+      expect(found.get(name), name).toBeLessThan(allowed);
+    }
+  }
+  expect(found.get('tiny, LoRA step, r = 16, bfloat16, 256 tokens: tokens/s')).toBeGreaterThan(0);
+  expect(found.get('tiny, generate, bfloat16, batch 1: tokens/s')).toBeGreaterThan(0);
+  expect(notes).toEqual(['Not run:', 'TRL + PEFT: no --peer was given']);
+});
+
 test('--gpu needs a GPU', () => {
   const { stderr, status } = bench('--gpu');
   expect(status).toBe(1);
