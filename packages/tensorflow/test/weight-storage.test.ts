@@ -21,10 +21,12 @@ import {
 import { type Checkpoint, openSafetensors, writeSafetensors } from '@wpo/gemma/node';
 import { seededRandom } from '@wpo/internal/random';
 import { storedBytes, tensorflowKernels, weightStorage } from '@wpo/tensorflow/kernels';
-import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { bf16ToF32, f32ToBf16 } from '../../gemma/src/dtype';
+import { nativeStore } from '../src/kernels/native';
 import { program } from '../src/kernels/program';
 import { StoredTensor } from '../src/kernels/store';
+import { limitIsa } from './tiers';
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-weight-storage-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -36,6 +38,7 @@ beforeEach(() => {
   tensors = tf.memory().numTensors;
 });
 afterEach(() => {
+  vi.restoreAllMocks();
   expect(storedBytes(), 'bytes of arenas that a test left').toEqual(before);
   expect(tf.memory().numTensors, 'tensors that a test left').toBe(tensors);
 });
@@ -179,6 +182,35 @@ describe('a tensor of a file', () => {
     found.dispose();
   });
 
+  test('is read, if its file system cannot map files', async () => {
+    await withFile(entries, async (file) => {
+      vi.spyOn(nativeStore()!, 'map').mockImplementation(() => {
+        throw new Error('/proc/self/fd/9: No such device');
+      });
+      const { loadTensor } = weightStorage();
+      const found = [await loadTensor(file, 'wide'), await loadTensor(file, 'narrow')];
+      expect(nativeStore()!.map).toHaveBeenCalledTimes(1);
+      expect(await found[1]!.data()).toEqual(rounded(values));
+      expect(storedBytes()).toEqual({ ...before, allocated: before.allocated + 6000 });
+      for (const tensor of found) tensor.dispose();
+    });
+  });
+
+  test.each(['map', 'allocate'] as const)('is an error that names the file, if memory is short (%s)', async (call) => {
+    await withFile(entries, async (file) => {
+      vi.spyOn(nativeStore()!, call).mockImplementation(() => {
+        throw new Error(
+          `${call === 'map' ? '/proc/self/fd/9' : 'could not allocate 4000 bytes'}: Cannot allocate memory`,
+        );
+      });
+      await expect(weightStorage({ map: call === 'map' }).loadTensor(file, 'wide')).rejects.toThrow(
+        call === 'map'
+          ? /by-hand\.safetensors: expected \d+ bytes of address space to map the file, found less\. Raise `ulimit -v`\.$/
+          : /by-hand\.safetensors: tensor "wide": could not allocate 4000 bytes: Cannot allocate memory$/,
+      );
+    });
+  });
+
   test('with a size beyond 32 bits is refused', async () => {
     await withFile(entries, async (file) => {
       const source = { ...file, locate: () => ({ ...file.locate('wide'), shape: [2 ** 32] }) };
@@ -308,7 +340,15 @@ async function adapterGradients(model: Gemma2<FrozenWeight>, kernels: Kernels) {
   return gradients;
 }
 
-describe.each(['F32', 'BF16'] as const)('a model of a %s file', (dtype) => {
+// AMX multiplies float32 weights in more parts than bfloat16 ones; e2e/golden.test.ts compares it with PyTorch
+describe.each([
+  ['F32', 'avx512'],
+  ['BF16', 'avx512'],
+  ['BF16', 'avx2'],
+  ['BF16', 'sse'],
+] as const)('a model of a %s file, with %s', (dtype, isa) => {
+  limitIsa(isa);
+
   test.each([true, false])('has the bits of the model in tensors (map: %s)', async (map) => {
     const path = await writeModel(dtype);
     const expected = await withWeights(path, undefined, resultsOf);

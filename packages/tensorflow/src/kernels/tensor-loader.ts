@@ -69,10 +69,19 @@ export interface WeightStorageOptions {
 export function weightStorage({ dtype = 'auto', map = true }: WeightStorageOptions = {}): WeightStorage {
   if (!nativeStore()) return tensorStorage(dtype);
   const canMap = map && nativeDevice() === 'cpu';
-  const files = new WeakMap<TensorSource, Map<string, Arena>>();
+  const sources = new WeakMap<TensorSource, Map<string, Arena | undefined>>();
   const typeOf = (file: FileType): StoredType => (dtype !== 'auto' ? dtype : file === 'BF16' ? 'bfloat16' : 'float32');
   const isMapped = ({ dtype: file, offset }: TensorLocation, type: StoredType) =>
     canMap && file === STORED_TYPES[type].name && offset % STORED_TYPES[type].bytes === 0;
+
+  /** The mapping of a tensor's file, which all tensors of the file share; undefined if it cannot be mapped. */
+  function mappingOf(source: TensorSource, location: TensorLocation, name: string): Arena | undefined {
+    const files = sources.get(source) ?? new Map<string, Arena | undefined>();
+    sources.set(source, files);
+    const { path } = location;
+    if (!files.has(path) || files.get(path)?.isFree) files.set(path, mapFile(location, name));
+    return files.get(path);
+  }
 
   return {
     async loadTensor(source, name) {
@@ -80,14 +89,8 @@ export function weightStorage({ dtype = 'auto', map = true }: WeightStorageOptio
       if (!location || !isFileType(location.dtype)) return readTensor(source, name);
       checkShape(location, name);
       const type = typeOf(location.dtype);
-      if (!isMapped(location, type)) return readIntoArena(location, location.dtype, type, name);
-      const arenas = files.get(source) ?? new Map<string, Arena>();
-      files.set(source, arenas);
-      let arena = arenas.get(location.path);
-      if (!arena || arena.isFree) {
-        arena = mapFile(location, name);
-        arenas.set(location.path, arena);
-      }
+      const arena = isMapped(location, type) ? mappingOf(source, location, name) : undefined;
+      if (!arena) return readIntoArena(location, location.dtype, type, name);
       const { offset, shape } = location;
       return new StoredTensor({ arena, offset: offset / STORED_TYPES[type].bytes, dtype: type, shape });
     },
@@ -100,12 +103,21 @@ export function weightStorage({ dtype = 'auto', map = true }: WeightStorageOptio
   };
 }
 
-/** Opens the file that is open already, even if another one has its path by now. */
-function mapFile(location: TensorLocation, name: string): Arena {
+/**
+ * Maps the file that is open already, even if another one has its path by now. Returns undefined if its file system cannot map files.
+ */
+function mapFile(location: TensorLocation, name: string): Arena | undefined {
+  const { path, file, fileSize } = location;
   try {
-    return Arena.map(`/proc/self/fd/${location.file}`, location.fileSize);
+    return Arena.map(`/proc/self/fd/${file}`, fileSize);
   } catch (error) {
-    throw cannotRead(location, name, error);
+    const { message } = error as Error;
+    if (/: No such device$/.test(message)) return undefined;
+    if (!/: Cannot allocate memory$/.test(message)) throw cannotRead(location, name, error);
+    throw new Error(
+      `${path}: expected ${fileSize} bytes of address space to map the file, found less. Raise \`ulimit -v\`.`,
+      { cause: error },
+    );
   }
 }
 
@@ -113,7 +125,7 @@ function readIntoArena(location: TensorLocation, fileType: FileType, dtype: Stor
   const { file, offset, shape } = location;
   const count = valuesOf(location);
   const { bytes, name: typeName } = STORED_TYPES[dtype];
-  const arena = Arena.allocate(count * bytes);
+  const arena = allocate(count * bytes, location, name);
   const tensor = new StoredTensor({ arena, offset: 0, dtype, shape });
   try {
     nativeStore()!.read(arena.number, 0, file, offset, count, fileType, typeName);
@@ -122,6 +134,14 @@ function readIntoArena(location: TensorLocation, fileType: FileType, dtype: Stor
     throw cannotRead(location, name, error);
   }
   return tensor;
+}
+
+function allocate(bytes: number, { path }: TensorLocation, name: string): Arena {
+  try {
+    return Arena.allocate(bytes);
+  } catch (error) {
+    throw new Error(`${path}: tensor "${printable(name)}": ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Weights as float32 tensors. */
