@@ -1,10 +1,21 @@
 import '@wpo/tensorflow';
 import { cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
 import { openSafetensors } from '@wpo/gemma/node';
-import { describe, expect, test } from 'vitest';
+import { storedBytes } from '@wpo/tensorflow/kernels';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { goldenConfig, modelFolder, peftAdapter, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
 import { capture, wpo } from '../wpo';
+
+let tensors: number;
+beforeEach(() => {
+  tensors = tf.memory().numTensors;
+});
+afterEach(() => {
+  expect(storedBytes()).toEqual({ allocated: 0, mapped: 0 });
+  expect(tf.memory().numTensors).toBe(tensors);
+});
 
 const NEW = ['use_peft=true', 'lora_target_modules=all-linear', 'lora_r=4', 'max_steps=3', 'save_steps=1'];
 const FROM_FOLDER = [`adapter_name_or_path=${peftAdapter('all-linear')}`, 'max_steps=3', 'save_steps=1'];
@@ -100,6 +111,19 @@ describe.each([
       expect(readFileSync(join(cut, name)).equals(readFileSync(join(whole.run, name))), name).toBe(true);
     }
   });
+});
+
+test('under a model of bfloat16 files, training gives the same metrics as with its weights in float32', async () => {
+  const set = [...NEW, 'use_dora=true', `model_name_or_path=${join(modelFolder, '../odd')}`, 'eval_split=0.25'];
+  const [narrow, wide] = [await trained(set), await trained([...set, 'dtype=float32'])];
+  for (const [i, row] of narrow.rows.entries()) {
+    for (const [name, value] of Object.entries(row)) {
+      expect(Math.abs((value as number) - (wide.rows[i]![name] as number)), `${name} of row ${i}`).toBeLessThan(1e-4);
+    }
+  }
+  expect(narrow.rows[0]).toMatchObject({ 'eval_rewards/chosen': 0, 'eval_rewards/rejected': 0 });
+  const size = (name: string) => statSync(join(narrow.run, 'model', name)).size;
+  expect(size('adapter_model.safetensors')).toBe(wide.adapter.length); // adapters are float32
 });
 
 test('an adapter that is trained further keeps its settings', async () => {
