@@ -324,11 +324,12 @@ async function resultsOf(model: Gemma2<FrozenWeight>) {
   pass.dispose();
   const answer = await generate(model, prompt, { maxNewTokens: 12, stopIds: [], kernels });
   const logits = await sequenceLogits(model, prompt, kernels);
-  return { logits, answer, terms, gradients: await adapterGradients(model, kernels) };
+  const gradients = [await adapterGradients(model, false, kernels), await adapterGradients(model, true, kernels)];
+  return { logits, answer, terms, gradients };
 }
 
-async function adapterGradients(model: Gemma2<FrozenWeight>, kernels: Kernels) {
-  const withAdapter = adapted(model, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels });
+async function adapterGradients(model: Gemma2<FrozenWeight>, useDora: boolean, kernels: Kernels) {
+  const withAdapter = adapted(model, { r: 2, targetModules: 'all-linear', useDora }, { seed: 1, kernels });
   const { parameters } = withAdapter.adapter;
   for (const p of parameters) p.assign(tf.tensor(sines(tf.util.sizeFromShape([...p.shape]), p.shape[0]), [...p.shape]));
   const pass = await gemmaPolicy(withAdapter, { kernels }).forward([pair], { train: true });

@@ -125,7 +125,7 @@ export const subtraction = (kernels: Kernels, a: Value, b: Value): OpResult => (
   backward: (dy) => [dy.clone(), tf.neg(tensorOf(kernels, dy))],
 });
 
-/** a + b. The gradients are two tensors, because whoever gets one may write into it. */
+/** a + b. The gradients are two tensors, because their users may write into them. */
 export const addition = (kernels: Kernels, a: Value, b: Value): OpResult => ({
   output: tf.add(tensorOf(kernels, a), tensorOf(kernels, b)),
   inputsForBackward: [],

@@ -133,7 +133,7 @@ const givenInput = ({ kernels }: AdapterTape, x: Value, w: AdaptedWeight, { layo
   open: () => ({ x, close: (dx) => (dx ? [dx] : []) }),
 });
 
-/** gelu(gate) · up: the largest value of a layer, and cheap. It is computed again rather than kept. */
+/** gelu(gate) · up: the largest value of a layer, and cheap. The backward pass recomputes it. */
 const gegluInput = (kernels: Kernels, gate: Value, up: Value): Input => ({
   dependsOn: [gate, up],
   timesW: (w) => kernels.gegluLinear(gate, up, w).output,

@@ -76,10 +76,10 @@ describe.each([
     test('log-probs', async () => {
       const model = await peftModel(base, name, kernels);
       const found = [...answers(await termsOf(model, kernels))].map(({ logps }) => sum(logps));
-      const wanted = expected.logps.flatMap(({ chosen, rejected }) => [chosen, rejected]);
+      const logps = expected.logps.flatMap(({ chosen, rejected }) => [chosen, rejected]);
       found.forEach((value, i) => {
-        const size = Math.max(1, Math.abs(wanted[i]!)); // float32 logits of about 20 leave an absolute error
-        expect(Math.abs(value - wanted[i]!) / size, `answer ${i}`).toBeLessThan(1e-5);
+        const size = Math.max(1, Math.abs(logps[i]!)); // float32 logits of about 20 leave an absolute error
+        expect(Math.abs(value - logps[i]!) / size, `answer ${i}`).toBeLessThan(1e-5);
       });
       model.adapter.dispose();
     });
