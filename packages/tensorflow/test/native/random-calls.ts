@@ -2,6 +2,7 @@
 // refused with an error that names the operation; under sanitizers it also reads and writes only memory that is its own.
 import * as tf from '@tensorflow/tfjs-core';
 import { float32Bits, hasOperation, operationNumber, run, runOver, runProgram } from '../../src/kernels/native';
+import { store, stored } from '../stored';
 
 /** A seeded generator of integers in [0, n). */
 function randomIntegers(seed: number): (n: number) => number {
@@ -146,14 +147,25 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     return inputs.map((input, k) => (k === i ? other : input));
   };
 
-  /** A program: an operation of given inputs, some of its numbers replaced. */
+  /** The instruction for values that are stored in a new arena, float32 or bfloat16, after some others. */
+  const storedInput = (input: tf.Tensor, arenas: number[]) => {
+    const [type, offset] = [pick(['F32', 'BF16'] as const), random(3)];
+    const arena = store.allocate(4 * (input.size + offset));
+    arenas.push(arena);
+    store.set(arena, offset * (type === 'F32' ? 4 : 2), input.dataSync() as Float32Array, type);
+    return stored(arena, offset, type, ...input.shape);
+  };
+
+  /** A program: an operation of given inputs, some of them stored, some of its numbers replaced. */
   const program = () => {
     const name = pick(Object.keys(operations).filter(hasOperation));
     const [inputs, outputs] = operations[name]!();
     const code: number[] = [];
     const tensors: tf.Tensor[] = [];
+    const arenas: number[] = [];
     for (const input of inputs) {
       if (input.dtype === 'int32') code.push(1, input.rank, ...input.shape, ...input.dataSync());
+      else if (chance(30)) code.push(...storedInput(input, arenas));
       else {
         code.push(0);
         tensors.push(input);
@@ -164,7 +176,13 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     code.push(4, inputs.length);
     for (let edits = chance(80) ? 1 + random(3) : 0; edits > 0; edits--)
       code[random(code.length)] = chance(50) ? pick(EXTREME_INTS) : random(20);
-    return () => runProgram(code, tensors.length > 0 ? tensors : [floats(1)], 1);
+    return () => {
+      try {
+        runProgram(code, tensors.length > 0 ? tensors : [floats(1)], 1);
+      } finally {
+        for (const arena of arenas) store.free(arena);
+      }
+    };
   };
 
   const names = [...Object.keys(operations).filter(hasOperation), 'WpoSquareSums', 'WpoAdamW', 'WpoProgram'];
