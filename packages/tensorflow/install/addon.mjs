@@ -13,6 +13,8 @@ const FLAGS = ['-std=c++17', '-fPIC', '-shared', '-DNAPI_VERSION=8', '-Wl,-rpath
 const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
 export const NATIVE = fileURLToPath(new URL('../native', import.meta.url));
 const GPU = join(NATIVE, 'gpu');
+/** Sources of both addons. */
+const SHARED = ['parallel.cc', 'file-values.cc', 'store-functions.cc'];
 
 /** Flags for our own sources. Warnings are errors only in a clone, because a newer compiler may have new ones. */
 export const WARNINGS = ['-Wall', '-Wextra', ...(NATIVE.includes('/node_modules/') ? [] : ['-Werror'])];
@@ -46,7 +48,7 @@ export const addons = (binding) => ({
   },
   gpu: {
     name: 'gpu.node',
-    sources: filesIn(GPU, /\.cc$/),
+    sources: [...filesIn(GPU, /\.cc$/), ...SHARED.map((name) => join(NATIVE, 'runtime', name))],
     // with NDEBUG, TensorFlow's headers refer to no symbols of its library
     flags: ['-O2', '-DNDEBUG', '-fvisibility=hidden', '-I', NATIVE, `-Wa,-I${GPU}`, ...CUDA, '-ldl'],
     libraries: [FRAMEWORK],

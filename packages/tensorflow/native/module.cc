@@ -1,6 +1,7 @@
 // The CPU addon's entry point: defines the operations in the TensorFlow of this process and registers their CPU
-// kernels. Exports `operations` (runtime/module.h) and `store` (runtime/store.cc).
+// kernels. Exports `operations` (runtime/module.h) and `store` (runtime/store-functions.h).
 #include "runtime/module.h"
+#include "runtime/store-functions.h"
 
 namespace wpo {
 void register_gemm();
@@ -17,7 +18,6 @@ void register_rows();
 void register_optimizer();
 void register_read();
 void register_program();
-void export_store(napi_env env, napi_value exports);
 
 namespace {
 
@@ -47,7 +47,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
     static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
     (void)registered;
     wpo::export_operations<wpo::OpContext>(env, exports);
-    wpo::export_store(env, exports);
+    wpo::export_store(env, exports, wpo::host_memory());
     return exports;
   });
 }

@@ -1,11 +1,16 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import { tensorflowMatMul } from '../src/kernels/answer-logps';
+import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { testGeneration, testPrograms } from './generate-properties';
-import { loadGpuAddon, useEmulatedGpu } from './gpu/addons';
+import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
 import { testKernels } from './kernel-properties';
 import { testPolicy } from './policy-properties';
+import { roundToBf16, runStored, withArena } from './stored';
 import { nativeTier } from './tiers';
 
 useEmulatedGpu();
@@ -62,6 +67,89 @@ test('in split-bfloat16 products NaN and infinity make NaN of the values that de
     const expected = rows.map((_, i) => (i === 3 || i === 5 ? Number.NaN : 33));
     expect(product.arraySync()).toEqual(expected.map((value) => new Array(10).fill(value)));
     product.dispose();
+  });
+});
+
+describe('stored values in GPU memory', () => {
+  const store = nativeStore() as NativeStore;
+
+  test('are copied in and out in pieces', () => {
+    const values = Float32Array.from({ length: 9_000_000 }, (_, i) => i % 251); // more than fit in the staging memory
+    withArena(4 * values.length, (id) => {
+      store.set(id, 0, values, 'F32');
+      expect(
+        Buffer.compare(Buffer.from(store.get(id, 0, values.length, 'F32').buffer), Buffer.from(values.buffer)),
+      ).toBe(0);
+      const folder = mkdtempSync(join(tmpdir(), 'wpo-gpu-store-'));
+      const path = join(folder, 'values');
+      writeFileSync(path, '');
+      store.write(id, 4, path, 1, values.length - 1, 'F32', 'BF16');
+      store.read(id, 0, path, 1, values.length - 1, 'BF16', 'BF16');
+      rmSync(folder, { recursive: true });
+      expect(Array.from(store.get(id, 2 * 8_999_990, 3, 'BF16'))).toEqual([
+        values[8_999_991],
+        values[8_999_992],
+        values[8_999_993],
+      ]);
+    });
+    expect(store.bytes()).toEqual({ allocated: 0, mapped: 0 });
+    expect(store.map).toBeUndefined();
+  });
+
+  /** Expects the results of the same values in float32. Products may be cut into other pieces. */
+  const expectSame = (name: string, inputs: tf.Tensor[], narrow: number[], ...shapes: number[][]) =>
+    tf.tidy(() => {
+      const values = inputs.map((x, i) => (narrow.includes(i) ? roundToBf16(x) : x));
+      const expected = runStored(name, values, [], ...shapes);
+      for (const [i, y] of runStored(name, values, narrow, ...shapes).entries()) {
+        expect(tf.max(tf.abs(tf.sub(y, expected[i]!))).dataSync()[0]).toBeLessThan(1e-5);
+      }
+    });
+  const random = (...shape: number[]) => tf.randomUniform(shape, -1, 1);
+
+  test.each([
+    [40, 30, 20],
+    [13, 17, 9],
+    [2, 50, 60],
+    [1, 33, 7],
+  ])('as bfloat16 operands of products give the values of float32: %i x %i x %i', (m, k, n) => {
+    for (const narrow of [[0], [1], [0, 1]]) {
+      expectSame('WpoProduct', [random(m, k), random(k, n)], narrow, [m, n]);
+      expectSame('WpoProductNT', [random(m, k), random(n, k)], narrow, [m, n]);
+      expectSame('WpoProductTN', [random(k, m), random(k, n)], narrow, [m, n]);
+      expectSame('WpoProductTT', [random(k, m), random(n, k)], narrow, [m, n]);
+    }
+    expectSame('WpoGatedProduct', [random(m, k), random(m, k), random(n, k)], [2], [m, n]);
+    expectSame('WpoLinearRows', [random(m, k), random(n, k)], [1], [m, n]);
+    expectSame(
+      'WpoLinearRowsToHeads',
+      [random(m, k), random(n, k), tf.tensor1d(float32Bits([1]), 'int32')],
+      [1],
+      [1, n, m],
+    );
+    expectSame('WpoLinearRowsFromHeads', [random(1, k, m), random(n, k)], [1], [m, n]);
+  });
+
+  test('as bfloat16 weights of RMSNorm and of rows by index give the values of float32', () => {
+    const params = (...values: number[]) => tf.tensor1d(float32Bits(values), 'int32');
+    const x = random(5, 30);
+    expectSame('WpoRmsNorm', [x, random(30), params(1e-6, 0), x], [1], [5, 30], [5, 1]);
+    expectSame('WpoRmsNormGrad', [x, x, random(5, 1), random(30)], [3], [5, 30], [30]);
+    expectSame('WpoScaledRows', [random(7, 30), tf.tensor1d([6, 0, 6], 'int32'), params(3)], [0], [3, 30]);
+  });
+});
+
+test.each([
+  ['', [5, 9], [9, 4]],
+  ['NT', [5, 9], [4, 9]],
+  ['TN', [9, 5], [9, 4]],
+  ['TT', [9, 5], [4, 9]],
+] as const)('a product%s is added to a tensor in place', (form, a, b) => {
+  tf.tidy(() => {
+    const [x, y, into] = [tf.randomUniform([...a]), tf.randomUniform([...b]), tf.ones([5, 4])];
+    run(`WpoAddProduct${form}`, [into, x, y], 1);
+    const product = tf.add(tf.matMul(x as tf.Tensor2D, y as tf.Tensor2D, form[0] === 'T', form[1] === 'T'), 1);
+    expect(tf.max(tf.abs(tf.sub(into, product))).dataSync()[0]).toBeLessThan(1e-5);
   });
 });
 

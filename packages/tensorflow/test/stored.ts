@@ -1,8 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { operationNumber, runProgram } from '../src/kernels/native';
-import { loadKernels } from './gpu/addons';
+import { nativeStore, operationNumber, runProgram } from '../src/kernels/native';
+import { loadKernels, type NativeStore } from './gpu/addons';
 
+/** The CPU's store. */
 export const { store } = loadKernels();
+/** The store of the device on which the operations run. */
+const deviceStore = () => (nativeStore() as NativeStore | undefined) ?? store;
 
 /** The instruction of a program that makes a value of stored ones, `offset` values after an arena's start. */
 export const stored = (id: number, offset: number, type: 'F32' | 'BF16', ...shape: number[]) => [
@@ -13,11 +16,11 @@ export const call = (name: string, ...numbers: number[]) => [2, operationNumber(
 
 /** Calls `use` with a new arena of a number of bytes. */
 export function withArena<T>(bytes: number, use: (id: number) => T): T {
-  const id = store.allocate(bytes);
+  const id = deviceStore().allocate(bytes);
   try {
     return use(id);
   } finally {
-    store.free(id);
+    deviceStore().free(id);
   }
 }
 
@@ -25,8 +28,8 @@ export function withArena<T>(bytes: number, use: (id: number) => T): T {
 export function roundToBf16<T extends tf.Tensor>(x: T): T {
   const values = x.dataSync() as Float32Array;
   return withArena(2 * values.length, (id) => {
-    store.set(id, 0, values, 'BF16');
-    return tf.tensor(store.get(id, 0, values.length, 'BF16'), x.shape) as T;
+    deviceStore().set(id, 0, values, 'BF16');
+    return tf.tensor(deviceStore().get(id, 0, values.length, 'BF16'), x.shape) as T;
   });
 }
 
@@ -50,7 +53,7 @@ export function runStored(
     for (const [i, input] of inputs.entries()) {
       if (input.dtype === 'int32') code.push(1, input.rank, ...input.shape, ...input.dataSync());
       else if (narrow.includes(i)) {
-        store.set(id, 2 * offsets[i]!, input.dataSync() as Float32Array, 'BF16');
+        deviceStore().set(id, 2 * offsets[i]!, input.dataSync() as Float32Array, 'BF16');
         code.push(...stored(id, offsets[i]!, 'BF16', ...input.shape));
       } else {
         code.push(0);

@@ -5,9 +5,18 @@
 namespace wpo {
 namespace {
 
-// The six products of a part of a and a part of b (0 high, 1 mid, 2 low), the smallest first: 2·0, 0·2, 1·1, 1·0, 0·1,
-// 0·0. Each product has four bits; the first has the lowest ones.
-constexpr int kProducts = 6, kPartsOfA = 0x001102, kPartsOfB = 0x010120;
+// The products of a part of a and a part of b (0 high, 1 mid, 2 low), the smallest first. Each product has four bits;
+// the first has the lowest ones.
+struct Products {
+  int count, parts_of_a, parts_of_b;
+};
+constexpr Products kSix = {6, 0x001102, 0x010120};  // 2·0, 0·2, 1·1, 1·0, 0·1, 0·0
+constexpr Products kNarrowA = {3, 0x000, 0x012}, kNarrowB = {3, 0x012, 0x000}, kNarrow = {1, 0, 0};
+
+Products products_of(Type a, Type b) {
+  const bool narrow_a = a == Type::kBfloat16, narrow_b = b == Type::kBfloat16;
+  return narrow_a && narrow_b ? kNarrow : narrow_a ? kNarrowA : narrow_b ? kNarrowB : kSix;
+}
 
 constexpr int64_t kAligned = 8;  // values that matrix units read at once
 int64_t round_up(int64_t count) { return (count + kAligned - 1) / kAligned * kAligned; }
@@ -15,58 +24,99 @@ int64_t round_up(int64_t count) { return (count + kAligned - 1) / kAligned * kAl
 // A matrix in bf16x3 parts, packed so that each block of depths is the operand of one product.
 struct Packed {
   std::shared_ptr<void> memory;
-  int64_t ld, depth_stride;
-  const Bf16* from(int64_t depth) const {
-    return static_cast<const Bf16*>(memory.get()) + kProducts * depth * depth_stride;
-  }
+  int64_t ld, depth_stride;  // the stride of a depth with all its places
+  const Bf16* from(int64_t depth) const { return static_cast<const Bf16*>(memory.get()) + depth * depth_stride; }
 };
 
 // x has `lines` of `values`, with leading dimension `ld`; the depth is either the lines or the values of a line.
-Packed pack(GpuContext& ctx, const float* x, int64_t ld, int64_t lines, int64_t values, bool lines_are_depth,
-            int64_t depth_block, int parts) {
-  const int64_t width = lines_are_depth ? values : kProducts * values;
-  const int64_t height = lines_are_depth ? kProducts * lines : lines, packed_ld = round_up(width);
+Packed pack(GpuContext& ctx, const TypedMatrix& x, int64_t ld, int64_t lines, int64_t values, bool lines_are_depth,
+            int64_t depth_block, int places, int parts) {
+  const int64_t width = lines_are_depth ? values : places * values;
+  const int64_t height = lines_are_depth ? places * lines : lines, packed_ld = round_up(width);
   const Packed packed = {ctx.memory(height * packed_ld * static_cast<int64_t>(sizeof(Bf16))), packed_ld,
-                         lines_are_depth ? packed_ld : 1};
-  ctx.launch_values("pack_bf16x3", lines * (round_up(values) / kAligned), x, static_cast<Bf16*>(packed.memory.get()),
+                         places * (lines_are_depth ? packed_ld : 1)};
+  ctx.launch_values("pack_bf16x3", lines * (round_up(values) / kAligned), x.data,
+                    static_cast<int>(x.type == Type::kBfloat16), static_cast<Bf16*>(packed.memory.get()),
                     static_cast<int>(lines), static_cast<int>(values), ld, packed_ld, static_cast<int>(depth_block),
-                    static_cast<int>(lines_are_depth), parts);
+                    static_cast<int>(lines_are_depth), places, parts);
   return packed;
 }
 
-void multiply_bf16x3(GpuContext& ctx, const GemmArgs<float>& p, int64_t max_depth) {
+void multiply_bf16x3(GpuContext& ctx, const TypedGemmArgs& p, int64_t max_depth) {
+  const Products products = products_of(p.a.type, p.b.type);
   const int64_t blocks = (p.k + max_depth - 1) / max_depth, block = round_up((p.k + blocks - 1) / blocks);
-  const Packed a = p.transpose_a ? pack(ctx, p.a, p.lda, p.k, p.m, true, block, kPartsOfA)
-                                 : pack(ctx, p.a, p.lda, p.m, p.k, false, block, kPartsOfA);
-  const Packed b = p.transpose_b ? pack(ctx, p.b, p.ldb, p.n, p.k, false, block, kPartsOfB)
-                                 : pack(ctx, p.b, p.ldb, p.k, p.n, true, block, kPartsOfB);
+  const int places = products.count, parts_a = products.parts_of_a, parts_b = products.parts_of_b;
+  const Packed a = p.transpose_a ? pack(ctx, p.a, p.lda, p.k, p.m, true, block, places, parts_a)
+                                 : pack(ctx, p.a, p.lda, p.m, p.k, false, block, places, parts_a);
+  const Packed b = p.transpose_b ? pack(ctx, p.b, p.ldb, p.n, p.k, false, block, places, parts_b)
+                                 : pack(ctx, p.b, p.ldb, p.k, p.n, true, block, places, parts_b);
   for (int64_t k = 0; k < p.k; k += block)
-    ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, p.m, p.n, kProducts * std::min(block, p.k - k),
+    ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, p.m, p.n, places * std::min(block, p.k - k),
                                          a.from(k), a.ld, 0, b.from(k), b.ld, 0, k > 0 ? 1.0f : p.beta, p.c, p.ldc, 0,
                                          1});
+}
+
+// An operand as it is stored, `lines` of `values`, in float32.
+struct Widened {
+  std::shared_ptr<void> memory;
+  const float* data;
+  int64_t ld;
+};
+Widened widen(GpuContext& ctx, const TypedMatrix& x, int64_t lines, int64_t values, int64_t ld) {
+  if (x.type == Type::kFloat32) return {nullptr, static_cast<const float*>(x.data), ld};
+  const std::shared_ptr<void> memory = ctx.memory(lines * values * static_cast<int64_t>(sizeof(float)));
+  float* y = static_cast<float*>(memory.get());
+  ctx.widen(static_cast<const Bf16*>(x.data), lines, values, ld, y);
+  return {memory, y, values};
+}
+
+void multiply_float32(GpuContext& ctx, const TypedGemmArgs& p) {
+  const Widened a = p.transpose_a ? widen(ctx, p.a, p.k, p.m, p.lda) : widen(ctx, p.a, p.m, p.k, p.lda);
+  const Widened b = p.transpose_b ? widen(ctx, p.b, p.n, p.k, p.ldb) : widen(ctx, p.b, p.k, p.n, p.ldb);
+  ctx.device().multiply(GemmArgs<float>{p.transpose_a, p.transpose_b, p.m, p.n, p.k, a.data, a.ld, 0, b.data, b.ld, 0,
+                                        p.beta, p.c, p.ldc, 0, 1});
 }
 
 }  // namespace
 
 void multiply(GpuContext& ctx, const GemmArgs<float>& p) {
+  if (p.batch > 1) return ctx.device().multiply(p);
+  multiply(ctx, TypedGemmArgs{p.transpose_a,
+                              p.transpose_b,
+                              p.m,
+                              p.n,
+                              p.k,
+                              {p.a, Type::kFloat32},
+                              p.lda,
+                              {p.b, Type::kFloat32},
+                              p.ldb,
+                              p.beta,
+                              p.c,
+                              p.ldc});
+}
+
+void multiply(GpuContext& ctx, const TypedGemmArgs& p) {
   const Bf16x3Limits limits = ctx.device().bf16x3_limits();
   const bool small = std::min({p.m, p.n, p.k}) < limits.min_side || p.m * p.n * p.k < limits.min_multiplications;
-  if (p.batch > 1 || small) return ctx.device().multiply(p);
-  if (std::max(p.m, p.n) * p.k <= limits.max_values) return multiply_bf16x3(ctx, p, limits.max_depth);
+  const bool float32 = p.a.type == Type::kFloat32 && p.b.type == Type::kFloat32;
+  if (small && float32) return multiply_float32(ctx, p);
+  const bool fits = std::max(p.m, p.n) * p.k <= limits.max_values;
+  if (fits || (p.m == 1 && p.n == 1 && p.k == 1))
+    return small ? multiply_float32(ctx, p) : multiply_bf16x3(ctx, p, limits.max_depth);
   // halves the longest side, so that memory for packed operands is bounded
-  GemmArgs<float> first = p, second = p;
+  TypedGemmArgs first = p, second = p;
   if (p.m >= std::max(p.n, p.k)) {
     first.m = p.m / 2, second.m = p.m - first.m;
-    second.a += first.m * (p.transpose_a ? 1 : p.lda);
+    second.a = p.a.from(first.m * (p.transpose_a ? 1 : p.lda));
     second.c += first.m * p.ldc;
   } else if (p.n >= p.k) {
     first.n = p.n / 2, second.n = p.n - first.n;
-    second.b += first.n * (p.transpose_b ? p.ldb : 1);
+    second.b = p.b.from(first.n * (p.transpose_b ? p.ldb : 1));
     second.c += first.n;
   } else {
     first.k = p.k / 2, second.k = p.k - first.k;
-    second.a += first.k * (p.transpose_a ? p.lda : 1);
-    second.b += first.k * (p.transpose_b ? 1 : p.ldb);
+    second.a = p.a.from(first.k * (p.transpose_a ? p.lda : 1));
+    second.b = p.b.from(first.k * (p.transpose_b ? 1 : p.ldb));
     second.beta = 1;
   }
   multiply(ctx, first);

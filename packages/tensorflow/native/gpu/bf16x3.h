@@ -9,4 +9,28 @@ namespace wpo {
 // Like `Device::multiply`, but as a split-bfloat16 product where that is faster (Device::bf16x3_limits).
 void multiply(GpuContext& ctx, const GemmArgs<float>& args);
 
+// An operand on the device, float32 or bfloat16.
+struct TypedMatrix {
+  const void* data;
+  Type type;
+  TypedMatrix from(int64_t values) const { return {static_cast<const char*>(data) + values * size_of(type), type}; }
+};
+
+// As GemmArgs, for one matrix.
+struct TypedGemmArgs {
+  bool transpose_a, transpose_b;
+  int64_t m, n, k;
+  TypedMatrix a;
+  int64_t lda;
+  TypedMatrix b;
+  int64_t ldb;
+  float beta;
+  float* c;
+  int64_t ldc;
+};
+
+// A bfloat16 operand has only the high part, so three products are enough, or one if both are bfloat16. Where
+// split-bfloat16 products are not faster, it is widened, a part of it at a time.
+void multiply(GpuContext& ctx, const TypedGemmArgs& args);
+
 }  // namespace wpo

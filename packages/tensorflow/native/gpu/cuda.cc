@@ -36,6 +36,17 @@ struct Driver {
       library, "cuLaunchKernel"};
   Function<DevicePointer, const void*, size_t, Handle> copy_in{library, "cuMemcpyHtoDAsync_v2"};
   Function<DevicePointer, unsigned, size_t, Handle> set{library, "cuMemsetD32Async"};
+  // of stored values
+  Function<unsigned> init{library, "cuInit"};
+  Function<int*, int> device{library, "cuDeviceGet"};
+  Function<Handle*, int> retain_primary_context{library, "cuDevicePrimaryCtxRetain"};
+  Function<> synchronize{library, "cuCtxSynchronize"};
+  Function<DevicePointer*, size_t> allocate{library, "cuMemAlloc_v2"};
+  Function<DevicePointer> free{library, "cuMemFree_v2"};
+  Function<void**, size_t> allocate_pinned{library, "cuMemAllocHost_v2"};
+  Function<DevicePointer, unsigned char, size_t> set_bytes{library, "cuMemsetD8_v2"};
+  Function<DevicePointer, const void*, size_t> copy_in_now{library, "cuMemcpyHtoD_v2"};
+  Function<void*, DevicePointer, size_t> copy_out_now{library, "cuMemcpyDtoH_v2"};
 };
 
 // The functions of cublas_v2.h.
@@ -137,6 +148,76 @@ class Cuda : public Device {
   std::map<const char*, Handle> functions_;
 };
 
+// Memory of the first GPU, which is TensorFlow's, for stored values.
+class CudaMemory : public StoreMemory {
+ public:
+  CudaMemory() {
+    int device = 0;
+    driver().init(0);
+    driver().device(&device, 0);
+    driver().retain_primary_context(&context_, device);
+  }
+  std::shared_ptr<void> allocate(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    set_current();
+    DevicePointer memory = 0;
+    driver().allocate(&memory, static_cast<size_t>(bytes));
+    const Handle context = context_;
+    const std::shared_ptr<void> owned(reinterpret_cast<void*>(memory), [context](void* m) {
+      try {  // it waits until queued work that reads the memory has run
+        driver().set_context(context);
+        driver().free(device_pointer(m));
+      } catch (const std::exception&) {
+        // the driver is shut down
+      }
+    });
+    driver().set_bytes(memory, 0, static_cast<size_t>(bytes));
+    return owned;
+  }
+  // Pinned, so that copies are fast.
+  char* staging() override {
+    set_current();
+    if (!staging_) driver().allocate_pinned(&staging_, kStagingBytes);
+    return static_cast<char*>(staging_);
+  }
+  // Queued work may read what is overwritten, or write what is read.
+  void copy_in(void* to, const void* from, int64_t bytes) override {
+    set_current();
+    driver().synchronize();
+    driver().copy_in_now(device_pointer(to), from, static_cast<size_t>(bytes));
+  }
+  void copy_out(void* to, const void* from, int64_t bytes) override {
+    set_current();
+    driver().synchronize();
+    driver().copy_out_now(to, reinterpret_cast<DevicePointer>(from), static_cast<size_t>(bytes));
+  }
+
+ private:
+  void set_current() { driver().set_context(context_); }
+  Handle context_ = nullptr;
+  void* staging_ = nullptr;
+};
+
+// The driver is loaded at the first call of a function of the store, because there may be none.
+class LazyCudaMemory : public StoreMemory {
+ public:
+  std::shared_ptr<void> allocate(int64_t bytes) override { return memory().allocate(bytes); }
+  char* staging() override { return memory().staging(); }
+  void copy_in(void* to, const void* from, int64_t bytes) override { memory().copy_in(to, from, bytes); }
+  void copy_out(void* to, const void* from, int64_t bytes) override { memory().copy_out(to, from, bytes); }
+
+ private:
+  static CudaMemory& memory() {
+    static CudaMemory loaded;
+    return loaded;
+  }
+};
+
+StoreMemory& cuda_memory() {
+  static LazyCudaMemory memory;
+  return memory;
+}
+
 Device& cuda_device(TF_OpKernelContext* context) {
   static std::mutex mutex;
   static std::map<Handle, Cuda> devices;
@@ -161,6 +242,6 @@ std::string missing_library() {
 
 }  // namespace
 
-const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, missing_library};
+const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, cuda_memory, missing_library};
 
 }  // namespace wpo

@@ -7,7 +7,8 @@ namespace {
 
 // A matrix as it is stored, read transposed or not.
 struct Matrix {
-  const float* data;
+  const void* data;
+  Type type;
   int64_t stored_rows, stored_columns;
   bool transposed;
   int64_t rows() const { return transposed ? stored_columns : stored_rows; }
@@ -23,8 +24,18 @@ void multiply(GpuContext& ctx, const Matrix& a, const Matrix& b, const Shape* sh
   if (!shape) ctx.output_done();
   if (m * n == 0) return;
   if (k > 0)
-    multiply(ctx, {a.transposed, b.transposed, m, n, k, a.data, a.stored_columns, 0, b.data, b.stored_columns, 0,
-                   shape ? 0.0f : 1.0f, c, n, 0, 1});
+    multiply(ctx, {a.transposed,
+                   b.transposed,
+                   m,
+                   n,
+                   k,
+                   {a.data, a.type},
+                   a.stored_columns,
+                   {b.data, b.type},
+                   b.stored_columns,
+                   shape ? 0.0f : 1.0f,
+                   c,
+                   n});
   else if (shape)
     ctx.device().zero(c, m * n);
 }
@@ -35,7 +46,7 @@ void make_product(GpuContext& ctx, const Matrix& a, const Matrix& b, const Shape
 
 // Input i, all dimensions but the last as rows.
 Matrix matrix(GpuContext& ctx, int i, bool transposed = false) {
-  return {ctx.input(i), ctx.rows(i), ctx.width(i), transposed};
+  return {ctx.view(i).data, ctx.view(i).type, ctx.rows(i), ctx.width(i), transposed};
 }
 
 template <bool TransposeA, bool TransposeB>
@@ -62,19 +73,19 @@ const float* gated(GpuContext& ctx, int gate) {
 
 void gated_product(GpuContext& ctx) {
   require_matrices(ctx, 0, 3);
-  const Matrix a = {gated(ctx, 0), ctx.rows(0), ctx.width(0), false}, w = matrix(ctx, 2, true);
+  const Matrix a = {gated(ctx, 0), Type::kFloat32, ctx.rows(0), ctx.width(0), false}, w = matrix(ctx, 2, true);
   make_product(ctx, a, w, {a.rows(), w.columns()});
 }
 
 void gated_product_gradient(GpuContext& ctx) {
   require_matrices(ctx, 0, 3);
-  const Matrix dy = matrix(ctx, 0, true), b = {gated(ctx, 1), ctx.rows(1), ctx.width(1), false};
+  const Matrix dy = matrix(ctx, 0, true), b = {gated(ctx, 1), Type::kFloat32, ctx.rows(1), ctx.width(1), false};
   make_product(ctx, dy, b, {dy.rows(), b.columns()});
 }
 
 void add_gated_product_gradient(GpuContext& ctx) {
   require_matrices(ctx, 1, 3);
-  multiply(ctx, matrix(ctx, 1, true), {gated(ctx, 2), ctx.rows(2), ctx.width(2), false}, nullptr);
+  multiply(ctx, matrix(ctx, 1, true), {gated(ctx, 2), Type::kFloat32, ctx.rows(2), ctx.width(2), false}, nullptr);
 }
 
 void linear_rows(GpuContext& ctx) {

@@ -149,6 +149,25 @@ __global__ void set_columns(float* into, const int* columns, const float* values
   into[i / n * count + columns[i % n]] = values[i];
 }
 
+__device__ float widened(unsigned short x) {
+  union {
+    unsigned bits;
+    float value;
+  } all;
+  all.bits = (unsigned)x << 16;
+  return all.value;
+}
+
+// Lines of `values` values, with leading dimension `ld`, without gaps.
+__global__ void widen_bf16(const unsigned short* x, float* y, int64 values, int64 ld, int64 n) {
+  VALUE(i, n);
+  y[i] = widened(x[i / values * ld + i % values]);
+}
+
+__global__ void scaled_rows_bf16(const unsigned short* x, const int* rows, float* y, int64 h, float factor) {
+  EACH(j, h) y[ROW * h + j] = widened(x[rows[ROW] * h + j]) * factor;
+}
+
 __global__ void scaled_rows(const float* x, const int* rows, float* y, int64 h, float factor) {
   EACH(j, h) y[ROW * h + j] = x[rows[ROW] * h + j] * factor;
 }
@@ -252,21 +271,24 @@ __device__ unsigned short split_off(float* x) {
   return (unsigned short)(nearest >> 16);
 }
 
-// Packs a matrix for split-bfloat16 products: each value's high, mid or low part at six places. `parts` says which part
-// (0, 1, 2) goes to each place, four bits a place. x has leading dimension `ld`, y has `packed_ld`. The depth, which is
-// the lines or the values of a line, is cut into blocks; a block has its six places one after the other. A thread packs
-// eight values of a line.
-__global__ void pack_bf16x3(const float* x, unsigned short* y, int lines, int values, int64 ld, int64 packed_ld,
-                            int depth_block, int lines_are_depth, int parts, int64 total) {
+// Packs a matrix for split-bfloat16 products: each value's high, mid or low part at some places. `parts` says which
+// part (0, 1, 2) goes to each place, four bits a place. x is float32 or, if `narrow`, bfloat16, and has leading
+// dimension `ld`, y has `packed_ld`. The depth, which is the lines or the values of a line, is cut into blocks; a block
+// has its places one after the other. A thread packs eight values of a line.
+__global__ void pack_bf16x3(const void* x, int narrow, unsigned short* y, int lines, int values, int64 ld,
+                            int64 packed_ld, int depth_block, int lines_are_depth, int places, int parts, int64 total) {
   VALUE(i, total);
   const int groups = (values + 7) / 8, line = (int)i / groups, first = (int)i % groups * 8;
   const int count = values - first < 8 ? values - first : 8;
-  const float* from = x + line * ld + first;
+  const float* from = (const float*)x + line * ld + first;
   union {
     float4 halves[2];
     float each[8];
   } rest;
-  if (count == 8 && ((size_t)from & 15) == 0) {
+  if (narrow) {
+    const unsigned short* bits = (const unsigned short*)x + line * ld + first;
+    EIGHT(j) rest.each[j] = j < count ? widened(bits[j]) : 0.0f;
+  } else if (count == 8 && ((size_t)from & 15) == 0) {
     rest.halves[0] = ((const float4*)from)[0];
     rest.halves[1] = ((const float4*)from)[1];
   } else {
@@ -284,8 +306,8 @@ __global__ void pack_bf16x3(const float* x, unsigned short* y, int lines, int va
   const int depth = lines_are_depth ? lines : values, at = lines_are_depth ? line : first,
             start = at / depth_block * depth_block;
   const int block_depth = depth - start < depth_block ? depth - start : depth_block;
-  for (int place = 0; place < 6; place++) {
-    const int part = parts >> 4 * place & 3, to = 5 * start + at + place * block_depth;
+  for (int place = 0; place < places; place++) {
+    const int part = parts >> 4 * place & 3, to = (places - 1) * start + at + place * block_depth;
     unsigned short* there = lines_are_depth ? y + to * packed_ld + first : y + line * packed_ld + to;
     if (count == 8 && ((size_t)there & 15) == 0) {
       *(uint4*)there = part == 0 ? high.all : part == 1 ? mid.all : low.all;

@@ -1,9 +1,11 @@
 // The GPU addon's entry point: registers the operations' GPU kernels with the TensorFlow of this process. The CPU
 // addon, loaded before, has defined the operations. Exports `operations` (runtime/module.h): those that have a GPU
-// kernel; and `missing`: the library that cannot be loaded, with the reason, or an empty string.
+// kernel; and `missing`: the library that cannot be loaded, with the reason, or an empty string; and `store`
+// (runtime/store-functions.h).
 #include "runtime/module.h"
 
 #include "gpu/operation.h"
+#include "runtime/store-functions.h"
 
 namespace wpo {
 void register_gpu_elementwise();
@@ -34,6 +36,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
     static const bool registered = (wpo::register_all(), true);  // once a process: Node calls this again in each worker
     (void)registered;
     wpo::export_operations<wpo::GpuContext>(env, exports);
+    wpo::export_store(env, exports, wpo::platform.memory());
     wpo::export_string(env, exports, "missing", wpo::platform.missing());
     return exports;
   });

@@ -4,6 +4,7 @@
 
 #include "gpu/device.h"
 #include "runtime/operation.h"
+#include "runtime/store-functions.h"
 
 namespace wpo {
 
@@ -14,6 +15,7 @@ struct Platform {
   int64_t launch_cost;        // multiplications that take as long as launching a product
   int64_t max_joined_scores;  // of all heads, up to which query blocks are joined (attention.cc)
   Device& (*device)(TF_OpKernelContext*);
+  StoreMemory& (*memory)();
   std::string (*missing)();  // the library that cannot be loaded and why, or an empty string
 };
 extern const Platform platform;
@@ -38,6 +40,18 @@ class GpuContext : public OpContext {
   template <class... Arguments>
   void launch_values(const char* kernel, int64_t count, Arguments... arguments) {
     launch_rows(kernel, (count + platform.threads - 1) / platform.threads, arguments..., count);
+  }
+
+  // Input i as float32 values. bfloat16 values are widened into scratch memory.
+  const float* floats(int i) {
+    if (view(i).type == Type::kFloat32) return input(i);
+    float* y = scratch(size(i));
+    widen(input<Bf16>(i), 1, size(i), size(i), y);
+    return y;
+  }
+  // Widens `lines` of `values` bfloat16 values, with leading dimension `ld`. y has no gaps.
+  void widen(const Bf16* x, int64_t lines, int64_t values, int64_t ld, float* y) {
+    launch_values("widen_bf16", lines * values, x, y, values, ld);
   }
 
   // Device memory. It may be freed before launched work has run, because later uses of the memory are queued behind it.

@@ -48,9 +48,12 @@ void spread_rows(GpuContext& ctx) {
 void scaled_rows(GpuContext& ctx) {
   const float factor = read_scaled_rows(ctx);
   const int64_t h = ctx.width(0), n = ctx.size(1);
-  const float* x = ctx.input(0);
   float* y = ctx.output(0, {n, h});
-  ctx.launch_rows("scaled_rows", n, x, ctx.upload(ctx.input<int32_t>(1), n), y, h, factor);
+  const int32_t* rows = ctx.upload(ctx.input<int32_t>(1), n);
+  if (ctx.view(0).type == Type::kFloat32)
+    ctx.launch_rows("scaled_rows", n, ctx.input(0), rows, y, h, factor);
+  else
+    ctx.launch_rows("scaled_rows_bf16", n, ctx.input<Bf16>(0), rows, y, h, factor);
 }
 
 void set_columns(GpuContext& ctx) {

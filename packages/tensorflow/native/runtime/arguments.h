@@ -11,9 +11,14 @@ namespace wpo {
 class Arguments {
  public:
   Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    require_ok(napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr));
+    require_ok(napi_get_cb_info(env, info, &count_, values_, nullptr, &data_));
   }
   napi_env env() const { return env_; }
+  // What export_function was given.
+  template <class T>
+  T& data() const {
+    return *static_cast<T*>(data_);
+  }
 
   napi_valuetype type(size_t i) const {
     napi_valuetype type = napi_undefined;
@@ -67,6 +72,7 @@ class Arguments {
   }
 
   napi_env env_;
+  void* data_ = nullptr;
   size_t count_ = kMax;
   napi_value values_[kMax] = {};
 };
@@ -81,9 +87,9 @@ napi_value call_function(napi_env env, napi_callback_info info) noexcept {
 }
 
 template <napi_value (*Body)(Arguments&)>
-void export_function(napi_env env, napi_value exports, const char* name) {
+void export_function(napi_env env, napi_value exports, const char* name, void* data) {
   napi_value function;
-  require_ok(napi_create_function(env, name, NAPI_AUTO_LENGTH, call_function<Body>, nullptr, &function));
+  require_ok(napi_create_function(env, name, NAPI_AUTO_LENGTH, call_function<Body>, data, &function));
   require_ok(napi_set_named_property(env, exports, name, function));
 }
 

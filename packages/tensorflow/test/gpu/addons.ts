@@ -26,7 +26,7 @@ const prebuilt = process.env.WPO_TEST_ADDONS;
 
 type StoredType = 'F32' | 'BF16';
 
-/** The addon's store, as native/runtime/store.cc describes it. */
+/** The addon's store, as native/runtime/store-functions.h describes it. */
 export interface NativeStore {
   allocate(bytes: number): number;
   map(path: string, bytes?: number): number;
@@ -45,7 +45,11 @@ export const loadKernels = (): { readonly operations: string[]; readonly store: 
   require(prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name));
 
 /** Builds an addon, unless it is prebuilt, and loads it. */
-export function loadAddon(addon: Addon): { readonly operations: string[]; readonly missing: string } {
+export function loadAddon(addon: Addon): {
+  readonly operations: string[];
+  readonly missing: string;
+  readonly store: NativeStore;
+} {
   if (prebuilt && existsSync(join(prebuilt, addon.name))) return require(join(prebuilt, addon.name));
   const folder = mkdtempSync(join(tmpdir(), 'wpo-addon-'));
   try {
@@ -62,7 +66,7 @@ export const loadGpuAddon = () => loadAddon(installed.gpu);
 /** Makes this process run the GPU operations on a GPU emulated on the CPU (emulated.cc). */
 export function useEmulatedGpu(): void {
   loadKernels(); // defines the operations
-  const { operations } = loadAddon(emulatedAddon);
+  const { operations, store } = loadAddon(emulatedAddon);
   uploadWithoutSync(tf.backend() as unknown as { binding: object });
-  useNative({ device: 'gpu', operations });
+  useNative({ device: 'gpu', operations, store });
 }

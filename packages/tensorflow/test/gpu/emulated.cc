@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <ucontext.h>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -137,6 +138,8 @@ const std::map<std::string, Kernel> kernels = {KERNEL(rms_norm),
                                                KERNEL(add_rows),
                                                KERNEL(set_columns),
                                                KERNEL(scaled_rows),
+                                               KERNEL(scaled_rows_bf16),
+                                               KERNEL(widen_bf16),
                                                KERNEL(geglu_gradient),
                                                KERNEL(square_sums),
                                                KERNEL(sum_doubles),
@@ -218,9 +221,32 @@ Device& device(TF_OpKernelContext*) {
   static emulated::Gpu gpu;
   return gpu;
 }
+// A staging memory of its own, as a GPU has.
+class Memory : public StoreMemory {
+ public:
+  std::shared_ptr<void> allocate(int64_t bytes) override {
+    const std::shared_ptr<void> here(std::calloc(1, static_cast<size_t>(bytes) + 1), std::free);
+    if (!here) throw OutOfMemory(bytes, 1);
+    return {here, emulated::beyond(here.get())};
+  }
+  char* staging() override { return staging_.get(); }
+  void copy_in(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(emulated::here(to), from, static_cast<size_t>(bytes));
+  }
+  void copy_out(void* to, const void* from, int64_t bytes) override {
+    std::memcpy(to, emulated::here(from), static_cast<size_t>(bytes));
+  }
+
+ private:
+  std::unique_ptr<char[]> staging_{new char[kStagingBytes]};
+};
+StoreMemory& memory() {
+  static Memory all;
+  return all;
+}
 std::string missing() { return ""; }
 }  // namespace
 
-const Platform platform = {"CPU", 8, 200, 2000, device, missing};
+const Platform platform = {"CPU", 8, 200, 2000, device, memory, missing};
 
 }  // namespace wpo

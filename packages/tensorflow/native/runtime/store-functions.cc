@@ -1,23 +1,11 @@
-// The JavaScript functions of the CPU's store, as the addon's export `store`:
-//
-//   allocate(bytes): id                        zeros, aligned to 64 bytes
-//   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes
-//   free(id)                                   a program that runs keeps the memory until it ends
-//   bytes(): { allocated, mapped }             of all arenas
-//   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena
-//   write(id, offset, file, fileOffset, count, type, fileType)   and from an arena into a file
-//   get(id, offset, count, type): Float32Array                   a copy
-//   set(id, offset, values: Float32Array, type)
-//
-// `offset` is in bytes, a multiple of the size of a value; `file` is a path or a file descriptor. Types are F32 and
-// BF16, and F16 in a file that is read. Values are rounded to the nearest, ties to even.
-#include "runtime/store.h"
+#include "runtime/store-functions.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -82,18 +70,45 @@ void require_writable(const Arena& arena, int64_t id) {
   require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
 }
 
-Arena map_memory(int64_t bytes, bool mapped, int protection, int flags, int file, const std::string& failure) {
-  if (bytes == 0) return {nullptr, 0, mapped};
+std::shared_ptr<void> map_memory(int64_t bytes, int protection, int flags, int file, const std::string& failure) {
+  if (bytes == 0) return nullptr;
   void* memory = mmap(nullptr, static_cast<size_t>(bytes), protection, flags, file, 0);
   if (memory == MAP_FAILED) fail_with_errno(failure, errno);
-  return {{memory, [bytes](void* m) { munmap(m, static_cast<size_t>(bytes)); }}, bytes, mapped};
+  return {memory, [bytes](void* m) { munmap(m, static_cast<size_t>(bytes)); }};
+}
+
+class HostMemory : public StoreMemory {
+ public:
+  std::shared_ptr<void> allocate(int64_t bytes) override {
+    return map_memory(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      "could not allocate " + std::to_string(bytes) + " bytes");
+  }
+  char* staging() override { return nullptr; }
+  void copy_in(void*, const void*, int64_t) override {}
+  void copy_out(void*, const void*, int64_t) override {}
+};
+
+// Calls body(memory, at, n) for the values [at, at + n) of a range, in pieces that fit in the staging memory, or at
+// once where there is none. `memory` is where the CPU reads or writes these values; they are copied out of the arena
+// before, or into it after.
+template <class Body>
+void for_staged(StoreMemory& memory, const StoredRange& range, int64_t count, Type type, bool copy_in, Body body) {
+  char* const staging = memory.staging();
+  char* const data = static_cast<char*>(range.data);
+  if (count == 0) return;
+  if (!staging) return body(data, 0, count);
+  const int64_t size = size_of(type), piece = StoreMemory::kStagingBytes / size;
+  for (int64_t at = 0; at < count; at += piece) {
+    const int64_t n = std::min(piece, count - at);
+    if (!copy_in) memory.copy_out(staging, data + at * size, n * size);
+    body(staging, at, n);
+    if (copy_in) memory.copy_in(data + at * size, staging, n * size);
+  }
 }
 
 napi_value allocate(Arguments& arguments) {
   const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
-  return number(arguments.env(),
-                store().add(map_memory(bytes, false, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                                       "could not allocate " + std::to_string(bytes) + " bytes")));
+  return number(arguments.env(), store().add({arguments.data<StoreMemory>().allocate(bytes), bytes, false}));
 }
 
 napi_value map(Arguments& arguments) {
@@ -107,8 +122,8 @@ napi_value map(Arguments& arguments) {
     require(found.st_size == expected, path, ": expected ", expected, " bytes, found ", int64_t{found.st_size},
             ": the file has changed");
   }
-  return number(arguments.env(),
-                store().add(map_memory(found.st_size, true, PROT_READ, MAP_SHARED, file.number(), path)));
+  return number(arguments.env(), store().add({map_memory(found.st_size, PROT_READ, MAP_SHARED, file.number(), path),
+                                              found.st_size, true}));
 }
 
 napi_value free_arena(Arguments& arguments) {
@@ -133,7 +148,9 @@ napi_value read(Arguments& arguments) {
   const StoredRange range = stored_range(id, offset, count, type);
   require_writable(*range.arena, id);
   const File file = file_argument(arguments, 2, O_RDONLY);
-  read_values({file.number(), file_offset, count, file_type}, type, range.data);
+  for_staged(arguments.data<StoreMemory>(), range, count, type, true, [&](char* memory, int64_t at, int64_t n) {
+    read_values({file.number(), file_offset + at * size_of(file_type), n, file_type}, type, memory);
+  });
   return undefined(arguments.env());
 }
 
@@ -144,7 +161,9 @@ napi_value write(Arguments& arguments) {
              file_type = type_argument(arguments, 6, "fileType", false);
   const StoredRange range = stored_range(id, offset, count, type);
   const File file = file_argument(arguments, 2, O_WRONLY);
-  write_values(range.data, type, {file.number(), file_offset, count, file_type});
+  for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
+    write_values(memory, type, {file.number(), file_offset + at * size_of(file_type), n, file_type});
+  });
   return undefined(arguments.env());
 }
 
@@ -158,7 +177,9 @@ napi_value get(Arguments& arguments) {
   const size_t length = static_cast<size_t>(count) * sizeof(float);
   require_ok(napi_create_arraybuffer(env, length, &data, &buffer));
   require_ok(napi_create_typedarray(env, napi_float32_array, static_cast<size_t>(count), buffer, 0, &values));
-  if (count > 0) convert_values(count, type, range.data, Type::kFloat32, data);
+  for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
+    convert_values(n, type, memory, Type::kFloat32, static_cast<float*>(data) + at);
+  });
   return values;
 }
 
@@ -168,23 +189,30 @@ napi_value set(Arguments& arguments) {
   const Type type = type_argument(arguments, 3, "type", false);
   const StoredRange range = stored_range(id, offset, values.count, type);
   require_writable(*range.arena, id);
-  if (values.count > 0) convert_values(values.count, Type::kFloat32, values.data, type, range.data);
+  for_staged(arguments.data<StoreMemory>(), range, values.count, type, true, [&](char* memory, int64_t at, int64_t n) {
+    convert_values(n, Type::kFloat32, values.data + at, type, memory);
+  });
   return undefined(arguments.env());
 }
 
 }  // namespace
 
-void export_store(napi_env env, napi_value exports) {
+StoreMemory& host_memory() {
+  static HostMemory memory;
+  return memory;
+}
+
+void export_store(napi_env env, napi_value exports, StoreMemory& memory) {
   napi_value functions;
   require_ok(napi_create_object(env, &functions));
-  export_function<allocate>(env, functions, "allocate");
-  export_function<map>(env, functions, "map");
-  export_function<free_arena>(env, functions, "free");
-  export_function<bytes>(env, functions, "bytes");
-  export_function<read>(env, functions, "read");
-  export_function<write>(env, functions, "write");
-  export_function<get>(env, functions, "get");
-  export_function<set>(env, functions, "set");
+  export_function<allocate>(env, functions, "allocate", &memory);
+  if (&memory == &host_memory()) export_function<map>(env, functions, "map", &memory);
+  export_function<free_arena>(env, functions, "free", &memory);
+  export_function<bytes>(env, functions, "bytes", &memory);
+  export_function<read>(env, functions, "read", &memory);
+  export_function<write>(env, functions, "write", &memory);
+  export_function<get>(env, functions, "get", &memory);
+  export_function<set>(env, functions, "set", &memory);
   require_ok(napi_set_named_property(env, exports, "store", functions));
 }
 

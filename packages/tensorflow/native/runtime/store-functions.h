@@ -1,0 +1,41 @@
+// The JavaScript functions of a store, as an addon's export `store`:
+//
+//   allocate(bytes): id                        zeros, aligned to 64 bytes
+//   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes. Not on a GPU
+//   free(id)                                   a program that runs keeps the memory until it ends
+//   bytes(): { allocated, mapped }             of all arenas
+//   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena
+//   write(id, offset, file, fileOffset, count, type, fileType)   and from an arena into a file
+//   get(id, offset, count, type): Float32Array                   a copy
+//   set(id, offset, values: Float32Array, type)
+//
+// `offset` is in bytes, a multiple of the size of a value; `file` is a path or a file descriptor. Types are F32 and
+// BF16, and F16 in a file that is read. Values are rounded to the nearest, ties to even.
+#pragma once
+#include <node_api.h>
+
+#include "runtime/store.h"
+
+namespace wpo {
+
+// Where the arenas of an addon are.
+class StoreMemory {
+ public:
+  virtual ~StoreMemory() = default;
+  // Memory with zeros.
+  virtual std::shared_ptr<void> allocate(int64_t bytes) = 0;
+  // Memory of the CPU through which values are copied, of kStagingBytes; null where arenas are the CPU's own memory,
+  // which needs no copies.
+  static constexpr int64_t kStagingBytes = 1 << 25;
+  virtual char* staging() = 0;
+  // Copies are complete when these return.
+  virtual void copy_in(void* to, const void* from, int64_t bytes) = 0;
+  virtual void copy_out(void* to, const void* from, int64_t bytes) = 0;
+};
+
+// The CPU's memory.
+StoreMemory& host_memory();
+
+void export_store(napi_env env, napi_value exports, StoreMemory& memory);
+
+}  // namespace wpo
