@@ -29,6 +29,16 @@ function withGpu(script: string): void {
   vi.stubEnv('PATH', `${folder}${delimiter}${process.env.PATH}`);
 }
 
+// before the others, because the operations are loaded once
+test('native operations that were not built for the GPU are not used, with a warning', () => {
+  withGpu('echo 81000');
+  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
+  expect(nativeOperations()).toBe(false);
+  expect(warned).toHaveBeenCalledWith(
+    expect.stringContaining('The native GPU operations cannot be used: they were not built'),
+  );
+});
+
 test('on a GPU it is the free memory of the visible GPU that has the least', () => {
   withGpu('echo 81000; echo 1024');
   expect(memoryGauge()()).toEqual({ bytes: 2 ** 30, limit: 'GPU' });
@@ -49,15 +59,6 @@ test('on a GPU only those in CUDA_VISIBLE_DEVICES count', () => {
   withGpu('[ "$2" = 3 ] && echo 7');
   vi.stubEnv('CUDA_VISIBLE_DEVICES', '3');
   expect(memoryGauge()()?.bytes).toBe(7 * 2 ** 20);
-});
-
-test('native operations that were not built for the GPU are not used, with a warning', () => {
-  withGpu('echo 81000');
-  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
-  expect(nativeOperations()).toBe(false);
-  expect(warned).toHaveBeenCalledWith(
-    expect.stringContaining('The native GPU operations cannot be used: they were not built'),
-  );
 });
 
 test('it is not known if nvidia-smi reports no GPU', () => {

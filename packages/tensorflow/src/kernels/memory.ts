@@ -2,19 +2,20 @@ import { spawnSync } from 'node:child_process';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AvailableMemory, processMemory } from '../process-memory';
 import { usesGpu } from './native';
+import { storedBytes } from './store';
 
 /**
  * Returns a function that measures the memory available for tensors: of the GPU if TensorFlow uses one, else of this process;
  * undefined if nvidia-smi reports no GPU.
  *
  * TensorFlow keeps the GPU memory of disposed tensors for new ones, and nvidia-smi counts it as used. So the GPU's memory is
- * measured once, and what tensors use is subtracted.
+ * measured once, and what tensors and stored weights use is subtracted.
  */
 export function memoryGauge(): () => AvailableMemory | undefined {
   let total: number | undefined;
   return () => {
     if (!usesGpu()) return processMemory();
-    const used = tf.memory().numBytes;
+    const used = tf.memory().numBytes + storedBytes().allocated;
     total ??= freeGpuMemory() + used;
     return Number.isNaN(total) ? undefined : { bytes: Math.max(0, total - used), limit: 'GPU' };
   };
