@@ -35,9 +35,10 @@ function multiply() {
  */
 function hasStore(usesGpu) {
   const folder = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'lib', 'napi-v8');
-  const addon = join(folder, usesGpu ? 'gpu.node' : 'kernels.node');
-  const store = existsSync(addon) ? require(addon).store : undefined;
-  if (!store) return false;
+  const addons = (usesGpu ? ['kernels.node', 'gpu.node'] : ['kernels.node']).map((name) => join(folder, name));
+  if (!addons.every(existsSync)) return false;
+  const { store, missing } = addons.map((addon) => require(addon)).at(-1); // gpu.node needs the operations of kernels.node
+  if (!store || missing) return false;
   const arena = store.allocate(SIZE);
   const held = store.bytes().allocated;
   store.free(arena);
