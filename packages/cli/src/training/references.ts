@@ -1,5 +1,6 @@
 import {
   type PairLoss,
+  type Policy,
   precomputeReference,
   type Reference,
   referenceLogps,
@@ -54,23 +55,24 @@ export async function loadWithReferences(
   const { reference } = usesOf(options);
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.refModelNameOrPath;
+  const { ldAlpha } = loss;
+  const pause = stopPause(options.signal);
+  const logpsBy = (policy: Policy) => (pairs: readonly TokenPair[]) =>
+    referenceLogps(policy, pairs, { ldAlpha, pause });
   if (trainsAdapter(config) && referenceFolder === undefined) {
     const model = await loadPolicy(options);
     const policy = await model.startingPolicy();
-    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, loss);
     const references = config.precomputeRefLogProbs
       ? await precompute({ policy }, options)
-      : { train: logpsOf, held: logpsOf };
+      : { train: logpsBy(policy), held: logpsBy(policy) };
     return { model, references };
   }
   if (!config.precomputeRefLogProbs) {
     const { policy } = options.own(
       await loadModel(referenceFolder ?? config.modelNameOrPath, { ...backend, terminal, use: reference }),
     );
-    const { ldAlpha } = loss;
-    const pause = stopPause(options.signal);
-    const logpsOf = (pairs: readonly TokenPair[]) => referenceLogps(policy, pairs, { ldAlpha, pause });
-    return { model: await loadPolicy(options), references: { train: logpsOf, held: logpsOf } };
+    const references = { train: logpsBy(policy), held: logpsBy(policy) };
+    return { model: await loadPolicy(options), references };
   }
   if (referenceFolder === undefined) {
     const model = await loadPolicy(options);
