@@ -21,7 +21,7 @@ const file = (name: string, bytes: Uint8Array) => {
 const bytesOf = (values: Uint16Array | Float32Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 const allBits = Uint16Array.from({ length: 1 << 16 }, (_, i) => i);
-/** Expects the same bits. Vitest would take seconds to compare so many values one by one. */
+/** Expects the same bits. Vitest compares values one by one, which would take seconds. */
 const expectBits = (found: Uint16Array | Float32Array, expected: Uint16Array | Float32Array) =>
   expect(Buffer.compare(bytesOf(found), bytesOf(expected))).toBe(0);
 
@@ -169,7 +169,7 @@ describe('the store', () => {
     }
   });
 
-  test('refuses any arguments, or does as they say, and the process goes on', () => {
+  test('refuses any arguments, or does as they say, and the process continues', () => {
     const path = file('fuzzed', new Uint8Array(100));
     const argument = fc.oneof(
       fc.integer({ min: -2, max: 70 }),

@@ -153,7 +153,7 @@ describe.each(ISAS)('products limited to %s', (isa) => {
     );
   });
 
-  test('of few rows, GeGLU, RMSNorm and rows by index give the bits of the same values in float32', () => {
+  test('a bfloat16 weight and its float32 values give the same bits: linear layers, GeGLU, RMSNorm, rows by index', () => {
     const side = fc.integer({ min: 1, max: 70 });
     const random = (shape: number[], seed: number) => tf.randomUniform(shape, -1, 1, 'float32', seed);
     const params = (...values: number[]) => tf.tensor1d(float32Bits(values), 'int32');

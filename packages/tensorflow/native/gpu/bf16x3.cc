@@ -7,13 +7,13 @@ namespace {
 
 // The products of a part of a and a part of b (0 high, 1 mid, 2 low), the smallest first. Each product has four bits;
 // the first has the lowest ones.
-struct Products {
+struct PartProducts {
   int count, parts_of_a, parts_of_b;
 };
-constexpr Products kSix = {6, 0x001102, 0x010120};  // 2·0, 0·2, 1·1, 1·0, 0·1, 0·0
-constexpr Products kNarrowA = {3, 0x000, 0x012}, kNarrowB = {3, 0x012, 0x000}, kNarrow = {1, 0, 0};
+constexpr PartProducts kSix = {6, 0x001102, 0x010120};  // 2·0, 0·2, 1·1, 1·0, 0·1, 0·0
+constexpr PartProducts kNarrowA = {3, 0x000, 0x012}, kNarrowB = {3, 0x012, 0x000}, kNarrow = {1, 0, 0};
 
-Products products_of(Type a, Type b) {
+PartProducts products_of(Type a, Type b) {
   const bool narrow_a = a == Type::kBfloat16, narrow_b = b == Type::kBfloat16;
   return narrow_a && narrow_b ? kNarrow : narrow_a ? kNarrowA : narrow_b ? kNarrowB : kSix;
 }
@@ -43,7 +43,7 @@ Packed pack(GpuContext& ctx, const TypedMatrix& x, int64_t ld, int64_t lines, in
 }
 
 void multiply_bf16x3(GpuContext& ctx, const TypedGemmArgs& p, int64_t max_depth) {
-  const Products products = products_of(p.a.type, p.b.type);
+  const PartProducts products = products_of(p.a.type, p.b.type);
   const int64_t blocks = (p.k + max_depth - 1) / max_depth, block = round_up((p.k + blocks - 1) / blocks);
   const int places = products.count, parts_a = products.parts_of_a, parts_b = products.parts_of_b;
   const Packed a = p.transpose_a ? pack(ctx, p.a, p.lda, p.k, p.m, true, block, places, parts_a)
