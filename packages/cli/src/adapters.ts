@@ -14,9 +14,9 @@ import {
 } from '@wpo/gemma';
 import { readAdapterFolder, readAdapterTensors } from '@wpo/gemma/node';
 
-/** The adapter that a model gets: one in a folder, or a new one. */
+/** The adapter that a model gets: one in a folder, or a new one. The seed is that of dropout, and of a new adapter's values. */
 export type AdapterChoice =
-  | { readonly folder: string }
+  | { readonly folder: string; readonly seed?: number }
   | { readonly settings: Partial<LoraConfig>; readonly seed: number };
 
 /**
@@ -30,10 +30,11 @@ export async function addAdapter(
   { kernels }: { readonly kernels?: Kernels | undefined },
 ): Promise<AdaptedGemma2> {
   const { config } = await modulesOf(choice, base.config);
-  if (!('folder' in choice)) return adapted(base, config, { seed: choice.seed, kernels });
+  const { seed } = choice;
+  if (!('folder' in choice)) return adapted(base, config, { seed, kernels });
   const folder = await readAdapterFolder(choice.folder, base.config);
   try {
-    return adapted(base, config, { tensors: await readAdapterTensors(folder), kernels });
+    return adapted(base, config, { tensors: await readAdapterTensors(folder), seed, kernels });
   } finally {
     await folder.checkpoint.close();
   }

@@ -96,8 +96,9 @@ const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
 
 /** The adapter that a run trains; undefined if it trains the model. */
 function adapterOf(config: TrainConfig): AdapterChoice | undefined {
-  if (config.adapterNameOrPath !== undefined) return { folder: config.adapterNameOrPath };
-  return config.usePeft ? { settings: loraSettings(config), seed: config.seed } : undefined;
+  const { adapterNameOrPath: folder, usePeft, seed } = config;
+  if (folder !== undefined) return { folder, seed };
+  return usePeft ? { settings: loraSettings(config), seed } : undefined;
 }
 
 type MemoryOptions = Pick<ReferenceOptions, 'config' | 'loss' | 'pairs' | 'backend' | 'terminal'>;

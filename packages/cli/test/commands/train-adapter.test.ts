@@ -1,5 +1,5 @@
 import '@wpo/tensorflow';
-import { cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { openSafetensors } from '@wpo/gemma/node';
@@ -205,4 +205,15 @@ test('a checkpoint of an adapter is an adapter for every command, and export wri
   expect(size('half')).toBeLessThan(0.6 * size('model'));
   const rounded = await wpo(...generate, '--adapter', join(run, 'half'));
   expect(rounded.status, rounded.err).toBe(0);
+});
+
+test('the seed decides the dropout of an adapter that is trained further', async () => {
+  const folder = join(temporaryFolder(), 'adapter');
+  cpSync(peftAdapter('all-linear'), folder, { recursive: true });
+  const config = join(folder, 'adapter_config.json');
+  writeFileSync(config, JSON.stringify({ ...json(config), lora_dropout: 0.5 }));
+  const by = async (seed: number) =>
+    (await trained([`adapter_name_or_path=${folder}`, 'max_steps=3', `seed=${seed}`])).adapter;
+  expect(await by(1)).toEqual(await by(1));
+  expect(await by(1)).not.toEqual(await by(2));
 });
