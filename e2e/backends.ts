@@ -37,3 +37,12 @@ export async function goldenPolicies(variant: string, kind: Kind) {
   await Promise.all([checkpoint.close(), perturbed.close()]);
   return policies;
 }
+
+/** A fixture's reference as a policy that can be trained. */
+export async function trainablePolicy(variant: string, kind: Kind) {
+  const { kernels } = backends[kind]();
+  const { config, checkpoint } = await readModelFolder(goldenFolder(variant));
+  const model = await loadWeights(config, checkpoint, { kernels });
+  await checkpoint.close();
+  return gemmaPolicy(model, { kernels });
+}

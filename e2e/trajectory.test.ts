@@ -2,7 +2,7 @@ import { type MetricsRow, precomputeReference, train, wpoPairLoss } from '@wpo/t
 import { expect, test } from 'vitest';
 import { type Golden, golden, goldenPairs } from '../packages/gemma/test/golden';
 import { parity } from '../packages/gemma/test/parity';
-import { allBackends, backends, goldenPolicies } from './backends';
+import { allBackends, backends, trainablePolicy } from './backends';
 
 /** PyTorch's training run over the fixture's pairs, made by scripts/make-golden.py. */
 interface Trajectory {
@@ -21,7 +21,7 @@ interface Trajectory {
 test.each(allBackends)("eight training steps agree with PyTorch's: %s, %s kernels", async (variant, kind) => {
   const { training, truncation } = golden(variant) as Golden & Trajectory;
   const { optimizer, computeNorm } = backends[kind]();
-  const { reference: policy } = await goldenPolicies(variant, kind); // training starts from the reference
+  const policy = await trainablePolicy(variant, kind); // training starts from the reference
   const pairs = goldenPairs(truncation.paper);
   const rows: MetricsRow[] = [];
   await train({

@@ -108,6 +108,11 @@ export interface TrainOptions extends TrainingOptions {
  */
 export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
   const { evaluation, maxTokensPerPack } = options;
+  if (options.policy.parameters.length === 0) {
+    throw new TrainingError(
+      'policy: expected at least one parameter to train, found none. Load its weights as trainable, or give the model an adapter.',
+    );
+  }
   for (const name of NUMBERS) if (options[name] !== undefined) checkNumber(name, options[name]);
   if (evaluation) {
     checkHeldOut(evaluation.pairs);

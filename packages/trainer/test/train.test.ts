@@ -195,6 +195,12 @@ test('an aborted signal stops the run after the current step', async () => {
   expect(result).toMatchObject({ step: 2, totalSteps: 6, stopped: true });
 });
 
+test('a policy without parameters is refused', async () => {
+  const options = small();
+  const run = train({ ...options, policy: { ...options.policy, parameters: [] } });
+  await expect(run).rejects.toThrow('policy: expected at least one parameter to train, found none.');
+});
+
 test.each(['forward', 'backward'] as const)(
   'a signal during a %s pass ends it at its next pause: the step is given up, and the run saved before it',
   async (when) => {
