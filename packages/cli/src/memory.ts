@@ -51,10 +51,9 @@ export async function checkMemory(
     return;
   }
   const fixed = needs.reduce((sum, need) => sum + need.fixed, 0);
-  const trainsAll = models.some(({ use, adapter }) => use.kind === 'train' && adapter === undefined);
   const smaller =
     fixed > available.bytes
-      ? trainsAll
+      ? models.some(isTrained)
         ? 'Train an adapter instead of all weights (use_peft: true), use a smaller model, '
         : 'No option makes this model fit: use a smaller one, '
       : `${[...new Set(needs.map(({ use }) => SMALLER_PASS[use.kind]))].join(', ')}, use a smaller model, `;
@@ -142,6 +141,23 @@ const describeAnswers = (use: ModelUse) =>
 const count = (n: number) => (n < 1e8 ? `${(n / 1e6).toFixed(1)} million` : `${(n / 1e9).toFixed(2)} billion`);
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 1)} GB`;
+
+/**
+ * Bytes for kept activations: half of the available memory that gradients, both of AdamW's moments and the pages of mapped files leave.
+ * Without these pages, each pass would read them from the disk. None remains if the user has turned off the check that the model
+ * fits; then everything is recomputed.
+ *
+ * @param trained the parameters that are trained, which are in memory already
+ */
+export function activationBudget(
+  trained: readonly { readonly shape: readonly number[] }[],
+  { available, mapped }: { readonly available: number; readonly mapped: number },
+): number {
+  const values = trained.reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0);
+  return Math.max(0, (available - mapped - 3 * FLOAT32 * values) / 2);
+}
+
+const FLOAT32 = 4;
 
 /** The largest pass of a command that runs pairs one at a time, or of a training with micro-batches of `batchSize` pairs. */
 export function largestPass(

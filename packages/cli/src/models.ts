@@ -30,7 +30,7 @@ import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
-import { checkMemory, isTrained, warnOfMappedWeights } from './memory';
+import { activationBudget, checkMemory, isTrained, warnOfMappedWeights } from './memory';
 import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
@@ -45,6 +45,8 @@ export interface Backend {
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
+  /** Bytes of the weights that are mapped from files. */
+  readonly mappedBytes: () => number;
 }
 
 /**
@@ -64,6 +66,7 @@ export const loadBackend = (dtype?: WeightStorageOptions['dtype']): Promise<Back
       adamW: tensorflow.tensorflowAdamW(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
+      mappedBytes: () => tensorflow.storedBytes().mapped,
     };
   });
 
@@ -96,6 +99,7 @@ export interface LoadOptions extends PolicyOptions {
   readonly loadTensor?: TensorLoader;
   readonly storage: Backend['storage'];
   readonly availableMemory: Backend['availableMemory'];
+  readonly mappedBytes: Backend['mappedBytes'];
   /** What the model is for. It must fit in memory. For `train`, activations are kept in half of the rest. */
   readonly use: ModelUse;
   readonly terminal: Terminal;
@@ -123,8 +127,11 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
       const adaptedModel = adapter && (await addAdapter(base, adapter, options));
       if (adaptedModel) owned.push(adaptedModel.adapter);
       const model = adaptedModel ?? base;
-      const left = use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
-      const activationBytes = left === undefined ? undefined : activationBudget(trainableParameters(model), left);
+      const available = use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
+      const activationBytes =
+        available === undefined
+          ? undefined
+          : activationBudget(trainableParameters(model), { available, mapped: options.mappedBytes() });
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       return {
         folder,
@@ -163,15 +170,6 @@ export async function withModel<T>(
   } finally {
     model.dispose();
   }
-}
-
-/**
- * Bytes for kept activations: half of the memory that remains after gradients and both of AdamW's moments. None remains if the user
- * has turned off the check that the model fits; then everything is recomputed.
- */
-function activationBudget(trained: readonly Parameter[], left: number): number {
-  const bytes = trained.reduce((total, { shape }) => total + 4 * tf.util.sizeFromShape([...shape]), 0);
-  return Math.max(0, (left - 3 * bytes) / 2);
 }
 
 /** How a run writes its model. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Gemma2Config, gemma2_2b, gemma2_27b, tensorShapes, writeConfig } from '@wpo/gemma';
 import { weightStorage } from '@wpo/tensorflow/kernels';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { checkMemory, largestPass, warnOfMappedWeights } from '../src/memory';
+import { activationBudget, checkMemory, largestPass, warnOfMappedWeights } from '../src/memory';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
 import { capture, wpo } from './wpo';
 
@@ -219,6 +219,13 @@ describe('the message of checkMemory', () => {
       /found 1\.0 GB \(of this machine\)\. Continuing, because WPO_MEMORY_CHECK is 0\.\n$/,
     );
   });
+});
+
+test('activations are kept in half of what gradients, moments and mapped files leave of the memory', () => {
+  const trained = [{ shape: [10, 20] }, { shape: [50] }]; // 3 · 4 · 250 bytes more
+  expect(activationBudget(trained, { available: 10_000, mapped: 0 })).toBe(3500);
+  expect(activationBudget(trained, { available: 10_000, mapped: 6000 })).toBe(500);
+  expect(activationBudget(trained, { available: 10_000, mapped: 9000 })).toBe(0);
 });
 
 test('the largest pass is that of the longest pairs', () => {
