@@ -17,3 +17,5 @@ export function parity(variant: string) {
     },
   };
 }
+
+export type Parity = ReturnType<typeof parity>;
