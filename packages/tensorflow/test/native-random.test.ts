@@ -18,6 +18,8 @@ test.runIf(nativeOperations())('every operation returns or refuses random inputs
     `${calls} random calls of ${all.length} operations, seed ${seed}: ${sum('returned')} returned, ${sum('refused')} refused`,
   );
   expect(sum('returned') + sum('refused')).toBe(calls);
-  expect(all.filter(({ returned }) => returned === 0)).toEqual([{ returned: 0, refused: expect.any(Number) }]); // WpoRead has no file
+  // WpoRead has no file: it returns only where it has to read nothing
+  const neverReturned = Object.keys(counts).filter((name) => name !== 'WpoRead' && counts[name]!.returned === 0);
+  expect(neverReturned).toEqual([]);
   expect(sum('returned')).toBeGreaterThan(calls / 3);
 });
