@@ -156,7 +156,16 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     return stored(arena, offset, type, ...input.shape);
   };
 
-  /** A program: an operation of given inputs, some of them stored, some of its numbers replaced. */
+  /** The shapes that an operation's outputs have, or random ones if it refuses its inputs. */
+  const outputShapes = (name: string, inputs: tf.Tensor[], outputs: number): number[][] => {
+    try {
+      return run(name, inputs, outputs).map(({ shape }) => shape);
+    } catch {
+      return Array.from({ length: outputs }, () => [random(20), random(20)]);
+    }
+  };
+
+  /** A program: an operation of given inputs, some of them stored; in half of the programs some numbers are replaced. */
   const program = () => {
     const name = pick(Object.keys(operations).filter(hasOperation));
     const [inputs, outputs] = operations[name]!();
@@ -172,9 +181,9 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
       }
     }
     code.push(2, operationNumber(name), ...inputs.keys());
-    for (let i = 0; i < outputs; i++) code.push(2, random(20), random(20));
+    for (const shape of outputShapes(name, inputs, outputs)) code.push(shape.length, ...shape);
     code.push(4, inputs.length);
-    for (let edits = chance(80) ? 1 + random(3) : 0; edits > 0; edits--)
+    for (let edits = chance(50) ? 1 + random(3) : 0; edits > 0; edits--)
       code[random(code.length)] = chance(50) ? pick(EXTREME_INTS) : random(20);
     return () => {
       try {
