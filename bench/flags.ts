@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type ActivationCheckpointing, type Gemma2Preset, gemma2Presets } from '@wpo/gemma';
+import { type ActivationCheckpointing, type Gemma2Preset, gemma2Presets, type Precision } from '@wpo/gemma';
 
 /** The measures, in the order in which they run. */
 export const MEASURES = ['step', 'lora', 'reference', 'generate', 'load', 'data', 'memory'] as const;
@@ -18,6 +18,8 @@ export interface Flags {
   readonly preset: Gemma2Preset;
   /** How `lora`, `generate` and `load` hold the weights, and the peer in `step`. Everything else is float32. */
   readonly dtype: Dtype;
+  /** Of our matrix products. */
+  readonly precision: Precision;
   /** The model of the `memory` measure; undefined: a small one. */
   readonly memoryModel: string | undefined;
   readonly pairs: string;
@@ -58,6 +60,7 @@ export const HELP = `npm run bench -- [FLAGS]: measures speed and memory of trai
   --model DIR            the Gemma-2 to measure with; default: that of --preset
   --preset NAME          sizes of a model with random weights, written on first use: ${PRESETS.join(', ')}; default 159m
   --dtype TYPE           float32 or bfloat16: how lora, generate and load hold the weights, and the peer in step; default float32
+  --precision TYPE       float32 or bfloat16: precision of our matrix products; default float32
   --memory-model DIR     the Gemma-2 for the memory measure; default: 0.3M parameters
   --pairs FILE           pairs with short prompts; default bench/pairs.jsonl
   --long FILE            pairs with long prompts; default bench/long-pairs.jsonl
@@ -95,6 +98,7 @@ export function parseFlags(args: readonly string[], root: string): Flags {
       steps: text,
       preset: text,
       dtype: text,
+      precision: text,
       'pair-tokens': text,
       'lora-r': text,
       minutes: text,
@@ -124,6 +128,8 @@ export function parseFlags(args: readonly string[], root: string): Flags {
     steps: count('steps', values.steps, 1000),
     preset: values.preset === undefined ? '159m' : oneOf('preset', values.preset, PRESETS),
     dtype: values.dtype === undefined ? 'float32' : oneOf('dtype', values.dtype, ['float32', 'bfloat16']),
+    precision:
+      values.precision === undefined ? 'float32' : oneOf('precision', values.precision, ['float32', 'bfloat16']),
     pairTokens: count('pair-tokens', values['pair-tokens'], 1024),
     loraR: count('lora-r', values['lora-r'], 16),
     gpu: values.gpu,

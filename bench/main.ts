@@ -32,6 +32,7 @@ const measures: Readonly<Record<MeasureName, Measure>> = {
  */
 export async function main(args: readonly string[], root: string): Promise<void> {
   const flags = parseFlags(args, root);
+  process.env.BENCH_PRECISION = flags.precision; // the workers inherit it
   if (flags.help) return void process.stdout.write(HELP);
   const small = join(root, 'packages/gemma/test/fixtures/golden/tiny');
   const script = join(root, 'bench/peer/peer.py');

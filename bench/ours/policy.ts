@@ -12,7 +12,9 @@ import { readModelFolder } from '@wpo/gemma/node';
 import { tensorflowKernels, tensorflowTensorLoader, weightStorage } from '@wpo/tensorflow/kernels';
 import type { Dtype } from '../flags';
 
-export const kernels = tensorflowKernels();
+export const kernels = tensorflowKernels({
+  precision: process.env.BENCH_PRECISION === 'bfloat16' ? 'bfloat16' : 'float32',
+});
 
 /** Loads a model to train all its weights, as `wpo train` does. */
 export async function openPolicy(

@@ -12,6 +12,7 @@ import {
   type ModelUse,
   type Parameter,
   type PolicyOptions,
+  type Precision,
   parametersOf,
   type TensorLoader,
   trainableParameters,
@@ -49,18 +50,25 @@ export interface Backend {
   readonly mappedBytes: () => number;
 }
 
+/** The number types that a command computes with. */
+export interface NumberTypes {
+  /** How weights that are not trained are held. Default `auto`. */
+  readonly dtype?: WeightStorageOptions['dtype'];
+  /** Of matrix products. Default `float32`. */
+  readonly precision?: Precision;
+}
+
 /**
  * Makes TensorFlow the backend of tfjs. The import is here, so that `wpo --help` and an invalid config load no TensorFlow.
  *
- * @param dtype how weights that are not trained are held
  * @throws {UserError} if TensorFlow is missing; the message says how to install it
  */
-export const loadBackend = (dtype?: WeightStorageOptions['dtype']): Promise<Backend> =>
+export const loadBackend = ({ dtype, precision }: NumberTypes = {}): Promise<Backend> =>
   fromInput(async () => {
     await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
     const tensorflow = await import('@wpo/tensorflow/kernels');
     return {
-      kernels: tensorflow.tensorflowKernels(),
+      kernels: tensorflow.tensorflowKernels({ precision }),
       loadTensor: tensorflow.tensorflowTensorLoader(),
       storage: tensorflow.weightStorage({ dtype }),
       adamW: tensorflow.tensorflowAdamW(),
@@ -203,11 +211,17 @@ export function saveModelFiles(folder: string, model: LoadedModel, { dtype, base
 }
 
 /**
- * What `dtype` adds to the key of a cache of results. `auto` and `float32` add nothing, because they hold the same values: results
- * differ at most by float32 rounding, as between CPUs. `bfloat16` rounds weights that are not bfloat16 in their file.
+ * What number types add to the key of a cache of results. `dtype: auto` and `float32` add nothing, because they hold the same values:
+ * results differ at most by float32 rounding, as between CPUs. `bfloat16` rounds weights that are not bfloat16 in their file, and
+ * as a precision, the operands of products.
  */
-export const roundingOf = (dtype: WeightStorageOptions['dtype']): { readonly dtype?: 'bfloat16' } =>
-  dtype === 'bfloat16' ? { dtype } : {};
+export const roundingOf = ({
+  dtype,
+  precision,
+}: NumberTypes): { readonly dtype?: 'bfloat16'; readonly precision?: 'bfloat16' } => ({
+  ...(dtype === 'bfloat16' && { dtype }),
+  ...(precision === 'bfloat16' && { precision }),
+});
 
 /** A hash of the configuration and weights of a model, or of a model with an adapter. */
 export async function hashModel(folder: string, adapter?: AdapterChoice): Promise<string> {

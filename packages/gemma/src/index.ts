@@ -36,6 +36,7 @@ export type {
   KeyRange,
   OpResult,
   Pause,
+  Precision,
   QueryBlock,
   RotaryTables,
   Value,
@@ -44,6 +45,7 @@ export type {
 } from './ops/contract';
 export { dropoutThreshold } from './ops/dropout';
 export { portableKernels } from './ops/portable';
+export { portableBf16Kernels } from './ops/portable-bf16';
 export type { TokenPair } from './pack';
 export {
   type ActivationCheckpointing,

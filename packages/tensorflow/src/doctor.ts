@@ -41,6 +41,7 @@ export function checkMachine(facts: MachineFacts): DoctorReport {
     node(facts),
     tensorflow(facts),
     ...weights(facts),
+    ...precision(facts),
     devices(facts),
     cpu(facts),
     threads(facts),
@@ -77,6 +78,18 @@ function weights({ tensorflow: found }: MachineFacts): DoctorCheck[] {
   if (found.state !== 'works') return [];
   const mapped = found.usesGpu ? '' : ', mapped from their files or in memory';
   return [check('Weights', true, found.store ? `bfloat16 or float32${mapped}` : 'float32')];
+}
+
+/** What products with `precision: bfloat16` are computed by. */
+function precision({ tensorflow: found, cpu: { instructions } }: MachineFacts): DoctorCheck[] {
+  if (found.state !== 'works') return [];
+  const unit = ['amx_bf16', 'avx512_bf16'].find((name) => instructions.includes(name));
+  const found16 = !found.native
+    ? 'float32 products of rounded operands, slower than float32: there are no native operations'
+    : found.usesGpu
+      ? 'the GPU’s matrix units'
+      : (unit ?? 'float32 products of rounded operands: as fast as float32');
+  return [check('bfloat16', true, found16)];
 }
 
 function installHint({ pip, compiler }: MachineFacts['tools']): string {

@@ -38,6 +38,7 @@ it('passes every check of a complete machine', () => {
         found: '2.21.0, CPU build, native operations, matrix products at 210 GFLOP/s, in /c/tf',
       },
       { name: 'Weights', ok: true, found: 'bfloat16 or float32, mapped from their files or in memory' },
+      { name: 'bfloat16', ok: true, found: 'float32 products of rounded operands: as fast as float32' },
       { name: 'Devices', ok: true, found: 'CPU (no NVIDIA GPU found)' },
       { name: 'CPU', ok: true, found: '8 x Xeon (avx2 avx512f)' },
       { name: 'Threads', ok: true, found: '8 of 8 cores' },
@@ -53,6 +54,21 @@ it('says how weights can be held', () => {
   expect(held({ usesGpu: true })).toBe('bfloat16 or float32');
   expect(held({ store: false })).toBe('float32');
   expect(checkMachine({ ...healthy, tensorflow: { state: 'not installed' } }).checks[2]!.name).toBe('Devices');
+});
+
+it('says what computes products of bfloat16', () => {
+  const on = (instructions: string[], facts: object = {}) =>
+    find(
+      {
+        tensorflow: { ...healthy.tensorflow, ...facts } as MachineFacts['tensorflow'],
+        cpu: { ...healthy.cpu, instructions },
+      },
+      'bfloat16',
+    ).found;
+  expect(on(['avx512f', 'avx512_bf16'])).toBe('avx512_bf16');
+  expect(on(['avx512_bf16', 'amx_bf16'])).toBe('amx_bf16');
+  expect(on([], { usesGpu: true })).toBe('the GPU’s matrix units');
+  expect(on(['avx512_bf16'], { native: false })).toContain('there are no native operations');
 });
 
 it('names the command that installs a missing TensorFlow', () => {

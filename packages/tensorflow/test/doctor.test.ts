@@ -7,6 +7,7 @@ it('checks this machine: TensorFlow works, and every check has a result', async 
     'Node',
     'TensorFlow',
     'Weights',
+    'bfloat16',
     'Devices',
     'CPU',
     'Threads',

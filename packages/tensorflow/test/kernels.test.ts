@@ -3,8 +3,8 @@ import { type Kernels, type OpResult, parameter } from '@wpo/gemma';
 import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { normal, property, size, testKernels, values } from './kernel-properties';
-import { ISAS, limitIsa, nativeTier } from './tiers';
+import { normal, property, size, testKernels, testProducts, values } from './kernel-properties';
+import { BF16_ISAS, ISAS, limitIsa, nativeBf16Tier, nativeTier } from './tiers';
 
 test('the native kernels are used: the tests run on a machine with a compiler and without a GPU', () => {
   expect(nativeOperations()).toBe(true);
@@ -16,6 +16,11 @@ test('the native kernels are used: the tests run on a machine with a compiler an
 describe.each(ISAS)('native kernels limited to %s give the values and gradients of the portable kernels', (isa) => {
   limitIsa(isa);
   testKernels(nativeTier);
+});
+
+describe.each(BF16_ISAS)('products of bfloat16 limited to %s are those of the portable kernels', (isa) => {
+  limitIsa(isa);
+  testProducts(nativeBf16Tier);
 });
 
 test('a small product gives a row the same bits, whatever other rows there are', () => {

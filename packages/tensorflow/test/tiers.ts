@@ -1,4 +1,4 @@
-import type { Kernels } from '@wpo/gemma';
+import { type Kernels, portableBf16Kernels, portableKernels } from '@wpo/gemma';
 import type { AdamWKernel, Parameter } from '@wpo/trainer';
 import { afterAll, beforeAll } from 'vitest';
 import type { LogitLimits } from '../src/kernels/answer-logps';
@@ -9,19 +9,37 @@ import { nativeAdamW, nativeGradientNorm } from '../src/kernels/optimizer';
 /** A set of kernels on TensorFlow that must give the results of the portable ones. */
 export interface Tier {
   readonly kernels: (limits?: LogitLimits) => Kernels;
+  readonly portable: Kernels;
+  /** Of operations that compute operands of a product, relative to the largest value: if rounded, these may differ by a bit. */
+  readonly tolerance?: number;
   readonly update: AdamWKernel;
   readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
 nativeOperations(); // loads the native operations
 
-export const nativeTier: Tier = { kernels: nativeKernels, update: nativeAdamW, norm: nativeGradientNorm };
+export const nativeTier: Tier = {
+  kernels: (limits) => nativeKernels({ limits }),
+  portable: portableKernels,
+  update: nativeAdamW,
+  norm: nativeGradientNorm,
+};
+
+/** With products of bfloat16. */
+export const nativeBf16Tier: Tier = {
+  ...nativeTier,
+  kernels: (limits) => nativeKernels({ limits, precision: 'bfloat16' }),
+  portable: portableBf16Kernels,
+  tolerance: 2 ** -7,
+};
 
 /** The instruction sets of native/gemm/isa.h, the best first. A CPU that lacks one uses the next. */
 export const ISAS = ['amx', 'avx512', 'avx2', 'sse'] as const;
+/** Those with products of bfloat16 of their own. */
+export const BF16_ISAS = ['amx', 'avx512_bf16', 'avx512', 'avx2', 'sse'] as const;
 
 /** Limits the tests of a `describe` to an instruction set. */
-export function limitIsa(isa: (typeof ISAS)[number]): void {
+export function limitIsa(isa: (typeof BF16_ISAS)[number]): void {
   beforeAll(() => {
     process.env.WPO_ISA = isa;
   });

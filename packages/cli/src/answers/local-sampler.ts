@@ -3,20 +3,17 @@ import type { PromptFormat } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import type { NamedPrompt, SampleRequest, Sampler, SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
-import type { WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import { pauseAndCheck } from '@wpo/trainer';
 import type { AdapterChoice } from '../adapters';
 import { fromInput } from '../errors';
-import { loadBackend, loadModel } from '../models';
+import { loadBackend, loadModel, type NumberTypes } from '../models';
 import type { Terminal } from '../terminal/terminal';
 import { encode as encodeOne, warnOfRenderedPrompts } from './encode-prompts';
 
-export interface LocalSamplerOptions extends SamplingParams {
+export interface LocalSamplerOptions extends SamplingParams, NumberTypes {
   /** Folder of the model. */
   readonly model: string;
   readonly adapter?: AdapterChoice | undefined;
-  /** How the weights are held. */
-  readonly dtype: WeightStorageOptions['dtype'];
   readonly batchSize: number;
   /** All prompts that will be answered. */
   readonly prompts: readonly NamedPrompt[];
@@ -40,7 +37,7 @@ export async function localSampler(options: LocalSamplerOptions): Promise<Sample
   );
   warnOfRenderedPrompts(options.prompts, options.promptsFile, textOptions, options.terminal);
   const use = { kind: 'generate', answers, promptTokens, maxNewTokens } as const;
-  const backend = await loadBackend(options.dtype);
+  const backend = await loadBackend(options);
   const { policy, stopIds, dispose } = await loadModel(folder, {
     ...backend,
     terminal: options.terminal,

@@ -33,7 +33,7 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   if (!raw) warnOfRenderedPrompts(prompts, config.prompts ?? '--prompt', textOptions, terminal);
   const promptTokens = encoded.reduce((most, { length }) => Math.max(most, length), 0);
   const use = { kind: 'generate', answers: 1, promptTokens, maxNewTokens: config.maxNewTokens } as const;
-  const backend = await loadBackend(config.dtype);
+  const backend = await loadBackend(config);
   const endOfTurn = raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
   const write = (part: string) => void terminal.stdout.write(part);
   await withModel(folder, { ...backend, terminal, use, adapter }, async ({ policy, stopIds }) => {

@@ -26,6 +26,8 @@ interface Settings {
   readonly prompt_format?: 'templated';
   /** Absent unless weights were rounded to bfloat16. */
   readonly dtype?: 'bfloat16';
+  /** Absent unless products were of bfloat16. */
+  readonly precision?: 'bfloat16';
   /** Fields that were added to the requests to a server. */
   readonly request?: Readonly<Record<string, unknown>>;
 }
@@ -44,7 +46,7 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
     top_p,
     max_new_tokens,
     ...(config.promptFormat === 'templated' && { prompt_format: config.promptFormat }),
-    ...roundingOf(config.dtype),
+    ...roundingOf(config),
     ...(request && { request }),
   };
   const check = new AnswerCheck();
@@ -156,6 +158,7 @@ const ownRow = v.object({
   max_new_tokens: v.number(),
   prompt_format: v.optional(v.literal('templated')),
   dtype: v.optional(v.literal('bfloat16')),
+  precision: v.optional(v.literal('bfloat16')),
   request: v.optional(v.record(v.string(), v.unknown())),
 });
 
@@ -175,6 +178,7 @@ function ownRowIn(
   for (const [name, expected] of Object.entries({
     prompt_format: undefined,
     dtype: undefined,
+    precision: undefined,
     request: undefined,
     ...settings,
   })) {

@@ -81,7 +81,7 @@ export async function train(
   const loss = preferencePairLoss(lossOptions(config));
   checkWeights(loss, config, pairs);
   warnOfTies(pairs, terminal);
-  const backend = await loadBackend(config.dtype);
+  const backend = await loadBackend(config);
   await checkRunMemory({ config: local, loss, pairs, backend, terminal });
   const release = await lockFolder(folder);
 

@@ -51,7 +51,7 @@ export async function weigh(config: WeighConfig, terminal: Terminal = processTer
   const reference = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs, config.split);
-  const backend = await loadBackend(config.dtype);
+  const backend = await loadBackend(config);
   const use = { kind: 'score', ...largestPass(pairs) } as const;
   await checkMemory([{ folder, use, adapter }], backend, terminal); // before the reference runs
   return withSignals(terminal, async (stop) => {

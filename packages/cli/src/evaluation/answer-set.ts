@@ -8,21 +8,18 @@ import {
 } from '@wpo/eval';
 import { openReplyCache } from '@wpo/eval/node';
 import { hashJson } from '@wpo/internal/node/hash';
-import type { WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import type { AdapterChoice } from '../adapters';
 import { localSampler } from '../answers/local-sampler';
 import { checkMemory } from '../memory';
-import { hashModel, loadBackend, roundingOf } from '../models';
+import { hashModel, loadBackend, type NumberTypes, roundingOf } from '../models';
 import { withProgress } from '../terminal/progress';
 import type { StopSignal } from '../terminal/signals';
 import type { Terminal } from '../terminal/terminal';
 
-export interface AnswerSetOptions extends SamplingParams {
+export interface AnswerSetOptions extends SamplingParams, NumberTypes {
   /** Folder of the model. */
   readonly model: string;
   readonly adapter: AdapterChoice | undefined;
-  /** How the weights are held. */
-  readonly dtype: WeightStorageOptions['dtype'];
   /** The model's name in the rows. */
   readonly generator: string;
   readonly seed: number;
@@ -45,10 +42,10 @@ export async function answerSet(
   stop: StopSignal,
   terminal: Terminal,
 ): Promise<ModelOutput[] | null> {
-  const { instructions, generator, model: folder, adapter, dtype } = options;
+  const { instructions, generator, model: folder, adapter } = options;
   // before the hash of the weights, which reads them
   const use = { kind: 'generate', answers: 1, promptTokens: 1, maxNewTokens: 1 } as const;
-  await checkMemory([{ folder, use, adapter }], await loadBackend(dtype), terminal);
+  await checkMemory([{ folder, use, adapter }], await loadBackend(options), terminal);
   const keyOf = await keyMaker(options);
   const cache = await openReplyCache(options.cache, (value) => typeof value === 'string');
   try {
@@ -97,11 +94,11 @@ async function answer(
 }
 
 async function keyMaker(options: AnswerSetOptions) {
-  const { model, adapter, dtype, promptFormat, temperature, topP, maxNewTokens, seed } = options;
+  const { model, adapter, promptFormat, temperature, topP, maxNewTokens, seed } = options;
   const settings = {
     ...{ temperature, topP, maxNewTokens, seed },
     ...(promptFormat === 'templated' && { promptFormat }),
-    ...roundingOf(dtype),
+    ...roundingOf(options),
   };
   const hash = await hashModel(model, adapter);
   return (instruction: string) => hashJson({ model: hash, instruction, ...settings });

@@ -22,7 +22,7 @@ export async function evalPairs(config: HeldOutConfig, terminal: Terminal): Prom
   const ref = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs);
-  const backend = await loadBackend(config.dtype);
+  const backend = await loadBackend(config);
   if (ref !== undefined) await checkMemory([{ folder: ref, use: scoring(pairs) }], backend, terminal); // before the model runs
   return withSignals(terminal, async (stop) => {
     const context = { backend, terminal, stop };

@@ -93,7 +93,7 @@ export async function weighBySource(options: WeighBySourceOptions, terminal: Ter
   const folder = await localModel(options.model, terminal);
   const use = { kind: 'score', tokens: 0, answerTokens: 0 } as const;
   const weighed: WeighedSources[] = [];
-  await withModel(folder, { ...(await loadBackend(options.dtype)), terminal, use }, ({ policy }) =>
+  await withModel(folder, { ...(await loadBackend(options)), terminal, use }, ({ policy }) =>
     withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
       for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {
         weighed.push({ weighed: await weighPair(policy, pair, defaultsOf(weighSchema)), sources });

@@ -1,6 +1,6 @@
 import { boolean, integer, number, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { adapter, dtype, maxNewTokens, promptFormat } from './shared';
+import { adapter, dtype, maxNewTokens, precision, promptFormat } from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -11,6 +11,7 @@ export const generateSchema = commandSchema({
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
     adapter,
     dtype,
+    precision,
     prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
     prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
     promptFormat,

@@ -44,6 +44,7 @@ const SAME: Readonly<Record<string, string>> = {
     output output_path output_folder save_dir save_path out out_dir run_dir checkpoint_dir export_dir outdir
     logging_dir log_dir`,
   dtype: 'torch_dtype model_dtype infer_dtype',
+  precision: 'mixed_precision compute_dtype amp_dtype',
   save_dtype: 'export_dtype output_dtype',
   beta: 'dpo_beta rl_beta pref_beta kl_coef kl_beta kl_penalty dpo_alpha',
   loss_type: 'loss pref_loss dpo_loss dpo_loss_type rl trainer method rl_type algorithm preference_loss pref_loss_type',
@@ -165,9 +166,10 @@ const ABSENT: Readonly<Record<string, string>> = {
     quantization_bit gptq* double_quantization qat export_quantization_* ref_model_quantization_bit
     reward_model_quantization_bit weight_dtype activation_dtype group_size fake_quant_after_n_steps
     model_quantization_config* use_onebitllms`,
-  'Training computes in float32. `save_dtype: bfloat16` saves the model in bfloat16.': `
-    bf16 fp16 tf32 fp8* float16 bfloat16 float32 pure_bf16 half_precision* fp16_* bf16_full_eval
-    mixed_precision* precision compute_dtype amp use_amp upcast_* fp32_norm* embeddings_skip_upcast`,
+  'Training computes in float32, or with `precision: bfloat16` products in bfloat16. `save_dtype` is the type of the saved model.': `
+    fp16 tf32 fp8* float16 float32 half_precision* fp16_* mixed_precision_* upcast_* fp32_norm* embeddings_skip_upcast`,
+  'Products of bfloat16, as with `bf16: true` elsewhere, are `precision: bfloat16` here.': `
+    bf16 pure_bf16 bfloat16 bf16_full_eval amp use_amp autocast`,
   'The optimizer is AdamW.': `
     optim optimizer optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
     apollo_* use_badam badam_* qgalore_* dion_* optimizer_type muon*`,
@@ -327,6 +329,15 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     gdpo: '',
   },
   dtype: DTYPES,
+  precision: {
+    ...DTYPES,
+    'bf16-mixed': 'bfloat16',
+    'bf16-true': 'bfloat16',
+    '16-mixed': 'bfloat16',
+    true: 'bfloat16',
+    false: 'float32',
+    no: 'float32',
+  },
   save_dtype: { ...DTYPES, auto: '' },
   lr_scheduler_type: {
     cosine_with_restarts: 'cosine',

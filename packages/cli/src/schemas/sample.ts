@@ -7,6 +7,7 @@ import {
   batchSize,
   dtype,
   maxNewTokens,
+  precision,
   promptFormat,
   requestFields,
   resumableFile,
@@ -28,7 +29,7 @@ export const sampleSchema = commandSchema({
   description: [
     'Generates one answer for each prompt and seed, with a model on this machine (--model) or with an OpenAI-compatible ' +
       'server (--endpoint). Writes one JSON line per answer, as soon as it is complete: prompt_id, prompt, completion, ' +
-      'source, seed, finish_reason, temperature, top_p, max_new_tokens, prompt_format if it is templated, and dtype if it is bfloat16.',
+      'source, seed, finish_reason, temperature, top_p, max_new_tokens, prompt_format if it is templated, and dtype and precision where they are bfloat16.',
     'Run the same command again to resume: answers that are already in the file are not generated again.',
   ],
   fields: {
@@ -38,6 +39,7 @@ export const sampleSchema = commandSchema({
     }),
     adapter,
     dtype,
+    precision,
     endpoint: path('server', { help: 'address of an OpenAI-compatible server, e.g. http://localhost:8000/v1' }),
     prompts: path('file', {
       required: true,
@@ -73,7 +75,7 @@ export const sampleSchema = commandSchema({
     batchSize,
     ...requestFields,
   },
-  check({ model, adapter, dtype, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
+  check({ model, adapter, dtype, precision, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
     if (model === undefined && endpoint === undefined) {
       return [{ field: 'model', expected: `one of ${name('model')} and ${name('endpoint')}`, found: 'neither' }];
     }
@@ -84,6 +86,10 @@ export const sampleSchema = commandSchema({
     if (endpoint !== undefined && dtype !== 'auto') {
       const hint = 'The server has loaded its model.';
       return [{ field: 'dtype', expected: `no value with ${name('endpoint')}`, found: dtype, hint }];
+    }
+    if (endpoint !== undefined && precision !== 'float32') {
+      const hint = 'The server decides how it computes.';
+      return [{ field: 'precision', expected: `no value with ${name('endpoint')}`, found: precision, hint }];
     }
     if (endpoint !== undefined && promptFormat === 'templated') {
       const hint = 'The server renders prompts: write what is asked, without control tokens.';

@@ -144,6 +144,15 @@ export const dtype = choice(
   { default: 'auto', help: 'number type of the weights in memory', flag: { placeholder: 'type' } },
 );
 
+/** The precision of matrix products. */
+export const precision = choice(
+  {
+    float32: 'float32 operands',
+    bfloat16: 'operands rounded to bfloat16, sums in float32: faster on CPUs and GPUs with bfloat16 units',
+  },
+  { default: 'float32', help: 'precision of matrix products', flag: { placeholder: 'type' } },
+);
+
 export const json = boolean({ affects: 'nothing', help: 'print the results as JSON' });
 
 /** How answers are drawn from a model. */

@@ -4,7 +4,7 @@ import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from
 import { boolean, choice, field, integer, number, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
-import { checkLengths, dtype, encodingFields, onBadRow, settings, yamlColumns } from './shared';
+import { checkLengths, dtype, encodingFields, onBadRow, precision, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
 
 const dataFields = {
@@ -44,6 +44,7 @@ const dataFields = {
     ...dtype,
     help: 'number type in memory of weights that are not trained: those under an adapter, and of a reference; trained ones are float32',
   },
+  precision,
   saveDtype: choice(
     { float32: '', bfloat16: '' },
     { affects: 'files', help: 'number type of the saved model (default: that of the input model)' },

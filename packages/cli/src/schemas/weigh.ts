@@ -12,6 +12,7 @@ import {
   encodingFields,
   onBadRow,
   outputFile,
+  precision,
   split,
 } from './shared';
 
@@ -29,6 +30,7 @@ export const weighSchema = commandSchema({
     model: path('model', { required: true, help: 'the model: a folder, or org/name on the Hugging Face Hub' }),
     adapter,
     dtype,
+    precision,
     ref: path('model', { help: 'the reference model (default: the model itself, with its adapter)' }),
     pairs: path('dataset', {
       required: true,

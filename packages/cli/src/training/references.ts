@@ -148,7 +148,7 @@ async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: Refe
     const key = hashJson({
       ...{ model: hash, pairs: hashPairs(set) },
       ...(ldAlpha === undefined ? {} : { ldAlpha }),
-      ...roundingOf(config.dtype),
+      ...roundingOf(config),
     });
     return withProgress(terminal, { label, total: set.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);

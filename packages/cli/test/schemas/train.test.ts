@@ -23,6 +23,7 @@ test('three keys are required; the others have the documented defaults', () => {
     trainFile: '/runs/t.jsonl',
     outputDir: '/runs/out',
     dtype: 'auto',
+    precision: 'float32',
     usePeft: false,
     loraR: 16,
     loraAlpha: 32,
@@ -250,6 +251,7 @@ test('a resumed run must have the same values of these keys', () => {
       ...[
         'num_train_epochs',
         'per_device_train_batch_size',
+        'precision',
         'precompute_ref_log_probs',
         'prompt_format',
         'reference_free',

@@ -2,13 +2,21 @@ import * as tf from '@tensorflow/tfjs-core';
 import { addGradient } from './add-gradient';
 import type { AnswerLogps, Pause, Weight } from './contract';
 
+/** Rounds an operand of a product. */
+export type Rounding = <T extends tf.Tensor>(x: T) => T;
+
 /** Logits per chunk: 64 MB of float32 for each of a chunk's few temporaries. */
 const CHUNK_VALUES = 1 << 24;
 
 /** softcap · tanh(h · Eᵀ / softcap), or h · Eᵀ without a cap: `[A, H]`, `[V, H]` → `[A, V]`. */
-export const logits = (hidden: tf.Tensor2D, weight: Weight, softcap: number | null): tf.Tensor2D =>
+export const logits = (
+  hidden: tf.Tensor2D,
+  weight: Weight,
+  softcap: number | null,
+  round: Rounding = (x) => x,
+): tf.Tensor2D =>
   tf.tidy(() => {
-    const raw = tf.matMul(hidden, weight.value() as tf.Tensor2D, false, true);
+    const raw = tf.matMul(round(hidden), round(weight.value() as tf.Tensor2D), false, true);
     return (softcap === null ? raw : tf.mul(tf.tanh(tf.div(raw, softcap)), softcap)) as tf.Tensor2D;
   });
 
@@ -26,6 +34,7 @@ export async function answerLogps(
   softcap: number | null,
   _requiresGrad: boolean,
   pause?: Pause,
+  round?: Rounding,
 ): Promise<AnswerLogps> {
   const answerTokens = hidden.shape[0];
   const vocabulary = weight.shape[0]!;
@@ -37,7 +46,7 @@ export async function answerLogps(
 
   const terms = await inChunks(starts, pause, (start) =>
     tf.tidy(() => {
-      const l = logits(chunk(hidden, start), weight, softcap); // [a, V]
+      const l = logits(chunk(hidden, start), weight, softcap, round); // [a, V]
       const lse = tf.logSumExp(l, 1); // [a]
       return [
         tf.sub(gatherColumns(l, targetsOf(start)), lse),
@@ -56,15 +65,10 @@ export async function answerLogps(
   const backward = async (dLogps: tf.Tensor1D) => {
     const gradients = await inChunks(starts, pause, (start) => {
       const rows = chunk(hidden, start); // [a, H]
-      const dRaw = tf.tidy(() => {
-        const l = logits(rows, weight, softcap); // [a, V]
-        const d = tf.reshape(tf.slice(dLogps, [start], [rows.shape[0]]), [-1, 1]); // [a, 1]
-        const dl = tf.mul(tf.sub(tf.oneHot(targetsOf(start), vocabulary, 1, 0, 'float32'), tf.softmax(l)), d);
-        return softcap === null ? dl : tf.mul(dl, tf.sub(1, tf.square(tf.div(l, softcap))));
-      }) as tf.Tensor2D; // [a, V]
-      addGradient(weight, () => tf.matMul(dRaw, rows, true, false)); // [V, H]
-      const dRows = tf.matMul(dRaw, weight.value() as tf.Tensor2D); // [a, H]
-      tf.dispose([rows, dRaw]);
+      const d: tf.Tensor2D = tf.tidy(() => tf.reshape(tf.slice(dLogps, [start], [rows.shape[0]]), [-1, 1])); // [a, 1]
+      const gradient = round ? roundedGradient(round) : exactGradient;
+      const dRows = gradient({ rows, d, targets: targetsOf(start), weight, softcap });
+      tf.dispose([rows, d]);
       return dRows;
     });
     const dHidden = tf.concat(gradients) as tf.Tensor2D; // [A, H]
@@ -73,6 +77,56 @@ export async function answerLogps(
   };
   return { logps, logSumSquares, logMax, backward, dispose() {} };
 }
+
+/** A chunk of answer rows `[a, H]`, and d loss / d logps of these rows. */
+interface ChunkOfRows {
+  readonly rows: tf.Tensor2D;
+  /** `[a, 1]` */
+  readonly d: tf.Tensor2D;
+  /** `[a]` */
+  readonly targets: tf.Tensor1D;
+  readonly weight: Weight;
+  readonly softcap: number | null;
+}
+
+/** 1 − (l / softcap)², or 1 without a cap. */
+const capSlope = (l: tf.Tensor2D, softcap: number | null): tf.Tensor2D =>
+  softcap === null ? tf.onesLike(l) : tf.sub(1, tf.square(tf.div(l, softcap)));
+
+/** Adds the weight's gradient and returns that of the rows `[a, H]`. */
+function exactGradient({ rows, d, targets, weight, softcap }: ChunkOfRows): tf.Tensor {
+  const dRaw = tf.tidy(() => {
+    const l = logits(rows, weight, softcap); // [a, V]
+    const dl = tf.mul(tf.sub(tf.oneHot(targets, weight.shape[0]!, 1, 0, 'float32'), tf.softmax(l)), d);
+    return softcap === null ? dl : tf.mul(dl, capSlope(l, softcap));
+  }) as tf.Tensor2D; // [a, V]
+  addGradient(weight, () => tf.matMul(dRaw, rows, true, false)); // [V, H]
+  const dRows = tf.matMul(dRaw, weight.value() as tf.Tensor2D); // [a, H]
+  tf.dispose([dRaw, targets]);
+  return dRows;
+}
+
+/** The same with rounded operands. The targets' own terms are no products: they are not rounded. */
+const roundedGradient =
+  (round: Rounding) =>
+  ({ rows, d, targets, weight, softcap }: ChunkOfRows): tf.Tensor => {
+    const { D, c } = tf.tidy(() => {
+      const l = logits(rows, weight, softcap, round); // [a, V]
+      const slope = capSlope(l, softcap);
+      return { D: round(tf.mul(tf.softmax(l), slope)), c: tf.reshape(gatherColumns(slope, targets), [-1, 1]) };
+    });
+    addGradient(weight, () => {
+      const scaled = tf.mul(rows, d) as tf.Tensor2D; // [a, H]
+      const atTargets = tf.unsortedSegmentSum(tf.mul(scaled, c), targets, weight.shape[0]!); // [V, H]
+      return tf.sub(atTargets, tf.matMul(D, round(scaled), true, false));
+    });
+    const dRows = tf.tidy(() => {
+      const E = weight.value() as tf.Tensor2D;
+      return tf.mul(tf.sub(tf.mul(tf.gather(E, targets), c), tf.matMul(D, round(E))), d);
+    });
+    tf.dispose([D, c, targets]);
+    return dRows;
+  };
 
 /** Runs `compute` for each chunk, with pauses between them. */
 async function inChunks<T extends tf.Tensor | tf.Tensor[]>(

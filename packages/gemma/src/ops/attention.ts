@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import type { Rounding } from './answer-logps';
 import type { AttentionOptions, OpResult, QueryBlock } from './contract';
 
 /**
@@ -11,6 +12,8 @@ import type { AttentionOptions, OpResult, QueryBlock } from './contract';
  *
  * The G query heads of a key-value head are placed side by side as G · n columns. One product then computes all of them and
  * sums their dk and dv. Broadcasting the keys over G instead gives wrong results on tfjs's CPU backend, which wraps batch indices.
+ *
+ * @param roundOperand rounds the operands of products: q, k, v, p, do and dscore
  */
 export function attention(
   q: tf.Tensor3D,
@@ -18,15 +21,20 @@ export function attention(
   v: tf.Tensor3D,
   blocks: readonly QueryBlock[],
   { scale, softcap }: AttentionOptions,
+  roundOperand?: Rounding,
 ): OpResult {
+  const round: Rounding = roundOperand ?? ((x) => x);
+  // A score's gradient is rounded with the factor of qᵀk in it.
+  const roundScores = (ds: tf.Tensor3D): tf.Tensor3D =>
+    roundOperand ? tf.div(roundOperand(tf.mul(ds, factor) as tf.Tensor3D), factor) : ds;
   const { group, ungroup } = headGroups(q, k);
   const factor = scale / (softcap ?? 1);
   const outputs = blocks.map((block) =>
     tf.tidy(() => {
-      const queries = tf.mul(group(q, block), factor); // [K, D, G n]
-      const scores: tf.Tensor3D = tf.matMul(queries, gatherKeys(k, block), true, false); // [K, G n, s]
-      const p = probabilities(scores, block, softcap); // [K, G n, s]
-      return ungroup(tf.matMul(gatherKeys(v, block), p, false, true), block); // [N, D, n]
+      const queries = tf.mul(round(group(q, block)), factor); // [K, D, G n]
+      const scores: tf.Tensor3D = tf.matMul(queries, round(gatherKeys(k, block)), true, false); // [K, G n, s]
+      const p = round(probabilities(scores, block, softcap)); // [K, G n, s]
+      return ungroup(tf.matMul(round(gatherKeys(v, block)), p, false, true), block); // [N, D, n]
     }),
   );
   const output = concatColumns(outputs); // [N, D, T]
@@ -37,14 +45,14 @@ export function attention(
       const [dk, dv] = [new KeyGradient(k.shape), new KeyGradient(k.shape)];
       const dqs = blocks.map((block) =>
         tf.tidy(() => {
-          const queries: tf.Tensor3D = tf.mul(group(q, block), factor); // [K, D, G n]
-          const keys = gatherKeys(k, block); // [K, D, s]
+          const queries: tf.Tensor3D = tf.mul(round(group(q, block)), factor); // [K, D, G n]
+          const keys = round(gatherKeys(k, block)); // [K, D, s]
           const scores: tf.Tensor3D = tf.matMul(queries, keys, true, false); // [K, G n, s]
           const p = probabilities(scores, block, softcap);
-          const dO = group(dy, block); // [K, D, G n]
-          dv.add(block, tf.matMul(dO, p)); // [K, D, s]
-          const dp: tf.Tensor3D = tf.matMul(dO, gatherKeys(v, block), true, false); // [K, G n, s]
-          const ds = scoreGradient(dp, p, scores, softcap);
+          const dO = round(group(dy, block)); // [K, D, G n]
+          dv.add(block, tf.matMul(dO, round(p))); // [K, D, s]
+          const dp: tf.Tensor3D = tf.matMul(dO, round(gatherKeys(v, block)), true, false); // [K, G n, s]
+          const ds = roundScores(scoreGradient(dp, p, scores, softcap));
           dk.add(block, tf.matMul(queries, ds)); // [K, D, s]
           return ungroup(tf.mul(tf.matMul(keys, ds, false, true), factor), block); // [N, D, n]
         }),
@@ -90,7 +98,7 @@ const probabilities = (scores: tf.Tensor3D, block: QueryBlock, softcap: number |
   });
 
 /** dscores = p · (dp − Σ_s dp · p), times softcap · (1 − tanh²) with a cap: `[K, G n, s]`. */
-const scoreGradient = (dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, softcap: number | null) =>
+const scoreGradient = (dp: tf.Tensor3D, p: tf.Tensor3D, scores: tf.Tensor3D, softcap: number | null): tf.Tensor3D =>
   tf.tidy(() => {
     const weighted = tf.mul(dp, p);
     const ds: tf.Tensor3D = tf.sub(weighted, tf.mul(p, tf.sum(weighted, 2, true)));

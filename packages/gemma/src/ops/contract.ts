@@ -23,6 +23,12 @@ export interface WeightValue extends Value {
 }
 
 /**
+ * The precision of matrix products. `bfloat16`: both operands are rounded to the nearest bfloat16, ties to even, and products are
+ * summed in float32. All other arithmetic is float32 with either.
+ */
+export type Precision = 'float32' | 'bfloat16';
+
+/**
  * Awaited between the parts of a long computation, so that the caller can let other work run. If it throws, the computation is given
  * up and frees its memory.
  */

@@ -7,6 +7,7 @@
 
 #include "attention/key-panels.h"
 #include "attention/query-blocks.h"
+#include "gemm/bf16.h"
 #include "gemm/bf16x3.h"
 #include "gemm/finite.h"
 #include "runtime/operation.h"
@@ -267,12 +268,7 @@ struct IsaVariant {
   }                                                                                                                 \
   const IsaVariant name = {__VA_ARGS__::kRows, __VA_ARGS__::kColumns, __VA_ARGS__::kDepthStep, __VA_ARGS__::kBytes, \
                            pack_group_##name,  probabilities_##name,  queries_##name,          keys_##name};
-#define WPO_ISA_VARIANT(name, target, V, M) WPO_TILES_VARIANT(name, target, FloatTiles<V, M>)
-
-WPO_ISA_VARIANTS
-#ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
-#endif
+#include "gemm/tile-variants.h"
 
 void chunk_gradient(const IsaVariant& w, const BackwardArgs& args, char* works, int64_t work) {
   const int64_t tiles = args.padded_rows / w.rows, panels = args.num_panels(), seen = panels * w.columns;
@@ -304,7 +300,7 @@ void gradient_by(const IsaVariant& w, BackwardArgs args, const std::vector<Query
   for (const QueryBlock& block : blocks) widest = std::max(widest, block.count);
   args.padded_rows = round_up(std::min(most, widest), w.rows);
   const int64_t columns = max_panel_columns(blocks, w.columns), width = round_up(args.width, w.depth_step);
-  const auto bytes_of = [&](int64_t values) { return whole_lines(values) * w.bytes; };
+  const auto bytes_of = [&](int64_t values) { return line_bytes(values * w.bytes); };
   args.key_bytes = bytes_of(round_up(args.columns, w.columns) * width);
   args.feature_bytes = bytes_of(args.feature_rows * round_up(args.columns, w.depth_step));
   const int64_t scores = whole_lines(checked_product(args.heads, args.padded_rows, columns));
@@ -349,15 +345,16 @@ void attention_gradient(OpContext& ctx) {
   const AttentionArgs shapes = read_attention_args(ctx, 1, 5);
   const std::vector<QueryBlock> blocks = read_query_blocks(ctx, 4, shapes);
   const Isa isa = selected_isa();
+  const Precision precision = ctx.precision();
   float *dq = ctx.output(0, ctx.shape(1)), *dk = ctx.output(1, ctx.shape(2)), *dv = ctx.output(2, ctx.shape(2));
   const BackwardArgs args = {shapes, ctx.input(0), ctx.input(1), ctx.input(2), ctx.input(3), dq, dk, dv};
 #ifdef WPO_AMX
   if (isa == Isa::kAmx) {
-    gradient_by(amx, args, blocks);
+    gradient_by(precision == Precision::kBfloat16 ? amx_bf16 : amx, args, blocks);
     if (all_finite(dq, ctx.size(1)) && all_finite(dk, ctx.size(2)) && all_finite(dv, ctx.size(2))) return;
   }
 #endif
-  gradient_by(variant(isa), args, blocks);
+  gradient_by(variant(isa, precision), args, blocks);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "attention/key-panels.h"
 #include "attention/query-blocks.h"
+#include "gemm/bf16.h"
 #include "gemm/bf16x3.h"
 #include "gemm/finite.h"
 #include "runtime/operation.h"
@@ -100,6 +101,11 @@ WPO_INLINE void attend(const ForwardArgs& args, int64_t head, int64_t first, int
     softmax_columns<N, M, true>(scores, slices, position, block.window, args.factor, args.cap, inverse_sums);
   else
     softmax_columns<N, M, false>(scores, slices, position, block.window, args.factor, args.cap, inverse_sums);
+  if constexpr (Tiles::kRounds) {  // it is the probabilities that are rounded
+    for (int64_t j = 0; j < columns; j++)
+      for (int64_t i = 0; i < N; i++) scores[j * N + i] *= inverse_sums[i];
+    for (int64_t i = 0; i < N; i++) inverse_sums[i] = 1;
+  }
   const char* p = static_cast<const char*>(Tiles::as_panel_b(scores, columns, packed_scores));
   for (int64_t d = 0; d < args.width; d += M) {
     alignas(64) float sums[M * N];
@@ -127,19 +133,15 @@ struct IsaVariant {
   }                                                                                                               \
   const IsaVariant name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepthStep,                   \
                            __VA_ARGS__::kBytes, pack_group_##name,     attend_##name};
-#define WPO_ISA_VARIANT(name, target, V, M) WPO_TILES_VARIANT(name, target, FloatTiles<V, M>)
-
-WPO_ISA_VARIANTS
-#ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
-#endif
+#include "gemm/tile-variants.h"
 
 void attend_by(const IsaVariant& w, ForwardArgs args, const std::vector<QueryBlock>& blocks) {
   const int64_t columns = max_panel_columns(blocks, w.rows), width = round_up(args.width, w.depth_step);
-  args.key_bytes = whole_lines(round_up(args.columns, w.rows) * width) * w.bytes;
-  args.value_bytes = whole_lines(round_up(args.width, w.rows) * round_up(args.columns, w.depth_step)) * w.bytes;
-  const int64_t floats = static_cast<int64_t>(sizeof(float));
-  const int64_t work = whole_lines(columns * w.columns) * (floats + w.bytes) + whole_lines(width * w.columns) * w.bytes;
+  args.key_bytes = line_bytes(round_up(args.columns, w.rows) * width * w.bytes);
+  args.value_bytes = line_bytes(round_up(args.width, w.rows) * round_up(args.columns, w.depth_step) * w.bytes);
+  const int64_t floats = static_cast<int64_t>(sizeof(float)), scores = columns * w.columns;
+  const int64_t work =
+      line_bytes(scores * floats) + line_bytes(scores * w.bytes) + line_bytes(width * w.columns * w.bytes);
   const Scratch memory =
       allocate_scratch((args.groups * (args.key_bytes + args.value_bytes) + threads() * work) / floats + 1);
   args.keys = reinterpret_cast<char*>(memory.get());
@@ -166,16 +168,17 @@ void attention(OpContext& ctx) {
   const AttentionArgs shapes = read_attention_args(ctx, 0, 4);
   const std::vector<QueryBlock> blocks = read_query_blocks(ctx, 3, shapes);
   const Isa isa = selected_isa();
+  const Precision precision = ctx.precision();
   float* o = ctx.output(0, ctx.shape(0));
   if (shapes.queries == 0) return;
   const ForwardArgs args = {shapes, ctx.input(0), ctx.input(1), ctx.input(2), o};
 #ifdef WPO_AMX
   if (isa == Isa::kAmx) {
-    attend_by(amx, args, blocks);
+    attend_by(precision == Precision::kBfloat16 ? amx_bf16 : amx, args, blocks);
     if (all_finite(o, ctx.size(0))) return;
   }
 #endif
-  attend_by(variant(isa), args, blocks);
+  attend_by(variant(isa, precision), args, blocks);
 }
 
 }  // namespace

@@ -15,15 +15,16 @@ namespace wpo {
 // pairs of depths by 16 columns (b). A pair is depths i and i + 16: the order of depths does not matter to the sum, and
 // one shift puts these two side by side.
 //
+// If both operands are narrow, this is one product of bfloat16 values, and float32 operands are rounded to bfloat16.
 // A narrow operand's values are bfloat16: its mid and low parts are zeros, which are neither stored nor multiplied. The
 // other three products are the same, in the same order, so the results have the same bits.
 template <bool NarrowA = false, bool NarrowB = false>
 struct Bf16x3Tiles {
-  static_assert(!(NarrowA && NarrowB), "one operand must have the parts of three products");
-  static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = 6;
+  static constexpr bool kRounds = NarrowA && NarrowB;
+  static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = kRounds ? 2 : 6;
   // infinity splits into infinity, 0 and 0, and infinity times another value's zero part is NaN
   static constexpr bool kFiniteOnly = true;
-  static constexpr int64_t kBlock = 16 * 32, kPiece = 6 * kBlock;  // values of a block; of a panel's 32 depths
+  static constexpr int64_t kBlock = 16 * 32, kPiece = kBytes * kBlock;  // values of a block; of a panel's 32 depths
 
   // Configures all eight tile registers as 16 rows of 64 bytes.
   WPO_AMX static void begin() {
@@ -69,7 +70,9 @@ struct Bf16x3Tiles {
     for (int64_t k = 0; k < depth; k += kDepthStep, x += kPiece, y += kPiece) {
       const uint16_t *a_high = x, *a_mid = x + 2 * kBlock, *a_low = x + 4 * kBlock;
       const uint16_t *b_high = y, *b_mid = y + 2 * kBlock, *b_low = y + 4 * kBlock;
-      if constexpr (NarrowA) {
+      if constexpr (kRounds) {
+        load_a(a_high), load_b(b_high), multiply_loaded();
+      } else if constexpr (NarrowA) {
         load_a(a_high), load_b(b_low), multiply_loaded();
         load_b(b_mid), multiply_loaded();
         load_b(b_high), multiply_loaded();
@@ -137,6 +140,12 @@ struct Bf16x3Tiles {
     x = _mm512_sub_ps(x, _mm512_castsi512_ps(bits));
     return bits;
   }
+  // The nearest bfloat16, ties to even, in the upper half of each result.
+  WPO_AMX WPO_INLINE __m512i round(__m512 x) {
+    Vector<16> rounded;
+    load_vector<16>(reinterpret_cast<const RoundedFloat*>(&x), rounded);
+    return (__m512i)rounded;
+  }
   // Joins the upper halves of two vectors: the first's become the lower halves. The second's lower halves are dropped.
   WPO_AMX WPO_INLINE __m512i join_upper_halves(__m512i low, __m512i high) {
     const __m512i shifted = (__m512i)((__v16su)low >> 16);  // GCC 12 warns of its own header at _mm512_srli_epi32
@@ -154,6 +163,10 @@ struct Bf16x3Tiles {
         for (int i = 0; i < 16; i++) {
           __m512 first = (__m512)near[i], second = (__m512)far[i];
           uint16_t* at = to + side * kBlock + 32 * i;
+          if constexpr (kRounds) {
+            _mm512_store_si512(at, join_upper_halves(round(first), round(second)));
+            continue;
+          }
           const __m512i high = split_off(first), high_far = split_off(second);
           _mm512_store_si512(at, join_upper_halves(high, high_far));
           if constexpr (Narrow) continue;

@@ -53,6 +53,7 @@ struct RowGroup {
   int64_t rows, width;
   const void* w;
   Type w_type;
+  Precision precision;
   const float* x;
   float* y;
   int64_t stride_n, stride_b;
@@ -86,8 +87,12 @@ struct IsaVariant {
 
 #define WPO_ISA_VARIANT(name, target, V, M)                                              \
   target void multiply_group_##name(const RowGroup& group, int64_t begin, int64_t end) { \
-    group.w_type == Type::kFloat32 ? multiply_group<V, kRows, float>(group, begin, end)  \
-                                   : multiply_group<V, kRows, Bf16>(group, begin, end);  \
+    if (group.w_type == Type::kBfloat16)                                                 \
+      multiply_group<V, kRows, Bf16>(group, begin, end);                                 \
+    else if (group.precision == Precision::kBfloat16)                                    \
+      multiply_group<V, kRows, RoundedFloat>(group, begin, end);                         \
+    else                                                                                 \
+      multiply_group<V, kRows, float>(group, begin, end);                                \
   }                                                                                      \
   const IsaVariant name = {V, multiply_group_##name};
 
@@ -95,31 +100,36 @@ WPO_ISA_VARIANTS
 
 // Packs the rows of x in groups of kRows, in the order in which they are read: a vector of every row, then the next
 // vector of each, then the values left over.
-void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const float* x, int64_t row_stride,
+template <class T>
+void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const T* x, int64_t row_stride,
                  int64_t depth_stride, float* packed) {
   for (int64_t first = 0; first < rows; first += kRows)
     for (int64_t k = 0; k < width; k += vector_width)
       for (int64_t b = first; b < std::min(first + kRows, rows); b++)
         for (int64_t j = k; j < std::min(k + vector_width, width); j++)
-          *packed++ = x[b * row_stride + j * depth_stride];
+          *packed++ = load_float(x + b * row_stride + j * depth_stride);
 }
 
 // x [rows, width] with strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
 void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t row_stride, int64_t depth_stride,
-              const TensorView& w, float* y, int64_t stride_n, int64_t stride_b) {
+              const TensorView& w, float* y, int64_t stride_n, int64_t stride_b, Precision precision) {
   if (rows == 0 || count == 0) return;
   const IsaVariant& isa = variant(selected_isa());
   // A compiler may round the sum of the values after the last whole vector in one way or another, depending on w's
   // type.
   if (w.type == Type::kBfloat16 && width % isa.vector_width != 0)
     return multiply(rows, width, count, x, row_stride, depth_stride,
-                    {const_cast<float*>(FloatValues(w).get()), w.shape}, y, stride_n, stride_b);
+                    {const_cast<float*>(FloatValues(w).get()), w.shape}, y, stride_n, stride_b, precision);
   const Scratch memory = allocate_scratch(checked_product(rows, width));
   float* packed = memory.get();
-  pack_groups(isa.vector_width, rows, width, x, row_stride, depth_stride, packed);
+  if (precision == Precision::kBfloat16)
+    pack_groups(isa.vector_width, rows, width, reinterpret_cast<const RoundedFloat*>(x), row_stride, depth_stride,
+                packed);
+  else
+    pack_groups(isa.vector_width, rows, width, x, row_stride, depth_stride, packed);
   parallel(count, rows * width, [=, &isa, &w](int64_t begin, int64_t end, int) {
     for (int64_t b = 0; b < rows; b += kRows) {
-      const RowGroup group = {std::min(kRows, rows - b), width,    w.data,  w.type, packed + b * width,
+      const RowGroup group = {std::min(kRows, rows - b), width,    w.data,  w.type, precision, packed + b * width,
                               y + b * stride_b,          stride_n, stride_b};
       isa.multiply_group(group, begin, end);
     }
@@ -131,7 +141,7 @@ void linear_rows(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, 1, count);
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, 1, count, ctx.precision());
 }
 
 // x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
@@ -139,7 +149,7 @@ void linear_rows_to_heads(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1), heads = read_heads(ctx, 2, count);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {heads, count / heads, rows});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, rows, 1);
+  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, rows, 1, ctx.precision());
 }
 
 // x [heads, D, B], w [N, heads · D] -> y [B, N]
@@ -147,7 +157,7 @@ void linear_rows_from_heads(OpContext& ctx) {
   const int64_t rows = ctx.width(0), width = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.view(1), y, 1, count);
+  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.view(1), y, 1, count, ctx.precision());
 }
 
 }  // namespace

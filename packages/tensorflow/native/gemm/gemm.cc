@@ -6,6 +6,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "gemm/bf16.h"
 #include "gemm/bf16x3.h"
 #include "gemm/checks.h"
 #include "gemm/tiles.h"
@@ -112,11 +113,8 @@ struct IsaVariant {
   }                                                                                                                 \
   const IsaVariant name = {__VA_ARGS__::kRows,  __VA_ARGS__::kColumns, __VA_ARGS__::kDepthStep,                     \
                            __VA_ARGS__::kBytes, pack_rows_##name,      multiply_strip_##name};
-#define WPO_ISA_VARIANT(name, target, V, M) WPO_TILES_VARIANT(name, target, FloatTiles<V, M>)
-
-WPO_ISA_VARIANTS
+#include "gemm/tile-variants.h"
 #ifdef WPO_AMX
-WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
 WPO_TILES_VARIANT(amx_narrow_a, WPO_AMX, Bf16x3Tiles<true, false>)
 WPO_TILES_VARIANT(amx_narrow_b, WPO_AMX, Bf16x3Tiles<false, true>)
 #endif
@@ -197,9 +195,11 @@ bool multiply_by(const IsaVariant& w, const Operand& a, const Operand& b, int64_
 
 #ifdef WPO_AMX
 // Computes a product with AMX. Returns false if the results are invalid; c is as it was then, if it is added to.
-bool multiply_by_amx(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate) {
+bool multiply_by_amx(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate,
+                     Precision precision) {
   const bool narrow_a = a.type == Type::kBfloat16, narrow_b = b.type == Type::kBfloat16;
-  const IsaVariant& isa = narrow_a ? amx_narrow_a : narrow_b ? amx_narrow_b : amx;
+  const IsaVariant& float_isa = narrow_a ? amx_narrow_a : narrow_b ? amx_narrow_b : amx;
+  const IsaVariant& isa = precision == Precision::kBfloat16 ? amx_bf16 : float_isa;
   if (!accumulate) return multiply_by(isa, a, b, m, n, k, c, false);
   const Scratch before = allocate_scratch(checked_product(m, n));
   std::copy_n(c, m * n, before.get());
@@ -212,7 +212,8 @@ bool multiply_by_amx(const Operand& a, const Operand& b, int64_t m, int64_t n, i
 // At most kMaxAdded / n rows of c are added to at a time, because AMX keeps a copy of them.
 constexpr int64_t kMaxAdded = 1 << 24;
 
-void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate) {
+void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t k, float* c, bool accumulate,
+              Precision precision) {
   const Isa isa = selected_isa();
 #ifdef WPO_AMX
   if (isa == Isa::kAmx) {
@@ -220,13 +221,13 @@ void multiply(const Operand& a, const Operand& b, int64_t m, int64_t n, int64_t 
     for (int64_t top = 0; top < m; top += most) {
       const int64_t rows = std::min(most, m - top);
       const Operand part = a.from(top, 0);
-      if (!multiply_by_amx(part, b, rows, n, k, c + top * n, accumulate))
-        multiply_by(variant(isa), part, b, rows, n, k, c + top * n, accumulate);
+      if (!multiply_by_amx(part, b, rows, n, k, c + top * n, accumulate, precision))
+        multiply_by(variant(isa, precision), part, b, rows, n, k, c + top * n, accumulate);
     }
     return;
   }
 #endif
-  multiply_by(variant(isa), a, b, m, n, k, c, accumulate);
+  multiply_by(variant(isa, precision), a, b, m, n, k, c, accumulate);
 }
 
 // One operand of a product. All dimensions of the input but the last are its rows. `outer` is the number of the
@@ -253,7 +254,7 @@ void multiply_sides(OpContext& ctx, const Side& a, const Side& b, bool add = fal
   if (add) *ctx.output_done() = 0;
   if (a.outer == 0 || b.outer == 0) return;
   if (a.depth > 0)
-    multiply(a.operand, b.operand, a.outer, b.outer, a.depth, c, add);
+    multiply(a.operand, b.operand, a.outer, b.outer, a.depth, c, add, ctx.precision());
   else if (!add)
     std::fill_n(c, a.outer * b.outer, 0.0f);
 }

@@ -15,7 +15,7 @@
 namespace wpo {
 
 // kSse stands for vectors of four floats in general: on CPUs other than x86, the compiler's own.
-enum class Isa { kSse, kAvx2, kAvx512, kAmx };
+enum class Isa { kSse, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 // Compiles a kernel once for each ISA. The including file defines WPO_ISA_VARIANT(name, attribute, vector width, rows
 // of a tile), which makes an `IsaVariant` of that name, and `variant(isa)` returns the one for an ISA. The rows are
@@ -30,6 +30,10 @@ enum class Isa { kSse, kAvx2, kAvx512, kAmx };
 #define WPO_ISA_VARIANTS       \
   WPO_ISA_VARIANT(sse, , 4, 4) \
   const IsaVariant& variant(Isa) { return sse; }
+#endif
+
+#if defined(__x86_64__)
+#define WPO_AVX512_BF16 __attribute__((target("arch=x86-64-v4,avx512bf16")))
 #endif
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -48,10 +52,11 @@ inline bool request_amx() {
 inline Isa isa_limit() {
   const char* name = std::getenv("WPO_ISA");
   if (!name || !*name || std::strcmp(name, "amx") == 0) return Isa::kAmx;
+  if (std::strcmp(name, "avx512_bf16") == 0) return Isa::kAvx512Bf16;
   if (std::strcmp(name, "avx512") == 0) return Isa::kAvx512;
   if (std::strcmp(name, "avx2") == 0) return Isa::kAvx2;
   if (std::strcmp(name, "sse") == 0) return Isa::kSse;
-  fail("WPO_ISA: expected amx, avx512, avx2 or sse, found ", name);
+  fail("WPO_ISA: expected amx, avx512_bf16, avx512, avx2 or sse, found ", name);
 }
 
 // The ISA to use. WPO_ISA is read each time, so that tests can use all of them in one process.
@@ -67,6 +72,8 @@ inline Isa selected_isa() {
     if (has_amx) return Isa::kAmx;
   }
 #endif
+  static const bool has_bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
+  if (has_bf16 && limit >= Isa::kAvx512Bf16) return Isa::kAvx512Bf16;
   return has_avx512 && limit >= Isa::kAvx512 ? Isa::kAvx512 : has_avx2 && limit >= Isa::kAvx2 ? Isa::kAvx2 : Isa::kSse;
 #else
   isa_limit();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "elementwise/geglu.h"
@@ -54,6 +55,15 @@ WPO_INLINE void load_vector(const Bf16* at, Vector<V>& to) {
   typename Types::Bf16s values;
   std::memcpy(&values, at, sizeof values);
   to = (Vector<V>)(__builtin_convertvector(values, typename Types::Bits) << 16);
+}
+
+template <int V>
+WPO_INLINE void load_vector(const RoundedFloat* at, Vector<V>& to) {
+  using Bits = typename VectorType<V>::Bits;
+  std::memcpy(&to, at, sizeof to);
+  const Bits bits = (Bits)to, rounded = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+  const Bits nan = (bits | 0x400000u) & 0xffff0000u;
+  to = (Vector<V>)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
 // A step of transposing V rows: rows a and b, S apart, swap their blocks of S values.
@@ -111,9 +121,10 @@ WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, floa
     for (int64_t i = 0; i < W; i++) panel[k * W + i] = i < count ? load_float(x.at<T>(i, k)) : 0.0f;
 }
 
-// Like pack_values, for values that must be computed first: gelu(gate) · up, a few depths at a time.
-template <int V, int W>
-WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float* panel) {
+// Packs values that must be computed first, gelu(gate) · up, a few depths at a time: pack_piece(operand, depth, k)
+// packs the computed values from depth k on.
+template <int W, class Pack>
+WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, Pack pack_piece) {
   constexpr int64_t kPiece = 64;
   float values[W * kPiece];
   for (int64_t k = 0; k < depth; k += kPiece) {
@@ -124,25 +135,28 @@ WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, float
         const float *gate = part.at(0, p), *up = part.up + p * x.depth_stride;
         for (int64_t i = 0; i < count; i++) values[p * W + i] = gated(gate[i], up[i]);
       }
-      pack_values<V, W>({values, 1, W}, count, piece, panel + k * W);
+      pack_piece({values, 1, W}, piece, k);
     } else {
       for (int64_t i = 0; i < count; i++) {
         const float *gate = part.at(i, 0), *up = part.up + i * x.row_stride;
         for (int64_t p = 0; p < piece; p++) values[i * kPiece + p] = gated(gate[p], up[p]);
       }
-      pack_values<V, W>({values, kPiece, 1}, count, piece, panel + k * W);
+      pack_piece({values, kPiece, 1}, piece, k);
     }
   }
 }
 
-template <int V, int W>
+// T: how float32 values are loaded, float or RoundedFloat.
+template <int V, int W, class T>
 WPO_INLINE void pack_panel(const Operand& x, int64_t count, int64_t depth, float* panel) {
   if (x.up)
-    pack_gated<V, W>(x, count, depth, panel);
+    pack_gated<W>(x, count, depth, [=](const Operand& values, int64_t piece, int64_t k) WPO_INLINE_LAMBDA {
+      pack_values<V, W, T>(values, count, piece, panel + k * W);
+    });
   else if (x.type == Type::kBfloat16)
     pack_values<V, W, Bf16>(x, count, depth, panel);
   else
-    pack_values<V, W>(x, count, depth, panel);
+    pack_values<V, W, T>(x, count, depth, panel);
 }
 
 // c = or, with `accumulate`, += a · b, for a panel a of M rows and a panel b of 2 V columns. c [M, 2 V] has leading
@@ -173,22 +187,29 @@ WPO_INLINE void multiply_tile(int64_t depth, const float* a, const float* b, flo
   }
 }
 
-// Tiles of float32, with vectors of V and M rows. Bf16x3Tiles (bf16x3.h) has the same members.
-template <int V, int M>
+// Tiles of float32, with vectors of V and M rows. T is RoundedFloat if operands are rounded to bfloat16. Bf16Tiles
+// (bf16.h) and Bf16x3Tiles (bf16x3.h) have the same members.
+template <int V, int M, class T = float>
 struct FloatTiles {
   // rows and columns of a tile; a panel's depths are rounded up to a multiple of kDepthStep; bytes of a packed value
   static constexpr int64_t kRows = M, kColumns = 2 * V, kDepthStep = 1, kBytes = 4;
   static constexpr bool kFiniteOnly = false;  // whether an infinity in an operand gives wrong results
+  static constexpr bool kRounds = !std::is_same_v<T, float>;
   WPO_INLINE void begin() {}
   WPO_INLINE void end() {}
   WPO_INLINE void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    pack_panel<V, M>(x, count, depth, static_cast<float*>(panel));
+    pack_panel<V, M, T>(x, count, depth, static_cast<float*>(panel));
   }
   WPO_INLINE void pack_b(const Operand& x, int64_t count, int64_t depth, void* panel) {
-    pack_panel<V, 2 * V>(x, count, depth, static_cast<float*>(panel));
+    pack_panel<V, 2 * V, T>(x, count, depth, static_cast<float*>(panel));
   }
-  // A panel of kColumns from values that are stored in the order of a float32 panel: they already are one.
-  WPO_INLINE const void* as_panel_b(const float* values, int64_t, void*) { return values; }
+  // A panel of kColumns from values that are stored in the order of a float32 panel. Unless they are rounded, they
+  // already are one.
+  WPO_INLINE const void* as_panel_b(const float* values, int64_t depth, void* panel) {
+    if constexpr (!kRounds) return values;
+    pack_b({values, 1, kColumns}, kColumns, depth, panel);
+    return panel;
+  }
   WPO_INLINE void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
     multiply_tile<V, M>(depth, static_cast<const float*>(a), static_cast<const float*>(b), c, ldc, accumulate);
   }

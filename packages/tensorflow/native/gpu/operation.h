@@ -22,8 +22,9 @@ extern const Platform platform;
 
 class GpuContext : public OpContext {
  public:
-  GpuContext(OutputAllocator& allocator, std::vector<TensorView> inputs, TensorFlowContext& tensorflow, Device& device)
-      : OpContext(allocator, std::move(inputs)), tensorflow_(tensorflow), device_(device) {}
+  GpuContext(OutputAllocator& allocator, std::vector<TensorView> inputs, TensorFlowContext& tensorflow, Device& device,
+             Precision precision = Precision::kFloat32)
+      : OpContext(allocator, std::move(inputs), precision), tensorflow_(tensorflow), device_(device) {}
 
   TensorFlowContext& tensorflow() { return tensorflow_; }
   Device& device() { return device_; }

@@ -11,8 +11,8 @@ class GpuInterpreter : public Interpreter {
   explicit GpuInterpreter(GpuContext& ctx) : Interpreter(ctx, ctx.tensorflow()), device_(ctx.device()) {}
   int32_t num_kernels() const override { return static_cast<int32_t>(kernels<GpuContext>().size()); }
   const Signature& signature(int32_t kernel) const override { return *kernels<GpuContext>()[kernel].signature; }
-  void compute(int32_t kernel, std::vector<TensorView> inputs) override {
-    GpuContext ctx(*this, std::move(inputs), tensorflow(), device_);
+  void compute(int32_t kernel, std::vector<TensorView> inputs, Precision precision) override {
+    GpuContext ctx(*this, std::move(inputs), tensorflow(), device_, precision);
     kernels<GpuContext>()[kernel].compute(ctx);
   }
 

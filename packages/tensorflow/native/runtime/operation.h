@@ -33,9 +33,11 @@ struct OutputAllocator {
 // One call of an operation: its inputs, and the outputs that it makes.
 class OpContext {
  public:
-  OpContext(OutputAllocator& allocator, std::vector<TensorView> inputs)
-      : allocator_(allocator), inputs_(std::move(inputs)) {}
+  OpContext(OutputAllocator& allocator, std::vector<TensorView> inputs, Precision precision = Precision::kFloat32)
+      : allocator_(allocator), inputs_(std::move(inputs)), precision_(precision) {}
   OutputAllocator& allocator() { return allocator_; }
+  // Of the operation's matrix products.
+  Precision precision() const { return precision_; }
 
   template <class T = float>
   const T* input(int i) const {
@@ -71,6 +73,7 @@ class OpContext {
  private:
   OutputAllocator& allocator_;
   std::vector<TensorView> inputs_;
+  Precision precision_;
 };
 
 // Checks that indices are in [0, count).

@@ -8,8 +8,8 @@ struct CpuInterpreter : Interpreter {
   using Interpreter::Interpreter;
   int32_t num_kernels() const override { return static_cast<int32_t>(kernels<OpContext>().size()); }
   const Signature& signature(int32_t kernel) const override { return *kernels<OpContext>()[kernel].signature; }
-  void compute(int32_t kernel, std::vector<TensorView> inputs) override {
-    OpContext ctx(*this, std::move(inputs));
+  void compute(int32_t kernel, std::vector<TensorView> inputs, Precision precision) override {
+    OpContext ctx(*this, std::move(inputs), precision);
     kernels<OpContext>()[kernel].compute(ctx);
   }
 };

@@ -8,6 +8,7 @@
 //   kInts, rank, dimensions …, values …      int32 values stored in the program itself
 //   kRun, operation, number of each input …, the operation's outputs; `operation` is an index in the interpreter's list
 //     rank and dimensions of each output …   of kernels
+//   kRunBf16, …                              as kRun, but operands of matrix products are rounded to bfloat16
 //   kDrop, number                            frees a value that no later instruction reads
 //   kGive, number                            returns an operation's output as the program's next output
 //   kStored, arena, offset's lower 30 bits,  values of an arena (store.h), from `offset` values after its start; `type`
@@ -48,7 +49,10 @@ class Interpreter : public OutputAllocator {
           break;
         }
         case kRun:
-          run_operation();
+          run_operation(Precision::kFloat32);
+          break;
+        case kRunBf16:
+          run_operation(Precision::kBfloat16);
           break;
         case kDrop:
           next_output() = {};
@@ -63,7 +67,7 @@ class Interpreter : public OutputAllocator {
           add_stored();
           break;
         default:
-          fail("expected an instruction from ", kTensor, " to ", kStored, ", found ", instruction, " at ", at_ - 1);
+          fail("expected an instruction from ", kTensor, " to ", kRunBf16, ", found ", instruction, " at ", at_ - 1);
       }
     require(given == outputs, "the program returns ", given, " of the ", outputs, " outputs declared");
   }
@@ -82,7 +86,7 @@ class Interpreter : public OutputAllocator {
   TensorFlowContext& tensorflow() { return tensorflow_; }
   virtual int32_t num_kernels() const = 0;
   virtual const Signature& signature(int32_t kernel) const = 0;
-  virtual void compute(int32_t kernel, std::vector<TensorView> inputs) = 0;
+  virtual void compute(int32_t kernel, std::vector<TensorView> inputs, Precision precision) = 0;
 
  private:
   struct Value {
@@ -91,7 +95,7 @@ class Interpreter : public OutputAllocator {
     std::shared_ptr<TF_Tensor> tensor = nullptr;   // of an operation's output
     std::shared_ptr<const Arena> arena = nullptr;  // of stored values
   };
-  enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored };
+  enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored, kRunBf16 };
   static constexpr int kFirstTensor = 1;  // among the inputs
 
   int32_t next() {
@@ -132,7 +136,7 @@ class Interpreter : public OutputAllocator {
     return values_[number];
   }
 
-  void run_operation() {
+  void run_operation(Precision precision) {
     const int32_t kernel = next();
     require(kernel >= 0 && kernel < num_kernels(), "expected an operation from 0 to ", num_kernels() - 1, ", found ",
             kernel);
@@ -155,7 +159,7 @@ class Interpreter : public OutputAllocator {
       add({nullptr, std::move(shape)}, false);
     }
     try {
-      compute(kernel, std::move(inputs));
+      compute(kernel, std::move(inputs), precision);
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument(operation.name + std::string(": ") + error.what());
     } catch (const std::exception& error) {

@@ -19,6 +19,9 @@ constexpr int64_t kLineFloats = 16;
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 inline int64_t whole_lines(int64_t count) { return round_up(count, kLineFloats); }
 
+// Bytes, rounded up to whole cache lines.
+inline int64_t line_bytes(int64_t bytes) { return round_up(bytes, kLineFloats * static_cast<int64_t>(sizeof(float))); }
+
 // Room for `count` floats. Throws OutOfMemory.
 inline Scratch allocate_scratch(int64_t count) {
   if (count < 0 || count > kMaxElements) throw OutOfMemory(count);

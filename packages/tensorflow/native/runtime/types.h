@@ -13,6 +13,15 @@ enum class Type { kFloat32, kBfloat16, kFloat16, kInt32 };
 // The bits of a bfloat16.
 using Bf16 = uint16_t;
 
+// A float32 in memory that is rounded to bfloat16 when it is loaded.
+struct RoundedFloat {
+  float value;
+};
+
+// Of the operands of matrix products. kBfloat16: both operands are rounded to the nearest bfloat16, ties to even, and
+// products are summed in float32. Everything else is computed in float32 with either.
+enum class Precision { kFloat32, kBfloat16 };
+
 inline int64_t size_of(Type type) { return type == Type::kBfloat16 || type == Type::kFloat16 ? 2 : 4; }
 
 inline const char* name_of(Type type) {
@@ -35,6 +44,13 @@ WPO_INLINE float load_float(const Bf16* at) { return bits_to_float(static_cast<i
 WPO_INLINE Bf16 round_to_bf16(float value) {
   const uint32_t bits = float_to_bits(value), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   return static_cast<Bf16>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+}
+
+WPO_INLINE float load_float(const RoundedFloat* at) {
+  float value;
+  std::memcpy(&value, at, sizeof value);
+  const Bf16 rounded = round_to_bf16(value);
+  return load_float(&rounded);
 }
 
 // Widens the bits of a float16 (IEEE binary16). Exact.

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Pause, Weight, WeightValue } from '@wpo/gemma';
+import type { AnswerLogps, Pause, Precision, Weight, WeightValue } from '@wpo/gemma';
 import { addProduct, addRows } from './add-gradient';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, program } from './program';
@@ -37,9 +37,11 @@ export function tensorflowMatMul(a: tf.Tensor2D, b: tf.Tensor2D, transposeA = fa
 }
 
 /** a · weightᵀ, or a · weight with the form ''. The caller owns the result, or the `tf.tidy` around the call. */
-function timesWeight(a: tf.Tensor2D, weight: WeightValue, form: 'NT' | ''): tf.Tensor2D {
-  if (weight instanceof tf.Tensor) return tensorflowMatMul(a, weight as tf.Tensor2D, false, form === 'NT');
-  return runStored(`WpoProduct${form}`, [a, weight], [a.shape[0], weight.shape[form === 'NT' ? 0 : 1]!]);
+function timesWeight(a: tf.Tensor2D, weight: WeightValue, form: 'NT' | '', precision: Precision): tf.Tensor2D {
+  if (weight instanceof tf.Tensor && precision === 'float32')
+    return tensorflowMatMul(a, weight as tf.Tensor2D, false, form === 'NT');
+  const shape = [a.shape[0], weight.shape[form === 'NT' ? 0 : 1]!];
+  return program.withPrecision(precision, () => runStored(`WpoProduct${form}`, [a, weight], shape));
 }
 
 /** Rows of the weight at `indices`. */
@@ -52,7 +54,7 @@ function gatherRows(weight: WeightValue, indices: Int32Array): tf.Tensor2D {
   return runStored('WpoScaledRows', [weight, { ints: indices }, { numbers: [1] }], [indices.length, weight.shape[1]!]);
 }
 
-/** Runs an operation that reads stored values, which TensorFlow cannot pass to it. */
+/** Runs an operation that reads stored values, which TensorFlow cannot pass to it, or that has a precision. */
 function runStored(name: string, inputs: readonly Operand[], shape: readonly number[]): tf.Tensor2D {
   const kept = program.take(program.record(name, inputs, shape)[0]!);
   const result = kept.clone() as tf.Tensor2D; // which, unlike `kept`, a tf.tidy frees
@@ -77,10 +79,11 @@ interface Chunk {
  *   dE = −Dᵀ · (d · h), plus d · c · h at the targets' rows
  * A frozen weight has no dE, so that D · E is all that the backward pass needs of D: the forward pass computes it at once.
  *
+ * @param precision of the products
  * @param limits for tests
  */
 export const nativeAnswerLogps =
-  (limits = LIMITS) =>
+  (precision: Precision, limits = LIMITS) =>
   async (
     hidden: tf.Tensor2D,
     weight: Weight,
@@ -99,7 +102,7 @@ export const nativeAnswerLogps =
     /** log p, log Σ p², log max p and c as `terms` `[a, 4]`; D `[a, V]` in the memory of the logits if a gradient is needed. */
     const compute = (start: number, count: number) =>
       tf.tidy(() => {
-        const raw = timesWeight(slice(hidden, { start, count }), weight.value(), 'NT'); // [a, V]
+        const raw = timesWeight(slice(hidden, { start, count }), weight.value(), 'NT', precision); // [a, V]
         const [terms] = withInts(targets.subarray(start, start + count), (at) =>
           withNumbers([softcap ?? 0, Number(requiresGrad)], (params) => run('WpoAnswerTerms', [raw, at, params], 1)),
         );
@@ -124,7 +127,7 @@ export const nativeAnswerLogps =
       const count = Math.min(chunkRows, answerTokens - start);
       const { terms, D } = compute(start, count);
       parts.push(terms);
-      const DE = D && !weight.trainable ? timesWeight(D, weight.value(), '') : undefined;
+      const DE = D && !weight.trainable ? timesWeight(D, weight.value(), '', precision) : undefined;
       const keep = D && !DE && (start === 0 || kept + count * vocabulary <= limits.kept);
       if (keep) kept += count * vocabulary;
       else D?.dispose();
@@ -166,9 +169,9 @@ export const nativeAnswerLogps =
         await orElse(start > 0 && pause?.(), () => tf.dispose([d, scaled, ...products]));
         const D = keptD ?? recomputeD(start, count); // [a, V]
         const rows = tf.tidy(() => tf.neg(slice(scaled, { start, count }))); // −d · h: [a, H]
-        addProduct(weight, D, rows, 'TN'); // [V, H]
+        program.withPrecision(precision, () => addProduct(weight, D, rows, 'TN')); // [V, H]
         rows.dispose();
-        products.push(timesWeight(D, weight.value(), '')); // D · E: [a, H]
+        products.push(timesWeight(D, weight.value(), '', precision)); // D · E: [a, H]
         if (!keptD) D.dispose();
       }
       const atTargets = tf.mul(scaled, c); // d · c · h: [A, H]

@@ -4,6 +4,8 @@ import {
   dropoutThreshold,
   type Kernels,
   type OpResult,
+  type Precision,
+  portableBf16Kernels,
   portableKernels,
   type QueryBlock,
   type RotaryTables,
@@ -22,8 +24,14 @@ import { type Operand, program } from './program';
  * Gemma's kernels for TensorFlow in this process: native ones in C++ or CUDA where `wpo-tensorflow install` built them, the
  * portable ones elsewhere and with WPO_NATIVE=0. Both give the same values and gradients.
  */
-export function tensorflowKernels(): Kernels {
-  return nativeOperations() ? nativeKernels() : portableKernels;
+export function tensorflowKernels({ precision = 'float32' }: KernelOptions = {}): Kernels {
+  if (nativeOperations()) return nativeKernels({ precision });
+  return precision === 'bfloat16' ? portableBf16Kernels : portableKernels;
+}
+
+export interface KernelOptions {
+  /** Of matrix products. Default `float32`. */
+  readonly precision?: Precision;
 }
 
 /** Larger than on a CPU: on a GPU, computing some masked scores costs less than launching another kernel. */
@@ -34,9 +42,12 @@ const GPU_QUERY_BLOCK_SIZE = 1024;
  *
  * @param limits of the output head, for tests
  */
-export function nativeKernels(limits?: LogitLimits): Kernels {
-  const answerLogps = nativeAnswerLogps(limits);
-  return {
+export function nativeKernels({
+  precision = 'float32',
+  limits,
+}: KernelOptions & { readonly limits?: LogitLimits } = {}): Kernels {
+  const answerLogps = nativeAnswerLogps(precision, limits);
+  const kernels: Kernels = {
     embedding,
     linear,
     linearToHeads,
@@ -58,6 +69,29 @@ export function nativeKernels(limits?: LogitLimits): Kernels {
     setColumns,
     materialize: (value) => program.materialize(value),
     ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
+  };
+  return precision === 'float32' ? kernels : { ...kernels, ...withPrecision(kernels, precision) };
+}
+
+/** The operations with matrix products, in another precision. */
+function withPrecision(kernels: Kernels, precision: Precision): Partial<Kernels> {
+  const inPrecision =
+    <T extends readonly unknown[], R>(record: (...inputs: T) => R) =>
+    (...inputs: T): R =>
+      program.withPrecision(precision, () => record(...inputs));
+  const operation = <T extends readonly unknown[]>(record: (...inputs: T) => OpResult) =>
+    inPrecision((...inputs: T): OpResult => {
+      const result = record(...inputs);
+      return { ...result, backward: inPrecision(result.backward) };
+    });
+  return {
+    linear: operation(kernels.linear),
+    linearToHeads: operation(kernels.linearToHeads),
+    linearFromHeads: operation(kernels.linearFromHeads),
+    gegluLinear: operation(kernels.gegluLinear),
+    attention: operation(kernels.attention),
+    product: inPrecision(kernels.product),
+    logits: inPrecision(kernels.logits),
   };
 }
 

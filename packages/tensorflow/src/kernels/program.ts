@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Value } from '@wpo/gemma';
+import type { Precision, Value } from '@wpo/gemma';
 import { float32Bits, operationNumber, release, retain, runProgram } from './native';
 import { STORED_TYPES, type StoredRange, StoredTensor } from './store';
 
 // The instructions of native/runtime/program.h.
-const [TENSOR, INTS, RUN, DROP, GIVE, STORED] = [0, 1, 2, 3, 4, 5];
+const [TENSOR, INTS, RUN, DROP, GIVE, STORED, RUN_BF16] = [0, 1, 2, 3, 4, 5, 6];
 
 /** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
 const MAX_RECORDED_VALUES = 1 << 24;
@@ -56,11 +56,23 @@ export class Program {
   private readonly recorded = new Set<Output>(); // outputs that still have a handle
   private valueCount = 0;
   private recordedValues = 0; // in all recorded outputs
+  private precision: Precision = 'float32'; // of the products of operations that are recorded now
+
+  /** Calls `record`. Matrix products of the operations that it records have this precision. */
+  withPrecision<T>(precision: Precision, record: () => T): T {
+    const before = this.precision;
+    this.precision = precision;
+    try {
+      return record();
+    } finally {
+      this.precision = before;
+    }
+  }
 
   /** Records an operation whose outputs have these shapes. */
   record(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): LazyTensor[] {
     const numbers = inputs.map((input) => this.numberOf(input));
-    this.code.push(RUN, operationNumber(name), ...numbers);
+    this.code.push(this.precision === 'bfloat16' ? RUN_BF16 : RUN, operationNumber(name), ...numbers);
     const outputs = shapes.map((shape) => {
       this.code.push(shape.length, ...shape);
       const output = { number: this.valueCount++, tensor: null, handles: 0 };
