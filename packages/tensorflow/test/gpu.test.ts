@@ -8,10 +8,10 @@ import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
-import { testKernels } from './kernel-properties';
+import { testKernels, testProducts } from './kernel-properties';
 import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
-import { nativeTier } from './tiers';
+import { nativeBf16Tier, nativeTier } from './tiers';
 
 useEmulatedGpu();
 
@@ -155,6 +155,7 @@ test.each([
 
 describe('GPU operations, on an emulated GPU', () => {
   testKernels(nativeTier);
+  describe('with products of bfloat16', () => testProducts(nativeBf16Tier));
   testPolicy(nativeTier);
   testGeneration(nativeTier);
   testPrograms(nativeTier);

@@ -1,5 +1,6 @@
 // Grouped-query attention with soft-capped scores, forward and backward. Inputs and outputs as in attention/.
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "attention/query-blocks.h"
@@ -69,41 +70,41 @@ std::vector<ScoreBlock> score_blocks(const AttentionArgs& a, const std::vector<Q
 }
 
 // Products of a block's queries with one range of its keys. `before` is the number of the block's keys before the
-// range.
+// range. T: the type of operands, float or Bf16.
+template <class T>
 class BlockProducts {
  public:
   BlockProducts(GpuContext& ctx, const AttentionArgs& a, const ScoreBlock& block) : ctx_(ctx), a_(a), block_(block) {}
 
   // scores [heads, count, keys] = xᵀ · y, where x has queries and y has keys as columns
-  void scores(const float* x, const float* y, const KeyRange& keys, int64_t before, float* scores) {
+  void scores(const T* x, const T* y, const KeyRange& keys, int64_t before, float* scores) {
     for (int64_t g = 0; g < a_.group_heads(); g++)
-      ctx_.device().multiply(GemmArgs<float>{true, false, block_.count, keys.count, a_.width, query(x, g), a_.queries,
-                                             query_stride(), y + keys.start, a_.columns, key_stride(), 0.0f,
-                                             score(scores, g) + before, block_.keys, score_stride(), a_.groups});
+      ctx_.device().multiply(GemmArgs<T>{true, false, block_.count, keys.count, a_.width, query(x, g), a_.queries,
+                                         query_stride(), y + keys.start, a_.columns, key_stride(), 0.0f,
+                                         score(scores, g) + before, block_.keys, score_stride(), a_.groups});
   }
   // x += y · scoresᵀ; the first range sets x
-  void to_queries(const float* y, const float* scores, const KeyRange& keys, int64_t before, float* x) {
+  void to_queries(const T* y, const T* scores, const KeyRange& keys, int64_t before, float* x) {
     for (int64_t g = 0; g < a_.group_heads(); g++)
-      ctx_.device().multiply(GemmArgs<float>{false, true, a_.width, block_.count, keys.count, y + keys.start,
-                                             a_.columns, key_stride(), score(scores, g) + before, block_.keys,
-                                             score_stride(), before > 0 ? 1.0f : 0.0f, query(x, g), a_.queries,
-                                             query_stride(), a_.groups});
+      ctx_.device().multiply(GemmArgs<T>{false, true, a_.width, block_.count, keys.count, y + keys.start, a_.columns,
+                                         key_stride(), score(scores, g) + before, block_.keys, score_stride(),
+                                         before > 0 ? 1.0f : 0.0f, query(x, g), a_.queries, query_stride(), a_.groups});
   }
   // y += x · scores, over all heads of a group
-  void to_keys(const float* x, const float* scores, const KeyRange& keys, int64_t before, float* y) {
+  void to_keys(const T* x, const T* scores, const KeyRange& keys, int64_t before, float* y) {
     for (int64_t g = 0; g < a_.group_heads(); g++)
-      ctx_.device().multiply(GemmArgs<float>{false, false, a_.width, keys.count, block_.count, query(x, g), a_.queries,
-                                             query_stride(), score(scores, g) + before, block_.keys, score_stride(),
-                                             1.0f, y + keys.start, a_.columns, key_stride(), a_.groups});
+      ctx_.device().multiply(GemmArgs<T>{false, false, a_.width, keys.count, block_.count, query(x, g), a_.queries,
+                                         query_stride(), score(scores, g) + before, block_.keys, score_stride(), 1.0f,
+                                         y + keys.start, a_.columns, key_stride(), a_.groups});
   }
 
  private:
-  template <class T>
-  T* query(T* x, int64_t g) const {
+  template <class V>
+  V* query(V* x, int64_t g) const {
     return x + g * a_.width * a_.queries + block_.start;
   }
-  template <class T>
-  T* score(T* x, int64_t g) const {
+  template <class V>
+  V* score(V* x, int64_t g) const {
     return x + g * block_.count * block_.keys;
   }
   int64_t query_stride() const { return a_.group_heads() * a_.width * a_.queries; }
@@ -131,46 +132,81 @@ int64_t max_scores(const AttentionArgs& a, const std::vector<ScoreBlock>& blocks
   return most;
 }
 
-void attention(GpuContext& ctx) {
+// Values as operands of products: float values as they are, or rounded to Bf16 in `room`.
+template <class T>
+const T* operand(GpuContext& ctx, const float* x, int64_t count, T* room) {
+  if constexpr (std::is_same_v<T, float>) {
+    return x;
+  } else {
+    ctx.round(x, 1, count, count, room, count);
+    return room;
+  }
+}
+// Room for `count` operands, if they are rounded.
+template <class T>
+T* operand_room(GpuContext& ctx, int64_t count) {
+  return std::is_same_v<T, float> ? nullptr : ctx.scratch<T>(count);
+}
+template <class T>
+const T* operand(GpuContext& ctx, int input) {
+  return operand(ctx, ctx.input(input), ctx.size(input), operand_room<T>(ctx, ctx.size(input)));
+}
+
+template <class T>
+void attention_of(GpuContext& ctx) {
   const AttentionArgs a = read_attention_args(ctx, 0, 4);
   const std::vector<ScoreBlock> blocks = score_blocks(a, read_query_blocks(ctx, 3, a));
   float* o = ctx.output(0, ctx.shape(0));
-  float* p = ctx.scratch(max_scores(a, blocks));
+  const int64_t most = max_scores(a, blocks);
+  float* scores = ctx.scratch(most);
+  T* room = operand_room<T>(ctx, most);
+  const T *q = operand<T>(ctx, 0), *k = operand<T>(ctx, 1), *v = operand<T>(ctx, 2);
   for (const ScoreBlock& block : blocks) {
-    BlockProducts products(ctx, a, block);
-    for_each_range(block, [&](const KeyRange& keys, int64_t before) {
-      products.scores(ctx.input(0), ctx.input(1), keys, before, p);
-    });
-    ctx.launch_rows("softmax", a.heads * block.count, p, ctx.upload(block.visible), block.count, block.keys, a.factor,
-                    a.cap);
-    for_each_range(
-        block, [&](const KeyRange& keys, int64_t before) { products.to_queries(ctx.input(2), p, keys, before, o); });
+    BlockProducts<T> products(ctx, a, block);
+    for_each_range(block, [&](const KeyRange& keys, int64_t before) { products.scores(q, k, keys, before, scores); });
+    ctx.launch_rows("softmax", a.heads * block.count, scores, ctx.upload(block.visible), block.count, block.keys,
+                    a.factor, a.cap);
+    const T* p = operand(ctx, scores, a.heads * block.count * block.keys, room);
+    for_each_range(block, [&](const KeyRange& keys, int64_t before) { products.to_queries(v, p, keys, before, o); });
   }
 }
 
-void attention_gradient(GpuContext& ctx) {
+void attention(GpuContext& ctx) {
+  ctx.precision() == Precision::kBfloat16 ? attention_of<Bf16>(ctx) : attention_of<float>(ctx);
+}
+
+template <class T>
+void attention_gradient_of(GpuContext& ctx) {
   require(ctx.shape(0) == ctx.shape(1), "expected dy of q's shape ", ctx.shape(1), ", found ", ctx.shape(0));
   const AttentionArgs a = read_attention_args(ctx, 1, 5);
   const std::vector<ScoreBlock> blocks = score_blocks(a, read_query_blocks(ctx, 4, a));
   float *dq = ctx.output(0, ctx.shape(1)), *dk = ctx.output(1, ctx.shape(2)), *dv = ctx.output(2, ctx.shape(2));
   ctx.device().zero(dk, ctx.size(2));
   ctx.device().zero(dv, ctx.size(2));
-  const float *dy = ctx.input(0), *q = ctx.input(1), *k = ctx.input(2), *v = ctx.input(3);
-  float *p = ctx.scratch(max_scores(a, blocks)), *ds = ctx.scratch(max_scores(a, blocks));
+  const int64_t most = max_scores(a, blocks);
+  float *scores = ctx.scratch(most), *dscores = ctx.scratch(most);
+  T *p_room = operand_room<T>(ctx, most), *ds_room = operand_room<T>(ctx, most);
+  const T *dy = operand<T>(ctx, 0), *q = operand<T>(ctx, 1), *k = operand<T>(ctx, 2), *v = operand<T>(ctx, 3);
   for (const ScoreBlock& block : blocks) {
-    BlockProducts products(ctx, a, block);
+    BlockProducts<T> products(ctx, a, block);
     for_each_range(block, [&](const KeyRange& keys, int64_t before) {
-      products.scores(q, k, keys, before, p);
-      products.scores(dy, v, keys, before, ds);
+      products.scores(q, k, keys, before, scores);
+      products.scores(dy, v, keys, before, dscores);
     });
-    ctx.launch_rows("softmax_gradient", a.heads * block.count, p, ds, ctx.upload(block.visible), block.count,
+    ctx.launch_rows("softmax_gradient", a.heads * block.count, scores, dscores, ctx.upload(block.visible), block.count,
                     block.keys, a.factor, a.cap);
+    const int64_t count = a.heads * block.count * block.keys;
+    const T *p = operand(ctx, scores, count, p_room), *ds = operand(ctx, dscores, count, ds_room);
     for_each_range(block, [&](const KeyRange& keys, int64_t before) {
       products.to_keys(dy, p, keys, before, dv);
       products.to_keys(q, ds, keys, before, dk);
       products.to_queries(k, ds, keys, before, dq);
     });
   }
+}
+
+void attention_gradient(GpuContext& ctx) {
+  ctx.precision() == Precision::kBfloat16 ? attention_gradient_of<Bf16>(ctx) : attention_gradient_of<float>(ctx);
 }
 
 void decode_attention(GpuContext& ctx) {
@@ -180,7 +216,8 @@ void decode_attention(GpuContext& ctx) {
   float* o = ctx.output(0, ctx.shape(0));
   float* work = ctx.scratch(a.heads * a.queries * longest);
   ctx.launch_rows("decode_attention", a.heads * a.queries, q, k, v, ctx.upload(ctx.input<int32_t>(3), 2 * a.queries),
-                  work, o, a.width, a.queries, a.columns, a.group_heads(), longest, a.factor, a.cap);
+                  work, o, a.width, a.queries, a.columns, a.group_heads(), longest, a.factor, a.cap,
+                  static_cast<int>(ctx.precision() == Precision::kBfloat16));
 }
 
 }  // namespace

@@ -77,6 +77,29 @@ void multiply_float32(GpuContext& ctx, const TypedGemmArgs& p) {
                                         p.beta, p.c, p.ldc, 0, 1});
 }
 
+// An operand as it is stored, `lines` of `values`, in bfloat16.
+struct Rounded {
+  std::shared_ptr<void> memory;
+  const Bf16* data;
+  int64_t ld;
+};
+Rounded round(GpuContext& ctx, const TypedMatrix& x, int64_t lines, int64_t values, int64_t ld) {
+  if (x.type == Type::kBfloat16) return {nullptr, static_cast<const Bf16*>(x.data), ld};
+  const int64_t to_ld = round_up(values);
+  const std::shared_ptr<void> memory = ctx.memory(lines * to_ld * static_cast<int64_t>(sizeof(Bf16)));
+  Bf16* y = static_cast<Bf16*>(memory.get());
+  ctx.round(static_cast<const float*>(x.data), lines, values, ld, y, to_ld);
+  return {memory, y, to_ld};
+}
+
+// One product of rounded operands.
+void multiply_bf16(GpuContext& ctx, const TypedGemmArgs& p) {
+  const Rounded a = p.transpose_a ? round(ctx, p.a, p.k, p.m, p.lda) : round(ctx, p.a, p.m, p.k, p.lda);
+  const Rounded b = p.transpose_b ? round(ctx, p.b, p.n, p.k, p.ldb) : round(ctx, p.b, p.k, p.n, p.ldb);
+  ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, p.m, p.n, p.k, a.data, a.ld, 0, b.data, b.ld, 0,
+                                       p.beta, p.c, p.ldc, 0, 1});
+}
+
 }  // namespace
 
 void multiply(GpuContext& ctx, const GemmArgs<float>& p) {
@@ -99,10 +122,13 @@ void multiply(GpuContext& ctx, const TypedGemmArgs& p) {
   const Bf16x3Limits limits = ctx.device().bf16x3_limits();
   const bool small = std::min({p.m, p.n, p.k}) < limits.min_side || p.m * p.n * p.k < limits.min_multiplications;
   const bool float32 = p.a.type == Type::kFloat32 && p.b.type == Type::kFloat32;
-  if (small && float32) return multiply_float32(ctx, p);
+  const bool rounds = ctx.precision() == Precision::kBfloat16;
+  if (small && float32 && !rounds) return multiply_float32(ctx, p);
   const bool fits = std::max(p.m, p.n) * p.k <= limits.max_values;
-  if (fits || (p.m == 1 && p.n == 1 && p.k == 1))
+  if (fits || (p.m == 1 && p.n == 1 && p.k == 1)) {
+    if (rounds) return multiply_bf16(ctx, p);
     return small ? multiply_float32(ctx, p) : multiply_bf16x3(ctx, p, limits.max_depth);
+  }
   // halves the longest side, so that memory for packed operands is bounded
   TypedGemmArgs first = p, second = p;
   if (p.m >= std::max(p.n, p.k)) {

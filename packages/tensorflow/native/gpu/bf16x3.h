@@ -30,7 +30,8 @@ struct TypedGemmArgs {
 };
 
 // A bfloat16 operand has only the high part, so three products are enough, or one if both are bfloat16. Where
-// split-bfloat16 products are not faster, it is widened, a part of it at a time.
+// split-bfloat16 products are not faster, it is widened, a part of it at a time. With the precision bfloat16, float32
+// operands are rounded, and one product is enough.
 void multiply(GpuContext& ctx, const TypedGemmArgs& args);
 
 }  // namespace wpo

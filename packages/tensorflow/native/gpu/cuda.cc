@@ -63,6 +63,9 @@ struct Cublas {
   Function<Handle, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int, const void*,
            void*, int, int, int, int>
       gemm_ex{library, "cublasGemmEx"};
+  Function<Handle, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int, int,
+           long long, const void*, void*, int, int, long long, int, int, int>
+      gemm_strided_batched_ex{library, "cublasGemmStridedBatchedEx"};
 };
 
 const Driver& driver() {
@@ -118,6 +121,13 @@ class Cuda : public Device {
   void multiply(const GemmArgs<Bf16>& p) override {
     constexpr int kFloat = 0, kBfloat16 = 14, kComputeFloat = 68, kDefaultAlgorithm = -1;
     const float alpha = 1;
+    if (p.batch > 1) {
+      cublas_.gemm_strided_batched_ex(cublas_handle_, p.transpose_b, p.transpose_a, as_int(p.n), as_int(p.m),
+                                      as_int(p.k), &alpha, p.b, kBfloat16, as_int(p.ldb), p.stride_b, p.a, kBfloat16,
+                                      as_int(p.lda), p.stride_a, &p.beta, p.c, kFloat, as_int(p.ldc), p.stride_c,
+                                      as_int(p.batch), kComputeFloat, kDefaultAlgorithm);
+      return;
+    }
     cublas_.gemm_ex(cublas_handle_, p.transpose_b, p.transpose_a, as_int(p.n), as_int(p.m), as_int(p.k), &alpha, p.b,
                     kBfloat16, as_int(p.ldb), p.a, kBfloat16, as_int(p.lda), &p.beta, p.c, kFloat, as_int(p.ldc),
                     kComputeFloat, kDefaultAlgorithm);

@@ -40,7 +40,7 @@ class Device {
   // Launches a kernel of kernels.cu; `arguments` are the addresses of its arguments.
   virtual void launch(const char* kernel, int64_t blocks, int threads, void** arguments) = 0;
   virtual void multiply(const GemmArgs<float>& args) = 0;
-  virtual void multiply(const GemmArgs<Bf16>& args) = 0;  // batch 1 only
+  virtual void multiply(const GemmArgs<Bf16>& args) = 0;
   virtual Bf16x3Limits bf16x3_limits() const = 0;
   // `from` may be changed once this returns.
   virtual void copy_in(void* to, const void* from, size_t bytes) = 0;

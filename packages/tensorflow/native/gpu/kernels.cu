@@ -275,6 +275,16 @@ __device__ unsigned short split_off(float* x) {
 // part (0, 1, 2) goes to each place, four bits a place. x is float32 or, if `narrow`, bfloat16, and has leading
 // dimension `ld`, y has `packed_ld`. The depth, which is the lines or the values of a line, is cut into blocks; a block
 // has its places one after the other. A thread packs eight values of a line.
+// x, or the nearest bfloat16 if it `rounds`.
+__device__ float operand(float x, int rounds) { return rounds ? widened(split_off(&x)) : x; }
+
+// Rounds lines of `values`, with leading dimension `ld`, to the nearest bfloat16. y has leading dimension `to_ld`.
+__global__ void round_bf16(const float* x, unsigned short* y, int64 values, int64 ld, int64 to_ld, int64 n) {
+  VALUE(i, n);
+  float value = x[i / values * ld + i % values];
+  y[i / values * to_ld + i % values] = split_off(&value);
+}
+
 __global__ void pack_bf16x3(const void* x, int narrow, unsigned short* y, int lines, int values, int64 ld,
                             int64 packed_ld, int depth_block, int lines_are_depth, int places, int parts, int64 total) {
   VALUE(i, total);
@@ -324,16 +334,18 @@ __global__ void cap_logits(const float* x, float* y, float cap, int64 n) {
 
 // One query of one head per block: q [N, D, B], k and v [K, D, C], ranges [B, 2]: first key column and number of keys.
 // `work` [N B, longest].
+// Operands of products are rounded to bfloat16 if `rounds`.
 __global__ void decode_attention(const float* q, const float* k, const float* v, const int* ranges, float* work,
                                  float* o, int64 d, int64 queries, int64 columns, int64 group, int64 longest,
-                                 float factor, float cap) {
+                                 float factor, float cap, int rounds) {
   const int64 head = ROW / queries, query = ROW % queries, s = ranges[2 * query + 1];
   const int64 from = head / group * d * columns + ranges[2 * query], at = head * d * queries + query;
   float* p = work + ROW * longest;
   float most = LEAST;
   EACH(j, s) {
     float score = 0;
-    for (int64 i = 0; i < d; i++) score += q[at + i * queries] * k[from + i * columns + j];
+    for (int64 i = 0; i < d; i++)
+      score += operand(q[at + i * queries], rounds) * operand(k[from + i * columns + j], rounds);
     score *= factor;
     p[j] = cap > 0 ? cap * tanhf(score) : score;
     if (!(p[j] <= most)) most = p[j];
@@ -347,8 +359,9 @@ __global__ void decode_attention(const float* q, const float* k, const float* v,
   const float share = 1.0f / block_sum(sum);
   EACH(i, d) {
     float mixed = 0;
-    for (int64 j = 0; j < s; j++) mixed += p[j] * v[from + i * columns + j];
-    o[at + i * queries] = mixed * share;
+    for (int64 j = 0; j < s; j++)
+      mixed += (rounds ? operand(p[j] * share, 1) : p[j]) * operand(v[from + i * columns + j], rounds);
+    o[at + i * queries] = rounds ? mixed : mixed * share;
   }
 }
 

@@ -55,6 +55,11 @@ class GpuContext : public OpContext {
     launch_values("widen_bf16", lines * values, x, y, values, ld);
   }
 
+  // Rounds `lines` of `values`, with leading dimension `ld`, to bfloat16. y has leading dimension `to_ld`.
+  void round(const float* x, int64_t lines, int64_t values, int64_t ld, Bf16* y, int64_t to_ld) {
+    launch_values("round_bf16", lines * values, x, y, values, ld, to_ld);
+  }
+
   // Device memory. It may be freed before launched work has run, because later uses of the memory are queued behind it.
   std::shared_ptr<void> memory(int64_t bytes) { return tensorflow_.device_memory(bytes); }
   // Device memory that is held until the operation ends.

@@ -139,7 +139,7 @@ const std::map<std::string, Kernel> kernels = {KERNEL(rms_norm),    KERNEL(rms_n
                                                KERNEL(adamw),       KERNEL(answer_terms),
                                                KERNEL(cap_logits),  KERNEL(decode_attention),
                                                KERNEL(softmax),     KERNEL(softmax_gradient),
-                                               KERNEL(pack_bf16x3)};
+                                               KERNEL(pack_bf16x3), KERNEL(round_bf16)};
 
 class Gpu : public wpo::Device {
  public:
