@@ -1,6 +1,7 @@
 #include "gpu/bf16x3.h"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace wpo {
 namespace {
@@ -56,48 +57,37 @@ void multiply_bf16x3(GpuContext& ctx, const TypedGemmArgs& p, int64_t max_depth)
                                          1});
 }
 
-// An operand as it is stored, `lines` of `values`, in float32.
-struct Widened {
+// An operand as it is stored, `lines` of `values`, in type T: float32 is rounded to bfloat16, bfloat16 is widened.
+template <class T>
+struct Converted {
   std::shared_ptr<void> memory;
-  const float* data;
+  const T* data;
   int64_t ld;
 };
-Widened widen(GpuContext& ctx, const TypedMatrix& x, int64_t lines, int64_t values, int64_t ld) {
-  if (x.type == Type::kFloat32) return {nullptr, static_cast<const float*>(x.data), ld};
-  const std::shared_ptr<void> memory = ctx.memory(lines * values * static_cast<int64_t>(sizeof(float)));
-  float* y = static_cast<float*>(memory.get());
-  ctx.widen(static_cast<const Bf16*>(x.data), lines, values, ld, y);
-  return {memory, y, values};
+void convert(GpuContext& ctx, const void* x, int64_t lines, int64_t values, int64_t ld, float* y, int64_t) {
+  ctx.widen(static_cast<const Bf16*>(x), lines, values, ld, y);
 }
-
-void multiply_float32(GpuContext& ctx, const TypedGemmArgs& p) {
-  const Widened a = p.transpose_a ? widen(ctx, p.a, p.k, p.m, p.lda) : widen(ctx, p.a, p.m, p.k, p.lda);
-  const Widened b = p.transpose_b ? widen(ctx, p.b, p.n, p.k, p.ldb) : widen(ctx, p.b, p.k, p.n, p.ldb);
-  ctx.device().multiply(GemmArgs<float>{p.transpose_a, p.transpose_b, p.m, p.n, p.k, a.data, a.ld, 0, b.data, b.ld, 0,
-                                        p.beta, p.c, p.ldc, 0, 1});
+void convert(GpuContext& ctx, const void* x, int64_t lines, int64_t values, int64_t ld, Bf16* y, int64_t to_ld) {
+  ctx.round(static_cast<const float*>(x), lines, values, ld, y, to_ld);
 }
-
-// An operand as it is stored, `lines` of `values`, in bfloat16.
-struct Rounded {
-  std::shared_ptr<void> memory;
-  const Bf16* data;
-  int64_t ld;
-};
-Rounded round(GpuContext& ctx, const TypedMatrix& x, int64_t lines, int64_t values, int64_t ld) {
-  if (x.type == Type::kBfloat16) return {nullptr, static_cast<const Bf16*>(x.data), ld};
-  const int64_t to_ld = round_up(values);
-  const std::shared_ptr<void> memory = ctx.memory(lines * to_ld * static_cast<int64_t>(sizeof(Bf16)));
-  Bf16* y = static_cast<Bf16*>(memory.get());
-  ctx.round(static_cast<const float*>(x.data), lines, values, ld, y, to_ld);
+template <class T>
+Converted<T> operand_as(GpuContext& ctx, const TypedMatrix& x, int64_t lines, int64_t values, int64_t ld) {
+  constexpr bool kIsFloat = std::is_same_v<T, float>;
+  if ((x.type == Type::kFloat32) == kIsFloat) return {nullptr, static_cast<const T*>(x.data), ld};
+  const int64_t to_ld = kIsFloat ? values : round_up(values);
+  const std::shared_ptr<void> memory = ctx.memory(lines * to_ld * static_cast<int64_t>(sizeof(T)));
+  T* y = static_cast<T*>(memory.get());
+  convert(ctx, x.data, lines, values, ld, y, to_ld);
   return {memory, y, to_ld};
 }
 
-// One product of rounded operands.
-void multiply_bf16(GpuContext& ctx, const TypedGemmArgs& p) {
-  const Rounded a = p.transpose_a ? round(ctx, p.a, p.k, p.m, p.lda) : round(ctx, p.a, p.m, p.k, p.lda);
-  const Rounded b = p.transpose_b ? round(ctx, p.b, p.n, p.k, p.ldb) : round(ctx, p.b, p.k, p.n, p.ldb);
-  ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, p.m, p.n, p.k, a.data, a.ld, 0, b.data, b.ld, 0,
-                                       p.beta, p.c, p.ldc, 0, 1});
+// One product of operands in type T.
+template <class T>
+void multiply_as(GpuContext& ctx, const TypedGemmArgs& p) {
+  const auto a = p.transpose_a ? operand_as<T>(ctx, p.a, p.k, p.m, p.lda) : operand_as<T>(ctx, p.a, p.m, p.k, p.lda);
+  const auto b = p.transpose_b ? operand_as<T>(ctx, p.b, p.n, p.k, p.ldb) : operand_as<T>(ctx, p.b, p.k, p.n, p.ldb);
+  ctx.device().multiply(GemmArgs<T>{p.transpose_a, p.transpose_b, p.m, p.n, p.k, a.data, a.ld, 0, b.data, b.ld, 0,
+                                    p.beta, p.c, p.ldc, 0, 1});
 }
 
 }  // namespace
@@ -123,11 +113,11 @@ void multiply(GpuContext& ctx, const TypedGemmArgs& p) {
   const bool small = std::min({p.m, p.n, p.k}) < limits.min_side || p.m * p.n * p.k < limits.min_multiplications;
   const bool float32 = p.a.type == Type::kFloat32 && p.b.type == Type::kFloat32;
   const bool rounds = ctx.precision() == Precision::kBfloat16;
-  if (small && float32 && !rounds) return multiply_float32(ctx, p);
+  if (small && float32 && !rounds) return multiply_as<float>(ctx, p);
   const bool fits = std::max(p.m, p.n) * p.k <= limits.max_values;
   if (fits || (p.m == 1 && p.n == 1 && p.k == 1)) {
-    if (rounds) return multiply_bf16(ctx, p);
-    return small ? multiply_float32(ctx, p) : multiply_bf16x3(ctx, p, limits.max_depth);
+    if (rounds) return multiply_as<Bf16>(ctx, p);
+    return small ? multiply_as<float>(ctx, p) : multiply_bf16x3(ctx, p, limits.max_depth);
   }
   // halves the longest side, so that memory for packed operands is bounded
   TypedGemmArgs first = p, second = p;

@@ -271,10 +271,6 @@ __device__ unsigned short split_off(float* x) {
   return (unsigned short)(nearest >> 16);
 }
 
-// Packs a matrix for split-bfloat16 products: each value's high, mid or low part at some places. `parts` says which
-// part (0, 1, 2) goes to each place, four bits a place. x is float32 or, if `narrow`, bfloat16, and has leading
-// dimension `ld`, y has `packed_ld`. The depth, which is the lines or the values of a line, is cut into blocks; a block
-// has its places one after the other. A thread packs eight values of a line.
 // x, or the nearest bfloat16 if it `rounds`.
 __device__ float operand(float x, int rounds) { return rounds ? widened(split_off(&x)) : x; }
 
@@ -285,6 +281,10 @@ __global__ void round_bf16(const float* x, unsigned short* y, int64 values, int6
   y[i / values * to_ld + i % values] = split_off(&value);
 }
 
+// Packs a matrix for split-bfloat16 products: each value's high, mid or low part at some places. `parts` says which
+// part (0, 1, 2) goes to each place, four bits a place. x is float32 or, if `narrow`, bfloat16, and has leading
+// dimension `ld`, y has `packed_ld`. The depth, which is the lines or the values of a line, is cut into blocks; a block
+// has its places one after the other. A thread packs eight values of a line.
 __global__ void pack_bf16x3(const void* x, int narrow, unsigned short* y, int lines, int values, int64 ld,
                             int64 packed_ld, int depth_block, int lines_are_depth, int places, int parts, int64 total) {
   VALUE(i, total);
@@ -333,8 +333,7 @@ __global__ void cap_logits(const float* x, float* y, float cap, int64 n) {
 }
 
 // One query of one head per block: q [N, D, B], k and v [K, D, C], ranges [B, 2]: first key column and number of keys.
-// `work` [N B, longest].
-// Operands of products are rounded to bfloat16 if `rounds`.
+// `work` [N B, longest]. Operands of products are rounded to bfloat16 if `rounds`.
 __global__ void decode_attention(const float* q, const float* k, const float* v, const int* ranges, float* work,
                                  float* o, int64 d, int64 queries, int64 columns, int64 group, int64 longest,
                                  float factor, float cap, int rounds) {

@@ -15,6 +15,9 @@ function randomIntegers(seed: number): (n: number) => number {
   };
 }
 
+/** Instructions of native/runtime/program.h. */
+const [RUN, RUN_BF16] = [2, 6];
+
 const EXTREME_FLOATS = [
   Number.NaN,
   Infinity,
@@ -180,7 +183,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
         tensors.push(input);
       }
     }
-    code.push(2, operationNumber(name), ...inputs.keys());
+    code.push(chance(50) ? RUN : RUN_BF16, operationNumber(name), ...inputs.keys());
     for (const shape of outputShapes(name, inputs, outputs)) code.push(shape.length, ...shape);
     code.push(4, inputs.length);
     for (let edits = chance(50) ? 1 + random(3) : 0; edits > 0; edits--)
