@@ -1,5 +1,12 @@
 import '@wpo/tensorflow';
-import { type Gemma2, gemmaPolicy, loadWeights, portableKernels } from '@wpo/gemma';
+import {
+  type Gemma2,
+  gemmaPolicy,
+  loadWeights,
+  type Precision,
+  portableBf16Kernels,
+  portableKernels,
+} from '@wpo/gemma';
 import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
 import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels, weightStorage } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
@@ -7,9 +14,13 @@ import { goldenFolder } from '../packages/gemma/test/golden';
 
 /** The sets of kernels that training can use: portable, and native (what the command line uses). */
 export const backends = {
-  portable: () => ({ kernels: portableKernels, optimizer: adamW(), computeNorm: undefined }),
-  native: () => ({
-    kernels: tensorflowKernels(),
+  portable: (precision?: Precision) => ({
+    kernels: precision === 'bfloat16' ? portableBf16Kernels : portableKernels,
+    optimizer: adamW(),
+    computeNorm: undefined,
+  }),
+  native: (precision?: Precision) => ({
+    kernels: tensorflowKernels({ precision }),
     optimizer: adamW({ kernel: tensorflowAdamW() }),
     computeNorm: tensorflowGradientNorm(),
   }),
@@ -23,8 +34,8 @@ export const allBackends = (['tiny', 'odd'] as const).flatMap((variant) =>
 );
 
 /** A fixture's reference, held as the command line holds it, and its perturbed policy, with one set of kernels. */
-export async function goldenPolicies(variant: string, kind: Kind) {
-  const { kernels } = backends[kind]();
+export async function goldenPolicies(variant: string, kind: Kind, precision?: Precision) {
+  const { kernels } = backends[kind](precision);
   const folder = goldenFolder(variant);
   const { config, checkpoint } = await readModelFolder(folder);
   const perturbed = await openSafetensors(`${folder}/policy.safetensors`);

@@ -17,16 +17,16 @@ beforeAll(async () => {
 });
 
 /** Resumes a run, and expects the same end as that of the run that was never stopped. */
-async function expectSameEnd(output: string) {
-  const { status, err } = await start(output, '--resume').ended;
+async function expectSameEnd(output: string, expected = whole, ...more: string[]) {
+  const { status, err } = await start(output, '--resume', ...more).ended;
   expect(status, err).toBe(0);
-  expect(timeless(readMetrics(output))).toEqual(timeless(readMetrics(whole)));
+  expect(timeless(readMetrics(output))).toEqual(timeless(readMetrics(expected)));
   for (const file of [
     'model/model.safetensors',
     'checkpoint-8/model.safetensors',
     'checkpoint-8/optimizer.safetensors',
   ]) {
-    expect(readFileSync(join(output, file)).equals(readFileSync(join(whole, file))), file).toBe(true);
+    expect(readFileSync(join(output, file)).equals(readFileSync(join(expected, file))), file).toBe(true);
   }
 }
 
@@ -39,6 +39,21 @@ test('a run that was killed after step 3 of 8 and resumed has the same metrics a
   expect(existsSync(join(output, 'checkpoint-3'))).toBe(true);
   expect(existsSync(join(output, 'model'))).toBe(false);
   await expectSameEnd(output);
+});
+
+test('with products of bfloat16, a resumed run has the same bits, and must have the same precision', async () => {
+  const precision = ['--set', 'precision=bfloat16'];
+  const [output, expected] = [join(folder, 'killed-bfloat16'), join(folder, 'whole-bfloat16')];
+  expect((await start(expected, ...precision).ended).status).toBe(0);
+  expect(timeless(readMetrics(expected))).not.toEqual(timeless(readMetrics(whole)));
+  const run = start(output, ...precision);
+  await run.wrote('train 3/8');
+  run.kill('SIGKILL');
+  await run.ended;
+  const other = await start(output, '--resume', '--set', 'precision=float32').ended;
+  expect(other.status).toBe(1);
+  expect(other.err).toContain('precision was bfloat16 and is now float32');
+  await expectSameEnd(output, expected, ...precision);
 });
 
 test.each([
