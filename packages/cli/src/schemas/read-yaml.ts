@@ -94,16 +94,7 @@ export function readYamlValue(yaml: string, at: string): unknown {
 }
 
 const DATA_FILE = /\.(jsonl|ndjson|csv|tsv|parquet|arrow|safetensors|gguf)(\.(gz|zst))?$/i;
-const DATA_FIELDS = [
-  'prompt',
-  'chosen',
-  'rejected',
-  'messages',
-  'completion',
-  'instruction',
-  'architectures',
-  'model_type',
-];
+const DATA_FIELDS = ['prompt', 'chosen', 'rejected', 'messages', 'instruction', 'architectures', 'model_type'];
 
 /** Whether a text is JSON lines, a JSON array, or a JSON object with the fields of a pair or of a model's config. */
 function isData(text: string): boolean {

@@ -10,6 +10,11 @@ const folder = mkdtempSync(join(tmpdir(), 'wpo-sources-'));
 mkdirSync(join(folder, 'org/here'), { recursive: true });
 writeFileSync(join(folder, 'pairs.jsonl'), '');
 
+test('reads a configuration that is written as JSON, with any of its keys', () => {
+  const config = { model_name_or_path: '/models/m', train_file: '/pairs.jsonl', output_dir: '/run', completion: 'trl' };
+  expect(parseConfig(trainSchema, JSON.stringify(config), { file: '/run.yaml' })).toMatchObject({ completion: 'trl' });
+});
+
 describe('resolveLocation', () => {
   it.each([
     ['org/here', join(folder, 'org/here')],
