@@ -10,8 +10,16 @@ export {
   writeAdapterFiles,
   writeAdapterFolder,
 } from './node/adapter-folder';
+export { type MergedRows, mergedTensors } from './node/merge-adapter';
 export { type ModelFolder, readModelFolder, writeModelFiles, writeModelFolder } from './node/model-folder';
 export { checkModelFolder } from './node/not-a-model';
 export { randomWeights } from './node/random-weights';
-export { type Checkpoint, openCheckpoint, openSafetensors } from './node/read-checkpoint';
-export { type TensorToWrite, type TensorValues, writeCheckpoint, writeSafetensors } from './node/write-checkpoint';
+export { type Checkpoint, openCheckpoint, openSafetensors, type ValueRange } from './node/read-checkpoint';
+export { storedTensor } from './node/stored-tensor';
+export {
+  type TensorToWrite,
+  type TensorValues,
+  type ValuesToWrite,
+  writeCheckpoint,
+  writeSafetensors,
+} from './node/write-checkpoint';

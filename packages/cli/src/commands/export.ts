@@ -4,6 +4,7 @@ import {
   copyAdapterFolder,
   isAdapterFolder,
   readModelFolder,
+  storedTensor,
   writeModelFolder,
 } from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
@@ -77,10 +78,7 @@ async function copyModel(from: string, out: string, { run, dtype }: ExportConfig
   const { config, configJson, checkpoint } = await readModelFolder(from);
   try {
     const isBf16 = (dtype ?? configJson.dtype ?? configJson.torch_dtype) === 'bfloat16';
-    const tensors = checkpoint.names().map((name) => {
-      const { shape } = checkpoint.info(name);
-      return { name, shape, data: () => checkpoint.read(name) };
-    });
+    const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
     await writeModelFolder(out, { config, configJson, tensors, dtype: isBf16 ? 'BF16' : 'F32', copyFrom: from });
   } finally {
     await checkpoint.close();

@@ -93,12 +93,8 @@ async function tokenizerOf({ tokenizer, preset }: InitConfig, config: Gemma2Conf
 }
 
 /** Counts the parts of a tensor as they are written, and ends after a signal. */
-async function* watched(
-  parts: Float32Array | Promise<Float32Array> | Iterable<Float32Array> | AsyncIterable<Float32Array>,
-  { signal }: StopSignal,
-  onPart: (values: number) => void,
-) {
-  for await (const part of parts as AsyncIterable<Float32Array>) {
+function* watched(parts: Iterable<Float32Array>, { signal }: StopSignal, onPart: (values: number) => void) {
+  for (const part of parts) {
     signal.throwIfAborted();
     yield part;
     onPart(part.length);

@@ -1,7 +1,6 @@
 import { dirname, relative, resolve } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
-import { type AdaptedModule, type AdapterPart, adapterTensors, bf16ToF32, f32ToBf16, mergedWeight } from '@wpo/gemma';
-import { type AdapterFolder, readAdapterFolder, readModelFolder, writeModelFolder } from '@wpo/gemma/node';
+import { type AdaptedModule, bf16ToF32, f32ToBf16 } from '@wpo/gemma';
+import { type MergedRows, mergedTensors, readAdapterFolder, readModelFolder, writeModelFolder } from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import { localAdapter, localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
@@ -51,21 +50,12 @@ async function mergeFolders(
       const embedding = checkpoint.info('model.embed_tokens.weight').dtype;
       const type = dtype ?? (embedding === 'BF16' ? 'bfloat16' : 'float32');
       const loss = new RoundingLoss(type);
-      const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
-      await withProgress(terminal, { label: 'merge', total: modules.size }, async (shown) => {
-        let done = 0;
-        const merged = async (name: string, module: AdaptedModule) => {
+      await withProgress(terminal, { label: 'merge', total: adapter.modules.length }, async (shown) => {
+        const merged = new Set<AdaptedModule>();
+        const tensors = mergedTensors(checkpoint, adapter, async (rows) => {
           await stopIfAsked(stop);
-          const base = await checkpoint.read(name);
-          const values = await mergeModule(base, adapter, module);
-          loss.add(base, values);
-          shown.update(++done);
-          return values;
-        };
-        const tensors = checkpoint.names().map((name) => {
-          const module = modules.get(name);
-          const { shape } = checkpoint.info(name);
-          return { name, shape, data: () => (module ? merged(name, module) : checkpoint.read(name)) };
+          loss.add(rows);
+          if (!merged.has(rows.module)) shown.update(merged.add(rows.module).size);
         });
         const model = { config, configJson, tensors, copyFrom: folder };
         await writeModelFolder(out, { ...model, dtype: type === 'bfloat16' ? 'BF16' : 'F32' });
@@ -79,26 +69,6 @@ async function mergeFolders(
   }
 }
 
-/** A module's merged weight, row by row. */
-async function mergeModule(base: Float32Array, adapter: AdapterFolder, module: AdaptedModule): Promise<Float32Array> {
-  const parts = new Map<AdapterPart, tf.Tensor>();
-  for (const { name, shape, part } of adapterTensors([module], adapter.config)) {
-    parts.set(part, tf.tensor(await adapter.checkpoint.read(name), [...shape], 'float32'));
-  }
-  const w = tf.tensor2d(base, [...module.shape]);
-  const merged = mergedWeight(w, {
-    a: parts.get('A') as tf.Tensor2D,
-    b: parts.get('B') as tf.Tensor2D,
-    magnitude: parts.get('magnitude') as tf.Tensor1D | undefined,
-    scaling: module.scaling,
-  });
-  try {
-    return (await merged.data()) as Float32Array;
-  } finally {
-    tf.dispose([w, merged, ...parts.values()]);
-  }
-}
-
 /** Measures what rounding to the type of the file changes, beside what merging changes. */
 class RoundingLoss {
   private update = 0; // sums of squares
@@ -108,7 +78,7 @@ class RoundingLoss {
 
   constructor(private readonly type: 'float32' | 'bfloat16') {}
 
-  add(base: Float32Array, merged: Float32Array): void {
+  add({ base, merged }: MergedRows): void {
     const rounded = this.type === 'float32' ? merged : bf16ToF32(f32ToBf16(merged));
     const before = this.type === 'float32' ? base : bf16ToF32(f32ToBf16(base));
     let [update, error, moved, kept] = [0, 0, 0, 0];

@@ -20,6 +20,7 @@ import type { Gemma2Config } from '../model';
 import { copyFiles, TOKENIZER_FILES } from './model-folder';
 import { type Checkpoint, openSafetensors } from './read-checkpoint';
 import { replaceFolder } from './replace-folder';
+import { storedTensor } from './stored-tensor';
 import { type TensorValues, writeSafetensors } from './write-checkpoint';
 
 /** PEFT's names of an adapter's files. */
@@ -168,10 +169,7 @@ export async function copyAdapterFolder(from: string, to: string, dtype: WeightD
   const { config, baseModel = '' } = await readConfig(from);
   const checkpoint = await openSafetensors(join(from, ADAPTER_WEIGHTS));
   try {
-    const tensors = checkpoint.names().map((name) => {
-      const { shape } = checkpoint.info(name);
-      return { name, shape, data: () => checkpoint.read(name) };
-    });
+    const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
     await writeAdapterFolder(to, { config, baseModel, tensors, dtype, copyFrom: from });
   } finally {
     await checkpoint.close();

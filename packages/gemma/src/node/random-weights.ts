@@ -1,13 +1,15 @@
 import { xoshiro128, xoshiroState } from '@wpo/internal/random';
 import type { Gemma2Config } from '../model';
 import { tensorShapes } from '../weights';
+import { PART_VALUES } from './stored-tensor';
 import type { TensorValues } from './write-checkpoint';
 
 /** Standard deviation of the weights, `initializer_range` of Gemma-2's config. */
 const DEVIATION = 0.02;
 
-/** Values per part. Parts bound the memory: the embedding of a 9B model is 3.7 GB in float32. */
-const PART = 2 ** 20;
+interface RandomTensor extends TensorValues {
+  data(): Iterable<Float32Array>;
+}
 
 /**
  * Random weights for a model: normally distributed around 0 with standard deviation 0.02, as transformers initializes Gemma-2.
@@ -21,7 +23,7 @@ const PART = 2 ** 20;
  * @returns the tensors in checkpoint order; their values come in parts, and a part is overwritten by the next one
  * @throws RangeError for a size out of range
  */
-export function randomWeights(config: Gemma2Config, options: { readonly seed: number }): TensorValues[] {
+export function randomWeights(config: Gemma2Config, options: { readonly seed: number }): RandomTensor[] {
   const quantiles = normalQuantiles(DEVIATION);
   return Array.from(tensorShapes(config), ([name, shape], index) => ({
     name,
@@ -29,9 +31,9 @@ export function randomWeights(config: Gemma2Config, options: { readonly seed: nu
     *data() {
       const size = shape.reduce((product, length) => product * length, 1);
       const next = xoshiro128(xoshiroState([options.seed, index]));
-      const part = new Float32Array(Math.min(PART, size));
-      for (let done = 0; done < size; done += PART) {
-        const values = part.subarray(0, Math.min(PART, size - done));
+      const part = new Float32Array(Math.min(PART_VALUES, size));
+      for (let done = 0; done < size; done += PART_VALUES) {
+        const values = part.subarray(0, Math.min(PART_VALUES, size - done));
         fill(values, next, quantiles);
         yield values;
       }

@@ -10,6 +10,13 @@ import type { TensorLocation } from '../weights';
 import { INDEX_FILE, inChunks, readFully, WEIGHTS_FILE } from './file-io';
 import { checkModelFolder } from './not-a-model';
 
+/** Consecutive values of a tensor, in row-major order. */
+export interface ValueRange {
+  /** The index of the first value. */
+  readonly start: number;
+  readonly count: number;
+}
+
 /** Named tensors in open files. They are read one at a time, in any order and as often as needed. */
 export interface Checkpoint {
   /** The path of the file or folder, for messages. */
@@ -21,12 +28,22 @@ export interface Checkpoint {
   has(name: string): boolean;
   /** Type and shape. @throws Error if there is no such tensor */
   info(name: string): TensorSpec;
-  /** The values in float32, row-major; BF16 and F16 are widened. @throws Error for any other type */
-  read(name: string): Promise<Float32Array>;
+  /**
+   * The values in float32, row-major; BF16 and F16 are widened.
+   *
+   * @param range default all values
+   * @throws Error for any other type; RangeError for a range beyond the tensor
+   */
+  read(name: string, range?: ValueRange): Promise<Float32Array>;
   /** The position of the tensor's bytes in its open file. */
   locate(name: string): TensorLocation;
-  /** The tensor's little-endian bytes, for any type. */
-  readRaw(name: string): Promise<ArrayBuffer>;
+  /**
+   * The values' little-endian bytes, for any type.
+   *
+   * @param range default all values
+   * @throws RangeError for a range beyond the tensor
+   */
+  readRaw(name: string, range?: ValueRange): Promise<ArrayBuffer>;
   /** Closes the files; safe to call twice. */
   close(): Promise<void>;
 }
@@ -102,8 +119,8 @@ function checkpointOf(files: readonly OpenFile[], where: string, warnings: reado
       const { dtype, shape, offset } = entry;
       return { path: file.path, file: file.handle.fd, fileSize: file.size, offset, dtype, shape };
     },
-    read: async (name) => readValues(name, find(name)),
-    readRaw: async (name) => readBytes(name, find(name)),
+    read: async (name, range) => readValues(name, within(name, find(name), range)),
+    readRaw: async (name, range) => readBytes(name, within(name, find(name), range)),
     close: () => closeAll(files),
   };
 }
@@ -111,6 +128,21 @@ function checkpointOf(files: readonly OpenFile[], where: string, warnings: reado
 interface FoundTensor {
   readonly file: OpenFile;
   readonly entry: TensorEntry;
+}
+
+/** The bytes of a range of a tensor's values. */
+function within(name: string, { file, entry }: FoundTensor, range: ValueRange | undefined): FoundTensor {
+  if (!range) return { file, entry };
+  const { start, count } = range;
+  const size = entry.shape.reduce((product, length) => product * length, 1);
+  if (![start, count].every((n) => Number.isSafeInteger(n) && n >= 0) || start + count > size) {
+    throw new RangeError(
+      `${file.path}: tensor ${describe(name)}: range: expected whole numbers within its ${size} values, found ${count} values ` +
+        `from ${start}.`,
+    );
+  }
+  const width = entry.byteLength / (size || 1);
+  return { file, entry: { ...entry, offset: entry.offset + start * width, byteLength: count * width } };
 }
 
 async function readValues(name: string, { file, entry }: FoundTensor): Promise<Float32Array> {

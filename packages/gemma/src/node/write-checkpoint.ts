@@ -2,9 +2,12 @@ import { access, type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '@wpo/internal/node/files';
 import { requireFreeSpace } from '@wpo/internal/node/write-errors';
-import { f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
+import { bf16ToF32, f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
 import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
+
+/** Values to write: float32, or bfloat16 bit patterns, which are written as they are to a BF16 tensor. */
+export type ValuesToWrite = Float32Array | Uint16Array;
 
 /** A tensor to write. */
 export interface TensorValues {
@@ -14,7 +17,7 @@ export interface TensorValues {
    * The values in row-major order: one array, or consecutive parts of any length. Called once, just before the tensor is
    * written. The values are not kept, and a part is written before the next one is requested.
    */
-  data(): Float32Array | Promise<Float32Array> | Iterable<Float32Array> | AsyncIterable<Float32Array>;
+  data(): ValuesToWrite | Promise<ValuesToWrite> | Iterable<ValuesToWrite> | AsyncIterable<ValuesToWrite>;
 }
 
 /** A tensor to write, and its type in the file. BF16 rounds to nearest, ties to even. */
@@ -146,15 +149,21 @@ async function writeTensor(
 }
 
 const partsOf = (values: Awaited<ReturnType<TensorValues['data']>>) =>
-  values instanceof Float32Array ? [values] : values;
+  values instanceof Float32Array || values instanceof Uint16Array ? [values] : values;
 
-async function writeValues(file: FileHandle, values: Float32Array, dtype: string, offset: number): Promise<void> {
-  const width = dtype === 'F32' ? 4 : 2;
+async function writeValues(file: FileHandle, values: ValuesToWrite, dtype: string, offset: number): Promise<void> {
+  const isBf16 = dtype === 'BF16';
+  const width = isBf16 ? 2 : 4;
   await inChunks(values.length * width, (start, end, scratch) => {
     const chunk = values.subarray(start / width, end / width);
-    if (dtype === 'F32')
-      return writeFully(file, new Uint8Array(chunk.buffer, chunk.byteOffset, end - start), offset + start);
-    f32ToBf16(chunk, new Uint16Array(scratch, 0, chunk.length));
-    return writeFully(file, new Uint8Array(scratch, 0, end - start), offset + start);
+    return writeFully(file, bytesOf(isBf16 ? asBf16(chunk, scratch) : asF32(chunk, scratch)), offset + start);
   });
 }
+
+const asBf16 = (values: ValuesToWrite, scratch: ArrayBuffer) =>
+  values instanceof Uint16Array ? values : f32ToBf16(values, new Uint16Array(scratch, 0, values.length));
+
+const asF32 = (values: ValuesToWrite, scratch: ArrayBuffer) =>
+  values instanceof Float32Array ? values : bf16ToF32(values, new Float32Array(scratch, 0, values.length));
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ValuesToWrite) => new Uint8Array(buffer, byteOffset, byteLength);

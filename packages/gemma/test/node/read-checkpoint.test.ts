@@ -53,6 +53,37 @@ describe("a file written by Python's safetensors", () => {
     await file.close();
   });
 
+  test('a range of values has the bits of these values, for any type', async () => {
+    const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
+    for (const name of ['full', 'brain', 'half', 'scalar', 'empty']) {
+      const values = await file.read(name);
+      const bytes = await file.readRaw(name);
+      const width = bytes.byteLength / (values.length || 1);
+      for (let start = 0; start <= values.length; start++) {
+        for (let count = 0; start + count <= values.length; count++) {
+          const [from, to] = [start, start + count];
+          expect(await file.read(name, { start, count })).toEqual(values.slice(from, to));
+          expect(await file.readRaw(name, { start, count })).toEqual(bytes.slice(from * width, to * width));
+        }
+      }
+    }
+    await file.close();
+  });
+
+  test.each([
+    { start: 1, count: 2 },
+    { start: 3, count: 0 },
+    { start: -1, count: 1 },
+    { start: 0, count: 1.5 },
+    { start: 0, count: Number.NaN },
+  ])('%j of two values is not a range', async (range) => {
+    const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
+    const message = 'tensor "full": range: expected whole numbers within its 2 values, found';
+    await expect(file.read('full', range)).rejects.toThrow(message);
+    await expect(file.readRaw('full', range)).rejects.toThrow(message);
+    await file.close();
+  });
+
   test('a missing tensor is an error that names it and some others', async () => {
     const file = await openSafetensors(fixture('safetensors/mixed.safetensors'));
     expect(file.has('brain')).toBe(true);

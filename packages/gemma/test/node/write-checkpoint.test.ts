@@ -105,6 +105,20 @@ describe('writeSafetensors', () => {
     }
     await file.close();
   });
+
+  test('bfloat16 bit patterns are written as they are, NaN payloads included, and widened to float32', async () => {
+    const bits = Uint16Array.of(0x3f80, 0x7f81, 0xff80, 0x0001, 0x8000);
+    const path = join(dir, 'x.safetensors');
+    const source = { shape: [5], data: () => [bits.subarray(0, 3), bits.subarray(3)] };
+    await writeSafetensors(path, [
+      { ...source, name: 'wide', dtype: 'F32' },
+      { ...source, name: 'narrow', dtype: 'BF16' },
+    ]);
+    const file = await openSafetensors(path);
+    expect(new Uint16Array(await file.readRaw('narrow'))).toEqual(bits);
+    expect(new Uint32Array(await file.readRaw('wide'))).toEqual(Uint32Array.from(bits, (half) => half * 0x10000));
+    await file.close();
+  });
 });
 
 describe('writeCheckpoint', () => {
