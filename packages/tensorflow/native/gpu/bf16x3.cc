@@ -12,7 +12,9 @@ struct PartProducts {
   int count, parts_of_a, parts_of_b;
 };
 constexpr PartProducts kSix = {6, 0x001102, 0x010120};  // 2·0, 0·2, 1·1, 1·0, 0·1, 0·0
-constexpr PartProducts kNarrowA = {3, 0x000, 0x012}, kNarrowB = {3, 0x012, 0x000}, kNarrow = {1, 0, 0};
+constexpr int kParts = 3, kLowToHigh = 0x012;
+constexpr PartProducts kNarrowA = {kParts, 0x000, kLowToHigh}, kNarrowB = {kParts, kLowToHigh, 0x000};
+constexpr PartProducts kNarrow = {1, 0, 0};
 
 PartProducts products_of(Type a, Type b) {
   const bool narrow_a = a == Type::kBfloat16, narrow_b = b == Type::kBfloat16;
@@ -55,6 +57,40 @@ void multiply_bf16x3(GpuContext& ctx, const TypedGemmArgs& p, int64_t max_depth)
     ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, p.m, p.n, places * std::min(block, p.k - k),
                                          a.from(k), a.ld, 0, b.from(k), b.ld, 0, k > 0 ? 1.0f : p.beta, p.c, p.ldc, 0,
                                          1});
+}
+
+// Whether one operand is bfloat16, and the parts of the other, the float32 one, can be rows of one product: its depth
+// must be the values of a line, without a gap between the parts.
+bool stacks(const TypedGemmArgs& p) {
+  const bool splits_a = p.a.type == Type::kFloat32, splits_b = p.b.type == Type::kFloat32;
+  return splits_a != splits_b && (splits_a ? !p.transpose_a : p.transpose_b) && p.k % kAligned == 0;
+}
+// Values of the larger one of its temporary matrices.
+int64_t stacked_values(const TypedGemmArgs& p) {
+  return kParts * std::max(p.m * p.n, (p.a.type == Type::kFloat32 ? p.m : p.n) * p.k);
+}
+
+// The product of a few rows of float32 and a bfloat16 matrix, which is read once. Each row's parts are rows of one
+// bfloat16 product, whose results are added.
+void multiply_stacked(GpuContext& ctx, const TypedGemmArgs& p, int64_t max_depth) {
+  const bool splits_a = p.a.type == Type::kFloat32;
+  const int64_t of_a = splits_a ? kParts : 1, of_b = splits_a ? 1 : kParts;
+  const Packed x = splits_a ? pack(ctx, p.a, p.lda, p.m, p.k, false, p.k, kParts, kLowToHigh)
+                            : pack(ctx, p.b, p.ldb, p.n, p.k, false, p.k, kParts, kLowToHigh);
+  const auto rows = [&](int64_t k) { return TypedMatrix{x.memory.get(), Type::kBfloat16}.from(k); };
+  const int64_t ld = of_b * p.n;
+  const std::shared_ptr<void> memory = ctx.memory(of_a * p.m * ld * static_cast<int64_t>(sizeof(float)));
+  float* y = static_cast<float*>(memory.get());
+  for (int64_t k = 0; k < p.k; k += max_depth) {
+    const TypedMatrix a = splits_a ? rows(k) : p.a.from(k * (p.transpose_a ? p.lda : 1));
+    const TypedMatrix b = splits_a ? p.b.from(k * (p.transpose_b ? 1 : p.ldb)) : rows(k);
+    ctx.device().multiply(GemmArgs<Bf16>{p.transpose_a, p.transpose_b, of_a * p.m, ld, std::min(max_depth, p.k - k),
+                                         static_cast<const Bf16*>(a.data), splits_a ? p.k : p.lda, 0,
+                                         static_cast<const Bf16*>(b.data), splits_a ? p.ldb : p.k, 0,
+                                         k > 0 ? 1.0f : 0.0f, y, ld, 0, 1});
+  }
+  ctx.launch_values("sum_parts", p.m * p.n, static_cast<const float*>(y), p.c, p.n, p.ldc, of_a * ld, of_b,
+                    splits_a ? ld : 1, kParts, p.beta);
 }
 
 // An operand as it is stored, `lines` of `values`, in type T: float32 is rounded to bfloat16, bfloat16 is widened.
@@ -114,9 +150,11 @@ void multiply(GpuContext& ctx, const TypedGemmArgs& p) {
   const bool float32 = p.a.type == Type::kFloat32 && p.b.type == Type::kFloat32;
   const bool rounds = ctx.precision() == Precision::kBfloat16;
   if (small && float32 && !rounds) return multiply_as<float>(ctx, p);
-  const bool fits = std::max(p.m, p.n) * p.k <= limits.max_values;
+  const bool stacked = small && !rounds && limits.has_fast_bf16 && stacks(p);
+  const bool fits = (stacked ? stacked_values(p) : std::max(p.m, p.n) * p.k) <= limits.max_values;
   if (fits || (p.m == 1 && p.n == 1 && p.k == 1)) {
     if (rounds) return multiply_as<Bf16>(ctx, p);
+    if (stacked) return multiply_stacked(ctx, p, limits.max_depth);
     return small ? multiply_as<float>(ctx, p) : multiply_bf16x3(ctx, p, limits.max_depth);
   }
   // halves the longest side, so that memory for packed operands is bounded

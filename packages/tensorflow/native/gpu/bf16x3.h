@@ -29,8 +29,9 @@ struct TypedGemmArgs {
   int64_t ldc;
 };
 
-// A bfloat16 operand has only the high part, so three products are enough, or one if both are bfloat16. Where
-// split-bfloat16 products are not faster, it is widened, a part of it at a time. With the precision bfloat16, float32
+// A bfloat16 operand has only the high part, so three products are enough, or one if both are bfloat16. With a few
+// rows of float32 the three are one product of three times the rows. Where split-bfloat16 products are not faster, a
+// bfloat16 operand is widened, a part of it at a time. With the precision bfloat16, float32
 // operands are rounded, and one product is enough.
 void multiply(GpuContext& ctx, const TypedGemmArgs& args);
 

@@ -136,7 +136,7 @@ class Cuda : public Device {
   // WPO_ISA below amx turns split-bfloat16 products off here too.
   Bf16x3Limits bf16x3_limits() const override {
     const bool used = has_fast_bf16_ && isa_limit() == Isa::kAmx;
-    return {used ? 256 : std::numeric_limits<int64_t>::max(), int64_t{1} << 31, 512, int64_t{1} << 24};
+    return {used, used ? 256 : std::numeric_limits<int64_t>::max(), int64_t{1} << 31, 512, int64_t{1} << 24};
   }
 
   // CUDA has read data in pageable memory when this returns.

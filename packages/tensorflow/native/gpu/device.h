@@ -27,6 +27,7 @@ struct GemmArgs {
 
 // Which float products are computed as split-bfloat16 products (bf16x3.h), and in what pieces.
 struct Bf16x3Limits {
+  bool has_fast_bf16;                     // whether the GPU multiplies bfloat16 many times as fast as float32
   int64_t min_side, min_multiplications;  // smaller products are computed in float32
   // Depths that one product sums. Matrix units truncate the last bits inside a sum where other units round, so sums are
   // short, and are added with rounding.

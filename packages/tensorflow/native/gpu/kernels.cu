@@ -327,6 +327,18 @@ __global__ void pack_bf16x3(const void* x, int narrow, unsigned short* y, int li
   }
 }
 
+// y = Σ parts of x + beta · y, for rows of y of `columns` values, with leading dimension `ld`.
+__global__ void sum_parts(const float* x, float* y, int64 columns, int64 ld, int64 row_stride, int64 column_stride,
+                          int64 part_stride, int parts, float beta, int64 n) {
+  VALUE(i, n);
+  const int64 row = i / columns, column = i % columns;
+  const float* part = x + row * row_stride + column * column_stride;
+  float sum = 0;
+  for (int p = 0; p < parts; p++) sum += part[p * part_stride];
+  float* to = y + row * ld + column;
+  *to = beta == 0 ? sum : sum + beta * *to;
+}
+
 __global__ void cap_logits(const float* x, float* y, float cap, int64 n) {
   VALUE(i, n);
   y[i] = cap * tanhf(x[i] / cap);

@@ -139,7 +139,8 @@ const std::map<std::string, Kernel> kernels = {KERNEL(rms_norm),    KERNEL(rms_n
                                                KERNEL(adamw),       KERNEL(answer_terms),
                                                KERNEL(cap_logits),  KERNEL(decode_attention),
                                                KERNEL(softmax),     KERNEL(softmax_gradient),
-                                               KERNEL(pack_bf16x3), KERNEL(round_bf16)};
+                                               KERNEL(pack_bf16x3), KERNEL(round_bf16),
+                                               KERNEL(sum_parts)};
 
 class Gpu : public wpo::Device {
  public:
@@ -161,7 +162,7 @@ class Gpu : public wpo::Device {
   void multiply(const wpo::GemmArgs<float>& p) override { multiply_each(p); }
   void multiply(const wpo::GemmArgs<wpo::Bf16>& p) override { multiply_each(p); }
   // low limits, so that the tests' sizes use every path
-  wpo::Bf16x3Limits bf16x3_limits() const override { return {4, 200, 8, 100}; }
+  wpo::Bf16x3Limits bf16x3_limits() const override { return {true, 4, 200, 8, 100}; }
 
   void copy_in(void* to, const void* from, size_t bytes) override { std::memcpy(here(to), from, bytes); }
   void copy_in(float** to, const std::vector<float*>& addresses) override {
