@@ -8,7 +8,7 @@ import {
   portableKernels,
 } from '@wpo/gemma';
 import { openSafetensors, readModelFolder } from '@wpo/gemma/node';
-import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels, weightStorage } from '@wpo/tensorflow/kernels';
+import { tensorflowGradientNorm, tensorflowKernels, tensorflowOptimizer, weightStorage } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import { goldenFolder } from '../packages/gemma/test/golden';
 
@@ -21,7 +21,7 @@ export const backends = {
   }),
   native: (precision?: Precision) => ({
     kernels: tensorflowKernels({ precision }),
-    optimizer: adamW({ kernel: tensorflowAdamW() }),
+    optimizer: adamW({ kernel: tensorflowOptimizer() }),
     computeNorm: tensorflowGradientNorm(),
   }),
 };

@@ -15,9 +15,9 @@ import { openSafetensors, readModelFolder, writeSafetensors } from '../packages/
 import '../packages/tensorflow/dist/index.js';
 import {
   storedBytes,
-  tensorflowAdamW,
   tensorflowGradientNorm,
   tensorflowKernels,
+  tensorflowOptimizer,
   weightStorage,
 } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, referenceLogps, train } from '../packages/trainer/dist/index.js';
@@ -41,7 +41,7 @@ try {
     policy,
     pairs,
     reference,
-    optimizer: adamW({ kernel: tensorflowAdamW() }),
+    optimizer: adamW({ kernel: tensorflowOptimizer() }),
     computeNorm: tensorflowGradientNorm(),
     order: (epoch) => epochOrder(pairs.length, 0, epoch),
     learningRate: 1e-4,

@@ -12,7 +12,7 @@ import {
   tensorShapes,
 } from '../packages/gemma/dist/index.js';
 import '../packages/tensorflow/dist/index.js';
-import { tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '../packages/tensorflow/dist/kernels.js';
+import { tensorflowGradientNorm, tensorflowKernels, tensorflowOptimizer } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, precomputeReference, step, wpoPairLoss } from '../packages/trainer/dist/index.js';
 
 // wide and long enough that every operation that can use several threads does
@@ -49,7 +49,7 @@ const policy = gemmaPolicy(model, { kernels });
 const references = await precomputeReference({ policy, pairs });
 const options = {
   policy,
-  optimizer: adamW({ kernel: tensorflowAdamW() }),
+  optimizer: adamW({ kernel: tensorflowOptimizer() }),
   computeNorm: tensorflowGradientNorm(),
   loss: wpoPairLoss({ beta: 0.1 }),
   learningRate: 1e-2,

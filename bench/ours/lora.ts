@@ -1,5 +1,5 @@
 import { type ActivationCheckpointing, adapted, gemmaPolicy } from '@wpo/gemma';
-import { tensorflowAdamW, tensorflowGradientNorm } from '@wpo/tensorflow/kernels';
+import { tensorflowGradientNorm, tensorflowOptimizer } from '@wpo/tensorflow/kernels';
 import { adamW, precomputeReference, type ReferenceLogps, step, wpoPairLoss } from '@wpo/trainer';
 import type { Dtype } from '../flags';
 import { lengthsOf, readPairs } from '../inputs';
@@ -25,7 +25,7 @@ export async function openLora(options: {
   const references = await precomputeReference({ policy: gemmaPolicy(base, { kernels }), pairs });
   const adapter = { r: rank, loraAlpha: rank, targetModules: 'all-linear' };
   const policy = gemmaPolicy(adapted(base, adapter, { kernels }), { kernels, activationCheckpointing: checkpointing });
-  const optimizer = adamW({ kernel: tensorflowAdamW() });
+  const optimizer = adamW({ kernel: tensorflowOptimizer() });
   const computeNorm = tensorflowGradientNorm();
   const loss = wpoPairLoss({ beta: 0.01, clamp: false }); // as in TRL
   const steps = { policy, optimizer, loss, computeNorm, learningRate: 1e-6, maxGradNorm: 1 };

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { ActivationCheckpointing } from '@wpo/gemma';
-import { tensorflowAdamW, tensorflowGradientNorm } from '@wpo/tensorflow/kernels';
+import { tensorflowGradientNorm, tensorflowOptimizer } from '@wpo/tensorflow/kernels';
 import { adamW, precomputeReference, type ReferenceLogps, referenceLogps, step, wpoPairLoss } from '@wpo/trainer';
 import { lengthsOf, readPairs } from '../inputs';
 import type { PairLengths } from '../matrix-products';
@@ -27,7 +27,7 @@ export async function openStep(options: {
   const pairs = await readPairs(options.model, options.pairs);
   const { policy, config } = await openPolicy(options.model, options.checkpointing);
   const references = await precomputeReference({ policy, pairs });
-  const optimizer = adamW({ kernel: tensorflowAdamW() });
+  const optimizer = adamW({ kernel: tensorflowOptimizer() });
   const loss = wpoPairLoss({ beta: 0.01, clamp: false }); // as in TRL
   const computeNorm = tensorflowGradientNorm();
   const steps = { policy, optimizer, loss, computeNorm, learningRate: 1e-6, maxGradNorm: 1 };

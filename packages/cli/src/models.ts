@@ -27,7 +27,7 @@ import {
   writeSafetensors,
 } from '@wpo/gemma/node';
 import type { AvailableMemory, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
-import type { AdamWKernel, NamedTensor, TrainOptions } from '@wpo/trainer';
+import type { NamedTensor, OptimizerKernel, TrainOptions } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
@@ -41,8 +41,8 @@ export interface Backend {
   readonly loadTensor: TensorLoader;
   /** How weights that are not trained are held. */
   readonly storage: WeightStorage;
-  /** Undefined if the portable update is used. */
-  readonly adamW: AdamWKernel | undefined;
+  /** Undefined if portable updates are used. */
+  readonly optimizer: OptimizerKernel | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
@@ -71,7 +71,7 @@ export const loadBackend = ({ dtype, precision }: NumberTypes = {}): Promise<Bac
       kernels: tensorflow.tensorflowKernels({ precision }),
       loadTensor: tensorflow.tensorflowTensorLoader(),
       storage: tensorflow.weightStorage({ dtype }),
-      adamW: tensorflow.tensorflowAdamW(),
+      optimizer: tensorflow.tensorflowOptimizer(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,

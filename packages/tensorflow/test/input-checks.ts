@@ -269,14 +269,14 @@ export function testInputChecks(): void {
   );
 
   test('refuses AdamW tensors that are not four of one size for each parameter', () => {
-    const seven = () => params(1, 0.9, 0.99, 1e-8, 1, 1, 1);
+    const scalars = () => params(1, 0.1, 0.99, 0.01, 1e-8, 1, 1, 1);
     const adamw = (numbers: tf.Tensor, tensors: tf.Tensor[]) =>
       tf.tidy(() => void runOver('WpoAdamW', [numbers], tensors));
-    expect(() => adamw(seven(), [x(), x(), x()])).toThrow(
+    expect(() => adamw(scalars(), [x(), x(), x()])).toThrow(
       'WpoAdamW: expected four tensors for each parameter, found 3',
     );
-    expect(() => adamw(seven(), [x(), x(), x(), tf.ones([4])])).toThrow('found [2, 3] and [4] for parameter 0');
-    expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 7 parameters');
+    expect(() => adamw(scalars(), [x(), x(), x(), tf.ones([4])])).toThrow('found [2, 3] and [4] for parameter 0');
+    expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 8 parameters');
   });
 
   test('reports an output that does not fit in memory, and the process continues', () => {

@@ -143,7 +143,7 @@ export function testKernels(tier: Tier): void {
 
   test('AdamW over several steps, and the gradient norm', async () => {
     const run = async (tier: Partial<Tier>) => {
-      const optimizer = adamW({ weightDecay: 0.1, kernel: tier.update });
+      const optimizer = adamW({ weightDecay: 0.1, kernel: tier.optimizer });
       const weights = [parameter('a', normal([67, 33], 1)), parameter('b', normal([5000], 2), { decay: false })];
       const norms: number[] = [];
       for (let step = 0; step < 5; step++) {

@@ -1,6 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Kernels, type OpResult, parameter } from '@wpo/gemma';
-import { nativeOperations, tensorflowAdamW, tensorflowGradientNorm, tensorflowKernels } from '@wpo/tensorflow/kernels';
+import {
+  nativeOperations,
+  tensorflowGradientNorm,
+  tensorflowKernels,
+  tensorflowOptimizer,
+} from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { normal, property, size, testKernels, testProducts, values } from './kernel-properties';
@@ -8,7 +13,7 @@ import { BF16_ISAS, ISAS, limitIsa, nativeBf16Tier, nativeTier } from './tiers';
 
 test('the native kernels are used: the tests run on a machine with a compiler and without a GPU', () => {
   expect(nativeOperations()).toBe(true);
-  expect(tensorflowAdamW()).toBe(nativeTier.update);
+  expect(tensorflowOptimizer()).toBe(nativeTier.optimizer);
   expect(tensorflowGradientNorm()).toBe(nativeTier.norm);
   expect(tensorflowKernels().rope).toBe(nativeTier.kernels().rope);
 });

@@ -4,9 +4,9 @@ import { portableKernels } from '@wpo/gemma';
 import {
   nativeOperations,
   storedBytes,
-  tensorflowAdamW,
   tensorflowGradientNorm,
   tensorflowKernels,
+  tensorflowOptimizer,
   weightStorage,
 } from '@wpo/tensorflow/kernels';
 import { gradientNorm } from '@wpo/trainer';
@@ -21,7 +21,7 @@ vi.hoisted(() => {
 test('WPO_NATIVE=0 does not load the native kernels and selects the portable ones', () => {
   expect(nativeOperations()).toBe(false);
   expect(tensorflowKernels()).toBe(portableKernels);
-  expect(tensorflowAdamW()).toBeUndefined();
+  expect(tensorflowOptimizer()).toBeUndefined();
   expect(tensorflowGradientNorm()).toBe(gradientNorm);
   expect(() => nativeKernels().add(tf.ones([1]), tf.ones([1]))).toThrow('There is no native operation WpoAdd');
 });

@@ -77,11 +77,11 @@ export function testPolicy(tier: Tier): void {
 
   test('leaves no tensor behind after any step', async () => {
     const [given] = fc.sample(cases, { numRuns: 1, seed: 7 }) as [Case];
-    const { update, norm } = tier;
+    const { optimizer: kernel, norm } = tier;
     const kernels = tier.kernels();
     const model = await randomModel(given.config, given.seed, kernels);
     const parameters = parametersOf(model);
-    const optimizer = adamW({ kernel: update });
+    const optimizer = adamW({ kernel });
     const counts: number[] = [];
     for (let step = 0; step < 3; step++) {
       await pass(model, kernels, given);

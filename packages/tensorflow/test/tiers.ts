@@ -1,10 +1,10 @@
 import { type Kernels, portableBf16Kernels, portableKernels } from '@wpo/gemma';
-import type { AdamWKernel, Parameter } from '@wpo/trainer';
+import type { OptimizerKernel, Parameter } from '@wpo/trainer';
 import { afterAll, beforeAll } from 'vitest';
 import type { LogitLimits } from '../src/kernels/answer-logps';
 import { nativeKernels } from '../src/kernels/kernels';
 import { nativeOperations } from '../src/kernels/native';
-import { nativeAdamW, nativeGradientNorm } from '../src/kernels/optimizer';
+import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
 
 /** A set of kernels on TensorFlow that must give the results of the portable ones. */
 export interface Tier {
@@ -12,7 +12,7 @@ export interface Tier {
   readonly portable: Kernels;
   /** Of operations that compute operands of a product, relative to the largest value: if rounded, these may differ by a bit. */
   readonly tolerance?: number;
-  readonly update: AdamWKernel;
+  readonly optimizer: OptimizerKernel;
   readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
@@ -21,7 +21,7 @@ nativeOperations(); // loads the native operations
 export const nativeTier: Tier = {
   kernels: (limits) => nativeKernels({ limits }),
   portable: portableKernels,
-  update: nativeAdamW,
+  optimizer: nativeOptimizer,
   norm: nativeGradientNorm,
 };
 

@@ -104,7 +104,8 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
       const opened = await checkpoint.open();
       const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
-      await optimizer.load({ step: opened.state.optimizerStep, tensors: opened.optimizer() });
+      const optimizerState = { step: opened.state.optimizerStep, tensors: opened.optimizer() };
+      await optimizer.load(optimizerState, policy.parameters);
       random?.load(opened.state.random);
       if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
       return opened.state;

@@ -1,11 +1,4 @@
-export {
-  type AdamWKernel,
-  type AdamWOptions,
-  type AdamWScalars,
-  type AdamWUpdate,
-  adamW,
-  type Moments,
-} from './adamw';
+export { type AdamWOptions, type AdamWScalars, adamW } from './adamw';
 export { type Cursor, type Plan, type PlanOptions, planSteps } from './batches';
 export type { BestModel, BestModelOptions } from './best-model';
 export {
@@ -25,6 +18,15 @@ export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
 export type { Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
+export {
+  type AdafactorScalars,
+  adafactor,
+  type LionOptions,
+  type LionScalars,
+  lion,
+  type SgdScalars,
+  sgd,
+} from './other-optimizers';
 export {
   type PairLoss,
   type PairLossResult,
@@ -70,4 +72,14 @@ export {
 } from './tensor-loss';
 export { type TrainResult, train } from './train';
 export type { RandomState, StepReport, TrainingOptions, TrainOptions } from './train-options';
+export {
+  type OptimizerKernel,
+  optimizerOf,
+  portableOptimizer,
+  type RuleOptions,
+  type Scalars,
+  type StepSettings,
+  type Update,
+  type UpdateRule,
+} from './update-rule';
 export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

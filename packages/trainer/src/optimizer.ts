@@ -27,7 +27,11 @@ export interface Optimizer {
   /** One update. It does not change the gradients. */
   step(input: OptimizerStep): void | Promise<void>;
   state(): OptimizerState;
-  /** Replaces the state, which the next `step` continues. */
-  load(state: StoredOptimizerState): Promise<void>;
+  /**
+   * Replaces the state, which the next `step` continues.
+   *
+   * @throws TrainingError where it is the state of another optimizer or of other parameters.
+   */
+  load(state: StoredOptimizerState, parameters: readonly Parameter[]): Promise<void>;
   dispose(): void;
 }

@@ -132,7 +132,7 @@ export async function train(
         beta2: config.adamBeta2,
         epsilon: config.adamEpsilon,
         weightDecay: config.weightDecay,
-        kernel: backend.adamW,
+        kernel: backend.optimizer,
       }),
     );
     const result = await runTraining({

@@ -119,19 +119,21 @@ inline void require_set_columns(const OpContext& ctx) {
   require_indices(ctx.input<int32_t>(1), n, ctx.width(0), "column");
 }
 
-// [scale, β₁, β₂, ε, step size, bias correction, decay factor], then value, both moments and gradient of each parameter
+// [scale, 1 − β₁, β₂, 1 − β₂, ε, step size, bias correction, decay factor], then value, both moments and gradient of
+// each parameter
 struct AdamWParams {
-  float scale, beta1, beta2, epsilon, step_size, bias_correction2_sqrt, decay_factor;
+  float scale, one_minus_beta1, beta2, one_minus_beta2, epsilon, step_size, bias_correction2_sqrt, decay_factor;
 };
 inline AdamWParams read_adamw(const OpContext& ctx) {
-  const float* a = ctx.params(0, 7, "scale, beta1, beta2, epsilon, step size, bias correction, decay factor");
+  const float* a =
+      ctx.params(0, 8, "scale, 1 - beta1, beta2, 1 - beta2, epsilon, step size, bias correction, decay factor");
   require(ctx.num_inputs() % 4 == 1, "expected four tensors for each parameter, found ", ctx.num_inputs() - 1);
   for (int i = 1; i < ctx.num_inputs(); i++) {
     const int value = i - (i - 1) % 4;
     require(ctx.size(i) == ctx.size(value), "expected value, moments and gradient of one size, found ",
             ctx.shape(value), " and ", ctx.shape(i), " for parameter ", (i - 1) / 4);
   }
-  return {a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
+  return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]};
 }
 
 }  // namespace wpo

@@ -27,8 +27,8 @@ WPO_TARGET_CLONES void adamw_values(int64_t begin, int64_t end, const AdamWParam
                                     const float* g) {
   for (int64_t j = begin; j < end; j++) {
     const float x = g[j] * a.scale;
-    m[j] += (x - m[j]) * (1.0f - a.beta1);
-    v[j] = v[j] * a.beta2 + (1.0f - a.beta2) * x * x;
+    m[j] += (x - m[j]) * a.one_minus_beta1;
+    v[j] = v[j] * a.beta2 + a.one_minus_beta2 * x * x;
     p[j] = p[j] * a.decay_factor - a.step_size * m[j] / (std::sqrt(v[j]) / a.bias_correction2_sqrt + a.epsilon);
   }
 }
@@ -51,7 +51,8 @@ void square_sums(OpContext& ctx) {
   for (int i = 0; i < ctx.num_inputs(); i++) y[i] = static_cast<float>(square_sum(ctx.input(i), ctx.size(i)));
 }
 
-// [scale, β₁, β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v (changed), g of each parameter -> done []
+// [scale, 1 − β₁, β₂, 1 − β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v (changed), g of each parameter
+// -> done []
 void adamw(OpContext& ctx) {
   const AdamWParams params = read_adamw(ctx);
   for (int i = 1; i < ctx.num_inputs(); i += 4) {

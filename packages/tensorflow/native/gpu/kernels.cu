@@ -210,15 +210,15 @@ __global__ void sum_doubles(const double* sums, const int* first, float* y) {
 // PyTorch's order and placement of epsilon, as on the CPU (elementwise/optimizer.cc). For each parameter: value, both
 // moments, gradient.
 __global__ void adamw(float* const* tensors, const int* first, const int64* sizes, int parameters, float scale,
-                      float beta1, float beta2, float epsilon, float step_size, float bias_correction2_sqrt,
-                      float decay_factor, int64 each) {
+                      float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon, float step_size,
+                      float bias_correction2_sqrt, float decay_factor, int64 each) {
   const int parameter = tensor_of(first, parameters);
   float *p = tensors[4 * parameter], *m = tensors[4 * parameter + 1], *v = tensors[4 * parameter + 2];
   const float* g = tensors[4 * parameter + 3];
   EACH_OF_BLOCK(i, ROW - first[parameter], sizes[parameter]) {
     const float x = g[i] * scale;
-    m[i] += (x - m[i]) * (1.0f - beta1);
-    v[i] = v[i] * beta2 + (1.0f - beta2) * x * x;
+    m[i] += (x - m[i]) * one_minus_beta1;
+    v[i] = v[i] * beta2 + one_minus_beta2 * x * x;
     p[i] = p[i] * decay_factor - step_size * m[i] / (sqrtf(v[i]) / bias_correction2_sqrt + epsilon);
   }
 }

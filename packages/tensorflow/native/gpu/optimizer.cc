@@ -38,8 +38,9 @@ void adamw(GpuContext& ctx) {
   for (int i = 1; i < ctx.num_inputs(); i++) tensors.push_back(ctx.changed_input(i));
   for (int i = 1; i < ctx.num_inputs(); i += 4) blocks.add(ctx.size(i));
   ctx.launch_rows("adamw", blocks.first.back(), ctx.upload(tensors), ctx.upload(blocks.first), ctx.upload(blocks.sizes),
-                  static_cast<int>(blocks.sizes.size()), params.scale, params.beta1, params.beta2, params.epsilon,
-                  params.step_size, params.bias_correction2_sqrt, params.decay_factor, blocks.each);
+                  static_cast<int>(blocks.sizes.size()), params.scale, params.one_minus_beta1, params.beta2,
+                  params.one_minus_beta2, params.epsilon, params.step_size, params.bias_correction2_sqrt,
+                  params.decay_factor, blocks.each);
   ctx.output_done();
 }
 

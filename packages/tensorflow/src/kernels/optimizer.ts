@@ -1,22 +1,44 @@
-import { type AdamWKernel, gradientNorm, type Parameter } from '@wpo/trainer';
-import { nativeOperations, runOver, withNumbers } from './native';
+import { gradientNorm, type OptimizerKernel, type Parameter, portableOptimizer } from '@wpo/trainer';
+import { hasOperation, nativeOperations, runOver, withNumbers } from './native';
 
 /**
- * Returns the native update for `adamW({ kernel })`. Without native operations it returns undefined, and `adamW` runs its portable
- * update.
+ * Returns native updates for the optimizers of `@wpo/trainer`, e.g. `adamW({ kernel })`. Without native operations it returns undefined,
+ * and optimizers run their portable updates.
  */
-export const tensorflowAdamW = (): AdamWKernel | undefined => (nativeOperations() ? nativeAdamW : undefined);
+export const tensorflowOptimizer = (): OptimizerKernel | undefined =>
+  nativeOperations() ? nativeOptimizer : undefined;
 
-/** Updates all parameters and moments in place, in one operation. */
-export const nativeAdamW: AdamWKernel = (updates, how) => {
-  const { gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor } = how;
-  const tensors = updates.flatMap(({ parameter, gradient, moments: { expAvg, expAvgSq } }) => {
-    return [parameter.value(), expAvg, expAvgSq, gradient];
-  });
-  withNumbers([gradientScale, beta1, beta2, epsilon, stepSize, biasCorrection2Sqrt, decayFactor], (params) =>
-    runOver('WpoAdamW', [params], tensors).dispose(),
-  );
-  return updates.map(({ moments }) => moments);
+/** The operation of a rule, and the names of its scalars in the order of the operation's parameters. */
+const OPERATIONS: Readonly<Record<string, { readonly operation: string; readonly scalars: readonly string[] }>> = {
+  AdamW: {
+    operation: 'WpoAdamW',
+    scalars: [
+      'gradientScale',
+      'oneMinusBeta1',
+      'beta2',
+      'oneMinusBeta2',
+      'epsilon',
+      'stepSize',
+      'biasCorrection2Sqrt',
+      'decayFactor',
+    ],
+  },
+};
+
+/** Updates all parameters and their states in place, in one operation. A rule without an operation runs its portable update. */
+export const nativeOptimizer: OptimizerKernel = {
+  zeros: portableOptimizer.zeros,
+  update(rule, updates, scalars) {
+    const native = OPERATIONS[rule.name];
+    if (!native || !hasOperation(native.operation)) return portableOptimizer.update(rule, updates, scalars);
+    const tensors = updates.flatMap(({ parameter, gradient, state }) => [
+      parameter.value(),
+      ...Object.values(state),
+      gradient,
+    ]);
+    const numbers = native.scalars.map((name) => scalars[name]!);
+    withNumbers(numbers, (params) => runOver(native.operation, [params], tensors).dispose());
+  },
 };
 
 /**

@@ -169,7 +169,7 @@ inline std::vector<Call> all_calls() {
   add("WpoScaledRows", {x, ints(std::vector<int32_t>(100, 3)), params({2})});
   add("WpoSetColumns", {floats({20, 30, 60}), ints(std::vector<int32_t>(40, 3)), floats({20, 30, 40})});
   add("WpoSquareSums", {x, w});
-  add("WpoAdamW", {params({1, 0.9f, 0.99f, 1e-8f, 0.1f, 1, 1}), x, x, x, x});
+  add("WpoAdamW", {params({1, 0.1f, 0.99f, 0.01f, 1e-8f, 0.1f, 1, 1}), x, x, x, x});
   return calls;
 }
 

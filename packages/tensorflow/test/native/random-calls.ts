@@ -212,9 +212,9 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
         const tensors = Array.from({ length: 1 + random(2) }, () => anyShape()).flatMap((shape) =>
           [0, 1, 2, 3].map(() => floats(...shape)),
         );
-        const seven = params(...Array.from({ length: chance(90) ? 7 : random(9) }, number));
+        const scalars = params(...Array.from({ length: chance(90) ? 8 : random(10) }, number));
         const given = chance(10) ? damage(tensors) : tensors;
-        act = () => runOver(name, [seven], given);
+        act = () => runOver(name, [scalars], given);
       } else {
         const [valid, outputs] = operations[name]!();
         const inputs = chance(30) ? damage(valid, name) : valid;

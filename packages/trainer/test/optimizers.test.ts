@@ -1,0 +1,171 @@
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, test } from 'vitest';
+import { adafactor, adamW, lion, type NamedTensor, type Optimizer, type RuleOptions, sgd } from '../src';
+import golden from './fixtures/optimizers.json';
+import { spread, toyParameter } from './toy-policy';
+
+const OPTIMIZERS: Record<keyof typeof golden.optimizers, (options?: RuleOptions) => Optimizer> = {
+  adamW,
+  lion,
+  adafactor,
+  sgd,
+};
+const names = Object.keys(OPTIMIZERS) as (keyof typeof OPTIMIZERS)[];
+
+const values = (tensor: tf.Tensor) => [...tensor.dataSync()];
+const f32 = (numbers: readonly number[]) => [...Float32Array.from(numbers)];
+
+/** float32 results that differ by rounding alone: by at most 4 units in the last place of the larger. */
+function expectClose(found: readonly number[], expected: readonly number[]): void {
+  expect(found).toHaveLength(expected.length);
+  for (const [i, value] of expected.entries()) {
+    expect(Math.abs(found[i]! - value)).toBeLessThanOrEqual(4 * 2 ** -23 * Math.max(Math.abs(value), 1e-6));
+  }
+}
+
+const collect = (state: { tensors: Iterable<NamedTensor> }) =>
+  [...state.tensors].map(({ name, tensor }) => ({ name, tensor: tensor.clone() }));
+
+test.each(names)('%s: five steps give the values and states of the reference, with decay on a matrix only', (name) => {
+  const parameters = golden.initial.map((initial, i) =>
+    toyParameter(`p${i}`, i === 0, tf.tensor(initial, golden.shapes[i]!)),
+  );
+  const optimizer = OPTIMIZERS[name]({ weightDecay: golden.weight_decay });
+  for (const [i, expected] of golden.optimizers[name].entries()) {
+    for (const [j, parameter] of parameters.entries()) {
+      parameter.assignGradient(tf.tensor(golden.gradients[i]![j]!, golden.shapes[j]!));
+    }
+    optimizer.step({ parameters, learningRate: golden.rates[i]!, gradientScale: 1 });
+    const found = Object.fromEntries(collect(optimizer.state()).map(({ name, tensor }) => [name, values(tensor)]));
+    const states = expected.states.flatMap((state, j) =>
+      Object.entries(state).map(([name, value]) => [`p${j}.${name}`, value] as [string, number[]]),
+    );
+    expect(Object.keys(found).sort()).toEqual(states.map(([name]) => name).sort());
+    for (const [name, value] of states) expectClose(found[name]!, value);
+    for (const [j, parameter] of parameters.entries()) expectClose(values(parameter.value()), expected.values[j]!);
+  }
+  expect(optimizer.state().step).toBe(5);
+});
+
+test('the first step moves each value by the learning rate against the sign of its gradient', () => {
+  const parameter = toyParameter('p', false, tf.tensor1d([1, 1, 1]));
+  parameter.assignGradient(tf.tensor1d([3, -0.02, 0]));
+  adamW().step({ parameters: [parameter], learningRate: 0.5, gradientScale: 1 });
+  // m̂/(√v̂ + ε) = g/(|g| + ε)
+  expectClose(values(parameter.value()), f32([1 - 0.5 / (1 + 1e-8 / 3), 1 + 0.5 / (1 + 1e-8 / 0.02), 1]));
+});
+
+test.each(names)('%s: gradientScale gives the same result as scaled gradients', (name) => {
+  const run = (gradient: number, gradientScale: number) => {
+    const parameter = toyParameter('p', true, tf.tensor1d([1, -2]));
+    parameter.assignGradient(tf.tensor1d([gradient, -gradient]));
+    OPTIMIZERS[name]({ weightDecay: 0.1 }).step({ parameters: [parameter], learningRate: 0.1, gradientScale });
+    return values(parameter.value());
+  };
+  expect(run(8, 0.25)).toEqual(run(2, 1));
+});
+
+test.each(names)('%s: a parameter without a gradient does not change and does not decay', (name) => {
+  const still = toyParameter('still', true, tf.tensor1d([1, 2]));
+  const optimizer = OPTIMIZERS[name]({ weightDecay: 0.5 });
+  optimizer.step({ parameters: [still], learningRate: 0.1, gradientScale: 1 });
+  expect(values(still.value())).toEqual([1, 2]);
+  expect([...optimizer.state().tensors]).toEqual([]);
+});
+
+describe('state', () => {
+  const step = (optimizer: Optimizer, parameter: ReturnType<typeof toyParameter>, seed: number) => {
+    parameter.assignGradient(tf.tensor(spread(6, seed), parameter.shape as number[]));
+    optimizer.step({ parameters: [parameter], learningRate: 0.01, gradientScale: 1 });
+  };
+  const matrix = (name = 'p') => toyParameter(name, true, tf.tensor2d(spread(6), [2, 3]));
+
+  test.each(names)('%s with the loaded state of another continues like it, bit for bit', async (name) => {
+    const one = matrix();
+    const first = OPTIMIZERS[name]({ weightDecay: 0.1 });
+    for (const seed of [1, 2, 3]) step(first, one, seed);
+
+    const other = toyParameter('p', true, one.value().clone());
+    const second = OPTIMIZERS[name]({ weightDecay: 0.1 });
+    await second.load({ step: first.state().step, tensors: collect(first.state()).reverse() }, [other]);
+    for (const seed of [4, 5]) {
+      step(first, one, seed);
+      step(second, other, seed);
+    }
+    expect(values(other.value())).toEqual(values(one.value()));
+    const layout = (optimizer: Optimizer) =>
+      [...optimizer.state().tensors].map(({ name, tensor }) => [name, values(tensor)]);
+    expect(layout(second)).toEqual(layout(first));
+  });
+
+  test.each(names)(
+    '%s: a step leaves no other tensor; load disposes the old state, and dispose the current',
+    async (name) => {
+      const parameter = matrix();
+      const optimizer = OPTIMIZERS[name]();
+      step(optimizer, parameter, 1);
+      const before = tf.memory().numTensors;
+      step(optimizer, parameter, 2);
+      expect(tf.memory().numTensors).toBe(before);
+      await optimizer.load({ step: 1, tensors: collect(optimizer.state()) }, [parameter]);
+      expect(tf.memory().numTensors).toBe(before);
+      const held = [...optimizer.state().tensors].length;
+      optimizer.dispose();
+      expect(tf.memory().numTensors).toBe(before - held);
+    },
+  );
+
+  const shapes: Record<string, number[]> = { 'p.exp_avg_sq_row': [2], 'p.exp_avg_sq_col': [3], 'p.exp_avg_sq': [2, 3] };
+  test.each<[keyof typeof OPTIMIZERS, string[], string]>([
+    [
+      'adamW',
+      ['p.exp_avg'],
+      'state of AdamW: expected "p.exp_avg_sq", found none. Resume with the model and the optimizer that',
+    ],
+    [
+      'adamW',
+      ['p.exp_avg', 'p.exp_avg_sq', 'p.momentum'],
+      'expected tensors like "p.exp_avg", each once, found "p.momentum"',
+    ],
+    ['adamW', ['p.exp_avg', 'p.exp_avg'], 'each once, found "p.exp_avg"'],
+    ['adamW', ['q.exp_avg'], 'found "q.exp_avg"'],
+    ['adamW', ['p.exp_avg_sq_row'], 'found "p.exp_avg_sq_row"'],
+    [
+      'lion',
+      ['p.exp_avg', 'p.exp_avg_sq'],
+      'state of Lion: expected tensors like "p.exp_avg", each once, found "p.exp_avg_sq"',
+    ],
+    ['adafactor', ['p.exp_avg_sq'], 'state of Adafactor: expected tensors like "p.exp_avg_sq_row"'],
+    ['adafactor', ['p.exp_avg_sq_col'], 'expected "p.exp_avg_sq_row", found none'],
+    ['sgd', ['p.exp_avg'], 'state of SGD: expected no tensors, found "p.exp_avg"'],
+  ])('%s refuses %j, and disposes the tensors', async (name, tensorNames, message) => {
+    const optimizer = OPTIMIZERS[name]();
+    const parameter = matrix();
+    const before = tf.memory().numTensors;
+    const tensors = tensorNames.map((name) => ({ name, tensor: tf.zeros(shapes[name] ?? [2, 3]) }));
+    await expect(optimizer.load({ step: 1, tensors }, [parameter])).rejects.toThrow(message);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('a state of another shape is refused', async () => {
+    const tensors = ['p.exp_avg', 'p.exp_avg_sq'].map((name) => ({ name, tensor: tf.zeros([5]) }));
+    await expect(adamW().load({ step: 1, tensors }, [matrix()])).rejects.toThrow(
+      '"p.exp_avg": expected shape [2,3], found [5]. Resume with the model',
+    );
+  });
+});
+
+test.each([
+  [{ beta1: 1 }, 'adamW: beta1: expected a number from 0 to below 1, found 1.'],
+  [{ beta2: -0.1 }, 'beta2: expected'],
+  [{ epsilon: Number.NaN }, 'epsilon: expected'],
+  [{ weightDecay: -1 }, 'weightDecay: expected'],
+])('%j is rejected', (options, message) => {
+  expect(() => adamW(options)).toThrow(message);
+});
+
+test('options out of range are rejected by the other optimizers too', () => {
+  expect(() => lion({ beta2: 1 })).toThrow('lion: beta2: expected a number from 0 to below 1, found 1.');
+  expect(() => adafactor({ weightDecay: 2 })).toThrow('adafactor: weightDecay: expected');
+  expect(() => sgd({ weightDecay: -1 })).toThrow('sgd: weightDecay: expected');
+});
