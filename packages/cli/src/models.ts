@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import {
@@ -226,9 +226,25 @@ export const roundingOf = ({
 /** A hash of the configuration and weights of a model, or of a model with an adapter. */
 export async function hashModel(folder: string, adapter?: AdapterChoice): Promise<string> {
   const names = (await readdir(folder)).filter((name) => HASHED.test(name));
-  const hash = await hashFiles(names.sort().map((name) => join(folder, name)));
+  const hash = await hashOnce(names.sort().map((name) => join(folder, name)));
   return adapter && 'folder' in adapter ? hashJson([hash, await hashModel(adapter.folder)]) : hash;
 }
+
+/**
+ * `hashFiles`, which reads files that have not changed only once: a run needs the hash of its model three times, and reading the
+ * 18.5 GB of Gemma-2 9B from a disk takes a minute or more.
+ */
+async function hashOnce(paths: readonly string[]): Promise<string> {
+  const stats = await Promise.all(paths.map((path) => stat(path, { bigint: true })));
+  const key = hashJson(
+    stats.map(({ size, mtimeNs, ctimeNs, ino }, i) => [paths[i]!, `${size} ${mtimeNs} ${ctimeNs} ${ino}`]),
+  );
+  const hash = hashes.get(key) ?? (await hashFiles(paths));
+  hashes.set(key, hash);
+  return hash;
+}
+
+const hashes = new Map<string, string>();
 
 const HASHED = /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/;
 
