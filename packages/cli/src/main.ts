@@ -21,29 +21,13 @@ import { initSchema } from './schemas/init';
 import { inspectSchema } from './schemas/inspect';
 import { mergeSchema } from './schemas/merge';
 import { pairSchema } from './schemas/pair';
+import { COMMANDS } from './schemas/reference';
 import { runSchema } from './schemas/run';
 import { sampleSchema } from './schemas/sample';
-import type { CommandSchema } from './schemas/schema';
 import { scoreSchema } from './schemas/score';
 import { readTrainConfig, trainSchema } from './schemas/train';
 import { weighSchema } from './schemas/weigh';
 import { processTerminal, screenOf, type Terminal } from './terminal/terminal';
-
-const SCHEMAS: readonly CommandSchema[] = [
-  trainSchema,
-  weighSchema,
-  generateSchema,
-  sampleSchema,
-  scoreSchema,
-  pairSchema,
-  inspectSchema,
-  evalSchema,
-  runSchema,
-  exportSchema,
-  mergeSchema,
-  initSchema,
-  doctorSchema,
-];
 
 /**
  * Runs the command line of `wpo`.
@@ -55,13 +39,13 @@ export async function main(args: readonly string[], terminal: Terminal = process
   const screen = screenOf(terminal);
   let status = 0;
   const [command = '', ...rest] = args;
-  const schema = SCHEMAS.find(({ name }) => name === command);
+  const schema = COMMANDS.find(({ name }) => name === command);
   const program = createProgram(screen, (result) => {
     status = result;
   });
   try {
     if (schema === undefined && /^\w/.test(command) && command !== 'help') {
-      throw new UserError(unknownCommand(command, SCHEMAS));
+      throw new UserError(unknownCommand(command, COMMANDS));
     }
     const given = schema === undefined ? args : [command, ...rewriteArguments(schema, rest)];
     await program.parseAsync(given, { from: 'user' });

@@ -32,9 +32,9 @@ test('the help of train lists every key with its default', async () => {
 });
 
 test.each([
-  [['tarin'], /^tarin: unknown command. Expected one of train, weigh, .*, doctor\. Did you mean "wpo train"\?\n/],
+  [['tarin'], /^tarin: unknown command. Expected one of run, sample, .*, doctor\. Did you mean "wpo train"\?\n/],
   [['finetune'], /^finetune: unknown command. .* Did you mean "wpo train"\?\n/],
-  [['frobnicate'], /^frobnicate: unknown command. Expected one of train, .*, doctor\.\n/],
+  [['frobnicate'], /^frobnicate: unknown command. Expected one of run, .*, doctor\.\n/],
   [['train'], /^expected the config, a path, after the command; found nothing\./],
   [['weigh', '--model', 'm', '--out', 'o'], /^--pairs: this flag is required: --pairs <data>\n/],
   [

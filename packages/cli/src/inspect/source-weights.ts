@@ -1,7 +1,7 @@
 import { encodePair, epochOrder, keepGood } from '@wpo/data';
 import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { type WeighedPair, weighPair } from '@wpo/trainer';
-import { localModel } from '../downloads';
+import { adapterIn, localModel } from '../downloads';
 import { fromInput } from '../errors';
 import { loadBackend, withModel } from '../models';
 import type { InspectConfig } from '../schemas/inspect';
@@ -91,9 +91,10 @@ export interface WeighBySourceOptions extends InspectConfig {
 export async function weighBySource(options: WeighBySourceOptions, terminal: Terminal): Promise<SourceWeights> {
   const drawn = new Set(epochOrder(options.pairs, options.seed, 0).slice(0, options.weigh));
   const folder = await localModel(options.model, terminal);
+  const adapter = await adapterIn(options.adapter, terminal);
   const use = { kind: 'score', tokens: 0, answerTokens: 0 } as const;
   const weighed: WeighedSources[] = [];
-  await withModel(folder, { ...(await loadBackend(options)), terminal, use }, ({ policy }) =>
+  await withModel(folder, { ...(await loadBackend(options)), terminal, use, adapter }, ({ policy }) =>
     withProgress(terminal, { label: 'weigh', total: drawn.size }, async (shown) => {
       for await (const { pair, sources } of encodedPairs(options, folder, drawn)) {
         weighed.push({ weighed: await weighPair(policy, pair, defaultsOf(weighSchema)), sources });

@@ -1,6 +1,6 @@
 import { integer, path } from './fields';
-import { type ConfigOf, commandSchema } from './schema';
-import { checkLengths, columns, dtype, encodingFields, json, split } from './shared';
+import { type ConfigOf, commandSchema, type Problem } from './schema';
+import { adapter, checkLengths, columns, dtype, encodingFields, json, precision, split } from './shared';
 
 /** `wpo inspect`. */
 export const inspectSchema = commandSchema({
@@ -23,7 +23,9 @@ export const inspectSchema = commandSchema({
     model: path('model', {
       help: 'a model that weighs some of the pairs; also the tokenizer, if --tokenizer is not given',
     }),
+    adapter,
     dtype,
+    precision,
     weigh: integer({ min: 1, default: 200, help: 'how many pairs the model weighs', flag: { placeholder: 'pairs' } }),
     seed: integer({
       min: 0,
@@ -40,11 +42,17 @@ export const inspectSchema = commandSchema({
     }),
     json,
   },
-  check: (config, name) => checkLengths(config, name),
+  check(config, name): Problem[] {
+    if (config.adapter !== undefined && config.model === undefined) {
+      return [{ field: 'adapter', expected: `${name('model')} with it`, found: `no ${name('model')}` }];
+    }
+    return checkLengths(config, name);
+  },
   examples: [
     'wpo inspect pairs.jsonl',
     'wpo inspect pairs.jsonl --tokenizer models/gemma-2-9b-it --max-length 2048 --max-prompt-length 1800',
     'wpo inspect demo/data/train.jsonl --model demo/model',
+    'wpo inspect pairs.jsonl --model google/gemma-2-2b-it --adapter runs/lora/model',
   ],
 });
 

@@ -10,7 +10,7 @@ export const mergeSchema = commandSchema({
     'Writes a model that computes what a model and its adapter compute together. It is merged in float32 and rounded once to ' +
       'the type of the file. The command says how much of the adapter’s update that rounding loses: bfloat16 keeps about three ' +
       'significant digits of a weight, and an update can be smaller than that.',
-    'Merging is not needed to use an adapter here: weigh, generate, sample and eval take it as --adapter.',
+    'Merging is not needed to use an adapter here: inspect, weigh, generate, sample and eval take it as --adapter.',
   ],
   fields: {
     model: path('model', {

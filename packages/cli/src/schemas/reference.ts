@@ -14,6 +14,23 @@ import { trainSchema } from './train';
 import { weighSchema } from './weigh';
 import { formatValue } from './yaml-config';
 
+/** Every command. */
+export const COMMANDS: readonly CommandSchema[] = [
+  runSchema,
+  sampleSchema,
+  scoreSchema,
+  pairSchema,
+  inspectSchema,
+  weighSchema,
+  trainSchema,
+  evalSchema,
+  exportSchema,
+  generateSchema,
+  mergeSchema,
+  initSchema,
+  doctorSchema,
+];
+
 const DRAFT = 'http://json-schema.org/draft-07/schema#';
 
 /** The JSON Schema of the YAML file of `wpo train`. */
@@ -62,30 +79,15 @@ function fieldSchema({ json, help, choices = {}, default: value }: Field): JsonS
 
 /** `docs/cli.md`: every command with its flags and keys. */
 export function referencePage(): string {
-  const commands: readonly CommandSchema[] = [
-    runSchema,
-    sampleSchema,
-    scoreSchema,
-    pairSchema,
-    inspectSchema,
-    weighSchema,
-    trainSchema,
-    evalSchema,
-    exportSchema,
-    generateSchema,
-    mergeSchema,
-    initSchema,
-    doctorSchema,
-  ];
   return [
     '<!-- Written from packages/cli/src/schemas by `npm run reference`. Edit the schemas, not this file. -->',
     '# The command line',
     'Every command, flag and key of `wpo`. [packages/cli](../packages/cli/README.md) introduces the commands with examples.',
     table(
       ['command', 'purpose'],
-      commands.map(({ name, summary }) => [`[\`wpo ${name}\`](#wpo-${name})`, summary]),
+      COMMANDS.map(({ name, summary }) => [`[\`wpo ${name}\`](#wpo-${name})`, summary]),
     ),
-    ...commands.flatMap(commandSection),
+    ...COMMANDS.flatMap(commandSection),
   ]
     .join('\n\n')
     .concat('\n');

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { peft } from '../../../gemma/test/adapter/peft';
-import type { Generated, SampleRow, WeighedPair } from '../../src/index';
+import type { Generated, Inspection, SampleRow, WeighedPair } from '../../src/index';
 import { golden, modelFolder, pairsFile, peftAdapter, temporaryFolder } from '../golden';
 import { readRows, wpo } from '../wpo';
 
@@ -23,6 +23,20 @@ test.each(Object.keys(peft.cases))('weigh gives the log-probs of PEFT: %s', asyn
     expect(Math.abs(rows[i]!.rejected_logps / expected.rejected - 1)).toBeLessThan(1e-5);
     expect(Math.abs(rows[i]!.ref_chosen_logps - golden.pairs[i]!.ref_chosen_logps)).toBeLessThan(1e-3);
   }
+});
+
+test('inspect weighs with the adapter as weigh does', async () => {
+  const out = join(temporaryFolder(), 'weights.jsonl');
+  const model = ['--model', modelFolder, '--adapter', peftAdapter('all-linear'), ...limits];
+  await wpo('weigh', ...model, '--pairs', pairsFile, '--out', out);
+  const weights = readRows<WeighedPair>(out).map(({ weight }) => weight);
+  const { status, out: report, err } = await wpo('inspect', pairsFile, ...model, '--json');
+  expect(status, err).toBe(0);
+  const mean = weights.reduce((sum, weight) => sum + weight, 0) / weights.length;
+  expect((JSON.parse(report) as Inspection).weights).toMatchObject({ pairs: weights.length });
+  expect((JSON.parse(report) as Inspection).weights!.mean).toBeCloseTo(mean, 12);
+  const plain = await wpo('inspect', pairsFile, '--model', modelFolder, ...limits, '--json');
+  expect((JSON.parse(plain.out) as Inspection).weights!.mean).not.toBeCloseTo(mean, 5);
 });
 
 test('eval --pairs compares the adapted model with its base', async () => {
@@ -63,6 +77,11 @@ test('generate and sample answer with the adapter', async () => {
   expect(status, err).toBe(0);
   const [row] = readRows<SampleRow>(out);
   expect(row).toMatchObject({ source: peftAdapter('all-linear'), completion: adapted.text });
+});
+
+test('inspect takes an adapter only with its model', async () => {
+  const { status, err } = await wpo('inspect', pairsFile, '--adapter', peftAdapter('all-linear'));
+  expect([status, err]).toEqual([1, '--adapter: expected --model with it, found no --model.\n']);
 });
 
 test.each([
