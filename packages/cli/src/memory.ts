@@ -1,4 +1,12 @@
-import { estimateMemory, type Gemma2Config, type ModelUse, tensorShapes, type WeightBytes } from '@wpo/gemma';
+import {
+  estimateMemory,
+  type Gemma2Config,
+  type ModelUse,
+  type StateBytes,
+  tensorShapes,
+  trainingBytes,
+  type WeightBytes,
+} from '@wpo/gemma';
 import { type Checkpoint, readModelFolder } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory, WeightStorage } from '@wpo/tensorflow/kernels';
@@ -118,7 +126,7 @@ async function describeNeed(model: PlannedModel, storage: WeightStorage, mapping
   const parts = [
     ...(weights > 0 ? [`weights ${gigabytes(weights)}`] : []),
     ...(mapped > 0 && mapping === 'counts' ? [`weights in a mapped file ${gigabytes(mapped)}`] : []),
-    ...(training > 0 ? [`gradients and AdamW's moments ${gigabytes(training)}`] : []),
+    ...(training > 0 ? [`gradients and the optimizer's state ${gigabytes(training)}`] : []),
     ...(cache > 0 ? [`keys and values of ${describeAnswers(use)} ${gigabytes(cache)}`] : []),
     `largest pass ${gigabytes(pass)}`,
   ];
@@ -143,21 +151,19 @@ const count = (n: number) => (n < 1e8 ? `${(n / 1e6).toFixed(1)} million` : `${(
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 1)} GB`;
 
 /**
- * Bytes for kept activations: half of the available memory that gradients, both of AdamW's moments and the pages of mapped files leave.
+ * Bytes for kept activations: half of the available memory that gradients, the optimizer's state and the pages of mapped files leave.
  * Without these pages, each pass would read them from the disk. None remains if the user has turned off the check that the model
  * fits; then everything is recomputed.
  *
  * @param trained the parameters that are trained, which are in memory already
  */
 export function activationBudget(
-  trained: readonly { readonly shape: readonly number[] }[],
-  { available, mapped }: { readonly available: number; readonly mapped: number },
+  trained: Parameters<typeof trainingBytes>[0],
+  memory: { readonly available: number; readonly mapped: number; readonly stateBytes?: StateBytes | undefined },
 ): number {
-  const values = trained.reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0);
-  return Math.max(0, (available - mapped - 3 * FLOAT32 * values) / 2);
+  const { available, mapped, stateBytes } = memory;
+  return Math.max(0, (available - mapped - trainingBytes(trained, stateBytes)) / 2);
 }
-
-const FLOAT32 = 4;
 
 /** The largest pass of a command that runs pairs one at a time, or of a training with micro-batches of `batchSize` pairs. */
 export function largestPass(

@@ -139,7 +139,10 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
       const activationBytes =
         available === undefined
           ? undefined
-          : activationBudget(trainableParameters(model), { available, mapped: options.mappedBytes() });
+          : activationBudget(trainableParameters(model), {
+              ...{ available, mapped: options.mappedBytes() },
+              stateBytes: use.kind === 'train' ? use.stateBytes : undefined,
+            });
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       return {
         folder,

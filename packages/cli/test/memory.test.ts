@@ -140,7 +140,7 @@ describe('the message of checkMemory', () => {
 
   test('has the numbers, and what would make the model fit', async () => {
     await expect(check([{ folder, use: train }], { bytes: 25 * GB, limit: 'machine' })).rejects.toThrow(
-      `${folder}: training 2.61 billion parameters in float32 takes weights 10.5 GB, gradients and AdamW's moments 31.4 GB, largest ` +
+      `${folder}: training 2.61 billion parameters in float32 takes weights 10.5 GB, gradients and the optimizer's state 31.4 GB, largest ` +
         'pass 2.4 GB: expected 44.2 GB of free memory, found 25.0 GB (of this machine). Train an adapter instead of ' +
         'all weights (use_peft: true), use a smaller model, or a machine with more memory. WPO_MEMORY_CHECK=0 starts anyway.',
     );
@@ -153,7 +153,7 @@ describe('the message of checkMemory', () => {
     const adapter = { settings: { r: 16, targetModules: 'all-linear' }, seed: 0 };
     await expect(check([{ folder, use: train, adapter }], { bytes: 5 * GB, limit: 'machine' })).rejects.toThrow(
       `${folder}: training an adapter of 20.8 million parameters on 2.61 billion parameters in float32 takes weights 10.5 GB, ` +
-        "gradients and AdamW's moments 0.25 GB, largest pass",
+        "gradients and the optimizer's state 0.25 GB, largest pass",
     );
   });
 
@@ -222,10 +222,14 @@ describe('the message of checkMemory', () => {
 });
 
 test('activations are kept in half of what gradients, moments and mapped files leave of the memory', () => {
-  const trained = [{ shape: [10, 20] }, { shape: [50] }]; // 3 · 4 · 250 bytes more
+  const trained = [
+    { name: 'a', shape: [10, 20] },
+    { name: 'b', shape: [50] },
+  ]; // 3 · 4 · 250 bytes more
   expect(activationBudget(trained, { available: 10_000, mapped: 0 })).toBe(3500);
   expect(activationBudget(trained, { available: 10_000, mapped: 6000 })).toBe(500);
   expect(activationBudget(trained, { available: 10_000, mapped: 9000 })).toBe(0);
+  expect(activationBudget(trained, { available: 10_000, mapped: 0, stateBytes: () => 0 })).toBe(4500);
 });
 
 test('the largest pass is that of the longest pairs', () => {

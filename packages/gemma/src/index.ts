@@ -27,7 +27,15 @@ export {
   generateTokens,
   sequenceLogits,
 } from './generate';
-export { estimateMemory, type MemoryEstimate, type MemoryOptions, type ModelUse, type WeightBytes } from './memory';
+export {
+  estimateMemory,
+  type MemoryEstimate,
+  type MemoryOptions,
+  type ModelUse,
+  type StateBytes,
+  trainingBytes,
+  type WeightBytes,
+} from './memory';
 export type { DecoderLayer, Gemma2, Gemma2Config, Gemma2Weights, LayerType } from './model';
 export type {
   AnswerLogps,

@@ -3,8 +3,14 @@ import { tensorShapes } from './weights';
 
 /** What a model is loaded for. The numbers of tokens are those of the largest pass. */
 export type ModelUse =
-  /** A pass over pairs: all tokens, and those of the answers. `train` adds the backward pass and AdamW. */
-  | { readonly kind: 'train' | 'score'; readonly tokens: number; readonly answerTokens: number }
+  /** A pass over pairs: all tokens, and those of the answers. `train` adds the backward pass and the optimizer. */
+  | {
+      readonly kind: 'train' | 'score';
+      readonly tokens: number;
+      readonly answerTokens: number;
+      /** Of training: bytes of the optimizer's state for a weight. Default: AdamW's two float32 moments. */
+      readonly stateBytes?: StateBytes;
+    }
   /** Answers that are generated side by side: tokens of the longest prompt, and the longest answer. */
   | {
       readonly kind: 'generate';
@@ -12,6 +18,9 @@ export type ModelUse =
       readonly promptTokens: number;
       readonly maxNewTokens: number;
     };
+
+/** Bytes of an optimizer's state for a weight. An adapter counts as one weight of one dimension. */
+export type StateBytes = (weight: { readonly name: string; readonly shape: readonly number[] }) => number;
 
 /** Bytes that a model takes at least. */
 export interface MemoryEstimate {
@@ -21,7 +30,7 @@ export interface MemoryEstimate {
   readonly weights: number;
   /** Weights in mapped files. They are no part of `total`: the system reads them as needed, and can drop them at any time. */
   readonly mapped: number;
-  /** Gradients and AdamW's two moments: 12 bytes per parameter that is trained; 0 without training. */
+  /** Gradients, and the optimizer's state: for AdamW, 12 bytes per parameter that is trained; 0 without training. */
   readonly training: number;
   /** The keys and values of all tokens of the answers that are generated; 0 otherwise. */
   readonly cache: number;
@@ -59,11 +68,13 @@ export function estimateMemory(
   use: ModelUse,
   { adapterParameters = 0, held }: MemoryOptions = {},
 ): MemoryEstimate {
-  const sizes = [...tensorShapes(config).values()].map((shape) => shape.reduce((size, n) => size * n, 1));
+  const shapes = [...tensorShapes(config)].map(([name, shape]) => ({ name, shape }));
+  const sizes = shapes.map(sizeOf);
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
   const { allocated, mapped } = held ?? { allocated: FLOAT32 * parameters, mapped: 0 };
   const weights = allocated + FLOAT32 * adapterParameters;
-  const training = use.kind === 'train' ? 3 * FLOAT32 * (adapterParameters || parameters) : 0;
+  const trained = adapterParameters > 0 ? [{ name: 'adapter', shape: [adapterParameters] }] : shapes;
+  const training = use.kind === 'train' ? trainingBytes(trained, use.stateBytes) : 0;
   const saved =
     use.kind === 'train' && adapterParameters === 0
       ? FLOAT32 * sizes.reduce((most, size) => Math.max(most, size), 0)
@@ -72,6 +83,14 @@ export function estimateMemory(
   const pass = Math.max(saved, passBytes(config, use));
   return { parameters, weights, mapped, training, cache, pass, total: weights + training + cache + pass };
 }
+
+const sizeOf = ({ shape }: { readonly shape: readonly number[] }) => shape.reduce((size, n) => size * n, 1);
+
+/** Bytes of the gradients of weights, and of the optimizer's state for them. */
+export const trainingBytes = (
+  weights: Iterable<Parameters<StateBytes>[0]>,
+  stateBytes: StateBytes = (weight) => 2 * FLOAT32 * sizeOf(weight),
+): number => [...weights].reduce((sum, weight) => sum + FLOAT32 * sizeOf(weight) + stateBytes(weight), 0);
 
 type Generation = Extract<ModelUse, { kind: 'generate' }>;
 

@@ -6,6 +6,21 @@ import { estimateMemory } from '../src/memory';
 const parameters2b = 589_824_000 + 2_024_517_888;
 const parameters9b = 917_504_000 + 8_324_201_984;
 
+test('the state of the optimizer is that of each weight, or of an adapter as a whole', () => {
+  const names: string[] = [];
+  const use = {
+    kind: 'train' as const,
+    ...{ tokens: 1, answerTokens: 1 },
+    stateBytes: ({ name, shape }: { name: string; shape: readonly number[] }) => names.push(`${name} ${shape}`),
+  };
+  const bytes = (count: number) => (count * (count + 1)) / 2; // the sum of what push returned
+  expect(estimateMemory(gemma2_2b, use).training).toBe(4 * parameters2b + bytes(names.length));
+  expect(names[0]).toBe('model.embed_tokens.weight 256000,2304');
+  names.length = 0;
+  expect(estimateMemory(gemma2_2b, use, { adapterParameters: 1000 }).training).toBe(4000 + 1);
+  expect(names).toEqual(['adapter 1000']);
+});
+
 test('training takes 16 bytes per parameter and the largest pass', () => {
   const need = estimateMemory(gemma2_2b, { kind: 'train', tokens: 100, answerTokens: 50 });
   expect(need).toMatchObject({

@@ -112,7 +112,7 @@ describe('stored values in GPU memory', () => {
     [13, 17, 9],
     [2, 50, 60],
     [1, 33, 7],
-    [2, 16, 6], // the parts of few rows are rows of one product
+    [2, 16, 6], // few rows: their parts are rows of one product
   ])('as bfloat16 operands of products give the values of float32: %i x %i x %i', (m, k, n) => {
     for (const narrow of [[0], [1], [0, 1]]) {
       expectSame('WpoProduct', [random(m, k), random(k, n)], narrow, [m, n]);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
-import type { Optimizer } from './optimizer';
 import {
   optimizerOf,
+  type RuleOptimizer,
   type RuleOptions,
   replaceState,
   type Scalars,
@@ -49,7 +49,7 @@ export interface AdamWScalars extends Scalars {
  *
  * @throws RangeError for an option out of range.
  */
-export function adamW({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, ...options }: AdamWOptions = {}): Optimizer {
+export function adamW({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, ...options }: AdamWOptions = {}): RuleOptimizer {
   for (const [name, value] of Object.entries({ beta1, beta2, epsilon, weightDecay: options.weightDecay ?? 0 })) {
     checkNumber(name as 'beta1', value, 'adamW: ');
   }

@@ -76,6 +76,7 @@ export {
   type OptimizerKernel,
   optimizerOf,
   portableOptimizer,
+  type RuleOptimizer,
   type RuleOptions,
   type Scalars,
   type StepSettings,

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
-import type { Optimizer } from './optimizer';
 import {
   optimizerOf,
+  type RuleOptimizer,
   type RuleOptions,
   replaceState,
   type Scalars,
@@ -42,7 +42,7 @@ export interface LionScalars extends Scalars {
  *
  * @throws RangeError for an option out of range.
  */
-export function lion({ beta1 = 0.9, beta2 = 0.99, ...options }: LionOptions = {}): Optimizer {
+export function lion({ beta1 = 0.9, beta2 = 0.99, ...options }: LionOptions = {}): RuleOptimizer {
   for (const [name, value] of Object.entries({ beta1, beta2, weightDecay: options.weightDecay ?? 0 })) {
     checkNumber(name as 'beta1', value, 'lion: ');
   }
@@ -86,7 +86,7 @@ export interface SgdScalars extends Scalars {
  *
  * @throws RangeError for an option out of range.
  */
-export function sgd(options: RuleOptions = {}): Optimizer {
+export function sgd(options: RuleOptions = {}): RuleOptimizer {
   checkNumber('weightDecay', options.weightDecay ?? 0, 'sgd: ');
   return optimizerOf(sgdRule, options);
 }
@@ -136,7 +136,7 @@ const SQUARE_EPSILON = 1e-30;
  *
  * @throws RangeError for an option out of range.
  */
-export function adafactor(options: RuleOptions = {}): Optimizer {
+export function adafactor(options: RuleOptions = {}): RuleOptimizer {
   checkNumber('weightDecay', options.weightDecay ?? 0, 'adafactor: ');
   return optimizerOf(adafactorRule, options);
 }

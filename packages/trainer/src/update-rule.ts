@@ -25,12 +25,15 @@ export interface StepSettings {
   readonly weightDecay: number;
 }
 
+/** What decides the state of a parameter. */
+type Weight = Pick<Parameter, 'name' | 'shape'>;
+
 /** How an optimizer changes a parameter: the equations of AdamW, Lion, … */
 export interface UpdateRule<S extends Scalars = Scalars> {
   /** The optimizer's name, in errors and to find the native implementation. */
   readonly name: string;
   /** Shapes of the tensors that it keeps for a parameter, by their names in files: `<parameter>.<name>`. */
-  state(parameter: Parameter): Readonly<Record<string, readonly number[]>>;
+  state(parameter: Weight): Readonly<Record<string, readonly number[]>>;
   scalars(settings: StepSettings): S;
   /** The portable update, in tfjs operations. */
   update(update: Update, scalars: S): void;
@@ -59,6 +62,12 @@ export interface RuleOptions {
   readonly kernel?: OptimizerKernel;
 }
 
+/** An optimizer that says how much memory its state takes. */
+export interface RuleOptimizer extends Optimizer {
+  /** Bytes of a parameter's state. */
+  stateBytes(parameter: Weight): number;
+}
+
 /**
  * The optimizer of a rule. It creates a parameter's state at the parameter's first gradient. A parameter without a gradient does not
  * change and does not decay.
@@ -66,8 +75,9 @@ export interface RuleOptions {
 export function optimizerOf<S extends Scalars>(
   rule: UpdateRule<S>,
   { weightDecay = 0, kernel = portableOptimizer }: RuleOptions,
-): Optimizer {
+): RuleOptimizer {
   const states = new Map<string, Record<string, tf.Tensor>>();
+  let ordered: readonly Parameter[] = []; // so that a state is saved in one order, also after a resume
   let step = 0;
 
   function stateOf(parameter: Parameter): Record<string, tf.Tensor> {
@@ -87,6 +97,7 @@ export function optimizerOf<S extends Scalars>(
   return {
     step({ parameters, learningRate, gradientScale }: OptimizerStep) {
       step += 1;
+      ordered = parameters;
       for (const decays of [true, false]) {
         const updates = parameters.flatMap((parameter) => {
           const gradient = parameter.decay === decays ? parameter.gradient() : null;
@@ -97,19 +108,29 @@ export function optimizerOf<S extends Scalars>(
         kernel.update(rule, updates, rule.scalars(settings));
       }
     },
-    state: () => ({ step, tensors: namedTensors(states) }),
+    state: () => ({ step, tensors: namedTensors(ordered, states) }),
     async load(stored, parameters) {
       dispose();
+      ordered = parameters;
       for (const [name, state] of await readState(rule, stored, parameters)) states.set(name, state);
       step = stored.step;
     },
     dispose,
+    stateBytes: (parameter) =>
+      Object.values(rule.state(parameter)).reduce((bytes, shape) => bytes + FLOAT32 * sizeOf(shape), 0),
   };
 }
 
-function* namedTensors(states: ReadonlyMap<string, Record<string, tf.Tensor>>): Generator<NamedTensor> {
-  for (const [parameter, state] of states) {
-    for (const [name, tensor] of Object.entries(state)) yield { name: `${parameter}.${name}`, tensor };
+const FLOAT32 = 4;
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, length) => size * length, 1);
+
+function* namedTensors(
+  parameters: readonly Parameter[],
+  states: ReadonlyMap<string, Record<string, tf.Tensor>>,
+): Generator<NamedTensor> {
+  for (const parameter of parameters) {
+    const state = Object.entries(states.get(parameter.name) ?? {});
+    for (const [name, tensor] of state) yield { name: `${parameter.name}.${name}`, tensor };
   }
 }
 

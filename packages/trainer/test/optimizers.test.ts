@@ -115,6 +115,18 @@ describe('state', () => {
     },
   );
 
+  test('a state is saved in the order of the parameters, also after a resume', async () => {
+    const parameters = ['a', 'b', 'c'].map((name, i) => toyParameter(name, i === 2, tf.tensor1d([1, 2])));
+    const [first, second] = [adamW(), adamW()];
+    for (const parameter of parameters) parameter.assignGradient(tf.tensor1d([1, 1]));
+    first.step({ parameters, learningRate: 0.1, gradientScale: 1 });
+    await second.load({ step: 1, tensors: collect(first.state()).reverse() }, parameters);
+    const order = ['a', 'b', 'c'].flatMap((name) => [`${name}.exp_avg`, `${name}.exp_avg_sq`]);
+    for (const optimizer of [first, second]) {
+      expect([...optimizer.state().tensors].map(({ name }) => name)).toEqual(order);
+    }
+  });
+
   const shapes: Record<string, number[]> = { 'p.exp_avg_sq_row': [2], 'p.exp_avg_sq_col': [3], 'p.exp_avg_sq': [2, 3] };
   test.each<[keyof typeof OPTIMIZERS, string[], string]>([
     [

@@ -3,7 +3,6 @@ import { epochOrder } from '@wpo/data';
 import { ADAPTER_WEIGHTS } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
-  adamW,
   type PairLoss,
   preferencePairLoss,
   train as runTraining,
@@ -33,6 +32,7 @@ import { count, counted } from '../terminal/format';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
+import { optimizerOf } from '../training/optimizer';
 import { checkRunMemory, hashReference, loadWithReferences, type References } from '../training/references';
 import { collapseWithoutModel, endedByCollapse, runSummary, stepReports } from '../training/reports';
 import {
@@ -125,16 +125,8 @@ export async function train(
           'another type set save_dtype.\n',
       );
     }
-    await checkDiskSpace(folder, config, { pairs: pairs.train.length, model });
-    const optimizer = own(
-      adamW({
-        beta1: config.adamBeta1,
-        beta2: config.adamBeta2,
-        epsilon: config.adamEpsilon,
-        weightDecay: config.weightDecay,
-        kernel: backend.optimizer,
-      }),
-    );
+    const optimizer = own(optimizerOf(config, backend.optimizer));
+    await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
     const result = await runTraining({
       policy: model.policy,
       optimizer,

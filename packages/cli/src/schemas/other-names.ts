@@ -95,6 +95,7 @@ const SAME: Readonly<Record<string, string>> = {
     grad_clip gradient_clipping clip_grad clip_grad_norm grad_norm gradient_clip_val max_gradient_norm
     grad_norm_clip`,
   weight_decay: 'wd l2 adam_weight_decay decay',
+  optim: 'optimizer optimizer_type optim_type optimizer_name',
   adam_beta1: 'beta1 adamw_beta1',
   adam_beta2: 'beta2 adamw_beta2',
   adam_epsilon: 'eps epsilon adam_eps adamw_epsilon adam_epsilon2',
@@ -170,9 +171,9 @@ const ABSENT: Readonly<Record<string, string>> = {
     fp16 tf32 fp8* float16 float32 half_precision* fp16_* mixed_precision_* upcast_* fp32_norm* embeddings_skip_upcast`,
   'Products of bfloat16, as with `bf16: true` elsewhere, are `precision: bfloat16` here.': `
     bf16 pure_bf16 bfloat16 bf16_full_eval amp use_amp autocast`,
-  'The optimizer is AdamW.': `
-    optim optimizer optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
-    apollo_* use_badam badam_* qgalore_* dion_* optimizer_type muon*`,
+  'optim selects among adamw_torch, lion_32bit, adafactor and sgd, which have no further options but adam_*.': `
+    optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
+    apollo_* use_badam badam_* qgalore_* dion_* muon*`,
   'Metrics are written to metrics.jsonl in output_dir, and to no other service.': `
     report_to run_name project wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
     use_trackio swanlab* use_swanlab use_tensorboard tensorboard* use_otel_metrics otel_* tags plot_loss
@@ -354,6 +355,28 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     one_cycle: 'cosine',
     reduce_lr_on_plateau: 'constant',
     none: 'constant',
+  },
+  optim: {
+    adamw: 'adamw_torch',
+    adam: 'adamw_torch',
+    adamw_hf: 'adamw_torch',
+    adamw_torch_fused: 'adamw_torch',
+    adamw_torch_xla: 'adamw_torch',
+    adamw_torch_npu_fused: 'adamw_torch',
+    adamw_apex_fused: 'adamw_torch',
+    adamw_anyprecision: 'adamw_torch',
+    paged_adamw: 'adamw_torch',
+    paged_adamw_32bit: 'adamw_torch',
+    lion: 'lion_32bit',
+    lion_pytorch: 'lion_32bit',
+    lion_8bit: 'lion_32bit',
+    paged_lion_32bit: 'lion_32bit',
+    paged_lion_8bit: 'lion_32bit',
+    adagrad: '',
+    rmsprop: '',
+    lomo: '',
+    adalomo: '',
+    muon: '',
   },
   truncation: { keep_end: 'paper', left: 'paper', right: 'keep_start', drop: '', true: '', longest_first: 'paper' },
   f_divergence_type: {

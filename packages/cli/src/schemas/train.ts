@@ -89,6 +89,15 @@ const batchFields = {
 };
 
 const optimizerFields = {
+  optim: choice(
+    {
+      adamw_torch: 'AdamW with two float32 moments, 8 bytes per trained parameter',
+      lion_32bit: 'Lion with one float32 moment, 4 bytes; it wants about a tenth of AdamW’s learning_rate',
+      adafactor: 'Adafactor with the learning rate of the schedule, a few bytes per row and column of a weight',
+      sgd: 'stochastic gradient descent without momentum, no bytes',
+    },
+    { default: 'adamw_torch', help: 'the optimizer, by Transformers’ name' },
+  ),
   learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
   lrSchedulerType: choice(
     {
@@ -123,13 +132,17 @@ const optimizerFields = {
   weightDecay: number({
     ...ranges.weightDecay,
     default: 0,
-    help: 'AdamW’s weight decay, on all parameters but those of norms',
+    help: 'weight decay, on all parameters but those of norms',
   }),
-  adamBeta1: number({ ...ranges.beta1, default: 0.9, help: 'AdamW’s β₁: decay rate of the mean of gradients' }),
+  adamBeta1: number({
+    ...ranges.beta1,
+    default: 0.9,
+    help: 'β₁ of AdamW and Lion: decay rate of the mean of gradients',
+  }),
   adamBeta2: number({
     ...ranges.beta2,
     default: 0.999,
-    help: 'AdamW’s β₂: decay rate of the mean of squared gradients',
+    help: 'β₂: decay rate of AdamW’s mean of squared gradients, or of Lion’s momentum',
   }),
   adamEpsilon: number({ ...ranges.epsilon, default: 1e-8, help: 'AdamW’s ε' }),
   seed: integer({ min: 0, default: 42, help: 'random seed of the order of the pairs and of eval_split' }),
@@ -268,7 +281,7 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
     }
-    return [...problems, ...checkDtype(config, name), ...checkBestModel(config, name)];
+    return [...problems, ...checkOptimizer(config, name), ...checkDtype(config, name), ...checkBestModel(config, name)];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -276,6 +289,26 @@ export const trainSchema = commandSchema({
     'wpo train run.yaml --resume',
   ],
 });
+
+/** The optimizers that use an option. */
+const OPTIMIZERS_WITH = {
+  adamBeta1: ['adamw_torch', 'lion_32bit'],
+  adamBeta2: ['adamw_torch', 'lion_32bit'],
+  adamEpsilon: ['adamw_torch'],
+} as const;
+
+type OptimizerConfig = { readonly optim: string } & Readonly<Record<keyof typeof OPTIMIZERS_WITH, number>>;
+
+/** Refuses options of other optimizers, which would change nothing. A run's own file of its configuration has their defaults. */
+function checkOptimizer(config: OptimizerConfig, name: Naming): Problem[] {
+  const fields = Object.keys(OPTIMIZERS_WITH) as (keyof typeof OPTIMIZERS_WITH)[];
+  return fields.flatMap((field): Problem[] => {
+    const users: readonly string[] = OPTIMIZERS_WITH[field];
+    if (users.includes(config.optim) || config[field] === optimizerFields[field].default) return [];
+    const expected = `no value with ${name('optim')} ${config.optim}`;
+    return [{ field, expected, found: String(config[field]), hint: `It is an option of ${users.join(' and ')}.` }];
+  });
+}
 
 /** Refuses trained weights in bfloat16. `dtype` was once the name of `save_dtype`. */
 function checkDtype(config: AdapterSettings & { readonly dtype: string }, name: Naming): Problem[] {

@@ -1,12 +1,9 @@
 import { readdir } from 'node:fs/promises';
 import { formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
-import { planSteps } from '@wpo/trainer';
+import { planSteps, type RuleOptimizer } from '@wpo/trainer';
 import type { LoadedModel } from '../models';
 import type { TrainConfig } from '../schemas/train';
 import type { RunFolder } from './run-folder';
-
-/** A checkpoint has weights and both of AdamW's moments in float32. */
-const CHECKPOINT_BYTES = 12;
 
 /**
  * Checks that the disk has space for everything that a run writes, before it starts: the checkpoints that exist at one time, which
@@ -17,8 +14,9 @@ const CHECKPOINT_BYTES = 12;
 export async function checkDiskSpace(
   folder: RunFolder,
   config: TrainConfig,
-  { pairs, model }: { readonly pairs: number; readonly model: LoadedModel },
+  run: { readonly pairs: number; readonly model: LoadedModel; readonly optimizer: RuleOptimizer },
 ): Promise<void> {
+  const { pairs, model, optimizer } = run;
   const { saveSteps, saveTotalLimit } = config;
   const { totalSteps } = planSteps({
     pairs,
@@ -34,7 +32,8 @@ export async function checkDiskSpace(
     (total, { shape }) => total + shape.reduce((size, length) => size * length, 1),
     0,
   );
-  const checkpoint = parameters * CHECKPOINT_BYTES;
+  const state = model.policy.parameters.reduce((total, parameter) => total + optimizer.stateBytes(parameter), 0);
+  const checkpoint = 4 * parameters + state; // weights are saved in float32
   const trained = parameters * ((config.saveDtype ?? model.dtype) === 'bfloat16' ? 2 : 4);
   await requireFreeSpace(
     folder.path,

@@ -16,6 +16,7 @@ import { loraSettings, trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
 import { withProgress } from '../terminal/progress';
 import type { Terminal } from '../terminal/terminal';
+import { optimizerOf } from './optimizer';
 import type { RunFolder } from './run-folder';
 
 /** The reference's log-probs of both sets of pairs; absent if the loss needs no reference. */
@@ -110,7 +111,7 @@ function usesOf({ config, pairs: { train, held } }: Pick<ReferenceOptions, 'conf
     maxTokens: config.maxTokensPerPack,
   };
   return {
-    policy: { kind: 'train', ...largestPass(train, batch) },
+    policy: { kind: 'train', ...largestPass(train, batch), stateBytes: optimizerOf(config).stateBytes },
     reference: { kind: 'score', ...largestPass([...train, ...held]) },
   } as const;
 }

@@ -56,6 +56,24 @@ test('with products of bfloat16, a resumed run has the same bits, and must have 
   await expectSameEnd(output, expected, ...precision);
 });
 
+test.each(['lion_32bit', 'adafactor', 'sgd'])(
+  'with optim: %s, a resumed run has the same bits, and must have the same optimizer',
+  async (optim) => {
+    const set = ['--set', `optim=${optim}`];
+    const [output, expected] = [join(folder, `killed-${optim}`), join(folder, `whole-${optim}`)];
+    expect((await start(expected, ...set).ended).status).toBe(0);
+    expect(timeless(readMetrics(expected))).not.toEqual(timeless(readMetrics(whole)));
+    const run = start(output, ...set);
+    await run.wrote('train 3/8');
+    run.kill('SIGKILL');
+    await run.ended;
+    const other = await start(output, '--resume').ended;
+    expect(other.status).toBe(1);
+    expect(other.err).toContain(`optim was ${optim} and is now adamw_torch`);
+    await expectSameEnd(output, expected, ...set);
+  },
+);
+
 test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],

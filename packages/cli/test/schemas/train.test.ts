@@ -67,6 +67,7 @@ test('three keys are required; the others have the documented defaults', () => {
     activationCheckpointing: 'auto',
     maxGradNorm: 1,
     weightDecay: 0,
+    optim: 'adamw_torch',
     adamBeta1: 0.9,
     adamBeta2: 0.999,
     adamEpsilon: 1e-8,
@@ -108,6 +109,14 @@ test.each([
   ['eval_file: 3', `eval_file: expected ${DATA}, found 3. Put it in quotes.`],
   ['learning_rate: .inf', 'learning_rate: expected a number above 0, at most 1, found Infinity. The default is 1e-6.'],
   ['adam_beta2: 1', 'adam_beta2: expected a number from 0 to below 1, found 1. The default is 0.999.'],
+  [
+    'adam_epsilon: 1e-6\noptim: lion_32bit',
+    'adam_epsilon: expected no value with optim lion_32bit, found 0.000001. It is an option of adamw_torch.',
+  ],
+  [
+    'optim: adamw',
+    'optim: expected one of adamw_torch, lion_32bit, adafactor, sgd, found the text "adamw". Did you mean "adamw_torch"?',
+  ],
 ])('the error of %j says line, key, expected and found value', (line, message) => {
   expect(problems(least + line)).toEqual([`/runs/run.yaml:4: ${message}`]);
 });
@@ -250,6 +259,7 @@ test('a resumed run must have the same values of these keys', () => {
       ...['lr_scheduler_type', 'max_grad_norm', 'max_length', 'max_prompt_length', 'max_steps', 'max_tokens_per_pack'],
       ...[
         'num_train_epochs',
+        'optim',
         'per_device_train_batch_size',
         'precision',
         'precompute_ref_log_probs',

@@ -1,0 +1,18 @@
+import { adafactor, adamW, lion, type OptimizerKernel, type RuleOptimizer, sgd } from '@wpo/trainer';
+import type { TrainConfig } from '../schemas/train';
+
+/** The optimizer of a run, under Transformers' names. @param kernel undefined for portable updates */
+export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): RuleOptimizer {
+  const { optim, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, weightDecay } = config;
+  const options = { weightDecay, ...(kernel && { kernel }) };
+  switch (optim) {
+    case 'adamw_torch':
+      return adamW({ beta1, beta2, epsilon, ...options });
+    case 'lion_32bit':
+      return lion({ beta1, beta2, ...options });
+    case 'adafactor':
+      return adafactor(options);
+    case 'sgd':
+      return sgd(options);
+  }
+}
