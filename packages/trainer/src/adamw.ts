@@ -49,14 +49,22 @@ export interface AdamWScalars extends Scalars {
  *
  * @throws RangeError for an option out of range.
  */
-export function adamW({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, ...options }: AdamWOptions = {}): RuleOptimizer {
-  for (const [name, value] of Object.entries({ beta1, beta2, epsilon, weightDecay: options.weightDecay ?? 0 })) {
-    checkNumber(name as 'beta1', value, 'adamW: ');
-  }
+export function adamW(options: AdamWOptions = {}): RuleOptimizer {
+  const { beta1, beta2, epsilon } = adamWOptions(options, 'adamW');
   return optimizerOf(adamWRule(beta1, beta2, epsilon), options);
 }
 
-const adamWRule = (beta1: number, beta2: number, epsilon: number): UpdateRule<AdamWScalars> => ({
+/** The numbers of AdamW's equations. @throws RangeError for an option out of range */
+export function adamWOptions(
+  { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 }: AdamWOptions,
+  where: string,
+) {
+  const numbers = { beta1, beta2, epsilon, weightDecay };
+  for (const [name, value] of Object.entries(numbers)) checkNumber(name as 'beta1', value, `${where}: `);
+  return numbers;
+}
+
+export const adamWRule = (beta1: number, beta2: number, epsilon: number): UpdateRule<AdamWScalars> => ({
   name: 'AdamW',
   state: ({ shape }) => ({ exp_avg: shape, exp_avg_sq: shape }),
   scalars: ({ step, learningRate, gradientScale, weightDecay }) => ({

@@ -1,4 +1,5 @@
 export { type AdamWOptions, type AdamWScalars, adamW } from './adamw';
+export { type AdamW8bitOptions, adamW8bit, dynamicMap } from './adamw-8bit';
 export { type Cursor, type Plan, type PlanOptions, planSteps } from './batches';
 export type { BestModel, BestModelOptions } from './best-model';
 export {
