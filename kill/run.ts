@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -124,6 +124,14 @@ async function strikeAndResume(
   const fail = (problem: string): never => {
     throw new Error(`${scenario.name}: ${problem}\nafter ${JSON.stringify(history)}`);
   };
+  const compare = () => {
+    const results = scenario.results(root);
+    const names = [...reference.results.keys()];
+    if (names.join() !== [...results.keys()].join()) fail(`expected the files ${names}, found ${[...results.keys()]}`);
+    for (const [name, expected] of reference.results) {
+      if (!Buffer.from(expected).equals(Buffer.from(results.get(name)!))) fail(`${name} differs`);
+    }
+  };
   const struck: How[] = [];
   let resume = false;
   for (let attempt = 0; attempt < ATTEMPTS && struck.length < left; attempt++) {
@@ -151,17 +159,13 @@ async function strikeAndResume(
     const isStruck =
       ended.signal === 'SIGKILL' || strike.how === 'stop' || (strike.how === 'refuse' && ended.status === 1);
     if (isStruck) struck.push(strike.how);
+    if (scenario.whole !== undefined && existsSync(join(root, scenario.whole))) compare();
     resume = true;
     if (ended.status === 0 && strike.how !== 'stop') break;
   }
   const last = await start(scenario, folder, root, { hub, resume: true }).ended;
   if (last.status !== 0) fail(`the resumed command ended with status ${last.status}:\n${last.output}`);
-  const results = scenario.results(root);
-  const names = [...reference.results.keys()];
-  if (names.join() !== [...results.keys()].join()) fail(`expected the files ${names}, found ${[...results.keys()]}`);
-  for (const [name, expected] of reference.results) {
-    if (!Buffer.from(expected).equals(Buffer.from(results.get(name)!))) fail(`${name} differs`);
-  }
+  compare();
   return struck;
 }
 

@@ -12,6 +12,8 @@ export interface Scenario {
   /** The arguments of `wpo`, the same for a resume except for `resume`. */
   args(folder: string, root: string): readonly string[];
   readonly resume?: readonly string[];
+  /** A folder in `root` that the command writes: whole or absent at any time. */
+  readonly whole?: string;
   /** The results by name, without times and in an order that does not depend on the time. */
   results(root: string): ReadonlyMap<string, string | Buffer>;
 }
@@ -22,9 +24,10 @@ export interface Servers {
   readonly trained: string;
 }
 
-const golden = fileURLToPath(new URL('../packages/gemma/test/fixtures/golden', import.meta.url));
-const model = join(golden, 'tiny');
-const pairs = join(golden, 'pairs.jsonl');
+const fixtures = fileURLToPath(new URL('../packages/gemma/test/fixtures', import.meta.url));
+const model = join(fixtures, 'golden', 'tiny');
+const pairs = join(fixtures, 'golden', 'pairs.jsonl');
+const adapter = join(fixtures, 'peft', 'all-linear');
 
 const trainKeys = {
   model_name_or_path: model,
@@ -66,9 +69,9 @@ const metrics = (root: string, name: string): Result => {
   const text = readFileSync(join(root, name), 'utf8');
   return [name, text.replace(/"(tokens_per_second|step_seconds)":[^,}]+/g, '')] as const;
 };
-const trained = (root: string, run: string): Result[] => [
+const trained = (root: string, run: string, weights = 'model.safetensors'): Result[] => [
   metrics(root, join(run, 'metrics.jsonl')),
-  file(root, join(run, 'checkpoint-3', 'model.safetensors')),
+  file(root, join(run, 'checkpoint-3', weights)),
   file(root, join(run, 'checkpoint-3', 'optimizer.safetensors')),
   ...files(root, join(run, 'model')),
 ];
@@ -76,7 +79,7 @@ const trained = (root: string, run: string): Result[] => [
 export const scenarios = ({ judge, trained: finished }: Servers): readonly Scenario[] => [
   {
     name: 'train',
-    share: 0.4,
+    share: 0.25,
     prepare: (folder, root) =>
       writeFileSync(join(folder, 'run.yaml'), yaml({ ...trainKeys, output_dir: join(root, 'run') })),
     args: (folder) => ['train', join(folder, 'run.yaml')],
@@ -84,8 +87,19 @@ export const scenarios = ({ judge, trained: finished }: Servers): readonly Scena
     results: (root) => new Map(trained(root, 'run')),
   },
   {
+    name: 'train an adapter',
+    share: 0.2,
+    prepare: (folder, root) => {
+      const lora = { use_peft: true, lora_target_modules: 'all-linear', lora_dropout: 0.1, use_dora: true };
+      writeFileSync(join(folder, 'run.yaml'), yaml({ ...trainKeys, ...lora, output_dir: join(root, 'run') }));
+    },
+    args: (folder) => ['train', join(folder, 'run.yaml')],
+    resume: ['--resume'],
+    results: (root) => new Map(trained(root, 'run', 'adapter_model.safetensors')),
+  },
+  {
     name: 'sample',
-    share: 0.15,
+    share: 0.1,
     prepare: (folder) => writeFileSync(join(folder, 'prompts.jsonl'), promptFile),
     args: (folder, root) => [
       ...['sample', '--model', model, '--prompts', join(folder, 'prompts.jsonl'), '--out', join(root, 'answers.jsonl')],
@@ -95,7 +109,7 @@ export const scenarios = ({ judge, trained: finished }: Servers): readonly Scena
   },
   {
     name: 'score',
-    share: 0.15,
+    share: 0.1,
     prepare: (folder) =>
       writeFileSync(join(folder, 'answers.jsonl'), answers.map((row) => `${JSON.stringify(row)}\n`).join('')),
     args: (folder, root) => [
@@ -137,6 +151,15 @@ export const scenarios = ({ judge, trained: finished }: Servers): readonly Scena
     share: 0.1,
     prepare: (folder) => cpSync(finished, join(folder, 'run'), { recursive: true }),
     args: (folder, root) => ['export', join(folder, 'run'), '--out', join(root, 'model')],
+    whole: 'model',
+    results: (root) => new Map(files(root, 'model')),
+  },
+  {
+    name: 'merge',
+    share: 0.1,
+    prepare: () => {},
+    args: (_, root) => ['merge', '--model', model, '--adapter', adapter, '--out', join(root, 'model')],
+    whole: 'model',
     results: (root) => new Map(files(root, 'model')),
   },
 ];
