@@ -81,7 +81,7 @@ function checkConfig(config: Gemma2Config, json: Record<string, unknown>): void 
   if (JSON.stringify(again) !== JSON.stringify(config))
     throw new Error('another configuration after writing and reading');
   if (tensorShapes(config).size !== 2 + 11 * config.numHiddenLayers) throw new Error('another number of tensors');
-  const { total } = estimateMemory(config, { kind: 'train', tokens: 100, answerTokens: 50 });
+  const { total } = estimateMemory(config, { kind: 'score', tokens: 100, answerTokens: 50 });
   if (!(total > 0 && total < Infinity)) throw new Error(`an estimate of ${total} bytes`);
 }
 

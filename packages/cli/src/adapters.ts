@@ -54,7 +54,7 @@ export async function copyTensors({ parameters }: Adapter): Promise<Map<string, 
  *
  * @throws Error naming file or key, if it does not fit the model
  */
-async function modulesOf(
+export async function modulesOf(
   choice: AdapterChoice,
   model: Gemma2Config,
 ): Promise<{ readonly config: LoraConfig; readonly modules: readonly AdaptedModule[] }> {

@@ -21,6 +21,7 @@ import { initSchema } from './schemas/init';
 import { inspectSchema } from './schemas/inspect';
 import { mergeSchema } from './schemas/merge';
 import { pairSchema } from './schemas/pair';
+import { planSchema } from './schemas/plan';
 import { COMMANDS } from './schemas/reference';
 import { runSchema } from './schemas/run';
 import { sampleSchema } from './schemas/sample';
@@ -97,6 +98,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
       const config = await readTrainConfig(file, set);
       const { train } = await import('./commands/train');
       finish(await train(config, { resume }, terminal));
+    }),
+    createCommand(planSchema, async (config) => {
+      const { plan } = await import('./commands/plan');
+      finish(await plan(config, terminal));
     }),
     createCommand(weighSchema, async (config) => {
       const { weigh } = await import('./commands/weigh');

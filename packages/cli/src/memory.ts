@@ -1,30 +1,18 @@
-import {
-  estimateMemory,
-  type Gemma2Config,
-  type ModelUse,
-  type StateBytes,
-  tensorShapes,
-  trainingBytes,
-  type WeightBytes,
-} from '@wpo/gemma';
+import { estimateMemory, type Gemma2Config, type ModelUse, tensorShapes, type WeightBytes } from '@wpo/gemma';
 import { type Checkpoint, readModelFolder } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory, WeightStorage } from '@wpo/tensorflow/kernels';
-import type { TokenPair } from '@wpo/trainer';
+import type { RuleOptimizer, TokenPair } from '@wpo/trainer';
 import { type AdapterChoice, countParameters } from './adapters';
 import { fromInput, UserError } from './errors';
 import type { Terminal } from './terminal/terminal';
 
-/** A model and what it is loaded for. */
-export interface PlannedModel {
+/** A model that is not trained, and what it is loaded for. */
+export interface CheckedModel {
   readonly folder: string;
   readonly use: ModelUse;
   readonly adapter?: AdapterChoice | undefined;
 }
-
-/** Whether the weights of the model itself are trained. They are then float32, with gradients. */
-export const isTrained = ({ use, adapter }: Pick<PlannedModel, 'use' | 'adapter'>): boolean =>
-  use.kind === 'train' && adapter === undefined;
 
 /** Where memory is, and what is held in it. */
 interface Machine {
@@ -33,15 +21,18 @@ interface Machine {
 }
 
 /** Set to 0 to load models that do not fit by the estimate. */
-const VARIABLE = 'WPO_MEMORY_CHECK';
+export const MEMORY_CHECK = 'WPO_MEMORY_CHECK';
+
+export const isCheckOff = (): boolean => process.env[MEMORY_CHECK] === '0';
 
 /**
- * Checks that models fit in memory together, before their weights are read.
+ * Checks that models which are not trained fit in memory together, before their weights are read. `checkRunMemory` checks a training
+ * run.
  *
  * @throws {UserError} with the numbers, and what would make them fit
  */
 export async function checkMemory(
-  models: readonly PlannedModel[],
+  models: readonly CheckedModel[],
   { availableMemory, storage }: Machine,
   terminal: Terminal,
 ): Promise<void> {
@@ -54,21 +45,19 @@ export async function checkMemory(
   const message =
     `${needs.map(({ text }) => text).join('; ')}: expected ${gigabytes(total)} of free memory, found ` +
     `${gigabytes(available.bytes)} (${LIMITS[available.limit].found}). `;
-  if (process.env[VARIABLE] === '0') {
-    terminal.stderr.write(`${message}Continuing, because ${VARIABLE} is 0.\n`);
+  if (isCheckOff()) {
+    terminal.stderr.write(`${message}Continuing, because ${MEMORY_CHECK} is 0.\n`);
     return;
   }
   const fixed = needs.reduce((sum, need) => sum + need.fixed, 0);
   const smaller =
     fixed > available.bytes
-      ? models.some(isTrained)
-        ? 'Train an adapter instead of all weights (use_peft: true), use a smaller model, '
-        : 'No option makes this model fit: use a smaller one, '
+      ? 'No option makes this model fit: use a smaller one, '
       : `${[...new Set(needs.map(({ use }) => SMALLER_PASS[use.kind]))].join(', ')}, use a smaller model, `;
-  throw new UserError(`${message}${smaller}${LIMITS[available.limit].fix}. ${VARIABLE}=0 starts anyway.`);
+  throw new UserError(`${message}${smaller}${LIMITS[available.limit].fix}. ${MEMORY_CHECK}=0 starts anyway.`);
 }
 
-const LIMITS = {
+export const LIMITS = {
   GPU: { found: 'of the GPU', fix: 'or a GPU with more memory' },
   machine: { found: 'of this machine', fix: 'or a machine with more memory' },
   container: { found: 'under the memory limit of this container', fix: 'or raise the memory limit of the container' },
@@ -77,7 +66,6 @@ const LIMITS = {
 } as const;
 
 const SMALLER_PASS = {
-  train: 'Lower max_length, per_device_train_batch_size or max_tokens_per_pack',
   score: 'Lower the maximum length of pairs (max_length)',
   generate: 'Lower the number of new tokens (max_new_tokens) or the batch size',
 } as const;
@@ -86,30 +74,31 @@ const SMALLER_PASS = {
  * Warns if the weights that are mapped from a file do not fit in memory, because each pass then reads them from the disk.
  */
 export async function warnOfMappedWeights(
-  model: PlannedModel,
+  model: CheckedModel,
   { availableMemory, storage }: Machine,
   { stderr }: Terminal,
 ): Promise<void> {
   const available = availableMemory()?.bytes;
-  if (available === undefined || isTrained(model)) return;
+  if (available === undefined) return;
   const { mapped, total } = await estimateOf(model, storage);
-  if (mapped === 0 || mapped + total <= available) return;
-  stderr.write(
-    `${printable(model.folder)}: its weights take ${gigabytes(mapped)}, and ${gigabytes(available)} of memory are free. They are read ` +
-      'from the disk as they are used, and again in each pass, which is slow.\n',
-  );
+  if (mapped > 0 && mapped + total > available) stderr.write(`${slowWeights(model.folder, mapped, available)}\n`);
 }
 
-async function estimateOf({ folder, use, adapter }: PlannedModel, storage: WeightStorage) {
+/** The warning of weights in a mapped file that do not fit in memory. */
+export const slowWeights = (folder: string, mapped: number, available: number): string =>
+  `${printable(folder)}: its weights take ${gigabytes(mapped)}, and ${gigabytes(available)} of memory are free. They are read ` +
+  'from the disk as they are used, and again in each pass, which is slow.';
+
+async function estimateOf({ folder, use, adapter }: CheckedModel, storage: WeightStorage) {
   const { config, checkpoint } = await fromInput(() => readModelFolder(folder));
   await checkpoint.close();
   const adapterParameters = adapter === undefined ? 0 : await fromInput(() => countParameters(adapter, config));
-  const held = isTrained({ use, adapter }) ? undefined : heldBytes(config, checkpoint, storage);
-  return { adapterParameters, ...estimateMemory(config, use, { adapterParameters, ...(held && { held }) }) };
+  const held = heldBytes(config, checkpoint, storage);
+  return estimateMemory(config, use, { adapterParameters, held });
 }
 
 /** Where the weights of a checkpoint will be. Tensors that are missing are an error later. */
-function heldBytes(config: Gemma2Config, checkpoint: Checkpoint, storage: WeightStorage): WeightBytes {
+export function heldBytes(config: Gemma2Config, checkpoint: Checkpoint, storage: WeightStorage): WeightBytes {
   const names = [...tensorShapes(config).keys()].filter((name) => checkpoint.has(name));
   const bytes = names.map((name) => storage.bytesOf(checkpoint.locate(name)));
   return {
@@ -118,26 +107,24 @@ function heldBytes(config: Gemma2Config, checkpoint: Checkpoint, storage: Weight
   };
 }
 
-async function describeNeed(model: PlannedModel, storage: WeightStorage, mapping: 'counts' | 'is free') {
-  const { folder, use, adapter } = model;
+async function describeNeed(model: CheckedModel, storage: WeightStorage, mapping: 'counts' | 'is free') {
+  const { folder, use } = model;
   const estimate = await estimateOf(model, storage);
-  const { adapterParameters, parameters, weights, training, cache, pass, mapped } = estimate;
+  const { parameters, weights, cache, pass, mapped } = estimate;
   const total = estimate.total + (mapping === 'counts' ? mapped : 0);
   const parts = [
     ...(weights > 0 ? [`weights ${gigabytes(weights)}`] : []),
     ...(mapped > 0 && mapping === 'counts' ? [`weights in a mapped file ${gigabytes(mapped)}`] : []),
-    ...(training > 0 ? [`gradients and the optimizer's state ${gigabytes(training)}`] : []),
     ...(cache > 0 ? [`keys and values of ${describeAnswers(use)} ${gigabytes(cache)}`] : []),
     `largest pass ${gigabytes(pass)}`,
   ];
-  const verb = { train: 'training', score: 'running', generate: 'generating with' }[use.kind];
-  const trained = adapter === undefined ? '' : `an adapter of ${count(adapterParameters)} parameters on `;
+  const verb = { score: 'running', generate: 'generating with' }[use.kind];
   const notCounted =
     mapped > 0 && mapping === 'is free'
       ? ` (not the ${gigabytes(mapped)} of weights, which are mapped from their file)`
       : '';
   const dtype = mapped > 0 ? '' : weights < 4 * parameters ? ' in bfloat16' : ' in float32';
-  const text = `${printable(folder)}: ${verb} ${trained}${count(parameters)} parameters${dtype} takes ${parts.join(', ')}${notCounted}`;
+  const text = `${printable(folder)}: ${verb} ${count(parameters)} parameters${dtype} takes ${parts.join(', ')}${notCounted}`;
   return { text, use, total, fixed: total - cache - pass };
 }
 
@@ -158,29 +145,35 @@ const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 
  * @param trained the parameters that are trained, which are in memory already
  */
 export function activationBudget(
-  trained: Parameters<typeof trainingBytes>[0],
-  memory: { readonly available: number; readonly mapped: number; readonly stateBytes?: StateBytes | undefined },
+  trained: readonly TrainedWeight[],
+  {
+    available,
+    mapped,
+    stateBytes,
+  }: { readonly available: number; readonly mapped: number; readonly stateBytes: StateBytes },
 ): number {
-  const { available, mapped, stateBytes } = memory;
-  return Math.max(0, (available - mapped - trainingBytes(trained, stateBytes)) / 2);
+  const state = trained.reduce((total, weight) => total + stateBytes(weight), 0);
+  return Math.max(0, (available - mapped - gradientBytes(trained) - state) / 2);
 }
 
-/** The largest pass of a command that runs pairs one at a time, or of a training with micro-batches of `batchSize` pairs. */
-export function largestPass(
-  pairs: readonly TokenPair[],
-  { batchSize = 1, maxTokens = 0 }: { readonly batchSize?: number; readonly maxTokens?: number } = {},
-): { readonly tokens: number; readonly answerTokens: number } {
-  const lengths = pairs.map(({ prompt, chosen, rejected }) => {
-    const answerTokens = chosen.length + rejected.length;
-    return { tokens: prompt.length + answerTokens, answerTokens };
-  });
-  lengths.sort((a, b) => b.tokens - a.tokens);
-  const largest = { tokens: 0, answerTokens: 0 };
-  for (const [i, { tokens, answerTokens }] of lengths.entries()) {
-    const fits = maxTokens > 0 ? i === 0 || largest.tokens + tokens <= maxTokens : i < batchSize;
-    if (!fits) break;
-    largest.tokens += tokens;
-    largest.answerTokens += answerTokens;
-  }
-  return largest;
+/** A weight that is trained. */
+export type TrainedWeight = Parameters<StateBytes>[0];
+
+/** Bytes of an optimizer's state for a weight. */
+export type StateBytes = RuleOptimizer['stateBytes'];
+
+/** Bytes of the gradients of weights, which are float32. */
+const gradientBytes = (weights: readonly TrainedWeight[]): number =>
+  weights.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
+
+/** The largest pass of a command that runs pairs one at a time: all tokens of the longest pair, and those of its answers. */
+export function largestPass(pairs: readonly TokenPair[]): { readonly tokens: number; readonly answerTokens: number } {
+  return pairs.reduce(
+    (largest, { prompt, chosen, rejected }) => {
+      const answerTokens = chosen.length + rejected.length;
+      const tokens = prompt.length + answerTokens;
+      return tokens > largest.tokens ? { tokens, answerTokens } : largest;
+    },
+    { tokens: 0, answerTokens: 0 },
+  );
 }

@@ -31,7 +31,7 @@ import type { NamedTensor, OptimizerKernel, TrainOptions } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
-import { activationBudget, checkMemory, isTrained, warnOfMappedWeights } from './memory';
+import { activationBudget, checkMemory, type StateBytes, warnOfMappedWeights } from './memory';
 import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
@@ -46,6 +46,8 @@ export interface Backend {
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
+  /** Measures the memory that this process can still allocate on the host. */
+  readonly hostMemory: () => AvailableMemory;
   /** Bytes of the weights that are mapped from files. */
   readonly mappedBytes: () => number;
 }
@@ -74,6 +76,7 @@ export const loadBackend = ({ dtype, precision }: NumberTypes = {}): Promise<Bac
       optimizer: tensorflow.tensorflowOptimizer(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
+      hostMemory: tensorflow.processMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,
     };
   });
@@ -108,8 +111,11 @@ export interface LoadOptions extends PolicyOptions {
   readonly storage: Backend['storage'];
   readonly availableMemory: Backend['availableMemory'];
   readonly mappedBytes: Backend['mappedBytes'];
-  /** What the model is for. It must fit in memory. For `train`, activations are kept in half of the rest. */
-  readonly use: ModelUse;
+  /**
+   * What the model is for. It must fit in memory, which `checkRunMemory` checks for `train`. Activations are then kept in half of the
+   * rest.
+   */
+  readonly use: ModelUse | { readonly kind: 'train'; readonly stateBytes: StateBytes };
   readonly terminal: Terminal;
 }
 
@@ -122,26 +128,29 @@ export interface LoadOptions extends PolicyOptions {
 export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedModel> =>
   fromInput(async () => {
     const { adapter, use } = options;
-    await checkMemory([{ folder, use, adapter }], options, options.terminal);
-    await warnOfMappedWeights({ folder, use, adapter }, options, options.terminal);
+    if (use.kind !== 'train') {
+      await checkMemory([{ folder, use, adapter }], options, options.terminal);
+      await warnOfMappedWeights({ folder, use, adapter }, options, options.terminal);
+    }
     const { config, configJson, stopIds, checkpoint } = await readModelFolder(folder);
     const owned: { dispose(): void }[] = [];
     try {
       for (const warning of checkpoint.warnings) options.terminal.stderr.write(`${warning}\n`);
-      const base = isTrained(options)
-        ? await loadWeights(config, checkpoint, options)
-        : await loadWeights(config, checkpoint, { trainable: false, loadTensor: options.storage.loadTensor });
+      const base =
+        use.kind === 'train' && adapter === undefined
+          ? await loadWeights(config, checkpoint, options)
+          : await loadWeights(config, checkpoint, { trainable: false, loadTensor: options.storage.loadTensor });
       owned.push(...parametersOf<FrozenWeight | Parameter>(base));
       const adaptedModel = adapter && (await addAdapter(base, adapter, options));
       if (adaptedModel) owned.push(adaptedModel.adapter);
       const model = adaptedModel ?? base;
       const available = use.kind === 'train' ? options.availableMemory()?.bytes : undefined;
       const activationBytes =
-        available === undefined
+        use.kind !== 'train' || available === undefined
           ? undefined
           : activationBudget(trainableParameters(model), {
               ...{ available, mapped: options.mappedBytes() },
-              stateBytes: use.kind === 'train' ? use.stateBytes : undefined,
+              stateBytes: use.stateBytes,
             });
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       return {

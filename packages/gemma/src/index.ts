@@ -32,8 +32,6 @@ export {
   type MemoryEstimate,
   type MemoryOptions,
   type ModelUse,
-  type StateBytes,
-  trainingBytes,
   type WeightBytes,
 } from './memory';
 export type { DecoderLayer, Gemma2, Gemma2Config, Gemma2Weights, LayerType } from './model';
@@ -45,6 +43,7 @@ export type {
   OpResult,
   Pause,
   Precision,
+  ProductOptions,
   QueryBlock,
   RotaryTables,
   Value,
@@ -65,6 +64,7 @@ export {
   type TokenTerms,
 } from './policy';
 export type { SamplingOptions } from './sample';
+export { modelOfShapes } from './shape-model';
 export {
   type FrozenLoadOptions,
   type FrozenWeight,

@@ -1,8 +1,8 @@
 import { type Kernels, portableBf16Kernels, portableKernels } from '@wpo/gemma';
 import type { OptimizerKernel, Parameter } from '@wpo/trainer';
 import { afterAll, beforeAll } from 'vitest';
-import type { LogitLimits } from '../src/kernels/answer-logps';
 import { nativeKernels } from '../src/kernels/kernels';
+import type { LogitLimits } from '../src/kernels/logit-limits';
 import { nativeOperations } from '../src/kernels/native';
 import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
 

@@ -49,6 +49,7 @@ export type {
   TokenPair,
   TokenTerms,
 } from './policy';
+export { longestMicroBatch } from './preflight';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,

@@ -20,6 +20,17 @@ export interface PreflightOptions {
   readonly signal?: StopSignal;
 }
 
+/** The indices of the pairs of the longest micro-batch that training can meet. The longest pair is the first. */
+export function longestMicroBatch(
+  pairs: PairSource,
+  { batchSize = 1, maxTokensPerPack }: Pick<PreflightOptions, 'batchSize' | 'maxTokensPerPack'>,
+): number[] {
+  const all = Array.from({ length: pairs.length }, (_, index) => ({ index, tokens: pairLength(pairAt(pairs, index)) }));
+  all.sort((a, b) => b.tokens - a.tokens || a.index - b.index);
+  const longest = maxTokensPerPack ? packByTokens(all, maxTokensPerPack)[0]! : all.slice(0, batchSize);
+  return longest.map(({ index }) => index);
+}
+
 /**
  * Runs the forward and backward pass of the longest micro-batch that training can meet, and discards the gradient. Training then
  * reaches its peak memory before the first step instead of after hours.
@@ -28,10 +39,7 @@ export interface PreflightOptions {
  */
 export async function preflight(options: PreflightOptions): Promise<void> {
   const { policy, loss, pairs, reference, batchSize = 1, maxTokensPerPack, skipNonfinite = 0 } = options;
-  const all = Array.from({ length: pairs.length }, (_, index) => ({ index, tokens: pairLength(pairAt(pairs, index)) }));
-  all.sort((a, b) => b.tokens - a.tokens || a.index - b.index);
-  const longest = maxTokensPerPack ? packByTokens(all, maxTokensPerPack)[0]! : all.slice(0, batchSize);
-  const indices = longest.map(({ index }) => index);
+  const indices = longestMicroBatch(pairs, { batchSize, maxTokensPerPack });
   const batch = indices.map((index) => pairAt(pairs, index));
   try {
     const references = reference && (await lookUpReference(reference, indices, batch));
@@ -40,7 +48,8 @@ export async function preflight(options: PreflightOptions): Promise<void> {
   } catch (error) {
     if (error instanceof StepStopped || (error instanceof NonFiniteError && skipNonfinite > 0)) return;
     if (error instanceof TrainingError) throw error;
-    const [{ id }, { tokens }] = [batch[0]!, longest[0]!];
+    const { id } = batch[0]!;
+    const tokens = pairLength(batch[0]!);
     throw new TrainingError(
       `pair "${id}": the longest pair (${tokens} tokens) failed before the first step: ${(error as Error).message}. If memory ` +
         'ran out, lower max_length, per_device_train_batch_size or max_tokens_per_pack, or set activation_checkpointing: always.',

@@ -32,8 +32,9 @@ import { count, counted } from '../terminal/format';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
+import { checkRunMemory, machineMemory } from '../training/memory-report';
 import { optimizerOf } from '../training/optimizer';
-import { checkRunMemory, hashReference, loadWithReferences, type References } from '../training/references';
+import { hashReference, loadWithReferences, type References } from '../training/references';
 import { collapseWithoutModel, endedByCollapse, runSummary, stepReports } from '../training/reports';
 import {
   lockFolder,
@@ -82,7 +83,7 @@ export async function train(
   checkWeights(loss, config, pairs);
   warnOfTies(pairs, terminal);
   const backend = await loadBackend(config);
-  await checkRunMemory({ config: local, loss, pairs, backend, terminal });
+  await checkRunMemory({ config: local, loss, pairs, storage: backend.storage }, machineMemory(backend), terminal);
   const release = await lockFolder(folder);
 
   const owned: { dispose(): void }[] = [];
@@ -203,7 +204,7 @@ function warnOfTies({ train }: RunPairs, { stderr }: Terminal): void {
 }
 
 /** Downloads the models that are on the Hub, and returns the config with the folders of its models. */
-async function withLocalModels(config: TrainConfig, terminal: Terminal): Promise<TrainConfig> {
+export async function withLocalModels(config: TrainConfig, terminal: Terminal): Promise<TrainConfig> {
   const { modelNameOrPath, refModelNameOrPath, adapterNameOrPath } = config;
   return {
     ...config,

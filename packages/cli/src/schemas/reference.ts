@@ -6,6 +6,7 @@ import { initSchema } from './init';
 import { inspectSchema } from './inspect';
 import { mergeSchema } from './merge';
 import { pairSchema } from './pair';
+import { planSchema } from './plan';
 import { runSchema, STAGE_NAMES, STAGES, type StageSchema } from './run';
 import { sampleSchema } from './sample';
 import { type CommandSchema, type Field, type Fields, flagName, type JsonSchema, yamlKey } from './schema';
@@ -23,6 +24,7 @@ export const COMMANDS: readonly CommandSchema[] = [
   inspectSchema,
   weighSchema,
   trainSchema,
+  planSchema,
   evalSchema,
   exportSchema,
   generateSchema,

@@ -9,7 +9,7 @@ import {
 } from '@wpo/trainer';
 import { hashJson, hashPairs, referenceFiles } from '@wpo/trainer/node';
 import type { AdapterChoice } from '../adapters';
-import { checkMemory, largestPass } from '../memory';
+import { largestPass } from '../memory';
 import { type Backend, hashModel, type LoadedModel, loadModel, roundingOf, withModel } from '../models';
 import type { RunPairs } from '../pairs';
 import { loraSettings, trainsAdapter } from '../schemas/adapter';
@@ -52,8 +52,8 @@ export interface ReferenceOptions {
 export async function loadWithReferences(
   options: ReferenceOptions,
 ): Promise<{ readonly model: LoadedModel; readonly references: References }> {
-  const { config, loss, backend, terminal } = options;
-  const { reference } = usesOf(options);
+  const { config, loss, pairs, backend, terminal } = options;
+  const reference = { kind: 'score', ...largestPass([...pairs.train, ...pairs.held]) } as const;
   if (loss.needsReference === false) return { model: await loadPolicy(options), references: {} };
   const referenceFolder = config.refModelNameOrPath;
   const { ldAlpha } = loss;
@@ -91,45 +91,15 @@ const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
       terminal: options.terminal,
       activationCheckpointing: options.config.activationCheckpointing,
       adapter: adapterOf(options.config),
-      use: usesOf(options).policy,
+      use: { kind: 'train', stateBytes: optimizerOf(options.config).stateBytes },
     }),
   );
 
 /** The adapter that a run trains; undefined if it trains the model. */
-function adapterOf(config: TrainConfig): AdapterChoice | undefined {
+export function adapterOf(config: TrainConfig): AdapterChoice | undefined {
   const { adapterNameOrPath: folder, usePeft, seed } = config;
   if (folder !== undefined) return { folder, seed };
   return usePeft ? { settings: loraSettings(config), seed } : undefined;
-}
-
-type MemoryOptions = Pick<ReferenceOptions, 'config' | 'loss' | 'pairs' | 'backend' | 'terminal'>;
-
-/** What the policy and its reference are loaded for. */
-function usesOf({ config, pairs: { train, held } }: Pick<ReferenceOptions, 'config' | 'pairs'>) {
-  const batch = {
-    batchSize: config.perDeviceTrainBatchSize,
-    maxTokens: config.maxTokensPerPack,
-  };
-  return {
-    policy: { kind: 'train', ...largestPass(train, batch), stateBytes: optimizerOf(config).stateBytes },
-    reference: { kind: 'score', ...largestPass([...train, ...held]) },
-  } as const;
-}
-
-/**
- * Checks that the run's models fit in memory, before the first of them is read.
- *
- * @throws {UserError} with the numbers, and what would make them fit
- */
-export async function checkRunMemory(options: MemoryOptions): Promise<void> {
-  const { config, loss, backend, terminal } = options;
-  const uses = usesOf(options);
-  const { modelNameOrPath, refModelNameOrPath } = config;
-  const policy = { folder: modelNameOrPath, use: uses.policy, adapter: adapterOf(config) };
-  const reference = { folder: refModelNameOrPath ?? modelNameOrPath, use: uses.reference };
-  const isShared = trainsAdapter(config) && refModelNameOrPath === undefined;
-  const isResident = loss.needsReference !== false && !config.precomputeRefLogProbs && !isShared;
-  await checkMemory(isResident ? [reference, policy] : [policy], backend, terminal);
 }
 
 /** A hash of the contents of a run's reference: of a model, and of the adapter that the training starts from. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Pause, Precision, Weight, WeightValue } from '@wpo/gemma';
 import { addProduct, addRows } from './add-gradient';
+import { LOGIT_LIMITS, logitChunks } from './logit-limits';
 import { nativeOperations, run, withInts, withNumbers } from './native';
 import { type Operand, program } from './program';
 
@@ -8,21 +9,6 @@ import { type Operand, program } from './program';
 // immediately and are not recorded; those that read stored weights run as programs of one operation.
 //
 // H hidden size, V vocabulary, A answer tokens, a answer tokens of a chunk.
-
-/** Limits of the output head's memory, in logits. */
-export interface LogitLimits {
-  /** Logits of a chunk if a backward pass follows. */
-  readonly train: number;
-  /** Logits of a chunk if a backward pass follows and the weight is frozen. */
-  readonly frozen: number;
-  /** Logits of a chunk without a backward pass. */
-  readonly forward: number;
-  /** Logits with a gradient D that is kept for the backward pass. The D of other chunks is recomputed. */
-  readonly kept: number;
-}
-
-/** 512 MB, 256 MB, 64 MB and 512 MB. */
-const LIMITS: LogitLimits = { train: 1 << 27, frozen: 1 << 26, forward: 1 << 24, kept: 1 << 27 };
 
 /**
  * The matrix product of a `[m, k]`, or `[k, m]` with `transposeA`, and b `[k, n]`, or `[n, k]` with `transposeB`: `[m, n]`. It is
@@ -83,7 +69,7 @@ interface Chunk {
  * @param limits for tests
  */
 export const nativeAnswerLogps =
-  (precision: Precision, limits = LIMITS) =>
+  (precision: Precision, limits = LOGIT_LIMITS) =>
   async (
     hidden: tf.Tensor2D,
     weight: Weight,
@@ -94,8 +80,6 @@ export const nativeAnswerLogps =
   ): Promise<AnswerLogps> => {
     const answerTokens = hidden.shape[0];
     const vocabulary = weight.shape[0]!;
-    const limit = limits[!requiresGrad ? 'forward' : weight.trainable ? 'train' : 'frozen'];
-    const chunkRows = Math.max(1, Math.floor(limit / vocabulary));
     const slice = (x: tf.Tensor2D, { start, count }: { start: number; count: number }) =>
       count === answerTokens ? x.clone() : tf.slice(x, [start, 0], [count, x.shape[1]]);
 
@@ -117,21 +101,17 @@ export const nativeAnswerLogps =
 
     const chunks: Chunk[] = [];
     const parts: tf.Tensor2D[] = [];
-    let kept = 0;
     const disposeChunks = () => tf.dispose(chunks.splice(0).flatMap(({ D, DE }) => [D ?? [], DE ?? []].flat()));
-    for (let start = 0; start < answerTokens; start += chunkRows) {
+    for (const { start, count, keeps } of logitChunks(answerTokens, weight, requiresGrad, limits)) {
       await orElse(start > 0 && pause?.(), () => {
         disposeChunks();
         tf.dispose(parts);
       });
-      const count = Math.min(chunkRows, answerTokens - start);
       const { terms, D } = compute(start, count);
       parts.push(terms);
       const DE = D && !weight.trainable ? timesWeight(D, weight.value(), '', precision) : undefined;
-      const keep = D && !DE && (start === 0 || kept + count * vocabulary <= limits.kept);
-      if (keep) kept += count * vocabulary;
-      else D?.dispose();
-      chunks.push({ start, count, D: keep ? D : undefined, DE });
+      if (!keeps) D?.dispose();
+      chunks.push({ start, count, D: keeps ? D : undefined, DE });
     }
     const terms = tf.concat(parts); // [A, 4]
     tf.dispose(parts);

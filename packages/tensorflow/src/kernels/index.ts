@@ -1,5 +1,13 @@
-export type { AvailableMemory } from '../process-memory';
+export { type AvailableMemory, processMemory } from '../process-memory';
 export { tensorflowMatMul } from './answer-logps';
+export {
+  type CountingOptions,
+  countedWeight,
+  countingKernels,
+  MemoryCounter,
+  type MemoryKind,
+  type MemoryParts,
+} from './counting';
 export { tensorflowKernels } from './kernels';
 export { availableMemory } from './memory';
 export { nativeOperations } from './native';

@@ -13,7 +13,8 @@ import {
   type Weight,
 } from '@wpo/gemma';
 import { add, addProduct, addRows, type ProductForm, product } from './add-gradient';
-import { type LogitLimits, nativeAnswerLogps } from './answer-logps';
+import { nativeAnswerLogps } from './answer-logps';
+import type { LogitLimits } from './logit-limits';
 import { float32Bits, nativeDevice, nativeOperations } from './native';
 import { type Operand, program } from './program';
 
@@ -35,7 +36,7 @@ export interface KernelOptions {
 }
 
 /** Larger than on a CPU: on a GPU, computing some masked scores costs less than launching another kernel. */
-const GPU_QUERY_BLOCK_SIZE = 1024;
+export const GPU_QUERY_BLOCK_SIZE = 1024;
 
 /**
  * The native kernels.

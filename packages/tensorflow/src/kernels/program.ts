@@ -7,7 +7,7 @@ import { STORED_TYPES, type StoredRange, StoredTensor } from './store';
 const [TENSOR, INTS, RUN, DROP, GIVE, STORED, RUN_BF16] = [0, 1, 2, 3, 4, 5, 6];
 
 /** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
-const MAX_RECORDED_VALUES = 1 << 24;
+export const MAX_RECORDED_VALUES = 1 << 24;
 
 /** An input of an operation: a value, int32 numbers, or float32 parameters. */
 export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };

@@ -1,0 +1,44 @@
+import { preferencePairLoss } from '@wpo/trainer';
+import { UserError } from '../errors';
+import { loadBackend } from '../models';
+import { readRunPairs } from '../pairs';
+import { lossOptions } from '../schemas/loss';
+import type { PlanConfig } from '../schemas/plan';
+import { readTrainConfig } from '../schemas/train';
+import { processTerminal, type Terminal } from '../terminal/terminal';
+import {
+  describeShortage,
+  findFittingSettings,
+  formatFitting,
+  formatReport,
+  machineMemory,
+  reportJson,
+  reportMemory,
+} from '../training/memory-report';
+import { withLocalModels } from './train';
+
+/** `wpo plan`: prints the memory that a training run takes. Returns the exit status: 0 if it fits, else 1. */
+export async function plan(options: PlanConfig, terminal: Terminal = processTerminal()): Promise<number> {
+  const config = await withLocalModels(await readTrainConfig(options.config, options.set), terminal);
+  const pairs = await readRunPairs(config, terminal);
+  const backend = await loadBackend(config);
+  const loss = preferencePairLoss(lossOptions(config));
+  const run = { config, loss, pairs, storage: backend.storage };
+  const machine = machineMemory(backend, options);
+  if (machine === undefined) {
+    throw new UserError(
+      'expected the memory of the GPU, found that nvidia-smi reports none. Give its size: --device-memory 80GB.',
+    );
+  }
+  const report = await reportMemory(run, machine);
+  const fitting = report.fits ? [] : await findFittingSettings(run, machine);
+  if (options.json) {
+    terminal.stdout.write(`${JSON.stringify(reportJson(report, machine, fitting))}\n`);
+    return report.fits ? 0 : 1;
+  }
+  const verdict = report.fits
+    ? 'It fits.'
+    : `It does not fit: ${describeShortage(report, machine)}.\n${formatFitting(fitting, machine)}`;
+  terminal.stdout.write(`${formatReport(report, machine, config)}\n\n${verdict}\n`);
+  return report.fits ? 0 : 1;
+}

@@ -1,0 +1,184 @@
+import {
+  type Gemma2Config,
+  gemmaPolicy,
+  type LoraConfig,
+  modelOfShapes,
+  tensorShapes,
+  trainableParameters,
+  type Weight,
+  type WeightBytes,
+} from '@wpo/gemma';
+import { readModelFolder } from '@wpo/gemma/node';
+import { longestMicroBatch, type PairLoss, type TokenPair } from '@wpo/trainer';
+import { modulesOf } from '../adapters';
+import { fromInput } from '../errors';
+import { activationBudget, heldBytes, type TrainedWeight } from '../memory';
+import type { Backend } from '../models';
+import type { RunPairs } from '../pairs';
+import { trainsAdapter } from '../schemas/adapter';
+import type { TrainConfig } from '../schemas/train';
+import { optimizerOf } from './optimizer';
+import { adapterOf } from './references';
+
+// The memory that a training run takes at its peak, before its models are read. Weights, gradients and moments follow from shapes.
+// The passes of the longest micro-batch run with kernels that compute nothing and count memory, so that whatever the model, the tape
+// and the output head keep is counted as they keep it.
+
+/** A run to plan. The folders of its models are local. */
+export interface PlannedRun {
+  readonly config: TrainConfig;
+  readonly loss: PairLoss;
+  readonly pairs: RunPairs;
+  readonly storage: Backend['storage'];
+}
+
+/** Where a run computes, and how much memory there is, in bytes. */
+export interface PlannedMachine {
+  readonly device: 'cpu' | 'gpu';
+  /** For weights and passes: of the GPU, or of the host beside this process as it is now. */
+  readonly available: number;
+}
+
+/** What a training run holds in memory when it holds most, in bytes. */
+export interface MemoryPlan {
+  /** Of the model and its adapter. */
+  readonly weights: number;
+  /** Of a reference that stays in memory. */
+  readonly reference: number;
+  readonly gradients: number;
+  /** The optimizer's state: AdamW's two moments. */
+  readonly state: number;
+  /** Values of a pass: those kept for the backward pass, and temporaries. */
+  readonly activations: number;
+  /** The output head's part of the pass. */
+  readonly logits: number;
+  /** Weights in mapped files. The system reads them as they are used and may drop them, so they are in no sum. */
+  readonly mapped: number;
+  /** The number of the model's parameters. */
+  readonly parameters: number;
+  /** The number of those that are trained. */
+  readonly trained: number;
+  readonly longest: LongestMicroBatch;
+}
+
+/** The micro-batch that takes the most memory. */
+export interface LongestMicroBatch {
+  readonly pairs: number;
+  /** Each prompt once, and both answers. */
+  readonly tokens: number;
+  readonly answerTokens: number;
+}
+
+/**
+ * Plans the memory of a run. Reads the headers of its models, and no weights.
+ *
+ * @throws {UserError} if a folder has no model, or the adapter does not fit it
+ */
+export async function planMemory(run: PlannedRun, { device, available }: PlannedMachine): Promise<MemoryPlan> {
+  const { config, pairs } = run;
+  const { model, lora, ...read } = await readModel(run);
+  const held = heldOn(device, read.held);
+  const reference = heldOn(device, await residentReference(run));
+  const batch = longestMicroBatch(pairs.train, {
+    batchSize: config.perDeviceTrainBatchSize,
+    maxTokensPerPack: config.maxTokensPerPack,
+  }).map((index) => pairs.train[index]!);
+  const { stateBytes } = optimizerOf(config);
+  const trained = trainedWeights(model, lora);
+  const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
+  const weights = FLOAT32 * trainedValues + (lora ? held.allocated : 0);
+  const mapped = (lora ? held.mapped : 0) + reference.mapped;
+  const pass = await countPass({
+    model,
+    lora,
+    batch,
+    device,
+    activationCheckpointing: config.activationCheckpointing,
+    activationBytes: activationBudget(trained, {
+      available: available - weights - reference.allocated,
+      mapped,
+      stateBytes,
+    }),
+    accumulates: config.gradientAccumulationSteps * config.perDeviceTrainBatchSize > batch.length,
+  });
+  return {
+    weights,
+    reference: reference.allocated,
+    ...pass,
+    state: sum(trained.map(stateBytes)),
+    mapped,
+    parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
+    trained: trainedValues,
+    longest: {
+      pairs: batch.length,
+      tokens: sum(batch.map(({ prompt, chosen, rejected }) => prompt.length + chosen.length + rejected.length)),
+      answerTokens: sum(batch.map(({ chosen, rejected }) => chosen.length + rejected.length)),
+    },
+  };
+}
+
+/** A GPU holds weights that the CPU reads from a mapped file. */
+const heldOn = (device: PlannedMachine['device'], { allocated, mapped }: WeightBytes): WeightBytes =>
+  device === 'cpu' ? { allocated, mapped } : { allocated: allocated + mapped, mapped: 0 };
+
+const FLOAT32 = 4;
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+async function readModel({ config, storage }: PlannedRun) {
+  const { config: model, checkpoint } = await fromInput(() => readModelFolder(config.modelNameOrPath));
+  await checkpoint.close();
+  const adapter = adapterOf(config);
+  const lora = adapter && (await fromInput(() => modulesOf(adapter, model))).config;
+  return { model, lora, held: heldBytes(model, checkpoint, storage) };
+}
+
+/** The weights of a reference that stays in memory beside the model. */
+async function residentReference({ config, loss, storage }: PlannedRun) {
+  const { refModelNameOrPath, modelNameOrPath, precomputeRefLogProbs } = config;
+  const isShared = trainsAdapter(config) && refModelNameOrPath === undefined;
+  if (loss.needsReference === false || precomputeRefLogProbs || isShared) return { allocated: 0, mapped: 0 };
+  const { config: model, checkpoint } = await fromInput(() => readModelFolder(refModelNameOrPath ?? modelNameOrPath));
+  await checkpoint.close();
+  return heldBytes(model, checkpoint, storage);
+}
+
+function trainedWeights(model: Gemma2Config, lora: LoraConfig | undefined): readonly TrainedWeight[] {
+  const value = { shape: [], clone: () => value, dispose() {}, data: async () => [] };
+  const shapeOnly = (name: string, shape: readonly number[], trainable: boolean): Weight => ({
+    ...{ name, shape, trainable },
+    value: () => value,
+    accumulate() {},
+  });
+  return trainableParameters(modelOfShapes(model, shapeOnly, lora));
+}
+
+interface CountOptions {
+  readonly model: Gemma2Config;
+  readonly lora: LoraConfig | undefined;
+  readonly batch: readonly TokenPair[];
+  readonly device: 'cpu' | 'gpu';
+  readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
+  /** Memory for kept activations. */
+  readonly activationBytes: number;
+  /** Whether the gradients of other micro-batches may be there already. */
+  readonly accumulates: boolean;
+}
+
+/** Counts the memory of the forward and backward pass of a micro-batch, gradients included. */
+async function countPass({ model, lora, batch, device, accumulates, ...options }: CountOptions) {
+  const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
+  const counter = new MemoryCounter();
+  const counted = (name: string, shape: readonly number[], trainable: boolean) =>
+    countedWeight(counter, name, shape, trainable);
+  const kernels = countingKernels(counter, { device });
+  const policy = gemmaPolicy(modelOfShapes(model, counted, lora), { kernels, ...options });
+  for (let pass = 0; pass < (accumulates ? 2 : 1); pass++) {
+    const forward = await policy.forward(batch, { train: true, step: 0 });
+    const { logps } = await forward.terms();
+    await forward.backward(new Float32Array(logps.length));
+    forward.dispose();
+    counter.run();
+  }
+  return counter.peak;
+}

@@ -1,0 +1,151 @@
+import '@wpo/tensorflow';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gemma2_9b } from '@wpo/gemma';
+import { beforeAll, expect, test } from 'vitest';
+import { modelFolder, pairsFile, temporaryFolder } from '../golden';
+import { sparseModel } from '../sparse-model';
+import { wpo } from '../wpo';
+
+let folder: string;
+let nine: string;
+beforeAll(() => {
+  folder = temporaryFolder();
+  nine = sparseModel(gemma2_9b);
+});
+
+function yaml(model: string, settings: Record<string, unknown> = {}): string {
+  const file = join(folder, 'run.yaml');
+  const keys = { model_name_or_path: model, train_file: pairsFile, output_dir: join(folder, 'run'), ...settings };
+  writeFileSync(
+    file,
+    Object.entries(keys)
+      .map(([key, value]) => `${key}: ${value}\n`)
+      .join(''),
+  );
+  return file;
+}
+
+interface Plan {
+  readonly parameters: number;
+  readonly trained_parameters: number;
+  readonly longest_micro_batch: { readonly pairs: number; readonly tokens: number; readonly answer_tokens: number };
+  readonly memory: readonly { readonly name: string; readonly where: string; readonly bytes: number }[];
+  readonly needed: { readonly host: number; readonly device: number };
+  readonly available: { readonly host: number; readonly device: number | null };
+  readonly mapped_bytes: number;
+  readonly fits: boolean;
+  readonly settings_that_fit: readonly {
+    readonly settings: Record<string, unknown>;
+    readonly needed: Plan['needed'];
+  }[];
+}
+
+async function plan(...args: string[]) {
+  const { status, out, err } = await wpo('plan', ...args, '--json');
+  expect(err).toBe('');
+  const found = JSON.parse(out) as Plan;
+  expect(status).toBe(found.fits ? 0 : 1);
+  return found;
+}
+
+const bytesOf = ({ memory }: Plan, name: string) => memory.find((row) => row.name === name)?.bytes;
+
+// Gemma 2 report (arXiv 2408.00118), table 2: embedding and other parameters
+const parameters9b = 917_504_000 + 8_324_201_984;
+
+test('weights, gradients and both moments of 9B take 4 bytes per parameter each', async () => {
+  const found = await plan(
+    yaml(nine, { gradient_accumulation_steps: 4 }),
+    '--device-memory',
+    '180GB',
+    '--host-memory',
+    '64GiB',
+  );
+  expect(found).toMatchObject({
+    parameters: parameters9b,
+    trained_parameters: parameters9b,
+    fits: true,
+    mapped_bytes: 0,
+  });
+  expect(found.available).toEqual({ device: 180e9, host: 64 * 2 ** 30 });
+  for (const name of ['weights', 'gradients']) expect(bytesOf(found, name), name).toBe(4 * parameters9b);
+  expect(bytesOf(found, 'state')).toBe(8 * parameters9b);
+  const onDevice = found.memory.filter(({ where }) => where === 'device');
+  expect(found.needed.device).toBe(onDevice.reduce((sum, { bytes }) => sum + bytes, 0));
+  expect(found.memory.filter(({ where }) => where === 'host').map(({ name }) => name)).toEqual(['program']);
+  expect(existsSync(join(folder, 'run'))).toBe(false);
+});
+
+test('settings with which a run fits are found, and fit', async () => {
+  const file = yaml(nine, { per_device_train_batch_size: 2 });
+  const sizes = ['--device-memory', '40GB', '--host-memory', '64GB'];
+  const found = await plan(file, ...sizes);
+  expect(found.fits).toBe(false);
+  const [first] = found.settings_that_fit;
+  expect(first!.settings).toMatchObject({ use_peft: true });
+  const set = Object.entries(first!.settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
+  const other = await plan(file, ...sizes, ...set);
+  expect(other.fits).toBe(true);
+  expect(other.needed.device).toBe(first!.needed.device);
+  expect(other.trained_parameters).toBeLessThan(1e8);
+});
+
+test('a smaller batch is enough where it is', async () => {
+  const file = yaml(modelFolder, { per_device_train_batch_size: 3, activation_checkpointing: 'never' });
+  const whole = await plan(file, '--device-memory', '10GB');
+  const one = await plan(
+    file,
+    '--device-memory',
+    '10GB',
+    '--set',
+    'per_device_train_batch_size=1',
+    '--set',
+    'gradient_accumulation_steps=3',
+  );
+  expect(whole.longest_micro_batch.pairs).toBe(3);
+  expect(one.longest_micro_batch).toMatchObject({ pairs: 1 });
+  const megabytes = (whole.needed.device + one.needed.device) / 2e6;
+  const tight = await plan(file, '--device-memory', `${megabytes}MB`);
+  expect(tight.fits).toBe(false);
+  expect(tight.settings_that_fit.map(({ settings }) => settings)).toContainEqual({
+    per_device_train_batch_size: 1,
+    gradient_accumulation_steps: 3,
+  });
+});
+
+test('the table has a row for each part, and the sum', async () => {
+  const { status, out, err } = await wpo('plan', yaml(modelFolder), '--host-memory', '8GB');
+  expect(err).toBe('');
+  expect(out).toMatch(
+    /^0\.\d million parameters, all trained\. The longest micro-batch has \d+ tokens, \d+ of them in answers\.\n\n/,
+  );
+  for (const row of [
+    'weights, float32',
+    'gradients, float32',
+    'the optimizer’s state \\(optim: adamw_torch\\)',
+    'logits',
+    'sum',
+    'memory',
+  ]) {
+    expect(out).toMatch(new RegExp(`^  ${row} +\\d+\\.\\d+$`, 'm'));
+  }
+  expect(out).toMatch(/\n\nIt fits\.\n$/);
+  expect(status).toBe(0);
+});
+
+test('an adapter’s model is in a mapped file, and only the adapter has gradients and moments', async () => {
+  const found = await plan(yaml(nine, { use_peft: true }), '--host-memory', '64GB');
+  expect(found.mapped_bytes).toBe(2 * parameters9b);
+  expect(bytesOf(found, 'weights')).toBe(4 * found.trained_parameters);
+  expect(bytesOf(found, 'state')).toBe(8 * found.trained_parameters);
+  const onGpu = await plan(yaml(nine, { use_peft: true }), '--device-memory', '80GB');
+  expect(onGpu.mapped_bytes).toBe(0);
+  expect(bytesOf(onGpu, 'weights')).toBe(2 * parameters9b + 4 * found.trained_parameters);
+});
+
+test('a size without a unit is refused', async () => {
+  const { status, err } = await wpo('plan', yaml(modelFolder), '--device-memory', '80');
+  expect(err).toContain('--device-memory: expected a number above 0 and a unit: GB, GiB, MB, MiB, found "80".');
+  expect(status).toBe(1);
+});

@@ -1,0 +1,38 @@
+import { adaptedModules, type LoraConfig } from './adapter/lora-config';
+import type { AdaptedWeight } from './adapter/lora-linear';
+import { type Gemma2, type Gemma2Config, weightShapes } from './model';
+import type { Weight } from './ops/contract';
+import { mapWeights } from './weights';
+
+/**
+ * A model whose weights are made from their names and shapes, so that kernels can count the memory of its passes before there are
+ * weights.
+ *
+ * @param makeWeight makes a weight, or a part of an adapter, which then are the only ones that are trainable
+ * @param adapter the settings of the model's adapter. DoRA's magnitudes are left out
+ * @throws Error for settings that choose no module of the model
+ */
+export function modelOfShapes(
+  config: Gemma2Config,
+  makeWeight: (name: string, shape: readonly number[], trainable: boolean) => Weight,
+  adapter?: LoraConfig,
+): Gemma2 {
+  const modules = adapter && adaptedModules(adapter, config, 'target_modules');
+  const weight = (shape: readonly number[], name: string): Weight => {
+    const base = makeWeight(name, shape, !adapter);
+    const index = modules?.findIndex((one) => `${one.name}.weight` === name) ?? -1;
+    if (index < 0) return base;
+    const {
+      r,
+      scaling,
+      shape: [outFeatures, inFeatures],
+    } = modules![index]!;
+    const a = makeWeight(`${name}.lora_A`, [r, inFeatures], true);
+    const b = makeWeight(`${name}.lora_B`, [outFeatures, r], true);
+    const rate = adapter!.loraDropout;
+    const dropout = rate > 0 ? { rate, seed: 0, module: index } : null;
+    const adapted: AdaptedWeight = { ...base, trainable: false, lora: { a, b, scaling, dora: null, dropout } };
+    return adapted;
+  };
+  return { config, ...mapWeights(weightShapes(config), weight) };
+}

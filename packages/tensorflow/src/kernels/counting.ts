@@ -1,0 +1,319 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { AnswerLogps, Kernels, OpResult, ProductOptions, Value, Weight } from '@wpo/gemma';
+import { GPU_QUERY_BLOCK_SIZE } from './kernels';
+import { LOGIT_LIMITS, type LogitLimits, logitChunks } from './logit-limits';
+import { MAX_RECORDED_VALUES } from './program';
+
+// Kernels that compute nothing and count the memory that the native kernels would hold: the same outputs, kept values and
+// temporaries, made and freed in the same order. The model and the tape run on them as on any kernels, so a pass is counted in
+// milliseconds, for a model of any size, without its weights. test/counting.test.ts compares both, for passes of
+// more than 16 rows.
+
+/** What a value of a pass is. */
+export type MemoryKind = 'activations' | 'logits' | 'gradients';
+
+/** Bytes by kind. */
+export type MemoryParts = Readonly<Record<MemoryKind, number>>;
+
+/** Memory of a value and its handles. */
+interface Buffer {
+  readonly bytes: number;
+  kind: MemoryKind;
+  handles: number;
+  /** Whether its operation has run. */
+  exists: boolean;
+  /** Whether an operation that has not run reads it. */
+  isRead: boolean;
+}
+
+const FLOAT32 = 4;
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+/** A handle on counted memory. */
+class CountedValue implements Value {
+  private isOpen = true;
+  constructor(
+    private readonly counter: MemoryCounter,
+    readonly buffer: Buffer,
+    readonly shape: readonly number[],
+  ) {
+    buffer.handles++;
+  }
+  clone(): CountedValue {
+    return new CountedValue(this.counter, this.buffer, this.shape);
+  }
+  dispose(): void {
+    if (this.isOpen) this.counter.release(this.buffer);
+    this.isOpen = false;
+  }
+}
+
+/** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
+export class MemoryCounter {
+  private readonly live = { activations: 0, logits: 0, gradients: 0 };
+  private most: MemoryParts = { ...this.live };
+  private events: { readonly buffer: Buffer; readonly sign: 1 | -1 }[] = [];
+  private readonly inputs = new Set<Buffer>();
+  private recordedValues = 0;
+
+  /** The bytes at the moment when their sum was largest. */
+  get peak(): MemoryParts {
+    return this.most;
+  }
+
+  /** The bytes now. */
+  get bytes(): number {
+    return total(this.live);
+  }
+
+  /** A value that exists at once. */
+  allocate(shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
+    const buffer = { bytes: FLOAT32 * sizeOf(shape), kind, handles: 0, exists: true, isRead: false };
+    this.add(buffer, 1);
+    return new CountedValue(this, buffer, shape);
+  }
+
+  /** Records an operation with outputs of these shapes. */
+  record(inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
+    for (const input of inputs) {
+      if (!(input instanceof CountedValue) || !input.buffer.exists) continue;
+      input.buffer.isRead = true;
+      this.inputs.add(input.buffer);
+    }
+    const outputs = shapes.map((shape) => {
+      const bytes = FLOAT32 * sizeOf(shape);
+      const buffer: Buffer = { bytes, kind: 'activations', handles: 0, exists: false, isRead: false };
+      this.events.push({ buffer, sign: 1 });
+      this.recordedValues += sizeOf(shape);
+      return new CountedValue(this, buffer, shape);
+    });
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
+    return outputs;
+  }
+
+  /** Records an operation that changes its first input in place. */
+  recordInPlace(inputs: readonly Value[]): void {
+    for (const { shape } of inputs.slice(1)) this.recordedValues += sizeOf(shape);
+    this.record(inputs, [])[0]!.dispose();
+  }
+
+  /** Runs the recorded operations. */
+  run(): void {
+    for (const { buffer, sign } of this.events.splice(0)) {
+      buffer.exists = sign === 1;
+      this.add(buffer, sign);
+    }
+    for (const buffer of this.inputs) {
+      buffer.isRead = false;
+      if (buffer.handles === 0) this.add(buffer, -1);
+    }
+    this.inputs.clear();
+    this.recordedValues = 0;
+  }
+
+  release(buffer: Buffer): void {
+    if (--buffer.handles > 0) return;
+    if (!buffer.exists) this.events.push({ buffer, sign: -1 });
+    else if (!buffer.isRead) this.add(buffer, -1);
+  }
+
+  /** Counts a value as another kind from now on. */
+  become(kind: MemoryKind, value: Value): void {
+    if (!(value instanceof CountedValue) || value.buffer.kind === kind) return;
+    const { buffer } = value;
+    if (buffer.exists) this.add(buffer, -1);
+    buffer.kind = kind;
+    if (buffer.exists) this.add(buffer, 1);
+  }
+
+  private add({ bytes, kind }: Buffer, sign: 1 | -1): void {
+    this.live[kind] += sign * bytes;
+    if (total(this.live) > total(this.most)) this.most = { ...this.live };
+  }
+}
+
+const total = ({ activations, logits, gradients }: MemoryParts) => activations + logits + gradients;
+
+/** A weight without values. Its gradient is counted by `counter` if it is trainable. */
+export function countedWeight(counter: MemoryCounter, name: string, shape: readonly number[], trainable: boolean) {
+  let sum: Value | null = null;
+  const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
+  const weight: Weight = {
+    name,
+    shape,
+    trainable,
+    value: () => value,
+    accumulate(addTo) {
+      if (!trainable) return;
+      sum = addTo(sum);
+      counter.become('gradients', sum);
+    },
+  };
+  return weight;
+}
+
+export interface CountingOptions {
+  readonly device: 'cpu' | 'gpu';
+  /** Limits of the output head, for tests. */
+  readonly limits?: LogitLimits;
+}
+
+/** Kernels that count the memory of the native kernels. */
+export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT_LIMITS }: CountingOptions): Kernels {
+  const record = (inputs: readonly Value[], shape: readonly number[]) => counter.record(inputs, shape)[0]!;
+  const operation = (
+    output: Value,
+    inputsForBackward: readonly Value[],
+    backward: (dy: Value) => Value[],
+    saved: readonly Value[] = [],
+  ): OpResult => ({ output, inputsForBackward, saved, backward });
+
+  /** Records a product, into `addTo` if given. */
+  const product = (inputs: readonly Value[], shape: readonly number[], addTo?: Value | null): Value => {
+    if (!addTo) return record(inputs, shape);
+    counter.recordInPlace([addTo, ...inputs]);
+    return addTo;
+  };
+  const useAndDispose = <T>(value: Value, use: (value: Value) => T): T => {
+    const result = use(value);
+    value.dispose();
+    return result;
+  };
+  const add = (a: Value, b: Value): Value => {
+    counter.recordInPlace([a, b]);
+    b.dispose();
+    return a;
+  };
+  const addRows = (sum: Value | null, _: Int32Array, rows: Value, count: number): Value => {
+    if (!sum) return record([rows], [count, rows.shape[1]!]);
+    counter.recordInPlace([sum, rows]);
+    return sum;
+  };
+  const linear = (x: Value, w: Weight, shape: readonly number[]) =>
+    operation(record([x, w.value()], shape), [x], (dy) => {
+      w.accumulate((sum) => product([dy, x], w.shape, sum));
+      return [record([dy, w.value()], x.shape)];
+    });
+
+  const geglu: Kernels['geglu'] = (gate, up) =>
+    operation(record([gate, up], gate.shape), [gate, up], (dy) => counter.record([dy, gate, up], gate.shape, up.shape));
+
+  /** `nativeAnswerLogps`. */
+  const answerLogps: Kernels['answerLogps'] = async (
+    hidden,
+    weight,
+    targets,
+    _,
+    requiresGrad,
+  ): Promise<AnswerLogps> => {
+    counter.run();
+    const [answerTokens, width] = hidden.shape as [number, number];
+    const sliceOf = ({ count }: { count: number }) =>
+      count === answerTokens ? hidden.clone() : counter.allocate([count, width]);
+    const logits = (chunk: { count: number }) =>
+      useAndDispose(sliceOf(chunk), () => counter.allocate([chunk.count, weight.shape[0]!], 'logits'));
+    const chunks = logitChunks(answerTokens, weight, requiresGrad, limits).map((chunk) => {
+      const D = logits(chunk);
+      const DE = requiresGrad && !weight.trainable ? counter.allocate([chunk.count, width]) : undefined;
+      if (chunk.keeps) return { ...chunk, D, DE };
+      D.dispose();
+      return { ...chunk, D: undefined, DE };
+    });
+    const terms = () => tf.zeros([answerTokens]) as tf.Tensor1D;
+    return {
+      logps: terms(),
+      logSumSquares: terms(),
+      logMax: terms(),
+      async backward() {
+        const products = weight.trainable ? embeddingGradient() : chunks.map(({ DE }) => DE!.clone());
+        const [targetRows, joined, difference] = [1, 2, 3].map(() => counter.allocate(hidden.shape));
+        const dHidden = counter.allocate(hidden.shape);
+        for (const value of [targetRows!, joined!, difference!, ...products]) value.dispose();
+        return dHidden;
+      },
+      dispose() {
+        for (const { D, DE } of chunks.splice(0)) {
+          D?.dispose();
+          DE?.dispose();
+        }
+      },
+    };
+
+    function embeddingGradient(): Value[] {
+      const scaled = counter.allocate(hidden.shape);
+      const products = chunks.map((chunk) => {
+        const D = chunk.D ?? logits(chunk);
+        const rows = useAndDispose(
+          chunk.count === answerTokens ? scaled.clone() : counter.allocate([chunk.count, width]),
+          () => counter.allocate([chunk.count, width]),
+        );
+        weight.accumulate((sum) => product([D, rows], weight.shape, sum));
+        rows.dispose();
+        const DE = counter.allocate([chunk.count, width]);
+        if (!chunk.D) D.dispose();
+        return DE;
+      });
+      const atTargets = counter.allocate(hidden.shape);
+      weight.accumulate((sum) => addRows(sum, targets, atTargets, weight.shape[0]!));
+      scaled.dispose();
+      atTargets.dispose();
+      return products;
+    }
+  };
+
+  return {
+    embedding: (ids, weight) =>
+      operation(record([weight.value()], [ids.length, weight.shape[1]!]), [], (dy) => {
+        weight.accumulate((sum) =>
+          useAndDispose(record([dy], dy.shape), (rows) => addRows(sum, ids, rows, weight.shape[0]!)),
+        );
+        return [];
+      }),
+    linear: (x, w) => linear(x, w, [x.shape[0]!, w.shape[0]!]),
+    linearToHeads: (x, w, heads) => linear(x, w, [heads, w.shape[0]! / heads, x.shape[0]!]),
+    linearFromHeads: (x, w) => linear(x, w, [x.shape[2]!, w.shape[0]!]),
+    gegluLinear: (gate, up, w) =>
+      operation(record([gate, up, w.value()], [gate.shape[0]!, w.shape[0]!]), [gate, up], (dy) => {
+        w.accumulate((sum) => product([dy, gate, up], w.shape, sum));
+        return useAndDispose(record([dy, w.value()], gate.shape), (dActivated) =>
+          counter.record([dActivated, gate, up], gate.shape, up.shape),
+        );
+      }),
+    geglu,
+    product: (a, b, { shape, addTo }: ProductOptions) => product([a, b], shape, addTo),
+    dropout: (x) => record([x], x.shape),
+    rmsNorm(x, w, _, residual) {
+      const [output, inverseRms] = counter.record([x, w.value(), residual ?? x], x.shape, [x.shape[0]!, 1]);
+      const backward = (dy: Value) => {
+        const [dx, dw] = counter.record([dy, x, inverseRms!, w.value()], x.shape, w.shape);
+        w.accumulate((sum) => (sum ? add(sum, dw!.clone()) : dw!.clone()));
+        dw!.dispose();
+        return residual ? [dx!, dy.clone()] : [dx!];
+      };
+      return operation(output!, [x], backward, [inverseRms!]);
+    },
+    rotaryTables(positions, headDim) {
+      const shape = [headDim, positions.length];
+      return { cos: counter.allocate(shape), sin: counter.allocate(shape) };
+    },
+    rope: (x, { cos, sin }) =>
+      operation(record([x, cos, sin], x.shape), [], (dy) => [record([dy, cos, sin], dy.shape)]),
+    attention: (q, k, v) =>
+      operation(record([q, k, v], q.shape), [q, k, v], (dy) =>
+        counter.record([dy, q, k, v], q.shape, k.shape, v.shape),
+      ),
+    selectRows: (x, indices) =>
+      operation(record([x], [indices.length, x.shape[1]!]), [], (dy) => [addRows(null, indices, dy, x.shape[0]!)]),
+    logits: (hidden, w) => record([hidden, w.value()], [hidden.shape[0]!, w.shape[0]!]) as Value as tf.Tensor2D,
+    answerLogps,
+    scale: (x, factor) => (factor === 1 ? x : useAndDispose(x, () => record([x], x.shape))),
+    add,
+    addRows,
+    setColumns(into, _, values, count) {
+      const sum = into ?? counter.allocate([values.shape[0]!, values.shape[1]!, count]);
+      counter.recordInPlace([sum, values]);
+      return sum;
+    },
+    ...(device === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
+  };
+}

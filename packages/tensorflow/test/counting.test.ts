@@ -1,0 +1,142 @@
+import '@wpo/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import {
+  adapted,
+  type Gemma2,
+  gemmaPolicy,
+  type LoraConfig,
+  loraDefaults,
+  modelOfShapes,
+  type Parameter,
+} from '@wpo/gemma';
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { randomModel, smallConfig } from '../../gemma/test/models';
+import { countedWeight, countingKernels, MemoryCounter } from '../src/kernels/counting';
+import { nativeKernels } from '../src/kernels/kernels';
+import type { LogitLimits } from '../src/kernels/logit-limits';
+import { Program } from '../src/kernels/program';
+
+// `countingKernels` must record what the native kernels record, and take the memory that they take.
+
+/** More than 16 answer tokens: passes of fewer rows have operations of their own, which take less memory. */
+const pairOf = (vocabSize: number) => {
+  const tokens = (minLength: number, maxLength: number) =>
+    fc.array(fc.integer({ min: 0, max: vocabSize - 1 }), { minLength, maxLength });
+  return fc.record({ prompt: tokens(1, 20), chosen: tokens(17, 30), rejected: tokens(1, 20) });
+};
+
+const cases = smallConfig.chain((config) =>
+  fc.record({
+    config: fc.constant(config),
+    pairs: fc.array(pairOf(config.vocabSize), { minLength: 1, maxLength: 2 }),
+    activationCheckpointing: fc.constantFrom('always' as const, 'never' as const),
+    targetModules: fc.constantFrom(null, 'all-linear', ['q_proj', 'down_proj']),
+    loraDropout: fc.constantFrom(0, 0.5),
+    /** Answer rows of a chunk of the output head. */
+    rows: fc.integer({ min: 1, max: 50 }),
+  }),
+);
+type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
+
+const settingsOf = ({ targetModules, loraDropout }: Case): LoraConfig | undefined =>
+  targetModules === null ? undefined : { ...loraDefaults, r: 2, targetModules, loraDropout };
+
+const limitsOf = ({ rows, config: { vocabSize } }: Case): LogitLimits => ({
+  train: rows * vocabSize,
+  frozen: rows * vocabSize,
+  forward: rows * vocabSize,
+  kept: 2 * rows * vocabSize,
+});
+
+const named = ({ pairs }: Case) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
+
+/** The outputs of each operation that is recorded, and the sizes of what an operation in place reads. */
+type Recorded = (readonly number[])[][];
+
+/** Runs two micro-batches on the native kernels: what they record, and the bytes of the tensors that they leave. */
+async function native(given: Case) {
+  const recorded: Recorded = [];
+  const { record } = Program.prototype;
+  const spy = vi.spyOn(Program.prototype, 'record').mockImplementation(function (
+    this: Program,
+    name,
+    inputs,
+    ...shapes
+  ) {
+    recorded.push([...shapes]);
+    return record.call(this, name, inputs, ...shapes);
+  });
+  try {
+    const limits = limitsOf(given);
+    const kernels = nativeKernels({ limits });
+    const base = await randomModel(given.config, 1, kernels);
+    const settings = settingsOf(given);
+    const model: Gemma2 = settings ? adapted(base, settings, { kernels }) : base;
+    const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
+    const before = tf.memory().numBytes;
+    const held: number[] = [];
+    recorded.splice(0);
+    for (let pass = 0; pass < 2; pass++) {
+      const forward = await policy.forward(named(given), { train: true, step: 0 });
+      const { logps } = await forward.terms();
+      held.push(tf.memory().numBytes - before);
+      await forward.backward(new Float32Array(logps.length).fill(1));
+      forward.dispose();
+      for (const parameter of policy.parameters) parameter.gradient();
+      held.push(tf.memory().numBytes - before);
+    }
+    return { recorded, held, trained: policy.parameters as readonly Parameter[] };
+  } finally {
+    spy.mockRestore();
+  }
+}
+
+/** The same on the counting kernels. */
+async function counted(given: Case) {
+  const recorded: Recorded = [];
+  const counter = new MemoryCounter();
+  const record = counter.record.bind(counter);
+  vi.spyOn(counter, 'record').mockImplementation((inputs, ...shapes) => {
+    recorded.push([...shapes]);
+    return record(inputs, ...shapes);
+  });
+  const model = modelOfShapes(
+    given.config,
+    (name, shape, trainable) => countedWeight(counter, name, shape, trainable),
+    settingsOf(given),
+  );
+  const kernels = countingKernels(counter, { device: 'cpu', limits: limitsOf(given) });
+  const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
+  const held: number[] = [];
+  for (let pass = 0; pass < 2; pass++) {
+    const forward = await policy.forward(named(given), { train: true, step: 0 });
+    const { logps } = await forward.terms();
+    counter.run();
+    held.push(counter.bytes);
+    await forward.backward(new Float32Array(logps.length));
+    forward.dispose();
+    counter.run();
+    held.push(counter.bytes);
+  }
+  return { recorded, held, counter, trained: policy.parameters };
+}
+
+/** Bytes that the output head holds during a pass and that are not counted: four numbers of each answer token, and its results. */
+const uncounted = ({ pairs }: Case) =>
+  pairs.reduce((total, { chosen, rejected }) => total + chosen.length + rejected.length, 0) * 4 * 4;
+
+describe('the counting kernels', () => {
+  test('record the operations of the native kernels, and hold their memory', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (given) => {
+        const [real, count] = [await native(given), await counted(given)];
+        expect(count.trained.map(({ shape }) => shape)).toEqual(real.trained.map(({ shape }) => shape));
+        expect(count.recorded).toEqual(real.recorded);
+        const small = [uncounted(given), 0, uncounted(given), 0];
+        expect(count.held.map((bytes, i) => bytes + small[i]!)).toEqual(real.held);
+      }),
+      { numRuns: 60, seed: 5 },
+    );
+  });
+});
