@@ -91,7 +91,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'wpo run run.yaml',
     'run.yaml:1: model_name_or_path: unknown key. It belongs to training: put it under `train:`, or use `wpo train` with this file.\n' +
       'run.yaml:2: train_file: unknown key. It belongs to training: put it under `train:`, or use `wpo train` with this file.\n' +
-      'run.yaml: expected at least one of the stages sample, score, pair, weigh, train, plan, eval, found none.',
+      'run.yaml: expected at least one of the stages sample, score, pair, weigh, train, eval, found none.',
   ],
   ['wpo train run.yaml --lr 1e-5', '--lr: unknown flag. It is called --learning_rate here.'],
   [

@@ -49,7 +49,7 @@ test('all mistakes of all stages are reported at once with line and key, before 
   const path = runFile('output_dir: out\nsampel:\n');
   expect(await wpo('run', path)).toMatchObject({
     status: 1,
-    err: `${path}:2: sampel: unknown key. Did you mean "sample"? \`wpo run --help\` lists all keys.\n${path}: expected at least one of the stages sample, score, pair, weigh, train, plan, eval, found none.\n`,
+    err: `${path}:2: sampel: unknown key. Did you mean "sample"? \`wpo run --help\` lists all keys.\n${path}: expected at least one of the stages sample, score, pair, weigh, train, eval, found none.\n`,
   });
   const stages = runFile(
     'output_dir: out\nsample:\n  model: m\n  temprature: 1\n  top_p: 2\nscore:\n  api: pool\n  answers: a.jsonl\n' +
