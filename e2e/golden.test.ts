@@ -48,7 +48,7 @@ test.each(allBackends)(
     await run(4, 1 / 4);
     for (const parameter of policy.parameters) {
       const { norm, first } = expected.gradients[parameter.name]!;
-      const actual = parameter.gradient()!.dataSync() as Float32Array;
+      const actual = (await parameter.gradient()!.data()) as Float32Array;
       const largest = actual.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       const length = Math.sqrt(actual.reduce((sum, value) => sum + value * value, 0));
       within('gradient norms, relative', length / norm - 1, 1e-3, parameter.name);

@@ -11,7 +11,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { epochOrder } from '../packages/data/dist/index.js';
 import { loadPairs, loadTokenizerFolder } from '../packages/data/dist/node.js';
 import { gemmaPolicy, loadWeights } from '../packages/gemma/dist/index.js';
-import { openSafetensors, readModelFolder, writeSafetensors } from '../packages/gemma/dist/node.js';
+import { readModelFolder } from '../packages/gemma/dist/node.js';
 import '../packages/tensorflow/dist/index.js';
 import {
   storedBytes,
@@ -22,6 +22,7 @@ import {
 } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, referenceLogps, train } from '../packages/trainer/dist/index.js';
 import { fileCheckpoints, metricsFile } from '../packages/trainer/dist/node.js';
+import { readTensors, writeTensors } from './checkpoint-files.mjs';
 
 const [model, file, steps, every] = process.argv.slice(2);
 
@@ -66,17 +67,4 @@ try {
   });
 } finally {
   rmSync(folder, { recursive: true });
-}
-
-function writeTensors(path, tensors) {
-  const toWrite = ({ name, tensor }) => ({ name, shape: tensor.shape, dtype: 'F32', data: () => tensor.data() });
-  return writeSafetensors(path, Array.from(tensors, toWrite));
-}
-
-async function* readTensors(path) {
-  const stored = await openSafetensors(path);
-  for (const name of stored.names()) {
-    yield { name, tensor: tf.tensor(await stored.read(name), stored.info(name).shape) };
-  }
-  await stored.close();
 }

@@ -57,7 +57,9 @@ test.skipIf(!hasPeft).each(Object.entries(configs))(
     await checkpoint.close();
     for (const [i, parameter] of model.adapter.parameters.entries()) {
       const noise = tf.randomNormal([...parameter.shape], 0, 0.05, 'float32', i);
-      parameter.assign(tf.add(parameter.value(), noise));
+      parameter.assign(
+        tf.add(tf.tensor((await parameter.value().data()) as Float32Array, [...parameter.shape]), noise),
+      );
     }
     const folder = join(dir, name);
     const tensors = model.adapter.parameters.map(({ name, shape, value }) => ({

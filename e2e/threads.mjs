@@ -55,13 +55,13 @@ const options = {
   learningRate: 1e-2,
   maxGradNorm: 1,
 };
-const hash = () => {
+const hash = async () => {
   const sum = createHash('sha256');
-  for (const parameter of parametersOf(model)) sum.update(parameter.value().dataSync());
+  for (const parameter of parametersOf(model)) sum.update(await parameter.value().data());
   return sum.digest('hex');
 };
-console.log(hash());
+console.log(await hash());
 for (let i = 0; i < 3; i++) {
   await step({ ...options, microBatches: pairs.map((pair, at) => ({ pairs: [pair], references: [references[at]] })) });
 }
-console.log(hash());
+console.log(await hash());

@@ -37,8 +37,11 @@ export async function openFrozen(folder: string, dtype: Dtype): Promise<Gemma2> 
 }
 
 /** Waits until the device has finished all work on the policy's weights. */
-export const waitForDevice = ({ parameters }: GemmaPolicy): Promise<void> =>
-  waitForTensor(parameters[parameters.length - 1]!.value());
+export async function waitForDevice({ parameters }: GemmaPolicy): Promise<void> {
+  const value = parameters[parameters.length - 1]!.value();
+  if (value instanceof tf.Tensor) await waitForTensor(value);
+  else value.read(0, 1);
+}
 
 /** Waits until a tensor has been computed. */
 export async function waitForTensor(value: tf.Tensor): Promise<void> {

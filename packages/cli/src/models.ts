@@ -1,6 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
 import {
   adapted,
   type FrozenWeight,
@@ -20,6 +19,7 @@ import {
 import {
   openSafetensors,
   readModelFolder,
+  type TensorValues,
   writeAdapterFiles,
   writeAdapterFolder,
   writeModelFiles,
@@ -27,7 +27,7 @@ import {
   writeSafetensors,
 } from '@wpo/gemma/node';
 import type { AvailableMemory, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
-import type { NamedTensor, OptimizerKernel, TrainOptions } from '@wpo/trainer';
+import { type OptimizerKernel, type SavedTensor, savedTensor, type TrainOptions, valuesInParts } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput } from './errors';
@@ -37,7 +37,7 @@ import type { Terminal } from './terminal/terminal';
 /** The native operations of TensorFlow that commands compute with. */
 export interface Backend {
   readonly kernels: Kernels;
-  /** Loads a checkpoint's tensors to the device that computes, for training. */
+  /** Loads a checkpoint's tensors for training. */
   readonly loadTensor: TensorLoader;
   /** How weights that are not trained are held. */
   readonly storage: WeightStorage;
@@ -202,7 +202,7 @@ export interface SaveOptions {
 /** Writes a model's or an adapter's folder, with the tokenizer of the folder that the model came from. */
 export function saveModel(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
   const files = {
-    tensors: model.policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => valuesOf(value()) })),
+    tensors: model.policy.parameters.map(({ name, value }) => toWrite(savedTensor(name, value()))),
     dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
     copyFrom: model.folder,
   } as const;
@@ -261,27 +261,26 @@ const hashes = new Map<string, string>();
 const HASHED = /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/;
 
 /** Writes tensors in full precision, for a checkpoint. */
-export const writeTensors = (path: string, tensors: Iterable<NamedTensor>): Promise<void> =>
+export const writeTensors = (path: string, tensors: Iterable<SavedTensor>): Promise<void> =>
   writeSafetensors(
     path,
-    Array.from(tensors, ({ name, tensor }) => ({
-      name,
-      shape: tensor.shape,
-      dtype: 'F32',
-      data: () => valuesOf(tensor),
-    })),
+    Array.from(tensors, (tensor) => ({ ...toWrite(tensor), dtype: 'F32' })),
   );
 
-/** Reads the tensors of a file from `writeTensors`. The caller disposes them. */
-export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
+/** Opens the tensors of a file from `writeTensors`. Each can be read until the next one is requested. */
+export async function* readTensors(path: string): AsyncGenerator<SavedTensor> {
   const file = await openSafetensors(path);
   try {
     for (const name of file.names()) {
-      yield { name, tensor: tf.tensor(await file.read(name), [...file.info(name).shape], 'float32') };
+      yield { name, shape: file.info(name).shape, read: (start, count) => file.read(name, { start, count }) };
     }
   } finally {
     await file.close();
   }
 }
 
-const valuesOf = async (tensor: tf.Tensor) => (await tensor.data()) as Float32Array;
+const toWrite = (tensor: SavedTensor): TensorValues => ({
+  name: tensor.name,
+  shape: tensor.shape,
+  data: () => valuesInParts(tensor),
+});

@@ -11,12 +11,12 @@ export function firstNotFinite(values: Float32Array): number {
 }
 
 /**
- * Checks a weight that is a tensor. The sum of its values is computed where the tensor is; only if that is not finite, the values are read.
+ * Checks a weight. The sum of a tensor's values is computed where the tensor is; only if that is not finite, the values are read.
  *
  * @throws ModelError that names the tensor
  */
-export async function checkWeight(name: string, tensor: tf.Tensor, where: string): Promise<void> {
-  const problem = await findNotFinite(tensor);
+export async function checkWeight(name: string, weight: WeightValue, where: string): Promise<void> {
+  const problem = await findNotFinite(weight);
   if (problem === undefined) return;
   throw new ModelError(
     `${where}: tensor "${printable(name)}": expected finite numbers, found ${problem}. The file is damaged, or it was saved by a ` +

@@ -5,8 +5,11 @@ import { isAdapted, loraParameters } from './adapter/lora-linear';
 import { checkSizes } from './config';
 import { checkWeight } from './finite';
 import { type DecoderLayer, type Gemma2, type Gemma2Config, type Gemma2Weights, weightShapes } from './model';
-import type { Kernels, Value, Weight, WeightValue } from './ops/contract';
+import type { Kernels, ParameterStorage, StoredValue, Value, Weight, WeightValue } from './ops/contract';
 import { portableKernels } from './ops/portable';
+
+/** A parameter's values or gradient: a tensor, or values in the kernels' storage. */
+export type ParameterValue = tf.Tensor | StoredValue;
 
 /** A trainable float32 tensor and the sum of its gradients. */
 export interface Parameter extends Weight {
@@ -14,11 +17,11 @@ export interface Parameter extends Weight {
   /** Whether weight decay applies: true for all weights but norms. */
   readonly decay: boolean;
   /** The current value, owned by the parameter. */
-  value(): tf.Tensor;
+  value(): ParameterValue;
   /** Replaces the value. Takes ownership. */
   assign(value: tf.Tensor): void;
   /** The sum of the gradients since `zeroGradient`, owned by the parameter; null if there were none. */
-  gradient(): tf.Tensor | null;
+  gradient(): ParameterValue | null;
   /** Replaces the gradient. Takes ownership. */
   assignGradient(gradient: tf.Tensor): void;
   zeroGradient(): void;
@@ -49,39 +52,87 @@ export interface ParameterOptions {
   /** Default true. */
   readonly decay?: boolean;
   /** The kernels that the model runs on. Default `portableKernels`. */
-  readonly kernels?: Pick<Kernels, 'materialize'>;
+  readonly kernels?: Pick<Kernels, 'materialize' | 'storage'>;
 }
 
 /**
  * Makes a parameter with the value `initial`; takes ownership.
  *
  * @param name the checkpoint's name of the tensor, e.g. `model.layers.0.mlp.up_proj.weight`
+ * @param initial a tensor, or a value in the storage of the kernels
  */
-export function parameter(name: string, initial: tf.Tensor, options: ParameterOptions = {}): Parameter {
+export function parameter(name: string, initial: ParameterValue, options: ParameterOptions = {}): Parameter {
   const { decay = true, kernels = portableKernels } = options;
-  const shape = initial.shape;
-  let current = tf.keep(initial);
-  let sum: Value | null = null;
-  const materialize = (value: Value) => kernels.materialize?.(value) ?? (value as tf.Tensor);
-  const checked = <T extends Value>(value: T, what: string): T => {
-    if (!kernels.materialize && !(value instanceof tf.Tensor)) {
-      throw new Error(
-        `${name}: ${what}: expected a tensor, found a lazy value of other kernels. Pass the model's kernels ` +
-          'to loadWeights or parameter.',
-      );
-    }
-    if (value.shape.length === shape.length && value.shape.every((n, i) => n === shape[i])) return keep(value);
-    throw new Error(`${name}: ${what}: expected the shape [${shape}], found [${value.shape}].`);
+  const of = { name, shape: initial.shape, decay };
+  if (kernels.storage) return storedParameter(of, initial, kernels.storage);
+  if (initial instanceof tf.Tensor) return tensorParameter(of, initial, kernels);
+  throw new Error(`${name}: value: expected a tensor, found a value of other kernels. ${GIVE_KERNELS}`);
+}
+
+const GIVE_KERNELS = "Pass the model's kernels to loadWeights or parameter.";
+
+type Named = Pick<Parameter, 'name' | 'shape' | 'decay'>;
+
+function checkValueShape({ name, shape }: Named, what: string, found: readonly number[]): void {
+  if (found.length === shape.length && found.every((n, i) => n === shape[i])) return;
+  throw new Error(`${name}: ${what}: expected the shape [${shape}], found [${found}].`);
+}
+
+/** A parameter in the storage of kernels. */
+function storedParameter(of: Named, initial: ParameterValue, storage: ParameterStorage): Parameter {
+  const value = initial instanceof tf.Tensor ? storage.value(initial) : initial;
+  let sum: StoredValue | null = null;
+  const write = (to: StoredValue, from: tf.Tensor, what: string) => {
+    checkValueShape(of, what, from.shape);
+    to.write(0, from.dataSync() as Float32Array);
+    from.dispose();
   };
   const zeroGradient = () => {
     sum?.dispose();
     sum = null;
   };
   return {
-    name,
-    shape,
+    ...of,
     trainable: true,
-    decay,
+    value: () => value,
+    assign: (next) => write(value, next, 'value'),
+    gradient: () => sum,
+    accumulate(addTo) {
+      sum ??= storage.gradient(of.shape);
+      if (addTo(sum) !== sum)
+        throw new Error(`${of.name}: gradient: expected the sum that was given, found another value.`);
+    },
+    assignGradient(gradient) {
+      sum ??= storage.gradient(of.shape);
+      write(sum, gradient, 'gradient');
+    },
+    zeroGradient,
+    dispose() {
+      zeroGradient();
+      value.dispose();
+    },
+  };
+}
+
+/** A parameter whose value and gradient are tensors. */
+function tensorParameter(of: Named, initial: tf.Tensor, kernels: Pick<Kernels, 'materialize'>): Parameter {
+  let current = tf.keep(initial);
+  let sum: Value | null = null;
+  const materialize = (value: Value) => kernels.materialize?.(value) ?? (value as tf.Tensor);
+  const checked = <T extends Value>(value: T, what: string): T => {
+    if (!kernels.materialize && !(value instanceof tf.Tensor)) {
+      throw new Error(`${of.name}: ${what}: expected a tensor, found a lazy value of other kernels. ${GIVE_KERNELS}`);
+    }
+    checkValueShape(of, what, value.shape);
+    return keep(value);
+  };
+  const zeroGradient = () => {
+    sum?.dispose();
+    sum = null;
+  };
+  return {
+    ...of,
+    trainable: true,
     value: () => current,
     assign(value) {
       const next = checked(value, 'value');
@@ -134,10 +185,10 @@ export interface TensorLocation {
 }
 
 /** Loads a tensor to the device that computes with it. The caller owns the result. */
-export type TensorLoader<T extends WeightValue = tf.Tensor> = (source: TensorSource, name: string) => Promise<T>;
+export type TensorLoader<T extends WeightValue = ParameterValue> = (source: TensorSource, name: string) => Promise<T>;
 
 /** Reads a tensor's values and passes them to the current tfjs backend. */
-export const readTensor: TensorLoader = async (source, name) => {
+export const readTensor: TensorLoader<tf.Tensor> = async (source, name) => {
   const tensor = tf.tensor(await source.read(name), [...source.info(name).shape], 'float32');
   upload(tensor);
   return tensor;
@@ -224,7 +275,7 @@ const isParameter = (w: Weight): w is Parameter => w.trainable;
 export interface LoadOptions extends Pick<ParameterOptions, 'kernels'> {
   /** Default true: weights with gradients. */
   readonly trainable?: true;
-  /** Default `readTensor`, which runs on any tfjs backend. */
+  /** Default `readTensor`, which runs on any tfjs backend. It may return values in the storage of the kernels. */
   readonly loadTensor?: TensorLoader;
 }
 
@@ -238,8 +289,8 @@ export interface FrozenLoadOptions {
 /**
  * Loads a model's weights, one tensor at a time.
  *
- * NaN and infinity are refused in tensors. Values that a loader holds outside of tfjs are not scanned, so that mapping a file
- * takes no time: the logits and losses that they lead to are refused instead.
+ * NaN and infinity are refused in parameters and tensors. Other values that a loader holds outside of tfjs are not scanned, so that
+ * mapping a file takes no time: the logits and losses that they lead to are refused instead.
  *
  * @throws Error before anything is read if tensors are missing, unexpected or of another shape; the error lists them all.
  *   ModelError if a weight is NaN or infinite
@@ -268,7 +319,7 @@ export async function loadWeights(
       const weight = await load(source, name);
       loaded.set(name, weight);
       const value = weight.value();
-      if (value instanceof tf.Tensor) await checkWeight(name, value, source.where ?? 'checkpoint');
+      if (weight.trainable || value instanceof tf.Tensor) await checkWeight(name, value, source.where ?? 'checkpoint');
     }
   } catch (error) {
     for (const { dispose } of loaded.values()) dispose();

@@ -84,7 +84,7 @@ describe.each(['tiny', 'odd'])("the %s model has PyTorch's", (variant) => {
     expect(trained.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
     for (const parameter of trained.parameters) {
       const { norm, first } = expected.gradients[parameter.name]!;
-      const found = numbers(parameter.gradient()!);
+      const found = numbers(parameter.gradient() as tf.Tensor);
       const largest = found.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       within('gradient norms, relative', Math.sqrt(sum(found.map((x) => x * x))) / norm - 1, 1e-3, parameter.name);
       first.forEach((value, i) => {

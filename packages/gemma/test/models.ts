@@ -58,3 +58,10 @@ export const smallPair = (vocabSize: number, longest = 20) => {
     fc.array(fc.integer({ min: 0, max: vocabSize - 1 }), { minLength: 1, maxLength: max });
   return fc.record({ prompt: tokens(longest), chosen: tokens(longest), rejected: tokens(longest) });
 };
+
+/** A parameter's value, of any kernels. */
+export function copyOf({ shape, value }: Parameter): tf.Tensor {
+  const held = value();
+  const values = held instanceof tf.Tensor ? held.dataSync().slice() : held.read(0, tf.util.sizeFromShape([...shape]));
+  return tf.tensor(values, [...shape]);
+}

@@ -33,7 +33,7 @@ describe('a pair packed as one sequence', () => {
     await fc.assert(
       fc.asyncProperty(modelAndPairs, fc.constantFrom(1, 3, 256), async ({ config, seed, pairs }, queryBlockSize) => {
         const model = await randomModel(config, seed);
-        const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value()]));
+        const weights: Weights = Object.fromEntries(parametersOf(model).map((p) => [p.name, p.value() as tf.Tensor]));
         const pass = await gemmaPolicy(model, { kernels: { ...portableKernels, queryBlockSize } }).forward(
           named(pairs),
           {
@@ -84,12 +84,17 @@ describe('a pair packed as one sequence', () => {
             ),
           ) as tf.Scalar;
         });
-        const expected = plainGradients(parameters.map((p) => p.value()));
+        const expected = plainGradients(parameters.map((p) => p.value() as tf.Tensor));
         const nudged = parameters.map((p) =>
-          tf.tidy(() => tf.mul(p.value(), tf.randomUniform(p.value().shape, 1 - 1e-7, 1 + 1e-7, 'float32', seed))),
+          tf.tidy(() =>
+            tf.mul(
+              p.value() as tf.Tensor,
+              tf.randomUniform((p.value() as tf.Tensor).shape, 1 - 1e-7, 1 + 1e-7, 'float32', seed),
+            ),
+          ),
         );
         const unsure = plainGradients(nudged);
-        const found = parameters.map((p) => p.gradient()!.clone());
+        const found = parameters.map((p) => (p.gradient() as tf.Tensor).clone());
         const largest = Math.max(...expected.map(largestOf));
         const apart = (values: tf.Tensor[]) =>
           values.map((value, i) => tf.tidy(() => largestOf(tf.sub(value, expected[i]!)) / largest));
@@ -144,13 +149,14 @@ describe('a pair packed as one sequence', () => {
         await pass.backward(new Float32Array(answerTokens).fill(1));
         pass.dispose();
         // Along a direction that is half gradient, half random, the slope is large compared to float32's noise.
-        const gradient = policy.parameters.map((p) => p.gradient()!);
+        const gradient = policy.parameters.map((p) => p.gradient() as tf.Tensor);
         const random = policy.parameters.map((p, i) => tf.randomNormal([...p.shape], 0, 1, 'float32', seed + i));
         const [size, spread] = [norm(gradient), norm(random)];
         const direction = gradient.map((g, i) => tf.add(tf.div(g, Math.max(size, 1e-9)), tf.div(random[i]!, spread)));
         const slope = gradient.reduce((all, g, i) => all + (tf.sum(tf.mul(g, direction[i]!)).arraySync() as number), 0);
         const move = (by: number) => {
-          for (const [i, p] of policy.parameters.entries()) p.assign(tf.add(p.value(), tf.mul(direction[i]!, by)));
+          for (const [i, p] of policy.parameters.entries())
+            p.assign(tf.add(p.value() as tf.Tensor, tf.mul(direction[i]!, by)));
         };
         const moved = async (by: number) => {
           move(by);

@@ -16,7 +16,6 @@ void register_dropout();
 void register_head();
 void register_rows();
 void register_optimizer();
-void register_read();
 void register_program();
 
 namespace {
@@ -35,7 +34,6 @@ void register_all() {
   register_head();
   register_rows();
   register_optimizer();
-  register_read();
   register_program();
 }
 

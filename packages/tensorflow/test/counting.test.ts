@@ -16,6 +16,7 @@ import { countedWeight, countingKernels, MemoryCounter } from '../src/kernels/co
 import { nativeKernels } from '../src/kernels/kernels';
 import type { LogitLimits } from '../src/kernels/logit-limits';
 import { Program } from '../src/kernels/program';
+import { storedBytes } from '../src/kernels/store';
 
 // `countingKernels` must record what the native kernels record, and take the memory that they take.
 
@@ -74,17 +75,18 @@ async function native(given: Case) {
     const settings = settingsOf(given);
     const model: Gemma2 = settings ? adapted(base, settings, { kernels }) : base;
     const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
-    const before = tf.memory().numBytes;
+    const heldBytes = () => tf.memory().numBytes + storedBytes().allocated;
+    const before = heldBytes();
     const held: number[] = [];
     recorded.splice(0);
     for (let pass = 0; pass < 2; pass++) {
       const forward = await policy.forward(named(given), { train: true, step: 0 });
       const { logps } = await forward.terms();
-      held.push(tf.memory().numBytes - before);
+      held.push(heldBytes() - before);
       await forward.backward(new Float32Array(logps.length).fill(1));
       forward.dispose();
-      for (const parameter of policy.parameters) parameter.gradient();
-      held.push(tf.memory().numBytes - before);
+      for (const parameter of policy.parameters) await parameter.gradient()!.data();
+      held.push(heldBytes() - before);
     }
     return { recorded, held, trained: policy.parameters as readonly Parameter[] };
   } finally {

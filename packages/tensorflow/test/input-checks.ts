@@ -246,13 +246,6 @@ const CASES: readonly Case[] = [
     'values of 2 rows for each of 1 columns',
   ],
   // a file that is not open; [file, offset in 2³⁰, rest of it, bytes of a value, dimensions …]
-  ['no parameters', 'WpoRead', () => [ints()], 'expected a file'],
-  ['3 bytes a value', 'WpoRead', () => [ints(0, 0, 0, 3, 4)], '2 or 4 bytes a value, found 3'],
-  ['a negative offset', 'WpoRead', () => [ints(0, -1, 0, 4, 4)], 'expected an offset of 0 or more'],
-  ['a negative dimension', 'WpoRead', () => [ints(0, 0, 0, 4, 4, -1)], 'dimensions of 0 or more, found [4, -1]'],
-  ['2⁶⁰ values', 'WpoRead', () => [ints(0, 0, 0, 4, 2 ** 30, 2 ** 30)], 'expected a tensor of at most'],
-  ['300 dimensions', 'WpoRead', () => [ints(0, 0, 0, 4, ...Array(300).fill(1))], 'at most 8 dimensions, found 300'],
-  ['a file that is not open', 'WpoRead', () => [ints(9999, 0, 0, 4, 4)], 'cannot be read'],
 ];
 
 /** Tests that malformed inputs of the loaded native operations are JavaScript errors that name the operation. */

@@ -228,6 +228,23 @@ describe.runIf(nativeOperations())('a program', () => {
     store.free(id);
   });
 
+  test('writes outputs of operations in the place of stored values', () =>
+    withArena(64, (id) => {
+      store.set(
+        id,
+        0,
+        Float32Array.from({ length: 16 }, (_, i) => i),
+        'F32',
+      );
+      const [a, b, into] = [stored(id, 0, 'F32', 2, 2), stored(id, 4, 'F32', 2, 2), stored(id, 9, 'F32', 4)];
+      // a · b, which replaces, and the sum of this value and 8
+      const code = [...a, ...b, ...into, ...call('WpoProduct', 0, 1), -1, 2, ...stored(id, 8, 'F32', 1)];
+      const [sums] = runProgram([...code, ...call('WpoSquareSums', 2, 3, 4), 1, 2, ...give(5)], [], 1);
+      expect(Array.from(store.get(id, 32, 8, 'F32'))).toEqual([8, 6, 7, 26, 31, 13, 14, 15]);
+      expect(Array.from(sums!.dataSync())).toEqual([6 * 6 + 7 * 7 + 26 * 26 + 31 * 31, 64]);
+      sums!.dispose();
+    }));
+
   test.each<[string, (id: number, mapped: number) => number[], string]>([
     [
       'an arena that was freed',
@@ -284,6 +301,50 @@ describe.runIf(nativeOperations())('a program', () => {
         ...[...call('WpoAnswerTerms', 0, 1, 2), 2, 1, 4],
       ],
       'WpoAnswerTerms: input 0 would be changed',
+    ],
+    [
+      'replacing an input',
+      (id) => [...stored(id, 0, 'F32', 4), ...stored(id, 3, 'F32', 4), ...call('WpoGeglu', 0, 0), -1, 1],
+      'WpoGeglu: an output would replace one of the inputs',
+    ],
+    [
+      'replacing bfloat16 values',
+      (id) => [...stored(id, 0, 'F32', 4), ...stored(id, 8, 'BF16', 4), ...call('WpoGeglu', 0, 0), -1, 1],
+      'WpoGeglu: expected float32 values in memory to replace, found bfloat16 values',
+    ],
+    [
+      'replacing values of a mapped file',
+      (id, mapped) => [...stored(id, 0, 'F32', 4), ...stored(mapped, 0, 'F32', 4), ...call('WpoGeglu', 0, 0), -1, 1],
+      'found float32 values of a mapped file',
+    ],
+    [
+      'replacing values of another number',
+      (id) => [...stored(id, 0, 'F32', 4), ...stored(id, 4, 'F32', 5), ...call('WpoGeglu', 0, 0), -1, 1],
+      'makes an output of shape [4], but the program expects [5]',
+    ],
+    [
+      'replacing a value that does not exist',
+      (id) => [...stored(id, 0, 'F32', 4), ...call('WpoGeglu', 0, 0), -1, 1],
+      'WpoGeglu: expected the number of stored values to replace, found 1',
+    ],
+    [
+      'replacing integers',
+      (id) => [...stored(id, 0, 'F32', 4), 1, 1, 4, 0, 0, 0, 0, ...call('WpoGeglu', 0, 0), -1, 1],
+      'expected the number of stored values to replace, found 1',
+    ],
+    [
+      'giving replaced values as an output',
+      (id) => [
+        ...[...stored(id, 0, 'F32', 4), ...stored(id, 4, 'F32', 4)],
+        ...[...call('WpoGeglu', 0, 0), -1, 1, ...give(2)],
+      ],
+      "an operation's output",
+    ],
+    ['an empty list', (id) => [...stored(id, 0, 'F32', 4), ...call('WpoSquareSums', 0), 1, 0], 'at least one value'],
+    [
+      'a list past the end',
+      (id) => [...stored(id, 0, 'F32', 4), ...call('WpoSquareSums', 9, 0)],
+      'within an instruction',
     ],
   ])('refuses %s', (_, code, message) => {
     const mapped = store.map(file('some', new Uint8Array(64)));

@@ -1,6 +1,7 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { gemmaPolicy, type Kernels, parametersOf, portableKernels } from '@wpo/gemma';
+import { storedBytes } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -37,10 +38,10 @@ async function pass(model: Awaited<ReturnType<typeof randomModel>>, kernels: Ker
   ]);
   await forward.backward(Float32Array.from(dLogps));
   forward.dispose();
-  return {
-    terms,
-    gradients: parametersOf(model).map((p) => [p.name, p.gradient()!.dataSync() as Float32Array] as const),
-  };
+  const gradients = parametersOf(model).map(
+    async (p) => [p.name, (await p.gradient()!.data()) as Float32Array] as const,
+  );
+  return { terms, gradients: await Promise.all(gradients) };
 }
 
 const largestOf = (values: Float32Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -82,19 +83,21 @@ export function testPolicy(tier: Tier): void {
     const model = await randomModel(given.config, given.seed, kernels);
     const parameters = parametersOf(model);
     const optimizer = adamW({ kernel });
-    const counts: number[] = [];
+    const counts: number[][] = [];
     for (let step = 0; step < 3; step++) {
       await pass(model, kernels, given);
       await pass(model, kernels, given); // gradients that add up
       await norm(parameters);
       await optimizer.step({ parameters, learningRate: 1e-3, gradientScale: 0.5 });
       for (const parameter of parameters) parameter.zeroGradient();
-      counts.push(tf.memory().numTensors);
+      counts.push([tf.memory().numTensors, storedBytes().allocated]);
     }
     expect(counts).toEqual(Array(3).fill(counts[0]));
-    const held = parameters.length * 3; // values and both moments
+    const [tensors, bytes] = counts[0]!;
+    const values = parameters.reduce((sum, { shape }) => sum + tf.util.sizeFromShape([...shape]), 0);
     optimizer.dispose();
     for (const parameter of parameters) parameter.dispose();
-    expect(tf.memory().numTensors).toBe(counts[0]! - held);
+    expect(tf.memory().numTensors).toBe(tensors! - parameters.length * 2); // both moments
+    expect(storedBytes().allocated).toBe(bytes! - 4 * values);
   });
 }

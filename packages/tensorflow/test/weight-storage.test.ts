@@ -336,7 +336,7 @@ async function adapterGradients(model: Gemma2<FrozenWeight>, useDora: boolean, k
   const { logps } = await pass.terms();
   await pass.backward(logps.map((_, i) => Math.cos(i)));
   pass.dispose();
-  const gradients = parameters.map((p) => p.gradient()!.dataSync());
+  const gradients = await Promise.all(parameters.map((p) => p.gradient()!.data()));
   withAdapter.adapter.dispose();
   return gradients;
 }

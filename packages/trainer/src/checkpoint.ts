@@ -5,7 +5,8 @@ import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
 import type { Interval, MetricsRow } from './metrics';
 import type { Optimizer } from './optimizer';
-import type { NamedTensor, Policy } from './policy';
+import type { NamedTensor, Parameter, Policy } from './policy';
+import { isTensor, partsOf, readSaved, type SavedTensor } from './values';
 
 /** A value that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -40,9 +41,9 @@ export interface TrainerState {
 
 export interface Checkpoint {
   readonly state: TrainerState;
-  /** Valid until `save` returns. The policy and the optimizer own the tensors: do not dispose them. */
-  readonly weights: Iterable<NamedTensor>;
-  readonly optimizer: Iterable<NamedTensor>;
+  /** Can be read until `save` returns. */
+  readonly weights: Iterable<SavedTensor>;
+  readonly optimizer: Iterable<SavedTensor>;
   /** Steps of earlier checkpoints that must not be deleted, e.g. the best one. */
   readonly keep?: readonly number[];
 }
@@ -57,9 +58,9 @@ export interface StoredCheckpoint {
 
 export interface OpenCheckpoint {
   readonly state: TrainerState;
-  /** The caller disposes each tensor. */
-  weights(): AsyncIterable<NamedTensor>;
-  optimizer(): AsyncIterable<NamedTensor>;
+  /** Each tensor can be read until the next one is requested. */
+  weights(): AsyncIterable<SavedTensor>;
+  optimizer(): AsyncIterable<SavedTensor>;
 }
 
 /** Where checkpoints are stored. */
@@ -104,7 +105,7 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
       const opened = await checkpoint.open();
       const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
-      const optimizerState = { step: opened.state.optimizerStep, tensors: opened.optimizer() };
+      const optimizerState = { step: opened.state.optimizerStep, tensors: readTensors(opened.optimizer()) };
       await optimizer.load(optimizerState, policy.parameters);
       random?.load(opened.state.random);
       if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
@@ -188,28 +189,33 @@ export function runSettings(
   };
 }
 
+/** Saved tensors as tfjs tensors, owned by the receiver. */
+async function* readTensors(saved: AsyncIterable<SavedTensor>): AsyncGenerator<NamedTensor> {
+  for await (const tensor of saved) yield { name: tensor.name, tensor: await readSaved(tensor) };
+}
+
 /**
- * Replaces every parameter's value by the tensor of its name.
+ * Replaces every parameter's value by the saved tensor of its name.
  *
  * @throws TrainingError where a tensor is unknown, missing, or of another shape.
  */
 export async function loadWeights(
   policy: Policy,
-  tensors: Iterable<NamedTensor> | AsyncIterable<NamedTensor>,
+  tensors: Iterable<SavedTensor> | AsyncIterable<SavedTensor>,
 ): Promise<void> {
   const missing = new Map(policy.parameters.map((parameter) => [parameter.name, parameter]));
-  for await (const { name, tensor } of tensors) {
+  for await (const saved of tensors) {
+    const { name } = saved;
     const parameter = missing.get(name);
-    if (!parameter || String(parameter.shape) !== String(tensor.shape)) {
-      const found = `[${tensor.shape}]`;
-      tensor.dispose();
+    if (!parameter || String(parameter.shape) !== String(saved.shape)) {
+      const found = `[${saved.shape}]`;
       throw new TrainingError(
         parameter
           ? `weights: "${name}": expected shape [${parameter.shape}], found ${found}`
           : `weights: expected each parameter of the model once, found "${name}" of shape ${found}, which is unknown or a repeat`,
       );
     }
-    parameter.assign(tensor);
+    await loadValue(parameter, saved);
     missing.delete(name);
   }
   if (missing.size === 0) return;
@@ -217,4 +223,10 @@ export async function loadWeights(
   throw new TrainingError(
     `weights: expected all parameters of the model, but ${missing.size} are missing: ${names}${missing.size > 5 ? ', …' : ''}`,
   );
+}
+
+async function loadValue(parameter: Parameter, saved: SavedTensor): Promise<void> {
+  const value = parameter.value();
+  if (isTensor(value)) return parameter.assign(await readSaved(saved));
+  for (const [start, count] of partsOf(saved.shape)) value.write(start, await saved.read(start, count));
 }

@@ -1,26 +1,29 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { NamedTensor } from './policy';
+import type { Policy } from './policy';
+import { isTensor, partsOf, type StoredValues } from './values';
 
 /** Bounds the temporary tensor. */
 const CHUNK = 1 << 24;
 
-/** The name of the first tensor with NaN or infinity; null where all numbers are finite. */
-export async function firstNotFinite(tensors: Iterable<NamedTensor>): Promise<string | null> {
-  const names: string[] = [];
+/** The name of the first weight with NaN or infinity; null where all numbers are finite. */
+export async function firstNotFinite({ parameters }: Policy): Promise<string | null> {
+  const sums: number[] = [];
   const zeros: tf.Tensor[] = [];
-  for (const { name, tensor } of tensors) {
-    names.push(name);
-    zeros.push(tf.tidy(() => timesZero(tensor)));
+  for (const [i, parameter] of parameters.entries()) {
+    const value = parameter.value();
+    if (isTensor(value)) zeros.push(tf.tidy(() => timesZero(value)));
+    else sums[i] = storedTimesZero(value);
   }
-  if (names.length === 0) return null;
-  const sums = tf.stack(zeros);
-  tf.dispose(zeros);
-  try {
-    const index = (await sums.data()).findIndex((sum) => sum !== 0);
-    return index < 0 ? null : names[index]!;
-  } finally {
-    sums.dispose();
+  if (zeros.length > 0) {
+    const stacked = tf.stack(zeros);
+    tf.dispose(zeros);
+    const read = await stacked.data();
+    stacked.dispose();
+    let next = 0;
+    for (const i of parameters.keys()) sums[i] ??= read[next++]!;
   }
+  const index = sums.findIndex((sum) => sum !== 0);
+  return index < 0 ? null : parameters[index]!.name;
 }
 
 /** Σ 0·x: 0 where every x is finite, else NaN. */
@@ -34,4 +37,12 @@ function timesZero(tensor: tf.Tensor): tf.Tensor {
     }),
   );
   return parts.length === 0 ? tf.scalar(0) : tf.sum(tf.stack(parts));
+}
+
+function storedTimesZero(values: StoredValues): number {
+  let zero = 0;
+  for (const [start, count] of partsOf(values.shape)) {
+    for (const value of values.read(start, count)) zero += value * 0;
+  }
+  return zero;
 }

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Parameter } from './policy';
+import { isStored, isTensor, partsOf, type StoredValues } from './values';
 
 /** Bounds the temporary tensor of squares, and the number of values that float32 sums. */
 const CHUNK = 1 << 24;
@@ -9,13 +10,14 @@ const CHUNK = 1 << 24;
  * most 2^24 values, and float64 beyond. The norm is not finite where a gradient is not, or where a square overflows float32.
  */
 export async function gradientNorm(parameters: readonly Parameter[]): Promise<number> {
+  const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
+  const [tensors, stored] = [gradients.filter(isTensor), gradients.filter(isStored)];
   const sums = tf.tidy(() => {
-    const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
-    const squares = gradients.flatMap(sumsOfSquares);
+    const squares = tensors.flatMap(sumsOfSquares);
     return squares.length > 0 ? tf.stack(squares) : tf.zeros([1]);
   });
   try {
-    let total = 0;
+    let total = stored.reduce((sum, gradient) => sum + sumOfStoredSquares(gradient), 0);
     for (const sum of await sums.data()) total += sum;
     return Math.sqrt(total);
   } finally {
@@ -32,6 +34,15 @@ function sumsOfSquares(gradient: tf.Tensor): tf.Tensor[] {
       return tf.sum(tf.square(part));
     }),
   );
+}
+
+/** The squares are float32, their sum float64. */
+function sumOfStoredSquares(gradient: StoredValues): number {
+  let sum = 0;
+  for (const [start, count] of partsOf(gradient.shape)) {
+    for (const value of gradient.read(start, count)) sum += Math.fround(value * value);
+  }
+  return sum;
 }
 
 /**

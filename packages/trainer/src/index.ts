@@ -82,7 +82,10 @@ export {
   type RuleOptions,
   type Scalars,
   type StepSettings,
+  type TensorParameter,
+  type TensorUpdate,
   type Update,
   type UpdateRule,
 } from './update-rule';
+export { type SavedTensor, type StoredValues, savedTensor, type Values, valuesInParts } from './values';
 export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

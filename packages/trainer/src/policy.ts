@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Pause } from './event-loop';
+import { type SavedTensor, savedTensor, type Values } from './values';
 
 /** A preference pair as token ids. */
 export interface TokenPair {
@@ -63,11 +64,11 @@ export interface Parameter {
   /** Whether weight decay applies: to all parameters but norms. */
   readonly decay: boolean;
   /** The current value. The parameter owns it: read it, never dispose it. */
-  value(): Tensor;
+  value(): Values;
   /** Replaces the value by one of the same shape. The parameter takes ownership. */
   assign(value: Tensor): void;
   /** The sum of the gradients since `zeroGradient`, owned by the parameter; null where there were none. */
-  gradient(): Tensor | null;
+  gradient(): Values | null;
   /** Replaces the gradient, as an all-reduce does. The parameter takes ownership. */
   assignGradient(gradient: Tensor): void;
   zeroGradient(): void;
@@ -107,6 +108,6 @@ export interface NamedTensor {
 }
 
 /** A policy's weights under their checkpoint names. */
-export function* weightsOf(policy: Policy): Generator<NamedTensor> {
-  for (const parameter of policy.parameters) yield { name: parameter.name, tensor: parameter.value() };
+export function* weightsOf(policy: Policy): Generator<SavedTensor> {
+  for (const parameter of policy.parameters) yield savedTensor(parameter.name, parameter.value());
 }

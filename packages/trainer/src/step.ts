@@ -6,7 +6,7 @@ import { clipScale, gradientNorm } from './gradient-norm';
 import { type MicroBatch, runMicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss, PairResult } from './pair-loss';
-import { type Parameter, type Policy, weightsOf } from './policy';
+import type { Parameter, Policy } from './policy';
 
 export interface StepOptions {
   readonly policy: Policy;
@@ -76,7 +76,7 @@ function zeroGradients(parameters: readonly Parameter[]): void {
 
 /** @throws TrainingError where a weight is not finite: then every step would fail, whatever its pairs. */
 async function checkWeights(policy: Policy, cause: NonFiniteError): Promise<void> {
-  const tensor = await firstNotFinite(weightsOf(policy));
+  const tensor = await firstNotFinite(policy);
   if (tensor === null) return;
   throw new TrainingError(
     `${cause.message.split(': ', 1)[0]}: expected finite weights, found NaN or infinity in "${tensor}". An update made before has ` +

@@ -13,6 +13,7 @@ import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
 import { type StepResult, step as takeStep } from './step';
 import { checkTrainOptions, type StepReport, type TrainOptions } from './train-options';
+import { savedTensor } from './values';
 
 export interface TrainResult {
   /** Steps done, those before a resume included. */
@@ -92,7 +93,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
     const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
-    await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
+    const optimizerTensors = Array.from(tensors, ({ name, tensor }) => savedTensor(name, tensor));
+    await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: optimizerTensors, keep });
     savedAt = step;
   };
   const rowOf = (from: typeof interval, learningRate: number): MetricsRow => ({
@@ -201,7 +203,7 @@ const collapseWarning = (step: number, reason: string) =>
 
 /** @throws TrainingError naming the tensor, where a weight is not finite. */
 async function checkWeights(policy: TrainOptions['policy'], step: number): Promise<void> {
-  const tensor = await firstNotFinite(weightsOf(policy));
+  const tensor = await firstNotFinite(policy);
   if (tensor === null) return;
   throw new TrainingError(
     step === 0

@@ -2,13 +2,25 @@ import * as tf from '@tensorflow/tfjs-core';
 import { TrainingError } from './errors';
 import type { Optimizer, OptimizerStep, StoredOptimizerState } from './optimizer';
 import type { NamedTensor, Parameter } from './policy';
+import { isTensor, type Values } from './values';
 
 /** A parameter to update, with its gradient and its state. */
 export interface Update {
   readonly parameter: Parameter;
-  readonly gradient: tf.Tensor;
+  readonly gradient: Values;
   /** The tensors that the rule keeps for the parameter, by their names in files. An update may replace them; it disposes the old. */
   readonly state: Record<string, tf.Tensor>;
+}
+
+/** An update for tfjs operations. */
+export interface TensorUpdate extends Pick<Update, 'state'> {
+  readonly parameter: TensorParameter;
+  readonly gradient: tf.Tensor;
+}
+
+/** What an update reads and changes of a parameter. */
+export interface TensorParameter extends Pick<Parameter, 'name' | 'shape' | 'decay' | 'assign'> {
+  value(): tf.Tensor;
 }
 
 /** The scalars of a step. */
@@ -36,7 +48,7 @@ export interface UpdateRule<S extends Scalars = Scalars> {
   state(parameter: Weight): Readonly<Record<string, readonly number[]>>;
   scalars(settings: StepSettings): S;
   /** The portable update, in tfjs operations. */
-  update(update: Update, scalars: S): void;
+  update(update: TensorUpdate, scalars: S): void;
 }
 
 /** Where an optimizer's state is kept, and what runs the updates. */
@@ -47,13 +59,31 @@ export interface OptimizerKernel {
   update<S extends Scalars>(rule: UpdateRule<S>, updates: readonly Update[], scalars: S): void;
 }
 
-/** tfjs tensors and a rule's portable update, on any tfjs backend. */
+/** tfjs tensors and a rule's portable update, on any tfjs backend. Values outside of tfjs are copied for the update. */
 export const portableOptimizer: OptimizerKernel = {
   zeros: (shape) => tf.zeros([...shape]),
   update(rule, updates, scalars) {
-    for (const update of updates) rule.update(update, scalars);
+    for (const { parameter, gradient, state } of updates) {
+      const [value, g] = [asTensor(parameter.value()), asTensor(gradient)];
+      const { name, shape, decay } = parameter;
+      const assign = (next: tf.Tensor) => parameter.assign(next);
+      rule.update(
+        { parameter: { name, shape, decay, value: () => value.tensor, assign }, gradient: g.tensor, state },
+        scalars,
+      );
+      value.dispose();
+      g.dispose();
+    }
   },
 };
+
+/** Values as a tensor, which is a copy if they are outside of tfjs. `dispose` frees the copy. */
+function asTensor(values: Values): { readonly tensor: tf.Tensor; dispose(): void } {
+  if (isTensor(values)) return { tensor: values, dispose() {} };
+  const size = values.shape.reduce((product, n) => product * n, 1);
+  const tensor = tf.tensor(values.read(0, size), [...values.shape], 'float32');
+  return { tensor, dispose: () => tensor.dispose() };
+}
 
 export interface RuleOptions {
   /** λ, the weight decay of parameters with `decay`; 0 to 1. Default 0. */
@@ -183,11 +213,15 @@ async function readState(
 }
 
 /** A gradient times the step's scale: a tensor that the caller disposes. */
-export const scaledGradient = ({ gradient }: Update, scale: number): tf.Tensor =>
+export const scaledGradient = ({ gradient }: TensorUpdate, scale: number): tf.Tensor =>
   scale === 1 ? tf.clone(gradient) : tf.mul(gradient, scale);
 
 /** Replaces a tensor of the state by one that is computed from it, and returns the new one. */
-export function replaceState({ state }: Update, name: string, next: (old: tf.Tensor) => tf.Tensor): tf.Tensor {
+export function replaceState(
+  { state }: Pick<Update, 'state'>,
+  name: string,
+  next: (old: tf.Tensor) => tf.Tensor,
+): tf.Tensor {
   const old = state[name]!;
   state[name] = tf.tidy(() => next(old));
   old.dispose();

@@ -5,7 +5,11 @@ import { spread, toyPolicy } from './toy-policy';
 
 const policy = () => toyPolicy(2, spread(4), spread(2));
 const weights = (shapes: Record<string, number[]>) =>
-  Object.entries(shapes).map(([name, shape]) => ({ name, tensor: tf.ones(shape) }));
+  Object.entries(shapes).map(([name, shape]) => ({
+    name,
+    shape,
+    read: async (_: number, count: number) => new Float32Array(count).fill(1),
+  }));
 
 test('weights are assigned by name in any order, and the old ones are disposed', async () => {
   const toy = policy();

@@ -34,7 +34,9 @@ function recorder() {
   const seen: { gradients: number[][]; learningRate: number; gradientScale: number }[] = [];
   const optimizer: Optimizer = {
     step({ parameters, learningRate, gradientScale }) {
-      const gradients = parameters.map((parameter) => [...(parameter.gradient()?.dataSync() ?? [])]);
+      const gradients = parameters.map((parameter) => [
+        ...((parameter.gradient() as tf.Tensor | null)?.dataSync() ?? []),
+      ]);
       seen.push({ gradients, learningRate, gradientScale });
     },
     state: () => ({ step: seen.length, tensors: [] }),
@@ -131,7 +133,7 @@ test('allReduceGradients receives the summed gradients, and its result is clippe
   const b = await take(cut(3, [1, 2]), {
     optimizer: doubled.optimizer,
     async allReduceGradients(parameters) {
-      for (const parameter of parameters) parameter.assignGradient(tf.mul(parameter.gradient()!, 2));
+      for (const parameter of parameters) parameter.assignGradient(tf.mul(parameter.gradient() as tf.Tensor, 2));
     },
   });
   expect(b.gradNorm).toBeCloseTo(2 * a.gradNorm, 6);

@@ -4,6 +4,7 @@ import type { Forward, Parameter, Policy, TokenPair } from '../src';
 
 /** The smallest policy that learns: logits = table[previous token] + bias. */
 export interface ToyPolicy extends Policy {
+  readonly parameters: readonly ToyParameter[];
   values(): Record<string, number[]>;
   dispose(): void;
 }
@@ -43,6 +44,8 @@ export function toyPairs(count: number, vocab: number): TokenPair[] {
 }
 
 export interface ToyParameter extends Parameter {
+  value(): tf.Tensor;
+  gradient(): tf.Tensor | null;
   accumulate(gradient: tf.Tensor): void;
 }
 

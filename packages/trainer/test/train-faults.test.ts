@@ -10,6 +10,7 @@ import {
   type PairLoss,
   precomputeReference,
   preferencePairLoss,
+  savedTensor,
   type TokenPair,
   type TrainOptions,
   train,
@@ -26,13 +27,17 @@ function memoryStore() {
   const open = (step: number): OpenCheckpoint => ({
     state: saved.get(step)!.state,
     async *weights() {
-      for (const [name, tensor] of saved.get(step)!.copies) yield { name, tensor: tf.clone(tensor) };
+      for (const [name, tensor] of saved.get(step)!.copies) yield savedTensor(name, tensor);
     },
     async *optimizer() {},
   });
   const store: CheckpointStore = {
     async save(checkpoint) {
-      const copies = new Map([...checkpoint.weights].map(({ name, tensor }) => [name, tf.clone(tensor)]));
+      const copies = new Map<string, tf.Tensor>();
+      for (const tensor of checkpoint.weights) {
+        const size = tensor.shape.reduce((product, n) => product * n, 1);
+        copies.set(tensor.name, tf.tensor(await tensor.read(0, size), [...tensor.shape]));
+      }
       saved.set(checkpoint.state.step, { ...checkpoint, copies });
       kept.push(checkpoint.keep ?? []);
     },

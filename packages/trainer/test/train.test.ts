@@ -206,7 +206,7 @@ test.each(['forward', 'backward'] as const)(
   async (when) => {
     const options = small();
     const controller = new AbortController();
-    const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+    const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
     const states: number[] = [];
     let [before, passes, completed] = [values(), 0, 0];
     const policy: Policy = {
@@ -254,7 +254,7 @@ test.each(['forward', 'backward'] as const)(
 
 test('a reference log-prob that is NaN stops the run before any weight changes, and the error names step and pair', async () => {
   const options = small();
-  const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+  const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
   let before = values();
   const run = train({
     ...options,
@@ -275,7 +275,7 @@ test('a reference log-prob that is NaN stops the run before any weight changes, 
 
 test('a loss that is not finite stops the run before any weight changes, and the error names step and pair', async () => {
   const options = small();
-  const values = () => options.policy.parameters.map((parameter) => [...parameter.value().dataSync()]);
+  const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
   const before = values();
   // the reference assigns probability 0 to the rejected answer of one pair, which the policy does not
   const references = Array.from({ length: options.pairs.length }, () => ({ chosen: -3, rejected: -4 }));
@@ -325,7 +325,7 @@ test('a hundred steps leave no tensor behind', async () => {
   expect(counts).toHaveLength(100);
   expect(new Set(counts)).toEqual(new Set([counts[0]]));
   options.optimizer.dispose();
-  for (const parameter of options.policy.parameters) parameter.value().dispose();
+  for (const parameter of options.policy.parameters) (parameter.value() as tf.Tensor).dispose();
   expect(tf.memory().numTensors).toBe(before);
 });
 

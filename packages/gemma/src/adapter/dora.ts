@@ -25,16 +25,16 @@ export interface RowNorms {
 /** Reads all of W, once. */
 export function rowNorms(kernels: Kernels, w: Weight, a: Weight, b: Weight, scaling: number): RowNorms {
   const squares = rowSquares(kernels, w);
-  let last: { pass: Pass; a: Value; b: Value; norms: tf.Tensor1D } | null = null;
+  let last: { pass: Pass; a: unknown; b: unknown; norms: tf.Tensor1D } | null = null;
   // An optimizer may change A and B in place, but only after a training pass.
   const isCurrent = (pass: Pass) =>
     last?.pass === pass ||
-    (!pass.training && last?.pass.training === false && last.a === a.value() && last.b === b.value());
+    (!pass.training && last?.pass.training === false && last.a === contentsOf(a) && last.b === contentsOf(b));
   return {
     inPass(pass) {
       if (!isCurrent(pass)) {
         last?.norms.dispose();
-        last = { pass, a: a.value(), b: b.value(), norms: computeNorms(kernels, squares, w, a, b, scaling) };
+        last = { pass, a: contentsOf(a), b: contentsOf(b), norms: computeNorms(kernels, squares, w, a, b, scaling) };
       }
       return last!.norms;
     },
@@ -43,6 +43,12 @@ export function rowNorms(kernels: Kernels, w: Weight, a: Weight, b: Weight, scal
       squares.dispose();
     },
   };
+}
+
+/** Changes when a weight's values are replaced. */
+function contentsOf(w: Weight): unknown {
+  const value = w.value();
+  return 'version' in value ? value.version : value;
 }
 
 function computeNorms(
@@ -58,7 +64,7 @@ function computeNorms(
   const aa = kernels.product(a.value(), a.value(), { transposeB: true, shape: [r, r] });
   const norms = tf.tidy(() => {
     const [wa, gram] = [tf.transpose(tensorOf(kernels, aw)), tensorOf(kernels, aa) as tf.Tensor2D]; // [out, r], [r, r]
-    const bt = b.value() as tf.Tensor2D;
+    const bt = tensorOf(kernels, b.value()) as tf.Tensor2D;
     const factors = tf.add(tf.mul(wa, 2 * scaling), tf.mul(tf.matMul(bt, gram), scaling * scaling));
     return tf.keep(tf.sqrt(tf.add(squares, tf.sum(tf.mul(bt, factors), 1)))) as tf.Tensor1D;
   });
@@ -94,7 +100,7 @@ export const tensorOf = (kernels: Kernels, value: Value) => kernels.materialize?
  * cases: dm = Σ_T dy · y / m. Where a magnitude is exactly 0, its gradient is taken as 0.
  */
 export function doraScale(kernels: Kernels, pass: Pass, dora: Dora, z: Value, byFeature: boolean): OpResult {
-  const m = dora.magnitude.value() as tf.Tensor1D;
+  const m = tensorOf(kernels, dora.magnitude.value()) as tf.Tensor1D;
   const perFeature = byFeature ? [z.shape[0]!, z.shape[1]!, 1] : [z.shape[1]!];
   const g = tf.tidy(() => tf.reshape(tf.div(m, dora.norms.inPass(pass)), perFeature));
   const y = tf.mul(tensorOf(kernels, z), g);

@@ -22,6 +22,23 @@ export interface WeightValue extends Value {
   read?(start: number, count: number): Float32Array;
 }
 
+/** Float32 values in memory of the kernels, outside of tfjs, which their operations change: of a parameter, or the sum of its gradients. */
+export interface StoredValue extends WeightValue {
+  /** Grows with each change of the values. */
+  readonly version: number;
+  read(start: number, count: number): Float32Array;
+  /** Replaces values from `start`. @throws RangeError beyond the end */
+  write(start: number, values: Float32Array): void;
+}
+
+/** Where kernels keep parameters and the sums of their gradients. */
+export interface ParameterStorage {
+  /** Memory with the values of a tensor. Takes ownership of the tensor. */
+  value(initial: Tensor): StoredValue;
+  /** Memory for a sum of gradients, which has no values yet: the first operation that adds to it replaces them. */
+  gradient(shape: readonly number[]): StoredValue;
+}
+
 /**
  * The precision of matrix products. `bfloat16`: both operands are rounded to the nearest bfloat16, ties to even, and products are
  * summed in float32. All other arithmetic is float32 with either.
@@ -46,6 +63,7 @@ export interface Weight {
    * Adds to the weight's gradient. The gradient is computed inside of `addTo`, which a frozen weight never calls.
    *
    * @param addTo returns the new sum, given the sum so far (null: zeros). It takes ownership of the old sum and may write into it.
+   *   A sum in the kernels' storage is never null, and the new sum must be the same one.
    */
   accumulate(addTo: (sum: Value | null) => Value): void;
 }
@@ -202,4 +220,6 @@ export interface Kernels {
   setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
   /** Computes a lazy value now and returns its tensor, owned by the value. Absent where every value is a tensor. */
   materialize?(value: Value): Tensor;
+  /** Absent where parameters and their gradients are tensors. */
+  readonly storage?: ParameterStorage;
 }

@@ -111,7 +111,7 @@ describe.each([
         expect(policy.parameters.map((p) => p.name).sort()).toEqual(Object.keys(expected.gradients).sort());
         for (const parameter of policy.parameters) {
           const { norm, first, cosine } = expected.gradients[parameter.name]!;
-          const found = parameter.gradient()!.dataSync() as Float32Array;
+          const found = (await parameter.gradient()!.data()) as Float32Array;
           const relative = (value: number, from: number) => Math.abs(value - from) / norm;
           expect(relative(Math.sqrt(sum(found.map((x) => x * x))), norm), parameter.name).toBeLessThan(1e-4);
           expect(relative(sum(found.map((x, i) => x * Math.cos(i + 1))), cosine), parameter.name).toBeLessThan(1e-4);

@@ -7,7 +7,8 @@
 //   kTensor                                  the next input tensor
 //   kInts, rank, dimensions …, values …      int32 values stored in the program itself
 //   kRun, operation, number of each input …, the operation's outputs; `operation` is an index in the interpreter's list
-//     rank and dimensions of each output …   of kernels
+//     rank and dimensions of each output …   of kernels. A list of inputs is its length, then the number of each. An
+//                                            output that replaces stored values is −1, then the number of those values
 //   kRunBf16, …                              as kRun, but operands of matrix products are rounded to bfloat16
 //   kDrop, number                            frees a value that no later instruction reads
 //   kGive, number                            returns an operation's output as the program's next output
@@ -76,8 +77,9 @@ class Interpreter : public OutputAllocator {
     Value& value = values_[first_output_ + output];
     require(element_count(shape) == element_count(value.view.shape), "makes an output of shape ", shape,
             ", but the program expects ", value.view.shape);
-    value.tensor = tensorflow_.temporary(value.view.shape);
     value.exists = true;
+    if (value.arena) return static_cast<float*>(value.view.data);
+    value.tensor = tensorflow_.temporary(value.view.shape);
     value.view.data = TF_TensorData(value.tensor.get());
     return static_cast<float*>(value.view.data);
   }
@@ -93,7 +95,7 @@ class Interpreter : public OutputAllocator {
     TensorView view = {};
     bool exists = false;
     std::shared_ptr<TF_Tensor> tensor = nullptr;   // of an operation's output
-    std::shared_ptr<const Arena> arena = nullptr;  // of stored values
+    std::shared_ptr<const Arena> arena = nullptr;  // of stored values, and of an output that replaces them
   };
   enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored, kRunBf16 };
   static constexpr int kFirstTensor = 1;  // among the inputs
@@ -136,28 +138,60 @@ class Interpreter : public OutputAllocator {
     return values_[number];
   }
 
+  // The value whose number comes next, as input i of an operation.
+  const TensorView& next_input(const Signature& operation, size_t i) {
+    const int32_t number = next();
+    require(number >= 0 && number < num_values() && values_[number].exists, operation.name, ": expected ",
+            operation.inputs[i], " as input ", i, ", found value ", number, ", which does not exist");
+    const TensorView& view = values_[number].view;
+    require(operation.accepts(i, view.type), operation.name, ": expected ", operation.inputs[i], " as input ", i,
+            ", found value ", number, " of type ", name_of(view.type));
+    return view;
+  }
+
+  // An output of an operation with these inputs: a tensor, or in the place of stored values.
+  void add_output(const Signature& operation, const std::vector<TensorView>& inputs) {
+    constexpr int32_t kReplaces = -1;
+    if (at_ < size_ && code_[at_] != kReplaces) {
+      Shape shape = next_shape();
+      checked_element_count(shape);
+      return add({nullptr, std::move(shape)}, false);
+    }
+    next();
+    const int32_t number = next();
+    require(number >= 0 && number < num_values() && values_[number].exists && values_[number].arena, operation.name,
+            ": expected the number of stored values to replace, found ", number);
+    const Value& replaced = values_[number];
+    require(replaced.view.type == Type::kFloat32 && !replaced.view.read_only, operation.name,
+            ": expected float32 values in memory to replace, found ", name_of(replaced.view.type),
+            replaced.view.read_only ? " values of a mapped file" : " values");
+    for (const TensorView& input : inputs)
+      require(!overlap(input, replaced.view), operation.name, ": an output would replace one of the inputs");
+    Value output = replaced;
+    output.exists = false;
+    values_.push_back(std::move(output));
+  }
+  static bool overlap(const TensorView& a, const TensorView& b) {
+    const auto end = [](const TensorView& x) {
+      return static_cast<const char*>(x.data) + element_count(x.shape) * size_of(x.type);
+    };
+    return a.data < end(b) && b.data < end(a);
+  }
+
   void run_operation(Precision precision) {
     const int32_t kernel = next();
     require(kernel >= 0 && kernel < num_kernels(), "expected an operation from 0 to ", num_kernels() - 1, ", found ",
             kernel);
     const Signature& operation = signature(kernel);
-    require(!operation.has_lists(), operation.name, " cannot be part of a program");
+    require(!operation.returns_list(), operation.name, " cannot be part of a program");
     std::vector<TensorView> inputs;
     for (size_t i = 0; i < operation.inputs.size(); i++) {
-      const int32_t number = next();
-      require(number >= 0 && number < num_values() && values_[number].exists, operation.name, ": expected ",
-              operation.inputs[i], " as input ", i, ", found value ", number, ", which does not exist");
-      const TensorView& view = values_[number].view;
-      require(operation.accepts(i, view.type), operation.name, ": expected ", operation.inputs[i], " as input ", i,
-              ", found value ", number, " of type ", name_of(view.type));
-      inputs.push_back(view);
+      const int32_t count = operation.is_list(i) ? next() : 1;
+      require(count >= 1, operation.name, ": expected at least one value as ", operation.inputs[i], ", found ", count);
+      for (int32_t k = 0; k < count; k++) inputs.push_back(next_input(operation, i));
     }
     first_output_ = num_values();
-    for (size_t i = 0; i < operation.outputs.size(); i++) {
-      Shape shape = next_shape();
-      checked_element_count(shape);
-      add({nullptr, std::move(shape)}, false);
-    }
+    for (size_t i = 0; i < operation.outputs.size(); i++) add_output(operation, inputs);
     try {
       compute(kernel, std::move(inputs), precision);
     } catch (const std::invalid_argument& error) {

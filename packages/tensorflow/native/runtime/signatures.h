@@ -29,8 +29,9 @@ struct Signature {
     return text.substr(0, text.find('|'));
   }
   std::string input_name(size_t input) const { return std::string(inputs[input], std::strchr(inputs[input], ':')); }
-  // Whether it takes or returns a list of tensors, whose length is an attribute.
-  bool has_lists() const { return !attributes.empty(); }
+  // Whether an input is a list of tensors, whose length is an attribute.
+  bool is_list(size_t input) const { return std::strstr(inputs[input], " * ") != nullptr; }
+  bool returns_list() const { return std::strstr(outputs[0], " * ") != nullptr; }
 };
 
 // `params` are float32 values passed as int32 bits (OpContext::params).
@@ -75,7 +76,6 @@ inline const std::vector<Signature>& signatures() {
       {"WpoSquareSums", {"x: N * float"}, {"y: float"}, {"N: int >= 1"}},
       {"WpoAdamW", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
       // runtime/
-      {"WpoRead", {"params: int32"}, {"values: float"}},
       {"WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}, {"N: int >= 0", "M: int >= 0"}},
   };
   return table;

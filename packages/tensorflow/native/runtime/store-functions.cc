@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "runtime/arguments.h"
 #include "runtime/file-values.h"
@@ -70,18 +72,25 @@ void require_writable(const Arena& arena, int64_t id) {
   require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
 }
 
-std::shared_ptr<void> map_memory(int64_t bytes, int protection, int flags, int file, const std::string& failure) {
+std::shared_ptr<void> map_file(int64_t bytes, int file, const std::string& path) {
   if (bytes == 0) return nullptr;
-  void* memory = mmap(nullptr, static_cast<size_t>(bytes), protection, flags, file, 0);
-  if (memory == MAP_FAILED) fail_with_errno(failure, errno);
+  void* memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ, MAP_SHARED, file, 0);
+  if (memory == MAP_FAILED) fail_with_errno(path, errno);
   return {memory, [bytes](void* m) { munmap(m, static_cast<size_t>(bytes)); }};
 }
 
 class HostMemory : public StoreMemory {
  public:
+  // By calloc, which uses freed memory again, as for gradients in each step: the first use of a new page costs more
+  // time than most operations on it.
   std::shared_ptr<void> allocate(int64_t bytes) override {
-    return map_memory(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                      "could not allocate " + std::to_string(bytes) + " bytes");
+    constexpr size_t kAlignment = 64;
+    size_t space = static_cast<size_t>(bytes) + kAlignment;
+    void* const memory = std::calloc(space, 1);
+    if (!memory) fail_with_errno("could not allocate " + std::to_string(bytes) + " bytes", ENOMEM);
+    void* aligned = memory;
+    std::align(kAlignment, static_cast<size_t>(bytes), aligned, space);
+    return {aligned, [memory](void*) { std::free(memory); }};
   }
   char* staging() override { return nullptr; }
   void copy_in(void*, const void*, int64_t) override {}
@@ -122,8 +131,7 @@ napi_value map(Arguments& arguments) {
     require(found.st_size == expected, path, ": expected ", expected, " bytes, found ", int64_t{found.st_size},
             ": the file has changed");
   }
-  return number(arguments.env(), store().add({map_memory(found.st_size, PROT_READ, MAP_SHARED, file.number(), path),
-                                              found.st_size, true}));
+  return number(arguments.env(), store().add({map_file(found.st_size, file.number(), path), found.st_size, true}));
 }
 
 napi_value free_arena(Arguments& arguments) {

@@ -1,20 +1,28 @@
 import type { Value, Weight } from '@wpo/gemma';
 import { program } from './program';
+import { StoredVariable } from './store';
+
+/** A sum of gradients that has no values yet: what is added to it becomes its values, and is written into its memory. */
+const isUnset = (sum: Value): sum is StoredVariable => sum instanceof StoredVariable && sum.version === 0;
 
 /** a + b, written into a. Takes ownership of both. */
 export function add(a: Value, b: Value): Value {
-  program.recordInPlace('WpoAdd', [a, b]);
+  if (isUnset(a)) program.recordInto(a, 'WpoScaledRows', [b, { ints: everyRow(b) }, { numbers: [1] }]);
+  else program.recordInPlace('WpoAdd', [a, b]);
   b.dispose();
   return a;
 }
 
+/** Indices of all rows. All dimensions of a value but its last count as rows. */
+export const everyRow = ({ shape }: Value): Int32Array =>
+  Int32Array.from({ length: shape.slice(0, -1).reduce((rows, n) => rows * n, 1) }, (_, i) => i);
+
 /** `total` `[V, H]` (null: zeros with `count` rows) with `rows` `[n, H]` added at `indices` `[n]`, which may repeat. */
 export function addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value {
-  if (!total) {
-    const inputs = [{ ints: indices }, rows, { ints: [count] }];
-    return program.record('WpoSpreadRows', inputs, [count, rows.shape[1]!])[0]!;
-  }
-  program.recordInPlace('WpoAddRows', [total, { ints: indices }, rows]);
+  const spread = [{ ints: indices }, rows, { ints: [count] }];
+  if (!total) return program.record('WpoSpreadRows', spread, [count, rows.shape[1]!])[0]!;
+  if (isUnset(total)) program.recordInto(total, 'WpoSpreadRows', spread);
+  else program.recordInPlace('WpoAddRows', [total, { ints: indices }, rows]);
   return total;
 }
 
@@ -33,7 +41,16 @@ export function product(
   addTo: Value | null = null,
 ): Value {
   if (!addTo) return program.record(`WpoProduct${form}`, [a, b], shape)[0]!;
-  program.recordInPlace(`WpoAddProduct${form}`, [addTo, a, b]);
+  if (isUnset(addTo)) program.recordInto(addTo, `WpoProduct${form}`, [a, b]);
+  else program.recordInPlace(`WpoAddProduct${form}`, [addTo, a, b]);
+  return addTo;
+}
+
+/** dyᵀ · geglu(gate, up), added to `addTo` in place if it is given. */
+export function gatedGradient(dy: Value, gate: Value, up: Value, shape: readonly number[], addTo: Value | null): Value {
+  if (!addTo) return program.record('WpoGatedProductGrad', [dy, gate, up], shape)[0]!;
+  if (isUnset(addTo)) program.recordInto(addTo, 'WpoGatedProductGrad', [dy, gate, up]);
+  else program.recordInPlace('WpoAddGatedProductGrad', [addTo, dy, gate, up]);
   return addTo;
 }
 

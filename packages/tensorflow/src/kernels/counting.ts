@@ -48,6 +48,13 @@ class CountedValue implements Value {
   }
 }
 
+/** The sum of a weight's gradients, in memory of its own. It has no values until an operation has set them. */
+class CountedSum extends CountedValue {
+  isUnset = true;
+}
+
+const isUnset = (value: Value): value is CountedSum => value instanceof CountedSum && value.isUnset;
+
 /** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
 export class MemoryCounter {
   private readonly live = { activations: 0, logits: 0, gradients: 0 };
@@ -68,18 +75,23 @@ export class MemoryCounter {
 
   /** A value that exists at once. */
   allocate(shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
+    return new CountedValue(this, this.buffer(shape, kind), shape);
+  }
+
+  /** Memory for the sum of a weight's gradients. */
+  allocateSum(shape: readonly number[]): CountedSum {
+    return new CountedSum(this, this.buffer(shape, 'gradients'), shape);
+  }
+
+  private buffer(shape: readonly number[], kind: MemoryKind): Buffer {
     const buffer = { bytes: FLOAT32 * sizeOf(shape), kind, handles: 0, exists: true, isRead: false };
     this.add(buffer, 1);
-    return new CountedValue(this, buffer, shape);
+    return buffer;
   }
 
   /** Records an operation with outputs of these shapes. */
   record(inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
-    for (const input of inputs) {
-      if (!(input instanceof CountedValue) || !input.buffer.exists) continue;
-      input.buffer.isRead = true;
-      this.inputs.add(input.buffer);
-    }
+    this.read(inputs);
     const outputs = shapes.map((shape) => {
       const bytes = FLOAT32 * sizeOf(shape);
       const buffer: Buffer = { bytes, kind: 'activations', handles: 0, exists: false, isRead: false };
@@ -91,10 +103,38 @@ export class MemoryCounter {
     return outputs;
   }
 
+  /** Records an operation with one output, and runs the recorded operations. */
+  compute(inputs: readonly Value[], shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
+    const [output] = this.record(inputs, shape);
+    output!.buffer.kind = kind;
+    this.run();
+    return output!;
+  }
+
   /** Records an operation that changes its first input in place. */
   recordInPlace(inputs: readonly Value[]): void {
-    for (const { shape } of inputs.slice(1)) this.recordedValues += sizeOf(shape);
+    this.countInputs(inputs.slice(1));
     this.record(inputs, [])[0]!.dispose();
+  }
+
+  /** Records an operation whose output is the first value of a sum. */
+  recordInto(sum: CountedSum, inputs: readonly Value[]): void {
+    sum.isUnset = false;
+    this.countInputs(inputs);
+    this.read(inputs);
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
+  }
+
+  private read(inputs: readonly Value[]): void {
+    for (const input of inputs) {
+      if (!(input instanceof CountedValue) || !input.buffer.exists) continue;
+      input.buffer.isRead = true;
+      this.inputs.add(input.buffer);
+    }
+  }
+
+  private countInputs(inputs: readonly Value[]): void {
+    for (const input of inputs) if (input instanceof CountedValue) this.recordedValues += sizeOf(input.shape);
   }
 
   /** Runs the recorded operations. */
@@ -117,15 +157,6 @@ export class MemoryCounter {
     else if (!buffer.isRead) this.add(buffer, -1);
   }
 
-  /** Counts a value as another kind from now on. */
-  become(kind: MemoryKind, value: Value): void {
-    if (!(value instanceof CountedValue) || value.buffer.kind === kind) return;
-    const { buffer } = value;
-    if (buffer.exists) this.add(buffer, -1);
-    buffer.kind = kind;
-    if (buffer.exists) this.add(buffer, 1);
-  }
-
   private add({ bytes, kind }: Buffer, sign: 1 | -1): void {
     this.live[kind] += sign * bytes;
     if (total(this.live) > total(this.most)) this.most = { ...this.live };
@@ -136,7 +167,7 @@ const total = ({ activations, logits, gradients }: MemoryParts) => activations +
 
 /** A weight without values. Its gradient is counted by `counter` if it is trainable. */
 export function countedWeight(counter: MemoryCounter, name: string, shape: readonly number[], trainable: boolean) {
-  let sum: Value | null = null;
+  let sum: CountedSum | null = null;
   const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
   const weight: Weight = {
     name,
@@ -145,8 +176,8 @@ export function countedWeight(counter: MemoryCounter, name: string, shape: reado
     value: () => value,
     accumulate(addTo) {
       if (!trainable) return;
-      sum = addTo(sum);
-      counter.become('gradients', sum);
+      sum ??= counter.allocateSum(shape);
+      addTo(sum);
     },
   };
   return weight;
@@ -171,7 +202,8 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
   /** Records a product, into `addTo` if given. */
   const product = (inputs: readonly Value[], shape: readonly number[], addTo?: Value | null): Value => {
     if (!addTo) return record(inputs, shape);
-    counter.recordInPlace([addTo, ...inputs]);
+    if (isUnset(addTo)) counter.recordInto(addTo, inputs);
+    else counter.recordInPlace([addTo, ...inputs]);
     return addTo;
   };
   const useAndDispose = <T>(value: Value, use: (value: Value) => T): T => {
@@ -180,13 +212,15 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
     return result;
   };
   const add = (a: Value, b: Value): Value => {
-    counter.recordInPlace([a, b]);
+    if (isUnset(a)) counter.recordInto(a, [b]);
+    else counter.recordInPlace([a, b]);
     b.dispose();
     return a;
   };
   const addRows = (sum: Value | null, _: Int32Array, rows: Value, count: number): Value => {
     if (!sum) return record([rows], [count, rows.shape[1]!]);
-    counter.recordInPlace([sum, rows]);
+    if (isUnset(sum)) counter.recordInto(sum, [rows]);
+    else counter.recordInPlace([sum, rows]);
     return sum;
   };
   const linear = (x: Value, w: Weight, shape: readonly number[]) =>
@@ -211,10 +245,10 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
     const sliceOf = ({ count }: { count: number }) =>
       count === answerTokens ? hidden.clone() : counter.allocate([count, width]);
     const logits = (chunk: { count: number }) =>
-      useAndDispose(sliceOf(chunk), () => counter.allocate([chunk.count, weight.shape[0]!], 'logits'));
+      useAndDispose(sliceOf(chunk), (rows) => counter.compute([rows], [chunk.count, weight.shape[0]!], 'logits'));
     const chunks = logitChunks(answerTokens, weight, requiresGrad, limits).map((chunk) => {
       const D = logits(chunk);
-      const DE = requiresGrad && !weight.trainable ? counter.allocate([chunk.count, width]) : undefined;
+      const DE = requiresGrad && !weight.trainable ? counter.compute([D], [chunk.count, width]) : undefined;
       if (chunk.keeps) return { ...chunk, D, DE };
       D.dispose();
       return { ...chunk, D: undefined, DE };
@@ -226,9 +260,10 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
       logMax: terms(),
       async backward() {
         const products = weight.trainable ? embeddingGradient() : chunks.map(({ DE }) => DE!.clone());
-        const [targetRows, joined, difference] = [1, 2, 3].map(() => counter.allocate(hidden.shape));
+        const targetRows = counter.compute([], hidden.shape);
+        const [joined, difference] = [1, 2].map(() => counter.allocate(hidden.shape));
         const dHidden = counter.allocate(hidden.shape);
-        for (const value of [targetRows!, joined!, difference!, ...products]) value.dispose();
+        for (const value of [targetRows, joined!, difference!, ...products]) value.dispose();
         return dHidden;
       },
       dispose() {
@@ -249,7 +284,7 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
         );
         weight.accumulate((sum) => product([D, rows], weight.shape, sum));
         rows.dispose();
-        const DE = counter.allocate([chunk.count, width]);
+        const DE = counter.compute([D], [chunk.count, width]);
         if (!chunk.D) D.dispose();
         return DE;
       });

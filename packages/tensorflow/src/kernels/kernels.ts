@@ -12,10 +12,11 @@ import {
   type Value,
   type Weight,
 } from '@wpo/gemma';
-import { add, addProduct, addRows, type ProductForm, product } from './add-gradient';
+import { add, addProduct, addRows, everyRow, gatedGradient, type ProductForm, product } from './add-gradient';
 import { nativeAnswerLogps } from './answer-logps';
 import type { LogitLimits } from './logit-limits';
 import { float32Bits, nativeDevice, nativeOperations } from './native';
+import { parameterStorage } from './parameter-storage';
 import { type Operand, program } from './program';
 
 // T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
@@ -69,6 +70,7 @@ export function nativeKernels({
     addRows,
     setColumns,
     materialize: (value) => program.materialize(value),
+    storage: parameterStorage,
     ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
   };
   return precision === 'float32' ? kernels : { ...kernels, ...withPrecision(kernels, precision) };
@@ -176,13 +178,6 @@ function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
   };
 }
 
-/** dyᵀ · geglu(gate, up), added to `addTo` in place if it is given. */
-function gatedGradient(dy: Value, gate: Value, up: Value, shape: readonly number[], addTo: Value | null): Value {
-  if (!addTo) return record('WpoGatedProductGrad', [dy, gate, up], shape);
-  program.recordInPlace('WpoAddGatedProductGrad', [addTo, dy, gate, up]);
-  return addTo;
-}
-
 const geglu: Kernels['geglu'] = (gate, up) => ({
   output: record('WpoGeglu', [gate, up], gate.shape),
   inputsForBackward: [gate, up],
@@ -279,8 +274,6 @@ const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
 
 const scale = (x: Value, factor: number): Value =>
   factor === 1 ? x : useAndDispose(x, () => gatherRows(x, everyRow(x), factor));
-
-const everyRow = ({ shape }: Value) => Int32Array.from({ length: shape[0]! }, (_, i) => i);
 
 const selectRows: Kernels['selectRows'] = (x, indices) => ({
   output: gatherRows(x, indices, 1),

@@ -41,6 +41,8 @@ export interface NativeStore {
   ): void;
   /** A copy of stored values. */
   get(arena: number, offset: number, count: number, type: 'F32' | 'BF16'): Float32Array;
+  /** Replaces stored values. */
+  set(arena: number, offset: number, values: Float32Array, type: 'F32' | 'BF16'): void;
 }
 
 /** The native operations that are loaded. */

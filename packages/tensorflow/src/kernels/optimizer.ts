@@ -1,5 +1,9 @@
-import { gradientNorm, type OptimizerKernel, type Parameter, portableOptimizer } from '@wpo/trainer';
-import { hasOperation, nativeOperations, runOver, withNumbers } from './native';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Value } from '@wpo/gemma';
+import { gradientNorm, type OptimizerKernel, type Parameter, portableOptimizer, type Values } from '@wpo/trainer';
+import { hasOperation, nativeOperations } from './native';
+import { program } from './program';
+import { StoredVariable } from './store';
 
 /**
  * Returns native updates for the optimizers of `@wpo/trainer`, e.g. `adamW({ kernel })`. Without native operations it returns undefined,
@@ -31,15 +35,22 @@ export const nativeOptimizer: OptimizerKernel = {
   update(rule, updates, scalars) {
     const native = OPERATIONS[rule.name];
     if (!native || !hasOperation(native.operation)) return portableOptimizer.update(rule, updates, scalars);
-    const tensors = updates.flatMap(({ parameter, gradient, state }) => [
-      parameter.value(),
+    const list = updates.flatMap(({ parameter, gradient, state }) => [
+      operandOf(parameter.value()),
       ...Object.values(state),
-      gradient,
+      operandOf(gradient),
     ]);
+    for (const value of list) if (value instanceof StoredVariable) value.changed();
     const numbers = native.scalars.map((name) => scalars[name]!);
-    withNumbers(numbers, (params) => runOver(native.operation, [params], tensors).dispose());
+    program.take(program.record(native.operation, [{ numbers }, { list }], [])[0]!).dispose();
   },
 };
+
+/** A parameter's values, which must be of the native kernels or of tfjs. */
+function operandOf(values: Values): Value {
+  if (values instanceof tf.Tensor || values instanceof StoredVariable) return values;
+  throw new Error('Expected the values of a model on the native kernels, or tensors, found values of other kernels.');
+}
 
 /**
  * Returns a function for `train({ computeNorm })`: the L2 norm of all gradients. The native function sums in float64 and makes no
@@ -51,7 +62,9 @@ export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) =>
 export async function nativeGradientNorm(parameters: readonly Parameter[]): Promise<number> {
   const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
   if (gradients.length === 0) return 0;
-  const sums = runOver('WpoSquareSums', [], gradients);
+  const sums = program.take(
+    program.record('WpoSquareSums', [{ list: gradients.map(operandOf) }], [gradients.length])[0]!,
+  );
   let total = 0;
   for (const sum of await sums.data()) total += sum;
   sums.dispose();

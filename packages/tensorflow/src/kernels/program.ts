@@ -1,16 +1,22 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Precision, Value } from '@wpo/gemma';
 import { float32Bits, operationNumber, release, retain, runProgram } from './native';
-import { STORED_TYPES, type StoredRange, StoredTensor } from './store';
+import { STORED_TYPES, type StoredRange, StoredTensor, StoredVariable } from './store';
 
 // The instructions of native/runtime/program.h.
 const [TENSOR, INTS, RUN, DROP, GIVE, STORED, RUN_BF16] = [0, 1, 2, 3, 4, 5, 6];
+/** In the place of an output's rank: the output replaces stored values. */
+const REPLACES = -1;
 
 /** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
 export const MAX_RECORDED_VALUES = 1 << 24;
 
 /** An input of an operation: a value, int32 numbers, or float32 parameters. */
-export type Operand = Value | { readonly ints: ArrayLike<number> } | { readonly numbers: readonly number[] };
+export type Operand =
+  | Value
+  | { readonly ints: ArrayLike<number> }
+  | { readonly numbers: readonly number[] }
+  | { readonly list: readonly Value[] };
 
 /** An operation's output: the number of a value until the program has run, then a tensor. */
 interface Output {
@@ -71,8 +77,7 @@ export class Program {
 
   /** Records an operation whose outputs have these shapes. */
   record(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): LazyTensor[] {
-    const numbers = inputs.map((input) => this.numberOf(input));
-    this.code.push(this.precision === 'bfloat16' ? RUN_BF16 : RUN, operationNumber(name), ...numbers);
+    this.recordRun(name, inputs);
     const outputs = shapes.map((shape) => {
       this.code.push(shape.length, ...shape);
       const output = { number: this.valueCount++, tensor: null, handles: 0 };
@@ -80,19 +85,47 @@ export class Program {
       this.recordedValues += sizeOf(shape);
       return new LazyTensor(this, output, shape);
     });
-    if (this.recordedValues > MAX_RECORDED_VALUES) this.flush();
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
     return outputs;
   }
 
   /** Records an operation that changes its first input in place. Its other inputs stay in memory until it runs, so they count. */
   recordInPlace(name: string, inputs: readonly Operand[]): void {
-    for (const input of inputs.slice(1)) if ('shape' in input) this.recordedValues += sizeOf(input.shape);
+    const [first] = inputs;
+    if (first instanceof StoredVariable) first.changed();
+    this.countInputs(inputs.slice(1));
     this.record(name, inputs, [])[0]!.dispose();
+  }
+
+  /** Records an operation whose only output replaces stored values. */
+  recordInto(replaced: StoredVariable, name: string, inputs: readonly Operand[]): void {
+    const into = this.numberOfStored(replaced.range);
+    this.countInputs(inputs);
+    this.recordRun(name, inputs);
+    this.code.push(REPLACES, into);
+    this.valueCount++;
+    replaced.changed();
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
+  }
+
+  private recordRun(name: string, inputs: readonly Operand[]): void {
+    const numbers = inputs.flatMap((input) =>
+      'list' in input
+        ? [input.list.length, ...input.list.map((value) => this.numberOf(value))]
+        : [this.numberOf(input)],
+    );
+    this.code.push(this.precision === 'bfloat16' ? RUN_BF16 : RUN, operationNumber(name), ...numbers);
+  }
+
+  private countInputs(inputs: readonly Operand[]): void {
+    for (const input of inputs) {
+      if ('shape' in input && !(input instanceof StoredTensor)) this.recordedValues += sizeOf(input.shape);
+    }
   }
 
   /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
-    if (this.code.length > 0) this.flush();
+    this.run();
     if (value instanceof StoredTensor) return value.tensor();
     return value instanceof LazyTensor ? tensorOf(value) : (value as tf.Tensor);
   }
@@ -110,7 +143,9 @@ export class Program {
     output.tensor?.dispose();
   }
 
-  private flush(): void {
+  /** Runs all recorded operations now. */
+  run(): void {
+    if (this.code.length === 0) return;
     const outputs = [...this.recorded];
     const inputs = [...this.inputs.keys()];
     const stored = [...this.stored.keys()];
@@ -131,7 +166,7 @@ export class Program {
     }
   }
 
-  private numberOf(input: Operand): number {
+  private numberOf(input: Exclude<Operand, { list: unknown }>): number {
     if ('ints' in input) return this.ints(input.ints);
     if ('numbers' in input) return this.ints(float32Bits(input.numbers));
     if (input instanceof StoredTensor) return this.numberOfStored(input.range);

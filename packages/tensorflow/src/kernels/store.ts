@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { WeightValue } from '@wpo/gemma';
+import type { StoredValue, WeightValue } from '@wpo/gemma';
 import { nativeStore } from './native';
 
-// Values in memory of the native addon, which TensorFlow does not know: bfloat16 weights, and weights in mapped files.
-// `tf.memory()` does not count them; `storedBytes` does.
+// Values in memory of the native addon, which TensorFlow does not know: weights that are trained, bfloat16 weights, and weights in
+// mapped files. `tf.memory()` does not count them; `storedBytes` does.
 
 /** The type of stored values. */
 export type StoredType = 'float32' | 'bfloat16';
@@ -58,7 +58,7 @@ export interface StoredRange {
 /** A handle on stored values. Only native operations read them. */
 export class StoredTensor implements WeightValue {
   private isOpen = true;
-  private widened: tf.Tensor | undefined;
+  protected widened: tf.Tensor | undefined;
 
   constructor(readonly range: StoredRange) {
     range.arena.retain();
@@ -92,6 +92,64 @@ export class StoredTensor implements WeightValue {
   tensor(): tf.Tensor {
     this.widened ??= tf.keep(tf.tensor(this.read(), [...this.shape], 'float32'));
     return this.widened;
+  }
+}
+
+/** What reads and changes stored values later than it is called. */
+interface Recorder {
+  /** Runs all recorded operations. */
+  run(): void;
+}
+
+/** Stored float32 values that operations change: the value of a parameter, or the sum of its gradients. */
+export class StoredVariable extends StoredTensor implements StoredValue {
+  private widenedVersion = -1;
+
+  constructor(
+    range: StoredRange & { readonly dtype: 'float32' },
+    private readonly recorder: Recorder,
+    private readonly state = { version: 0 },
+  ) {
+    super(range);
+  }
+  /** Memory for values, which it does not have yet: the next operation that adds to them replaces them. */
+  static allocate(shape: readonly number[], recorder: Recorder): StoredVariable {
+    const arena = Arena.allocate(STORED_TYPES.float32.bytes * tf.util.sizeFromShape([...shape]));
+    return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
+  }
+  /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
+  get version(): number {
+    return this.state.version;
+  }
+  /** An operation was recorded that changes the values. */
+  changed(): void {
+    this.state.version++;
+  }
+  override clone(): StoredVariable {
+    return new StoredVariable({ ...this.range, dtype: 'float32' }, this.recorder, this.state);
+  }
+  override read(start?: number, count?: number): Float32Array {
+    this.recorder.run();
+    return super.read(start, count);
+  }
+  write(start: number, values: Float32Array): void {
+    this.recorder.run();
+    const { arena, offset } = this.range;
+    const { bytes, name } = STORED_TYPES.float32;
+    const size = tf.util.sizeFromShape([...this.shape]);
+    if (!(start >= 0 && start + values.length <= size)) {
+      throw new RangeError(`write: expected values within ${size}, found ${values.length} from ${start}.`);
+    }
+    nativeStore()!.set(arena.number, (offset + start) * bytes, values, name);
+    this.changed();
+  }
+  override tensor(): tf.Tensor {
+    if (this.widenedVersion !== this.version) {
+      this.widened?.dispose();
+      this.widened = undefined;
+    }
+    this.widenedVersion = this.version;
+    return super.tensor();
   }
 }
 

@@ -9,8 +9,9 @@ import {
 } from '@wpo/gemma';
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
-import { type FileType, hasOperation, nativeDevice, nativeStore, run } from './native';
-import { Arena, STORED_TYPES, StoredTensor, type StoredType } from './store';
+import { type FileType, nativeDevice, nativeOperations, nativeStore } from './native';
+import { program } from './program';
+import { Arena, STORED_TYPES, StoredTensor, type StoredType, StoredVariable } from './store';
 
 /** Bytes per value of the types that native code reads. */
 const BYTES: Readonly<Record<FileType, number>> = { F32: 4, BF16: 2, F16: 2 };
@@ -21,25 +22,21 @@ const isFileType = (dtype: string): dtype is FileType => Object.hasOwn(BYTES, dt
 const MAX_SIZE = 2 ** 31 - 1;
 
 /**
- * Returns a loader for `loadWeights({ loadTensor })`: all threads read a tensor from its file directly into TensorFlow's memory.
- * Without native operations, on a GPU and for types other than F32 and BF16 it uses `readTensor`, which passes the values through
- * JavaScript.
+ * Returns a loader for `loadWeights({ loadTensor })` of a model that is trained: all threads read a tensor from its file directly into
+ * memory of the native store, and bfloat16 and float16 become float32. Without native operations and for other types it is
+ * `readTensor`, which passes the values through JavaScript.
  */
-export const tensorflowTensorLoader = (): TensorLoader => (hasOperation('WpoRead') ? readFromFile : readTensor);
+export const tensorflowTensorLoader = (): TensorLoader => (nativeOperations() ? readVariable : readTensor);
 
-const readFromFile: TensorLoader = async (source, name) => {
+const readVariable: TensorLoader = async (source, name) => {
   const location = source.locate?.(name);
-  if (!location || (location.dtype !== 'F32' && location.dtype !== 'BF16')) return readTensor(source, name);
-  const { file, offset, shape, dtype } = location;
+  if (!location || !isFileType(location.dtype)) return readTensor(source, name);
+  const { shape, dtype } = location;
   checkShape(location, name);
-  const params = tf.tensor1d([file, Math.floor(offset / 2 ** 30), offset % 2 ** 30, BYTES[dtype], ...shape], 'int32');
-  try {
-    return run('WpoRead', [params], 1)[0]!;
-  } catch (error) {
-    throw cannotRead(location, name, error);
-  } finally {
-    params.dispose();
-  }
+  const variable = storing(location, name, () => StoredVariable.allocate(shape, program));
+  readInto(variable, location, dtype, name);
+  variable.changed();
+  return variable;
 };
 
 /** How weights that are not trained are held. */
@@ -122,23 +119,30 @@ function mapFile(location: TensorLocation, name: string): Arena | undefined {
 }
 
 function readIntoArena(location: TensorLocation, fileType: FileType, dtype: StoredType, name: string): StoredTensor {
-  const { file, offset, shape } = location;
-  const count = valuesOf(location);
-  const { bytes, name: typeName } = STORED_TYPES[dtype];
-  const arena = allocate(count * bytes, location, name);
+  const { shape } = location;
+  const bytes = valuesOf(location) * STORED_TYPES[dtype].bytes;
+  const arena = storing(location, name, () => Arena.allocate(bytes));
   const tensor = new StoredTensor({ arena, offset: 0, dtype, shape });
+  readInto(tensor, location, fileType, name);
+  return tensor;
+}
+
+/** Reads a tensor of a file into memory. If it cannot be read, the memory is freed. */
+function readInto(tensor: StoredTensor, location: TensorLocation, fileType: FileType, name: string): void {
+  const { arena, dtype } = tensor.range;
+  const { file, offset } = location;
   try {
-    nativeStore()!.read(arena.number, 0, file, offset, count, fileType, typeName);
+    const type = STORED_TYPES[dtype].name;
+    nativeStore()!.read(arena.number, 0, file, offset, valuesOf(location), fileType, type);
   } catch (error) {
     tensor.dispose();
     throw cannotRead(location, name, error);
   }
-  return tensor;
 }
 
-function allocate(bytes: number, { path }: TensorLocation, name: string): Arena {
+function storing<T>({ path }: TensorLocation, name: string, allocate: () => T): T {
   try {
-    return Arena.allocate(bytes);
+    return allocate();
   } catch (error) {
     throw new Error(`${path}: tensor "${printable(name)}": ${(error as Error).message}`, { cause: error });
   }
@@ -146,7 +150,6 @@ function allocate(bytes: number, { path }: TensorLocation, name: string): Arena 
 
 /** Weights as float32 tensors. */
 function tensorStorage(dtype: 'auto' | StoredType): WeightStorage {
-  const load = tensorflowTensorLoader();
   return {
     async loadTensor(source, name) {
       const found = source.locate?.(name).dtype;
@@ -156,7 +159,7 @@ function tensorStorage(dtype: 'auto' | StoredType): WeightStorage {
             'on this device no values are rounded to bfloat16. Use dtype float32.',
         );
       }
-      return load(source, name);
+      return readTensor(source, name);
     },
     bytesOf: float32Bytes,
   };

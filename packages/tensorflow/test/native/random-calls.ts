@@ -134,7 +134,6 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     WpoScaledRows: () => { const [v, h, n] = [some(), size(), size()]; return [[floats(v, h), ints(...Array.from({ length: n }, () => index(v))), params(number())], 1]; },
     WpoSetColumns: () => { const [k, d, c, n] = [random(4), size(), some(), size()]; return [[floats(k, d, c), ints(...Array.from({ length: n }, () => index(c))), floats(k, d, n)], 1]; },
     WpoFloats: () => [[ints(...Array.from({ length: size() }, () => pick(EXTREME_INTS)))], 1],
-    WpoRead: () => [[ints(9999, index(4), index(4), pick([2, 4, 4, 3]), ...Array.from({ length: random(10) }, () => index(5)))], 1],
   };
 
   /** Replaces an input by one of another shape, or its numbers by others. */
@@ -168,10 +167,40 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     }
   };
 
-  /** A program: an operation of given inputs, some of them stored; in half of the programs some numbers are replaced. */
-  const program = () => {
-    const name = pick(Object.keys(operations).filter(hasOperation));
+  /** The tensors of parameters that AdamW updates. */
+  const adamWTensors = () =>
+    Array.from({ length: 1 + random(2) }, () => anyShape()).flatMap((shape) =>
+      [0, 1, 2, 3].map(() => floats(...shape)),
+    );
+
+  /** Inputs of the operations that take a list, how many of them are before the list, and the outputs' shapes. */
+  const lists: Record<string, () => [inputs: tf.Tensor[], before: number, shape: number[]]> = {
+    WpoSquareSums: () => {
+      const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
+      return [tensors, 0, [tensors.length]];
+    },
+    WpoAdamW: () => [[params(...Array.from({ length: 8 }, number)), ...adamWTensors()], 1, []],
+  };
+
+  /** An operation's inputs, their numbers in a program, and its outputs' shapes. */
+  const operation = (name: string): [inputs: tf.Tensor[], numbers: number[], shapes: number[][]] => {
+    const list = lists[name]?.();
+    if (list) {
+      const [inputs, before, shape] = list;
+      const numbers = [...inputs.keys()];
+      return [inputs, [...numbers.slice(0, before), numbers.length - before, ...numbers.slice(before)], [shape]];
+    }
     const [inputs, outputs] = operations[name]!();
+    return [inputs, [...inputs.keys()], outputShapes(name, inputs, outputs)];
+  };
+
+  /**
+   * A program: an operation of given inputs, some of them stored, with outputs that may replace stored values; in half of the programs
+   * some numbers are replaced.
+   */
+  const program = () => {
+    const name = pick([...Object.keys(operations), ...Object.keys(lists)].filter(hasOperation));
+    const [inputs, numbers, shapes] = operation(name);
     const code: number[] = [];
     const tensors: tf.Tensor[] = [];
     const arenas: number[] = [];
@@ -183,14 +212,22 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
         tensors.push(input);
       }
     }
-    code.push(chance(50) ? RUN : RUN_BF16, operationNumber(name), ...inputs.keys());
-    for (const shape of outputShapes(name, inputs, outputs)) code.push(shape.length, ...shape);
-    code.push(4, inputs.length);
+    const replaced = new Map<number, number>(); // the stored values that outputs replace
+    for (const [i, shape] of shapes.entries()) {
+      if (!chance(30)) continue;
+      replaced.set(i, inputs.length + replaced.size);
+      code.push(...storedInput(floats(...shape), arenas));
+    }
+    code.push(chance(50) ? RUN : RUN_BF16, operationNumber(name), ...numbers);
+    for (const [i, shape] of shapes.entries()) {
+      code.push(...(replaced.has(i) ? [-1, replaced.get(i)!] : [shape.length, ...shape]));
+    }
+    if (!replaced.has(0)) code.push(4, inputs.length + replaced.size);
     for (let edits = chance(50) ? 1 + random(3) : 0; edits > 0; edits--)
       code[random(code.length)] = chance(50) ? pick(EXTREME_INTS) : random(20);
     return () => {
       try {
-        runProgram(code, tensors.length > 0 ? tensors : [floats(1)], 1);
+        runProgram(code, tensors.length > 0 ? tensors : [floats(1)], Number(!replaced.has(0)));
       } finally {
         for (const arena of arenas) store.free(arena);
       }
@@ -209,9 +246,7 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
         const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
         act = () => runOver(name, [], tensors);
       } else if (name === 'WpoAdamW') {
-        const tensors = Array.from({ length: 1 + random(2) }, () => anyShape()).flatMap((shape) =>
-          [0, 1, 2, 3].map(() => floats(...shape)),
-        );
+        const tensors = adamWTensors();
         const scalars = params(...Array.from({ length: chance(90) ? 8 : random(10) }, number));
         const given = chance(10) ? damage(tensors) : tensors;
         act = () => runOver(name, [scalars], given);

@@ -6,14 +6,14 @@ import { seal, unseal } from '@wpo/internal/node/sealed';
 import { explainWrites, formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
 import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint } from '../checkpoint';
 import { TrainingError } from '../errors';
-import type { NamedTensor } from '../policy';
+import type { SavedTensor } from '../values';
 import { formatTrainerState, parseTrainerState } from './trainer-state';
 
 export interface FileCheckpointsOptions {
   /** Writes tensors to a file, in float32. */
-  readonly writeTensors: (path: string, tensors: Iterable<NamedTensor>) => Promise<void>;
-  /** Reads tensors. The caller disposes each of them. */
-  readonly readTensors: (path: string) => AsyncIterable<NamedTensor>;
+  readonly writeTensors: (path: string, tensors: Iterable<SavedTensor>) => Promise<void>;
+  /** Opens a file's tensors. Each can be read until the next one is requested. */
+  readonly readTensors: (path: string) => AsyncIterable<SavedTensor>;
   /** Writes more files into a checkpoint's folder, e.g. the model's configuration and tokenizer. */
   readonly writeModelFiles?: (folder: string) => Promise<void>;
   /** Name of the file of the policy's weights in a checkpoint's folder. Default `model.safetensors`. */
@@ -100,7 +100,8 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
   };
 }
 
-const bytesOf = (tensors: readonly NamedTensor[]) => tensors.reduce((total, { tensor }) => total + 4 * tensor.size, 0);
+const bytesOf = (tensors: readonly SavedTensor[]) =>
+  tensors.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
 
 /** Says which folders may be deleted to make room: all checkpoints but the newest and those in `keep`. */
 async function describeRemovable(folder: string, keep: readonly number[]): Promise<string> {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { healthyStart } from '../../src/collapse';
 import { emptyInterval } from '../../src/metrics';
 import { type FileCheckpointsOptions, fileCheckpoints } from '../../src/node';
+import { type SavedTensor, savedTensor } from '../../src/values';
 import { readTensors, writeTensors } from './toy-run';
 
 let folder: string;
@@ -34,13 +35,13 @@ const checkpoint = (step: number) => ({
     random: null,
     run: { seed: 1 },
   } as const,
-  weights: [{ name: 'w', tensor: tf.tensor1d([step, 0.1]) }],
-  optimizer: [{ name: 'w.exp_avg', tensor: tf.tensor1d([step, 1e-30]) }],
+  weights: [savedTensor('w', tf.tensor1d([step, 0.1]))],
+  optimizer: [savedTensor('w.exp_avg', tf.tensor1d([step, 1e-30]))],
 });
 
-const collect = async (tensors: AsyncIterable<{ name: string; tensor: tf.Tensor }>) => {
+const collect = async (tensors: AsyncIterable<SavedTensor>) => {
   const found: Record<string, number[]> = {};
-  for await (const { name, tensor } of tensors) found[name] = [...tensor.dataSync()];
+  for await (const { name, shape, read } of tensors) found[name] = [...(await read(0, shape[0]!))];
   return found;
 };
 
@@ -97,7 +98,7 @@ test('a checkpoint has the model’s other files, and the manifest covers them',
 test('too little disk space is found before anything is written, and what to delete is named', async () => {
   await store().save(checkpoint(1));
   await store().save(checkpoint(2));
-  const huge = { name: 'w', tensor: { size: 1e17 } as tf.Tensor };
+  const huge = { ...savedTensor('w', tf.tensor1d([0])), shape: [1e17] };
   const failing = store().save({ ...checkpoint(3), weights: [huge] });
   await expect(failing).rejects.toThrow(`${folder}: cannot be written: expected 400000.0 TB of free disk space, found`);
   await expect(failing).rejects.toThrow(`Delete what is no longer needed, e.g. ${join(folder, 'checkpoint-1')} (`);

@@ -1,22 +1,35 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { adamW, type NamedTensor, precomputeReference, type TrainOptions, train, wpoPairLoss } from '../../src';
+import {
+  adamW,
+  precomputeReference,
+  type SavedTensor,
+  savedTensor,
+  type TrainOptions,
+  train,
+  valuesInParts,
+  wpoPairLoss,
+} from '../../src';
 import { fileCheckpoints, metricsFile, stopOnSignals } from '../../src/node';
 import { spread, toyPairs, toyPolicy } from '../toy-policy';
 
 type Stored = Record<string, { shape: number[]; values: number[] }>;
 
 /** Tensors as JSON, which keeps every float32 exactly. */
-export async function writeTensors(path: string, tensors: Iterable<NamedTensor>): Promise<void> {
+export async function writeTensors(path: string, tensors: Iterable<SavedTensor>): Promise<void> {
   const stored: Stored = {};
-  for (const { name, tensor } of tensors) stored[name] = { shape: tensor.shape, values: [...tensor.dataSync()] };
+  for (const tensor of tensors) {
+    const values: number[] = [];
+    for await (const part of valuesInParts(tensor)) values.push(...part);
+    stored[tensor.name] = { shape: [...tensor.shape], values };
+  }
   await writeFile(path, JSON.stringify(stored));
 }
 
-export async function* readTensors(path: string): AsyncGenerator<NamedTensor> {
+export async function* readTensors(path: string): AsyncGenerator<SavedTensor> {
   const stored = JSON.parse(await readFile(path, 'utf8')) as Stored;
-  for (const [name, { shape, values }] of Object.entries(stored)) yield { name, tensor: tf.tensor(values, shape) };
+  for (const [name, { shape, values }] of Object.entries(stored)) yield savedTensor(name, tf.tensor(values, shape));
 }
 
 /** Eight steps on ten pairs, with metrics, evaluations and checkpoints at different intervals. */

@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Float32 values that a model's kernels keep outside of tfjs. */
+export interface StoredValues {
+  readonly shape: readonly number[];
+  /** A copy of `count` values from `start`, row-major. */
+  read(start: number, count: number): Float32Array;
+  /** Replaces values from `start`. */
+  write(start: number, values: Float32Array): void;
+}
+
+/** A parameter's values or gradient. */
+export type Values = tf.Tensor | StoredValues;
+
+/** A tensor as a checkpoint saves it. Its values are read in parts, so that no copy of a large tensor is made. */
+export interface SavedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** `count` values from `start`, row-major. */
+  read(start: number, count: number): Promise<Float32Array>;
+}
+
+export const isStored = (values: Values): values is StoredValues => 'write' in values;
+export const isTensor = (values: Values): values is tf.Tensor => !isStored(values);
+
+/** Values of a part: 16 MB. */
+const PART = 1 << 22;
+
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+/** Start and count of each part of a tensor. */
+export function* partsOf(shape: readonly number[]): Generator<readonly [start: number, count: number]> {
+  const size = sizeOf(shape);
+  for (let start = 0; start < size; start += PART) yield [start, Math.min(PART, size - start)];
+}
+
+/** The values of a tensor in consecutive parts of at most 16 MB. */
+export async function* valuesInParts({ shape, read }: SavedTensor): AsyncGenerator<Float32Array> {
+  for (const [start, count] of partsOf(shape)) yield await read(start, count);
+}
+
+/** Values under a name, to be saved. */
+export const savedTensor = (name: string, values: Values): SavedTensor => ({
+  name,
+  shape: values.shape,
+  async read(start, count) {
+    if (!isTensor(values)) return values.read(start, count);
+    const part = tf.tidy(() => tf.slice(tf.reshape(values, [values.size]), start, count));
+    try {
+      return (await part.data()) as Float32Array;
+    } finally {
+      part.dispose();
+    }
+  },
+});
+
+/** A saved tensor as a tfjs tensor, owned by the caller. */
+export const readSaved = async ({ shape, read }: SavedTensor): Promise<tf.Tensor> =>
+  tf.tensor(await read(0, sizeOf(shape)), [...shape], 'float32');
