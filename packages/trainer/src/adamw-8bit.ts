@@ -14,7 +14,7 @@ export interface AdamW8bitOptions extends AdamWOptions {
 /** Values that share the scale of their codes. */
 const BLOCK = 256;
 
-/** Parameters with fewer values keep float32 moments, as in bitsandbytes. Norms are among them. */
+/** Parameters with fewer values have float32 moments, as in bitsandbytes. Norms are among them. */
 const MIN_VALUES = 4096;
 
 /**
