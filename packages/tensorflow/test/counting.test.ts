@@ -16,7 +16,6 @@ import { countedWeight, countingKernels, MemoryCounter } from '../src/kernels/co
 import { nativeKernels } from '../src/kernels/kernels';
 import type { LogitLimits } from '../src/kernels/logit-limits';
 import { Program } from '../src/kernels/program';
-import { storedBytes } from '../src/kernels/store';
 
 // `countingKernels` must record what the native kernels record, and take the memory that they take.
 
@@ -53,7 +52,7 @@ const limitsOf = ({ rows, config: { vocabSize } }: Case): LogitLimits => ({
 const named = ({ pairs }: Case) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
 
 /** The outputs of each operation that is recorded, and the sizes of what an operation in place reads. */
-type Recorded = (readonly number[])[][];
+type Recorded = (readonly (number | 'into')[])[][];
 
 /** Runs two micro-batches on the native kernels: what they record, and the bytes of the tensors that they leave. */
 async function native(given: Case) {
@@ -68,6 +67,11 @@ async function native(given: Case) {
     recorded.push([...shapes]);
     return record.call(this, name, inputs, ...shapes);
   });
+  const { recordInto } = Program.prototype;
+  const spyInto = vi.spyOn(Program.prototype, 'recordInto').mockImplementation(function (this: Program, sum, ...how) {
+    recorded.push([['into', ...sum.shape]]);
+    return recordInto.call(this, sum, ...how);
+  });
   try {
     const limits = limitsOf(given);
     const kernels = nativeKernels({ limits });
@@ -75,22 +79,22 @@ async function native(given: Case) {
     const settings = settingsOf(given);
     const model: Gemma2 = settings ? adapted(base, settings, { kernels }) : base;
     const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
-    const heldBytes = () => tf.memory().numBytes + storedBytes().allocated;
-    const before = heldBytes();
+    const before = tf.memory().numBytes;
     const held: number[] = [];
     recorded.splice(0);
     for (let pass = 0; pass < 2; pass++) {
       const forward = await policy.forward(named(given), { train: true, step: 0 });
       const { logps } = await forward.terms();
-      held.push(heldBytes() - before);
+      held.push(tf.memory().numBytes - before);
       await forward.backward(new Float32Array(logps.length).fill(1));
       forward.dispose();
       for (const parameter of policy.parameters) await parameter.gradient()!.data();
-      held.push(heldBytes() - before);
+      held.push(tf.memory().numBytes - before);
     }
     return { recorded, held, trained: policy.parameters as readonly Parameter[] };
   } finally {
     spy.mockRestore();
+    spyInto.mockRestore();
   }
 }
 
@@ -98,16 +102,17 @@ async function native(given: Case) {
 async function counted(given: Case) {
   const recorded: Recorded = [];
   const counter = new MemoryCounter();
-  const record = counter.record.bind(counter);
-  vi.spyOn(counter, 'record').mockImplementation((inputs, ...shapes) => {
+  const recordAs = counter.recordAs.bind(counter);
+  vi.spyOn(counter, 'recordAs').mockImplementation((kind, inputs, ...shapes) => {
     recorded.push([...shapes]);
-    return record(inputs, ...shapes);
+    return recordAs(kind, inputs, ...shapes);
   });
-  const model = modelOfShapes(
-    given.config,
-    (name, shape, trainable) => countedWeight(counter, name, shape, trainable),
-    settingsOf(given),
-  );
+  const recordInto = counter.recordInto.bind(counter);
+  vi.spyOn(counter, 'recordInto').mockImplementation((sum, inputs) => {
+    recorded.push([['into', ...sum.shape]]);
+    recordInto(sum, inputs);
+  });
+  const model = modelOfShapes(given.config, countedWeight, settingsOf(given));
   const kernels = countingKernels(counter, { device: 'cpu', limits: limitsOf(given) });
   const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
   const held: number[] = [];

@@ -48,10 +48,12 @@ export interface MemoryPlan {
   readonly gradients: number;
   /** The optimizer's state: AdamW's two moments. */
   readonly state: number;
-  /** Values of a pass: those kept for the backward pass, and temporaries. */
+  /** Values of a pass when they take most: those kept for the backward pass, and temporaries. */
   readonly activations: number;
-  /** The output head's part of the pass. */
+  /** Logits at that moment. */
   readonly logits: number;
+  /** Freed memory of passes that TensorFlow's allocator keeps, beside what the largest pass takes. */
+  readonly unused: number;
   /** Weights in mapped files. The system reads them as they are used and may drop them, so they are in no sum. */
   readonly mapped: number;
   /** The number of the model's parameters. */
@@ -79,43 +81,48 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const { model, lora, ...read } = await readModel(run);
   const held = heldOn(device, read.held);
   const reference = heldOn(device, await residentReference(run));
-  const batch = longestMicroBatch(pairs.train, {
-    batchSize: config.perDeviceTrainBatchSize,
-    maxTokensPerPack: config.maxTokensPerPack,
-  }).map((index) => pairs.train[index]!);
+  const { perDeviceTrainBatchSize: batchSize, maxTokensPerPack } = config;
+  const longest = longestMicroBatch(pairs.train, { batchSize, maxTokensPerPack }).map((index) => pairs.train[index]!);
   const { stateBytes } = optimizerOf(config);
   const trained = trainedWeights(model, lora);
   const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
   const weights = FLOAT32 * trainedValues + (lora ? held.allocated : 0);
   const mapped = (lora ? held.mapped : 0) + reference.mapped;
-  const pass = await countPass({
+  const pass = await countPasses({
     model,
     lora,
-    batch,
+    microBatches: [longest, ...otherMicroBatches(pairs.train, longest.length), longest],
     device,
     activationCheckpointing: config.activationCheckpointing,
     activationBytes: activationBudget(trained, {
-      available: available - weights - reference.allocated,
-      mapped,
+      ...{ available: available - weights - reference.allocated, mapped },
       stateBytes,
     }),
-    accumulates: config.gradientAccumulationSteps * config.perDeviceTrainBatchSize > batch.length,
   });
   return {
     weights,
     reference: reference.allocated,
-    ...pass,
+    gradients: FLOAT32 * trainedValues,
     state: sum(trained.map(stateBytes)),
+    ...pass,
     mapped,
     parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
     trained: trainedValues,
     longest: {
-      pairs: batch.length,
-      tokens: sum(batch.map(({ prompt, chosen, rejected }) => prompt.length + chosen.length + rejected.length)),
-      answerTokens: sum(batch.map(({ chosen, rejected }) => chosen.length + rejected.length)),
+      pairs: longest.length,
+      tokens: sum(longest.map(({ prompt, chosen, rejected }) => prompt.length + chosen.length + rejected.length)),
+      answerTokens: sum(longest.map(({ chosen, rejected }) => chosen.length + rejected.length)),
     },
   };
 }
+
+/** Some micro-batches of a run. What the allocator keeps depends on their different sizes. */
+const otherMicroBatches = (pairs: readonly TokenPair[], size: number): TokenPair[][] =>
+  Array.from({ length: Math.min(OTHERS, Math.floor(pairs.length / size)) }, (_, i) =>
+    pairs.slice(i * size, (i + 1) * size),
+  );
+
+const OTHERS = 8;
 
 /** A GPU holds weights that the CPU reads from a mapped file. */
 const heldOn = (device: PlannedMachine['device'], { allocated, mapped }: WeightBytes): WeightBytes =>
@@ -156,29 +163,26 @@ function trainedWeights(model: Gemma2Config, lora: LoraConfig | undefined): read
 interface CountOptions {
   readonly model: Gemma2Config;
   readonly lora: LoraConfig | undefined;
-  readonly batch: readonly TokenPair[];
+  readonly microBatches: readonly (readonly TokenPair[])[];
   readonly device: 'cpu' | 'gpu';
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
   /** Memory for kept activations. */
   readonly activationBytes: number;
-  /** Whether the gradients of other micro-batches may be there already. */
-  readonly accumulates: boolean;
 }
 
-/** Counts the memory of the forward and backward pass of a micro-batch, gradients included. */
-async function countPass({ model, lora, batch, device, accumulates, ...options }: CountOptions) {
+/** Counts the memory of the forward and backward passes of micro-batches, one after the other. */
+async function countPasses({ model, lora, microBatches, device, ...options }: CountOptions) {
   const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const counter = new MemoryCounter();
-  const counted = (name: string, shape: readonly number[], trainable: boolean) =>
-    countedWeight(counter, name, shape, trainable);
   const kernels = countingKernels(counter, { device });
-  const policy = gemmaPolicy(modelOfShapes(model, counted, lora), { kernels, ...options });
-  for (let pass = 0; pass < (accumulates ? 2 : 1); pass++) {
-    const forward = await policy.forward(batch, { train: true, step: 0 });
+  const policy = gemmaPolicy(modelOfShapes(model, countedWeight, lora), { kernels, ...options });
+  for (const pairs of microBatches) {
+    const forward = await policy.forward(pairs, { train: true, step: 0 });
     const { logps } = await forward.terms();
     await forward.backward(new Float32Array(logps.length));
     forward.dispose();
     counter.run();
   }
-  return counter.peak;
+  const { activations, logits } = counter.peak;
+  return { activations, logits, unused: counter.allocatedBytes(device) - activations - logits };
 }

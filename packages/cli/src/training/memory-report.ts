@@ -25,7 +25,16 @@ interface Place {
 
 /** A part of a run's memory. */
 export interface MemoryRow {
-  readonly name: 'weights' | 'reference' | 'gradients' | 'state' | 'activations' | 'logits' | 'mapped' | 'program';
+  readonly name:
+    | 'weights'
+    | 'reference'
+    | 'gradients'
+    | 'state'
+    | 'activations'
+    | 'logits'
+    | 'unused'
+    | 'mapped'
+    | 'program';
   readonly where: 'host' | 'device';
   readonly bytes: number;
 }
@@ -54,7 +63,7 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
   const available = machine.device?.bytes ?? machine.host.bytes - program;
   const plan = await planMemory(run, { device, available });
   const where = machine.device ? 'device' : 'host';
-  const names = ['weights', 'reference', 'gradients', 'state', 'activations', 'logits'] as const;
+  const names = ['weights', 'reference', 'gradients', 'state', 'activations', 'logits', 'unused'] as const;
   const rows: MemoryRow[] = [
     ...names.filter((name) => plan[name] > 0).map((name) => ({ name, where, bytes: plan[name] }) as const),
     ...(machine.host.isAddressSpace && plan.mapped > 0
@@ -217,6 +226,8 @@ function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, pa
       return `activations (activation_checkpointing: ${config.activationCheckpointing})`;
     case 'logits':
       return 'logits';
+    case 'unused':
+      return 'freed memory that TensorFlow keeps';
     case 'mapped':
       return 'weights in mapped files';
     case 'program':

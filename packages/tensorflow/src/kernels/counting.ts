@@ -3,14 +3,15 @@ import type { AnswerLogps, Kernels, OpResult, ProductOptions, Value, Weight } fr
 import { GPU_QUERY_BLOCK_SIZE } from './kernels';
 import { LOGIT_LIMITS, type LogitLimits, logitChunks } from './logit-limits';
 import { MAX_RECORDED_VALUES } from './program';
+import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
 
 // Kernels that compute nothing and count the memory that the native kernels would hold: the same outputs, kept values and
 // temporaries, made and freed in the same order. The model and the tape run on them as on any kernels, so a pass is counted in
 // milliseconds, for a model of any size, without its weights. test/counting.test.ts compares both, for passes of
 // more than 16 rows.
 
-/** What a value of a pass is. */
-export type MemoryKind = 'activations' | 'logits' | 'gradients';
+/** What a value of a pass is. Sums of gradients are not counted: they have memory of their own. */
+export type MemoryKind = 'activations' | 'logits';
 
 /** Bytes by kind. */
 export type MemoryParts = Readonly<Record<MemoryKind, number>>;
@@ -18,10 +19,10 @@ export type MemoryParts = Readonly<Record<MemoryKind, number>>;
 /** Memory of a value and its handles. */
 interface Buffer {
   readonly bytes: number;
-  kind: MemoryKind;
+  readonly kind: MemoryKind;
   handles: number;
-  /** Whether its operation has run. */
-  exists: boolean;
+  /** Its memory; null before its operation has run, and once it is freed. */
+  allocation: Allocation | null;
   /** Whether an operation that has not run reads it. */
   isRead: boolean;
 }
@@ -48,18 +49,24 @@ class CountedValue implements Value {
   }
 }
 
-/** The sum of a weight's gradients, in memory of its own. It has no values until an operation has set them. */
-class CountedSum extends CountedValue {
+/** The sum of a weight's gradients. It has no values until an operation has set them. */
+class CountedSum implements Value {
   isUnset = true;
+  constructor(readonly shape: readonly number[]) {}
+  clone(): CountedSum {
+    return this;
+  }
+  dispose(): void {}
 }
 
 const isUnset = (value: Value): value is CountedSum => value instanceof CountedSum && value.isUnset;
 
 /** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
 export class MemoryCounter {
-  private readonly live = { activations: 0, logits: 0, gradients: 0 };
+  private readonly live = { activations: 0, logits: 0 };
+  private readonly allocator = new TensorFlowAllocator();
   private most: MemoryParts = { ...this.live };
-  private events: { readonly buffer: Buffer; readonly sign: 1 | -1 }[] = [];
+  private events: { readonly buffer: Buffer; readonly exists: boolean }[] = [];
   private readonly inputs = new Set<Buffer>();
   private recordedValues = 0;
 
@@ -68,34 +75,34 @@ export class MemoryCounter {
     return this.most;
   }
 
+  /** Bytes that TensorFlow took for these values. It keeps freed memory, so this is at least the peak. @param device see `countingKernels` */
+  allocatedBytes(device: 'cpu' | 'gpu'): number {
+    return device === 'cpu' ? this.allocator.residentBytes : this.allocator.regionBytes;
+  }
+
   /** The bytes now. */
   get bytes(): number {
     return total(this.live);
   }
 
   /** A value that exists at once. */
-  allocate(shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
-    return new CountedValue(this, this.buffer(shape, kind), shape);
-  }
-
-  /** Memory for the sum of a weight's gradients. */
-  allocateSum(shape: readonly number[]): CountedSum {
-    return new CountedSum(this, this.buffer(shape, 'gradients'), shape);
-  }
-
-  private buffer(shape: readonly number[], kind: MemoryKind): Buffer {
-    const buffer = { bytes: FLOAT32 * sizeOf(shape), kind, handles: 0, exists: true, isRead: false };
-    this.add(buffer, 1);
-    return buffer;
+  allocate(shape: readonly number[]): CountedValue {
+    const buffer = newBuffer(shape, 'activations');
+    this.add(buffer);
+    return new CountedValue(this, buffer, shape);
   }
 
   /** Records an operation with outputs of these shapes. */
   record(inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
+    return this.recordAs('activations', inputs, ...shapes);
+  }
+
+  /** Records an operation whose outputs are of a kind. */
+  recordAs(kind: MemoryKind, inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
     this.read(inputs);
     const outputs = shapes.map((shape) => {
-      const bytes = FLOAT32 * sizeOf(shape);
-      const buffer: Buffer = { bytes, kind: 'activations', handles: 0, exists: false, isRead: false };
-      this.events.push({ buffer, sign: 1 });
+      const buffer = newBuffer(shape, kind);
+      this.events.push({ buffer, exists: true });
       this.recordedValues += sizeOf(shape);
       return new CountedValue(this, buffer, shape);
     });
@@ -105,8 +112,7 @@ export class MemoryCounter {
 
   /** Records an operation with one output, and runs the recorded operations. */
   compute(inputs: readonly Value[], shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
-    const [output] = this.record(inputs, shape);
-    output!.buffer.kind = kind;
+    const [output] = this.recordAs(kind, inputs, shape);
     this.run();
     return output!;
   }
@@ -127,7 +133,7 @@ export class MemoryCounter {
 
   private read(inputs: readonly Value[]): void {
     for (const input of inputs) {
-      if (!(input instanceof CountedValue) || !input.buffer.exists) continue;
+      if (!(input instanceof CountedValue) || !input.buffer.allocation) continue;
       input.buffer.isRead = true;
       this.inputs.add(input.buffer);
     }
@@ -139,13 +145,13 @@ export class MemoryCounter {
 
   /** Runs the recorded operations. */
   run(): void {
-    for (const { buffer, sign } of this.events.splice(0)) {
-      buffer.exists = sign === 1;
-      this.add(buffer, sign);
+    for (const { buffer, exists } of this.events.splice(0)) {
+      if (exists) this.add(buffer);
+      else this.remove(buffer);
     }
     for (const buffer of this.inputs) {
       buffer.isRead = false;
-      if (buffer.handles === 0) this.add(buffer, -1);
+      if (buffer.handles === 0) this.remove(buffer);
     }
     this.inputs.clear();
     this.recordedValues = 0;
@@ -153,20 +159,32 @@ export class MemoryCounter {
 
   release(buffer: Buffer): void {
     if (--buffer.handles > 0) return;
-    if (!buffer.exists) this.events.push({ buffer, sign: -1 });
-    else if (!buffer.isRead) this.add(buffer, -1);
+    if (!buffer.allocation) this.events.push({ buffer, exists: false });
+    else if (!buffer.isRead) this.remove(buffer);
   }
 
-  private add({ bytes, kind }: Buffer, sign: 1 | -1): void {
-    this.live[kind] += sign * bytes;
+  private add(buffer: Buffer): void {
+    buffer.allocation = this.allocator.allocate(buffer.bytes);
+    this.live[buffer.kind] += buffer.bytes;
     if (total(this.live) > total(this.most)) this.most = { ...this.live };
+  }
+
+  private remove(buffer: Buffer): void {
+    this.allocator.free(buffer.allocation!);
+    buffer.allocation = null;
+    this.live[buffer.kind] -= buffer.bytes;
   }
 }
 
-const total = ({ activations, logits, gradients }: MemoryParts) => activations + logits + gradients;
+const newBuffer = (shape: readonly number[], kind: MemoryKind): Buffer => ({
+  bytes: FLOAT32 * sizeOf(shape),
+  ...{ kind, handles: 0, allocation: null, isRead: false },
+});
 
-/** A weight without values. Its gradient is counted by `counter` if it is trainable. */
-export function countedWeight(counter: MemoryCounter, name: string, shape: readonly number[], trainable: boolean) {
+const total = ({ activations, logits }: MemoryParts) => activations + logits;
+
+/** A weight without values. */
+export function countedWeight(name: string, shape: readonly number[], trainable: boolean) {
   let sum: CountedSum | null = null;
   const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
   const weight: Weight = {
@@ -176,7 +194,7 @@ export function countedWeight(counter: MemoryCounter, name: string, shape: reado
     value: () => value,
     accumulate(addTo) {
       if (!trainable) return;
-      sum ??= counter.allocateSum(shape);
+      sum ??= new CountedSum(shape);
       addTo(sum);
     },
   };
