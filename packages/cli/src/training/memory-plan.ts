@@ -184,5 +184,5 @@ async function countPasses({ model, lora, microBatches, device, ...options }: Co
     counter.run();
   }
   const { activations, logits } = counter.peak;
-  return { activations, logits, unused: counter.allocatedBytes(device) - activations - logits };
+  return { activations, logits, unused: counter.allocatedBytes - activations - logits };
 }

@@ -119,7 +119,7 @@ function changesOf({ config, pairs }: PlannedRun): Change[] {
   }
   const each: Change[] = [
     ...(config.precomputeRefLogProbs ? [] : [{ precomputeRefLogProbs: true }]),
-    ...(config.activationCheckpointing === 'never' ? [{ activationCheckpointing: 'auto' } as const] : []),
+    ...(config.activationCheckpointing === 'always' ? [] : [{ activationCheckpointing: 'always' } as const]),
     ...(batch > 1 ? [{ perDeviceTrainBatchSize: 1, gradientAccumulationSteps: batch * accumulation }] : []),
     ...((config.maxTokensPerPack ?? 0) > longestPair ? [{ maxTokensPerPack: longestPair }] : []),
   ];

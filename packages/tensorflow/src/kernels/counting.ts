@@ -75,9 +75,9 @@ export class MemoryCounter {
     return this.most;
   }
 
-  /** Bytes that TensorFlow took for these values. It keeps freed memory, so this is at least the peak. @param device see `countingKernels` */
-  allocatedBytes(device: 'cpu' | 'gpu'): number {
-    return device === 'cpu' ? this.allocator.residentBytes : this.allocator.regionBytes;
+  /** Bytes that TensorFlow took for these values. It keeps freed memory, so this is at least the peak. */
+  get allocatedBytes(): number {
+    return this.allocator.usedBytes;
   }
 
   /** The bytes now. */

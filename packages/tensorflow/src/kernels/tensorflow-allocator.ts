@@ -64,14 +64,12 @@ export class TensorFlowAllocator {
     this.free_.add(chunk);
   }
 
-  /** The most bytes that were resident so far: on a CPU, pages that no tensor has used are not. */
-  get residentBytes(): number {
+  /**
+   * Bytes of the parts of regions that tensors have used. The rest of a region takes no memory of the host, and on a GPU TensorFlow
+   * makes a region smaller if there is no room for it.
+   */
+  get usedBytes(): number {
     return this.regions.reduce((sum, { touched }) => sum + touched, 0) + this.mostSmall;
-  }
-
-  /** Bytes of all regions. */
-  get regionBytes(): number {
-    return this.regions.reduce((sum, { bytes }) => sum + bytes, 0) + this.mostSmall;
   }
 
   private bestFit(bytes: number): Chunk | undefined {
