@@ -1,12 +1,12 @@
 // node --expose-gc e2e/checkpoint-memory.mjs FILE
 //
-// Saves a model's trained weights to FILE and loads them again, and prints as JSON the bytes of the largest weight, and by how many
-// bytes the process's memory grew at most during each. Uses the built packages. Linux only.
+// Saves a model's trained weights and AdamW's state to FILE and loads them again, and prints as JSON the bytes of the largest weight,
+// and by how many bytes the process's memory grew at most during each. Uses the built packages. Linux only.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { gemma2_2b, loadWeights as loadModel, parametersOf, tensorShapes } from '../packages/gemma/dist/index.js';
 import '../packages/tensorflow/dist/index.js';
-import { tensorflowKernels } from '../packages/tensorflow/dist/kernels.js';
-import { loadWeights, savedTensor } from '../packages/trainer/dist/index.js';
+import { tensorflowKernels, tensorflowOptimizer } from '../packages/tensorflow/dist/kernels.js';
+import { adamW, loadWeights, savedTensor } from '../packages/trainer/dist/index.js';
 import { readTensors, writeTensors } from './checkpoint-files.mjs';
 
 const [file] = process.argv.slice(2);
@@ -36,12 +36,16 @@ async function growth(work) {
   return memory('VmHWM') - before;
 }
 
-const saving = await growth(() =>
-  writeTensors(
-    file,
-    parameters.map(({ name, value }) => savedTensor(name, value())),
-  ),
-);
+const zeros = (name, shape) => ({ name, shape, read: async (_, count) => new Float32Array(count) });
+const optimizer = adamW({ kernel: tensorflowOptimizer() });
+const names = ['exp_avg', 'exp_avg_sq'];
+const moments = parameters.flatMap(({ name, shape }) => names.map((moment) => zeros(`${name}.${moment}`, shape)));
+await optimizer.load({ step: 1, tensors: moments }, parameters);
+
+const weights = parameters.map(({ name, value }) => savedTensor(name, value()));
+const saving = await growth(() => writeTensors(file, weights));
 const loading = await growth(() => loadWeights({ parameters }, readTensors(file)));
+const savingState = await growth(() => writeTensors(file, optimizer.state().tensors));
+const loadingState = await growth(() => optimizer.load({ step: 1, tensors: readTensors(file) }, parameters));
 const largest = 4 * Math.max(...parameters.map(({ shape }) => sizeOf(shape)));
-console.log(JSON.stringify({ largest, saving, loading }));
+console.log(JSON.stringify({ largest, saving, loading, savingState, loadingState }));

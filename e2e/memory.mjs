@@ -1,8 +1,8 @@
 // node e2e/memory.mjs MODEL PAIRS STEPS EVERY
 //
 // Trains as `wpo train` does, with evaluations and checkpoints and a reference model that is mapped from its file, and prints a JSON
-// line every EVERY steps: `tensors` and `tensor_bytes` as TensorFlow.js counts them, `allocated_bytes` and `mapped_bytes` of weights
-// outside of it, `resident_bytes` of the process, `heap_bytes` of JavaScript after a garbage
+// line every EVERY steps: `tensors` and `tensor_bytes` as TensorFlow.js counts them, `trained_bytes` of the trained weights, `allocated_bytes` and
+// `mapped_bytes` outside of TensorFlow.js, `resident_bytes` of the process, `heap_bytes` of JavaScript after a garbage
 // collection, `handles` that keep Node's event loop alive, and open `files`. Uses the built packages. Run node with --expose-gc.
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,6 +36,8 @@ const mapped = gemmaPolicy(await loadWeights(config, checkpoint, { trainable: fa
 await checkpoint.close();
 const reference = (some) => referenceLogps(mapped, some);
 
+const sizeOf = (shape) => shape.reduce((size, n) => size * n, 1);
+const trained_bytes = policy.parameters.reduce((bytes, { shape }) => bytes + 4 * sizeOf(shape), 0);
 const folder = mkdtempSync(join(tmpdir(), 'wpo-memory-'));
 try {
   await train({
@@ -61,7 +63,7 @@ try {
       const { rss: resident_bytes, heapUsed: heap_bytes } = process.memoryUsage();
       const handles = process.getActiveResourcesInfo().length;
       const files = readdirSync('/proc/self/fd').length;
-      const bytes = { tensor_bytes, allocated_bytes, mapped_bytes, resident_bytes, heap_bytes };
+      const bytes = { tensor_bytes, trained_bytes, allocated_bytes, mapped_bytes, resident_bytes, heap_bytes };
       console.log(JSON.stringify({ step, tensors, ...bytes, handles, files }));
     },
   });

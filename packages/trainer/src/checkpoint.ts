@@ -5,8 +5,8 @@ import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
 import type { Interval, MetricsRow } from './metrics';
 import type { Optimizer } from './optimizer';
-import type { NamedTensor, Parameter, Policy } from './policy';
-import { isTensor, partsOf, readSaved, type SavedTensor } from './values';
+import type { Parameter, Policy } from './policy';
+import { isTensor, loadStored, readSaved, type SavedTensor } from './values';
 
 /** A value that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -105,7 +105,7 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
       const opened = await checkpoint.open();
       const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
-      const optimizerState = { step: opened.state.optimizerStep, tensors: readTensors(opened.optimizer()) };
+      const optimizerState = { step: opened.state.optimizerStep, tensors: opened.optimizer() };
       await optimizer.load(optimizerState, policy.parameters);
       random?.load(opened.state.random);
       if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
@@ -189,11 +189,6 @@ export function runSettings(
   };
 }
 
-/** Saved tensors as tfjs tensors, owned by the receiver. */
-async function* readTensors(saved: AsyncIterable<SavedTensor>): AsyncGenerator<NamedTensor> {
-  for await (const tensor of saved) yield { name: tensor.name, tensor: await readSaved(tensor) };
-}
-
 /**
  * Replaces every parameter's value by the saved tensor of its name.
  *
@@ -227,6 +222,6 @@ export async function loadWeights(
 
 async function loadValue(parameter: Parameter, saved: SavedTensor): Promise<void> {
   const value = parameter.value();
-  if (isTensor(value)) return parameter.assign(await readSaved(saved));
-  for (const [start, count] of partsOf(saved.shape)) value.write(start, await saved.read(start, count));
+  if (isTensor(value)) parameter.assign(await readSaved(saved));
+  else await loadStored(value, saved);
 }

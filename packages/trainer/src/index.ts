@@ -41,7 +41,6 @@ export {
 export type {
   Forward,
   ForwardOptions,
-  NamedTensor,
   PairSource,
   Parameter,
   Policy,

@@ -1,4 +1,5 @@
-import type { NamedTensor, Parameter } from './policy';
+import type { Parameter } from './policy';
+import type { SavedTensor } from './values';
 
 export interface OptimizerStep {
   readonly parameters: readonly Parameter[];
@@ -11,15 +12,15 @@ export interface OptimizerStep {
 export interface OptimizerState {
   /** Steps done. */
   readonly step: number;
-  /** Valid until the optimizer's next step. The optimizer owns the tensors: do not dispose them. */
-  readonly tensors: Iterable<NamedTensor>;
+  /** Can be read until the optimizer's next step. */
+  readonly tensors: Iterable<SavedTensor>;
 }
 
 /** An optimizer's state as read from a file. */
 export interface StoredOptimizerState {
   readonly step: number;
-  /** The optimizer takes ownership of each tensor. */
-  readonly tensors: Iterable<NamedTensor> | AsyncIterable<NamedTensor>;
+  /** Each is read before the next one is requested. */
+  readonly tensors: Iterable<SavedTensor> | AsyncIterable<SavedTensor>;
 }
 
 /** Updates parameters from their gradients. */

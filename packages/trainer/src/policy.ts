@@ -101,12 +101,6 @@ export interface ReferenceLogps {
   readonly ldAlpha?: number;
 }
 
-/** A tensor and its name in a file. */
-export interface NamedTensor {
-  readonly name: string;
-  readonly tensor: Tensor;
-}
-
 /** A policy's weights under their checkpoint names. */
 export function* weightsOf(policy: Policy): Generator<SavedTensor> {
   for (const parameter of policy.parameters) yield savedTensor(parameter.name, parameter.value());

@@ -13,7 +13,6 @@ import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
 import { type StepResult, step as takeStep } from './step';
 import { checkTrainOptions, type StepReport, type TrainOptions } from './train-options';
-import { savedTensor } from './values';
 
 export interface TrainResult {
   /** Steps done, those before a resume included. */
@@ -93,8 +92,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
     const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
-    const optimizerTensors = Array.from(tensors, ({ name, tensor }) => savedTensor(name, tensor));
-    await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: optimizerTensors, keep });
+    await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
     savedAt = step;
   };
   const rowOf = (from: typeof interval, learningRate: number): MetricsRow => ({

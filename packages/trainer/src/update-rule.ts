@@ -1,21 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { TrainingError } from './errors';
 import type { Optimizer, OptimizerStep, StoredOptimizerState } from './optimizer';
-import type { NamedTensor, Parameter } from './policy';
-import { isTensor, type Values } from './values';
+import type { Parameter } from './policy';
+import { asTensor, isTensor, loadStored, readSaved, type SavedTensor, savedTensor, type Values } from './values';
 
 /** A parameter to update, with its gradient and its state. */
 export interface Update {
   readonly parameter: Parameter;
   readonly gradient: Values;
-  /** The tensors that the rule keeps for the parameter, by their names in files. An update may replace them; it disposes the old. */
-  readonly state: Record<string, tf.Tensor>;
+  /** The values that the rule keeps for the parameter, by their names in files. */
+  readonly state: Record<string, Values>;
 }
 
 /** An update for tfjs operations. */
-export interface TensorUpdate extends Pick<Update, 'state'> {
+export interface TensorUpdate {
   readonly parameter: TensorParameter;
   readonly gradient: tf.Tensor;
+  /** An update may replace the tensors; it disposes the old. */
+  readonly state: Record<string, tf.Tensor>;
 }
 
 /** What an update reads and changes of a parameter. */
@@ -53,8 +55,8 @@ export interface UpdateRule<S extends Scalars = Scalars> {
 
 /** Where an optimizer's state is kept, and what runs the updates. */
 export interface OptimizerKernel {
-  /** A tensor of zeros for the state. */
-  zeros(shape: readonly number[]): tf.Tensor;
+  /** Zeros for the state. */
+  zeros(shape: readonly number[]): Values;
   /** Updates parameters that share their scalars. */
   update<S extends Scalars>(rule: UpdateRule<S>, updates: readonly Update[], scalars: S): void;
 }
@@ -63,26 +65,36 @@ export interface OptimizerKernel {
 export const portableOptimizer: OptimizerKernel = {
   zeros: (shape) => tf.zeros([...shape]),
   update(rule, updates, scalars) {
-    for (const { parameter, gradient, state } of updates) {
-      const [value, g] = [asTensor(parameter.value()), asTensor(gradient)];
-      const { name, shape, decay } = parameter;
-      const assign = (next: tf.Tensor) => parameter.assign(next);
-      rule.update(
-        { parameter: { name, shape, decay, value: () => value.tensor, assign }, gradient: g.tensor, state },
-        scalars,
-      );
-      value.dispose();
-      g.dispose();
-    }
+    for (const update of updates) updateTensors(rule, update, scalars);
   },
 };
 
-/** Values as a tensor, which is a copy if they are outside of tfjs. `dispose` frees the copy. */
-function asTensor(values: Values): { readonly tensor: tf.Tensor; dispose(): void } {
-  if (isTensor(values)) return { tensor: values, dispose() {} };
-  const size = values.shape.reduce((product, n) => product * n, 1);
-  const tensor = tf.tensor(values.read(0, size), [...values.shape], 'float32');
-  return { tensor, dispose: () => tensor.dispose() };
+function updateTensors<S extends Scalars>(
+  rule: UpdateRule<S>,
+  { parameter, gradient, state }: Update,
+  scalars: S,
+): void {
+  const { name, shape, decay } = parameter;
+  const [value, g] = [asTensor(parameter.value()), asTensor(gradient)];
+  const tensors = Object.fromEntries(Object.entries(state).map(([name, values]) => [name, asTensor(values).tensor]));
+  const onTensors = {
+    name,
+    shape,
+    decay,
+    value: () => value.tensor,
+    assign: (next: tf.Tensor) => parameter.assign(next),
+  };
+  rule.update({ parameter: onTensors, gradient: g.tensor, state: tensors }, scalars);
+  value.dispose();
+  g.dispose();
+  for (const [name, values] of Object.entries(state)) {
+    const next = tensors[name]!;
+    if (isTensor(values)) state[name] = next;
+    else {
+      values.write(0, next.dataSync() as Float32Array);
+      next.dispose();
+    }
+  }
 }
 
 export interface RuleOptions {
@@ -106,11 +118,11 @@ export function optimizerOf<S extends Scalars>(
   rule: UpdateRule<S>,
   { weightDecay = 0, kernel = portableOptimizer }: RuleOptions,
 ): RuleOptimizer {
-  const states = new Map<string, Record<string, tf.Tensor>>();
+  const states = new Map<string, Record<string, Values>>();
   let ordered: readonly Parameter[] = []; // so that a state is saved in one order, also after a resume
   let step = 0;
 
-  function stateOf(parameter: Parameter): Record<string, tf.Tensor> {
+  function stateOf(parameter: Parameter): Record<string, Values> {
     const known = states.get(parameter.name);
     if (known) return known;
     const shapes = Object.entries(rule.state(parameter));
@@ -120,7 +132,7 @@ export function optimizerOf<S extends Scalars>(
   }
 
   function dispose(): void {
-    for (const state of states.values()) tf.dispose(state);
+    for (const state of states.values()) for (const values of Object.values(state)) values.dispose();
     states.clear();
   }
 
@@ -138,11 +150,11 @@ export function optimizerOf<S extends Scalars>(
         kernel.update(rule, updates, rule.scalars(settings));
       }
     },
-    state: () => ({ step, tensors: namedTensors(ordered, states) }),
+    state: () => ({ step, tensors: savedTensors(ordered, states) }),
     async load(stored, parameters) {
       dispose();
       ordered = parameters;
-      for (const [name, state] of await readState(rule, stored, parameters)) states.set(name, state);
+      for (const [name, state] of await readState(rule, kernel, stored, parameters)) states.set(name, state);
       step = stored.step;
     },
     dispose,
@@ -154,47 +166,53 @@ export function optimizerOf<S extends Scalars>(
 const FLOAT32 = 4;
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, length) => size * length, 1);
 
-function* namedTensors(
+function* savedTensors(
   parameters: readonly Parameter[],
-  states: ReadonlyMap<string, Record<string, tf.Tensor>>,
-): Generator<NamedTensor> {
+  states: ReadonlyMap<string, Record<string, Values>>,
+): Generator<SavedTensor> {
   for (const parameter of parameters) {
     const state = Object.entries(states.get(parameter.name) ?? {});
-    for (const [name, tensor] of state) yield { name: `${parameter.name}.${name}`, tensor };
+    for (const [name, values] of state) yield savedTensor(`${parameter.name}.${name}`, values);
   }
 }
 
-/** Reads a stored state. Where it is not that of the rule and the parameters, every tensor read so far is disposed. */
+/** Reads a stored state. Where it is not that of the rule and the parameters, all values read so far are disposed. */
 async function readState(
   rule: UpdateRule,
+  kernel: OptimizerKernel,
   { tensors }: StoredOptimizerState,
   parameters: readonly Parameter[],
-): Promise<Map<string, Record<string, tf.Tensor>>> {
+): Promise<Map<string, Record<string, Values>>> {
   const shapes = new Map<string, readonly number[]>();
   for (const parameter of parameters) {
     for (const [name, shape] of Object.entries(rule.state(parameter))) shapes.set(`${parameter.name}.${name}`, shape);
   }
-  const read = new Map<string, tf.Tensor>();
+  const read = new Map<string, Values>();
   const problem = (message: string) =>
     new TrainingError(
       `state of ${rule.name}: ${message}. Resume with the model and the optimizer that it was saved with.`,
     );
   try {
-    for await (const { name, tensor } of tensors) {
+    for await (const saved of tensors) {
+      const { name } = saved;
       const shape = shapes.get(name);
       if (!shape || read.has(name)) {
-        tensor.dispose();
         const known = [...shapes.keys()];
         throw problem(
           `expected ${known.length === 0 ? 'no tensors' : `tensors like "${known[0]}", each once`}, found "${name}"`,
         );
       }
-      read.set(name, tensor);
-      if (String(tensor.shape) !== String(shape)) {
-        throw problem(`"${name}": expected shape [${shape}], found [${tensor.shape}]`);
+      if (String(saved.shape) !== String(shape)) {
+        throw problem(`"${name}": expected shape [${shape}], found [${saved.shape}]`);
       }
+      const values = kernel.zeros(shape);
+      read.set(name, values);
+      if (isTensor(values)) {
+        values.dispose();
+        read.set(name, await readSaved(saved));
+      } else await loadStored(values, saved);
     }
-    const states = new Map<string, Record<string, tf.Tensor>>();
+    const states = new Map<string, Record<string, Values>>();
     for (const parameter of parameters) {
       const names = Object.keys(rule.state(parameter));
       const missing = names.filter((name) => !read.has(`${parameter.name}.${name}`));
@@ -207,7 +225,7 @@ async function readState(
     }
     return states;
   } catch (error) {
-    tf.dispose([...read.values()]);
+    for (const values of read.values()) values.dispose();
     throw error;
   }
 }
@@ -218,7 +236,7 @@ export const scaledGradient = ({ gradient }: TensorUpdate, scale: number): tf.Te
 
 /** Replaces a tensor of the state by one that is computed from it, and returns the new one. */
 export function replaceState(
-  { state }: Pick<Update, 'state'>,
+  { state }: Pick<TensorUpdate, 'state'>,
   name: string,
   next: (old: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {

@@ -7,9 +7,10 @@ export interface StoredValues {
   read(start: number, count: number): Float32Array;
   /** Replaces values from `start`. */
   write(start: number, values: Float32Array): void;
+  dispose(): void;
 }
 
-/** A parameter's values or gradient. */
+/** A parameter's values, its gradient, or a part of an optimizer's state. */
 export type Values = tf.Tensor | StoredValues;
 
 /** A tensor as a checkpoint saves it. Its values are read in parts, so that no copy of a large tensor is made. */
@@ -53,6 +54,18 @@ export const savedTensor = (name: string, values: Values): SavedTensor => ({
     }
   },
 });
+
+/** Values as a tensor, which is a copy if they are outside of tfjs. `dispose` frees the copy. */
+export function asTensor(values: Values): { readonly tensor: tf.Tensor; dispose(): void } {
+  if (isTensor(values)) return { tensor: values, dispose() {} };
+  const tensor = tf.tensor(values.read(0, sizeOf(values.shape)), [...values.shape], 'float32');
+  return { tensor, dispose: () => tensor.dispose() };
+}
+
+/** Replaces values by saved ones of the same shape, in parts. */
+export async function loadStored(to: StoredValues, saved: SavedTensor): Promise<void> {
+  for (const [start, count] of partsOf(saved.shape)) to.write(start, await saved.read(start, count));
+}
 
 /** A saved tensor as a tfjs tensor, owned by the caller. */
 export const readSaved = async ({ shape, read }: SavedTensor): Promise<tf.Tensor> =>

@@ -1,6 +1,6 @@
 // V vocabulary, N tokens of all answers.
 import * as tf from '@tensorflow/tfjs';
-import type { Forward, Parameter, Policy, TokenPair } from '../src';
+import type { Forward, Optimizer, Parameter, Policy, SavedTensor, TokenPair } from '../src';
 
 /** The smallest policy that learns: logits = table[previous token] + bias. */
 export interface ToyPolicy extends Policy {
@@ -27,6 +27,28 @@ export function toyPolicy(vocab: number, table: readonly number[], bias: readonl
     },
   };
 }
+
+/** The values of an optimizer's state, by name. */
+export async function readState(optimizer: Optimizer): Promise<Record<string, Float32Array>> {
+  const read = [...optimizer.state().tensors].map(
+    async ({ name, shape, read }) =>
+      [
+        name,
+        await read(
+          0,
+          shape.reduce((size, n) => size * n, 1),
+        ),
+      ] as const,
+  );
+  return Object.fromEntries(await Promise.all(read));
+}
+
+/** A tensor of a checkpoint that is in memory. */
+export const saved = (name: string, shape: readonly number[], values: Float32Array): SavedTensor => ({
+  name,
+  shape,
+  read: async (start, count) => values.subarray(start, start + count),
+});
 
 /** Deterministic values, each different. */
 export const spread = (count: number, scale = 1): number[] =>

@@ -124,7 +124,7 @@ test('the table has a row for each part, and the sum', async () => {
     'weights, float32',
     'gradients, float32',
     'the optimizer’s state \\(optim: adamw_torch\\)',
-    'logits',
+    'activations \\(activation_checkpointing: auto\\)',
     'sum',
     'memory',
   ]) {

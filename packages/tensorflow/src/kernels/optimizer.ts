@@ -31,13 +31,13 @@ const OPERATIONS: Readonly<Record<string, { readonly operation: string; readonly
 
 /** Updates all parameters and their states in place, in one operation. A rule without an operation runs its portable update. */
 export const nativeOptimizer: OptimizerKernel = {
-  zeros: portableOptimizer.zeros,
+  zeros: (shape) => StoredVariable.zeros(shape, program),
   update(rule, updates, scalars) {
     const native = OPERATIONS[rule.name];
     if (!native || !hasOperation(native.operation)) return portableOptimizer.update(rule, updates, scalars);
     const list = updates.flatMap(({ parameter, gradient, state }) => [
       operandOf(parameter.value()),
-      ...Object.values(state),
+      ...Object.values(state).map(operandOf),
       operandOf(gradient),
     ]);
     for (const value of list) if (value instanceof StoredVariable) value.changed();

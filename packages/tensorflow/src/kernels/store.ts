@@ -117,6 +117,12 @@ export class StoredVariable extends StoredTensor implements StoredValue {
     const arena = Arena.allocate(STORED_TYPES.float32.bytes * tf.util.sizeFromShape([...shape]));
     return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
   }
+  /** Memory with zeros. */
+  static zeros(shape: readonly number[], recorder: Recorder): StoredVariable {
+    const zeros = StoredVariable.allocate(shape, recorder); // an arena has zeros at first
+    zeros.changed();
+    return zeros;
+  }
   /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
   get version(): number {
     return this.state.version;

@@ -12,7 +12,7 @@ import {
   wpoPairLoss,
 } from '../../src';
 import { fileCheckpoints, metricsFile, stopOnSignals } from '../../src/node';
-import { spread, toyPairs, toyPolicy } from '../toy-policy';
+import { readState, spread, toyPairs, toyPolicy } from '../toy-policy';
 
 type Stored = Record<string, { shape: number[]; values: number[] }>;
 
@@ -60,9 +60,7 @@ export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
     checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 2 }),
     ...more,
   });
-  const state = Object.fromEntries(
-    [...optimizer.state().tensors].map(({ name, tensor }) => [name, [...tensor.dataSync()]]),
-  );
+  const state = await readState(optimizer);
   const values = policy.values();
   policy.dispose();
   optimizer.dispose();
