@@ -1,8 +1,13 @@
-// Damaged checkpoints: one file, or two shards with an index. What is read must be what the files hold, by a reader of our own.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+// Damaged checkpoints: one file, or two shards with an index. What is read must be what the files hold, by a reader of our own: in
+// JavaScript, in mapped files, and in mapped files that are cut off while they are in use.
+import { mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '@wpo/gemma/node';
 import fc from 'fast-check';
+import { useNative } from '../../packages/tensorflow/src/kernels/native';
+import { StoredTensor } from '../../packages/tensorflow/src/kernels/store';
+import { weightStorage } from '../../packages/tensorflow/src/kernels/tensor-loader';
 import { expectPlainError, type Family, mutatedBytes, mutatedJson } from '../family';
 
 type Header = Record<
@@ -44,12 +49,18 @@ const SECOND = 'model-00002-of-00002.safetensors';
 const index = { metadata: { total_size: 128 }, weight_map: { a: FIRST, b: FIRST, c: SECOND } };
 
 /** The files of a folder. */
-type Input = Readonly<Record<string, Uint8Array>>;
+type Files = Readonly<Record<string, Uint8Array>>;
+
+interface Input {
+  readonly files: Files;
+  /** The number of bytes to which files are cut while they are mapped. */
+  readonly cut: number;
+}
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value));
 const shards = { [FIRST]: file(first), [SECOND]: file(second) };
 
-const input: fc.Arbitrary<Input> = fc.oneof(
+const files: fc.Arbitrary<Files> = fc.oneof(
   mutatedBytes([file(whole)]).map((bytes) => ({ 'model.safetensors': bytes })),
   mutatedJson([whole]).map((header) => ({ 'model.safetensors': file(header) })),
   mutatedJson([index]).map((value) => ({ ...shards, 'model.safetensors.index.json': json(value) })),
@@ -93,7 +104,7 @@ function valuesOf(dtype: string, bytes: Buffer): number[] {
   });
 }
 
-async function compare(checkpoint: Checkpoint, files: Input): Promise<void> {
+async function compare(checkpoint: Checkpoint, files: Files): Promise<void> {
   const indexBytes = files['model.safetensors.index.json'];
   const names = indexBytes
     ? [...new Set(Object.values((JSON.parse(readText(indexBytes)) as typeof index).weight_map))]
@@ -112,14 +123,57 @@ async function compare(checkpoint: Checkpoint, files: Input): Promise<void> {
     if (WIDTH[dtype] === undefined) {
       await checkpoint.read(name).then(() => Promise.reject(new Error(`${name}: ${dtype} was read`)), expectPlainError);
     } else {
-      const values = [...(await checkpoint.read(name))];
-      const right = valuesOf(dtype, bytes);
-      if (values.length !== right.length || !values.every((value, i) => Object.is(value, right[i]))) {
-        throw new Error(`${name}: other values`);
-      }
+      expectValues(name, await checkpoint.read(name), valuesOf(dtype, bytes));
     }
   }
 }
+
+function expectValues(name: string, found: Float32Array, right: readonly number[]): void {
+  if (found.length === right.length && found.every((value, i) => Object.is(value, right[i]))) return;
+  throw new Error(`${name}: other values`);
+}
+
+/** Reads the weights of mapped files, cuts the files off, and reads them again. */
+async function compareMapped(checkpoint: Checkpoint, cut: number, count: (outcome: string) => void): Promise<void> {
+  const storage = weightStorage();
+  const weights: [name: string, weight: StoredTensor, values: number[]][] = [];
+  try {
+    for (const name of checkpoint.names().filter((name) => WIDTH[checkpoint.info(name).dtype] !== undefined)) {
+      const weight = await storage.loadTensor(checkpoint, name).catch((error) => {
+        if (!(error instanceof RangeError)) throw error; // a size above those of native code
+        expectPlainError(error);
+      });
+      if (!(weight instanceof StoredTensor)) continue;
+      const values = valuesOf(checkpoint.info(name).dtype, Buffer.from(await checkpoint.readRaw(name)));
+      weights.push([name, weight, values]);
+      expectValues(name, weight.read(), values);
+    }
+    const paths = new Set(weights.map(([name]) => checkpoint.locate(name).path));
+    for (const path of paths) truncateSync(path, Math.min(cut, statSync(path).size - 1));
+    for (const [name, weight, values] of weights) {
+      const isMapped = weight.range.offset > 0; // after the header; memory of its own begins with the values
+      if (isMapped) expectChanged(name, weight);
+      else expectValues(name, weight.read(), values);
+    }
+    if (paths.size > 0) count('mapped and cut off');
+  } finally {
+    for (const [, weight] of weights) weight.dispose();
+  }
+}
+
+function expectChanged(name: string, weight: StoredTensor): void {
+  try {
+    weight.read();
+  } catch (error) {
+    expectPlainError(error);
+    return;
+  }
+  throw new Error(`${name}: values of a file that was cut off were read`);
+}
+
+const require = createRequire(join(process.cwd(), 'packages/tensorflow/package.json'));
+const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
+useNative({ device: 'cpu', ...require(join(tfjs, 'lib/napi-v8/kernels.node')) });
 
 const readText = (bytes: Uint8Array) =>
   Buffer.from(bytes)
@@ -128,8 +182,8 @@ const readText = (bytes: Uint8Array) =>
 
 export const family: Family<Input> = {
   name: 'safetensors',
-  input,
-  async check(files, { folder, count }) {
+  input: fc.record({ files, cut: fc.nat({ max: 600 }) }),
+  async check({ files, cut }, { folder, count }) {
     const path = join(folder, 'model');
     rmSync(path, { recursive: true, force: true });
     mkdirSync(path);
@@ -145,6 +199,7 @@ export const family: Family<Input> = {
     try {
       await compare(checkpoint, files);
       count(checkpoint.warnings.length > 0 ? 'read with a warning' : 'read right');
+      await compareMapped(checkpoint, cut, count);
     } finally {
       await checkpoint.close();
     }

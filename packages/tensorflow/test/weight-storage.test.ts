@@ -361,6 +361,20 @@ describe.each([
     expect(found).toEqual(expected);
   });
 
+  test('is not used any more once its file is truncated', async () => {
+    const path = await writeModel(dtype);
+    await withWeights(path, weightStorage().loadTensor, async (model) => {
+      await sequenceLogits(model, prompt, tensorflowKernels());
+      truncateSync(path, 4096);
+      const logits = sequenceLogits(model, prompt, tensorflowKernels());
+      await expect(logits).rejects.toThrow(
+        `${path}: expected a file that does not change while its model is in use, found`,
+      );
+      await expect(logits).rejects.toBeInstanceOf(ModelError);
+      await expect(model.embedTokens.value().data()).rejects.toBeInstanceOf(ModelError);
+    });
+  });
+
   test('names a weight that is NaN when logits are computed, not when it is mapped', async () => {
     const name = 'model.layers.1.mlp.up_proj.weight';
     const path = await writeModel(dtype, { [name]: NaN });

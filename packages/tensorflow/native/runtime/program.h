@@ -71,6 +71,7 @@ class Interpreter : public OutputAllocator {
           fail("expected an instruction from ", kTensor, " to ", kRunBf16, ", found ", instruction, " at ", at_ - 1);
       }
     require(given == outputs, "the program returns ", given, " of the ", outputs, " outputs declared");
+    require_unchanged_files();
   }
 
   float* allocate(int output, const Shape& shape) override {
@@ -126,8 +127,19 @@ class Interpreter : public OutputAllocator {
     Shape shape = next_shape();
     const int64_t offset = ((high << 30) + low) * size_of(type);
     arena->require_range(offset, checked_element_count(shape) * size_of(type));
-    add({arena->at(offset), std::move(shape), type, arena->mapped});
+    add({arena->at(offset), std::move(shape), type, arena->mapped != nullptr});
     values_.back().arena = std::move(arena);
+  }
+
+  // Throws if a mapped file has changed: the program may have read other values.
+  void require_unchanged_files() const {
+    const MappedFile* last = nullptr;  // most values are of the same file as the one before
+    for (const Value& value : values_) {
+      const MappedFile* const file = value.arena ? value.arena->mapped.get() : nullptr;
+      if (!file || file == last) continue;
+      file->require_unchanged();
+      last = file;
+    }
   }
 
   // The operation's output whose number comes next.

@@ -1,7 +1,6 @@
 #include "runtime/store-functions.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,13 +71,6 @@ void require_writable(const Arena& arena, int64_t id) {
   require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
 }
 
-std::shared_ptr<void> map_file(int64_t bytes, int file, const std::string& path) {
-  if (bytes == 0) return nullptr;
-  void* memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ, MAP_SHARED, file, 0);
-  if (memory == MAP_FAILED) fail_with_errno(path, errno);
-  return {memory, [bytes](void* m) { munmap(m, static_cast<size_t>(bytes)); }};
-}
-
 class HostMemory : public StoreMemory {
  public:
   // By calloc, which uses freed memory again, as for gradients in each step: the first use of a new page costs more
@@ -117,7 +109,7 @@ void for_staged(StoreMemory& memory, const StoredRange& range, int64_t count, Ty
 
 napi_value allocate(Arguments& arguments) {
   const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
-  return number(arguments.env(), store().add({arguments.data<StoreMemory>().allocate(bytes), bytes, false}));
+  return number(arguments.env(), store().add({arguments.data<StoreMemory>().allocate(bytes), bytes}));
 }
 
 napi_value map(Arguments& arguments) {
@@ -131,7 +123,8 @@ napi_value map(Arguments& arguments) {
     require(found.st_size == expected, path, ": expected ", expected, " bytes, found ", int64_t{found.st_size},
             ": the file has changed");
   }
-  return number(arguments.env(), store().add({map_file(found.st_size, file.number(), path), found.st_size, true}));
+  const auto mapped = std::make_shared<const MappedFile>(file.number());
+  return number(arguments.env(), store().add({{mapped, mapped->data()}, mapped->bytes(), mapped}));
 }
 
 napi_value free_arena(Arguments& arguments) {
@@ -172,6 +165,7 @@ napi_value write(Arguments& arguments) {
   for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
     write_values(memory, type, {file.number(), file_offset + at * size_of(file_type), n, file_type});
   });
+  if (range.arena->mapped) range.arena->mapped->require_unchanged();
   return undefined(arguments.env());
 }
 
@@ -188,6 +182,7 @@ napi_value get(Arguments& arguments) {
   for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
     convert_values(n, type, memory, Type::kFloat32, static_cast<float*>(data) + at);
   });
+  if (range.arena->mapped) range.arena->mapped->require_unchanged();
   return values;
 }
 

@@ -7,13 +7,14 @@
 #include <mutex>
 
 #include "runtime/error.h"
+#include "runtime/mapped-file.h"
 
 namespace wpo {
 
 struct Arena {
   std::shared_ptr<void> memory;
   int64_t bytes;
-  bool mapped;  // a file: read-only
+  std::shared_ptr<const MappedFile> mapped = nullptr;  // the file, which is read-only; null if memory was allocated
 
   // Throws unless `bytes_` bytes from `offset` are within the arena.
   void require_range(int64_t offset, int64_t length) const {
@@ -46,7 +47,7 @@ class Store {
   int64_t bytes(bool mapped) {
     const std::lock_guard<std::mutex> lock(mutex_);
     int64_t sum = 0;
-    for (const auto& [id, arena] : arenas_) sum += arena->mapped == mapped ? arena->bytes : 0;
+    for (const auto& [id, arena] : arenas_) sum += (arena->mapped != nullptr) == mapped ? arena->bytes : 0;
     return sum;
   }
 

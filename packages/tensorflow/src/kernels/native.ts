@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { ModelError } from '@wpo/gemma';
 import { uploadWithoutSync } from './upload';
 
 /** What tfjs-node's backend offers beyond tfjs: any TensorFlow operation, by name. */
@@ -131,12 +132,31 @@ export function runOver(name: string, inputs: readonly tf.Tensor[], tensors: rea
   return backend().executeMultipleOutputs(name, [lengthAttribute('N', tensors.length)], [...inputs, ...tensors], 1)[0]!;
 }
 
-/** Runs a program (native/runtime/program.h) and returns its outputs. */
+/**
+ * Runs a program (native/runtime/program.h) and returns its outputs.
+ *
+ * @throws ModelError if a mapped file of which it read values has changed
+ */
 export function runProgram(code: readonly number[], tensors: readonly tf.Tensor[], outputs: number): tf.Tensor[] {
   const attributes = [lengthAttribute('N', tensors.length), lengthAttribute('M', outputs)];
   return withInts(code, (ints) =>
-    backend().executeMultipleOutputs('WpoProgram', attributes, [ints, ...tensors], outputs),
+    readingFiles(() => backend().executeMultipleOutputs('WpoProgram', attributes, [ints, ...tensors], outputs)),
   );
+}
+
+/** Calls native code that reads mapped files. @throws ModelError if one of them has changed (native/runtime/mapped-file.h) */
+export function readingFiles<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const [, found] = /^(?:.*Wpo\w+: )?(.+: expected a file that .+)$/m.exec((error as Error).message) ?? [];
+    if (found === undefined) throw error;
+    throw new ModelError(
+      `${found}. What was computed since then is not valid: restore the file and run the command again. To replace the model while it ` +
+        'is in use, write another file and rename it.',
+      { cause: error },
+    );
+  }
 }
 
 /**

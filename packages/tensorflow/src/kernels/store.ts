@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { StoredValue, WeightValue } from '@wpo/gemma';
-import { nativeStore } from './native';
+import { nativeStore, readingFiles } from './native';
 
 // Values in memory of the native addon, which TensorFlow does not know: weights that are trained, bfloat16 weights, and weights in
 // mapped files. `tf.memory()` does not count them; `storedBytes` does.
@@ -82,11 +82,11 @@ export class StoredTensor implements WeightValue {
   async data(): Promise<Float32Array> {
     return this.read();
   }
-  /** A copy of `count` values from `start`, in float32. */
+  /** A copy of `count` values from `start`, in float32. @throws ModelError if they are in a mapped file that has changed */
   read(start = 0, count = tf.util.sizeFromShape([...this.shape])): Float32Array {
     const { arena, offset, dtype } = this.range;
     const { bytes, name } = STORED_TYPES[dtype];
-    return nativeStore()!.get(arena.number, (offset + start) * bytes, count, name);
+    return readingFiles(() => nativeStore()!.get(arena.number, (offset + start) * bytes, count, name));
   }
   /** The values as a float32 tensor, owned by this handle. It takes the memory that storing the values saves. */
   tensor(): tf.Tensor {

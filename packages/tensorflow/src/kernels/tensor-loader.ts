@@ -59,7 +59,8 @@ export interface WeightStorageOptions {
 
 /**
  * Makes a storage for weights that are not trained: bfloat16 takes 2 bytes per parameter, and mapping a file takes no time and copies
- * nothing. A mapped file may be closed, renamed or removed, but its bytes must not change while the model is in use.
+ * nothing. A mapped file may be closed, renamed or removed. If its bytes change while the model is in use, computations fail with a
+ * `ModelError`.
  *
  * Without native operations all weights are float32 tensors.
  */

@@ -40,9 +40,10 @@ export interface NativeStore {
   set(id: number, offset: number, values: Float32Array, type: StoredType): void;
 }
 
-/** Loads the CPU operations: the prebuilt addon if there is one, otherwise the installed one. */
-export const loadKernels = (): { readonly operations: string[]; readonly store: NativeStore } =>
-  require(prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name));
+/** The addon with the CPU operations: the prebuilt one if there is one, otherwise the installed one. */
+export const kernelsPath = prebuilt ? join(prebuilt, kernelsAddon.name) : join(tfjs, 'lib/napi-v8', kernelsAddon.name);
+
+export const loadKernels = (): { readonly operations: string[]; readonly store: NativeStore } => require(kernelsPath);
 
 /** Builds an addon, unless it is prebuilt, and loads it. */
 export function loadAddon(addon: Addon): {
