@@ -10,7 +10,7 @@ const BATCH = 8;
 /** Our side with float32 weights, where the other sides hold them in bfloat16. */
 const IN_FLOAT32 = 'ours, float32';
 
-/** Tokens per second of generation, prompts included: one prompt at a time, and eight at once. */
+/** Tokens per second of generation, with and without the prompts: one prompt at a time, and eight at once. */
 export async function measureGenerate({ model, flags, peer, say }: Bench): Promise<Measured> {
   const pairs = [...(await readPairs(model, flags.pairs)), ...(await readPairs(model, flags.long))];
   const prompts = Array.from({ length: BATCH }, (_, i) => Array.from(pairs[i % pairs.length]!.prompt));
@@ -30,17 +30,20 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
       request: (item) => ({ prompts: batches[item]!, tokens: flags.tokens }),
       say: (line) => say(`${of}: ${line}`),
     });
-    const rate = (side: string) => {
-      const seconds = perItem(turns, side, (answer) => answer.seconds);
-      return seconds === undefined ? undefined : (batches[0]!.length * flags.tokens) / seconds;
+    const rate = (tokens: number, secondsOf: (answer: GenerateAnswer) => number) => (side: string) => {
+      const seconds = perItem(turns, side, secondsOf);
+      return seconds === undefined ? undefined : (batches[0]!.length * tokens) / seconds;
     };
+    const all = rate(flags.tokens, ({ seconds }) => seconds);
+    const later = rate(flags.tokens - 1, ({ seconds, firstTokenSeconds }) => seconds - firstTokenSeconds);
     const ids = (side: string) => turns.filter((turn) => turn.side === side).flatMap(({ answer }) => answer.ids.flat());
     const own = ids('ours');
     const each = <V>(value: (side: string) => V) => Object.fromEntries(others.map((side) => [side, value(side)]));
     const same = (side: string) => (100 * ids(side).filter((id, i) => id === own[i]).length) / own.length;
     measured.push({
       rows: [
-        row(of, 'tokens/s', 'more', rate('ours')!, each(rate)),
+        row(of, 'tokens/s, prompts included', 'more', all('ours')!, each(all)),
+        row(of, 'tokens/s after the first token', 'more', later('ours')!, each(later)),
         row(
           of,
           'peak GB',
@@ -64,10 +67,10 @@ export async function measureGenerate({ model, flags, peer, say }: Bench): Promi
         ),
         row(of, 'tokens equal to ours, %', 'given', null, each(same)),
       ],
-      turns: turns.map(({ answer: { seconds, peakBytes }, ...turn }) => ({
+      turns: turns.map(({ answer: { seconds, firstTokenSeconds, peakBytes }, ...turn }) => ({
         measure: of,
         ...turn,
-        answer: { seconds, peakBytes },
+        answer: { seconds, firstTokenSeconds, peakBytes },
       })),
     });
   }

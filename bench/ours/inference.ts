@@ -1,11 +1,13 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { generateBatch } from '@wpo/gemma';
+import { generateBatch, generateBatchTokens } from '@wpo/gemma';
 import type { Dtype } from '../flags';
 import { kernels, openFrozen, secondsSince } from './policy';
 
 export interface GenerateAnswer {
   readonly seconds: number;
+  /** Until every prompt has its first token. */
+  readonly firstTokenSeconds: number;
   readonly ids: readonly (readonly number[])[];
 }
 
@@ -13,15 +15,15 @@ export interface GenerateAnswer {
 export async function openGenerate(options: { readonly model: string; readonly dtype: Dtype }) {
   const model = await openFrozen(options.model, options.dtype);
   return async ({ prompts, tokens }: { prompts: number[][]; tokens: number }) => {
+    const ids: number[][] = prompts.map(() => []);
+    let firstTokenSeconds = 0;
     const start = performance.now();
-    const ids = await generateBatch(model, prompts, {
-      temperature: 0,
-      maxNewTokens: tokens,
-      stopIds: [],
-      kernels,
-    });
+    const options = { temperature: 0, maxNewTokens: tokens, stopIds: [], kernels };
+    for await (const { prompt, token } of generateBatchTokens(model, prompts, options)) {
+      if (ids[prompt]!.push(token) === 1) firstTokenSeconds = secondsSince(start);
+    }
     const seconds = secondsSince(start);
-    return async (): Promise<GenerateAnswer> => ({ seconds, ids });
+    return async (): Promise<GenerateAnswer> => ({ seconds, firstTokenSeconds, ids });
   };
 }
 

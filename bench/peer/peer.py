@@ -151,6 +151,18 @@ def reference():
 
 def generate():
     import torch
+    from transformers import StoppingCriteria
+
+    class FirstToken(StoppingCriteria):
+        """Called after each token. It notes when the first one was there, and stops nothing."""
+        seconds = None
+
+        def __call__(self, ids, *_, **__):
+            if self.seconds is None:
+                wait_for_device()
+                self.seconds = time.perf_counter() - start
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
     model = load_model().to(device()).eval()
     model.generation_config.eos_token_id = None  # no stop token
     answer()
@@ -161,9 +173,11 @@ def generate():
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device())
         start = time.perf_counter()
         with torch.inference_mode():
-            out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=asked["tokens"], do_sample=False, use_cache=True)
+            first = FirstToken()
+            out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=asked["tokens"], do_sample=False, use_cache=True,
+                                 stopping_criteria=[first])
         wait_for_device()
-        answer(seconds=time.perf_counter() - start, ids=out[:, longest:].tolist(), peakBytes=peak_bytes())
+        answer(seconds=time.perf_counter() - start, firstTokenSeconds=first.seconds, ids=out[:, longest:].tolist(), peakBytes=peak_bytes())
 
 
 def load():

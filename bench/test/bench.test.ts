@@ -45,8 +45,8 @@ test('runs every measure on a small model and prints JSON', () => {
     'LoRA step, r = 16, float32, 100 tokens: s per pair',
     'LoRA step, r = 16, float32, 100 tokens: peak GB without mapped files',
     'reference, pairs.jsonl: s per pair',
-    'generate, float32, batch 1: tokens/s',
-    'generate, float32, batch 8: tokens/s',
+    'generate, float32, batch 1: tokens/s, prompts included',
+    'generate, float32, batch 8: tokens/s, prompts included',
     'load: weights in memory, s',
     'data: rows/s',
     'memory, 4 steps: resident after step 2, GB',
@@ -77,7 +77,7 @@ test('--gpu --dry runs the whole script for a GPU on tiny models, and says what 
     }
   }
   expect(found.get('tiny, LoRA step, r = 16, bfloat16, 256 tokens: tokens/s')).toBeGreaterThan(0);
-  expect(found.get('tiny, generate, bfloat16, batch 1: tokens/s')).toBeGreaterThan(0);
+  expect(found.get('tiny, generate, bfloat16, batch 1: tokens/s after the first token')).toBeGreaterThan(0);
   expect(notes).toEqual(['Not run:', 'TRL + PEFT: no --peer was given']);
 });
 
