@@ -15,6 +15,7 @@ import {
   parametersOf,
   type TensorLoader,
   trainableParameters,
+  WEIGHT_DTYPES,
 } from '@wpo/gemma';
 import {
   openSafetensors,
@@ -203,7 +204,7 @@ export interface SaveOptions {
 export function saveModel(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
   const files = {
     tensors: model.policy.parameters.map(({ name, value }) => toWrite(savedTensor(name, value()))),
-    dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
+    dtype: WEIGHT_DTYPES[dtype],
     copyFrom: model.folder,
   } as const;
   if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, ...files });
@@ -217,7 +218,7 @@ export function saveModelFiles(folder: string, model: LoadedModel, { dtype, base
   return writeModelFiles(folder, {
     config: model.policy.model.config,
     configJson: model.configJson,
-    dtype: dtype === 'bfloat16' ? 'BF16' : 'F32',
+    dtype: WEIGHT_DTYPES[dtype],
     copyFrom,
   });
 }

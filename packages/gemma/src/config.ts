@@ -1,6 +1,6 @@
 import { describe } from '@wpo/internal/describe';
 import { isObject } from '@wpo/internal/json';
-import type { WeightDtype } from './dtype';
+import { WEIGHT_DTYPES, type WeightDtype } from './dtype';
 import type { Gemma2Config, LayerType } from './model';
 
 /** Sliding-window and full attention in turn, the default of transformers. */
@@ -257,7 +257,7 @@ export function writeConfig(
     tie_word_embeddings: true,
     use_bidirectional_attention: null,
     hidden_activation: GELU_TANH,
-    dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32',
+    dtype: Object.entries(WEIGHT_DTYPES).find(([, name]) => name === options.dtype)![0],
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,

@@ -16,7 +16,15 @@ export {
 } from './adapter/lora-config';
 export { type AdapterValues, mergedWeight } from './adapter/merge';
 export { type Gemma2Preset, gemma2_2b, gemma2_9b, gemma2_27b, gemma2Presets, parseConfig, writeConfig } from './config';
-export { bf16ToF32, f32ToBf16 } from './dtype';
+export {
+  bf16ToF32,
+  f16ToF32,
+  f32ToBf16,
+  f32ToF16,
+  WEIGHT_DTYPES,
+  type WeightDtype,
+  type WeightDtypeName,
+} from './dtype';
 export { ModelError } from './errors';
 export {
   type GeneratedToken,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { fc, test as prop } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
-import { bf16ToF32, f16ToF32, f32ToBf16 } from '../src/dtype';
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../src/dtype';
 import torch from './fixtures/safetensors/conversions.json';
 
 const everyPattern = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
@@ -72,6 +72,24 @@ describe('float16 to float32', () => {
     const found = f16ToF32(Uint16Array.of(0x3c00, 0x0001, 0x03ff, 0x7bff, 0x8000, 0xfc00));
     expect([...found]).toEqual([1, 2 ** -24, 1023 * 2 ** -24, 65504, -0, -Infinity]);
     expect([...bits(f16ToF32(Uint16Array.of(0x7e00, 0xfd55)))]).toEqual([0x7fc00000, 0xffaaa000]);
+  });
+});
+
+describe('float32 to float16', () => {
+  test('rounds as PyTorch does: every upper half, lower halves around the tie', () => {
+    const wide = torch.f32_to_f16.lower_halves.flatMap((low) => [...everyPattern].map((high) => high * 0x10000 + low));
+    const found = f32ToF16(new Float32Array(Uint32Array.from(wide).buffer));
+    expect(sha256(found.map((b) => ((b & 0x7fff) > 0x7c00 ? 0x7e00 : b)))).toBe(torch.f32_to_f16.sha256);
+  });
+
+  test('round-trips all 65536 patterns; signalling NaN becomes quiet', () => {
+    const expected = everyPattern.map((b) => ((b & 0x7fff) > 0x7c00 ? b | 0x200 : b));
+    expect(f32ToF16(f16ToF32(everyPattern))).toEqual(expected);
+  });
+
+  test('rounds ties to even, subnormal values too, and values past the largest to infinity', () => {
+    const ties = Float32Array.of(1 + 2 ** -11, 1 + 3 * 2 ** -11, 2 ** -25, 3 * 2 ** -25, 65519, 65520, -1e9);
+    expect([...f32ToF16(ties)]).toEqual([0x3c00, 0x3c02, 0, 2, 0x7bff, 0x7c00, 0xfc00]);
   });
 });
 

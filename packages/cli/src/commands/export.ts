@@ -1,4 +1,5 @@
 import { dirname, join, relative } from 'node:path';
+import { WEIGHT_DTYPES } from '@wpo/gemma';
 import {
   ADAPTER_WEIGHTS,
   copyAdapterFolder,
@@ -72,14 +73,14 @@ async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Te
 /** Copies a model or an adapter tensor by tensor, in another number type. A model's `config.json` names the type of the run's model. */
 async function copyModel(from: string, out: string, { run, dtype }: ExportConfig): Promise<void> {
   if (await isAdapterFolder(from)) {
-    const isBf16 = (dtype ?? (await configOf(runFolder(run)))?.saveDtype) === 'bfloat16';
-    return copyAdapterFolder(from, out, isBf16 ? 'BF16' : 'F32');
+    const type = dtype ?? (await configOf(runFolder(run)))?.saveDtype ?? 'float32';
+    return copyAdapterFolder(from, out, WEIGHT_DTYPES[type]);
   }
   const { config, configJson, checkpoint } = await readModelFolder(from);
   try {
-    const isBf16 = (dtype ?? configJson.dtype ?? configJson.torch_dtype) === 'bfloat16';
+    const ofRun = (configJson.dtype ?? configJson.torch_dtype) === 'bfloat16' ? 'bfloat16' : 'float32';
     const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
-    await writeModelFolder(out, { config, configJson, tensors, dtype: isBf16 ? 'BF16' : 'F32', copyFrom: from });
+    await writeModelFolder(out, { config, configJson, tensors, dtype: WEIGHT_DTYPES[dtype ?? ofRun], copyFrom: from });
   } finally {
     await checkpoint.close();
   }

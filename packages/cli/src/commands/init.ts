@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
 import { loadTokenizerFolder } from '@wpo/data/node';
-import { type Gemma2Config, gemma2Presets, tensorShapes } from '@wpo/gemma';
+import { type Gemma2Config, gemma2Presets, tensorShapes, WEIGHT_DTYPES } from '@wpo/gemma';
 import { randomWeights, writeModelFolder } from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import { formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
@@ -28,7 +28,7 @@ export async function init(options: InitConfig, terminal: Terminal = processTerm
   await refuseExisting(out);
   const tokenizer = await tokenizerOf(options, config, terminal); // before signals are handled, so that Ctrl-C stops a download
   const parameters = [...tensorShapes(config).values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
-  const valueBytes = dtype === 'bfloat16' ? 2 : 4;
+  const valueBytes = dtype === 'float32' ? 4 : 2;
   await requireFreeSpace(
     out,
     parameters * valueBytes,
@@ -50,9 +50,7 @@ export async function init(options: InitConfig, terminal: Terminal = processTerm
           ...tensor,
           data: () => watched(data(), stop, onPart),
         }));
-        return fromInput(() =>
-          writeModelFolder(out, { config, tensors, dtype: dtype === 'bfloat16' ? 'BF16' : 'F32', ...tokenizer }),
-        );
+        return fromInput(() => writeModelFolder(out, { config, tensors, dtype: WEIGHT_DTYPES[dtype], ...tokenizer }));
       });
     } finally {
       release();

@@ -1,5 +1,13 @@
 import { dirname, relative, resolve } from 'node:path';
-import { type AdaptedModule, bf16ToF32, f32ToBf16 } from '@wpo/gemma';
+import {
+  type AdaptedModule,
+  bf16ToF32,
+  f16ToF32,
+  f32ToBf16,
+  f32ToF16,
+  WEIGHT_DTYPES,
+  type WeightDtypeName,
+} from '@wpo/gemma';
 import { type MergedRows, mergedTensors, readAdapterFolder, readModelFolder, writeModelFolder } from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import { localAdapter, localModel } from '../downloads';
@@ -48,7 +56,8 @@ async function mergeFolders(
     const adapter = await readAdapterFolder(adapterFolder, config);
     try {
       const embedding = checkpoint.info('model.embed_tokens.weight').dtype;
-      const type = dtype ?? (embedding === 'BF16' ? 'bfloat16' : 'float32');
+      const ofModel = embedding === 'BF16' ? 'bfloat16' : embedding === 'F16' ? 'float16' : 'float32';
+      const type = dtype ?? ofModel;
       const loss = new RoundingLoss(type);
       await withProgress(terminal, { label: 'merge', total: adapter.modules.length }, async (shown) => {
         const merged = new Set<AdaptedModule>();
@@ -58,7 +67,7 @@ async function mergeFolders(
           if (!merged.has(rows.module)) shown.update(merged.add(rows.module).size);
         });
         const model = { config, configJson, tensors, copyFrom: folder };
-        await writeModelFolder(out, { ...model, dtype: type === 'bfloat16' ? 'BF16' : 'F32' });
+        await writeModelFolder(out, { ...model, dtype: WEIGHT_DTYPES[type] });
       });
       return loss;
     } finally {
@@ -69,6 +78,13 @@ async function mergeFolders(
   }
 }
 
+/** Values rounded to a type. */
+const ROUNDED: Readonly<Record<WeightDtypeName, (values: Float32Array) => Float32Array>> = {
+  float32: (values) => values,
+  bfloat16: (values) => bf16ToF32(f32ToBf16(values)),
+  float16: (values) => f16ToF32(f32ToF16(values)),
+};
+
 /** Measures what rounding to the type of the file changes, beside what merging changes. */
 class RoundingLoss {
   private update = 0; // sums of squares
@@ -76,11 +92,10 @@ class RoundingLoss {
   private moved = 0; // weights that the update changes
   private kept = 0; // of these, the ones that are as before after rounding
 
-  constructor(private readonly type: 'float32' | 'bfloat16') {}
+  constructor(private readonly type: WeightDtypeName) {}
 
   add({ base, merged }: MergedRows): void {
-    const rounded = this.type === 'float32' ? merged : bf16ToF32(f32ToBf16(merged));
-    const before = this.type === 'float32' ? base : bf16ToF32(f32ToBf16(base));
+    const [rounded, before] = [ROUNDED[this.type](merged), ROUNDED[this.type](base)];
     let [update, error, moved, kept] = [0, 0, 0, 0];
     for (let i = 0; i < base.length; i++) {
       const exact = merged[i]!;
@@ -107,7 +122,7 @@ class RoundingLoss {
     const advice =
       error < 0.2 ? '' : ' To keep it whole, write --dtype float32, or use the adapter without merging: --adapter.';
     return (
-      `Rounding to bfloat16 changed the update by ${percent(error)} of its norm; ${percent(this.kept / this.moved)} of the weights ` +
+      `Rounding to ${this.type} changed the update by ${percent(error)} of its norm; ${percent(this.kept / this.moved)} of the weights ` +
       `that it moves are as before.${advice}`
     );
   }

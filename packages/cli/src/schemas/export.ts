@@ -19,7 +19,7 @@ export const exportSchema = commandSchema({
     }),
     out: path('output', { help: 'the folder to write (default: model-STEP in the run’s folder)' }),
     dtype: choice(
-      { float32: '', bfloat16: '' },
+      { float32: '', bfloat16: '', float16: '' },
       { help: 'number type of the written model (default: that of the run)', flag: { placeholder: 'type' } },
     ),
   },

@@ -25,7 +25,7 @@ export const initSchema = commandSchema({
     preset: choice(PRESETS, { required: true, help: 'the sizes of the model', flag: { placeholder: 'name' } }),
     out: path('output', { required: true, help: 'the folder to write; it must not exist, or be empty' }),
     dtype: choice(
-      { float32: '4 bytes per parameter', bfloat16: '2 bytes' },
+      { float32: '4 bytes per parameter', bfloat16: '2 bytes', float16: '2 bytes' },
       { default: 'bfloat16', help: 'number type of the weights', flag: { placeholder: 'type' } },
     ),
     seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: 'random seed', flag: { placeholder: 'number' } }),

@@ -20,7 +20,7 @@ export const mergeSchema = commandSchema({
     adapter: requiredAdapter,
     out: path('output', { required: true, help: 'the folder to write', flag: { placeholder: 'dir' } }),
     dtype: choice(
-      { float32: '', bfloat16: '' },
+      { float32: '', bfloat16: '', float16: '' },
       { help: 'number type of the written model (default: that of the model)', flag: { placeholder: 'type' } },
     ),
   },

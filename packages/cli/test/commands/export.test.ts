@@ -47,11 +47,14 @@ test('export writes the newest checkpoint as the model that the run itself write
 
 test('export takes a step, a folder and a number type', async () => {
   const out = join(folder, 'exported', 'two');
-  const { status, err } = await wpo('export', run, '--checkpoint', '2', '--out', out, '--dtype', 'bfloat16');
-  expect(status, err).toBe(0);
-  expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')).dtype).toBe('bfloat16');
-  expect(weightsOf(out).length).toBeLessThan(0.6 * weightsOf(join(run, 'checkpoint-2')).length);
-  expect(existsSync(join(out, 'optimizer.safetensors'))).toBe(false);
+  for (const dtype of ['bfloat16', 'float16']) {
+    const { status, err } = await wpo('export', run, '--checkpoint', '2', '--out', out, '--dtype', dtype);
+    expect(status, err).toBe(0);
+    expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')).dtype).toBe(dtype);
+    expect(weightsOf(out).length).toBeLessThan(0.6 * weightsOf(join(run, 'checkpoint-2')).length);
+    expect(existsSync(join(out, 'optimizer.safetensors'))).toBe(false);
+    rmSync(out, { recursive: true });
+  }
 });
 
 test('a step without a checkpoint and a folder without a run are named', async () => {

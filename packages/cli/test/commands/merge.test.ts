@@ -71,6 +71,9 @@ test('says how much of the update rounding to bfloat16 changed, and that float32
   await written.close();
   const wide = await wpo('merge', '--model', base, ...adapter, '--out', join(folder, 'wide'), '--dtype', 'float32');
   expect(wide.out).toContain('Merged in float32');
+  const half = await wpo('merge', '--model', base, ...adapter, '--out', join(folder, 'half'), '--dtype', 'float16');
+  const lost = (text: string) => Number(/update by ([\d.]+) %/.exec(text)![1]);
+  expect(lost(half.out)).toBeLessThan(lost(merged.out) / 4); // three bits more
 });
 
 test.each([

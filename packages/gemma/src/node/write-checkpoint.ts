@@ -2,7 +2,7 @@ import { access, type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '@wpo/internal/node/files';
 import { requireFreeSpace } from '@wpo/internal/node/write-errors';
-import { bf16ToF32, f32ToBf16, littleEndianHost, type WeightDtype } from '../dtype';
+import { bf16ToF32, f32ToBf16, f32ToF16, littleEndianHost, type WeightDtype } from '../dtype';
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
 import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
 
@@ -20,7 +20,7 @@ export interface TensorValues {
   data(): ValuesToWrite | Promise<ValuesToWrite> | Iterable<ValuesToWrite> | AsyncIterable<ValuesToWrite>;
 }
 
-/** A tensor to write, and its type in the file. BF16 rounds to nearest, ties to even. */
+/** A tensor to write, and its type in the file. BF16 and F16 round to nearest, ties to even. */
 export interface TensorToWrite extends TensorValues {
   readonly dtype: WeightDtype;
 }
@@ -30,7 +30,8 @@ export interface TensorToWrite extends TensorValues {
  * and on the disk; until then an older file stays.
  *
  * @param options.metadata for the header; default `format: 'pt'`, which transformers requires
- * @throws SafetensorsError for a repeated name; RangeError if the number of values does not match the shape
+ * @throws SafetensorsError for a repeated name; RangeError if the number of values does not match the shape, or a finite value is too
+ *   large for F16
  */
 export async function writeSafetensors(
   path: string,
@@ -138,7 +139,15 @@ async function writeTensor(
   const expected = byteLength / width;
   let written = 0;
   for await (const values of partsOf(await source.data())) {
-    if (written + values.length <= expected) await writeValues(file, values, dtype, offset + written * width);
+    if (written + values.length <= expected) {
+      await writeValues(
+        file,
+        values,
+        dtype as WeightDtype,
+        offset + written * width,
+        `${path}: tensor "${source.name}"`,
+      );
+    }
     written += values.length;
   }
   if (written === expected) return;
@@ -151,19 +160,33 @@ async function writeTensor(
 const partsOf = (values: Awaited<ReturnType<TensorValues['data']>>) =>
   values instanceof Float32Array || values instanceof Uint16Array ? [values] : values;
 
-async function writeValues(file: FileHandle, values: ValuesToWrite, dtype: string, offset: number): Promise<void> {
-  const isBf16 = dtype === 'BF16';
-  const width = isBf16 ? 2 : 4;
+async function writeValues(
+  file: FileHandle,
+  values: ValuesToWrite,
+  dtype: WeightDtype,
+  offset: number,
+  where: string,
+): Promise<void> {
+  const width = dtype === 'F32' ? 4 : 2;
   await inChunks(values.length * width, (start, end, scratch) => {
-    const chunk = values.subarray(start / width, end / width);
-    return writeFully(file, bytesOf(isBf16 ? asBf16(chunk, scratch) : asF32(chunk, scratch)), offset + start);
+    const chunk = CONVERSIONS[dtype](values.subarray(start / width, end / width), scratch, where);
+    return writeFully(file, new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), offset + start);
   });
 }
 
-const asBf16 = (values: ValuesToWrite, scratch: ArrayBuffer) =>
-  values instanceof Uint16Array ? values : f32ToBf16(values, new Uint16Array(scratch, 0, values.length));
-
-const asF32 = (values: ValuesToWrite, scratch: ArrayBuffer) =>
-  values instanceof Float32Array ? values : bf16ToF32(values, new Float32Array(scratch, 0, values.length));
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: ValuesToWrite) => new Uint8Array(buffer, byteOffset, byteLength);
+/** Values in a type of the file: the values themselves, or converted in `scratch`. */
+const CONVERSIONS = {
+  F32: (values: ValuesToWrite, scratch: ArrayBuffer) =>
+    values instanceof Float32Array ? values : bf16ToF32(values, new Float32Array(scratch, 0, values.length)),
+  BF16: (values: ValuesToWrite, scratch: ArrayBuffer) =>
+    values instanceof Uint16Array ? values : f32ToBf16(values, new Uint16Array(scratch, 0, values.length)),
+  F16(values: ValuesToWrite, scratch: ArrayBuffer, where: string) {
+    const floats = values instanceof Float32Array ? values : bf16ToF32(values);
+    const bits = f32ToF16(floats, new Uint16Array(scratch, 0, values.length));
+    const tooLarge = bits.findIndex((b, i) => (b & 0x7fff) === 0x7c00 && Number.isFinite(floats[i]));
+    if (tooLarge < 0) return bits;
+    throw new RangeError(
+      `${where}: expected values of float16, at most 65504, found ${floats[tooLarge]}. Write it in bfloat16 or float32.`,
+    );
+  },
+};

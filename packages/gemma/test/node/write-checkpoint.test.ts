@@ -67,6 +67,28 @@ describe('writeSafetensors', () => {
     await file.close();
   });
 
+  test('writes float16, from float32 and from bfloat16, and refuses values that are too large for it', async () => {
+    const path = join(dir, 'x.safetensors');
+    const values = Float32Array.of(1, -2.5, 1 / 3, 65504, 2 ** -24, Number.NaN, Number.POSITIVE_INFINITY);
+    const narrow = values.subarray(0, 2);
+    await writeSafetensors(path, [
+      { name: 'a', shape: [7], dtype: 'F16', data: () => values },
+      { name: 'b', shape: [2], dtype: 'F16', data: () => f32ToBf16(narrow) },
+    ]);
+    const file = await openSafetensors(path);
+    expect(file.info('a').dtype).toBe('F16');
+    expect(await file.read('a')).toEqual(
+      Float32Array.of(1, -2.5, 0.333251953125, 65504, 2 ** -24, Number.NaN, Number.POSITIVE_INFINITY),
+    );
+    expect(await file.read('b')).toEqual(narrow);
+    await file.close();
+    const large = { name: 'c', shape: [2], dtype: 'F16' as const, data: () => Float32Array.of(1, -70000) };
+    await expect(writeSafetensors(path, [large])).rejects.toThrow(
+      'tensor "c": expected values of float16, at most 65504, found -70000. Write it in bfloat16 or float32.',
+    );
+    expect(await readdir(dir)).toEqual(['x.safetensors']);
+  });
+
   test('leaves the old file, and no partial one, if a tensor fails', async () => {
     const path = join(dir, 'x.safetensors');
     await writeSafetensors(path, [tensor('old', [3])]);
