@@ -16,6 +16,8 @@ void register_dropout();
 void register_head();
 void register_rows();
 void register_optimizer();
+void register_adamw_8bit();
+void register_adafactor();
 void register_program();
 
 namespace {
@@ -34,6 +36,8 @@ void register_all() {
   register_head();
   register_rows();
   register_optimizer();
+  register_adamw_8bit();
+  register_adafactor();
   register_program();
 }
 

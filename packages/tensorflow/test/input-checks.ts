@@ -265,11 +265,50 @@ export function testInputChecks(): void {
     const scalars = () => params(1, 0.1, 0.99, 0.01, 1e-8, 1, 1, 1);
     const adamw = (numbers: tf.Tensor, tensors: tf.Tensor[]) =>
       tf.tidy(() => void runOver('WpoAdamW', [numbers], tensors));
-    expect(() => adamw(scalars(), [x(), x(), x()])).toThrow(
-      'WpoAdamW: expected four tensors for each parameter, found 3',
+    expect(() => adamw(scalars(), [x(), x(), x()])).toThrow('WpoAdamW: expected 4 tensors for each parameter, found 3');
+    expect(() => adamw(scalars(), [x(), x(), x(), tf.ones([4])])).toThrow(
+      'expected value, moments and gradient of parameter 0 with shape [2, 3] to have 6 values in tensor 3, found [4]',
     );
-    expect(() => adamw(scalars(), [x(), x(), x(), tf.ones([4])])).toThrow('found [2, 3] and [4] for parameter 0');
     expect(() => adamw(params(1), [x(), x(), x(), x()])).toThrow('expected 8 parameters');
+  });
+
+  test('refuses states of optimizers that do not belong to the value', () => {
+    const update = (name: string, scalars: number, sizes: number[][]) => {
+      if (!hasOperation(name)) return;
+      const numbers = params(...Array(scalars).fill(0.5));
+      tf.tidy(
+        () =>
+          void runOver(
+            name,
+            [numbers],
+            sizes.map((shape) => tf.ones(shape)),
+          ),
+      );
+    };
+    const cases: [string, number, number[][], string][] = [
+      [
+        'WpoLion',
+        7,
+        [
+          [2, 3],
+          [2, 3],
+        ],
+        'expected 3 tensors for each parameter, found 2',
+      ],
+      ['WpoLion', 7, [[2, 3], [2, 3], [5]], 'to have 6 values in tensor 2, found [5]'],
+      ['WpoSgd', 3, [[2, 3], [7]], 'to have 6 values in tensor 1, found [7]'],
+      ['WpoAdafactor', 5, [[6], [2], [3], [6]], 'expected a matrix, found a value of shape [6]'],
+      ['WpoAdafactor', 5, [[2, 3], [3], [3], [2, 3]], 'to have 2 values in tensor 1, found [3]'],
+      ['WpoAdafactor', 5, [[2, 3], [2], [2], [2, 3]], 'to have 3 values in tensor 2, found [2]'],
+      ['WpoAdafactorVector', 5, [[6], [5], [6]], 'to have 6 values in tensor 1, found [5]'],
+      ['WpoAdamW8bit', 520, [[300], [74], [2], [75], [2], [300]], 'to have 75 values in tensor 1, found [74]'],
+      ['WpoAdamW8bit', 520, [[300], [75], [2], [75], [1], [300]], 'to have 2 values in tensor 4, found [1]'],
+      ['WpoAdamWMean8bit', 520, [[300], [75], [2], [75], [300]], 'to have 300 values in tensor 3, found [75]'],
+      ['WpoAdamW8bit', 8, [[300], [75], [2], [75], [2], [300]], 'expected 520 parameters'],
+    ];
+    for (const [name, scalars, sizes, message] of cases) {
+      if (hasOperation(name)) expect(() => update(name, scalars, sizes), name).toThrow(message);
+    }
   });
 
   test('reports an output that does not fit in memory, and the process continues', () => {

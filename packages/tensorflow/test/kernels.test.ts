@@ -8,6 +8,7 @@ import {
 } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { hasOperation } from '../src/kernels/native';
 import { normal, property, size, testKernels, testProducts, values } from './kernel-properties';
 import { BF16_ISAS, ISAS, limitIsa, nativeBf16Tier, nativeTier } from './tiers';
 
@@ -15,6 +16,16 @@ test('the native kernels are used: the tests run on a machine with a compiler an
   expect(nativeOperations()).toBe(true);
   expect(tensorflowOptimizer()).toBe(nativeTier.optimizer);
   expect(tensorflowGradientNorm()).toBe(nativeTier.norm);
+  const updates = [
+    'WpoAdamW',
+    'WpoAdamW8bit',
+    'WpoAdamWMean8bit',
+    'WpoLion',
+    'WpoSgd',
+    'WpoAdafactor',
+    'WpoAdafactorVector',
+  ];
+  expect(updates.filter((name) => !hasOperation(name))).toEqual([]);
   expect(tensorflowKernels().rope).toBe(nativeTier.kernels().rope);
 });
 

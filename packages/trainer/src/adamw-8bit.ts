@@ -14,11 +14,11 @@ export interface AdamW8bitOptions extends AdamWOptions {
 /** Values that share the scale of their codes. */
 const BLOCK = 256;
 
-/** Parameters with fewer values have float32 moments, as in bitsandbytes. Norms are among them. */
+/** The moments of parameters with fewer values are float32, as in bitsandbytes. Norms are among them. */
 const MIN_VALUES = 4096;
 
 /**
- * AdamW with moments of 8 bits, as bitsandbytes keeps them: a code per value and a float32 scale per block of 256 values, 2.03 bytes per
+ * AdamW with moments of 8 bits, as in bitsandbytes: a code per value and a float32 scale per block of 256 values, 2.03 bytes per
  * parameter for both moments. A step decodes a moment, updates it as {@link adamW} does, uses it, and encodes it again:
  *
  *     value = map[code] · absmax,  absmax = max |value| of the block,  code = the nearest map[code] to value / absmax

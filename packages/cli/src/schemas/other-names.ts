@@ -171,7 +171,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     fp16 tf32 fp8* float16 float32 half_precision* fp16_* mixed_precision_* upcast_* fp32_norm* embeddings_skip_upcast`,
   'Products of bfloat16, as with `bf16: true` elsewhere, are `precision: bfloat16` here.': `
     bf16 pure_bf16 bfloat16 bf16_full_eval amp use_amp autocast`,
-  'optim selects among adamw_torch, lion_32bit, adafactor and sgd, which have no further options but adam_*.': `
+  'optim selects among adamw_torch, adamw_bnb_8bit, lion_32bit, adafactor and sgd, which have no further options but adam_*.': `
     optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
     apollo_* use_badam badam_* qgalore_* dion_* muon*`,
   'Metrics are written to metrics.jsonl in output_dir, and to no other service.': `
@@ -365,6 +365,9 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     adamw_torch_npu_fused: 'adamw_torch',
     adamw_apex_fused: 'adamw_torch',
     adamw_anyprecision: 'adamw_torch',
+    adamw_8bit: 'adamw_bnb_8bit',
+    adamw_torch_8bit: 'adamw_bnb_8bit',
+    paged_adamw_8bit: 'adamw_bnb_8bit',
     paged_adamw: 'adamw_torch',
     paged_adamw_32bit: 'adamw_torch',
     lion: 'lion_32bit',

@@ -92,6 +92,8 @@ const optimizerFields = {
   optim: choice(
     {
       adamw_torch: 'AdamW with two float32 moments, 8 bytes per trained parameter',
+      adamw_bnb_8bit:
+        'AdamW with moments of 8 bits, 2 bytes per trained parameter, and the embedding’s second moment in float32',
       lion_32bit: 'Lion with one float32 moment, 4 bytes; it wants about a tenth of AdamW’s learning_rate',
       adafactor: 'Adafactor with the learning rate of the schedule, a few bytes per row and column of a weight',
       sgd: 'stochastic gradient descent without momentum, no bytes',
@@ -292,9 +294,9 @@ export const trainSchema = commandSchema({
 
 /** The optimizers that use an option. */
 const OPTIMIZERS_WITH = {
-  adamBeta1: ['adamw_torch', 'lion_32bit'],
-  adamBeta2: ['adamw_torch', 'lion_32bit'],
-  adamEpsilon: ['adamw_torch'],
+  adamBeta1: ['adamw_torch', 'adamw_bnb_8bit', 'lion_32bit'],
+  adamBeta2: ['adamw_torch', 'adamw_bnb_8bit', 'lion_32bit'],
+  adamEpsilon: ['adamw_torch', 'adamw_bnb_8bit'],
 } as const;
 
 type OptimizerConfig = { readonly optim: string } & Readonly<Record<keyof typeof OPTIMIZERS_WITH, number>>;

@@ -1,4 +1,4 @@
-import { adafactor, adamW, lion, type OptimizerKernel, type RuleOptimizer, sgd } from '@wpo/trainer';
+import { adafactor, adamW, adamW8bit, lion, type OptimizerKernel, type RuleOptimizer, sgd } from '@wpo/trainer';
 import type { TrainConfig } from '../schemas/train';
 
 /** The optimizer of a run, under Transformers' names. @param kernel undefined for portable updates */
@@ -8,6 +8,8 @@ export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): Rule
   switch (optim) {
     case 'adamw_torch':
       return adamW({ beta1, beta2, epsilon, ...options });
+    case 'adamw_bnb_8bit':
+      return adamW8bit({ beta1, beta2, epsilon, float32SecondMoment: isEmbedding, ...options });
     case 'lion_32bit':
       return lion({ beta1, beta2, ...options });
     case 'adafactor':
@@ -16,3 +18,6 @@ export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): Rule
       return sgd(options);
   }
 }
+
+/** Most rows of an embedding's gradient are 0, so a block of 256 second moments has values of very different sizes. */
+const isEmbedding = ({ name }: { readonly name: string }) => name === 'model.embed_tokens.weight';

@@ -56,7 +56,7 @@ test('with products of bfloat16, a resumed run has the same bits, and must have 
   await expectSameEnd(output, expected, ...precision);
 });
 
-test.each(['lion_32bit', 'adafactor', 'sgd'])(
+test.each(['adamw_bnb_8bit', 'lion_32bit', 'adafactor', 'sgd'])(
   'with optim: %s, a resumed run has the same bits, and must have the same optimizer',
   async (optim) => {
     const set = ['--set', `optim=${optim}`];

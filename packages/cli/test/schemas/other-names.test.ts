@@ -50,7 +50,7 @@ test.each([
   ['optimizer', 'It is called optim here.'],
   [
     'optim_args',
-    'optim selects among adamw_torch, lion_32bit, adafactor and sgd, which have no further options but adam_*. Remove it.',
+    'optim selects among adamw_torch, adamw_bnb_8bit, lion_32bit, adafactor and sgd, which have no further options but adam_*. Remove it.',
   ],
   ['max_new_tokens', 'This is an option of `wpo generate` and `wpo sample`, not of training.'],
   ['learningRate', 'Did you mean "learning_rate"? `wpo train --help` lists all keys.'],
@@ -75,6 +75,7 @@ test.each([
   ['f_divergence_type', 'js', 'js_divergence'],
   ['activation_checkpointing', 'true', 'always'],
   ['optim', 'adamw_torch_fused', 'adamw_torch'],
+  ['optim', 'adamw_8bit', 'adamw_bnb_8bit'],
   ['optim', 'paged_lion_8bit', 'lion_32bit'],
   ['optim', 'lomo', undefined],
   ['dtype', 'nonsense', undefined],

@@ -111,11 +111,11 @@ test.each([
   ['adam_beta2: 1', 'adam_beta2: expected a number from 0 to below 1, found 1. The default is 0.999.'],
   [
     'adam_epsilon: 1e-6\noptim: lion_32bit',
-    'adam_epsilon: expected no value with optim lion_32bit, found 0.000001. It is an option of adamw_torch.',
+    'adam_epsilon: expected no value with optim lion_32bit, found 0.000001. It is an option of adamw_torch and adamw_bnb_8bit.',
   ],
   [
     'optim: adamw',
-    'optim: expected one of adamw_torch, lion_32bit, adafactor, sgd, found the text "adamw". Did you mean "adamw_torch"?',
+    'optim: expected one of adamw_torch, adamw_bnb_8bit, lion_32bit, adafactor, sgd, found the text "adamw". Did you mean "adamw_torch"?',
   ],
 ])('the error of %j says line, key, expected and found value', (line, message) => {
   expect(problems(least + line)).toEqual([`/runs/run.yaml:4: ${message}`]);

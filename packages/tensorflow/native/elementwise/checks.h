@@ -119,21 +119,102 @@ inline void require_set_columns(const OpContext& ctx) {
   require_indices(ctx.input<int32_t>(1), n, ctx.width(0), "column");
 }
 
+// The list of tensors of an optimizer: `each` for each parameter, of the sizes that size_of(k, first) gives for tensor
+// k of the parameter whose value is input `first`.
+template <class SizeOf>
+void require_tensors(const OpContext& ctx, int each, const char* what, SizeOf size_of) {
+  require(ctx.num_inputs() % each == 1 % each, "expected ", each, " tensors for each parameter, found ",
+          ctx.num_inputs() - 1);
+  for (int i = 1; i < ctx.num_inputs(); i++) {
+    const int k = (i - 1) % each, first = i - k;
+    const int64_t expected = size_of(k, first);
+    require(ctx.size(i) == expected, "expected ", what, " of parameter ", (i - 1) / each, " with shape ",
+            ctx.shape(first), " to have ", expected, " values in tensor ", k, ", found ", ctx.shape(i));
+  }
+}
+// All of the value's size.
+inline void require_equal_tensors(const OpContext& ctx, int each, const char* what) {
+  require_tensors(ctx, each, what, [&](int, int first) { return ctx.size(first); });
+}
+
 // [scale, 1 − β₁, β₂, 1 − β₂, ε, step size, bias correction, decay factor], then value, both moments and gradient of
 // each parameter
 struct AdamWParams {
   float scale, one_minus_beta1, beta2, one_minus_beta2, epsilon, step_size, bias_correction2_sqrt, decay_factor;
 };
+constexpr int kAdamWParams = 8;
+inline AdamWParams adamw_params(const float* a) { return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]}; }
 inline AdamWParams read_adamw(const OpContext& ctx) {
-  const float* a =
-      ctx.params(0, 8, "scale, 1 - beta1, beta2, 1 - beta2, epsilon, step size, bias correction, decay factor");
-  require(ctx.num_inputs() % 4 == 1, "expected four tensors for each parameter, found ", ctx.num_inputs() - 1);
-  for (int i = 1; i < ctx.num_inputs(); i++) {
-    const int value = i - (i - 1) % 4;
-    require(ctx.size(i) == ctx.size(value), "expected value, moments and gradient of one size, found ",
-            ctx.shape(value), " and ", ctx.shape(i), " for parameter ", (i - 1) / 4);
-  }
-  return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]};
+  const float* a = ctx.params(0, kAdamWParams,
+                              "scale, 1 - beta1, beta2, 1 - beta2, epsilon, step size, bias correction, decay factor");
+  require_equal_tensors(ctx, 4, "value, moments and gradient");
+  return adamw_params(a);
+}
+
+// The same scalars, a signed and an unsigned map of codes; then value, codes and scales of the first moment, those of
+// the second moment or the moment itself, and gradient of each parameter. Four codes are in the bytes of a float.
+constexpr int64_t kBlock = 256;
+constexpr int kCodes = 256;
+inline int64_t blocks_of(int64_t size) { return (size + kBlock - 1) / kBlock; }
+struct AdamW8bitParams {
+  AdamWParams adamw;
+  const float *signed_map, *unsigned_map;
+};
+inline int tensors_of_adamw_8bit(bool second_encoded) { return second_encoded ? 6 : 5; }
+inline AdamW8bitParams read_adamw_8bit(const OpContext& ctx, bool second_encoded) {
+  const float* a = ctx.params(0, kAdamWParams + 2 * kCodes, "those of WpoAdamW, and two maps");
+  require_tensors(ctx, tensors_of_adamw_8bit(second_encoded), "value, codes, scales and gradient",
+                  [&](int k, int first) {
+                    const int64_t size = ctx.size(first);
+                    if (k == 1 || (k == 3 && second_encoded)) return (size + 3) / 4;
+                    if (k == 2 || (k == 4 && second_encoded)) return blocks_of(size);
+                    return size;
+                  });
+  return {adamw_params(a), a + kAdamWParams, a + kAdamWParams + kCodes};
+}
+
+// [scale, β₁, 1 − β₁, β₂, 1 − β₂, learning rate, decay factor], then value, momentum and gradient of each parameter
+struct LionParams {
+  float scale, beta1, one_minus_beta1, beta2, one_minus_beta2, learning_rate, decay_factor;
+};
+inline LionParams read_lion(const OpContext& ctx) {
+  const float* a = ctx.params(0, 7, "scale, beta1, 1 - beta1, beta2, 1 - beta2, learning rate, decay factor");
+  require_equal_tensors(ctx, 3, "value, momentum and gradient");
+  return {a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
+}
+
+// [scale, learning rate, weight decay], then value and gradient of each parameter
+struct SgdParams {
+  float scale, learning_rate, weight_decay;
+};
+inline SgdParams read_sgd(const OpContext& ctx) {
+  const float* a = ctx.params(0, 3, "scale, learning rate, weight decay");
+  require_equal_tensors(ctx, 2, "value and gradient");
+  return {a[0], a[1], a[2]};
+}
+
+// [scale, β₂, 1 − β₂, learning rate, decay factor], then of each matrix value, averages of rows and columns, gradient
+struct AdafactorParams {
+  float scale, beta2, one_minus_beta2, learning_rate, decay_factor;
+};
+inline AdafactorParams adafactor_params(const OpContext& ctx) {
+  const float* a = ctx.params(0, 5, "scale, beta2, 1 - beta2, learning rate, decay factor");
+  return {a[0], a[1], a[2], a[3], a[4]};
+}
+inline AdafactorParams read_adafactor(const OpContext& ctx) {
+  require_tensors(ctx, 4, "value, averages of rows and columns, and gradient", [&](int k, int first) {
+    const Shape& shape = ctx.shape(first);
+    require(shape.size() >= 2, "expected a matrix, found a value of shape ", shape);
+    if (k == 1) return ctx.rows(first);
+    if (k == 2) return element_count({shape.begin(), shape.end() - 2}) * shape.back();
+    return ctx.size(first);
+  });
+  return adafactor_params(ctx);
+}
+// The same of vectors: value, averages, gradient.
+inline AdafactorParams read_adafactor_vector(const OpContext& ctx) {
+  require_equal_tensors(ctx, 3, "value, averages and gradient");
+  return adafactor_params(ctx);
 }
 
 }  // namespace wpo

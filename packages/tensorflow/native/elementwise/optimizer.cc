@@ -1,7 +1,8 @@
-// The gradient norm and AdamW's update, in place: no second copy of a weight, a moment or a gradient.
+// The gradient norm, and the updates of AdamW, Lion and SGD in place: no second copy of a weight, a moment or a
+// gradient.
 #include <algorithm>
-#include <cmath>
 
+#include "elementwise/adamw.h"
 #include "elementwise/checks.h"
 #include "elementwise/pieces.h"
 #include "runtime/operation.h"
@@ -21,16 +22,24 @@ WPO_TARGET_CLONES float squares(int64_t n, const float* x) {
   return all + sum_of(4 * part, n, [=](int64_t j) WPO_INLINE_LAMBDA { return x[j] * x[j]; });
 }
 
-// PyTorch's order and placement of epsilon: p ← p decay_factor; m, v; p ← p − step_size m / (√v / bias_correction2_sqrt
-// + ε).
-WPO_TARGET_CLONES void adamw_values(int64_t begin, int64_t end, const AdamWParams a, float* p, float* m, float* v,
+WPO_TARGET_CLONES void update_adamw(int64_t begin, int64_t end, const AdamWParams a, float* p, float* m, float* v,
                                     const float* g) {
+  adamw_values(begin, end, a, p, m, v, g);
+}
+
+// p ← p decay_factor − lr sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g
+WPO_TARGET_CLONES void update_lion(int64_t begin, int64_t end, const LionParams a, float* p, float* m, const float* g) {
   for (int64_t j = begin; j < end; j++) {
-    const float x = g[j] * a.scale;
-    m[j] += (x - m[j]) * a.one_minus_beta1;
-    v[j] = v[j] * a.beta2 + a.one_minus_beta2 * x * x;
-    p[j] = p[j] * a.decay_factor - a.step_size * m[j] / (std::sqrt(v[j]) / a.bias_correction2_sqrt + a.epsilon);
+    const float x = g[j] * a.scale, direction = m[j] * a.beta1 + x * a.one_minus_beta1;
+    const float step = direction > 0 ? a.learning_rate : direction < 0 ? -a.learning_rate : 0 * direction;
+    p[j] = p[j] * a.decay_factor - step;
+    m[j] = m[j] * a.beta2 + x * a.one_minus_beta2;
   }
+}
+
+// p ← p − lr (g + λ p)
+WPO_TARGET_CLONES void update_sgd(int64_t begin, int64_t end, const SgdParams a, float* p, const float* g) {
+  for (int64_t j = begin; j < end; j++) p[j] -= a.learning_rate * (g[j] * a.scale + a.weight_decay * p[j]);
 }
 
 double square_sum(const float* x, int64_t n) {
@@ -58,7 +67,29 @@ void adamw(OpContext& ctx) {
   for (int i = 1; i < ctx.num_inputs(); i += 4) {
     float *p = ctx.changed_input(i), *m = ctx.changed_input(i + 1), *v = ctx.changed_input(i + 2);
     const float* g = ctx.input(i + 3);
-    parallel_values(ctx.size(i), 7, [=](int64_t begin, int64_t end) { adamw_values(begin, end, params, p, m, v, g); });
+    parallel_values(ctx.size(i), 7, [=](int64_t begin, int64_t end) { update_adamw(begin, end, params, p, m, v, g); });
+  }
+  *ctx.output_done() = 0;
+}
+
+// [scale, β₁, 1 − β₁, β₂, 1 − β₂, learning rate, 1 − lr λ], then p, m (changed), g of each parameter -> done []
+void lion(OpContext& ctx) {
+  const LionParams params = read_lion(ctx);
+  for (int i = 1; i < ctx.num_inputs(); i += 3) {
+    float *p = ctx.changed_input(i), *m = ctx.changed_input(i + 1);
+    const float* g = ctx.input(i + 2);
+    parallel_values(ctx.size(i), 5, [=](int64_t begin, int64_t end) { update_lion(begin, end, params, p, m, g); });
+  }
+  *ctx.output_done() = 0;
+}
+
+// [scale, learning rate, λ], then p (changed), g of each parameter -> done []
+void sgd(OpContext& ctx) {
+  const SgdParams params = read_sgd(ctx);
+  for (int i = 1; i < ctx.num_inputs(); i += 2) {
+    float* p = ctx.changed_input(i);
+    const float* g = ctx.input(i + 1);
+    parallel_values(ctx.size(i), 3, [=](int64_t begin, int64_t end) { update_sgd(begin, end, params, p, g); });
   }
   *ctx.output_done() = 0;
 }
@@ -68,6 +99,8 @@ void adamw(OpContext& ctx) {
 void register_optimizer() {
   register_kernel<square_sums>("WpoSquareSums");
   register_kernel<adamw>("WpoAdamW");
+  register_kernel<lion>("WpoLion");
+  register_kernel<sgd>("WpoSgd");
 }
 
 }  // namespace wpo

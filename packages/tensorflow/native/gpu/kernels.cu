@@ -223,6 +223,157 @@ __global__ void adamw(float* const* tensors, const int* first, const int64* size
   }
 }
 
+// p ← p decay_factor − lr sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g
+__global__ void lion(float* p, float* m, const float* g, float scale, float beta1, float one_minus_beta1, float beta2,
+                     float one_minus_beta2, float learning_rate, float decay_factor, int64 n) {
+  VALUE(i, n);
+  const float x = g[i] * scale, direction = m[i] * beta1 + x * one_minus_beta1;
+  const float step = direction > 0 ? learning_rate : direction < 0 ? -learning_rate : 0 * direction;
+  p[i] = p[i] * decay_factor - step;
+  m[i] = m[i] * beta2 + x * one_minus_beta2;
+}
+
+// p ← p − lr (g + λ p)
+__global__ void sgd(float* p, const float* g, float scale, float learning_rate, float weight_decay, int64 n) {
+  VALUE(i, n);
+  p[i] -= learning_rate * (g[i] * scale + weight_decay * p[i]);
+}
+
+// The code of a value that is divided by its block's largest, as in elementwise/adamw-8bit.cc.
+__device__ unsigned char code_of(float x, const unsigned char* table) {
+  const float at_most = x < 1.0f ? x : 1.0f, in_range = at_most > -1.0f ? at_most : -1.0f;
+  return table[(int)((in_range + 1.0f) * (65535 / 2.0f) + 0.5f)];
+}
+
+// Replaces 256 codes of values by those of `values`, and their scale.
+__device__ void encode(const float* values, int64 n, unsigned char* codes, float* absmax, const unsigned char* table) {
+  float most = 0;
+  EACH(j, n) most = fabsf(values[j]) > most ? fabsf(values[j]) : most;
+  most = block_max(most);
+  const float scale = most > 0 ? 1.0f / most : 0.0f;
+  EACH(j, n) codes[j] = most > 0 ? code_of(values[j] * scale, table) : 0;
+  if (threadIdx.x == 0) *absmax = most;
+}
+
+// AdamW on a block of 256 values with encoded moments. The second moment is `second`, or encoded where this is null.
+__global__ void adamw_8bit(float* p, float* first_codes, float* first_absmax, float* second_codes, float* second_absmax,
+                           float* second, const float* g, const float* signed_map, const float* unsigned_map,
+                           const unsigned char* signed_table, const unsigned char* unsigned_table, float scale,
+                           float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon, float step_size,
+                           float bias_correction2_sqrt, float decay_factor, int64 size) {
+  __shared__ float first_values[256], second_values[256];
+  const int64 at = ROW * (int64)256, n = size - at < 256 ? size - at : 256;
+  unsigned char* const m_codes = (unsigned char*)first_codes + at;
+  unsigned char* const v_codes = (unsigned char*)second_codes + at;
+  const float m_absmax = first_absmax[ROW], v_absmax = second ? 0.0f : second_absmax[ROW];
+  EACH(j, n) {
+    const float x = g[at + j] * scale;
+    float m = signed_map[m_codes[j]] * m_absmax;
+    float v = second ? second[at + j] : unsigned_map[v_codes[j]] * v_absmax;
+    m += (x - m) * one_minus_beta1;
+    v = v * beta2 + one_minus_beta2 * x * x;
+    p[at + j] = p[at + j] * decay_factor - step_size * m / (sqrtf(v) / bias_correction2_sqrt + epsilon);
+    first_values[j] = m;
+    if (second)
+      second[at + j] = v;
+    else
+      second_values[j] = v;
+  }
+  __syncthreads();  // every thread has read the block's scales
+  encode(first_values, n, m_codes, first_absmax + ROW, signed_table);
+  if (!second) encode(second_values, n, v_codes, second_absmax + ROW, unsigned_table);
+}
+
+#define SQUARE_EPSILON 1e-30f
+
+// Moves the average of squares of each row [rows, width] towards its mean.
+__global__ void adafactor_rows(const float* g, float* averages, int64 width, float scale, float beta2,
+                               float one_minus_beta2) {
+  double sum = 0;
+  EACH(j, width) {
+    const float x = g[ROW * width + j] * scale;
+    sum += x * x + SQUARE_EPSILON;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) averages[ROW] = averages[ROW] * beta2 + one_minus_beta2 * (float)(sum / width);
+}
+
+// Σ of squares over `each` rows of each column: sums [pieces, width]
+__global__ void adafactor_column_sums(const float* g, double* sums, int64 rows, int64 width, int64 each, float scale) {
+  const int64 begin = ROW * each, end = begin + each < rows ? begin + each : rows;
+  EACH(j, width) {
+    double sum = 0;
+    for (int64 i = begin; i < end; i++) {
+      const float x = g[i * width + j] * scale;
+      sum += x * x + SQUARE_EPSILON;
+    }
+    sums[ROW * width + j] = sum;
+  }
+}
+
+// Moves the averages of columns, and makes their factors of the update.
+__global__ void adafactor_columns(const double* sums, float* averages, float* factors, int64 pieces, int64 rows,
+                                  float beta2, float one_minus_beta2, int64 width) {
+  VALUE(j, width);
+  double sum = 0;
+  for (int64 piece = 0; piece < pieces; piece++) sum += sums[piece * width + j];
+  averages[j] = averages[j] * beta2 + one_minus_beta2 * (float)(sum / rows);
+  factors[j] = 1 / sqrtf(averages[j]);
+}
+
+// The factors of rows, in one block.
+__global__ void adafactor_row_factors(const float* averages, float* factors, int64 rows) {
+  double sum = 0;
+  EACH(i, rows) sum += averages[i];
+  const double mean = block_sum(sum) / rows;
+  EACH(i, rows) factors[i] = (float)(1 / sqrt(averages[i] / mean));
+}
+
+// Σ u² of each row, u = g r c
+__global__ void adafactor_squares(const float* g, const float* r, const float* c, double* sums, int64 width,
+                                  float scale) {
+  double sum = 0;
+  EACH(j, width) {
+    const float u = g[ROW * width + j] * scale * r[ROW] * c[j];
+    sum += u * u;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[ROW] = sum;
+}
+
+// The learning rate, divided by the root mean square of an update of `size` values where this is above 1. One block.
+__global__ void adafactor_rate(const double* sums, float* rate, int64 count, int64 size, float learning_rate) {
+  double sum = 0;
+  EACH(i, count) sum += sums[i];
+  const double rms = sqrt(block_sum(sum) / size);
+  if (threadIdx.x == 0) *rate = (float)(learning_rate / (rms > 1 ? rms : 1.0));
+}
+
+__global__ void adafactor_change(float* p, const float* g, const float* r, const float* c, const float* rate,
+                                 int64 width, float scale, float decay_factor, int64 n) {
+  VALUE(i, n);
+  p[i] = p[i] * decay_factor - g[i] * scale * r[i / width] * c[i % width] * *rate;
+}
+
+// Of a vector: moves the averages, in one block, and makes the rate.
+__global__ void adafactor_vector(const float* g, float* averages, float* rate, int64 n, float scale, float beta2,
+                                 float one_minus_beta2, float learning_rate) {
+  double sum = 0;
+  EACH(i, n) {
+    const float x = g[i] * scale;
+    averages[i] = averages[i] * beta2 + one_minus_beta2 * (x * x + SQUARE_EPSILON);
+    sum += (double)x / sqrtf(averages[i]) * (x / sqrtf(averages[i]));
+  }
+  const double rms = sqrt(block_sum(sum) / n);
+  if (threadIdx.x == 0) *rate = (float)(learning_rate / (rms > 1 ? rms : 1.0));
+}
+
+__global__ void adafactor_change_vector(float* p, const float* g, const float* averages, const float* rate, float scale,
+                                        float decay_factor, int64 n) {
+  VALUE(i, n);
+  p[i] = p[i] * decay_factor - g[i] * scale / sqrtf(averages[i]) * *rate;
+}
+
 // Terms [A, 4] of raw logits [A, V]. In training the logits are overwritten by p (1 − (l / cap)²). As
 // elementwise/head.cc.
 __global__ void answer_terms(float* raw, const int* targets, float* terms, int64 v, float cap, int train) {

@@ -75,6 +75,12 @@ inline const std::vector<Signature>& signatures() {
       {"WpoFloats", {"bits: int32"}, {"values: float"}},
       {"WpoSquareSums", {"x: N * float"}, {"y: float"}, {"N: int >= 1"}},
       {"WpoAdamW", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdamW8bit", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdamWMean8bit", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoLion", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoSgd", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdafactor", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdafactorVector", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
       // runtime/
       {"WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}, {"N: int >= 0", "M: int >= 0"}},
   };

@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
-import { gradientNorm, type OptimizerKernel, type Parameter, portableOptimizer, type Values } from '@wpo/trainer';
+import {
+  dynamicMap,
+  gradientNorm,
+  type OptimizerKernel,
+  type Parameter,
+  portableOptimizer,
+  type Update,
+  type Values,
+} from '@wpo/trainer';
 import { hasOperation, nativeOperations } from './native';
 import { program } from './program';
 import { StoredVariable } from './store';
@@ -12,37 +20,70 @@ import { StoredVariable } from './store';
 export const tensorflowOptimizer = (): OptimizerKernel | undefined =>
   nativeOperations() ? nativeOptimizer : undefined;
 
-/** The operation of a rule, and the names of its scalars in the order of the operation's parameters. */
-const OPERATIONS: Readonly<Record<string, { readonly operation: string; readonly scalars: readonly string[] }>> = {
-  AdamW: {
-    operation: 'WpoAdamW',
-    scalars: [
-      'gradientScale',
-      'oneMinusBeta1',
-      'beta2',
-      'oneMinusBeta2',
-      'epsilon',
-      'stepSize',
-      'biasCorrection2Sqrt',
-      'decayFactor',
-    ],
+/** How native operations run a rule. */
+interface NativeRule {
+  /** The names of its scalars, in the order of the operation's parameters. */
+  readonly scalars: readonly string[];
+  /** Parameters after the scalars. */
+  readonly constants?: readonly number[];
+  /** The operation for a parameter with this state. */
+  operation(state: Update['state']): string;
+}
+
+const ADAMW = [
+  'gradientScale',
+  'oneMinusBeta1',
+  'beta2',
+  'oneMinusBeta2',
+  'epsilon',
+  'stepSize',
+  'biasCorrection2Sqrt',
+  'decayFactor',
+];
+
+/** By the names of rules. */
+const NATIVE: Readonly<Record<string, NativeRule>> = {
+  AdamW: { scalars: ADAMW, operation: () => 'WpoAdamW' },
+  AdamW8bit: {
+    scalars: ADAMW,
+    constants: [...dynamicMap('signed'), ...dynamicMap('unsigned')],
+    operation: (state) => ('exp_avg_sq' in state ? 'WpoAdamWMean8bit' : 'WpoAdamW8bit'),
+  },
+  Lion: {
+    scalars: ['gradientScale', 'beta1', 'oneMinusBeta1', 'beta2', 'oneMinusBeta2', 'learningRate', 'decayFactor'],
+    operation: () => 'WpoLion',
+  },
+  SGD: { scalars: ['gradientScale', 'learningRate', 'weightDecay'], operation: () => 'WpoSgd' },
+  Adafactor: {
+    scalars: ['gradientScale', 'beta2', 'oneMinusBeta2', 'learningRate', 'decayFactor'],
+    operation: (state) => ('exp_avg_sq' in state ? 'WpoAdafactorVector' : 'WpoAdafactor'),
   },
 };
 
-/** Updates all parameters and their states in place, in one operation. A rule without an operation runs its portable update. */
+/** Updates parameters and their states in place. A rule without native operations runs its portable update. */
 export const nativeOptimizer: OptimizerKernel = {
   zeros: (shape) => StoredVariable.zeros(shape, program),
   update(rule, updates, scalars) {
-    const native = OPERATIONS[rule.name];
-    if (!native || !hasOperation(native.operation)) return portableOptimizer.update(rule, updates, scalars);
-    const list = updates.flatMap(({ parameter, gradient, state }) => [
-      operandOf(parameter.value()),
-      ...Object.values(state).map(operandOf),
-      operandOf(gradient),
-    ]);
-    for (const value of list) if (value instanceof StoredVariable) value.changed();
-    const numbers = native.scalars.map((name) => scalars[name]!);
-    program.take(program.record(native.operation, [{ numbers }, { list }], [])[0]!).dispose();
+    // parameters whose 8-bit state is that of AdamW
+    const ruleOf = ({ state }: Update) => (rule.name === 'AdamW8bit' && 'exp_avg' in state ? 'AdamW' : rule.name);
+    const byOperation = new Map<string, { readonly native: NativeRule; readonly list: Value[] }>();
+    for (const update of updates) {
+      const { parameter, gradient, state } = update;
+      const native = NATIVE[ruleOf(update)];
+      const operation = native?.operation(state);
+      if (!native || !operation || !hasOperation(operation)) {
+        portableOptimizer.update(rule, [update], scalars);
+        continue;
+      }
+      const group = byOperation.get(operation) ?? { native, list: [] };
+      group.list.push(operandOf(parameter.value()), ...Object.values(state).map(operandOf), operandOf(gradient));
+      byOperation.set(operation, group);
+    }
+    for (const [operation, { native, list }] of byOperation) {
+      for (const value of list) if (value instanceof StoredVariable) value.changed();
+      const numbers = [...native.scalars.map((name) => scalars[name]!), ...(native.constants ?? [])];
+      program.take(program.record(operation, [{ numbers }, { list }], [])[0]!).dispose();
+    }
   },
 };
 

@@ -51,6 +51,8 @@ void register_dropout();
 void register_head();
 void register_rows();
 void register_optimizer();
+void register_adamw_8bit();
+void register_adafactor();
 
 inline void register_operations() {
   register_gemm();
@@ -65,6 +67,8 @@ inline void register_operations() {
   register_head();
   register_rows();
   register_optimizer();
+  register_adamw_8bit();
+  register_adafactor();
 }
 
 struct Memory : OutputAllocator {
@@ -169,7 +173,17 @@ inline std::vector<Call> all_calls() {
   add("WpoScaledRows", {x, ints(std::vector<int32_t>(100, 3)), params({2})});
   add("WpoSetColumns", {floats({20, 30, 60}), ints(std::vector<int32_t>(40, 3)), floats({20, 30, 40})});
   add("WpoSquareSums", {x, w});
-  add("WpoAdamW", {params({1, 0.1f, 0.99f, 0.01f, 1e-8f, 0.1f, 1, 1}), x, x, x, x});
+  const std::vector<float> adamw = {1, 0.1f, 0.99f, 0.01f, 1e-8f, 0.1f, 1, 1};
+  add("WpoAdamW", {params(adamw), x, x, x, x});
+  std::vector<float> adamw_8bit = adamw;
+  for (int i = 0; i < 512; i++) adamw_8bit.push_back(static_cast<float>(i % 256) / 255);
+  const Tensor codes = floats({27625}), scales = floats({432});
+  add("WpoAdamW8bit", {params(adamw_8bit), x, codes, scales, codes, scales, x});
+  add("WpoAdamWMean8bit", {params(adamw_8bit), x, codes, scales, x, x});
+  add("WpoLion", {params({1, 0.9f, 0.1f, 0.99f, 0.01f, 0.1f, 1}), x, x, x});
+  add("WpoSgd", {params({1, 0.1f, 0.1f}), x, x});
+  add("WpoAdafactor", {params({1, 0.9f, 0.1f, 0.1f, 1}), x, floats({170}), w, x});
+  add("WpoAdafactorVector", {params({1, 0.9f, 0.1f, 0.1f, 1}), w, w, w});
   return calls;
 }
 

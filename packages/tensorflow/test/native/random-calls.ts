@@ -167,11 +167,31 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     }
   };
 
-  /** The tensors of parameters that AdamW updates. */
-  const adamWTensors = () =>
-    Array.from({ length: 1 + random(2) }, () => anyShape()).flatMap((shape) =>
-      [0, 1, 2, 3].map(() => floats(...shape)),
-    );
+  /** The tensors of one or two parameters with these shapes. */
+  const tensorsOf = (shapes: () => number[][]) => () =>
+    Array.from({ length: 1 + random(2) }, shapes).flatMap((ofOne) => ofOne.map((shape) => floats(...shape)));
+  const equal = (count: number) => tensorsOf(() => Array(count).fill(anyShape()));
+  const encoded = (count: 5 | 6) =>
+    tensorsOf(() => {
+      const shape = chance(50) ? [size(), size()] : anyShape();
+      const values = shape.reduce((product, n) => product * n, 1);
+      const moment = [[Math.ceil(values / 4)], [Math.ceil(values / 256)]];
+      return [shape, ...moment, ...(count === 6 ? moment : [shape]), shape];
+    });
+  const matrix = tensorsOf(() => {
+    const [n, m] = [size(), size()];
+    return [[n, m], [n], [m], [n, m]];
+  });
+  /** Updates of optimizers: how many scalars they take, and their tensors. */
+  const updates: Record<string, { count: number; tensors: () => tf.Tensor[] }> = {
+    WpoAdamW: { count: 8, tensors: equal(4) },
+    WpoAdamW8bit: { count: 520, tensors: encoded(6) },
+    WpoAdamWMean8bit: { count: 520, tensors: encoded(5) },
+    WpoLion: { count: 7, tensors: equal(3) },
+    WpoSgd: { count: 3, tensors: equal(2) },
+    WpoAdafactor: { count: 5, tensors: matrix },
+    WpoAdafactorVector: { count: 5, tensors: equal(3) },
+  };
 
   /** Inputs of the operations that take a list, how many of them are before the list, and the outputs' shapes. */
   const lists: Record<string, () => [inputs: tf.Tensor[], before: number, shape: number[]]> = {
@@ -179,7 +199,12 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
       const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
       return [tensors, 0, [tensors.length]];
     },
-    WpoAdamW: () => [[params(...Array.from({ length: 8 }, number)), ...adamWTensors()], 1, []],
+    ...Object.fromEntries(
+      Object.entries(updates).map(([name, { count, tensors }]) => [
+        name,
+        () => [[params(...Array.from({ length: count }, number)), ...tensors()], 1, []],
+      ]),
+    ),
   };
 
   /** An operation's inputs, their numbers in a program, and its outputs' shapes. */
@@ -234,7 +259,12 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     };
   };
 
-  const names = [...Object.keys(operations).filter(hasOperation), 'WpoSquareSums', 'WpoAdamW', 'WpoProgram'];
+  const names = [
+    ...Object.keys(operations).filter(hasOperation),
+    'WpoSquareSums',
+    'WpoProgram',
+    ...Object.keys(updates).filter(hasOperation),
+  ];
   const counts: Counts = {};
   for (let call = 0; call < calls; call++) {
     const name = names[call % names.length]!;
@@ -245,10 +275,11 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
       else if (name === 'WpoSquareSums') {
         const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
         act = () => runOver(name, [], tensors);
-      } else if (name === 'WpoAdamW') {
-        const tensors = adamWTensors();
-        const scalars = params(...Array.from({ length: chance(90) ? 8 : random(10) }, number));
-        const given = chance(10) ? damage(tensors) : tensors;
+      } else if (name in updates) {
+        const { count, tensors } = updates[name]!;
+        const list = tensors();
+        const scalars = params(...Array.from({ length: chance(90) ? count : random(10) }, number));
+        const given = chance(10) ? damage(list) : list;
         act = () => runOver(name, [scalars], given);
       } else {
         const [valid, outputs] = operations[name]!();
