@@ -108,7 +108,7 @@ const isPartOf = (smaller: Change, larger: Change) =>
 /** The longest prompt with its longer answer that `max_length` may be lowered to. */
 const SHORTEST = 128;
 
-/** Changes that make a run smaller: first each alone, then all of the model that is trained, then those of an adapter. */
+/** Changes that make a run smaller: first each alone, then all of the model that is trained, its optimizer, then those of an adapter. */
 function changesOf({ config, pairs }: PlannedRun): Change[] {
   const { perDeviceTrainBatchSize: batch, gradientAccumulationSteps: accumulation } = config;
   const longest = pairs.train.reduce((most, pair) => Math.max(most, sequenceLength(pair)), 0);
@@ -125,11 +125,15 @@ function changesOf({ config, pairs }: PlannedRun): Change[] {
   ];
   const all = Object.assign({}, ...each) as Change;
   const shorter = lengths.map((maxLength) => ({ ...all, maxLength }));
+  const moments: Change[] =
+    config.optim === 'adamw_torch' && !trainsAdapter(config) ? [{ optim: 'adamw_bnb_8bit' }] : [];
   const adapter: Change = trainsAdapter(config) ? { dtype: 'bfloat16' } : { usePeft: true };
   return [
     ...each,
     ...(each.length > 1 ? [all] : []),
     ...shorter.slice(0, 1),
+    ...moments,
+    ...(each.length > 0 ? moments.map((change) => ({ ...all, ...change })) : []),
     adapter,
     ...shorter.slice(1),
     ...(each.length > 0 ? [{ ...all, ...adapter }] : []),

@@ -91,6 +91,17 @@ test('settings with which a run fits are found, and fit', async () => {
   expect(other.trained_parameters).toBeLessThan(1e8);
 });
 
+test('where the moments of AdamW do not fit, those of 8 bits are found', async () => {
+  const file = yaml(nine);
+  const sizes = ['--device-memory', '110GB', '--host-memory', '64GB'];
+  const found = await plan(file, ...sizes);
+  expect(found.fits).toBe(false);
+  expect(found.settings_that_fit[0]!.settings).toEqual({ optim: 'adamw_bnb_8bit' });
+  const other = await plan(file, ...sizes, '--set', 'optim=adamw_bnb_8bit');
+  expect(other.fits).toBe(true);
+  expect(bytesOf(found, 'state')! / bytesOf(other, 'state')!).toBeCloseTo(73.93 / 21.51, 2);
+});
+
 test('a smaller batch is enough where it is', async () => {
   const file = yaml(modelFolder, { per_device_train_batch_size: 3, activation_checkpointing: 'never' });
   const whole = await plan(file, '--device-memory', '10GB');
