@@ -33,6 +33,7 @@ const CASES = {
   packed: ['56M', [100, 100], 8, { gradient_accumulation_steps: 4, max_tokens_per_pack: 800 }],
   vocabulary: ['155M, V 256,000', [100, 200], 4, {}],
   lion: ['155M', [100, 100], 4, { optim: 'lion_32bit' }],
+  '8-bit AdamW': ['155M', [100, 100], 4, { optim: 'adamw_bnb_8bit' }],
   adapter: ['286M', [400, 200], 4, { use_peft: true, lora_target_modules: 'all-linear' }],
   'adapter, short': ['286M', [60, 40], 4, { use_peft: true }],
   'adapter, float32': ['155M', [100, 100], 4, { use_peft: true, dtype: 'float32' }],
