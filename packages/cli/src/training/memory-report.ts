@@ -286,7 +286,7 @@ export function describeShortage({ needed }: MemoryReport, { host, device }: Mac
   return `expected ${inGb(need)} GB of memory, found ${inGb(place.bytes)} GB (${place.whose})`;
 }
 
-const inGb = (bytes: number) => (bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 1);
+const inGb = (bytes: number) => (bytes / 1e9).toFixed(bytes < 1e8 ? 3 : bytes < 1e9 ? 2 : 1);
 
 const readable = (n: number) => (n < 1e8 ? `${(n / 1e6).toFixed(1)} million` : `${(n / 1e9).toFixed(2)} billion`);
 
