@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { printable } from '@wpo/internal/printable';
 import { ModelError } from './errors';
-import type { WeightValue } from './ops/contract';
+import type { StoredValue, WeightValue } from './ops/contract';
 
 /** Index of the first NaN or infinity; −1 if all numbers are finite. */
 export function firstNotFinite(values: Float32Array): number {
@@ -29,6 +29,7 @@ const PIECE = 1 << 24;
 
 /** The first value that is not finite, in words; undefined if there is none. */
 export async function findNotFinite(weight: WeightValue): Promise<string | undefined> {
+  if (isStored(weight) && weight.areFinite()) return undefined;
   if (weight.read) {
     const size = tf.util.sizeFromShape([...weight.shape]);
     for (let start = 0; start < size; start += PIECE) {
@@ -45,6 +46,8 @@ export async function findNotFinite(weight: WeightValue): Promise<string | undef
   }
   return describeNotFinite((await weight.data()) as Float32Array, 0); // none, if the sum of finite numbers overflowed
 }
+
+const isStored = (weight: WeightValue): weight is StoredValue => 'areFinite' in weight;
 
 function describeNotFinite(values: Float32Array, start: number): string | undefined {
   const index = firstNotFinite(values);

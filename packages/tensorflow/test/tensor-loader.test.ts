@@ -8,6 +8,7 @@ import { openSafetensors, writeSafetensors } from '@wpo/gemma/node';
 import { storedBytes, tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findNotFinite } from '../../gemma/src/finite';
 
 let folder: string;
 beforeAll(async () => {
@@ -84,5 +85,21 @@ test('a size beyond 32 bits is refused, and does not wrap', async () => {
   await expect(loadTensor(source, 'w')).rejects.toThrow(
     new RangeError(`${path}: tensor "w": expected sizes of at most 2147483647, found [4294967300].`),
   );
+  await file.close();
+});
+
+test.each([
+  [3e38, undefined],
+  [Number.NaN, 'NaN at index 3'],
+  [Number.NEGATIVE_INFINITY, '-Infinity at index 3'],
+])('of values with %s, the one that is not finite is found', async (value, expected) => {
+  const path = join(folder, 'finite.safetensors');
+  await writeSafetensors(path, [
+    { name: 'w', shape: [5], dtype: 'F32', data: () => Float32Array.of(1, 2, 3, value, 5) },
+  ]);
+  const file = await openSafetensors(path);
+  const found = await loadTensor(file, 'w');
+  expect(await findNotFinite(found)).toBe(expected);
+  found.dispose();
   await file.close();
 });

@@ -7,6 +7,8 @@ export interface StoredValues {
   read(start: number, count: number): Float32Array;
   /** Replaces values from `start`. */
   write(start: number, values: Float32Array): void;
+  /** Whether all values are finite, without reading them. It may be false for large finite ones. */
+  areFinite(): boolean;
   dispose(): void;
 }
 

@@ -26,6 +26,8 @@ export interface WeightValue extends Value {
 export interface StoredValue extends WeightValue {
   /** Grows with each change of the values. */
   readonly version: number;
+  /** Whether all values are finite, without reading them. It may be false for large finite ones. */
+  areFinite(): boolean;
   read(start: number, count: number): Float32Array;
   /** Replaces values from `start`. @throws RangeError beyond the end */
   write(start: number, values: Float32Array): void;

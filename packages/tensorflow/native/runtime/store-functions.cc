@@ -1,12 +1,12 @@
 #include "runtime/store-functions.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -73,16 +73,12 @@ void require_writable(const Arena& arena, int64_t id) {
 
 class HostMemory : public StoreMemory {
  public:
-  // By calloc, which uses freed memory again, as for gradients in each step: the first use of a new page costs more
-  // time than most operations on it.
   std::shared_ptr<void> allocate(int64_t bytes) override {
-    constexpr size_t kAlignment = 64;
-    size_t space = static_cast<size_t>(bytes) + kAlignment;
-    void* const memory = std::calloc(space, 1);
-    if (!memory) fail_with_errno("could not allocate " + std::to_string(bytes) + " bytes", ENOMEM);
-    void* aligned = memory;
-    std::align(kAlignment, static_cast<size_t>(bytes), aligned, space);
-    return {aligned, [memory](void*) { std::free(memory); }};
+    if (bytes == 0) return nullptr;
+    const size_t size = static_cast<size_t>(bytes);
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) fail_with_errno("could not allocate " + std::to_string(bytes) + " bytes", errno);
+    return {memory, [size](void* m) { munmap(m, size); }};
   }
   char* staging() override { return nullptr; }
   void copy_in(void*, const void*, int64_t) override {}

@@ -103,9 +103,7 @@ export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) =>
 export async function nativeGradientNorm(parameters: readonly Parameter[]): Promise<number> {
   const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
   if (gradients.length === 0) return 0;
-  const sums = program.take(
-    program.record('WpoSquareSums', [{ list: gradients.map(operandOf) }], [gradients.length])[0]!,
-  );
+  const sums = program.squareSums(gradients.map(operandOf));
   let total = 0;
   for (const sum of await sums.data()) total += sum;
   sums.dispose();

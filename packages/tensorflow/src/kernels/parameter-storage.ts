@@ -6,10 +6,10 @@ import { StoredVariable } from './store';
 /** Parameters and the sums of their gradients in the native store: operations read them and write into them without a copy. */
 export const parameterStorage: ParameterStorage = {
   value(initial: tf.Tensor) {
-    const value = StoredVariable.allocate(initial.shape, program);
+    const value = StoredVariable.zeros(initial.shape, program);
     value.write(0, initial.dataSync() as Float32Array);
     initial.dispose();
     return value;
   },
-  gradient: (shape) => StoredVariable.allocate(shape, program),
+  gradient: (shape) => StoredVariable.sum(shape, program),
 };

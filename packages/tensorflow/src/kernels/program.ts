@@ -123,6 +123,11 @@ export class Program {
     }
   }
 
+  /** Σ x² of each value, which is not finite where a value or a square is not: `[n]`, owned by the caller. */
+  squareSums(values: readonly Value[]): tf.Tensor {
+    return this.take(this.record('WpoSquareSums', [{ list: values }], [values.length])[0]!);
+  }
+
   /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
     this.run();

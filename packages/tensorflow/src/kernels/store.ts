@@ -99,6 +99,8 @@ export class StoredTensor implements WeightValue {
 interface Recorder {
   /** Runs all recorded operations. */
   run(): void;
+  /** Σ x² of each value, which is not finite where a value or a square is not: `[n]`, owned by the caller. */
+  squareSums(values: readonly StoredVariable[]): tf.Tensor;
 }
 
 /** Stored float32 values that operations change: the value of a parameter, or the sum of its gradients. */
@@ -112,16 +114,16 @@ export class StoredVariable extends StoredTensor implements StoredValue {
   ) {
     super(range);
   }
-  /** Memory for values, which it does not have yet: the next operation that adds to them replaces them. */
-  static allocate(shape: readonly number[], recorder: Recorder): StoredVariable {
-    const arena = Arena.allocate(STORED_TYPES.float32.bytes * tf.util.sizeFromShape([...shape]));
-    return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
-  }
   /** Memory with zeros. */
   static zeros(shape: readonly number[], recorder: Recorder): StoredVariable {
-    const zeros = StoredVariable.allocate(shape, recorder); // an arena has zeros at first
+    const zeros = StoredVariable.sum(shape, recorder); // an arena has zeros at first
     zeros.changed();
     return zeros;
+  }
+  /** Memory for a sum, which has no values yet: the next operation that adds to it replaces them. */
+  static sum(shape: readonly number[], recorder: Recorder): StoredVariable {
+    const arena = Arena.allocate(STORED_TYPES.float32.bytes * tf.util.sizeFromShape([...shape]));
+    return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
   }
   /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
   get version(): number {
@@ -148,6 +150,13 @@ export class StoredVariable extends StoredTensor implements StoredValue {
     }
     nativeStore()!.set(arena.number, (offset + start) * bytes, values, name);
     this.changed();
+  }
+  /** Whether all values are finite. False also where a square exceeds float32. */
+  areFinite(): boolean {
+    const sums = this.recorder.squareSums([this]);
+    const [sum] = sums.dataSync();
+    sums.dispose();
+    return Number.isFinite(sum);
   }
   override tensor(): tf.Tensor {
     if (this.widenedVersion !== this.version) {

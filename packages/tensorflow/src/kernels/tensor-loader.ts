@@ -33,9 +33,8 @@ const readVariable: TensorLoader = async (source, name) => {
   if (!location || !isFileType(location.dtype)) return readTensor(source, name);
   const { shape, dtype } = location;
   checkShape(location, name);
-  const variable = storing(location, name, () => StoredVariable.allocate(shape, program));
+  const variable = storing(location, name, () => StoredVariable.zeros(shape, program));
   readInto(variable, location, dtype, name);
-  variable.changed();
   return variable;
 };
 
