@@ -1,7 +1,6 @@
 #include "runtime/store-functions.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 
 #include "runtime/arguments.h"
 #include "runtime/file-values.h"
+#include "tensorflow/c/tf_tensor.h"
 
 namespace wpo {
 namespace {
@@ -71,14 +71,19 @@ void require_writable(const Arena& arena, int64_t id) {
   require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
 }
 
+// Memory of TensorFlow's allocator, which keeps what was freed: an arena gets memory of freed activations, and they
+// that of freed arenas.
 class HostMemory : public StoreMemory {
  public:
   std::shared_ptr<void> allocate(int64_t bytes) override {
     if (bytes == 0) return nullptr;
-    const size_t size = static_cast<size_t>(bytes);
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) fail_with_errno("could not allocate " + std::to_string(bytes) + " bytes", errno);
-    return {memory, [size](void* m) { munmap(m, size); }};
+    const int64_t values = (bytes + 3) / 4;
+    const std::shared_ptr<TF_Tensor> tensor(
+        TF_AllocateTensor(TF_FLOAT, &values, 1, static_cast<size_t>(values) * sizeof(float)), TF_DeleteTensor);
+    void* memory = tensor ? TF_TensorData(tensor.get()) : nullptr;
+    if (!memory) throw OutOfMemory(bytes, 1);
+    std::memset(memory, 0, static_cast<size_t>(bytes));
+    return {tensor, memory};
   }
   char* staging() override { return nullptr; }
   void copy_in(void*, const void*, int64_t) override {}
