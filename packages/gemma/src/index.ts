@@ -65,6 +65,14 @@ export { portableKernels } from './ops/portable';
 export { portableBf16Kernels } from './ops/portable-bf16';
 export type { TokenPair } from './pack';
 export {
+  type FrozenWeight,
+  frozenWeight,
+  type Parameter,
+  type ParameterOptions,
+  type ParameterValue,
+  parameter,
+} from './parameter';
+export {
   type ActivationCheckpointing,
   type Forward,
   type ForwardOptions,
@@ -77,14 +85,8 @@ export type { SamplingOptions } from './sample';
 export { modelOfShapes } from './shape-model';
 export {
   type FrozenLoadOptions,
-  type FrozenWeight,
-  frozenWeight,
   type LoadOptions,
   loadWeights,
-  type Parameter,
-  type ParameterOptions,
-  type ParameterValue,
-  parameter,
   parametersOf,
   readTensor,
   type TensorLoader,

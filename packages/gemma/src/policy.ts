@@ -6,8 +6,9 @@ import { answerLogps, forward, type Gemma2 } from './model';
 import type { AnswerLogps, Kernels, Pause, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { type ModelInput, type PackedPairs, packPairs, type TokenPair } from './pack';
+import type { Parameter } from './parameter';
 import { Tape } from './tape';
-import { hasDropout, type Parameter, trainableParameters } from './weights';
+import { hasDropout, trainableParameters } from './weights';
 
 /** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
 export interface TokenTerms {

@@ -3,8 +3,8 @@ import type * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generate, sequenceLogits } from '../src/generate';
 import type { Gemma2 } from '../src/model';
+import type { Parameter } from '../src/parameter';
 import { gemmaPolicy, type TokenTerms } from '../src/policy';
-import type { Parameter } from '../src/weights';
 import { golden, goldenModel, goldenPairs, goldenStopIds } from './golden';
 import { parity } from './parity';
 

@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { parseConfig } from '../src/config';
 import type { Gemma2 } from '../src/model';
 import { openCheckpoint, openSafetensors } from '../src/node/read-checkpoint';
-import { loadWeights, type Parameter } from '../src/weights';
+import type { Parameter } from '../src/parameter';
+import { loadWeights } from '../src/weights';
 
 /** PyTorch's values for a fixture model, from scripts/make-golden.py. */
 export interface Golden {

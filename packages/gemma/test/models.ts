@@ -3,7 +3,8 @@ import { seededRandom } from '@wpo/internal/random';
 import fc from 'fast-check';
 import type { Gemma2, Gemma2Config } from '../src/model';
 import type { Kernels } from '../src/ops/contract';
-import { loadWeights, type Parameter, type TensorSource, tensorShapes } from '../src/weights';
+import type { Parameter } from '../src/parameter';
+import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
 
 /** Small Gemma-2 configurations that vary heads, key-value heads, window, soft caps and layer types. */
 export const smallConfig: fc.Arbitrary<Gemma2Config> = fc

@@ -5,7 +5,8 @@ import { seededRandom } from '@wpo/internal/random';
 import type { Gemma2 } from '../model';
 import type { Kernels, Weight } from '../ops/contract';
 import { portableKernels } from '../ops/portable';
-import { mapWeights, type Parameter, parameter, parametersOf } from '../weights';
+import { type Parameter, parameter } from '../parameter';
+import { mapWeights, parametersOf } from '../weights';
 import { type Dora, type RowNorms, rowNorms } from './dora';
 import type { Pass } from './dropout';
 import {

@@ -8,8 +8,9 @@ import { adapterTensors, type LoraConfig } from '../../src/adapter/lora-config';
 import type { Gemma2 } from '../../src/model';
 import type { Kernels, OpResult, Value, Weight } from '../../src/ops/contract';
 import { portableKernels } from '../../src/ops/portable';
+import type { Parameter } from '../../src/parameter';
 import { type GemmaPolicy, gemmaPolicy, type PolicyOptions } from '../../src/policy';
-import { type Parameter, parametersOf } from '../../src/weights';
+import { parametersOf } from '../../src/weights';
 import { copyOf, randomModel, smallConfig, smallPair } from '../models';
 
 const LINEAR = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];

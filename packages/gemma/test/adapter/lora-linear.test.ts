@@ -9,8 +9,8 @@ import { type Dropout, moduleKeys } from '../../src/adapter/dropout';
 import type { AdaptedWeight } from '../../src/adapter/lora-linear';
 import type { Kernels, Value } from '../../src/ops/contract';
 import { portableKernels } from '../../src/ops/portable';
+import { type Parameter, parameter } from '../../src/parameter';
 import { Tape } from '../../src/tape';
-import { type Parameter, parameter } from '../../src/weights';
 import { copyOf } from '../models';
 
 // Each linear operation with an adapted weight, against PEFT's formula and tfjs's automatic gradients of it.
