@@ -1,7 +1,8 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
-import { float32Bits, hasOperation, run, runOver } from '../src/kernels/native';
+import { float32Bits, hasOperation, run } from '../src/kernels/native';
+import { runOver } from './run-over';
 
 const ints = (...values: number[]) => tf.tensor1d(Int32Array.from(values), 'int32');
 const params = (...values: number[]) => ints(...float32Bits(values));

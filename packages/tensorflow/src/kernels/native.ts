@@ -127,11 +127,6 @@ export function operationNumber(name: string): number {
   return number;
 }
 
-/** Runs an operation with one result whose last input is a list of tensors. */
-export function runOver(name: string, inputs: readonly tf.Tensor[], tensors: readonly tf.Tensor[]): tf.Tensor {
-  return backend().executeMultipleOutputs(name, [lengthAttribute('N', tensors.length)], [...inputs, ...tensors], 1)[0]!;
-}
-
 /**
  * Runs a program (native/runtime/program.h) and returns its outputs.
  *

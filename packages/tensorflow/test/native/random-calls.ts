@@ -1,7 +1,8 @@
 // Random calls of every native operation: mostly valid shapes, then inputs of other shapes and extreme values. A call returns, or is
 // refused with an error that names the operation; under sanitizers it also reads and writes only memory that is its own.
 import * as tf from '@tensorflow/tfjs-core';
-import { float32Bits, hasOperation, operationNumber, run, runOver, runProgram } from '../../src/kernels/native';
+import { float32Bits, hasOperation, operationNumber, run, runProgram } from '../../src/kernels/native';
+import { runOver } from '../run-over';
 import { store, stored } from '../stored';
 
 /** A seeded generator of integers in [0, n). */
