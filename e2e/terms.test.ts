@@ -16,6 +16,8 @@ interface Retired {
 }
 
 const NATIVE = /^packages\/tensorflow\/(native|src|test)\//;
+/** In `gpu/`, a lane is a thread of a warp, as in CUDA. */
+const NATIVE_CPU = /^packages\/tensorflow\/(native|src|test)\/(?!gpu\/)/;
 const ARCHAIC = 'afresh|albeit|amiss|anew|aught|hence|heretofore|lest|nought|thereof|therein|whence|wherein|withal';
 /** Things that are counted per something else. */
 const COUNTED = '\\d+|tokens?|rows|lines?|bytes|files|calls|kernels|ms|KB|MB|GB';
@@ -91,7 +93,7 @@ const RETIRED: readonly Retired[] = [
   { pattern: /\b(new|class|instanceof) Later\b|: Later\b/, use: 'LazyTensor' },
   { pattern: /\bthirds\b/i, use: 'bf16x3 split, split-bfloat16 product' },
   { pattern: /\bWPO_LANES\b/, use: 'WPO_ISA' },
-  { pattern: /\blanes?\b/i, use: 'ISA (amx, avx512, avx2, sse), vector width', within: NATIVE },
+  { pattern: /\blanes?\b/i, use: 'ISA (amx, avx512, avx2, sse), vector width', within: NATIVE_CPU },
   { pattern: /\bturn(ed)?\b[<(_]/, use: 'transpose, transposed', within: NATIVE },
   { pattern: /\b(across|along)\b(?= ?[,;)=+*.])/, use: 'row stride, depth stride', within: NATIVE },
   {

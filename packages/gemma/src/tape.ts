@@ -15,7 +15,7 @@ interface Step {
   /** The inputs that `backward` returns gradients of. */
   readonly inputs: readonly Value[];
   readonly output: Value;
-  /** The inputs that `backward` reads. */
+  /** The inputs that `backward` reads, and the output if it reads that. */
   readonly inputsForBackward: readonly Value[];
   readonly saved: readonly Value[];
   /** Gradients of `inputs`. Takes ownership of `dOutput`. */
@@ -180,7 +180,10 @@ export class Tape {
   private async backwardStep(step: Step, gradients: Map<Value, Value>): Promise<void> {
     const gradient = gradients.get(step.output);
     gradients.delete(step.output);
-    if (this.owned.delete(step.output)) step.output.dispose(); // no backward reads its own output
+    const disposeOutput = () => {
+      if (this.owned.delete(step.output)) step.output.dispose();
+    };
+    if (!step.inputsForBackward.includes(step.output)) disposeOutput();
     try {
       if (!gradient) return;
       const inputGradients = await step.backward(gradient);
@@ -190,6 +193,7 @@ export class Tape {
       });
     } finally {
       step.dispose();
+      disposeOutput();
     }
   }
 

@@ -93,6 +93,7 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     lora,
     microBatches: [longest, ...otherMicroBatches(pairs.train, longest.length), longest],
     device,
+    precision: config.precision,
     activationCheckpointing: config.activationCheckpointing,
     activationBytes: activationBudget(trained, {
       ...{ available: available - weights - reference.allocated, mapped },
@@ -165,16 +166,17 @@ interface CountOptions {
   readonly lora: LoraConfig | undefined;
   readonly microBatches: readonly (readonly TokenPair[])[];
   readonly device: 'cpu' | 'gpu';
+  readonly precision: TrainConfig['precision'];
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
   /** Memory for kept activations. */
   readonly activationBytes: number;
 }
 
 /** Counts the memory of the forward and backward passes of micro-batches, one after the other. */
-async function countPasses({ model, lora, microBatches, device, ...options }: CountOptions) {
+async function countPasses({ model, lora, microBatches, device, precision, ...options }: CountOptions) {
   const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const counter = new MemoryCounter();
-  const kernels = countingKernels(counter, { device });
+  const kernels = countingKernels(counter, { device, precision });
   const policy = gemmaPolicy(modelOfShapes(model, countedWeight, lora), { kernels, ...options });
   for (const pairs of microBatches) {
     const forward = await policy.forward(pairs, { train: true, step: 0 });

@@ -73,7 +73,7 @@ export interface Weight {
 /** The result of an operation, and how to run its backward pass. */
 export interface OpResult {
   readonly output: Value;
-  /** The inputs that `backward` reads; the others may be disposed earlier. `backward` never reads `output`. */
+  /** The inputs that `backward` reads, and `output` if it reads that; the others may be disposed earlier. */
   readonly inputsForBackward: readonly Value[];
   /** Intermediate values that `backward` reads. The holder of this result disposes them. */
   readonly saved: readonly Value[];

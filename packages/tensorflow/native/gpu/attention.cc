@@ -5,6 +5,7 @@
 
 #include "attention/query-blocks.h"
 #include "gpu/operation.h"
+#include "gpu/visible-keys.h"
 
 namespace wpo {
 namespace {
@@ -16,15 +17,6 @@ struct ScoreBlock {
   std::vector<KeyRange> ranges;
   std::vector<int32_t> visible;
 };
-
-// Calls see(low, high) with the keys [low, high) that each query of a block sees.
-template <class See>
-void for_each_query(const QueryBlock& block, See see) {
-  for (int64_t i = 0; i < block.count; i++) {
-    const int64_t position = block.position_offset + i;
-    see(std::max<int64_t>(0, position - block.window + 1), std::min(position + 1, block.keys));
-  }
-}
 
 ScoreBlock score_block(const QueryBlock& block) {
   ScoreBlock scores = {block.start, block.count, block.keys, block.ranges, {}};
@@ -38,19 +30,7 @@ ScoreBlock score_block(const QueryBlock& block) {
 // a query sees more than two ranges.
 bool join(const AttentionArgs& a, const std::vector<QueryBlock>& blocks, ScoreBlock* joined) {
   *joined = {0, a.queries, a.columns, {{0, a.columns}}, {}};
-  for (const QueryBlock& block : blocks)
-    for_each_query(block, [&](int64_t low, int64_t high) {
-      int64_t at = 0;
-      const size_t begin = joined->visible.size();
-      for (const KeyRange& range : block.ranges) {
-        const int64_t from = std::max(low, at), to = std::min(high, at + range.count);
-        if (to > from)
-          for (int64_t n : {from, to}) joined->visible.push_back(static_cast<int32_t>(range.start + n - at));
-        at += range.count;
-      }
-      if (joined->visible.size() - begin == 2) joined->visible.insert(joined->visible.end(), 2, 0);
-    });
-  return static_cast<int64_t>(joined->visible.size()) == 4 * a.queries;
+  return visible_columns(blocks, &joined->visible);
 }
 
 // One score block per query block; or one for all, if there are few scores and computing the masked ones takes less

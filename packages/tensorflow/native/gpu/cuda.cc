@@ -32,6 +32,7 @@ struct Driver {
   Function<int*, int, int> device_attribute{library, "cuDeviceGetAttribute"};
   Function<Handle*, const void*> load_module{library, "cuModuleLoadData"};
   Function<Handle*, Handle, const char*> module_function{library, "cuModuleGetFunction"};
+  Function<Handle, int, int> set_function_attribute{library, "cuFuncSetAttribute"};
   Function<Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle, void**, void**> launch{
       library, "cuLaunchKernel"};
   Function<DevicePointer, const void*, size_t, Handle> copy_in{library, "cuMemcpyHtoDAsync_v2"};
@@ -73,6 +74,9 @@ const Driver& driver() {
   return loaded;
 }
 
+// CU_DEVICE_ATTRIBUTE_…
+constexpr int kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76, kMaxSharedMemoryPerBlockOptin = 97;
+
 int as_int(int64_t n) {
   require(n <= std::numeric_limits<int>::max(), "expected matrix sizes below 2^31, found ", n);
   return static_cast<int>(n);
@@ -82,15 +86,14 @@ int as_int(int64_t n) {
 class Cuda : public Device {
  public:
   explicit Cuda(Handle stream) : stream_(stream) {
-    constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…
-    int device = 0, major = 0, minor = 0;
+    int device = 0;
     driver().stream_context(stream_, &context_);
     set_current();
     driver().context_device(&device);
-    driver().device_attribute(&major, kMajor, device);
-    driver().device_attribute(&minor, kMinor, device);
-    driver().load_module(&module_, compile_kernels(major, minor).data());
-    has_fast_bf16_ = major >= 8 && major <= 10 && minor == 0;
+    driver().device_attribute(&major_, kComputeCapabilityMajor, device);
+    driver().device_attribute(&minor_, kComputeCapabilityMinor, device);
+    driver().load_module(&module_, compile_kernels(major_, minor_).data());
+    has_fast_bf16_ = major_ >= 8 && major_ <= 10 && minor_ == 0;
     cublas_.create(&cublas_handle_);
     cublas_.set_stream(cublas_handle_, stream_);
   }
@@ -99,10 +102,13 @@ class Cuda : public Device {
   void set_current() { driver().set_context(context_); }
 
   void launch(const char* kernel, int64_t blocks, int threads, void** arguments) override {
-    Handle& function = functions_[kernel];
-    if (!function) driver().module_function(&function, module_, kernel);
-    driver().launch(function, static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads), 1, 1, 0, stream_,
-                    arguments, nullptr);
+    launch_function(function(module_, kernel, 0), blocks, threads, 0, arguments);
+  }
+  void launch(const AttentionTiles& tiles, const char* kernel, int64_t blocks, int threads, int64_t bytes,
+              void** arguments) override {
+    Handle& module = attention_modules_[tiles.head_size];
+    if (!module) driver().load_module(&module, compile_fused_attention(major_, minor_, tiles).data());
+    launch_function(function(module, kernel, bytes), blocks, threads, bytes, arguments);
   }
 
   // cuBLAS is column-major: it computes cᵀ = op(b)ᵀ · op(a)ᵀ.
@@ -151,11 +157,28 @@ class Cuda : public Device {
   }
 
  private:
+  // A kernel, which may have `bytes` of dynamic shared memory.
+  Handle function(Handle module, const char* kernel, int64_t bytes) {
+    constexpr int kMaxDynamicSharedBytes = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    Handle& known = functions_[{module, kernel}];
+    if (known) return known;
+    Handle found = nullptr;
+    driver().module_function(&found, module, kernel);
+    if (bytes > 0) driver().set_function_attribute(found, kMaxDynamicSharedBytes, static_cast<int>(bytes));
+    return known = found;
+  }
+  void launch_function(Handle function, int64_t blocks, int threads, int64_t bytes, void** arguments) {
+    driver().launch(function, static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads), 1, 1,
+                    static_cast<unsigned>(bytes), stream_, arguments, nullptr);
+  }
+
   Handle stream_, context_ = nullptr, module_ = nullptr, cublas_handle_ = nullptr;
+  int major_ = 0, minor_ = 0;  // compute capability
   // compute capability 8.0, 9.0 or 10.0: six bfloat16 products take less time than one float32 product
   bool has_fast_bf16_ = false;
   const Cublas cublas_;
-  std::map<const char*, Handle> functions_;
+  std::map<int64_t, Handle> attention_modules_;  // by head size
+  std::map<std::pair<Handle, const char*>, Handle> functions_;
 };
 
 // Memory of the first GPU, which is TensorFlow's, for stored values.
@@ -239,6 +262,20 @@ Device& cuda_device(TF_OpKernelContext* context) {
   return device;
 }
 
+// bfloat16 products need compute capability 8.0. TensorFlow's GPU is the first one.
+int64_t fused_shared_memory() {
+  int device = 0, major = 0, bytes = 0;
+  try {
+    driver().init(0);
+    driver().device(&device, 0);
+    driver().device_attribute(&major, kComputeCapabilityMajor, device);
+    driver().device_attribute(&bytes, kMaxSharedMemoryPerBlockOptin, device);
+  } catch (const std::exception&) {
+    return 0;  // there is no GPU
+  }
+  return major >= 8 ? bytes : 0;
+}
+
 std::string missing_library() {
   try {
     driver();
@@ -252,6 +289,7 @@ std::string missing_library() {
 
 }  // namespace
 
-const Platform platform = {"GPU", 256, 100'000'000, 1 << 24, cuda_device, cuda_memory, missing_library};
+const Platform platform = {"GPU",           256,        100'000'000,        1 << 24, cuda_device, cuda_memory,
+                           missing_library, {128, 256}, fused_shared_memory};
 
 }  // namespace wpo

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gpu/fused-attention.h"
 #include "runtime/types.h"
 
 namespace wpo {
@@ -40,6 +41,9 @@ class Device {
   virtual ~Device() = default;
   // Launches a kernel of kernels.cu; `arguments` are the addresses of its arguments.
   virtual void launch(const char* kernel, int64_t blocks, int threads, void** arguments) = 0;
+  // Launches a kernel of fused-attention.cu, compiled for `tiles`, whose blocks have `bytes` of shared memory.
+  virtual void launch(const AttentionTiles& tiles, const char* kernel, int64_t blocks, int threads, int64_t bytes,
+                      void** arguments) = 0;
   virtual void multiply(const GemmArgs<float>& args) = 0;
   virtual void multiply(const GemmArgs<Bf16>& args) = 0;
   virtual Bf16x3Limits bf16x3_limits() const = 0;

@@ -432,6 +432,22 @@ __global__ void round_bf16(const float* x, unsigned short* y, int64 values, int6
   y[i / values * to_ld + i % values] = split_off(&value);
 }
 
+// Rounds rows of `values` to the nearest bfloat16, with zeros after each, up to `padded` values.
+__global__ void round_padded_bf16(const float* x, unsigned short* y, int64 values, int64 padded, int64 n) {
+  VALUE(i, n);
+  float value = i % padded < values ? x[i / padded * values + i % padded] : 0.0f;
+  y[i] = split_off(&value);
+}
+
+// Σ dy · o over the features of a query, with dy rounded to bfloat16: [heads, d, t] -> [heads, t]
+__global__ void attention_deltas(const float* dy, const float* o, float* deltas, int64 d, int64 t, int64 n) {
+  VALUE(i, n);
+  const int64 first = i / t * d * t + i % t;
+  float sum = 0;
+  for (int64 j = 0; j < d; j++) sum += operand(dy[first + j * t], 1) * o[first + j * t];
+  deltas[i] = sum;
+}
+
 // Packs a matrix for split-bfloat16 products: each value's high, mid or low part at some places. `parts` says which
 // part (0, 1, 2) goes to each place, four bits a place. x is float32 or, if `narrow`, bfloat16, and has leading
 // dimension `ld`, y has `packed_ld`. The depth, which is the lines or the values of a line, is cut into blocks; a block

@@ -1,7 +1,7 @@
 // The GPU addon's entry point: registers the operations' GPU kernels with the TensorFlow of this process. The CPU
 // addon, loaded before, has defined the operations. Exports `operations` (runtime/module.h): those that have a GPU
-// kernel; and `missing`: the library that cannot be loaded, with the reason, or an empty string; and `store`
-// (runtime/store-functions.h).
+// kernel; and `missing`: the library that cannot be loaded, with the reason, or an empty string; and `fusedHeadSizes`:
+// for which WpoFusedAttention runs on this machine's GPU; and `store` (runtime/store-functions.h).
 #include "runtime/module.h"
 
 #include "gpu/operation.h"
@@ -14,9 +14,22 @@ void register_gpu_head();
 void register_gpu_rows();
 void register_gpu_optimizer();
 void register_gpu_attention();
+void register_gpu_fused_attention();
 void register_gpu_program();
 
 namespace {
+
+void export_fused_head_sizes(napi_env env, napi_value exports) {
+  napi_value sizes, size;
+  require_ok(napi_create_array(env, &sizes));
+  uint32_t count = 0;
+  for (const int64_t head_size : platform.fused_head_sizes) {
+    if (!fused_tiles(head_size)) continue;
+    require_ok(napi_create_int64(env, head_size, &size));
+    require_ok(napi_set_element(env, sizes, count++, size));
+  }
+  require_ok(napi_set_named_property(env, exports, "fusedHeadSizes", sizes));
+}
 
 void register_all() {
   register_gpu_elementwise();
@@ -25,6 +38,7 @@ void register_all() {
   register_gpu_rows();
   register_gpu_optimizer();
   register_gpu_attention();
+  register_gpu_fused_attention();
   register_gpu_program();
 }
 
@@ -38,6 +52,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
     wpo::export_operations<wpo::GpuContext>(env, exports);
     wpo::export_store(env, exports, wpo::platform.memory());
     wpo::export_string(env, exports, "missing", wpo::platform.missing());
+    wpo::export_fused_head_sizes(env, exports);
     return exports;
   });
 }

@@ -1,10 +1,11 @@
 #include "gpu/nvrtc.h"
 
 #include <cstddef>
+#include <vector>
 
 #include "gpu/dynamic-library.h"
 
-// kernels.cu as text
+// The sources as text
 asm(R"(
   .section .rodata
   .global wpo_kernels
@@ -12,9 +13,14 @@ asm(R"(
 wpo_kernels:
   .incbin "kernels.cu"
   .byte 0
+  .global wpo_fused_attention
+  .hidden wpo_fused_attention
+wpo_fused_attention:
+  .incbin "fused-attention.cu"
+  .byte 0
   .previous
 )");
-extern "C" __attribute__((visibility("hidden"))) const char wpo_kernels[];
+extern "C" __attribute__((visibility("hidden"))) const char wpo_kernels[], wpo_fused_attention[];
 
 namespace wpo {
 namespace {
@@ -46,17 +52,17 @@ struct OwnedProgram {
   }
 };
 
-}  // namespace
-
-std::string compile_kernels(int major, int minor) {
+// Compiles a source text for a compute capability.
+std::string compile(const char* source, const char* name, int major, int minor, std::vector<std::string> options) {
   const Nvrtc nvrtc;
-  const std::string target = "--gpu-architecture=sm_" + std::to_string(major) + std::to_string(minor);
-  const char* options[] = {target.c_str()};
+  options.push_back("--gpu-architecture=sm_" + std::to_string(major) + std::to_string(minor));
+  std::vector<const char*> texts;
+  for (const std::string& option : options) texts.push_back(option.c_str());
   OwnedProgram owned{nvrtc};
   size_t size = 0;
-  nvrtc.create(&owned.program, wpo_kernels, "kernels.cu", 0, nullptr, nullptr);
+  nvrtc.create(&owned.program, source, name, 0, nullptr, nullptr);
   try {
-    nvrtc.compile(owned.program, 1, options);
+    nvrtc.compile(owned.program, static_cast<int>(texts.size()), texts.data());
   } catch (const std::exception& error) {
     nvrtc.log_size(owned.program, &size);
     std::string log(size, '\0');
@@ -67,6 +73,16 @@ std::string compile_kernels(int major, int minor) {
   std::string cubin(size, '\0');
   nvrtc.cubin(owned.program, cubin.data());
   return cubin;
+}
+
+}  // namespace
+
+std::string compile_kernels(int major, int minor) { return compile(wpo_kernels, "kernels.cu", major, minor, {}); }
+
+std::string compile_fused_attention(int major, int minor, const AttentionTiles& tiles) {
+  return compile(
+      wpo_fused_attention, "fused-attention.cu", major, minor,
+      {"-DHEAD_SIZE=" + std::to_string(tiles.head_size), "-DGRADIENT_KEYS=" + std::to_string(tiles.gradient_keys)});
 }
 
 void require_nvrtc() { Nvrtc(); }

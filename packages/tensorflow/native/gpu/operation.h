@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "gpu/device.h"
+#include "gpu/fused-attention.h"
 #include "runtime/operation.h"
 #include "runtime/store-functions.h"
 
@@ -17,8 +18,19 @@ struct Platform {
   Device& (*device)(TF_OpKernelContext*);
   StoreMemory& (*memory)();
   std::string (*missing)();  // the library that cannot be loaded and why, or an empty string
+  // Head sizes of which there are fused attention kernels, and the bytes of shared memory that a block of theirs may
+  // have: 0 on a GPU without products of bfloat16.
+  std::vector<int64_t> fused_head_sizes;
+  int64_t (*fused_shared_memory)();
 };
 extern const Platform platform;
+
+// The tiles of fused attention for a head size; none if this GPU cannot run it.
+inline std::optional<AttentionTiles> fused_tiles(int64_t head_size) {
+  const std::vector<int64_t>& sizes = platform.fused_head_sizes;
+  if (std::find(sizes.begin(), sizes.end(), head_size) == sizes.end()) return std::nullopt;
+  return attention_tiles(head_size, platform.fused_shared_memory());
+}
 
 class GpuContext : public OpContext {
  public:
@@ -32,10 +44,17 @@ class GpuContext : public OpContext {
   // Launches a kernel with one block for each row.
   template <class... Arguments>
   void launch_rows(const char* kernel, int64_t rows, Arguments... arguments) {
-    constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
-    require(rows <= kMaxBlocks, "expected at most ", kMaxBlocks, " blocks for kernel ", kernel, ", found ", rows);
+    require_blocks(kernel, rows);
     void* addresses[] = {&arguments...};
     if (rows > 0) device_.launch(kernel, rows, platform.threads, addresses);
+  }
+  // Launches a kernel of fused-attention.cu; `bytes`: of shared memory.
+  template <class... Arguments>
+  void launch_fused(const AttentionTiles& tiles, const char* kernel, int64_t blocks, int64_t threads, int64_t bytes,
+                    Arguments... arguments) {
+    require_blocks(kernel, blocks);
+    void* addresses[] = {&arguments...};
+    if (blocks > 0) device_.launch(tiles, kernel, blocks, static_cast<int>(threads), bytes, addresses);
   }
   // Launches a kernel with one thread for each of `count` values, which is the kernel's last argument.
   template <class... Arguments>
@@ -86,6 +105,11 @@ class GpuContext : public OpContext {
   }
 
  private:
+  static void require_blocks(const char* kernel, int64_t blocks) {
+    constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
+    require(blocks <= kMaxBlocks, "expected at most ", kMaxBlocks, " blocks for kernel ", kernel, ", found ", blocks);
+  }
+
   TensorFlowContext& tensorflow_;
   Device& device_;
   std::vector<std::shared_ptr<void>> held_;

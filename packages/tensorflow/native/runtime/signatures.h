@@ -57,6 +57,14 @@ inline const std::vector<Signature>& signatures() {
       {"WpoAttentionGrad",
        {"dy: float", "q: float", "k: float", "v: float", "query_blocks: int32", "params: int32"},
        {"dq: float", "dk: float", "dv: float"}},
+      // on GPUs only
+      {"WpoFusedAttention",
+       {"q: float", "k: float", "v: float", "query_blocks: int32", "params: int32"},
+       {"o: float", "log_sums: float"}},
+      {"WpoFusedAttentionGrad",
+       {"dy: float", "q: float", "k: float", "v: float", "o: float", "log_sums: float", "query_blocks: int32",
+        "params: int32"},
+       {"dq: float", "dk: float", "dv: float"}},
       {"WpoDecodeAttention", {"q: float", "k: float", "v: float", "key_ranges: int32", "params: int32"}, {"o: float"}},
       // elementwise/
       {"WpoRmsNorm", {"x: float", "w: float|bfloat16", "params: int32", "residual: float"}, {"y: float", "r: float"}},

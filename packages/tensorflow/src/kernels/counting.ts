@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, OpResult, ProductOptions, Value, Weight } from '@wpo/gemma';
-import { GPU_QUERY_BLOCK_SIZE } from './kernels';
+import type { AnswerLogps, Kernels, OpResult, Precision, ProductOptions, QueryBlock, Value, Weight } from '@wpo/gemma';
+import { canFuse, GPU_QUERY_BLOCK_SIZE } from './kernels';
 import { LOGIT_LIMITS, type LogitLimits, logitChunks } from './logit-limits';
 import { MAX_RECORDED_VALUES } from './program';
 import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
@@ -117,6 +117,12 @@ export class MemoryCounter {
     return output!;
   }
 
+  /** Records memory that the last operation takes while it runs. */
+  recordScratch(bytes: number): void {
+    const buffer: Buffer = { bytes, kind: 'activations', handles: 0, allocation: null, isRead: false };
+    this.events.push({ buffer, exists: true }, { buffer, exists: false });
+  }
+
   /** Records an operation that changes its first input in place. */
   recordInPlace(inputs: readonly Value[]): void {
     this.countInputs(inputs.slice(1));
@@ -203,12 +209,38 @@ export function countedWeight(name: string, shape: readonly number[], trainable:
 
 export interface CountingOptions {
   readonly device: 'cpu' | 'gpu';
+  /** Of matrix products. Default `float32`. */
+  readonly precision?: Precision;
   /** Limits of the output head, for tests. */
   readonly limits?: LogitLimits;
 }
 
+/** The head sizes for which a GPU of compute capability 8.0 or later has fused attention. */
+const FUSED_HEAD_SIZES = [128, 256];
+
+/** Bytes that fused attention takes while it runs: operands in bfloat16, and a number of each query. */
+function fusedScratch([heads, headSize, queries]: Shape3, [groups, , keys]: Shape3) {
+  const padded = (columns: number) => 64 * Math.ceil(columns / 64);
+  const [ofQueries, ofKeys] = [2 * heads * headSize * padded(queries), 2 * groups * headSize * padded(keys)];
+  return { forward: ofQueries + 2 * ofKeys, backward: 2 * ofQueries + 2 * ofKeys + FLOAT32 * heads * queries };
+}
+
+/** Bytes that the other attention on a GPU takes while it runs: the scores of one query block, and operands in bfloat16. */
+function scoresScratch(q: Shape3, k: Shape3, blocks: readonly QueryBlock[], precision: Precision) {
+  const scores = q[0] * Math.max(...blocks.map(({ count, positionOffset }) => count * (positionOffset + count)));
+  if (precision === 'float32') return { forward: FLOAT32 * scores, backward: 2 * FLOAT32 * scores };
+  const [ofQueries, ofKeys] = [2 * sizeOf(q), 2 * sizeOf(k)];
+  const rounded = FLOAT32 + 2;
+  return { forward: rounded * scores + ofQueries + 2 * ofKeys, backward: 2 * (rounded * scores + ofQueries + ofKeys) };
+}
+
+type Shape3 = readonly [number, number, number];
+
 /** Kernels that count the memory of the native kernels. */
-export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT_LIMITS }: CountingOptions): Kernels {
+export function countingKernels(
+  counter: MemoryCounter,
+  { device, precision = 'float32', limits = LOGIT_LIMITS }: CountingOptions,
+): Kernels {
   const record = (inputs: readonly Value[], shape: readonly number[]) => counter.record(inputs, shape)[0]!;
   const operation = (
     output: Value,
@@ -249,6 +281,24 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
 
   const geglu: Kernels['geglu'] = (gate, up) =>
     operation(record([gate, up], gate.shape), [gate, up], (dy) => counter.record([dy, gate, up], gate.shape, up.shape));
+
+  const attention: Kernels['attention'] = (q, k, v, blocks) => {
+    const [queries, keys] = [q.shape as Shape3, k.shape as Shape3];
+    const onGpu = device === 'gpu';
+    const isFused =
+      onGpu && precision === 'bfloat16' && FUSED_HEAD_SIZES.includes(queries[1]) && canFuse(blocks, queries[2]);
+    const scratch = isFused ? fusedScratch(queries, keys) : scoresScratch(queries, keys, blocks, precision);
+    const logSumsShape = isFused ? [[queries[0], queries[2]]] : [];
+    const [output, ...logSums] = counter.record([q, k, v], q.shape, ...logSumsShape);
+    if (onGpu) counter.recordScratch(scratch.forward);
+    const read = isFused ? [q, k, v, output!] : [q, k, v];
+    const backward = (dy: Value) => {
+      const gradients = counter.record([dy, ...read, ...logSums], q.shape, k.shape, v.shape);
+      if (onGpu) counter.recordScratch(scratch.backward);
+      return gradients;
+    };
+    return operation(output!, read, backward, logSums);
+  };
 
   /** `nativeAnswerLogps`. */
   const answerLogps: Kernels['answerLogps'] = async (
@@ -351,10 +401,7 @@ export function countingKernels(counter: MemoryCounter, { device, limits = LOGIT
     },
     rope: (x, { cos, sin }) =>
       operation(record([x, cos, sin], x.shape), [], (dy) => [record([dy, cos, sin], dy.shape)]),
-    attention: (q, k, v) =>
-      operation(record([q, k, v], q.shape), [q, k, v], (dy) =>
-        counter.record([dy, q, k, v], q.shape, k.shape, v.shape),
-      ),
+    attention,
     selectRows: (x, indices) =>
       operation(record([x], [indices.length, x.shape[1]!]), [], (dy) => [addRows(null, indices, dy, x.shape[0]!)]),
     logits: (hidden, w) => record([hidden, w.value()], [hidden.shape[0]!, w.shape[0]!]) as Value as tf.Tensor2D,

@@ -15,7 +15,7 @@ import {
 import { add, addProduct, addRows, everyRow, gatedGradient, type ProductForm, product } from './add-gradient';
 import { nativeAnswerLogps } from './answer-logps';
 import type { LogitLimits } from './logit-limits';
-import { float32Bits, nativeDevice, nativeOperations } from './native';
+import { float32Bits, fusedHeadSizes, nativeDevice, nativeOperations } from './native';
 import { parameterStorage } from './parameter-storage';
 import { type Operand, program } from './program';
 
@@ -73,7 +73,8 @@ export function nativeKernels({
     storage: parameterStorage,
     ...(nativeDevice() === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
   };
-  return precision === 'float32' ? kernels : { ...kernels, ...withPrecision(kernels, precision) };
+  if (precision === 'float32') return kernels;
+  return { ...kernels, ...withPrecision({ ...kernels, attention: fusedAttention }, precision) };
 }
 
 /** The operations with matrix products, in another precision. */
@@ -227,15 +228,8 @@ function rope(x: Value, { cos, sin }: RotaryTables): OpResult {
   return { output: rotate(x, 1), inputsForBackward: [], saved: [], backward: (dy) => [rotate(dy, -1)] };
 }
 
-function attention(
-  q: Value,
-  k: Value,
-  v: Value,
-  blocks: readonly QueryBlock[],
-  { scale, softcap }: AttentionOptions,
-): OpResult {
-  // Scores become cap · tanh(factor · qᵀk). A cap of 0 means no cap.
-  const params = { numbers: [scale / (softcap ?? 1), softcap ?? 0] };
+const attention: Kernels['attention'] = (q, k, v, blocks, options) => {
+  const params = attentionParams(options);
   const decoding = isDecoding(blocks, q.shape[2]!);
   const layout = { ints: decoding ? encodeDecoding(blocks) : encodeQueryBlocks(blocks) };
   return {
@@ -251,7 +245,35 @@ function attention(
         v.shape,
       ),
   };
-}
+};
+
+/** Attention that makes no matrix of scores, where the GPU has it; otherwise `attention`. */
+const fusedAttention: Kernels['attention'] = (q, k, v, blocks, options) => {
+  const [heads, headSize, queries] = q.shape as [number, number, number];
+  if (!fusedHeadSizes().includes(headSize) || !canFuse(blocks, queries)) return attention(q, k, v, blocks, options);
+  const [layout, params] = [{ ints: encodeQueryBlocks(blocks) }, attentionParams(options)];
+  const [output, logSums] = program.record('WpoFusedAttention', [q, k, v, layout, params], q.shape, [heads, queries]);
+  return {
+    output: output!,
+    inputsForBackward: [q, k, v, output!],
+    saved: [logSums!],
+    backward: (dy) =>
+      program.record(
+        'WpoFusedAttentionGrad',
+        [dy, q, k, v, output!, logSums!, layout, params],
+        ...[q.shape, k.shape, v.shape],
+      ),
+  };
+};
+
+/** Whether fused attention can compute these blocks: no query sees more than two ranges of keys, and it is not decoding. */
+export const canFuse = (blocks: readonly QueryBlock[], queries: number): boolean =>
+  !isDecoding(blocks, queries) && blocks.every(({ keyRanges }) => keyRanges.length <= 2);
+
+/** Scores become cap · tanh(factor · qᵀk). A cap of 0 means no cap. */
+const attentionParams = ({ scale, softcap }: AttentionOptions) => ({
+  numbers: [scale / (softcap ?? 1), softcap ?? 0],
+});
 
 /** Whether every block is one query over one key range. */
 const isDecoding = (blocks: readonly QueryBlock[], queries: number) =>

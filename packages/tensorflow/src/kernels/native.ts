@@ -53,6 +53,8 @@ export interface Native {
   readonly operations: readonly string[];
   /** Absent where the device has none. */
   readonly store?: NativeStore;
+  /** Head sizes for which the GPU has fused attention. Absent on a CPU. */
+  readonly fusedHeadSizes?: readonly number[];
 }
 
 let loaded: Native | null | undefined;
@@ -68,6 +70,9 @@ export const nativeDevice = (): Native['device'] => native()?.device ?? 'cpu';
 
 /** Whether an operation is loaded. Not every operation has a GPU kernel. */
 export const hasOperation = (name: string): boolean => native()?.operations.includes(name) ?? false;
+
+/** Head sizes for which the device has fused attention (native/gpu/fused-attention.cu). */
+export const fusedHeadSizes = (): readonly number[] => native()?.fusedHeadSizes ?? [];
 
 /** The memory for stored values; undefined if programs on this device cannot read such. */
 export const nativeStore = (): NativeStore | undefined => native()?.store;
@@ -106,7 +111,8 @@ function load(): Native | null {
     return null;
   }
   uploadWithoutSync(backend());
-  return { device: 'gpu', operations: gpu.operations, store: gpu.store };
+  const { operations, store, fusedHeadSizes } = gpu;
+  return { device: 'gpu', operations, store, fusedHeadSizes };
 }
 
 const backend = () => tf.backend() as unknown as Backend;

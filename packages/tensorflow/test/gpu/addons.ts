@@ -50,6 +50,7 @@ export function loadAddon(addon: Addon): {
   readonly operations: string[];
   readonly missing: string;
   readonly store: NativeStore;
+  readonly fusedHeadSizes: number[];
 } {
   if (prebuilt && existsSync(join(prebuilt, addon.name))) return require(join(prebuilt, addon.name));
   const folder = mkdtempSync(join(tmpdir(), 'wpo-addon-'));
@@ -67,7 +68,7 @@ export const loadGpuAddon = () => loadAddon(installed.gpu);
 /** Makes this process run the GPU operations on a GPU emulated on the CPU (emulated.cc). */
 export function useEmulatedGpu(): void {
   loadKernels(); // defines the operations
-  const { operations, store } = loadAddon(emulatedAddon);
+  const { operations, store, fusedHeadSizes } = loadAddon(emulatedAddon);
   uploadWithoutSync(tf.backend() as unknown as { binding: object });
-  useNative({ device: 'gpu', operations, store });
+  useNative({ device: 'gpu', operations, store, fusedHeadSizes });
 }
