@@ -1,8 +1,9 @@
 // node bench/memory-plan.mjs [CASE …]
 //
-// Compares the sum of `wpo plan` with the peak memory of `wpo train`. For each case it writes a model with random weights and pairs of
-// one length, plans the run, and trains two steps. Prints the parts of the plan in MB, the peak resident memory (VmHWM) of the process
-// that trained, and their difference. Mapped weights count in both. Uses the built packages; runs on Linux.
+// Compares `wpo plan` with `wpo train`. For each case it writes a model with random weights and pairs of one length, plans the run, and
+// trains two steps. Prints the parts of the planned memory in MB, the peak resident memory (VmHWM) of the process that trained, and
+// their difference; then the planned seconds of a step, those of the second step, and their difference. Mapped weights count in
+// planned memory and peak. Uses the built packages; runs on Linux.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +45,12 @@ const folder = mkdtempSync(join(tmpdir(), 'wpo-memory-plan-'));
 const names = process.argv.length > 2 ? process.argv.slice(2) : ['demo', ...Object.keys(CASES)];
 const columns = ['weights', 'gradients', 'state', 'activations', 'logits', 'unused', 'program', 'mapped'];
 try {
-  console.log(['case'.padEnd(18), ...[...columns, 'sum', 'peak', ''].map((name) => name.padStart(11))].join(' '));
+  console.log(
+    [
+      'case'.padEnd(18),
+      ...[...columns, 'sum', 'peak', '', 'planned s', 'step s', ''].map((name) => name.padStart(11)),
+    ].join(' '),
+  );
   for (const name of names) await compare(name, name === 'demo' ? demo() : await prepare(name));
 } finally {
   rmSync(folder, { recursive: true });
@@ -52,7 +58,10 @@ try {
 
 /** The demo's run with two steps. */
 function demo() {
-  const set = [`output_dir=${join(folder, 'run')}`, 'max_steps=2'].flatMap((setting) => ['--set', setting]);
+  const set = [`output_dir=${join(folder, 'run')}`, 'max_steps=2', 'logging_steps=1'].flatMap((setting) => [
+    '--set',
+    setting,
+  ]);
   return [join(root, 'recipes/demo.yaml'), ...set];
 }
 
@@ -75,7 +84,13 @@ async function prepare(name) {
   const row = (i) => ({ prompt: text(prompt, i), chosen: text(answer, i + 1), rejected: text(answer, i + 2) });
   const data = join(folder, 'pairs.jsonl');
   writeFileSync(data, Array.from({ length: pairs }, (_, i) => `${JSON.stringify(row(i))}\n`).join(''));
-  const run = { model_name_or_path: modelFolder, train_file: data, output_dir: join(folder, 'run'), max_steps: 2 };
+  const run = {
+    model_name_or_path: modelFolder,
+    train_file: data,
+    output_dir: join(folder, 'run'),
+    max_steps: 2,
+    logging_steps: 1,
+  };
   const yaml = join(folder, 'run.yaml');
   const lines = Object.entries({ ...run, max_length: 4096, max_prompt_length: 2048, save_steps: 0, ...keys });
   writeFileSync(yaml, lines.map(([key, value]) => `${key}: ${value}\n`).join(''));
@@ -96,13 +111,25 @@ function tokenizer() {
 async function compare(name, args) {
   const { stdout, stderr } = spawnSync(process.execPath, [wpo, 'plan', ...args, '--json'], { encoding: 'utf8' });
   if (!stdout.startsWith('{')) throw new Error(stderr);
-  const { memory, needed, mapped_bytes: mapped } = JSON.parse(stdout);
+  const { memory, needed, mapped_bytes: mapped, time } = JSON.parse(stdout);
   const peak = await train(args);
   const parts = { ...Object.fromEntries(memory.map(({ name, bytes }) => [name, bytes])), mapped };
   const sum = needed.host + mapped;
   const cells = [...columns.map((column) => parts[column] ?? 0), sum, peak].map((n) => (n / 1e6).toFixed(0));
-  cells.push(`${sum > peak ? '+' : ''}${(100 * (sum / peak - 1)).toFixed(1)} %`);
+  const seconds = stepSeconds();
+  const planned = time.seconds_per_step;
+  cells.push(difference(sum, peak), planned.toFixed(2), seconds.toFixed(2), difference(planned, seconds));
   console.log([name.padEnd(18), ...cells.map((cell) => cell.padStart(11))].join(' '));
+}
+
+function difference(planned, measured) {
+  return `${planned > measured ? '+' : ''}${(100 * (planned / measured - 1)).toFixed(1)} %`;
+}
+
+/** Seconds of the last step of the run that has just ended. The first step also compiles code. */
+function stepSeconds() {
+  const rows = readFileSync(join(folder, 'run/metrics.jsonl'), 'utf8').trim().split('\n').map(JSON.parse);
+  return rows.findLast((row) => row.step_seconds !== undefined).step_seconds;
 }
 
 /** Trains in a child process, and returns its peak memory in bytes. */

@@ -15,9 +15,10 @@ import {
   reportJson,
   reportMemory,
 } from '../training/memory-report';
+import { formatTime, planTime, timeJson } from '../training/time-plan';
 import { withLocalModels } from './train';
 
-/** `wpo plan`: prints the memory that a training run takes. Returns the exit status: 0 if it fits, else 1. */
+/** `wpo plan`: prints the memory and the time that a training run takes. Returns the exit status: 0 if it fits, else 1. */
 export async function plan(options: PlanConfig, terminal: Terminal = processTerminal()): Promise<number> {
   const config = await withLocalModels(await readTrainConfig(options.config, options.set), terminal);
   const pairs = await readRunPairs(config, terminal);
@@ -32,13 +33,16 @@ export async function plan(options: PlanConfig, terminal: Terminal = processTerm
   }
   const report = await reportMemory(run, machine);
   const fitting = report.fits ? [] : await findFittingSettings(run, machine);
+  const isThisMachine = options.deviceMemory === undefined && options.hostMemory === undefined;
+  const time = options.time && report.fits && isThisMachine ? await planTime(run, backend, report.plan) : undefined;
   if (options.json) {
-    terminal.stdout.write(`${JSON.stringify(reportJson(report, machine, fitting))}\n`);
+    terminal.stdout.write(`${JSON.stringify({ ...reportJson(report, machine, fitting), time: timeJson(time) })}\n`);
     return report.fits ? 0 : 1;
   }
   const verdict = report.fits
     ? 'It fits.'
     : `It does not fit: ${describeShortage(report, machine)}.\n${formatFitting(fitting, machine)}`;
-  terminal.stdout.write(`${formatReport(report, machine, config)}\n\n${verdict}\n`);
+  const parts = [formatReport(report, machine, config), verdict, time && formatTime(time)];
+  terminal.stdout.write(`${parts.filter(Boolean).join('\n\n')}\n`);
   return report.fits ? 0 : 1;
 }

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { field, path } from './fields';
+import { boolean, field, path } from './fields';
 import { type ConfigOf, commandSchema, type FieldOptions } from './schema';
 import { json, settings } from './shared';
 
@@ -35,15 +35,21 @@ export const planSchema = commandSchema({
   summary: 'show what a training run takes, before it starts',
   description: [
     'Prints the memory that a run of wpo train takes at its peak, and what it is for: weights, gradients, moments of the ' +
-      'optimizer, activations, logits. If it does not fit, the settings that would make it fit follow. The model’s weights are not ' +
-      'read, so any model can be planned on any machine. wpo train makes the same check before it reads them.',
-    'Without sizes of memory, the plan is for this machine, and for its GPU if TensorFlow uses one.',
+      'optimizer, activations, logits. If it does not fit, the settings that would make it fit follow. wpo train makes the same check ' +
+      'before it starts.',
+    'Without sizes of memory, the plan is for this machine, and for its GPU if TensorFlow uses one. If the run fits, a few passes ' +
+      'through three layers of the model then show how long a step and the whole run take. With sizes, no weights are read, so ' +
+      'any model can be planned on any machine.',
   ],
   fields: {
     config: path('file', { required: true, help: 'the YAML file of wpo train', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
     deviceMemory: memorySize({ help: 'plan for a GPU with this much memory, e.g. 80GB' }),
     hostMemory: memorySize({ help: 'plan for a machine with this much memory, e.g. 128GB' }),
+    time: boolean({
+      default: true,
+      help: 'also measure the time of a step, in about 20 s; not for another machine',
+    }),
     json,
   },
   examples: [

@@ -56,6 +56,8 @@ export interface MemoryPlan {
   readonly unused: number;
   /** Weights in mapped files. The system reads them as they are used and may drop them, so they are in no sum. */
   readonly mapped: number;
+  /** The most that kept activations may take: `activation_checkpointing: auto` recomputes the layers that do not fit. */
+  readonly activationBytes: number;
   /** The number of the model's parameters. */
   readonly parameters: number;
   /** The number of those that are trained. */
@@ -88,6 +90,10 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
   const weights = FLOAT32 * trainedValues + (lora ? held.allocated : 0);
   const mapped = (lora ? held.mapped : 0) + reference.mapped;
+  const activationBytes = activationBudget(trained, {
+    ...{ available: available - weights - reference.allocated, mapped },
+    stateBytes,
+  });
   const pass = await countPasses({
     model,
     lora,
@@ -95,10 +101,7 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     device,
     precision: config.precision,
     activationCheckpointing: config.activationCheckpointing,
-    activationBytes: activationBudget(trained, {
-      ...{ available: available - weights - reference.allocated, mapped },
-      stateBytes,
-    }),
+    activationBytes,
   });
   return {
     weights,
@@ -106,7 +109,7 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     gradients: FLOAT32 * trainedValues,
     state: sum(trained.map(stateBytes)),
     ...pass,
-    mapped,
+    ...{ mapped, activationBytes },
     parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
     trained: trainedValues,
     longest: {
@@ -188,3 +191,44 @@ async function countPasses({ model, lora, microBatches, device, precision, ...op
   const { activations, logits } = counter.peak;
   return { activations, logits, unused: counter.allocatedBytes - activations - logits };
 }
+
+/**
+ * The number of layers whose activations a run keeps for the backward pass of a micro-batch; the others are recomputed.
+ *
+ * @param activationBytes the most that kept activations may take
+ */
+export async function keptLayers(
+  run: PlannedRun,
+  activationBytes: number,
+  microBatch: readonly TokenPair[],
+): Promise<number> {
+  const { model, lora } = await readModel(run);
+  const { activationCheckpointing } = run.config;
+  if (activationCheckpointing !== 'auto') return activationCheckpointing === 'never' ? model.numHiddenLayers : 0;
+  const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
+  const bytesOf = async (layers: number) => {
+    const counter = new MemoryCounter();
+    const shapes = modelOfShapes(
+      withLayers(model, layers),
+      countedWeight,
+      lora && { ...lora, layersToTransform: null },
+    );
+    const kernels = countingKernels(counter, { device: 'cpu' });
+    const policy = gemmaPolicy(shapes, { kernels, activationCheckpointing: 'never' });
+    const forward = await policy.forward(microBatch, { train: true, step: 0 });
+    counter.run();
+    const { bytes } = counter;
+    forward.dispose();
+    return bytes;
+  };
+  if (model.numHiddenLayers === 1) return (await bytesOf(1)) <= activationBytes ? 1 : 0;
+  const ofLayer = (await bytesOf(2)) - (await bytesOf(1));
+  return Math.min(model.numHiddenLayers, Math.floor(activationBytes / ofLayer));
+}
+
+/** The configuration of a model's first layers. */
+export const withLayers = (model: Gemma2Config, layers: number): Gemma2Config => ({
+  ...model,
+  numHiddenLayers: layers,
+  layerTypes: model.layerTypes.slice(0, layers),
+});

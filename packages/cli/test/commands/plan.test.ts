@@ -1,7 +1,9 @@
 import '@wpo/tensorflow';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
 import { gemma2_9b } from '@wpo/gemma';
+import { storedBytes } from '@wpo/tensorflow/kernels';
 import { beforeAll, expect, test } from 'vitest';
 import { modelFolder, pairsFile, temporaryFolder } from '../golden';
 import { sparseModel } from '../sparse-model';
@@ -35,6 +37,13 @@ interface Plan {
   readonly available: { readonly host: number; readonly device: number | null };
   readonly mapped_bytes: number;
   readonly fits: boolean;
+  readonly time: {
+    readonly steps: number;
+    readonly seconds_per_step: number;
+    readonly update_seconds: number;
+    readonly reference_seconds: number;
+    readonly calibration: { readonly layers: number; readonly tokens: number; readonly seconds: number };
+  } | null;
   readonly settings_that_fit: readonly {
     readonly settings: Record<string, unknown>;
     readonly needed: Plan['needed'];
@@ -159,4 +168,44 @@ test('a size without a unit is refused', async () => {
   const { status, err } = await wpo('plan', yaml(modelFolder), '--device-memory', '80');
   expect(err).toContain('--device-memory: expected a number above 0 and a unit: GB, GiB, MB, MiB, found "80".');
   expect(status).toBe(1);
+});
+
+test('the time of a run is measured with three layers, on a pair of mean length', async () => {
+  const before = { tensors: tf.memory().numTensors, stored: storedBytes().allocated };
+  const rows = readFileSync(pairsFile, 'utf8').trim().split('\n').length;
+  const settings = { gradient_accumulation_steps: 4, num_train_epochs: 2 };
+  const { time } = await plan(yaml(modelFolder, settings));
+  expect(time!.steps).toBe(2 * Math.ceil(rows / 4));
+  const { layers, tokens } = time!.calibration;
+  expect(layers).toBe(3);
+  expect(tokens).toBeGreaterThan(10);
+  expect(time!.update_seconds).toBeGreaterThan(0);
+  expect(time!.seconds_per_step).toBeGreaterThan(time!.update_seconds);
+  expect(time!.reference_seconds).toBeGreaterThan(0);
+  expect({ tensors: tf.memory().numTensors, stored: storedBytes().allocated }).toEqual(before);
+});
+
+test('a loss without a reference has no reference pass, and a packed step runs as many pairs as fit', async () => {
+  const { time } = await plan(yaml(modelFolder, { loss_type: 'simpo' }));
+  expect(time!.reference_seconds).toBe(0);
+  const settings = { gradient_accumulation_steps: 4, max_tokens_per_pack: 100_000 };
+  const packed = await plan(yaml(modelFolder, settings));
+  const one = await plan(yaml(modelFolder));
+  expect(packed.time!.calibration.tokens).toBe(4 * one.time!.calibration.tokens);
+});
+
+test('the time is not measured for another machine, for a run that does not fit, and without a trained layer', async () => {
+  expect((await plan(yaml(modelFolder), '--host-memory', '64GB')).time).toBeNull();
+  expect((await plan(yaml(modelFolder), '--no-time')).time).toBeNull();
+  const last = { use_peft: true, lora_target_modules: "'model\\.layers\\.3\\.mlp\\.up_proj'" };
+  expect((await plan(yaml(modelFolder, last))).time).toBeNull();
+  const adapter = await plan(yaml(modelFolder, { use_peft: true }));
+  expect(adapter.time!.seconds_per_step).toBeGreaterThan(0);
+});
+
+test('the time follows the verdict', async () => {
+  const { out } = await wpo('plan', yaml(modelFolder));
+  expect(out).toMatch(
+    /\nIt fits\.\n\nA step takes about [\d.e-]+ s \(the update [\d.e-]+ s\), and \d+ steps? about \d+s\.\nBefore them, the reference’s log-probs take about \d+s, unless they are cached\.\nMeasured in [\d.]+ s with 3 layers and \d+ tokens\. Evaluation and checkpoints are not counted\.\n$/,
+  );
 });
