@@ -3,14 +3,15 @@ import { openSafetensors, writeSafetensors } from '../packages/gemma/dist/node.j
 import { valuesInParts } from '../packages/trainer/dist/index.js';
 
 export function writeTensors(path, tensors) {
-  const toWrite = (tensor) => ({ ...tensor, dtype: 'F32', data: () => valuesInParts(tensor) });
+  const toWrite = (tensor) => ({ ...tensor, dtype: tensor.type, data: () => valuesInParts(tensor) });
   return writeSafetensors(path, Array.from(tensors, toWrite));
 }
 
 export async function* readTensors(path) {
   const stored = await openSafetensors(path);
   for (const name of stored.names()) {
-    yield { name, shape: stored.info(name).shape, read: (start, count) => stored.read(name, { start, count }) };
+    const { shape, dtype: type } = stored.info(name);
+    yield { name, shape, type, read: (start, count) => stored.read(name, { start, count }) };
   }
   await stored.close();
 }

@@ -52,6 +52,22 @@ export function randomBelow(limit: number, next: () => number): number {
   }
 }
 
+/**
+ * 32 random bits: number `index` of a key. A counter-based generator: the numbers of a key are those of SplitMix with an increment of its
+ * own, and the mixing function is C. Wellons' lowbias32 (public domain). Native code has the same
+ * (packages/tensorflow/native/elementwise/random.h).
+ */
+export function randomBits(key: number, index: number): number {
+  const increment = mixBits(key ^ 0x5bd1e995) | 1;
+  return mixBits((key + Math.imul(index, increment)) | 0);
+}
+
+function mixBits(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
 export const rotateLeft = (x: number, by: number) => (x << by) | (x >>> (32 - by));
 
 /** MurmurHash3's 32-bit finaliser: each input bit changes about half of the output bits. */

@@ -27,7 +27,8 @@ import {
   writeModelFolder,
   writeSafetensors,
 } from '@wpo/gemma/node';
-import type { AvailableMemory, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
+import { printable } from '@wpo/internal/printable';
+import type { AvailableMemory, MasterWeights, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import { type OptimizerKernel, type SavedTensor, savedTensor, type TrainOptions, valuesInParts } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
@@ -59,6 +60,8 @@ export interface NumberTypes {
   readonly dtype?: WeightStorageOptions['dtype'];
   /** Of matrix products. Default `float32`. */
   readonly precision?: Precision;
+  /** How weights that are trained are held in bfloat16. Default: they are float32. */
+  readonly masterWeights?: MasterWeights | undefined;
 }
 
 /**
@@ -66,13 +69,13 @@ export interface NumberTypes {
  *
  * @throws {UserError} if TensorFlow is missing; the message says how to install it
  */
-export const loadBackend = ({ dtype, precision }: NumberTypes = {}): Promise<Backend> =>
+export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {}): Promise<Backend> =>
   fromInput(async () => {
     await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
     const tensorflow = await import('@wpo/tensorflow/kernels');
     return {
       kernels: tensorflow.tensorflowKernels({ precision }),
-      loadTensor: tensorflow.tensorflowTensorLoader(),
+      loadTensor: tensorflow.tensorflowTensorLoader(masterWeights),
       storage: tensorflow.weightStorage({ dtype }),
       optimizer: tensorflow.tensorflowOptimizer(),
       computeNorm: tensorflow.tensorflowGradientNorm(),
@@ -225,15 +228,21 @@ export function saveModelFiles(folder: string, model: LoadedModel, { dtype, base
 
 /**
  * What number types add to the key of a cache of results. `dtype: auto` and `float32` add nothing, because they hold the same values:
- * results differ at most by float32 rounding, as between CPUs. `bfloat16` rounds weights that are not bfloat16 in their file, and
- * as a precision, the operands of products.
+ * results differ at most by float32 rounding, as between CPUs. `bfloat16` rounds weights that are not bfloat16 in their file (with exact
+ * master weights, ties away from zero), and as a precision, the operands of products.
  */
 export const roundingOf = ({
   dtype,
   precision,
-}: NumberTypes): { readonly dtype?: 'bfloat16'; readonly precision?: 'bfloat16' } => ({
+  masterWeights,
+}: NumberTypes): {
+  readonly dtype?: 'bfloat16';
+  readonly precision?: 'bfloat16';
+  readonly masterWeights?: MasterWeights;
+} => ({
   ...(dtype === 'bfloat16' && { dtype }),
   ...(precision === 'bfloat16' && { precision }),
+  ...(masterWeights !== undefined && { masterWeights }),
 });
 
 /** A hash of the configuration and weights of a model, or of a model with an adapter. */
@@ -261,19 +270,33 @@ const hashes = new Map<string, string>();
 
 const HASHED = /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/;
 
-/** Writes tensors in full precision, for a checkpoint. */
+/** Writes tensors as they are, for a checkpoint. */
 export const writeTensors = (path: string, tensors: Iterable<SavedTensor>): Promise<void> =>
   writeSafetensors(
     path,
-    Array.from(tensors, (tensor) => ({ ...toWrite(tensor), dtype: 'F32' })),
+    Array.from(tensors, (tensor) => ({ ...toWrite(tensor), dtype: tensor.type })),
   );
 
-/** Opens the tensors of a file from `writeTensors`. Each can be read until the next one is requested. */
+/**
+ * Opens the tensors of a file from `writeTensors`. Each can be read until the next one is requested.
+ *
+ * @throws Error for a tensor of another type
+ */
 export async function* readTensors(path: string): AsyncGenerator<SavedTensor> {
   const file = await openSafetensors(path);
   try {
     for (const name of file.names()) {
-      yield { name, shape: file.info(name).shape, read: (start, count) => file.read(name, { start, count }) };
+      const { shape, dtype: type } = file.info(name);
+      if (type !== 'F32' && type !== 'BF16' && type !== 'U8') {
+        throw new Error(`${path}: tensor "${printable(name)}": expected F32, BF16 or U8, found ${type}.`);
+      }
+      yield {
+        ...{ name, shape, type },
+        async read(start, count) {
+          const range = { start, count };
+          return type === 'U8' ? new Uint8Array(await file.readRaw(name, range)) : file.read(name, range);
+        },
+      };
     }
   } finally {
     await file.close();

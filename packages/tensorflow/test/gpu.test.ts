@@ -9,6 +9,7 @@ import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
 import { testKernels, testProducts } from './kernel-properties';
+import { testMasterWeights } from './master-weights-properties';
 import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
 import { nativeBf16Tier, nativeTier } from './tiers';
@@ -157,6 +158,7 @@ test.each([
 describe('GPU operations, on an emulated GPU', () => {
   testKernels(nativeTier);
   describe('with products of bfloat16', () => testProducts(nativeBf16Tier));
+  describe('weights that are trained in bfloat16', () => testMasterWeights(nativeTier));
   testPolicy(nativeTier);
   testGeneration(nativeTier);
   testPrograms(nativeTier);

@@ -10,6 +10,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { hasOperation } from '../src/kernels/native';
 import { normal, property, size, testKernels, testProducts, values } from './kernel-properties';
+import { testMasterWeights } from './master-weights-properties';
 import { BF16_ISAS, ISAS, limitIsa, nativeBf16Tier, nativeTier } from './tiers';
 
 test('the native kernels are used: the tests run on a machine with a compiler and without a GPU', () => {
@@ -38,6 +39,8 @@ describe.each(BF16_ISAS)('products of bfloat16 limited to %s are those of the po
   limitIsa(isa);
   testProducts(nativeBf16Tier);
 });
+
+describe('weights that are trained in bfloat16', () => testMasterWeights(nativeTier));
 
 test('a small product gives a row the same bits, whatever other rows there are', () => {
   property(fc.record({ rows: fc.integer({ min: 2, max: 16 }), width: size(70), out: size(40) }), (shape, seed) => {

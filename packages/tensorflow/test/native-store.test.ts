@@ -65,6 +65,20 @@ describe('the store', () => {
     });
   });
 
+  test.each(['I16', 'U8'] as const)('keeps values of %s as they are, in files too', (type) => {
+    const values = type === 'I16' ? Int16Array.from(allBits) : Uint8Array.from(allBits);
+    const path = file(`raw ${type}`, Uint8Array.from([9, ...new Uint8Array(values.buffer)]));
+    const target = file(`written ${type}`, new Uint8Array(1));
+    withArena(values.byteLength + 64, (id) => {
+      store.read(id, 2, path, 1, 65536, type, type);
+      expect(store.get(id, 2, 65536, type)).toEqual(values);
+      store.set(id, 64, values, type);
+      expect(store.get(id, 64, 65536, type)).toEqual(values);
+      store.write(id, 64, target, 1, 65536, type, type);
+      expect(readFileSync(target).subarray(1)).toEqual(readFileSync(path).subarray(1));
+    });
+  });
+
   test('reads and writes a file by several threads, by a path or a descriptor', () => {
     const values = Float32Array.from({ length: 600_001 }, (_, i) => Math.sin(i));
     const path = file('large', bytesOf(values));
@@ -118,9 +132,21 @@ describe('the store', () => {
     ['more than 2⁴⁰ values', (id) => store.get(id, 0, 2 ** 52, 'F32'), 'count: expected an integer from 0 to'],
     ['an offset that is not aligned', (id) => store.get(id, 2, 1, 'F32'), 'expected a multiple of 4'],
     ['an odd offset', (id) => store.get(id, 1, 1, 'BF16'), 'expected a multiple of 2'],
-    ['float16 in an arena', (id) => store.get(id, 0, 1, 'F16' as never), 'type: expected F32 or BF16'],
+    ['float16 in an arena', (id) => store.get(id, 0, 1, 'F16' as never), 'type: expected F32, BF16, I16 or U8'],
     ['no type', (id) => store.get(id, 0, 1, undefined as never), 'type: expected a string'],
     ['numbers that are no Float32Array', (id) => store.set(id, 0, [1, 2] as never, 'F32'), 'expected a Float32Array'],
+    ['floats for int16', (id) => store.set(id, 0, new Float32Array(1), 'I16'), 'expected an Int16Array'],
+    ['int16 for uint8', (id) => store.set(id, 0, new Int16Array(1), 'U8'), 'expected a Uint8Array'],
+    [
+      'a file of uint8 as float32',
+      (id) => store.read(id, 0, '/dev/zero', 0, 1, 'U8', 'F32'),
+      'expected values of one type, found uint8 and float32, which are not converted',
+    ],
+    [
+      'int16 in a file of bfloat16',
+      (id) => store.write(id, 0, file('some', new Uint8Array(4)), 0, 1, 'I16', 'BF16'),
+      'expected values of one type, found int16 and bfloat16',
+    ],
     ['a Float64Array', (id) => store.set(id, 0, new Float64Array(1) as never, 'F32'), 'expected a Float32Array'],
     ['too many values', (id) => store.set(id, 0, new Float32Array(17), 'F32'), 'within 64 bytes'],
     ['a change of a mapped file', (_, mapped) => store.set(mapped, 0, new Float32Array(1), 'F32'), 'is a mapped file'],
@@ -158,7 +184,7 @@ describe('the store', () => {
     [
       'writing float16',
       (id) => store.write(id, 0, file('half', new Uint8Array(4)), 0, 1, 'F32', 'F16' as never),
-      'fileType: expected F32 or BF16',
+      'fileType: expected F32, BF16, I16 or U8',
     ],
   ])('refuses %s', (_, call, message) => {
     const mapped = store.map(file('some', new Uint8Array(64)));
@@ -173,7 +199,22 @@ describe('the store', () => {
     const path = file('fuzzed', new Uint8Array(100));
     const argument = fc.oneof(
       fc.integer({ min: -2, max: 70 }),
-      fc.constantFrom<unknown>('F32', 'BF16', 'F16', '', path, null, undefined, {}, [], 2 ** 31, 2 ** 53, Number.NaN),
+      fc.constantFrom<unknown>(
+        'F32',
+        'BF16',
+        'I16',
+        'U8',
+        'F16',
+        '',
+        path,
+        null,
+        undefined,
+        {},
+        [],
+        2 ** 31,
+        2 ** 53,
+        Number.NaN,
+      ),
       fc.constantFrom<unknown>(new Float32Array(3), new DataView(new ArrayBuffer(4)), Symbol('s')),
     );
     const name = fc.constantFrom('map', 'bytes', 'read', 'write', 'get', 'set', 'allocate');
@@ -262,7 +303,7 @@ describe.runIf(nativeOperations())('a program', () => {
     ['an offset past the end', (id) => stored(id, 2 ** 59, 'BF16', 1), 'found 2 bytes from 1152921504606846976'],
     ['an offset of 2³⁰ in the lower part', (id) => [5, id, 2 ** 30, 0, 0, 0], 'an offset of two parts of 30 bits'],
     ['a negative offset', (id) => [5, id, 0, -1, 0, 0], 'an offset of two parts of 30 bits'],
-    ['another type', (id) => [5, id, 0, 0, 2, 0], 'expected type 0 (float32) or 1 (bfloat16), found 2'],
+    ['another type', (id) => [5, id, 0, 0, 4, 0], 'expected a type from 0 to 3, found 4'],
     ['a negative dimension', (id) => stored(id, 0, 'F32', -1, -1), 'dimensions of 0 or more'],
     ['2⁶⁰ values', (id) => stored(id, 0, 'F32', 2 ** 30, 2 ** 30), 'at most'],
     ['2⁶⁰ rows without a value', (id) => stored(id, 0, 'F32', 2 ** 30, 2 ** 30, 0), 'at most'],

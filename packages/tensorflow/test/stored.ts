@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { nativeStore, operationNumber, runProgram } from '../src/kernels/native';
+import { nativeStore, operationNumber, runProgram, type StoredName } from '../src/kernels/native';
 import { loadKernels, type NativeStore } from './gpu/addons';
 
 /** The CPU's store. */
@@ -8,9 +8,11 @@ export const { store } = loadKernels();
 const deviceStore = () => (nativeStore() as NativeStore | undefined) ?? store;
 
 /** The instruction of a program that makes a value of stored ones, `offset` values after an arena's start. */
-export const stored = (id: number, offset: number, type: 'F32' | 'BF16', ...shape: number[]) => [
-  ...[5, id, offset % 2 ** 30, Math.floor(offset / 2 ** 30), type === 'BF16' ? 1 : 0, shape.length, ...shape],
+export const stored = (id: number, offset: number, type: StoredName, ...shape: number[]) => [
+  ...[5, id, offset % 2 ** 30, Math.floor(offset / 2 ** 30), TYPES.indexOf(type), shape.length, ...shape],
 ];
+/** Their numbers in a program are their places here. */
+const TYPES: readonly StoredName[] = ['F32', 'BF16', 'I16', 'U8'];
 export const give = (number: number) => [4, number];
 export const call = (name: string, ...numbers: number[]) => [2, operationNumber(name), ...numbers];
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type AdamWOptions, adamWOptions, adamWRule } from './adamw';
 import type { Parameter } from './policy';
-import { optimizerOf, type RuleOptimizer, type UpdateRule } from './update-rule';
+import { float32, optimizerOf, type RuleOptimizer, type StateTensor, type UpdateRule } from './update-rule';
 
 export interface AdamW8bitOptions extends AdamWOptions {
   /**
@@ -27,8 +27,9 @@ const MIN_VALUES = 4096;
  * rounds value / absmax to one of 65,536 steps from −1 to 1 before it looks for the nearest. So a second moment below 1.5e-5 of its
  * block's largest is kept as 1.5e-5 of it. The nearest code would be 0, and the next update of such a weight could be of any size.
  *
- * The tensors of a state are `<parameter>.exp_avg_codes`, of uint8 codes in the bytes of float32 values, four in each, and
- * `.exp_avg_absmax`; and `.exp_avg_sq_codes`, `.exp_avg_sq_absmax`. Parameters with fewer than 4,096 values have those of `adamW`.
+ * The tensors of a state are `<parameter>.exp_avg_codes`, uint8 in the parameter's shape, and `.exp_avg_absmax`, float32 and one per
+ * block; and `.exp_avg_sq_codes`, `.exp_avg_sq_absmax`. These are bitsandbytes' `state1`, `absmax1`, `state2` and `absmax2`. Parameters
+ * with fewer than 4,096 values have the tensors of `adamW`.
  *
  * @throws RangeError for an option out of range.
  */
@@ -47,17 +48,17 @@ const adamW8bitRule = (
   { float32SecondMoment = () => false }: AdamW8bitOptions,
 ): UpdateRule<ReturnType<typeof adamW.scalars>> => ({
   name: 'AdamW8bit',
-  state(parameter) {
+  state(parameter): Record<string, StateTensor> {
     const { shape } = parameter;
     const size = tf.util.sizeFromShape([...shape]);
     const codes = (name: string) => ({
-      [`${name}_codes`]: [Math.ceil(size / 4)],
-      [`${name}_absmax`]: [Math.ceil(size / BLOCK)],
+      [`${name}_codes`]: { shape, type: 'U8' } as const,
+      [`${name}_absmax`]: float32([Math.ceil(size / BLOCK)]),
     });
     if (size < MIN_VALUES) return adamW.state(parameter);
     return {
       ...codes('exp_avg'),
-      ...(float32SecondMoment(parameter) ? { exp_avg_sq: shape } : codes('exp_avg_sq')),
+      ...(float32SecondMoment(parameter) ? { exp_avg_sq: float32(shape) } : codes('exp_avg_sq')),
     };
   },
   scalars: adamW.scalars,
@@ -67,10 +68,9 @@ const adamW8bitRule = (
     const moments: Record<string, tf.Tensor> = { ...state };
     const encoded = MOMENTS.filter(({ name }) => state[`${name}_codes`]);
     for (const { name, map } of encoded) {
-      const [codes, absmax] = [state[`${name}_codes`]!, state[`${name}_absmax`]!].map(valuesOf);
-      moments[name] = tf.tensor(decode(bytesOf(codes!), absmax!, dynamicMap(map), parameter.shape), [
-        ...parameter.shape,
-      ]);
+      const codes = state[`${name}_codes`]!.dataSync() as Int32Array;
+      const values = decode(codes, valuesOf(state[`${name}_absmax`]!), dynamicMap(map));
+      moments[name] = tf.tensor(values, [...parameter.shape]);
     }
     adamW.update({ ...update, state: moments }, scalars);
     for (const { name, map } of MOMENTS) {
@@ -81,26 +81,24 @@ const adamW8bitRule = (
       }
       const { codes, absmax } = encode(valuesOf(moment), map);
       tf.dispose([moment, state[`${name}_codes`]!, state[`${name}_absmax`]!]);
-      state[`${name}_codes`] = tf.tensor1d(codes);
+      state[`${name}_codes`] = tf.tensor(codes, [...parameter.shape], 'int32');
       state[`${name}_absmax`] = tf.tensor1d(absmax);
     }
   },
 });
 
 const valuesOf = (tensor: tf.Tensor) => tensor.dataSync() as Float32Array;
-const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) => new Uint8Array(buffer, byteOffset, byteLength);
 
-function decode(codes: Uint8Array, absmax: Float32Array, map: Float32Array, shape: readonly number[]): Float32Array {
-  const values = new Float32Array(tf.util.sizeFromShape([...shape]));
+function decode(codes: Int32Array, absmax: Float32Array, map: Float32Array): Float32Array {
+  const values = new Float32Array(codes.length);
   for (let i = 0; i < values.length; i++) values[i] = map[codes[i]!]! * absmax[Math.floor(i / BLOCK)]!;
   return values;
 }
 
-function encode(values: Float32Array, map: 'signed' | 'unsigned'): { codes: Float32Array; absmax: Float32Array } {
+function encode(values: Float32Array, map: 'signed' | 'unsigned'): { codes: Int32Array; absmax: Float32Array } {
   const { fround } = Math;
   const table = codeTable(dynamicMap(map));
-  const codes = new Float32Array(Math.ceil(values.length / 4));
-  const bytes = bytesOf(codes);
+  const codes = new Int32Array(values.length);
   const absmax = new Float32Array(Math.ceil(values.length / BLOCK));
   for (const block of absmax.keys()) {
     const [start, end] = [block * BLOCK, Math.min((block + 1) * BLOCK, values.length)];
@@ -111,7 +109,7 @@ function encode(values: Float32Array, map: 'signed' | 'unsigned'): { codes: Floa
     const scale = fround(1 / largest);
     for (let i = start; i < end; i++) {
       const x = Math.min(1, Math.max(-1, fround(values[i]! * scale)));
-      bytes[i] = table[Math.floor(fround(fround(fround(x + 1) * ((STEPS - 1) / 2)) + 0.5))]!;
+      codes[i] = table[Math.floor(fround(fround(fround(x + 1) * ((STEPS - 1) / 2)) + 0.5))]!;
     }
   }
   return { codes, absmax };

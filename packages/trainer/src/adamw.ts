@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
 import {
+  float32,
   optimizerOf,
   type RuleOptimizer,
   type RuleOptions,
@@ -66,7 +67,7 @@ export function adamWOptions(
 
 export const adamWRule = (beta1: number, beta2: number, epsilon: number): UpdateRule<AdamWScalars> => ({
   name: 'AdamW',
-  state: ({ shape }) => ({ exp_avg: shape, exp_avg_sq: shape }),
+  state: ({ shape }) => ({ exp_avg: float32(shape), exp_avg_sq: float32(shape) }),
   scalars: ({ step, learningRate, gradientScale, weightDecay }) => ({
     gradientScale,
     oneMinusBeta1: 1 - beta1,

@@ -210,6 +210,7 @@ export async function loadWeights(
           : `weights: expected each parameter of the model once, found "${name}" of shape ${found}, which is unknown or a repeat`,
       );
     }
+    if (saved.type === 'U8') throw new TrainingError(`weights: "${name}": expected type F32 or BF16, found U8`);
     await loadValue(parameter, saved);
     missing.delete(name);
   }

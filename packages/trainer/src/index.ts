@@ -86,5 +86,14 @@ export {
   type Update,
   type UpdateRule,
 } from './update-rule';
-export { type SavedTensor, type StoredValues, savedTensor, type Values, valuesInParts } from './values';
+export {
+  type Numbers,
+  type SavedTensor,
+  type SavedType,
+  type StoredValues,
+  savedBytes,
+  savedTensor,
+  type Values,
+  valuesInParts,
+} from './values';
 export { type AlignedScores, type WeighedPair, type WeighPairOptions, weighPair } from './weigh';

@@ -1,11 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
 import {
+  float32,
   optimizerOf,
   type RuleOptimizer,
   type RuleOptions,
   replaceState,
   type Scalars,
+  type StateTensor,
   scaledGradient,
   type UpdateRule,
 } from './update-rule';
@@ -51,7 +53,7 @@ export function lion({ beta1 = 0.9, beta2 = 0.99, ...options }: LionOptions = {}
 
 const lionRule = (beta1: number, beta2: number): UpdateRule<LionScalars> => ({
   name: 'Lion',
-  state: ({ shape }) => ({ exp_avg: shape }),
+  state: ({ shape }) => ({ exp_avg: float32(shape) }),
   scalars: ({ learningRate, gradientScale, weightDecay }) => ({
     gradientScale,
     beta1,
@@ -143,9 +145,12 @@ export function adafactor(options: RuleOptions = {}): RuleOptimizer {
 
 const adafactorRule: UpdateRule<AdafactorScalars> = {
   name: 'Adafactor',
-  state({ shape }): Record<string, readonly number[]> {
-    if (shape.length < 2) return { exp_avg_sq: shape };
-    return { exp_avg_sq_row: shape.slice(0, -1), exp_avg_sq_col: [...shape.slice(0, -2), ...shape.slice(-1)] };
+  state({ shape }): Record<string, StateTensor> {
+    if (shape.length < 2) return { exp_avg_sq: float32(shape) };
+    return {
+      exp_avg_sq_row: float32(shape.slice(0, -1)),
+      exp_avg_sq_col: float32([...shape.slice(0, -2), ...shape.slice(-1)]),
+    };
   },
   scalars: ({ step, learningRate, gradientScale, weightDecay }) => ({
     gradientScale,

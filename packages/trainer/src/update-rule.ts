@@ -2,7 +2,19 @@ import * as tf from '@tensorflow/tfjs-core';
 import { TrainingError } from './errors';
 import type { Optimizer, OptimizerStep, StoredOptimizerState } from './optimizer';
 import type { Parameter } from './policy';
-import { asTensor, isTensor, loadStored, readSaved, type SavedTensor, savedTensor, type Values } from './values';
+import { roundingKey, roundStochastically } from './stochastic-rounding';
+import {
+  asTensor,
+  isTensor,
+  loadStored,
+  readSaved,
+  type SavedTensor,
+  savedBytes,
+  savedTensor,
+  type Values,
+  writeTensor,
+  zerosOf,
+} from './values';
 
 /** A parameter to update, with its gradient and its state. */
 export interface Update {
@@ -10,6 +22,8 @@ export interface Update {
   readonly gradient: Values;
   /** The values that the rule keeps for the parameter, by their names in files. */
   readonly state: Record<string, Values>;
+  /** The key of the random numbers of this update, which round a bfloat16 value. */
+  readonly roundingKey: number;
 }
 
 /** An update for tfjs operations. */
@@ -42,12 +56,21 @@ export interface StepSettings {
 /** What decides the state of a parameter. */
 type Weight = Pick<Parameter, 'name' | 'shape'>;
 
+/** A tensor of a state: float32, or codes of 8 bits. */
+export interface StateTensor {
+  readonly shape: readonly number[];
+  readonly type: 'F32' | 'U8';
+}
+
+/** A float32 tensor of a state. */
+export const float32 = (shape: readonly number[]): StateTensor => ({ shape, type: 'F32' });
+
 /** How an optimizer changes a parameter: the equations of AdamW, Lion, … */
 export interface UpdateRule<S extends Scalars = Scalars> {
   /** The optimizer's name, in errors and to find the native implementation. */
   readonly name: string;
-  /** Shapes of the tensors that it keeps for a parameter, by their names in files: `<parameter>.<name>`. */
-  state(parameter: Weight): Readonly<Record<string, readonly number[]>>;
+  /** The tensors that it keeps for a parameter, by their names in files: `<parameter>.<name>`. */
+  state(parameter: Weight): Readonly<Record<string, StateTensor>>;
   scalars(settings: StepSettings): S;
   /** The portable update, in tfjs operations. */
   update(update: TensorUpdate, scalars: S): void;
@@ -56,14 +79,14 @@ export interface UpdateRule<S extends Scalars = Scalars> {
 /** Where an optimizer's state is kept, and what runs the updates. */
 export interface OptimizerKernel {
   /** Zeros for the state. */
-  zeros(shape: readonly number[]): Values;
+  zeros(shape: readonly number[], type: StateTensor['type']): Values;
   /** Updates parameters that share their scalars. */
   update<S extends Scalars>(rule: UpdateRule<S>, updates: readonly Update[], scalars: S): void;
 }
 
 /** tfjs tensors and a rule's portable update, on any tfjs backend. Values outside of tfjs are copied for the update. */
 export const portableOptimizer: OptimizerKernel = {
-  zeros: (shape) => tf.zeros([...shape]),
+  zeros: zerosOf,
   update(rule, updates, scalars) {
     for (const update of updates) updateTensors(rule, update, scalars);
   },
@@ -71,18 +94,20 @@ export const portableOptimizer: OptimizerKernel = {
 
 function updateTensors<S extends Scalars>(
   rule: UpdateRule<S>,
-  { parameter, gradient, state }: Update,
+  { parameter, gradient, state, roundingKey }: Update,
   scalars: S,
 ): void {
   const { name, shape, decay } = parameter;
-  const [value, g] = [asTensor(parameter.value()), asTensor(gradient)];
+  const values = parameter.value();
+  const isRounded = !isTensor(values) && values.fileType === 'BF16';
+  const [value, g] = [asTensor(values), asTensor(gradient)];
   const tensors = Object.fromEntries(Object.entries(state).map(([name, values]) => [name, asTensor(values).tensor]));
   const onTensors = {
     name,
     shape,
     decay,
     value: () => value.tensor,
-    assign: (next: tf.Tensor) => parameter.assign(next),
+    assign: (next: tf.Tensor) => parameter.assign(isRounded ? roundStochastically(next, roundingKey) : next),
   };
   rule.update({ parameter: onTensors, gradient: g.tensor, state: tensors }, scalars);
   value.dispose();
@@ -91,7 +116,7 @@ function updateTensors<S extends Scalars>(
     const next = tensors[name]!;
     if (isTensor(values)) state[name] = next;
     else {
-      values.write(0, next.dataSync() as Float32Array);
+      writeTensor(values, next);
       next.dispose();
     }
   }
@@ -102,6 +127,11 @@ export interface RuleOptions {
   readonly weightDecay?: number;
   /** The implementation of the updates. Default: portable tfjs operations. */
   readonly kernel?: OptimizerKernel;
+  /**
+   * The seed of random numbers, an integer. They round the new value of a parameter that is held in bfloat16, up or down in proportion
+   * to the distance, so that its mean is the value. They follow from seed, step, parameter and index. Default 0.
+   */
+  readonly roundingSeed?: number;
 }
 
 /** An optimizer that says how much memory its state takes. */
@@ -116,7 +146,7 @@ export interface RuleOptimizer extends Optimizer {
  */
 export function optimizerOf<S extends Scalars>(
   rule: UpdateRule<S>,
-  { weightDecay = 0, kernel = portableOptimizer }: RuleOptions,
+  { weightDecay = 0, kernel = portableOptimizer, roundingSeed = 0 }: RuleOptions,
 ): RuleOptimizer {
   const states = new Map<string, Record<string, Values>>();
   let ordered: readonly Parameter[] = []; // so that a state is saved in one order, also after a resume
@@ -125,8 +155,8 @@ export function optimizerOf<S extends Scalars>(
   function stateOf(parameter: Parameter): Record<string, Values> {
     const known = states.get(parameter.name);
     if (known) return known;
-    const shapes = Object.entries(rule.state(parameter));
-    const state = Object.fromEntries(shapes.map(([name, shape]) => [name, kernel.zeros(shape)]));
+    const tensors = Object.entries(rule.state(parameter));
+    const state = Object.fromEntries(tensors.map(([name, { shape, type }]) => [name, kernel.zeros(shape, type)]));
     states.set(parameter.name, state);
     return state;
   }
@@ -143,7 +173,9 @@ export function optimizerOf<S extends Scalars>(
       for (const decays of [true, false]) {
         const updates = parameters.flatMap((parameter) => {
           const gradient = parameter.decay === decays ? parameter.gradient() : null;
-          return gradient ? [{ parameter, gradient, state: stateOf(parameter) }] : [];
+          if (!gradient) return [];
+          const key = roundingKey(roundingSeed, step, parameter.name);
+          return [{ parameter, gradient, state: stateOf(parameter), roundingKey: key }];
         });
         if (updates.length === 0) continue;
         const settings = { step, learningRate, gradientScale, weightDecay: decays ? weightDecay : 0 };
@@ -159,12 +191,9 @@ export function optimizerOf<S extends Scalars>(
     },
     dispose,
     stateBytes: (parameter) =>
-      Object.values(rule.state(parameter)).reduce((bytes, shape) => bytes + FLOAT32 * sizeOf(shape), 0),
+      Object.values(rule.state(parameter)).reduce((bytes, tensor) => bytes + savedBytes(tensor), 0),
   };
 }
-
-const FLOAT32 = 4;
-const sizeOf = (shape: readonly number[]) => shape.reduce((size, length) => size * length, 1);
 
 function* savedTensors(
   parameters: readonly Parameter[],
@@ -183,9 +212,11 @@ async function readState(
   { tensors }: StoredOptimizerState,
   parameters: readonly Parameter[],
 ): Promise<Map<string, Record<string, Values>>> {
-  const shapes = new Map<string, readonly number[]>();
+  const expected = new Map<string, StateTensor>();
   for (const parameter of parameters) {
-    for (const [name, shape] of Object.entries(rule.state(parameter))) shapes.set(`${parameter.name}.${name}`, shape);
+    for (const [name, tensor] of Object.entries(rule.state(parameter))) {
+      expected.set(`${parameter.name}.${name}`, tensor);
+    }
   }
   const read = new Map<string, Values>();
   const problem = (message: string) =>
@@ -195,17 +226,19 @@ async function readState(
   try {
     for await (const saved of tensors) {
       const { name } = saved;
-      const shape = shapes.get(name);
-      if (!shape || read.has(name)) {
-        const known = [...shapes.keys()];
+      const tensor = expected.get(name);
+      if (!tensor || read.has(name)) {
+        const known = [...expected.keys()];
         throw problem(
           `expected ${known.length === 0 ? 'no tensors' : `tensors like "${known[0]}", each once`}, found "${name}"`,
         );
       }
+      const { shape, type } = tensor;
       if (String(saved.shape) !== String(shape)) {
         throw problem(`"${name}": expected shape [${shape}], found [${saved.shape}]`);
       }
-      const values = kernel.zeros(shape);
+      if (saved.type !== type) throw problem(`"${name}": expected type ${type}, found ${saved.type}`);
+      const values = kernel.zeros(shape, type);
       read.set(name, values);
       if (isTensor(values)) {
         values.dispose();

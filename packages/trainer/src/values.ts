@@ -1,35 +1,49 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Float32 values that a model's kernels keep outside of tfjs. */
+/** Types of tensors in a checkpoint, by safetensors' names, and their bytes per value. */
+export const SAVED_TYPES = { F32: 4, BF16: 2, U8: 1 } as const;
+export type SavedType = keyof typeof SAVED_TYPES;
+
+/** Numbers: codes of 8 bits, or values in float32, also those of a type with fewer bits. */
+export type Numbers = Float32Array | Uint8Array;
+
+/** Values that a model's kernels keep outside of tfjs. */
 export interface StoredValues {
   readonly shape: readonly number[];
+  /** The type of a file that holds what `read` returns exactly. */
+  readonly fileType: SavedType;
   /** A copy of `count` values from `start`, row-major. */
-  read(start: number, count: number): Float32Array;
+  read(start: number, count: number): Numbers;
   /** Replaces values from `start`. */
-  write(start: number, values: Float32Array): void;
+  write(start: number, values: Numbers): void;
   /** Whether all values are finite, without reading them. It may be false for large finite ones. */
   areFinite(): boolean;
   dispose(): void;
 }
 
-/** A parameter's values, its gradient, or a part of an optimizer's state. */
+/** A parameter's values, its gradient, or a part of an optimizer's state. Tensors are float32, and int32 for codes of 8 bits. */
 export type Values = tf.Tensor | StoredValues;
 
 /** A tensor as a checkpoint saves it. Its values are read in parts, so that no copy of a large tensor is made. */
 export interface SavedTensor {
   readonly name: string;
   readonly shape: readonly number[];
+  readonly type: SavedType;
   /** `count` values from `start`, row-major. */
-  read(start: number, count: number): Promise<Float32Array>;
+  read(start: number, count: number): Promise<Numbers>;
 }
 
 export const isStored = (values: Values): values is StoredValues => 'write' in values;
 export const isTensor = (values: Values): values is tf.Tensor => !isStored(values);
 
-/** Values of a part: 16 MB. */
+/** Values of a part: 16 MB in float32. */
 const PART = 1 << 22;
 
-const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, n) => size * n, 1);
+
+/** Bytes of a tensor in a checkpoint. */
+export const savedBytes = ({ shape, type }: Pick<SavedTensor, 'shape' | 'type'>): number =>
+  SAVED_TYPES[type] * sizeOf(shape);
 
 /** Start and count of each part of a tensor. */
 export function* partsOf(shape: readonly number[]): Generator<readonly [start: number, count: number]> {
@@ -38,7 +52,7 @@ export function* partsOf(shape: readonly number[]): Generator<readonly [start: n
 }
 
 /** The values of a tensor in consecutive parts of at most 16 MB. */
-export async function* valuesInParts({ shape, read }: SavedTensor): AsyncGenerator<Float32Array> {
+export async function* valuesInParts({ shape, read }: SavedTensor): AsyncGenerator<Numbers> {
   for (const [start, count] of partsOf(shape)) yield await read(start, count);
 }
 
@@ -46,23 +60,46 @@ export async function* valuesInParts({ shape, read }: SavedTensor): AsyncGenerat
 export const savedTensor = (name: string, values: Values): SavedTensor => ({
   name,
   shape: values.shape,
+  type: typeOf(values),
   async read(start, count) {
     if (!isTensor(values)) return values.read(start, count);
     const part = tf.tidy(() => tf.slice(tf.reshape(values, [values.size]), start, count));
     try {
-      return (await part.data()) as Float32Array;
+      return numbersOf(await part.data(), typeOf(values));
     } finally {
       part.dispose();
     }
   },
 });
 
+const typeOf = (values: Values): SavedType => {
+  if (!isTensor(values)) return values.fileType;
+  return values.dtype === 'int32' ? 'U8' : 'F32';
+};
+
+const numbersOf = (data: ArrayLike<number>, type: SavedType): Numbers =>
+  type === 'U8' ? Uint8Array.from(data) : (data as Float32Array);
+
+/** Numbers as a tensor: int32 for codes of 8 bits. */
+const tensorOf = (values: Numbers, shape: readonly number[]): tf.Tensor =>
+  values instanceof Uint8Array
+    ? tf.tensor(Int32Array.from(values), [...shape], 'int32')
+    : tf.tensor(values, [...shape], 'float32');
+
+/** Zeros as a tensor. */
+export const zerosOf = (shape: readonly number[], type: SavedType): tf.Tensor =>
+  tf.zeros([...shape], type === 'U8' ? 'int32' : 'float32');
+
 /** Values as a tensor, which is a copy if they are outside of tfjs. `dispose` frees the copy. */
 export function asTensor(values: Values): { readonly tensor: tf.Tensor; dispose(): void } {
   if (isTensor(values)) return { tensor: values, dispose() {} };
-  const tensor = tf.tensor(values.read(0, sizeOf(values.shape)), [...values.shape], 'float32');
+  const tensor = tensorOf(values.read(0, sizeOf(values.shape)), values.shape);
   return { tensor, dispose: () => tensor.dispose() };
 }
+
+/** Replaces values by those of a tensor. */
+export const writeTensor = (to: StoredValues, from: tf.Tensor): void =>
+  to.write(0, numbersOf(from.dataSync(), to.fileType));
 
 /** Replaces values by saved ones of the same shape, in parts. */
 export async function loadStored(to: StoredValues, saved: SavedTensor): Promise<void> {
@@ -71,4 +108,4 @@ export async function loadStored(to: StoredValues, saved: SavedTensor): Promise<
 
 /** A saved tensor as a tfjs tensor, owned by the caller. */
 export const readSaved = async ({ shape, read }: SavedTensor): Promise<tf.Tensor> =>
-  tf.tensor(await read(0, sizeOf(shape)), [...shape], 'float32');
+  tensorOf(await read(0, sizeOf(shape)), shape);

@@ -8,6 +8,7 @@ const weights = (shapes: Record<string, number[]>) =>
   Object.entries(shapes).map(([name, shape]) => ({
     name,
     shape,
+    type: 'F32' as const,
     read: async (_: number, count: number) => new Float32Array(count).fill(1),
   }));
 
@@ -17,6 +18,13 @@ test('weights are assigned by name in any order, and the old ones are disposed',
   await loadWeights(toy, weights({ bias: [2], 'table.weight': [2, 2] }));
   expect(toy.values()).toEqual({ 'table.weight': [1, 1, 1, 1], bias: [1, 1] });
   expect(tf.memory().numTensors).toBe(before);
+});
+
+test('codes of 8 bits are refused as weights', async () => {
+  const [bias] = weights({ bias: [2] });
+  await expect(loadWeights(policy(), [{ ...bias!, type: 'U8' }])).rejects.toThrow(
+    'weights: "bias": expected type F32 or BF16, found U8',
+  );
 });
 
 test.each([

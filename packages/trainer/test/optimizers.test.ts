@@ -26,7 +26,7 @@ function expectClose(found: ArrayLike<number>, expected: readonly number[]): voi
 /** A copy of an optimizer's state. */
 async function copyState(optimizer: Optimizer): Promise<SavedTensor[]> {
   const values = await readState(optimizer);
-  return [...optimizer.state().tensors].map(({ name, shape }) => saved(name, shape, values[name]!.slice()));
+  return [...optimizer.state().tensors].map(({ name, shape }) => saved(name, shape, Float32Array.from(values[name]!)));
 }
 
 test.each(names)(

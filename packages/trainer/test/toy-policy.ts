@@ -29,7 +29,7 @@ export function toyPolicy(vocab: number, table: readonly number[], bias: readonl
 }
 
 /** The values of an optimizer's state, by name. */
-export async function readState(optimizer: Optimizer): Promise<Record<string, Float32Array>> {
+export async function readState(optimizer: Optimizer): Promise<Record<string, Float32Array | Uint8Array>> {
   const read = [...optimizer.state().tensors].map(
     async ({ name, shape, read }) =>
       [
@@ -47,6 +47,7 @@ export async function readState(optimizer: Optimizer): Promise<Record<string, Fl
 export const saved = (name: string, shape: readonly number[], values: Float32Array): SavedTensor => ({
   name,
   shape,
+  type: 'F32',
   read: async (start, count) => values.subarray(start, start + count),
 });
 

@@ -42,8 +42,19 @@ const dataFields = {
   outputDir: path('output', { required: true, help: 'folder of the run: model, metrics, checkpoints' }),
   dtype: {
     ...dtype,
-    help: 'number type in memory of weights that are not trained: those under an adapter, and of a reference; trained ones are float32',
+    help:
+      'number type of the weights in memory; trained ones are float32 unless it is bfloat16, which needs master_weights; those of an ' +
+      'adapter and of norms are always float32',
   },
+  masterWeights: choice(
+    {
+      exact:
+        'beside each bfloat16 weight, 16 more bits make it a float32 value, which the optimizer changes: exactly the updates of ' +
+        'float32 weights, in as much memory; passes read the nearest bfloat16',
+      stochastic: 'the optimizer’s result is rounded to bfloat16 up or down at random, in proportion: half the memory',
+    },
+    { help: 'how weights that are trained are held with dtype bfloat16' },
+  ),
   precision,
   saveDtype: choice(
     { float32: '', bfloat16: '' },
@@ -312,13 +323,25 @@ function checkOptimizer(config: OptimizerConfig, name: Naming): Problem[] {
   });
 }
 
-/** Refuses trained weights in bfloat16. `dtype` was once the name of `save_dtype`. */
-function checkDtype(config: AdapterSettings & { readonly dtype: string }, name: Naming): Problem[] {
-  const { dtype } = config;
-  if (dtype !== 'bfloat16' || trainsAdapter(config)) return [];
-  const expected = 'auto or float32, since all weights are trained, in float32';
-  const hint = `The type of the saved model is ${name('saveDtype')}. With ${name('usePeft')}, the weights may be bfloat16.`;
-  return [{ field: 'dtype', expected, found: dtype, hint }];
+type WeightTypes = AdapterSettings & { readonly dtype: string; readonly masterWeights?: string | undefined };
+
+/** Refuses trained weights that are rounded to the nearest bfloat16, and `master_weights` where no weights are so held. */
+function checkDtype(config: WeightTypes, name: Naming): Problem[] {
+  const { dtype, masterWeights } = config;
+  const trainsBf16 = dtype === 'bfloat16' && !trainsAdapter(config);
+  if (trainsBf16 === (masterWeights !== undefined)) return [];
+  if (trainsBf16) {
+    const expected = `auto or float32, or ${name('masterWeights')} with it`;
+    const hint =
+      'If weights were rounded to the nearest bfloat16, most would never change: the next one to 0.02 is 1.2e-4 away, and a step at ' +
+      `a learning rate of 1e-6 moves a weight by 1e-6. The type of the saved model is ${name('saveDtype')}.`;
+    return [{ field: 'dtype', expected, found: dtype, hint }];
+  }
+  const expected = trainsAdapter(config)
+    ? 'no value with an adapter, whose weights are float32'
+    : `no value without ${name('dtype')}: bfloat16`;
+  const hint = trainsAdapter(config) ? '' : 'Weights that are trained are float32 otherwise, and need no other copy.';
+  return [{ field: 'masterWeights', expected, found: masterWeights!, ...(hint && { hint }) }];
 }
 
 /** Finds out why `load_best_model_at_end` could load nothing. */

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
-import { planSteps, type RuleOptimizer } from '@wpo/trainer';
+import { planSteps, type RuleOptimizer, savedBytes, savedTensor } from '@wpo/trainer';
 import type { LoadedModel } from '../models';
 import type { TrainConfig } from '../schemas/train';
 import type { RunFolder } from './run-folder';
@@ -33,7 +33,11 @@ export async function checkDiskSpace(
     0,
   );
   const state = model.policy.parameters.reduce((total, parameter) => total + optimizer.stateBytes(parameter), 0);
-  const checkpoint = 4 * parameters + state; // weights are saved in float32
+  const weights = model.policy.parameters.reduce(
+    (total, { name, value }) => total + savedBytes(savedTensor(name, value())),
+    0,
+  );
+  const checkpoint = weights + state;
   const trained = parameters * ((config.saveDtype ?? model.dtype) === 'bfloat16' ? 2 : 4);
   await requireFreeSpace(
     folder.path,

@@ -88,7 +88,9 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const { stateBytes } = optimizerOf(config);
   const trained = trainedWeights(model, lora);
   const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
-  const weights = FLOAT32 * trainedValues + (lora ? held.allocated : 0);
+  const { trainedBytes } = await import('@wpo/tensorflow/kernels');
+  const weights =
+    sum(trained.map(({ shape }) => trainedBytes(shape, config.masterWeights))) + (lora ? held.allocated : 0);
   const mapped = (lora ? held.mapped : 0) + reference.mapped;
   const activationBytes = activationBudget(trained, {
     ...{ available: available - weights - reference.allocated, mapped },

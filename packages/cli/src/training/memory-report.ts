@@ -127,6 +127,10 @@ function changesOf({ config, pairs }: PlannedRun): Change[] {
   const shorter = lengths.map((maxLength) => ({ ...all, maxLength }));
   const moments: Change[] =
     config.optim === 'adamw_torch' && !trainsAdapter(config) ? [{ optim: 'adamw_bnb_8bit' }] : [];
+  const narrow: Change[] =
+    config.masterWeights === 'stochastic' || trainsAdapter(config)
+      ? []
+      : [{ ...all, ...moments[0], dtype: 'bfloat16', masterWeights: 'stochastic' }];
   const adapter: Change = trainsAdapter(config) ? { dtype: 'bfloat16' } : { usePeft: true };
   return [
     ...each,
@@ -134,6 +138,7 @@ function changesOf({ config, pairs }: PlannedRun): Change[] {
     ...shorter.slice(0, 1),
     ...moments,
     ...(each.length > 0 ? moments.map((change) => ({ ...all, ...change })) : []),
+    ...narrow,
     adapter,
     ...shorter.slice(1),
     ...(each.length > 0 ? [{ ...all, ...adapter }] : []),
@@ -219,7 +224,8 @@ export function formatReport(
 function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, parameters }: MemoryPlan): string {
   switch (name) {
     case 'weights':
-      return trained === parameters ? 'weights, float32' : 'weights, and the adapter';
+      if (trained !== parameters) return 'weights, and the adapter';
+      return config.masterWeights ? `weights, bfloat16 (master_weights: ${config.masterWeights})` : 'weights, float32';
     case 'reference':
       return 'weights of the reference';
     case 'gradients':

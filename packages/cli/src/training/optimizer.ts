@@ -3,8 +3,8 @@ import type { TrainConfig } from '../schemas/train';
 
 /** The optimizer of a run, under Transformers' names. @param kernel undefined for portable updates */
 export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): RuleOptimizer {
-  const { optim, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, weightDecay } = config;
-  const options = { weightDecay, ...(kernel && { kernel }) };
+  const { optim, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon, weightDecay, seed } = config;
+  const options = { weightDecay, roundingSeed: seed, ...(kernel && { kernel }) };
   switch (optim) {
     case 'adamw_torch':
       return adamW({ beta1, beta2, epsilon, ...options });

@@ -75,6 +75,36 @@ test.each(['adamw_bnb_8bit', 'lion_32bit', 'adafactor', 'sgd'])(
 );
 
 test.each([
+  ['exact', 'F32'],
+  ['stochastic', 'BF16'],
+])(
+  'with %s master weights, a resumed run has the same bits, and its checkpoints have weights of %s',
+  async (how, type) => {
+    const set = ['--set', 'dtype=bfloat16', '--set', `master_weights=${how}`, '--set', 'optim=adamw_bnb_8bit'];
+    const [output, expected] = [join(folder, `killed-${how}`), join(folder, `whole-${how}`)];
+    const { status, err } = await start(expected, ...set).ended;
+    expect(status, err).toBe(0);
+    expect(typesIn(join(expected, 'checkpoint-8', 'model.safetensors'))).toEqual(new Set(['F32', type]));
+    expect(typesIn(join(expected, 'checkpoint-8', 'optimizer.safetensors'))).toEqual(new Set(['F32', 'U8']));
+    const run = start(output, ...set);
+    await run.wrote('train 3/8');
+    run.kill('SIGKILL');
+    await run.ended;
+    const other = await start(output, '--resume', ...set, '--set', 'dtype=auto').ended;
+    expect(other.status).toBe(1);
+    await expectSameEnd(output, expected, ...set);
+  },
+);
+
+/** The types of a file's tensors. */
+function typesIn(path: string): Set<unknown> {
+  const bytes = readFileSync(path);
+  const text = bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE())).toString();
+  const header: Record<string, { readonly dtype?: string }> = JSON.parse(text);
+  return new Set(Object.values(header).flatMap(({ dtype }) => dtype ?? []));
+}
+
+test.each([
   ['SIGTERM', 143],
   ['SIGINT', 130],
 ] as const)('%s lets the step end, saves a checkpoint, prints its path, and exits with %i', async (signal, status) => {

@@ -135,15 +135,24 @@ test.each([
   ['eval_file: e\neval_split: 0.1', ':5: eval_split: expected no value with eval_file, found 0.1. Remove one'],
   [
     'dtype: bfloat16',
-    ':4: dtype: expected auto or float32, since all weights are trained, in float32, found bfloat16. The type of the saved model is save_dtype. With use_peft, the weights may be bfloat16.',
+    ':4: dtype: expected auto or float32, or master_weights with it, found bfloat16. If weights were rounded to the nearest bfloat16, most would never change: the next one to 0.02 is 1.2e-4 away, and a step at a learning rate of 1e-6 moves a weight by 1e-6. The type of the saved model is save_dtype.',
+  ],
+  [
+    'master_weights: exact',
+    ':4: master_weights: expected no value without dtype: bfloat16, found exact. Weights that are trained are float32 otherwise, and need no other copy.',
+  ],
+  [
+    'master_weights: stochastic\ndtype: bfloat16\nuse_peft: true',
+    ':4: master_weights: expected no value with an adapter, whose weights are float32, found stochastic.',
   ],
   ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
 ])('keys that contradict each other are an error: %j', (lines, message) => {
   expect(problems(least + lines)[0]).toContain(message);
 });
 
-test('the weights under an adapter may be bfloat16', () => {
+test('the weights under an adapter may be bfloat16, and trained ones with master weights', () => {
   expect(parse(`${least}dtype: bfloat16\nuse_peft: true\n`).dtype).toBe('bfloat16');
+  expect(parse(`${least}dtype: bfloat16\nmaster_weights: exact\n`).masterWeights).toBe('exact');
 });
 
 test.each([
@@ -256,7 +265,15 @@ test('a resumed run must have the same values of these keys', () => {
         'loss_type',
         'loss_weights',
       ],
-      ...['lr_scheduler_type', 'max_grad_norm', 'max_length', 'max_prompt_length', 'max_steps', 'max_tokens_per_pack'],
+      ...[
+        'lr_scheduler_type',
+        'master_weights',
+        'max_grad_norm',
+        'max_length',
+        'max_prompt_length',
+        'max_steps',
+        'max_tokens_per_pack',
+      ],
       ...[
         'num_train_epochs',
         'optim',

@@ -6,8 +6,11 @@ import { bf16ToF32, f32ToBf16, f32ToF16, littleEndianHost, type WeightDtype } fr
 import { makeHeader, SafetensorsError, type TensorEntry, tensorByteLength } from '../safetensors';
 import { INDEX_FILE, inChunks, WEIGHTS_FILE, writeFully } from './file-io';
 
-/** Values to write: float32, or bfloat16 bit patterns, which are written as they are to a BF16 tensor. */
-export type ValuesToWrite = Float32Array | Uint16Array;
+/**
+ * Values to write: float32, or bfloat16 bit patterns, which are written as they are to a BF16 tensor. Values of a U8 tensor are bytes, and
+ * only they are.
+ */
+export type ValuesToWrite = Float32Array | Uint16Array | Uint8Array;
 
 /** A tensor to write. */
 export interface TensorValues {
@@ -22,7 +25,7 @@ export interface TensorValues {
 
 /** A tensor to write, and its type in the file. BF16 and F16 round to nearest, ties to even. */
 export interface TensorToWrite extends TensorValues {
-  readonly dtype: WeightDtype;
+  readonly dtype: WeightDtype | 'U8';
 }
 
 /**
@@ -135,52 +138,57 @@ async function writeTensor(
   { dtype, offset, byteLength }: TensorEntry,
   path: string,
 ): Promise<void> {
-  const width = dtype === 'F32' ? 4 : 2;
+  const type = dtype as TensorToWrite['dtype'];
+  const width = WIDTHS[type];
   const expected = byteLength / width;
+  const where = `${path}: tensor "${source.name}"`;
   let written = 0;
   for await (const values of partsOf(await source.data())) {
     if (written + values.length <= expected) {
-      await writeValues(
-        file,
-        values,
-        dtype as WeightDtype,
-        offset + written * width,
-        `${path}: tensor "${source.name}"`,
-      );
+      await writeValues(file, values, type, offset + written * width, where);
     }
     written += values.length;
   }
   if (written === expected) return;
   throw new RangeError(
-    `${path}: tensor "${source.name}": data(): expected ${expected} values for the shape [${source.shape.join(', ')}], ` +
-      `found ${written}.`,
+    `${where}: data(): expected ${expected} values for the shape [${source.shape.join(', ')}], found ${written}.`,
   );
 }
 
-const partsOf = (values: Awaited<ReturnType<TensorValues['data']>>) =>
-  values instanceof Float32Array || values instanceof Uint16Array ? [values] : values;
+const partsOf = (values: Awaited<ReturnType<TensorValues['data']>>) => (ArrayBuffer.isView(values) ? [values] : values);
+
+/** Bytes per value. */
+const WIDTHS = { F32: 4, BF16: 2, F16: 2, U8: 1 } as const;
 
 async function writeValues(
   file: FileHandle,
   values: ValuesToWrite,
-  dtype: WeightDtype,
+  dtype: TensorToWrite['dtype'],
   offset: number,
   where: string,
 ): Promise<void> {
-  const width = dtype === 'F32' ? 4 : 2;
+  const width = WIDTHS[dtype];
+  if (values instanceof Uint8Array !== (dtype === 'U8')) {
+    throw new TypeError(
+      `${where}: data(): expected ${dtype === 'U8' ? 'a Uint8Array' : 'a Float32Array or Uint16Array'} for ${dtype}, found another one.`,
+    );
+  }
   await inChunks(values.length * width, (start, end, scratch) => {
-    const chunk = CONVERSIONS[dtype](values.subarray(start / width, end / width), scratch, where);
+    const part = values.subarray(start / width, end / width);
+    const chunk = part instanceof Uint8Array ? part : CONVERSIONS[dtype as WeightDtype](part, scratch, where);
     return writeFully(file, new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength), offset + start);
   });
 }
 
+type Weights = Float32Array | Uint16Array;
+
 /** Values in a type of the file: the values themselves, or converted in `scratch`. */
 const CONVERSIONS = {
-  F32: (values: ValuesToWrite, scratch: ArrayBuffer) =>
+  F32: (values: Weights, scratch: ArrayBuffer) =>
     values instanceof Float32Array ? values : bf16ToF32(values, new Float32Array(scratch, 0, values.length)),
-  BF16: (values: ValuesToWrite, scratch: ArrayBuffer) =>
+  BF16: (values: Weights, scratch: ArrayBuffer) =>
     values instanceof Uint16Array ? values : f32ToBf16(values, new Uint16Array(scratch, 0, values.length)),
-  F16(values: ValuesToWrite, scratch: ArrayBuffer, where: string) {
+  F16(values: Weights, scratch: ArrayBuffer, where: string) {
     const floats = values instanceof Float32Array ? values : bf16ToF32(values);
     const bits = f32ToF16(floats, new Uint16Array(scratch, 0, values.length));
     const tooLarge = bits.findIndex((b, i) => (b & 0x7fff) === 0x7c00 && Number.isFinite(floats[i]));

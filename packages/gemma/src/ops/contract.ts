@@ -22,8 +22,13 @@ export interface WeightValue extends Value {
   read?(start: number, count: number): Float32Array;
 }
 
-/** Float32 values in memory of the kernels, outside of tfjs, which their operations change: of a parameter, or the sum of its gradients. */
+/**
+ * Values in memory of the kernels, outside of tfjs, which their operations change: of a parameter, or the sum of its gradients. They are
+ * read and written in float32.
+ */
 export interface StoredValue extends WeightValue {
+  /** The type of a file that holds what `read` returns exactly, by safetensors' name. */
+  readonly fileType: 'F32' | 'BF16';
   /** Grows with each change of the values. */
   readonly version: number;
   /** Whether all values are finite, without reading them. It may be false for large finite ones. */

@@ -1,20 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { randomBits } from '@wpo/internal/random';
 import type { DropoutOptions } from './contract';
-
-/**
- * 32 random bits for value `index` of the token with this key. A counter-based generator: the numbers of a token are those of
- * SplitMix with an increment of its own, and the mixing function is C. Wellons' lowbias32 (public domain).
- */
-export function dropoutBits(key: number, index: number): number {
-  const increment = mixBits(key ^ 0x5bd1e995) | 1;
-  return mixBits((key + Math.imul(index, increment)) | 0);
-}
-
-function mixBits(x: number): number {
-  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
-  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
-  return (x ^ (x >>> 16)) >>> 0;
-}
 
 /** A value is kept if its bits are at least this. */
 export const dropoutThreshold = (rate: number) => Math.floor(rate * 2 ** 32);
@@ -28,7 +14,7 @@ export function dropout(x: tf.Tensor, { keys, rate, byFeature = false }: Dropout
   for (let token = 0; token < keys.length; token++) {
     for (let i = 0; i < features; i++) {
       const at = byFeature ? i * keys.length + token : token * features + i;
-      factors[at] = dropoutBits(keys[token]!, i) >= threshold ? kept : 0;
+      factors[at] = randomBits(keys[token]!, i) >= threshold ? kept : 0;
     }
   }
   return tf.tidy(() => tf.mul(x, tf.tensor(factors, x.shape)));

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "elementwise/checks.h"
-#include "elementwise/pieces.h"
+#include "elementwise/updated-value.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
 #include "runtime/vector-math.h"
@@ -45,13 +44,10 @@ WPO_TARGET_CLONES double update_squares(int64_t rows, int64_t width, float scale
   return sum;
 }
 
-WPO_TARGET_CLONES void change_rows(int64_t rows, int64_t width, const AdafactorParams a, float rate, float* p,
-                                   const float* g, const float* r, const float* c) {
-  for (int64_t i = 0; i < rows; i++) {
-    float* pi = p + i * width;
-    const float *gi = g + i * width, factor = r[i];
-    for (int64_t j = 0; j < width; j++) pi[j] = pi[j] * a.decay_factor - gi[j] * a.scale * factor * c[j] * rate;
-  }
+// Changes n values of a row, whose factor is `factor`.
+WPO_TARGET_CLONES void change_row(int64_t n, const AdafactorParams a, float rate, float factor, float* p,
+                                  const float* g, const float* c) {
+  for (int64_t j = 0; j < n; j++) p[j] = p[j] * a.decay_factor - g[j] * a.scale * factor * c[j] * rate;
 }
 
 // Moves the average of squares towards `now`, and returns it.
@@ -61,11 +57,13 @@ float average(const AdafactorParams& a, float& average, double now) {
 
 constexpr int64_t kRows = 64;  // of a part
 
-// One matrix [rows, width]; row_squares [rows] and column_squares [width] are changed. Parts of the sums over all of
-// the parameter's matrices go to `squares`.
+// One matrix [rows, width], whose values are those of `value` from `first` on; row_squares [rows] and column_squares
+// [width] are changed. Parts of the sums over all of the parameter's matrices go to `squares`.
 struct Matrix {
   int64_t rows, width;
-  float *p, *row_squares, *column_squares;
+  UpdatedValue value;
+  int64_t first;
+  float *row_squares, *column_squares;
   const float* g;
   std::vector<float> r = {}, c = {};
 
@@ -106,9 +104,12 @@ struct Matrix {
   }
   void change(const AdafactorParams& a, float rate) const {
     parallel(parts(), 2 * kRows * width, [&](int64_t begin, int64_t end, int) {
-      for (int64_t part = begin; part < end; part++)
-        change_rows(rows_of(part), width, a, rate, p + part * kRows * width, g + part * kRows * width,
-                    r.data() + part * kRows, c.data());
+      for (int64_t row = begin * kRows; row < std::min(end * kRows, rows); row++) {
+        const int64_t start = first + row * width;
+        update_values(value, start, start + width, [&](float* p, int64_t at, int64_t n) {
+          change_row(n, a, rate, r[static_cast<size_t>(row)], p, g + at - first, c.data() + at - start);
+        });
+      }
     });
   }
 };
@@ -118,42 +119,49 @@ float clipped_rate(const AdafactorParams& a, double squares, int64_t size) {
   return static_cast<float>(a.learning_rate / std::max(1.0, std::sqrt(squares / static_cast<double>(size))));
 }
 
-// [scale, β₂, 1 − β₂, learning rate, 1 − lr λ], then of each parameter p [..., n, m], averages of its rows [..., n] and
-// columns [..., m] (all changed), g -> done []
+// The inputs of updates.h: [scale, β₂, 1 − β₂, learning rate, 1 − lr λ], then p [..., n, m], averages of its rows
+// [..., n] and columns [..., m], g -> done []
 void adafactor(OpContext& ctx) {
   const AdafactorParams params = read_adafactor(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 4) {
-    if (ctx.size(i) == 0) continue;
-    const Shape& shape = ctx.shape(i);
+  const Updates updates = adafactor_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    const int64_t size = updates.count(i);
+    if (size == 0) continue;
+    const Shape& shape = updates.shape(i);
     const int64_t width = shape.back(), rows = shape[shape.size() - 2];
+    const UpdatedValue value = updates.value(i);
     std::vector<Matrix> matrices;
-    for (int64_t k = 0; k < ctx.size(i) / (rows * width); k++)
-      matrices.push_back({rows, width, ctx.changed_input(i) + k * rows * width, ctx.changed_input(i + 1) + k * rows,
-                          ctx.changed_input(i + 2) + k * width, ctx.input(i + 3) + k * rows * width});
+    for (int64_t k = 0; k < size / (rows * width); k++)
+      matrices.push_back({rows, width, value, k * rows * width, updates.state(i, 0) + k * rows,
+                          updates.state(i, 1) + k * width, updates.gradient(i) + k * rows * width});
     double squares = 0;
     for (Matrix& matrix : matrices) {
       matrix.update_averages(params);
       squares += matrix.squares(params);
     }
-    for (const Matrix& matrix : matrices) matrix.change(params, clipped_rate(params, squares, ctx.size(i)));
+    for (const Matrix& matrix : matrices) matrix.change(params, clipped_rate(params, squares, size));
   }
   *ctx.output_done() = 0;
 }
 
-// The same parameters, then of each vector p, v (both changed), g -> done []
+// The same scalars, then of each vector p, v, g -> done []
 void adafactor_vector(OpContext& ctx) {
-  const AdafactorParams params = read_adafactor_vector(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 3) {
-    float *p = ctx.changed_input(i), *v = ctx.changed_input(i + 1);
-    const float* g = ctx.input(i + 2);
-    const int64_t size = ctx.size(i);
+  const AdafactorParams params = read_adafactor(ctx);
+  const Updates updates = adafactor_vector_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    float* v = updates.state(i, 0);
+    const float* g = updates.gradient(i);
+    const int64_t size = updates.count(i);
     double squares = 0;
     for (int64_t j = 0; j < size; j++) {
       const float x = g[j] * params.scale, u = x / std::sqrt(average(params, v[j], x * x + kSquareEpsilon));
       squares += u * u;
     }
     const float rate = clipped_rate(params, squares, size);
-    for (int64_t j = 0; j < size; j++) p[j] = p[j] * params.decay_factor - g[j] * params.scale / std::sqrt(v[j]) * rate;
+    update_values(updates.value(i), 0, size, [&](float* p, int64_t at, int64_t n) {
+      for (int64_t j = 0; j < n; j++)
+        p[j] = p[j] * params.decay_factor - g[at + j] * params.scale / std::sqrt(v[at + j]) * rate;
+    });
   }
   *ctx.output_done() = 0;
 }

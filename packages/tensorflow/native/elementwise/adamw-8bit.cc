@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "elementwise/adamw.h"
-#include "elementwise/pieces.h"
+#include "elementwise/updated-value.h"
 #include "runtime/operation.h"
 
 namespace wpo {
@@ -37,44 +37,44 @@ WPO_INLINE void encode(const EncodedMoment& moment, int64_t block, int64_t n, co
   }
 }
 
-// v is `second`, or encoded where this is null.
-WPO_TARGET_CLONES void update_blocks(int64_t begin, int64_t end, int64_t size, const AdamWParams a, float* p,
-                                     const float* g, const EncodedMoment first, const EncodedMoment encoded_second,
-                                     float* second) {
+// Updates the blocks of values [start, start + count), which p has. v is `second`, or encoded where this is null.
+WPO_TARGET_CLONES void update_blocks(int64_t start, int64_t count, const AdamWParams a, float* p, const float* g,
+                                     const EncodedMoment first, const EncodedMoment encoded_second, float* second) {
   float m[kBlock], decoded[kBlock];
-  for (int64_t block = begin; block < end; block++) {
-    const int64_t at = block * kBlock, n = std::min(kBlock, size - at);
+  for (int64_t done = 0; done < count; done += kBlock) {
+    const int64_t at = start + done, block = at / kBlock, n = std::min(kBlock, count - done);
     float* v = second ? second + at : decoded;
     decode(first, block, n, m);
     if (!second) decode(encoded_second, block, n, v);
-    adamw_values(0, n, a, p + at, m, v, g + at);
+    adamw_values(n, a, p + done, m, v, g + at);
     encode(first, block, n, m);
     if (!second) encode(encoded_second, block, n, v);
   }
 }
 
-// [AdamW's scalars, the signed map, the unsigned map], then of each parameter p, codes and scales of m, codes and
-// scales of v (all changed), g -> done []. Without kSecondEncoded, v itself is in the place of its codes and scales.
+// The inputs of updates.h: [AdamW's scalars, the signed map, the unsigned map], then p, codes and scales of m, codes
+// and scales of v, g -> done []. Without kSecondEncoded, v itself is in the place of its codes and scales.
 template <bool kSecondEncoded>
 void adamw_8bit(OpContext& ctx) {
-  const AdamW8bitParams params = read_adamw_8bit(ctx, kSecondEncoded);
+  const AdamW8bitParams params = read_adamw_8bit(ctx);
+  const Updates updates = adamw_8bit_updates(ctx, kSecondEncoded);
   const std::vector<uint8_t> signed_codes = code_table(params.signed_map), codes = code_table(params.unsigned_map);
   const uint8_t *signed_table = signed_codes.data(), *table = codes.data();
-  const int each = tensors_of_adamw_8bit(kSecondEncoded);
-  for (int i = 1; i < ctx.num_inputs(); i += each) {
-    const auto encoded = [&](int input, const float* map, const uint8_t* of_map) {
-      return EncodedMoment{reinterpret_cast<uint8_t*>(ctx.changed_input(input)), ctx.changed_input(input + 1), map,
-                           of_map};
+  for (int i = 0; i < updates.size(); i++) {
+    const auto encoded = [&](int k, const float* map, const uint8_t* of_map) {
+      return EncodedMoment{updates.state<uint8_t>(i, k), updates.state(i, k + 1), map, of_map};
     };
-    float* p = ctx.changed_input(i);
-    const EncodedMoment m = encoded(i + 1, params.signed_map, signed_table);
+    const UpdatedValue value = updates.value(i);
+    const EncodedMoment m = encoded(0, params.signed_map, signed_table);
     EncodedMoment v = {};
-    if (kSecondEncoded) v = encoded(i + 3, params.unsigned_map, table);
-    float* second = kSecondEncoded ? nullptr : ctx.changed_input(i + 3);
-    const float* g = ctx.input(i + each - 1);
-    const int64_t size = ctx.size(i);
+    if (kSecondEncoded) v = encoded(2, params.unsigned_map, table);
+    float* second = kSecondEncoded ? nullptr : updates.state(i, 2);
+    const float* g = updates.gradient(i);
+    const int64_t size = updates.count(i);
+    static_assert(kPiece % kBlock == 0);  // a piece of values has whole blocks
     parallel(blocks_of(size), 8 * kBlock, [=](int64_t begin, int64_t end, int) {
-      update_blocks(begin, end, size, params.adamw, p, g, m, v, second);
+      update_values(value, begin * kBlock, std::min(end * kBlock, size),
+                    [=](float* p, int64_t at, int64_t n) { update_blocks(at, n, params.adamw, p, g, m, v, second); });
     });
   }
   *ctx.output_done() = 0;

@@ -3,16 +3,15 @@
 #include <cmath>
 #include <vector>
 
-#include "elementwise/checks.h"
+#include "elementwise/updates.h"
 #include "runtime/vector-math.h"
 
 namespace wpo {
 
 // PyTorch's order and placement of epsilon: p ← p decay_factor; m, v; p ← p − step_size m / (√v / bias_correction2_sqrt
 // + ε).
-WPO_INLINE void adamw_values(int64_t begin, int64_t end, const AdamWParams& a, float* p, float* m, float* v,
-                             const float* g) {
-  for (int64_t j = begin; j < end; j++) {
+WPO_INLINE void adamw_values(int64_t n, const AdamWParams& a, float* p, float* m, float* v, const float* g) {
+  for (int64_t j = 0; j < n; j++) {
     const float x = g[j] * a.scale;
     m[j] += (x - m[j]) * a.one_minus_beta1;
     v[j] = v[j] * a.beta2 + a.one_minus_beta2 * x * x;

@@ -1,6 +1,6 @@
 // Dropout. Whether a value is kept depends on the key of its token and on its feature only, so that the gradient and
-// recomputed activations have the same masks. The random numbers are those of @wpo/gemma's src/ops/dropout.ts.
-#include "elementwise/dropout.h"
+// recomputed activations have the same masks. The random numbers are in random.h.
+#include "elementwise/random.h"
 
 #include "elementwise/checks.h"
 #include "runtime/operation.h"
@@ -12,7 +12,7 @@ namespace {
 
 WPO_TARGET_CLONES void drop_token(int64_t features, uint32_t key, uint32_t threshold, float factor, const float* x,
                                   float* y) {
-  const uint32_t increment = dropout_increment(key);
+  const uint32_t increment = key_increment(key);
   for (int64_t i = 0; i < features; i++) {
     const uint32_t bits = mix_bits(key + static_cast<uint32_t>(i) * increment);
     y[i] = x[i] * (bits >= threshold ? factor : 0.0f);
@@ -23,7 +23,7 @@ WPO_TARGET_CLONES void drop_feature(int64_t tokens, uint32_t feature, const int3
                                     float factor, const float* x, float* y) {
   for (int64_t t = 0; t < tokens; t++) {
     const uint32_t key = static_cast<uint32_t>(keys[t]);
-    const uint32_t bits = mix_bits(key + feature * dropout_increment(key));
+    const uint32_t bits = mix_bits(key + feature * key_increment(key));
     y[t] = x[t] * (bits >= threshold ? factor : 0.0f);
   }
 }

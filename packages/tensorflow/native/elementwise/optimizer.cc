@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "elementwise/adamw.h"
-#include "elementwise/checks.h"
 #include "elementwise/pieces.h"
+#include "elementwise/updated-value.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
 #include "runtime/vector-math.h"
@@ -22,14 +22,13 @@ WPO_TARGET_CLONES float squares(int64_t n, const float* x) {
   return all + sum_of(4 * part, n, [=](int64_t j) WPO_INLINE_LAMBDA { return x[j] * x[j]; });
 }
 
-WPO_TARGET_CLONES void update_adamw(int64_t begin, int64_t end, const AdamWParams a, float* p, float* m, float* v,
-                                    const float* g) {
-  adamw_values(begin, end, a, p, m, v, g);
+WPO_TARGET_CLONES void update_adamw(int64_t n, const AdamWParams a, float* p, float* m, float* v, const float* g) {
+  adamw_values(n, a, p, m, v, g);
 }
 
 // p ← p decay_factor − lr sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g
-WPO_TARGET_CLONES void update_lion(int64_t begin, int64_t end, const LionParams a, float* p, float* m, const float* g) {
-  for (int64_t j = begin; j < end; j++) {
+WPO_TARGET_CLONES void update_lion(int64_t n, const LionParams a, float* p, float* m, const float* g) {
+  for (int64_t j = 0; j < n; j++) {
     const float x = g[j] * a.scale, direction = m[j] * a.beta1 + x * a.one_minus_beta1;
     const float step = direction > 0 ? a.learning_rate : direction < 0 ? -a.learning_rate : 0 * direction;
     p[j] = p[j] * a.decay_factor - step;
@@ -38,16 +37,24 @@ WPO_TARGET_CLONES void update_lion(int64_t begin, int64_t end, const LionParams 
 }
 
 // p ← p − lr (g + λ p)
-WPO_TARGET_CLONES void update_sgd(int64_t begin, int64_t end, const SgdParams a, float* p, const float* g) {
-  for (int64_t j = begin; j < end; j++) p[j] -= a.learning_rate * (g[j] * a.scale + a.weight_decay * p[j]);
+WPO_TARGET_CLONES void update_sgd(int64_t n, const SgdParams a, float* p, const float* g) {
+  for (int64_t j = 0; j < n; j++) p[j] -= a.learning_rate * (g[j] * a.scale + a.weight_decay * p[j]);
 }
 
-double square_sum(const float* x, int64_t n) {
-  const int64_t pieces = (n + kPiece - 1) / kPiece;
+double square_sum(const TensorView& x) {
+  const int64_t n = element_count(x.shape), pieces = (n + kPiece - 1) / kPiece;
   std::vector<double> sums(static_cast<size_t>(pieces));
   double* partial = sums.data();
+  const auto* values = static_cast<const float*>(x.data);
+  const UpdatedValue narrow = {nullptr, static_cast<Bf16*>(x.data), nullptr, 0};
+  const bool is_narrow = x.type == Type::kBfloat16;
   parallel(pieces, kPiece, [=](int64_t a, int64_t b, int) {
-    for (int64_t p = a; p < b; p++) partial[p] = squares(std::min(kPiece, n - p * kPiece), x + p * kPiece);
+    float wide[kPiece];
+    for (int64_t p = a; p < b; p++) {
+      const int64_t at = p * kPiece, count = std::min(kPiece, n - at);
+      if (is_narrow) load_values(narrow, at, count, wide);
+      partial[p] = squares(count, is_narrow ? wide : values + at);
+    }
   });
   double total = 0;
   for (double part : sums) total += part;
@@ -57,39 +64,52 @@ double square_sum(const float* x, int64_t n) {
 // N tensors -> Σ x² of each [N], summed in double
 void square_sums(OpContext& ctx) {
   float* y = ctx.output(0, {ctx.num_inputs()});
-  for (int i = 0; i < ctx.num_inputs(); i++) y[i] = static_cast<float>(square_sum(ctx.input(i), ctx.size(i)));
+  for (int i = 0; i < ctx.num_inputs(); i++) y[i] = static_cast<float>(square_sum(ctx.view(i)));
 }
 
-// [scale, 1 − β₁, β₂, 1 − β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v (changed), g of each parameter
+// The inputs of updates.h: [scale, 1 − β₁, β₂, 1 − β₂, ε, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), 1 − lr λ], then p, m, v, g
 // -> done []
 void adamw(OpContext& ctx) {
   const AdamWParams params = read_adamw(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 4) {
-    float *p = ctx.changed_input(i), *m = ctx.changed_input(i + 1), *v = ctx.changed_input(i + 2);
-    const float* g = ctx.input(i + 3);
-    parallel_values(ctx.size(i), 7, [=](int64_t begin, int64_t end) { update_adamw(begin, end, params, p, m, v, g); });
+  const Updates updates = adamw_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    const UpdatedValue value = updates.value(i);
+    float *m = updates.state(i, 0), *v = updates.state(i, 1);
+    const float* g = updates.gradient(i);
+    parallel_values(updates.count(i), 7, [=](int64_t begin, int64_t end) {
+      update_values(value, begin, end,
+                    [=](float* p, int64_t at, int64_t n) { update_adamw(n, params, p, m + at, v + at, g + at); });
+    });
   }
   *ctx.output_done() = 0;
 }
 
-// [scale, β₁, 1 − β₁, β₂, 1 − β₂, learning rate, 1 − lr λ], then p, m (changed), g of each parameter -> done []
+// [scale, β₁, 1 − β₁, β₂, 1 − β₂, learning rate, 1 − lr λ], then p, m, g -> done []
 void lion(OpContext& ctx) {
   const LionParams params = read_lion(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 3) {
-    float *p = ctx.changed_input(i), *m = ctx.changed_input(i + 1);
-    const float* g = ctx.input(i + 2);
-    parallel_values(ctx.size(i), 5, [=](int64_t begin, int64_t end) { update_lion(begin, end, params, p, m, g); });
+  const Updates updates = lion_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    const UpdatedValue value = updates.value(i);
+    float* m = updates.state(i, 0);
+    const float* g = updates.gradient(i);
+    parallel_values(updates.count(i), 5, [=](int64_t begin, int64_t end) {
+      update_values(value, begin, end,
+                    [=](float* p, int64_t at, int64_t n) { update_lion(n, params, p, m + at, g + at); });
+    });
   }
   *ctx.output_done() = 0;
 }
 
-// [scale, learning rate, λ], then p (changed), g of each parameter -> done []
+// [scale, learning rate, λ], then p, g -> done []
 void sgd(OpContext& ctx) {
   const SgdParams params = read_sgd(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 2) {
-    float* p = ctx.changed_input(i);
-    const float* g = ctx.input(i + 1);
-    parallel_values(ctx.size(i), 3, [=](int64_t begin, int64_t end) { update_sgd(begin, end, params, p, g); });
+  const Updates updates = sgd_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    const UpdatedValue value = updates.value(i);
+    const float* g = updates.gradient(i);
+    parallel_values(updates.count(i), 3, [=](int64_t begin, int64_t end) {
+      update_values(value, begin, end, [=](float* p, int64_t at, int64_t n) { update_sgd(n, params, p, g + at); });
+    });
   }
   *ctx.output_done() = 0;
 }

@@ -114,11 +114,15 @@ __global__ void geglu_gradient(const float* d, const float* g, const float* u, f
   dg[i] = dy * up * (s + x * s * (1.0f - s) * (LINEAR + 3.0f * CUBIC * x2));
 }
 
-// The random numbers of elementwise/dropout.h
+// The random numbers of elementwise/random.h
 __device__ unsigned mix_bits(unsigned x) {
   x = (x ^ (x >> 16)) * 0x7feb352du;
   x = (x ^ (x >> 15)) * 0x846ca68bu;
   return x ^ (x >> 16);
+}
+
+__device__ unsigned random_bits(unsigned key, unsigned index) {
+  return mix_bits(key + index * (mix_bits(key ^ 0x5bd1e995u) | 1u));
 }
 
 __global__ void dropout(const float* x, const int* keys, float* y, int64 tokens, int64 features, int by_feature,
@@ -126,8 +130,7 @@ __global__ void dropout(const float* x, const int* keys, float* y, int64 tokens,
   VALUE(i, n);
   const unsigned key = keys[by_feature ? i % tokens : i / features];
   const unsigned feature = by_feature ? i / tokens : i % features;
-  const unsigned bits = mix_bits(key + feature * (mix_bits(key ^ 0x5bd1e995u) | 1u));
-  y[i] = x[i] * (bits >= threshold ? factor : 0.0f);
+  y[i] = x[i] * (random_bits(key, feature) >= threshold ? factor : 0.0f);
 }
 
 __global__ void add(float* into, const float* x, int64 n) {
@@ -190,12 +193,52 @@ __device__ int tensor_of(const int* first, int tensors) {
   const int64 last = ((int64)(block) + 1) * each, end = last < (n) ? last : (n); \
   for (int64 i = (int64)(block) * each + threadIdx.x; i < end; i += blockDim.x)
 
-// Σ x² of each block's values, as doubles
-__global__ void square_sums(const float* const* x, const int* first, const int64* sizes, double* sums, int tensors,
-                            int64 each) {
+// A parameter's value, which an update changes (elementwise/updates.h and updated-value.h). The host has the same
+// struct.
+struct UpdatedValue {
+  float* values;
+  unsigned short* high;
+  short* low;
+  unsigned key;
+};
+
+__device__ float value_at(const UpdatedValue& from, int64 i) {
+  if (from.values) return from.values[i];
+  union {
+    unsigned bits;
+    float value;
+  } all;
+  all.bits = ((unsigned)from.high[i] << 16) + (from.low ? (unsigned)(int)from.low[i] : 0u);
+  return all.value;
+}
+
+__device__ void set_value(const UpdatedValue& to, int64 i, float x) {
+  if (to.values) {
+    to.values[i] = x;
+    return;
+  }
+  union {
+    float value;
+    unsigned bits;
+  } all;
+  all.value = x;
+  const unsigned magnitude = all.bits & 0x7fffffffu;
+  const bool is_nan = magnitude > 0x7f800000u;
+  const unsigned added = to.low ? 0x8000u : magnitude < 0x7f800000u ? random_bits(to.key, (unsigned)i) >> 16 : 0u;
+  to.high[i] = (unsigned short)(is_nan ? all.bits >> 16 | 0x40u : (all.bits + added) >> 16);
+  if (to.low) to.low[i] = (short)(is_nan ? 0u : all.bits);
+}
+
+// Σ x² of each block's values, as doubles. `narrow` says which tensors are bfloat16.
+__global__ void square_sums(const float* const* x, const int* narrow, const int* first, const int64* sizes,
+                            double* sums, int tensors, int64 each) {
   const int tensor = tensor_of(first, tensors);
+  const unsigned short* bits = (const unsigned short*)x[tensor];
   double sum = 0;
-  EACH_OF_BLOCK(i, ROW - first[tensor], sizes[tensor]) sum += (double)x[tensor][i] * x[tensor][i];
+  EACH_OF_BLOCK(i, ROW - first[tensor], sizes[tensor]) {
+    const float value = narrow[tensor] ? widened(bits[i]) : x[tensor][i];
+    sum += (double)value * value;
+  }
   sum = block_sum(sum);
   if (threadIdx.x == 0) sums[ROW] = sum;
 }
@@ -207,36 +250,39 @@ __global__ void sum_doubles(const double* sums, const int* first, float* y) {
   if (threadIdx.x == 0) y[ROW] = (float)sum;
 }
 
-// PyTorch's order and placement of epsilon, as on the CPU (elementwise/optimizer.cc). For each parameter: value, both
-// moments, gradient.
-__global__ void adamw(float* const* tensors, const int* first, const int64* sizes, int parameters, float scale,
-                      float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon, float step_size,
-                      float bias_correction2_sqrt, float decay_factor, int64 each) {
+// PyTorch's order and placement of epsilon, as on the CPU (elementwise/optimizer.cc). For each parameter: the three
+// addresses of its value, both moments, gradient.
+__global__ void adamw(float* const* tensors, const unsigned* keys, const int* first, const int64* sizes, int parameters,
+                      float scale, float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon,
+                      float step_size, float bias_correction2_sqrt, float decay_factor, int64 each) {
   const int parameter = tensor_of(first, parameters);
-  float *p = tensors[4 * parameter], *m = tensors[4 * parameter + 1], *v = tensors[4 * parameter + 2];
-  const float* g = tensors[4 * parameter + 3];
+  float* const* of_one = tensors + 6 * parameter;
+  const UpdatedValue p = {of_one[0], (unsigned short*)of_one[1], (short*)of_one[2], keys[parameter]};
+  float *m = of_one[3], *v = of_one[4];
+  const float* g = of_one[5];
   EACH_OF_BLOCK(i, ROW - first[parameter], sizes[parameter]) {
     const float x = g[i] * scale;
     m[i] += (x - m[i]) * one_minus_beta1;
     v[i] = v[i] * beta2 + one_minus_beta2 * x * x;
-    p[i] = p[i] * decay_factor - step_size * m[i] / (sqrtf(v[i]) / bias_correction2_sqrt + epsilon);
+    set_value(p, i, value_at(p, i) * decay_factor - step_size * m[i] / (sqrtf(v[i]) / bias_correction2_sqrt + epsilon));
   }
 }
 
 // p ← p decay_factor − lr sign(β₁ m + (1 − β₁) g); m ← β₂ m + (1 − β₂) g
-__global__ void lion(float* p, float* m, const float* g, float scale, float beta1, float one_minus_beta1, float beta2,
-                     float one_minus_beta2, float learning_rate, float decay_factor, int64 n) {
+__global__ void lion(UpdatedValue p, float* m, const float* g, float scale, float beta1, float one_minus_beta1,
+                     float beta2, float one_minus_beta2, float learning_rate, float decay_factor, int64 n) {
   VALUE(i, n);
   const float x = g[i] * scale, direction = m[i] * beta1 + x * one_minus_beta1;
   const float step = direction > 0 ? learning_rate : direction < 0 ? -learning_rate : 0 * direction;
-  p[i] = p[i] * decay_factor - step;
+  set_value(p, i, value_at(p, i) * decay_factor - step);
   m[i] = m[i] * beta2 + x * one_minus_beta2;
 }
 
 // p ← p − lr (g + λ p)
-__global__ void sgd(float* p, const float* g, float scale, float learning_rate, float weight_decay, int64 n) {
+__global__ void sgd(UpdatedValue p, const float* g, float scale, float learning_rate, float weight_decay, int64 n) {
   VALUE(i, n);
-  p[i] -= learning_rate * (g[i] * scale + weight_decay * p[i]);
+  const float x = value_at(p, i);
+  set_value(p, i, x - learning_rate * (g[i] * scale + weight_decay * x));
 }
 
 // The code of a value that is divided by its block's largest, as in elementwise/adamw-8bit.cc.
@@ -256,15 +302,15 @@ __device__ void encode(const float* values, int64 n, unsigned char* codes, float
 }
 
 // AdamW on a block of 256 values with encoded moments. The second moment is `second`, or encoded where this is null.
-__global__ void adamw_8bit(float* p, float* first_codes, float* first_absmax, float* second_codes, float* second_absmax,
-                           float* second, const float* g, const float* signed_map, const float* unsigned_map,
-                           const unsigned char* signed_table, const unsigned char* unsigned_table, float scale,
-                           float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon, float step_size,
-                           float bias_correction2_sqrt, float decay_factor, int64 size) {
+__global__ void adamw_8bit(UpdatedValue p, unsigned char* first_codes, float* first_absmax, unsigned char* second_codes,
+                           float* second_absmax, float* second, const float* g, const float* signed_map,
+                           const float* unsigned_map, const unsigned char* signed_table,
+                           const unsigned char* unsigned_table, float scale, float one_minus_beta1, float beta2,
+                           float one_minus_beta2, float epsilon, float step_size, float bias_correction2_sqrt,
+                           float decay_factor, int64 size) {
   __shared__ float first_values[256], second_values[256];
   const int64 at = ROW * (int64)256, n = size - at < 256 ? size - at : 256;
-  unsigned char* const m_codes = (unsigned char*)first_codes + at;
-  unsigned char* const v_codes = (unsigned char*)second_codes + at;
+  unsigned char *const m_codes = first_codes + at, *const v_codes = second_codes + at;
   const float m_absmax = first_absmax[ROW], v_absmax = second ? 0.0f : second_absmax[ROW];
   EACH(j, n) {
     const float x = g[at + j] * scale;
@@ -272,7 +318,8 @@ __global__ void adamw_8bit(float* p, float* first_codes, float* first_absmax, fl
     float v = second ? second[at + j] : unsigned_map[v_codes[j]] * v_absmax;
     m += (x - m) * one_minus_beta1;
     v = v * beta2 + one_minus_beta2 * x * x;
-    p[at + j] = p[at + j] * decay_factor - step_size * m / (sqrtf(v) / bias_correction2_sqrt + epsilon);
+    set_value(p, at + j,
+              value_at(p, at + j) * decay_factor - step_size * m / (sqrtf(v) / bias_correction2_sqrt + epsilon));
     first_values[j] = m;
     if (second)
       second[at + j] = v;
@@ -349,10 +396,12 @@ __global__ void adafactor_rate(const double* sums, float* rate, int64 count, int
   if (threadIdx.x == 0) *rate = (float)(learning_rate / (rms > 1 ? rms : 1.0));
 }
 
-__global__ void adafactor_change(float* p, const float* g, const float* r, const float* c, const float* rate,
-                                 int64 width, float scale, float decay_factor, int64 n) {
+// Of one matrix, whose values are p's from `start` on.
+__global__ void adafactor_change(UpdatedValue p, int64 start, const float* g, const float* r, const float* c,
+                                 const float* rate, int64 width, float scale, float decay_factor, int64 n) {
   VALUE(i, n);
-  p[i] = p[i] * decay_factor - g[i] * scale * r[i / width] * c[i % width] * *rate;
+  const float x = value_at(p, start + i);
+  set_value(p, start + i, x * decay_factor - g[i] * scale * r[i / width] * c[i % width] * *rate);
 }
 
 // Of a vector: moves the averages, in one block, and makes the rate.
@@ -368,10 +417,10 @@ __global__ void adafactor_vector(const float* g, float* averages, float* rate, i
   if (threadIdx.x == 0) *rate = (float)(learning_rate / (rms > 1 ? rms : 1.0));
 }
 
-__global__ void adafactor_change_vector(float* p, const float* g, const float* averages, const float* rate, float scale,
-                                        float decay_factor, int64 n) {
+__global__ void adafactor_change_vector(UpdatedValue p, const float* g, const float* averages, const float* rate,
+                                        float scale, float decay_factor, int64 n) {
   VALUE(i, n);
-  p[i] = p[i] * decay_factor - g[i] * scale / sqrtf(averages[i]) * *rate;
+  set_value(p, i, value_at(p, i) * decay_factor - g[i] * scale / sqrtf(averages[i]) * *rate);
 }
 
 // Terms [A, 4] of raw logits [A, V]. In training the logits are overwritten by p (1 − (l / cap)²). As

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "elementwise/adamw.h"
-#include "elementwise/checks.h"
+#include "elementwise/updates.h"
 #include "gpu/operation.h"
 
 namespace wpo {
@@ -25,76 +25,92 @@ void square_sums(GpuContext& ctx) {
   float* y = ctx.output(0, {ctx.num_inputs()});
   TensorBlocks blocks = {64 * platform.threads};
   std::vector<float*> tensors;
-  for (int i = 0; i < ctx.num_inputs(); i++) blocks.add(ctx.size(i)), tensors.push_back(ctx.changed_input(i));
+  std::vector<int32_t> narrow;
+  for (int i = 0; i < ctx.num_inputs(); i++) {
+    blocks.add(ctx.size(i));
+    tensors.push_back(const_cast<float*>(ctx.input(i)));
+    narrow.push_back(ctx.view(i).type == Type::kBfloat16);
+  }
   const int32_t* first = ctx.upload(blocks.first);
   double* sums = ctx.scratch<double>(blocks.first.back());
-  ctx.launch_rows("square_sums", blocks.first.back(), ctx.upload(tensors), first, ctx.upload(blocks.sizes), sums,
-                  ctx.num_inputs(), blocks.each);
+  ctx.launch_rows("square_sums", blocks.first.back(), ctx.upload(tensors), ctx.upload(narrow), first,
+                  ctx.upload(blocks.sizes), sums, ctx.num_inputs(), blocks.each);
   ctx.launch_rows("sum_doubles", ctx.num_inputs(), static_cast<const double*>(sums), first, y);
 }
 
 void adamw(GpuContext& ctx) {
   const AdamWParams params = read_adamw(ctx);
+  const Updates updates = adamw_updates(ctx);
   TensorBlocks blocks = {4 * platform.threads};
   std::vector<float*> tensors;
-  for (int i = 1; i < ctx.num_inputs(); i++) tensors.push_back(ctx.changed_input(i));
-  for (int i = 1; i < ctx.num_inputs(); i += 4) blocks.add(ctx.size(i));
-  ctx.launch_rows("adamw", blocks.first.back(), ctx.upload(tensors), ctx.upload(blocks.first), ctx.upload(blocks.sizes),
-                  static_cast<int>(blocks.sizes.size()), params.scale, params.one_minus_beta1, params.beta2,
-                  params.one_minus_beta2, params.epsilon, params.step_size, params.bias_correction2_sqrt,
+  std::vector<uint32_t> keys;
+  for (int i = 0; i < updates.size(); i++) {
+    const UpdatedValue p = updates.value(i);
+    tensors.insert(tensors.end(), {p.values, reinterpret_cast<float*>(p.high), reinterpret_cast<float*>(p.low),
+                                   updates.state(i, 0), updates.state(i, 1), const_cast<float*>(updates.gradient(i))});
+    keys.push_back(p.key);
+    blocks.add(updates.count(i));
+  }
+  ctx.launch_rows("adamw", blocks.first.back(), ctx.upload(tensors), ctx.upload(keys), ctx.upload(blocks.first),
+                  ctx.upload(blocks.sizes), static_cast<int>(blocks.sizes.size()), params.scale, params.one_minus_beta1,
+                  params.beta2, params.one_minus_beta2, params.epsilon, params.step_size, params.bias_correction2_sqrt,
                   params.decay_factor, blocks.each);
   ctx.output_done();
 }
 
 void lion(GpuContext& ctx) {
   const LionParams a = read_lion(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 3)
-    ctx.launch_values("lion", ctx.size(i), ctx.changed_input(i), ctx.changed_input(i + 1), ctx.input(i + 2), a.scale,
+  const Updates updates = lion_updates(ctx);
+  for (int i = 0; i < updates.size(); i++)
+    ctx.launch_values("lion", updates.count(i), updates.value(i), updates.state(i, 0), updates.gradient(i), a.scale,
                       a.beta1, a.one_minus_beta1, a.beta2, a.one_minus_beta2, a.learning_rate, a.decay_factor);
   ctx.output_done();
 }
 
 void sgd(GpuContext& ctx) {
   const SgdParams a = read_sgd(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 2)
-    ctx.launch_values("sgd", ctx.size(i), ctx.changed_input(i), ctx.input(i + 1), a.scale, a.learning_rate,
+  const Updates updates = sgd_updates(ctx);
+  for (int i = 0; i < updates.size(); i++)
+    ctx.launch_values("sgd", updates.count(i), updates.value(i), updates.gradient(i), a.scale, a.learning_rate,
                       a.weight_decay);
   ctx.output_done();
 }
 
 template <bool kSecondEncoded>
 void adamw_8bit(GpuContext& ctx) {
-  const AdamW8bitParams params = read_adamw_8bit(ctx, kSecondEncoded);
+  const AdamW8bitParams params = read_adamw_8bit(ctx);
+  const Updates updates = adamw_8bit_updates(ctx, kSecondEncoded);
   const AdamWParams& a = params.adamw;
   const float* signed_map = ctx.upload(params.signed_map, kCodes);
   const float* unsigned_map = ctx.upload(params.unsigned_map, kCodes);
   const uint8_t* signed_table = ctx.upload(code_table(params.signed_map));
   const uint8_t* unsigned_table = ctx.upload(code_table(params.unsigned_map));
-  const int each = tensors_of_adamw_8bit(kSecondEncoded);
-  float* const none = nullptr;
-  for (int i = 1; i < ctx.num_inputs(); i += each) {
-    const auto second = [&](int k, bool encoded) {
-      return encoded == kSecondEncoded ? ctx.changed_input(i + k) : none;
-    };
-    ctx.launch_rows("adamw_8bit", blocks_of(ctx.size(i)), ctx.changed_input(i), ctx.changed_input(i + 1),
-                    ctx.changed_input(i + 2), second(3, true), second(4, true), second(3, false),
-                    ctx.input(i + each - 1), signed_map, unsigned_map, signed_table, unsigned_table, a.scale,
-                    a.one_minus_beta1, a.beta2, a.one_minus_beta2, a.epsilon, a.step_size, a.bias_correction2_sqrt,
-                    a.decay_factor, ctx.size(i));
+  for (int i = 0; i < updates.size(); i++) {
+    uint8_t* const second_codes = kSecondEncoded ? updates.state<uint8_t>(i, 2) : nullptr;
+    float* const second_absmax = kSecondEncoded ? updates.state(i, 3) : nullptr;
+    float* const second = kSecondEncoded ? nullptr : updates.state(i, 2);
+    const int64_t size = updates.count(i);
+    ctx.launch_rows("adamw_8bit", blocks_of(size), updates.value(i), updates.state<uint8_t>(i, 0), updates.state(i, 1),
+                    second_codes, second_absmax, second, updates.gradient(i), signed_map, unsigned_map, signed_table,
+                    unsigned_table, a.scale, a.one_minus_beta1, a.beta2, a.one_minus_beta2, a.epsilon, a.step_size,
+                    a.bias_correction2_sqrt, a.decay_factor, size);
   }
   ctx.output_done();
 }
 
 void adafactor(GpuContext& ctx) {
   const AdafactorParams a = read_adafactor(ctx);
+  const Updates updates = adafactor_updates(ctx);
   constexpr int64_t kRows = 128;  // of a piece of the sums over columns
-  for (int i = 1; i < ctx.num_inputs(); i += 4) {
-    if (ctx.size(i) == 0) continue;
-    const Shape& shape = ctx.shape(i);
-    const int64_t width = shape.back(), rows = shape[shape.size() - 2], all_rows = ctx.size(i) / width;
+  for (int i = 0; i < updates.size(); i++) {
+    const int64_t size = updates.count(i);
+    if (size == 0) continue;
+    const Shape& shape = updates.shape(i);
+    const int64_t width = shape.back(), rows = shape[shape.size() - 2], all_rows = size / width;
     const int64_t pieces = (rows + kRows - 1) / kRows;
-    float *p = ctx.changed_input(i), *row_averages = ctx.changed_input(i + 1), *columns = ctx.changed_input(i + 2);
-    const float* g = ctx.input(i + 3);
+    const UpdatedValue p = updates.value(i);
+    float *row_averages = updates.state(i, 0), *columns = updates.state(i, 1);
+    const float* g = updates.gradient(i);
     float *r = ctx.scratch(all_rows), *c = ctx.scratch(all_rows / rows * width), *rate = ctx.scratch(1);
     double *sums = ctx.scratch<double>(pieces * width), *squares = ctx.scratch<double>(all_rows);
     ctx.launch_rows("adafactor_rows", all_rows, g, row_averages, width, a.scale, a.beta2, a.one_minus_beta2);
@@ -108,10 +124,9 @@ void adafactor(GpuContext& ctx) {
       ctx.launch_rows("adafactor_squares", rows, g_k, static_cast<const float*>(r_k), static_cast<const float*>(c_k),
                       squares + k * rows, width, a.scale);
     }
-    ctx.launch_rows("adafactor_rate", 1, static_cast<const double*>(squares), rate, all_rows, ctx.size(i),
-                    a.learning_rate);
+    ctx.launch_rows("adafactor_rate", 1, static_cast<const double*>(squares), rate, all_rows, size, a.learning_rate);
     for (int64_t k = 0; k < all_rows / rows; k++)
-      ctx.launch_values("adafactor_change", rows * width, p + k * rows * width, g + k * rows * width,
+      ctx.launch_values("adafactor_change", rows * width, p, k * rows * width, g + k * rows * width,
                         static_cast<const float*>(r + k * rows), static_cast<const float*>(c + k * width),
                         static_cast<const float*>(rate), width, a.scale, a.decay_factor);
   }
@@ -119,12 +134,14 @@ void adafactor(GpuContext& ctx) {
 }
 
 void adafactor_vector(GpuContext& ctx) {
-  const AdafactorParams a = read_adafactor_vector(ctx);
-  for (int i = 1; i < ctx.num_inputs(); i += 3) {
-    const int64_t n = ctx.size(i);
+  const AdafactorParams a = read_adafactor(ctx);
+  const Updates updates = adafactor_vector_updates(ctx);
+  for (int i = 0; i < updates.size(); i++) {
+    const int64_t n = updates.count(i);
     if (n == 0) continue;
-    float *p = ctx.changed_input(i), *averages = ctx.changed_input(i + 1), *rate = ctx.scratch(1);
-    const float* g = ctx.input(i + 2);
+    const UpdatedValue p = updates.value(i);
+    float *averages = updates.state(i, 0), *rate = ctx.scratch(1);
+    const float* g = updates.gradient(i);
     ctx.launch_rows("adafactor_vector", 1, g, averages, rate, n, a.scale, a.beta2, a.one_minus_beta2, a.learning_rate);
     ctx.launch_values("adafactor_change_vector", n, p, g, static_cast<const float*>(averages),
                       static_cast<const float*>(rate), a.scale, a.decay_factor);

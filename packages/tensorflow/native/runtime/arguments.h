@@ -44,19 +44,20 @@ class Arguments {
     return text;
   }
 
-  struct Floats {
-    float* data;
+  struct Array {
+    void* data;
     int64_t count;
   };
-  Floats floats(size_t i, const char* what) const {
+  // A typed array. `name` is that of its type, for the error.
+  Array array(size_t i, const char* what, napi_typedarray_type expected, const char* name) const {
     bool is_array = false;
     napi_typedarray_type element = napi_int8_array;
     size_t length = 0;
     void* data = nullptr;
     if (type(i) == napi_object) require_ok(napi_is_typedarray(env_, values_[i], &is_array));
     if (is_array) require_ok(napi_get_typedarray_info(env_, values_[i], &element, &length, &data, nullptr, nullptr));
-    require(is_array && element == napi_float32_array, what, ": expected a Float32Array, found another type");
-    return {static_cast<float*>(data), static_cast<int64_t>(length)};
+    require(is_array && element == expected, what, ": expected ", name, ", found another type");
+    return {data, static_cast<int64_t>(length)};
   }
 
  private:

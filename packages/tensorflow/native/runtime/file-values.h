@@ -13,13 +13,13 @@ struct FileValues {
   Type type;
 };
 
-// Reads the values into `to`, as float32 or bfloat16. Throws if the file ends before them or cannot be read.
+// Reads the values into `to`, as values of `type`. Throws if the file ends before them or cannot be read.
 void read_values(const FileValues& from, Type type, void* to);
 
-// Writes values of `type` from `from`, as float32 or bfloat16. Throws if they cannot be written.
+// Writes values of `type` from `from`. Throws if they cannot be written.
 void write_values(const void* from, Type type, const FileValues& to);
 
-// Converts `count` values.
+// Converts `count` values to the same type, or floats to float32 or bfloat16.
 void convert_values(int64_t count, Type from_type, const void* from, Type to_type, void* to);
 
 }  // namespace wpo

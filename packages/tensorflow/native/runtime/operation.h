@@ -44,9 +44,10 @@ class OpContext {
     return static_cast<const T*>(inputs_[i].data);
   }
   // Input i, which the operation changes.
-  float* changed_input(int i) const {
+  template <class T = float>
+  T* changed_input(int i) const {
     require(!inputs_[i].read_only, "input ", i, " would be changed, but it is a mapped file, which is read-only");
-    return static_cast<float*>(inputs_[i].data);
+    return static_cast<T*>(inputs_[i].data);
   }
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   const TensorView& view(int i) const { return inputs_[i]; }

@@ -13,8 +13,7 @@
 //   kDrop, number                            frees a value that no later instruction reads
 //   kGive, number                            returns an operation's output as the program's next output
 //   kStored, arena, offset's lower 30 bits,  values of an arena (store.h), from `offset` values after its start; `type`
-//   is
-//     its upper bits, type, rank,            0 for float32 or 1 for bfloat16
+//     its upper bits, type, rank,            is 0 for float32, 1 for bfloat16, 2 for int16, 3 for uint8
 //     dimensions …
 #pragma once
 #include <memory>
@@ -122,7 +121,7 @@ class Interpreter : public OutputAllocator {
     require(low >= 0 && low < 1 << 30 && high >= 0 && high < 1 << 30,
             "expected an offset of two parts of 30 bits, found ", low, " and ", high);
     const int32_t number = next();
-    require(number == 0 || number == 1, "expected type 0 (float32) or 1 (bfloat16), found ", number);
+    require(number >= 0 && number < kStoredTypes, "expected a type from 0 to ", kStoredTypes - 1, ", found ", number);
     const Type type = static_cast<Type>(number);
     Shape shape = next_shape();
     const int64_t offset = ((high << 30) + low) * size_of(type);

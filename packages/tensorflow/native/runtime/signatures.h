@@ -1,6 +1,6 @@
 // The table of all operations: name, inputs and outputs, in TensorFlow's notation. The CPU addon defines them all; it
 // and the GPU addon register kernels for them by name. In a program (program.h), an input of type `float|bfloat16` may
-// be either; TensorFlow itself passes it float32 only.
+// be either, and so for other types; TensorFlow itself passes it float32 only.
 #pragma once
 #include <cstring>
 #include <stdexcept>
@@ -20,8 +20,8 @@ struct Signature {
   bool is_int32(size_t input) const { return std::strstr(inputs[input], ": int32") != nullptr; }
   // Whether an input may have this type.
   bool accepts(size_t input, Type type) const {
-    if (type == Type::kBfloat16) return std::strstr(inputs[input], "|bfloat16") != nullptr;
-    return is_int32(input) == (type == Type::kInt32);
+    if (type == Type::kFloat32 || type == Type::kInt32) return is_int32(input) == (type == Type::kInt32);
+    return std::strstr(inputs[input], (std::string("|") + name_of(type)).c_str()) != nullptr;
   }
   // An input as TensorFlow defines it.
   std::string definition(size_t input) const {
@@ -36,6 +36,8 @@ struct Signature {
 
 // `params` are float32 values passed as int32 bits (OpContext::params).
 inline const std::vector<Signature>& signatures() {
+  // the tensors of an optimizer's parameters (elementwise/updates.h)
+  constexpr const char* kUpdated = "tensors: N * float|bfloat16|int16|uint8";
   static const std::vector<Signature> table = {
       // gemm/
       {"WpoProduct", {"a: float|bfloat16", "b: float|bfloat16"}, {"c: float"}},
@@ -81,14 +83,14 @@ inline const std::vector<Signature>& signatures() {
       {"WpoScaledRows", {"x: float|bfloat16", "indices: int32", "factor: int32"}, {"y: float"}},
       {"WpoSetColumns", {"into: float", "columns: int32", "values: float"}, {"done: float"}},
       {"WpoFloats", {"bits: int32"}, {"values: float"}},
-      {"WpoSquareSums", {"x: N * float"}, {"y: float"}, {"N: int >= 1"}},
-      {"WpoAdamW", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoAdamW8bit", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoAdamWMean8bit", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoLion", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoSgd", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoAdafactor", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
-      {"WpoAdafactorVector", {"params: int32", "tensors: N * float"}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoSquareSums", {"x: N * float|bfloat16"}, {"y: float"}, {"N: int >= 1"}},
+      {"WpoAdamW", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdamW8bit", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdamWMean8bit", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoLion", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoSgd", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdafactor", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      {"WpoAdafactorVector", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
       // runtime/
       {"WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}, {"N: int >= 0", "M: int >= 0"}},
   };

@@ -50,8 +50,30 @@ Type type_argument(const Arguments& arguments, size_t i, const char* what, bool 
   const std::string name = arguments.text(i, what);
   if (name == "F32") return Type::kFloat32;
   if (name == "BF16") return Type::kBfloat16;
+  if (name == "I16") return Type::kInt16;
+  if (name == "U8") return Type::kUint8;
   if (name == "F16" && allow_float16) return Type::kFloat16;
-  fail(what, ": expected F32", allow_float16 ? ", F16" : "", " or BF16, found another name");
+  fail(what, ": expected F32, BF16, ", allow_float16 ? "F16, " : "", "I16 or U8, found another name");
+}
+
+bool is_float(Type type) { return type != Type::kInt16 && type != Type::kUint8; }
+
+// Throws unless values can be converted: only floats can.
+void require_conversion(Type from, Type to) {
+  require(from == to || (is_float(from) && is_float(to)), "expected values of one type, found ", name_of(from), " and ",
+          name_of(to), ", which are not converted");
+}
+
+// JavaScript's arrays of values of a type.
+struct ArrayType {
+  Type values;
+  napi_typedarray_type elements;
+  const char* name;
+};
+ArrayType array_of(Type type) {
+  if (type == Type::kInt16) return {type, napi_int16_array, "an Int16Array"};
+  if (type == Type::kUint8) return {type, napi_uint8_array, "a Uint8Array"};
+  return {Type::kFloat32, napi_float32_array, "a Float32Array"};
 }
 
 // `count` values of a type at byte `offset` of an arena.
@@ -147,6 +169,7 @@ napi_value read(Arguments& arguments) {
                 file_offset = arguments.integer(3, "fileOffset"), count = arguments.integer(4, "count", kMaxElements);
   const Type file_type = type_argument(arguments, 5, "fileType", true),
              type = type_argument(arguments, 6, "type", false);
+  require_conversion(file_type, type);
   const StoredRange range = stored_range(id, offset, count, type);
   require_writable(*range.arena, id);
   const File file = file_argument(arguments, 2, O_RDONLY);
@@ -161,6 +184,7 @@ napi_value write(Arguments& arguments) {
                 file_offset = arguments.integer(3, "fileOffset"), count = arguments.integer(4, "count", kMaxElements);
   const Type type = type_argument(arguments, 5, "type", false),
              file_type = type_argument(arguments, 6, "fileType", false);
+  require_conversion(type, file_type);
   const StoredRange range = stored_range(id, offset, count, type);
   const File file = file_argument(arguments, 2, O_WRONLY);
   for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
@@ -174,14 +198,15 @@ napi_value get(Arguments& arguments) {
   const int64_t count = arguments.integer(2, "count", kMaxElements);
   const Type type = type_argument(arguments, 3, "type", false);
   const StoredRange range = stored_range(arguments.integer(0, "id"), arguments.integer(1, "offset"), count, type);
+  const ArrayType array = array_of(type);
+  const int64_t size = size_of(array.values);
   napi_env env = arguments.env();
   void* data = nullptr;
   napi_value buffer, values;
-  const size_t length = static_cast<size_t>(count) * sizeof(float);
-  require_ok(napi_create_arraybuffer(env, length, &data, &buffer));
-  require_ok(napi_create_typedarray(env, napi_float32_array, static_cast<size_t>(count), buffer, 0, &values));
+  require_ok(napi_create_arraybuffer(env, static_cast<size_t>(count * size), &data, &buffer));
+  require_ok(napi_create_typedarray(env, array.elements, static_cast<size_t>(count), buffer, 0, &values));
   for_staged(arguments.data<StoreMemory>(), range, count, type, false, [&](char* memory, int64_t at, int64_t n) {
-    convert_values(n, type, memory, Type::kFloat32, static_cast<float*>(data) + at);
+    convert_values(n, type, memory, array.values, static_cast<char*>(data) + at * size);
   });
   if (range.arena->mapped) range.arena->mapped->require_unchanged();
   return values;
@@ -189,12 +214,14 @@ napi_value get(Arguments& arguments) {
 
 napi_value set(Arguments& arguments) {
   const int64_t id = arguments.integer(0, "id"), offset = arguments.integer(1, "offset");
-  const Arguments::Floats values = arguments.floats(2, "values");
   const Type type = type_argument(arguments, 3, "type", false);
+  const ArrayType array = array_of(type);
+  const Arguments::Array values = arguments.array(2, "values", array.elements, array.name);
+  const char* data = static_cast<const char*>(values.data);
   const StoredRange range = stored_range(id, offset, values.count, type);
   require_writable(*range.arena, id);
   for_staged(arguments.data<StoreMemory>(), range, values.count, type, true, [&](char* memory, int64_t at, int64_t n) {
-    convert_values(n, Type::kFloat32, values.data + at, type, memory);
+    convert_values(n, array.values, data + at * size_of(array.values), type, memory);
   });
   return undefined(arguments.env());
 }

@@ -6,11 +6,12 @@
 //   bytes(): { allocated, mapped }             of all arenas
 //   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena
 //   write(id, offset, file, fileOffset, count, type, fileType)   and from an arena into a file
-//   get(id, offset, count, type): Float32Array                   a copy
-//   set(id, offset, values: Float32Array, type)
+//   get(id, offset, count, type): array                          a copy
+//   set(id, offset, values: array, type)
 //
-// `offset` is in bytes, a multiple of the size of a value; `file` is a path or a file descriptor. Types are F32 and
-// BF16, and F16 in a file that is read. Values are rounded to the nearest, ties to even.
+// `offset` is in bytes, a multiple of the size of a value; `file` is a path or a file descriptor. Types are F32, BF16,
+// I16 and U8, and F16 in a file that is read. An array is a Float32Array, or an Int16Array or Uint8Array of such
+// values. Floats are rounded to the nearest, ties to even. Values of I16 and U8 are not converted.
 #pragma once
 #include <node_api.h>
 

@@ -1,4 +1,4 @@
-// The store: memory of this addon for values that are not TensorFlow's tensors, such as bfloat16 weights. It consists
+// The store: memory of this addon for values that are not TensorFlow's tensors, such as weights. It consists
 // of arenas, which a program reads by their ids (program.h). An arena is allocated, or is a file that is mapped
 // read-only: the operating system reads its pages when they are used first, and may drop them when memory is short.
 #pragma once

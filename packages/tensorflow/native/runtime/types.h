@@ -7,8 +7,10 @@
 
 namespace wpo {
 
-// kFloat16 is the type of values in files only. The first two numbers are those of a program's types (program.h).
-enum class Type { kFloat32, kBfloat16, kFloat16, kInt32 };
+// The first four are those of stored values; their numbers are a program's (program.h). kFloat16 is the type of values
+// in files only, kInt32 of an operation's inputs only.
+enum class Type { kFloat32, kBfloat16, kInt16, kUint8, kFloat16, kInt32 };
+constexpr int kStoredTypes = 4;
 
 // The bits of a bfloat16.
 using Bf16 = uint16_t;
@@ -22,10 +24,13 @@ struct RoundedFloat {
 // products are summed in float32. Everything else is computed in float32 with either.
 enum class Precision { kFloat32, kBfloat16 };
 
-inline int64_t size_of(Type type) { return type == Type::kBfloat16 || type == Type::kFloat16 ? 2 : 4; }
+inline int64_t size_of(Type type) {
+  if (type == Type::kUint8) return 1;
+  return type == Type::kBfloat16 || type == Type::kInt16 || type == Type::kFloat16 ? 2 : 4;
+}
 
 inline const char* name_of(Type type) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int32"};
+  constexpr const char* kNames[] = {"float32", "bfloat16", "int16", "uint8", "float16", "int32"};
   return kNames[static_cast<int>(type)];
 }
 

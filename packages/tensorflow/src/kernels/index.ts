@@ -12,5 +12,12 @@ export { tensorflowKernels } from './kernels';
 export { availableMemory } from './memory';
 export { nativeOperations } from './native';
 export { tensorflowGradientNorm, tensorflowOptimizer } from './optimizer';
-export { type StoredType, storedBytes } from './store';
-export { tensorflowTensorLoader, type WeightStorage, type WeightStorageOptions, weightStorage } from './tensor-loader';
+export { storedBytes, type WeightType } from './store';
+export {
+  type MasterWeights,
+  tensorflowTensorLoader,
+  trainedBytes,
+  type WeightStorage,
+  type WeightStorageOptions,
+  weightStorage,
+} from './tensor-loader';

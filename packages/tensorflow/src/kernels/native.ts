@@ -19,8 +19,19 @@ interface NodeBackend {
 
 type Backend = NodeBackend & tf.KernelBackend;
 
-/** A type of values in a file, by safetensors' name. */
+/** A type of stored values, by safetensors' name. */
+export type StoredName = 'F32' | 'BF16' | 'I16' | 'U8';
+
+/** A type of weights in a file, by safetensors' name. */
 export type FileType = 'F32' | 'BF16' | 'F16';
+
+/** The arrays of stored values: floats are widened, the others are as they are stored. */
+export interface StoredArrays {
+  readonly F32: Float32Array;
+  readonly BF16: Float32Array;
+  readonly I16: Int16Array;
+  readonly U8: Uint8Array;
+}
 
 /** The addon's memory for values that are no tensors (native/runtime/store.h). Offsets and sizes are in bytes; arenas have ids. */
 export interface NativeStore {
@@ -41,9 +52,9 @@ export interface NativeStore {
     type: 'F32' | 'BF16',
   ): void;
   /** A copy of stored values. */
-  get(arena: number, offset: number, count: number, type: 'F32' | 'BF16'): Float32Array;
+  get<T extends StoredName>(arena: number, offset: number, count: number, type: T): StoredArrays[T];
   /** Replaces stored values. */
-  set(arena: number, offset: number, values: Float32Array, type: 'F32' | 'BF16'): void;
+  set<T extends StoredName>(arena: number, offset: number, values: StoredArrays[T], type: T): void;
 }
 
 /** The native operations that are loaded. */

@@ -11,7 +11,7 @@ import {
 } from '@wpo/trainer';
 import { hasOperation, nativeOperations } from './native';
 import { program } from './program';
-import { StoredVariable } from './store';
+import { SplitVariable, StoredVariable } from './store';
 
 /**
  * Returns native updates for the optimizers of `@wpo/trainer`, e.g. `adamW({ kernel })`. Without native operations it returns undefined,
@@ -62,11 +62,11 @@ const NATIVE: Readonly<Record<string, NativeRule>> = {
 
 /** Updates parameters and their states in place. A rule without native operations runs its portable update. */
 export const nativeOptimizer: OptimizerKernel = {
-  zeros: (shape) => StoredVariable.zeros(shape, program),
+  zeros: (shape, type) => StoredVariable.zeros(shape, type === 'U8' ? 'uint8' : 'float32', program),
   update(rule, updates, scalars) {
     // parameters whose 8-bit state is that of AdamW
     const ruleOf = ({ state }: Update) => (rule.name === 'AdamW8bit' && 'exp_avg' in state ? 'AdamW' : rule.name);
-    const byOperation = new Map<string, { readonly native: NativeRule; readonly list: Value[] }>();
+    const calls = new Map<string, NativeCall>();
     for (const update of updates) {
       const { parameter, gradient, state } = update;
       const native = NATIVE[ruleOf(update)];
@@ -75,17 +75,32 @@ export const nativeOptimizer: OptimizerKernel = {
         portableOptimizer.update(rule, [update], scalars);
         continue;
       }
-      const group = byOperation.get(operation) ?? { native, list: [] };
-      group.list.push(operandOf(parameter.value()), ...Object.values(state).map(operandOf), operandOf(gradient));
-      byOperation.set(operation, group);
+      const value = operandOf(parameter.value());
+      const low = value instanceof SplitVariable ? [value.low] : [];
+      const isRounded = value instanceof StoredVariable && value.dtype === 'bfloat16' && low.length === 0;
+      const key = `${operation} ${low.length} ${isRounded}`; // the values of one call are held in one way
+      const call = calls.get(key) ?? { operation, native, list: [], keys: [] };
+      call.list.push(value, ...low, ...Object.values(state).map(operandOf), operandOf(gradient));
+      if (isRounded) call.keys.push(update.roundingKey | 0);
+      calls.set(key, call);
     }
-    for (const [operation, { native, list }] of byOperation) {
+    for (const { operation, native, list, keys } of calls.values()) {
       for (const value of list) if (value instanceof StoredVariable) value.changed();
       const numbers = [...native.scalars.map((name) => scalars[name]!), ...(native.constants ?? [])];
-      program.take(program.record(operation, [{ numbers }, { list }], [])[0]!).dispose();
+      program.take(program.record(operation, [{ numbers }, { ints: keys }, { list }], [])[0]!).dispose();
     }
   },
 };
+
+/** A call of an optimizer's operation (native/elementwise/updates.h). */
+interface NativeCall {
+  readonly operation: string;
+  readonly native: NativeRule;
+  /** The tensors of its parameters. */
+  readonly list: Value[];
+  /** For stochastic rounding. */
+  readonly keys: number[];
+}
 
 /** A parameter's values, which must be of the native kernels or of tfjs. */
 function operandOf(values: Values): Value {

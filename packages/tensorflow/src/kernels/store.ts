@@ -1,18 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { StoredValue, WeightValue } from '@wpo/gemma';
-import { nativeStore, readingFiles } from './native';
+import type { Value } from '@wpo/gemma';
+import { joinHalves, splitHalves } from './low-bits';
+import { nativeStore, readingFiles, type StoredArrays } from './native';
 
 // Values in memory of the native addon, which TensorFlow does not know: weights that are trained, bfloat16 weights, and weights in
 // mapped files. `tf.memory()` does not count them; `storedBytes` does.
 
 /** The type of stored values. */
-export type StoredType = 'float32' | 'bfloat16';
+export type StoredType = 'float32' | 'bfloat16' | 'int16' | 'uint8';
 
 /** safetensors' name of a type, its number in a program (native/runtime/types.h) and its bytes per value. */
 export const STORED_TYPES = {
   float32: { name: 'F32', code: 0, bytes: 4 },
   bfloat16: { name: 'BF16', code: 1, bytes: 2 },
+  int16: { name: 'I16', code: 2, bytes: 2 },
+  uint8: { name: 'U8', code: 3, bytes: 1 },
 } as const;
+
+/** The array of values of a type. */
+type ArrayOf<T extends StoredType> = StoredArrays[(typeof STORED_TYPES)[T]['name']];
 
 /** A range of memory of the native store: allocated, or a mapped file. It is freed when its last user releases it. */
 export class Arena {
@@ -47,29 +53,32 @@ export class Arena {
 }
 
 /** The values of a tensor in an arena. */
-export interface StoredRange {
+export interface StoredRange<T extends StoredType = StoredType> {
   readonly arena: Arena;
   /** In values of its type. */
   readonly offset: number;
-  readonly dtype: StoredType;
+  readonly dtype: T;
   readonly shape: readonly number[];
 }
 
+/** The types of weights. */
+export type WeightType = 'float32' | 'bfloat16';
+
 /** A handle on stored values. Only native operations read them. */
-export class StoredTensor implements WeightValue {
+export class StoredTensor<T extends StoredType = WeightType> implements Value {
   private isOpen = true;
   protected widened: tf.Tensor | undefined;
 
-  constructor(readonly range: StoredRange) {
+  constructor(readonly range: StoredRange<T>) {
     range.arena.retain();
   }
   get shape(): readonly number[] {
     return this.range.shape;
   }
-  get dtype(): StoredType {
+  get dtype(): T {
     return this.range.dtype;
   }
-  clone(): StoredTensor {
+  clone(): StoredTensor<T> {
     return new StoredTensor(this.range);
   }
   dispose(): void {
@@ -78,19 +87,27 @@ export class StoredTensor implements WeightValue {
     this.range.arena.release();
     this.widened?.dispose();
   }
-  /** A copy of the values in float32. */
-  async data(): Promise<Float32Array> {
+  /** A copy of the values; weights in float32. */
+  async data(): Promise<ArrayOf<T>> {
     return this.read();
   }
-  /** A copy of `count` values from `start`, in float32. @throws ModelError if they are in a mapped file that has changed */
-  read(start = 0, count = tf.util.sizeFromShape([...this.shape])): Float32Array {
+  /** A copy of `count` values from `start`. @throws ModelError if they are in a mapped file that has changed */
+  read(start = 0, count = this.size): ArrayOf<T> {
+    return this.readRange(start, count);
+  }
+  /** What operations read as the values. */
+  protected readRange(start: number, count: number): ArrayOf<T> {
     const { arena, offset, dtype } = this.range;
     const { bytes, name } = STORED_TYPES[dtype];
-    return readingFiles(() => nativeStore()!.get(arena.number, (offset + start) * bytes, count, name));
+    const get = () => nativeStore()!.get(arena.number, (offset + start) * bytes, count, name);
+    return readingFiles(get) as ArrayOf<T>;
+  }
+  protected get size(): number {
+    return tf.util.sizeFromShape([...this.shape]);
   }
   /** The values as a float32 tensor, owned by this handle. It takes the memory that storing the values saves. */
   tensor(): tf.Tensor {
-    this.widened ??= tf.keep(tf.tensor(this.read(), [...this.shape], 'float32'));
+    this.widened ??= tf.keep(tf.tensor(this.readRange(0, this.size), [...this.shape], 'float32'));
     return this.widened;
   }
 }
@@ -100,58 +117,66 @@ interface Recorder {
   /** Runs all recorded operations. */
   run(): void;
   /** Σ x² of each value, which is not finite where a value or a square is not: `[n]`, owned by the caller. */
-  squareSums(values: readonly StoredVariable[]): tf.Tensor;
+  squareSums(values: readonly Value[]): tf.Tensor;
 }
 
-/** Stored float32 values that operations change: the value of a parameter, or the sum of its gradients. */
-export class StoredVariable extends StoredTensor implements StoredValue {
+/**
+ * Stored values that operations change: the value of a parameter, the sum of its gradients, or a part of an optimizer's state. Floats
+ * that are written to bfloat16 are rounded to the nearest.
+ */
+export class StoredVariable<T extends StoredType = WeightType> extends StoredTensor<T> {
   private widenedVersion = -1;
 
   constructor(
-    range: StoredRange & { readonly dtype: 'float32' },
-    private readonly recorder: Recorder,
-    private readonly state = { version: 0 },
+    range: StoredRange<T>,
+    protected readonly recorder: Recorder,
+    protected readonly state = { version: 0 },
   ) {
     super(range);
   }
   /** Memory with zeros. */
-  static zeros(shape: readonly number[], recorder: Recorder): StoredVariable {
-    const zeros = StoredVariable.sum(shape, recorder); // an arena has zeros at first
+  static zeros<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder): StoredVariable<T> {
+    const zeros = StoredVariable.withoutValues(shape, dtype, recorder); // an arena has zeros at first
     zeros.changed();
     return zeros;
   }
   /** Memory for a sum, which has no values yet: the next operation that adds to it replaces them. */
-  static sum(shape: readonly number[], recorder: Recorder): StoredVariable {
-    const arena = Arena.allocate(STORED_TYPES.float32.bytes * tf.util.sizeFromShape([...shape]));
-    return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
+  static sum(shape: readonly number[], recorder: Recorder): StoredVariable<'float32'> {
+    return StoredVariable.withoutValues(shape, 'float32', recorder);
+  }
+  private static withoutValues<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder) {
+    return new StoredVariable({ arena: allocateFor(shape, dtype), offset: 0, dtype, shape }, recorder);
   }
   /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
   get version(): number {
     return this.state.version;
   }
+  /** The type of a file that holds the values exactly, by safetensors' name. */
+  get fileType(): (typeof STORED_TYPES)[T]['name'] {
+    return STORED_TYPES[this.dtype].name;
+  }
   /** An operation was recorded that changes the values. */
   changed(): void {
     this.state.version++;
   }
-  override clone(): StoredVariable {
-    return new StoredVariable({ ...this.range, dtype: 'float32' }, this.recorder, this.state);
+  override clone(): StoredVariable<T> {
+    return new StoredVariable(this.range, this.recorder, this.state);
   }
-  override read(start?: number, count?: number): Float32Array {
+  protected override readRange(start: number, count: number): ArrayOf<T> {
     this.recorder.run();
-    return super.read(start, count);
+    return super.readRange(start, count);
   }
-  write(start: number, values: Float32Array): void {
+  write(start: number, values: ArrayOf<T>): void {
     this.recorder.run();
-    const { arena, offset } = this.range;
-    const { bytes, name } = STORED_TYPES.float32;
-    const size = tf.util.sizeFromShape([...this.shape]);
-    if (!(start >= 0 && start + values.length <= size)) {
-      throw new RangeError(`write: expected values within ${size}, found ${values.length} from ${start}.`);
+    const { arena, offset, dtype } = this.range;
+    const { bytes, name } = STORED_TYPES[dtype];
+    if (!(start >= 0 && start + values.length <= this.size)) {
+      throw new RangeError(`write: expected values within ${this.size}, found ${values.length} from ${start}.`);
     }
     nativeStore()!.set(arena.number, (offset + start) * bytes, values, name);
     this.changed();
   }
-  /** Whether all values are finite. False also where a square exceeds float32. */
+  /** Whether all values of a weight are finite. False also where a square exceeds float32. */
   areFinite(): boolean {
     const sums = this.recorder.squareSums([this]);
     const [sum] = sums.dataSync();
@@ -167,6 +192,41 @@ export class StoredVariable extends StoredTensor implements StoredValue {
     return super.tensor();
   }
 }
+
+/**
+ * Float32 values of which operations read the upper half: a bfloat16 weight, and the 16 low bits of each value in memory of their own.
+ * Updates, and `read` and `write`, take both for the float32 value.
+ */
+export class SplitVariable extends StoredVariable {
+  readonly low: StoredVariable<'int16'>;
+
+  /** Memory with zeros. */
+  constructor(shape: readonly number[], recorder: Recorder) {
+    super({ arena: allocateFor(shape, 'bfloat16'), offset: 0, dtype: 'bfloat16', shape }, recorder, { version: 1 });
+    this.low = StoredVariable.zeros(shape, 'int16', recorder);
+  }
+  override get fileType(): 'F32' {
+    return 'F32';
+  }
+  override read(start = 0, count = this.size): Float32Array {
+    return joinHalves(this.readRange(start, count), this.low.read(start, count));
+  }
+  override write(start: number, values: Float32Array): void {
+    const { high, low } = splitHalves(values);
+    this.low.write(start, low);
+    const { arena, offset } = this.range;
+    nativeStore()!.set(arena.number, (offset + start) * STORED_TYPES.bfloat16.bytes, high, 'I16'); // their bits
+    this.changed();
+  }
+  override dispose(): void {
+    super.dispose();
+    this.low.dispose();
+  }
+}
+
+/** The memory of a new tensor. */
+const allocateFor = (shape: readonly number[], dtype: StoredType) =>
+  Arena.allocate(STORED_TYPES[dtype].bytes * tf.util.sizeFromShape([...shape]));
 
 /** Bytes of all arenas of this process: in memory, and in mapped files. */
 export const storedBytes = (): { readonly allocated: number; readonly mapped: number } =>

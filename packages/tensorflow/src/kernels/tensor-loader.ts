@@ -11,7 +11,7 @@ import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
 import { type FileType, nativeDevice, nativeOperations, nativeStore } from './native';
 import { program } from './program';
-import { Arena, STORED_TYPES, StoredTensor, type StoredType, StoredVariable } from './store';
+import { Arena, SplitVariable, STORED_TYPES, StoredTensor, StoredVariable, type WeightType } from './store';
 
 /** Bytes per value of the types that native code reads. */
 const BYTES: Readonly<Record<FileType, number>> = { F32: 4, BF16: 2, F16: 2 };
@@ -22,21 +22,70 @@ const isFileType = (dtype: string): dtype is FileType => Object.hasOwn(BYTES, dt
 const MAX_SIZE = 2 ** 31 - 1;
 
 /**
- * Returns a loader for `loadWeights({ loadTensor })` of a model that is trained: all threads read a tensor from its file directly into
- * memory of the native store, and bfloat16 and float16 become float32. Without native operations and for other types it is
- * `readTensor`, which passes the values through JavaScript.
+ * How weights that are trained are held in bfloat16. `exact`: beside a weight, 16 more bits of each value make it a float32 value, which
+ * updates change; passes read the nearest bfloat16. `stochastic`: an update's result is rounded up or down at random, in proportion.
  */
-export const tensorflowTensorLoader = (): TensorLoader => (nativeOperations() ? readVariable : readTensor);
+export type MasterWeights = 'exact' | 'stochastic';
 
-const readVariable: TensorLoader = async (source, name) => {
+/**
+ * Returns a loader for `loadWeights({ loadTensor })` of a model that is trained: all threads read a tensor from its file directly into
+ * memory of the native store, and bfloat16 and float16 become float32. With `masterWeights`, weights but those of norms are held in
+ * bfloat16. Without native operations and for other types it is `readTensor`, which passes the values through JavaScript.
+ *
+ * @throws Error for `masterWeights` without native operations
+ */
+export function tensorflowTensorLoader(masterWeights?: MasterWeights): TensorLoader {
+  if (nativeOperations()) return (source, name) => readVariable(source, name, masterWeights);
+  if (masterWeights === undefined) return readTensor;
+  throw new Error(
+    `master_weights: ${masterWeights}: expected native operations, which hold bfloat16 weights, found none. Run \`npx wpo-tensorflow ` +
+      'install` without WPO_NATIVE=0, or train in float32.',
+  );
+}
+
+async function readVariable(source: TensorSource, name: string, masterWeights: MasterWeights | undefined) {
   const location = source.locate?.(name);
   if (!location || !isFileType(location.dtype)) return readTensor(source, name);
-  const { shape, dtype } = location;
   checkShape(location, name);
-  const variable = storing(location, name, () => StoredVariable.zeros(shape, program));
-  readInto(variable, location, dtype, name);
+  const { shape, dtype: fileType } = location;
+  const held = isHeldInBf16(shape) ? masterWeights : undefined;
+  const variable = storing(location, name, () => {
+    if (held === 'exact') return new SplitVariable(shape, program);
+    return StoredVariable.zeros(shape, held === undefined ? 'float32' : 'bfloat16', program);
+  });
+  if (held === 'exact' && fileType !== 'BF16') readHalves(variable, location, fileType, name);
+  else readInto(variable, location, fileType, name); // of a bfloat16 value, the low bits are 0
   return variable;
-};
+}
+
+/** Whether a weight is held in bfloat16 with `masterWeights`: not vectors, which are those of norms. */
+const isHeldInBf16 = (shape: readonly number[]): boolean => shape.length > 1;
+
+/** Bytes of a weight that is trained, without its gradient. */
+export const trainedBytes = (shape: readonly number[], masterWeights?: MasterWeights): number =>
+  tf.util.sizeFromShape([...shape]) * (masterWeights === 'stochastic' && isHeldInBf16(shape) ? 2 : 4);
+
+/** Values that are read at a time to be split: 16 MB. */
+const PART = 1 << 22;
+
+/** Reads a tensor of a file into the halves of its float32 values. */
+function readHalves(into: StoredVariable, location: TensorLocation, fileType: FileType, name: string): void {
+  const size = valuesOf(location);
+  const part = StoredVariable.zeros([Math.min(PART, size)], 'float32', program);
+  try {
+    for (let start = 0; start < size; start += PART) {
+      const count = Math.min(PART, size - start);
+      const offset = location.offset + start * BYTES[fileType];
+      readInto(part, { ...location, offset, shape: [count] }, fileType, name);
+      into.write(start, part.read(0, count));
+    }
+  } catch (error) {
+    into.dispose();
+    throw error;
+  } finally {
+    part.dispose();
+  }
+}
 
 /** How weights that are not trained are held. */
 export interface WeightStorage {
@@ -48,7 +97,7 @@ export interface WeightStorage {
 
 export interface WeightStorageOptions {
   /** How the weights are held: `auto` as in their file, F16 as float32. Default `auto`. */
-  readonly dtype?: 'auto' | StoredType;
+  readonly dtype?: 'auto' | WeightType;
   /**
    * Whether tensors of the same type in a file are not read but mapped: the system reads them as they are used, and can drop them
    * when memory is short. Others are read. Not on a GPU. Default true.
@@ -67,8 +116,8 @@ export function weightStorage({ dtype = 'auto', map = true }: WeightStorageOptio
   if (!nativeStore()) return tensorStorage(dtype);
   const canMap = map && nativeDevice() === 'cpu';
   const sources = new WeakMap<TensorSource, Map<string, Arena | undefined>>();
-  const typeOf = (file: FileType): StoredType => (dtype !== 'auto' ? dtype : file === 'BF16' ? 'bfloat16' : 'float32');
-  const isMapped = ({ dtype: file, offset }: TensorLocation, type: StoredType) =>
+  const typeOf = (file: FileType): WeightType => (dtype !== 'auto' ? dtype : file === 'BF16' ? 'bfloat16' : 'float32');
+  const isMapped = ({ dtype: file, offset }: TensorLocation, type: WeightType) =>
     canMap && file === STORED_TYPES[type].name && offset % STORED_TYPES[type].bytes === 0;
 
   /** The mapping of a tensor's file, which all tensors of the file share; undefined if it cannot be mapped. */
@@ -118,7 +167,7 @@ function mapFile(location: TensorLocation, name: string): Arena | undefined {
   }
 }
 
-function readIntoArena(location: TensorLocation, fileType: FileType, dtype: StoredType, name: string): StoredTensor {
+function readIntoArena(location: TensorLocation, fileType: FileType, dtype: WeightType, name: string): StoredTensor {
   const { shape } = location;
   const bytes = valuesOf(location) * STORED_TYPES[dtype].bytes;
   const arena = storing(location, name, () => Arena.allocate(bytes));
@@ -149,7 +198,7 @@ function storing<T>({ path }: TensorLocation, name: string, allocate: () => T): 
 }
 
 /** Weights as float32 tensors. */
-function tensorStorage(dtype: 'auto' | StoredType): WeightStorage {
+function tensorStorage(dtype: 'auto' | WeightType): WeightStorage {
   return {
     async loadTensor(source, name) {
       const found = source.locate?.(name).dtype;

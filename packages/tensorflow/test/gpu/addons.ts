@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Addon, addons, build, findCompiler } from '../../install/addon.mjs';
-import { useNative } from '../../src/kernels/native';
+import { type StoredArrays, type StoredName, useNative } from '../../src/kernels/native';
 import { uploadWithoutSync } from '../../src/kernels/upload';
 import { testAddons } from './test-addons.mjs';
 
@@ -24,8 +24,6 @@ export const kernelsAddon: Addon = installed.kernels;
 /** A folder with addons that are already built, by `npm run test:sanitize`. */
 const prebuilt = process.env.WPO_TEST_ADDONS;
 
-type StoredType = 'F32' | 'BF16';
-
 /** The addon's store, as native/runtime/store-functions.h describes it. */
 export interface NativeStore {
   allocate(bytes: number): number;
@@ -33,11 +31,11 @@ export interface NativeStore {
   free(id: number): void;
   bytes(): { allocated: number; mapped: number };
   // biome-ignore format: one line for each function
-  read(id: number, offset: number, file: number | string, fileOffset: number, count: number, fileType: StoredType | 'F16', type: StoredType): void;
+  read(id: number, offset: number, file: number | string, fileOffset: number, count: number, fileType: StoredName | 'F16', type: StoredName): void;
   // biome-ignore format: one line for each function
-  write(id: number, offset: number, file: number | string, fileOffset: number, count: number, type: StoredType, fileType: StoredType): void;
-  get(id: number, offset: number, count: number, type: StoredType): Float32Array;
-  set(id: number, offset: number, values: Float32Array, type: StoredType): void;
+  write(id: number, offset: number, file: number | string, fileOffset: number, count: number, type: StoredName, fileType: StoredName): void;
+  get<T extends StoredName>(id: number, offset: number, count: number, type: T): StoredArrays[T];
+  set(id: number, offset: number, values: Float32Array | Int16Array | Uint8Array, type: StoredName): void;
 }
 
 /** The addon with the CPU operations: the prebuilt one if there is one, otherwise the installed one. */

@@ -290,7 +290,10 @@ template <class T>
 T argument(void* at) {
   if constexpr (std::is_pointer_v<T>)
     return here(*static_cast<T*>(at));
-  else
+  else if constexpr (std::is_same_v<T, UpdatedValue>) {
+    const T& value = *static_cast<T*>(at);
+    return T{here(value.values), here(value.high), here(value.low), value.key};
+  } else
     return *static_cast<T*>(at);
 }
 

@@ -79,6 +79,7 @@ struct Memory : OutputAllocator {
   std::vector<std::unique_ptr<float[]>> outputs;
 };
 
+// A tensor whose values are in the memory of enough floats.
 struct Tensor {
   Shape shape;
   std::vector<float> values;
@@ -99,6 +100,12 @@ inline Tensor bfloat16s(const Shape& shape) {
   Tensor tensor = {shape, std::vector<float>(narrow.size() / 2), Type::kBfloat16};
   std::memcpy(tensor.values.data(), narrow.data(), narrow.size() * sizeof(Bf16));
   return tensor;
+}
+
+// Low bits or codes.
+inline Tensor zeros(const Shape& shape, Type type) {
+  const int64_t bytes = element_count(shape) * size_of(type);
+  return {shape, std::vector<float>(static_cast<size_t>((bytes + 3) / 4)), type};
 }
 
 inline Tensor ints(const std::vector<int32_t>& values) {
@@ -174,16 +181,21 @@ inline std::vector<Call> all_calls() {
   add("WpoSetColumns", {floats({20, 30, 60}), ints(std::vector<int32_t>(40, 3)), floats({20, 30, 40})});
   add("WpoSquareSums", {x, w});
   const std::vector<float> adamw = {1, 0.1f, 0.99f, 0.01f, 1e-8f, 0.1f, 1, 1};
-  add("WpoAdamW", {params(adamw), x, x, x, x});
+  const Tensor none = ints({}), narrow = bfloat16s({170, 650}), low = zeros({170, 650}, Type::kInt16);
+  add("WpoAdamW", {params(adamw), none, x, x, x, x});
+  add("WpoAdamW", {params(adamw), none, narrow, low, x, x, x});
+  add("WpoAdamW", {params(adamw), ints({7}), narrow, x, x, x});
   std::vector<float> adamw_8bit = adamw;
   for (int i = 0; i < 512; i++) adamw_8bit.push_back(static_cast<float>(i % 256) / 255);
-  const Tensor codes = floats({27625}), scales = floats({432});
-  add("WpoAdamW8bit", {params(adamw_8bit), x, codes, scales, codes, scales, x});
-  add("WpoAdamWMean8bit", {params(adamw_8bit), x, codes, scales, x, x});
-  add("WpoLion", {params({1, 0.9f, 0.1f, 0.99f, 0.01f, 0.1f, 1}), x, x, x});
-  add("WpoSgd", {params({1, 0.1f, 0.1f}), x, x});
-  add("WpoAdafactor", {params({1, 0.9f, 0.1f, 0.1f, 1}), x, floats({170}), w, x});
-  add("WpoAdafactorVector", {params({1, 0.9f, 0.1f, 0.1f, 1}), w, w, w});
+  const Tensor codes = zeros({170, 650}, Type::kUint8), scales = floats({432});
+  add("WpoAdamW8bit", {params(adamw_8bit), none, x, codes, scales, codes, scales, x});
+  add("WpoAdamW8bit", {params(adamw_8bit), none, narrow, low, codes, scales, codes, scales, x});
+  add("WpoAdamWMean8bit", {params(adamw_8bit), ints({7}), narrow, codes, scales, x, x});
+  add("WpoLion", {params({1, 0.9f, 0.1f, 0.99f, 0.01f, 0.1f, 1}), none, x, x, x});
+  add("WpoSgd", {params({1, 0.1f, 0.1f}), none, narrow, low, x});
+  add("WpoAdafactor", {params({1, 0.9f, 0.1f, 0.1f, 1}), none, x, floats({170}), w, x});
+  add("WpoAdafactor", {params({1, 0.9f, 0.1f, 0.1f, 1}), none, narrow, low, floats({170}), w, x});
+  add("WpoAdafactorVector", {params({1, 0.9f, 0.1f, 0.1f, 1}), none, w, w, w});
   return calls;
 }
 

@@ -1,7 +1,7 @@
 // Random calls of every native operation: mostly valid shapes, then inputs of other shapes and extreme values. A call returns, or is
 // refused with an error that names the operation; under sanitizers it also reads and writes only memory that is its own.
 import * as tf from '@tensorflow/tfjs-core';
-import { float32Bits, hasOperation, operationNumber, run, runProgram } from '../../src/kernels/native';
+import { float32Bits, hasOperation, operationNumber, run, runProgram, type StoredName } from '../../src/kernels/native';
 import { runOver } from '../run-over';
 import { store, stored } from '../stored';
 
@@ -150,12 +150,14 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     return inputs.map((input, k) => (k === i ? other : input));
   };
 
-  /** The instruction for values that are stored in a new arena, float32 or bfloat16, after some others. */
-  const storedInput = (input: tf.Tensor, arenas: number[]) => {
-    const [type, offset] = [pick(['F32', 'BF16'] as const), random(3)];
+  /** The instruction for values that are stored in a new arena, as float32 or bfloat16 if no type is given, after some others. */
+  const storedInput = (input: tf.Tensor, arenas: number[], type: StoredName = pick(['F32', 'BF16'])) => {
+    const offset = random(3);
     const arena = store.allocate(4 * (input.size + offset));
     arenas.push(arena);
-    store.set(arena, offset * (type === 'F32' ? 4 : 2), input.dataSync() as Float32Array, type);
+    const values = input.dataSync() as Float32Array;
+    const numbers = type === 'I16' ? Int16Array.from(values) : type === 'U8' ? Uint8Array.from(values) : values;
+    store.set(arena, offset * { F32: 4, BF16: 2, I16: 2, U8: 1 }[type], numbers, type);
     return stored(arena, offset, type, ...input.shape);
   };
 
@@ -168,30 +170,72 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     }
   };
 
-  /** The tensors of one or two parameters with these shapes. */
-  const tensorsOf = (shapes: () => number[][]) => () =>
-    Array.from({ length: 1 + random(2) }, shapes).flatMap((ofOne) => ofOne.map((shape) => floats(...shape)));
-  const equal = (count: number) => tensorsOf(() => Array(count).fill(anyShape()));
-  const encoded = (count: 5 | 6) =>
-    tensorsOf(() => {
-      const shape = chance(50) ? [size(), size()] : anyShape();
-      const values = shape.reduce((product, n) => product * n, 1);
-      const moment = [[Math.ceil(values / 4)], [Math.ceil(values / 256)]];
-      return [shape, ...moment, ...(count === 6 ? moment : [shape]), shape];
-    });
-  const matrix = tensorsOf(() => {
-    const [n, m] = [size(), size()];
-    return [[n, m], [n], [m], [n, m]];
-  });
-  /** Updates of optimizers: how many scalars they take, and their tensors. */
-  const updates: Record<string, { count: number; tensors: () => tf.Tensor[] }> = {
-    WpoAdamW: { count: 8, tensors: equal(4) },
-    WpoAdamW8bit: { count: 520, tensors: encoded(6) },
-    WpoAdamWMean8bit: { count: 520, tensors: encoded(5) },
-    WpoLion: { count: 7, tensors: equal(3) },
-    WpoSgd: { count: 3, tensors: equal(2) },
-    WpoAdafactor: { count: 5, tensors: matrix },
-    WpoAdafactorVector: { count: 5, tensors: equal(3) },
+  /** Updates of optimizers: how many scalars they take, and the shapes of the state of a value; type U8 or F32. */
+  type State = [shape: number[], type: StoredName][];
+  const update = (count: number, state: (shape: number[]) => State, isMatrix = false) => ({ count, state, isMatrix });
+  const moment = (shape: number[]): State => {
+    const values = shape.reduce((product, n) => product * n, 1);
+    return [
+      [shape, 'U8'],
+      [[Math.ceil(values / 256)], 'F32'],
+    ];
+  };
+  const updates = {
+    WpoAdamW: update(8, (shape) => [
+      [shape, 'F32'],
+      [shape, 'F32'],
+    ]),
+    WpoAdamW8bit: update(520, (shape) => [...moment(shape), ...moment(shape)]),
+    WpoAdamWMean8bit: update(520, (shape) => [...moment(shape), [shape, 'F32']]),
+    WpoLion: update(7, (shape) => [[shape, 'F32']]),
+    WpoSgd: update(3, () => []),
+    WpoAdafactor: update(
+      5,
+      ([n, m]) => [
+        [[n!], 'F32'],
+        [[m!], 'F32'],
+      ],
+      true,
+    ),
+    WpoAdafactorVector: update(5, (shape) => [[shape, 'F32']]),
+  };
+
+  /** A program that updates one or two parameters, whose values are held in one of three ways. */
+  const updateProgram = (name: keyof typeof updates) => {
+    const { count, state, isMatrix } = updates[name];
+    const held = pick(['float32', 'low bits', 'keys']);
+    const parameters = 1 + random(2);
+    const tensors: State = [];
+    for (let i = 0; i < parameters; i++) {
+      const shape = isMatrix || chance(50) ? [size(), size()] : anyShape();
+      tensors.push([shape, held === 'float32' ? 'F32' : 'BF16']);
+      if (held === 'low bits') tensors.push([shape, 'I16']);
+      tensors.push(...state(shape), [shape, 'F32']);
+    }
+    if (chance(20)) tensors[random(tensors.length)] = [anyShape(), pick(['F32', 'BF16', 'I16', 'U8'])];
+    const scalars = float32Bits(Array.from({ length: chance(90) ? count : random(10) }, number));
+    const keys = Array.from({ length: held === 'keys' && chance(95) ? parameters : 0 }, () => pick(EXTREME_INTS));
+    const arenas: number[] = [];
+    const code = [1, 1, scalars.length, ...scalars, 1, 1, keys.length, ...keys];
+    for (const [shape, type] of tensors) code.push(...storedInput(floats(...shape), arenas, type));
+    code.push(
+      2,
+      operationNumber(name),
+      0,
+      1,
+      tensors.length,
+      ...tensors.map((_, i) => 2 + i),
+      0,
+      4,
+      2 + tensors.length,
+    );
+    return () => {
+      try {
+        runProgram(code, [floats(1)], 1);
+      } finally {
+        for (const arena of arenas) store.free(arena);
+      }
+    };
   };
 
   /** Inputs of the operations that take a list, how many of them are before the list, and the outputs' shapes. */
@@ -201,9 +245,13 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
       return [tensors, 0, [tensors.length]];
     },
     ...Object.fromEntries(
-      Object.entries(updates).map(([name, { count, tensors }]) => [
+      Object.entries(updates).map(([name, { count, state, isMatrix }]) => [
         name,
-        () => [[params(...Array.from({ length: count }, number)), ...tensors()], 1, []],
+        () => {
+          const shape = isMatrix ? [size(), size()] : anyShape();
+          const tensors = [shape, ...state(shape).map(([of]) => of), shape].map((of) => floats(...of));
+          return [[params(...Array.from({ length: count }, number)), ints(), ...tensors], 2, []];
+        },
       ]),
     ),
   };
@@ -276,13 +324,8 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
       else if (name === 'WpoSquareSums') {
         const tensors = Array.from({ length: 1 + random(4) }, () => floats(...anyShape()));
         act = () => runOver(name, [], tensors);
-      } else if (name in updates) {
-        const { count, tensors } = updates[name]!;
-        const list = tensors();
-        const scalars = params(...Array.from({ length: chance(90) ? count : random(10) }, number));
-        const given = chance(10) ? damage(list) : list;
-        act = () => runOver(name, [scalars], given);
-      } else {
+      } else if (name in updates) act = updateProgram(name as keyof typeof updates);
+      else {
         const [valid, outputs] = operations[name]!();
         const inputs = chance(30) ? damage(valid, name) : valid;
         onCall(

@@ -6,11 +6,11 @@ import { seal, unseal } from '@wpo/internal/node/sealed';
 import { explainWrites, formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
 import type { Checkpoint, CheckpointStore, OpenCheckpoint, StoredCheckpoint } from '../checkpoint';
 import { TrainingError } from '../errors';
-import type { SavedTensor } from '../values';
+import { type SavedTensor, savedBytes } from '../values';
 import { formatTrainerState, parseTrainerState } from './trainer-state';
 
 export interface FileCheckpointsOptions {
-  /** Writes tensors to a file, in float32. */
+  /** Writes tensors to a file, in their types. */
   readonly writeTensors: (path: string, tensors: Iterable<SavedTensor>) => Promise<void>;
   /** Opens a file's tensors. Each can be read until the next one is requested. */
   readonly readTensors: (path: string) => AsyncIterable<SavedTensor>;
@@ -100,8 +100,7 @@ export function fileCheckpoints(folder: string, options: FileCheckpointsOptions)
   };
 }
 
-const bytesOf = (tensors: readonly SavedTensor[]) =>
-  tensors.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
+const bytesOf = (tensors: readonly SavedTensor[]) => tensors.reduce((total, tensor) => total + savedBytes(tensor), 0);
 
 /** Says which folders may be deleted to make room: all checkpoints but the newest and those in `keep`. */
 async function describeRemovable(folder: string, keep: readonly number[]): Promise<string> {
