@@ -55,7 +55,8 @@ async function runMeasures(bench: Omit<Bench, 'model'>, cache: string): Promise<
   const model = flags.model ?? (await ensureModel(flags.preset, { cache, tokenizerFrom: small, say }));
   const found: Measured[] = [];
   for (const name of flags.only) found.push(await measures[name]({ ...bench, model }));
-  const notes = flags.precision === 'float32' ? [] : ['The operands of our matrix products are rounded to bfloat16.'];
+  const notes =
+    flags.precision === 'float32' ? [] : ['Our products and activations are bfloat16, our weights float32.'];
   return { ...joinMeasured(found), notes };
 }
 

@@ -12,7 +12,7 @@ const transformers: Readonly<Record<string, readonly Readonly<Record<'chosen' | 
 const rms = (values: readonly number[]) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
 
 // WPO_PARITY=1 prints the largest difference of each comparison, which docs/parity.md lists.
-test.each(allBackends)('bfloat16 products stay near float32: %s, %s kernels', async (variant, kind) => {
+test.each(allBackends)('precision bfloat16 stays near float32: %s, %s kernels', async (variant, kind) => {
   const expected = golden(variant);
   const pairs = goldenPairs(expected.truncation.paper);
   const { reference, policy } = await goldenPolicies(variant, kind, 'bfloat16');

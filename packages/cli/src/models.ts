@@ -58,7 +58,7 @@ export interface Backend {
 export interface NumberTypes {
   /** How weights that are not trained are held. Default `auto`. */
   readonly dtype?: WeightStorageOptions['dtype'];
-  /** Of matrix products. Default `float32`. */
+  /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;
   /** How weights that are trained are held in bfloat16. Default: they are float32. */
   readonly masterWeights?: MasterWeights | undefined;

@@ -210,7 +210,8 @@ export class Tape {
   /** Memory held, in bytes: owned results and saved values. */
   bytes(): number {
     const values = [...this.owned, ...this.steps.flatMap(({ saved }) => saved)];
-    return values.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
+    const bytesOf = ({ shape, dtype }: Value) => shape.reduce((bytes, n) => bytes * n, dtype === 'bfloat16' ? 2 : 4);
+    return values.reduce((total, value) => total + bytesOf(value), 0);
   }
 
   /** Passes ownership of `value` to the caller. */

@@ -15,7 +15,7 @@ import { randomModel, smallConfig } from '../../gemma/test/models';
 import { countedWeight, countingKernels, MemoryCounter } from '../src/kernels/counting';
 import { nativeKernels } from '../src/kernels/kernels';
 import type { LogitLimits } from '../src/kernels/logit-limits';
-import { Program } from '../src/kernels/program';
+import { type OutputShape, Program } from '../src/kernels/program';
 
 // `countingKernels` must record what the native kernels record, and take the memory that they take.
 
@@ -33,6 +33,7 @@ const cases = smallConfig.chain((config) =>
     activationCheckpointing: fc.constantFrom('always' as const, 'never' as const),
     targetModules: fc.constantFrom(null, 'all-linear', ['q_proj', 'down_proj']),
     loraDropout: fc.constantFrom(0, 0.5),
+    precision: fc.constantFrom('float32' as const, 'bfloat16' as const),
     /** Answer rows of a chunk of the output head. */
     rows: fc.integer({ min: 1, max: 50 }),
   }),
@@ -52,7 +53,7 @@ const limitsOf = ({ rows, config: { vocabSize } }: Case): LogitLimits => ({
 const named = ({ pairs }: Case) => pairs.map((pair, i) => ({ id: `pair-${i}`, ...pair }));
 
 /** The outputs of each operation that is recorded, and the sizes of what an operation in place reads. */
-type Recorded = (readonly (number | 'into')[])[][];
+type Recorded = (OutputShape | readonly (number | 'into')[])[][];
 
 /** Runs two micro-batches on the native kernels: what they record, and the bytes of the tensors that they leave. */
 async function native(given: Case) {
@@ -74,7 +75,7 @@ async function native(given: Case) {
   });
   try {
     const limits = limitsOf(given);
-    const kernels = nativeKernels({ limits });
+    const kernels = nativeKernels({ limits, precision: given.precision });
     const base = await randomModel(given.config, 1, kernels);
     const settings = settingsOf(given);
     const model: Gemma2 = settings ? adapted(base, settings, { kernels }) : base;
@@ -113,7 +114,7 @@ async function counted(given: Case) {
     recordInto(sum, inputs);
   });
   const model = modelOfShapes(given.config, countedWeight, settingsOf(given));
-  const kernels = countingKernels(counter, { device: 'cpu', limits: limitsOf(given) });
+  const kernels = countingKernels(counter, { device: 'cpu', precision: given.precision, limits: limitsOf(given) });
   const policy = gemmaPolicy(model, { kernels, activationCheckpointing: given.activationCheckpointing });
   const held: number[] = [];
   for (let pass = 0; pass < 2; pass++) {

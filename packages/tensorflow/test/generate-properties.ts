@@ -130,7 +130,7 @@ export function testPrograms(tier: Tier): void {
     number,
   ];
   test.each([
-    ['an unknown instruction', [9], 'expected an instruction from 0 to 6, found 9 at 0'],
+    ['an unknown instruction', [9], 'expected an instruction from 0 to 7, found 9 at 0'],
     ['an operation that does not exist', [RUN, 900], 'expected an operation from 0 to'],
     ['an operation of a negative number', [RUN, -1], 'expected an operation from 0 to'],
     ['an operation without its inputs', [TENSOR, RUN, LINEAR, 0], 'ends within an instruction'],

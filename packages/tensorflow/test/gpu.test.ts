@@ -8,7 +8,7 @@ import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
-import { testKernels, testProducts } from './kernel-properties';
+import { testActivations, testKernels } from './kernel-properties';
 import { testMasterWeights } from './master-weights-properties';
 import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
@@ -157,7 +157,7 @@ test.each([
 
 describe('GPU operations, on an emulated GPU', () => {
   testKernels(nativeTier);
-  describe('with products of bfloat16', () => testProducts(nativeBf16Tier));
+  describe('with products of bfloat16', () => testActivations(nativeBf16Tier));
   describe('weights that are trained in bfloat16', () => testMasterWeights(nativeTier));
   testPolicy(nativeTier);
   testGeneration(nativeTier);

@@ -9,7 +9,7 @@ import {
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { hasOperation } from '../src/kernels/native';
-import { normal, property, size, testKernels, testProducts, values } from './kernel-properties';
+import { normal, property, size, testActivations, testKernels, values } from './kernel-properties';
 import { testMasterWeights } from './master-weights-properties';
 import { BF16_ISAS, ISAS, limitIsa, nativeBf16Tier, nativeTier } from './tiers';
 
@@ -37,7 +37,7 @@ describe.each(ISAS)('native kernels limited to %s give the values and gradients 
 
 describe.each(BF16_ISAS)('products of bfloat16 limited to %s are those of the portable kernels', (isa) => {
   limitIsa(isa);
-  testProducts(nativeBf16Tier);
+  testActivations(nativeBf16Tier);
 });
 
 describe('weights that are trained in bfloat16', () => testMasterWeights(nativeTier));

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { nativeStore, operationNumber, runProgram, type StoredName } from '../src/kernels/native';
+import { float32Bits, nativeStore, operationNumber, runProgram, type StoredName } from '../src/kernels/native';
+import type { OutputShape } from '../src/kernels/program';
 import { loadKernels, type NativeStore } from './gpu/addons';
 
 /** The CPU's store. */
@@ -35,18 +36,31 @@ export function roundToBf16<T extends tf.Tensor>(x: T): T {
   });
 }
 
+const RUN_BF16 = 6;
+
 /**
  * Runs an operation in a program.
  *
  * @param narrow the inputs that are stored as bfloat16, at an address that is no multiple of four
- * @param shapes of the outputs
- * @returns the outputs
+ * @param shapes of the outputs, with their types
+ * @returns the outputs, in float32
  */
 export function runStored(
   name: string,
   inputs: readonly tf.Tensor[],
   narrow: readonly number[],
-  ...shapes: readonly (readonly number[])[]
+  ...shapes: readonly OutputShape[]
+): tf.Tensor[] {
+  return runIn('float32', name, inputs, narrow, ...shapes);
+}
+
+/** The same with a precision of products. */
+export function runIn(
+  precision: 'float32' | 'bfloat16',
+  name: string,
+  inputs: readonly tf.Tensor[],
+  narrow: readonly number[],
+  ...shapes: readonly OutputShape[]
 ): tf.Tensor[] {
   const offsets = inputs.map((_, i) => inputs.slice(0, i).reduce((sum, { size }) => sum + size, 1));
   return withArena(2 * inputs.reduce((sum, { size }) => sum + size, 1), (id) => {
@@ -62,9 +76,23 @@ export function runStored(
         tensors.push(input);
       }
     }
-    code.push(...call(name, ...inputs.keys()));
-    for (const shape of shapes) code.push(shape.length, ...shape);
-    for (const i of shapes.keys()) code.push(...give(inputs.length + i));
+    code.push(precision === 'bfloat16' ? RUN_BF16 : 2, operationNumber(name), ...inputs.keys());
+    for (const shape of shapes) {
+      if ('bfloat16' in shape) code.push(-2, shape.bfloat16.length, ...shape.bfloat16);
+      else code.push(shape.length, ...shape);
+    }
+    let values = inputs.length + shapes.length;
+    for (const [i, shape] of shapes.entries()) {
+      if (!('bfloat16' in shape)) {
+        code.push(...give(inputs.length + i));
+        continue;
+      }
+      const rows = shape.bfloat16.slice(0, -1).reduce((product, n) => product * n, 1);
+      const widen = [1, 1, rows, ...Array(rows).keys(), 1, 1, 1, ...float32Bits([1])];
+      code.push(...widen, ...call('WpoScaledRows', inputs.length + i, values, values + 1));
+      code.push(shape.bfloat16.length, ...shape.bfloat16, ...give(values + 2));
+      values += 3;
+    }
     // a program needs at least one tensor of each list
     return runProgram(code, tensors.length > 0 ? tensors : [tf.scalar(0)], shapes.length);
   });

@@ -144,13 +144,15 @@ export const dtype = choice(
   { default: 'auto', help: 'number type of the weights in memory', flag: { placeholder: 'type' } },
 );
 
-/** The precision of matrix products. */
+/** The precision of matrix products and activations. */
 export const precision = choice(
   {
-    float32: 'float32 operands',
-    bfloat16: 'operands rounded to bfloat16, sums in float32: faster on CPUs and GPUs with bfloat16 units',
+    float32: 'all of it float32',
+    bfloat16:
+      'operands of products and outputs of linear layers rounded to bfloat16, all else float32: half the memory of activations, ' +
+      'and faster on CPUs and GPUs with bfloat16 units',
   },
-  { default: 'float32', help: 'precision of matrix products', flag: { placeholder: 'type' } },
+  { default: 'float32', help: 'precision of matrix products and activations', flag: { placeholder: 'type' } },
 );
 
 export const json = boolean({ affects: 'nothing', help: 'print the results as JSON' });

@@ -170,7 +170,7 @@ function loraLinear(tape: AdapterTape, w: AdaptedWeight, input: Input, layout: L
     return kernels.add(dx, dropped);
   };
   return {
-    output: times(kernels, u, b.value(), ofB, base),
+    output: times(kernels, u, b.value(), ofB, { addTo: base, isActivation: true }),
     inputsForBackward: input.dependsOn,
     saved: [u],
     backward(dy) {

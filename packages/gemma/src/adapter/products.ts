@@ -1,4 +1,4 @@
-import type { Kernels, Value } from '../ops/contract';
+import type { Kernels, ProductOptions, Value } from '../ops/contract';
 
 // The products of a linear operation y = x · wᵀ and of its gradients, in the layouts of the model's values: by token, `[T, n]`,
 // or by feature, `[heads, D, T]`. Each is added to `addTo` if given, which it takes ownership of.
@@ -12,12 +12,18 @@ export interface Layout {
 const numberOf = (tokensLast: boolean, { shape }: Value) => (tokensLast ? shape.at(-1)! : shape[0]!);
 
 /** x · wᵀ. `[out, in]` → y, by token or as `[out, T]`. */
-export function times(kernels: Kernels, x: Value, w: Value, by: Layout, addTo?: Value | null): Value {
-  const shape = addTo?.shape;
+export function times(
+  kernels: Kernels,
+  x: Value,
+  w: Value,
+  by: Layout,
+  options: Pick<ProductOptions, 'addTo' | 'isActivation'> = {},
+): Value {
+  const shape = options.addTo?.shape;
   const [tokens, out] = [numberOf(by.x, x), w.shape[0]!];
   return by.y
-    ? kernels.product(w, x, { transposeB: !by.x, shape: shape ?? [out, tokens], addTo })
-    : kernels.product(x, w, { transposeA: by.x, transposeB: true, shape: shape ?? [tokens, out], addTo });
+    ? kernels.product(w, x, { ...options, transposeB: !by.x, shape: shape ?? [out, tokens] })
+    : kernels.product(x, w, { ...options, transposeA: by.x, transposeB: true, shape: shape ?? [tokens, out] });
 }
 
 /** dy · w, of x's shape. */

@@ -9,6 +9,8 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 /** A tensor that flows between operations. Kernels may compute it lazily; the model only reads its shape. */
 export interface Value {
   readonly shape: readonly number[];
+  /** `bfloat16` where kernels hold the values in 2 bytes each; otherwise a value takes 4. */
+  readonly dtype?: string;
   /** A second handle on the same data. Each handle is disposed on its own. */
   clone(): Value;
   dispose(): void;
@@ -47,8 +49,9 @@ export interface ParameterStorage {
 }
 
 /**
- * The precision of matrix products. `bfloat16`: both operands are rounded to the nearest bfloat16, ties to even, and products are
- * summed in float32. All other arithmetic is float32 with either.
+ * The precision of matrix products and activations. `bfloat16`: both operands of a product are rounded to the nearest bfloat16, ties
+ * to even, and summed in float32. The outputs of linear layers and their gradients are rounded too, and so are the values that only
+ * products read: the outputs of RMSNorm without a residual, RoPE, GeGLU and attention. All other arithmetic is float32 with either.
  */
 export type Precision = 'float32' | 'bfloat16';
 
@@ -148,6 +151,8 @@ export interface ProductOptions {
   readonly shape: readonly number[];
   /** Is added to the product. The operation takes ownership of it and may write into it. */
   readonly addTo?: Value | null;
+  /** Whether the result is the output of a linear layer, which is rounded to the precision. Default false. */
+  readonly isActivation?: boolean;
 }
 
 export interface DropoutOptions {

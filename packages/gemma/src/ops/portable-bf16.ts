@@ -43,10 +43,25 @@ const withRoundedWeight = <T>(w: Weight, use: (rounded: Weight) => T): T =>
     }),
   );
 
-/** x · wᵀ in one of its forms, and its gradients, of rounded operands. */
+/** Rounds a value. Takes ownership. */
+function round(x: Value): Value {
+  const rounded = roundToBf16(x as tf.Tensor);
+  x.dispose();
+  return rounded;
+}
+
+const withRoundedOutput = (result: OpResult): OpResult => ({ ...result, output: round(result.output) });
+
+/** Rounds the gradient of an operation's first inputs, which are outputs of linear layers. */
+const withRoundedGradients = (result: OpResult, inputs: number): OpResult => ({
+  ...result,
+  backward: (dy) => result.backward(dy).map((dx, i) => (i < inputs ? round(dx) : dx)),
+});
+
+/** x · wᵀ in one of its forms, and its gradients, of rounded operands. The output is rounded. */
 function roundedLinear(x: Value, w: Weight, apply: (x: Value, w: Weight) => OpResult): OpResult {
   const run = <T>(use: (result: OpResult) => T) => withRounded(x, (x) => withRoundedWeight(w, (w) => use(apply(x, w))));
-  return {
+  return withRoundedOutput({
     output: run(({ output }) => output),
     inputsForBackward: [x],
     saved: [],
@@ -55,19 +70,22 @@ function roundedLinear(x: Value, w: Weight, apply: (x: Value, w: Weight) => OpRe
         output.dispose();
         return withRounded(dy, backward);
       }),
-  };
+  });
 }
 
 const linear: Kernels['linear'] = (x, w) => roundedLinear(x, w, portableKernels.linear);
+const geglu: Kernels['geglu'] = (gate, up) =>
+  withRoundedOutput(withRoundedGradients(portableKernels.geglu(gate, up), 2));
 
-/** Kernels like `portableKernels`, whose products have the precision bfloat16. */
+/** Kernels like `portableKernels`, whose products and activations have the precision bfloat16. */
 export const portableBf16Kernels: Kernels = {
   ...portableKernels,
   linear,
   linearToHeads: (x, w, heads) => roundedLinear(x, w, (x, w) => portableKernels.linearToHeads(x, w, heads)),
   linearFromHeads: (x, w) => roundedLinear(x, w, portableKernels.linearFromHeads),
+  geglu,
   gegluLinear(gate, up, w) {
-    const activated = () => portableKernels.geglu(gate, up);
+    const activated = () => geglu(gate, up);
     const useAndDispose = <T>(value: Value, use: (value: Value) => T): T => {
       const result = use(value);
       value.dispose();
@@ -88,9 +106,17 @@ export const portableBf16Kernels: Kernels = {
       },
     };
   },
-  product: (a, b, options) => withRounded(a, (a) => withRounded(b, (b) => portableKernels.product(a, b, options))),
+  rmsNorm(x, w, epsilon, residual) {
+    const result = portableKernels.rmsNorm(x, w, epsilon, residual);
+    return residual ? withRoundedGradients(result, 1) : withRoundedOutput(result);
+  },
+  rope: (x, tables) => withRoundedOutput(withRoundedGradients(portableKernels.rope(x, tables), 1)),
+  product(a, b, options) {
+    const result = withRounded(a, (a) => withRounded(b, (b) => portableKernels.product(a, b, options)));
+    return options.isActivation ? round(result) : result;
+  },
   attention: (q, k, v, blocks, options) =>
-    attention(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, blocks, options, roundToBf16),
+    withRoundedOutput(attention(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, blocks, options, roundToBf16)),
   logits: (hidden, weight, softcap) =>
     withRounded(hidden, (hidden) =>
       withRoundedWeight(weight, (weight) => portableKernels.logits(hidden, weight, softcap)),

@@ -26,7 +26,7 @@ struct Panel {
 };
 
 struct BackwardArgs : AttentionArgs {
-  const float *dy, *q, *k, *v;  // dy, q [heads, width, queries]; k, v [groups, width, columns]
+  Heads dy, q, k, v;  // dy, q [heads, width, queries]; k, v [groups, width, columns]
   float *dq, *dk, *dv;
   // packed: keys and values in panels of keys, and keys again in panels of features
   char *keys = nullptr, *values = nullptr, *features = nullptr;
@@ -54,11 +54,11 @@ template <class Tiles>
 WPO_INLINE void pack_group(const BackwardArgs& args, int64_t group) {
   constexpr int64_t M = Tiles::kRows, N = Tiles::kColumns;
   const int64_t from = group * args.width * args.columns;
-  pack<Tiles, N>({args.k + from, 1, args.columns}, 0, args.columns, args.width, args.keys + group * args.key_bytes,
+  pack<Tiles, N>(Heads::by_column(args.k, from), 0, args.columns, args.width, args.keys + group * args.key_bytes,
                  Tiles::pack_b);
-  pack<Tiles, N>({args.v + from, 1, args.columns}, 0, args.columns, args.width, args.values + group * args.key_bytes,
+  pack<Tiles, N>(Heads::by_column(args.v, from), 0, args.columns, args.width, args.values + group * args.key_bytes,
                  Tiles::pack_b);
-  pack<Tiles, M>({args.k + from, args.columns, 1}, 0, args.width, args.columns,
+  pack<Tiles, M>(Heads::by_feature(args.k, from), 0, args.width, args.columns,
                  args.features + group * args.feature_bytes, Tiles::pack_a);
 }
 
@@ -148,18 +148,18 @@ WPO_INLINE void probabilities(const BackwardArgs& args, int64_t head, int64_t ro
   float* slopes = reinterpret_cast<float*>(outs + M * bytes);
 
   Tiles::begin();
-  Tiles::pack_a({args.q + from, 1, args.queries}, count, args.width, queries);
-  Tiles::pack_a({args.dy + from, 1, args.queries}, count, args.width, outs);
+  Tiles::pack_a(Heads::by_column(args.q, from), count, args.width, queries);
+  Tiles::pack_a(Heads::by_column(args.dy, from), count, args.width, outs);
   for (int64_t d = 0; d < args.feature_rows; d += M) {
     const int64_t depth =
         (group * args.feature_rows + d) * args.depth() + (head % args.group_heads() * args.padded_rows + row) * M;
-    const int64_t features = std::min(M, args.width - d), start = from + d * args.queries, at = depth * Tiles::kBytes;
+    const int64_t features = std::min(M, args.width - d), at = depth * Tiles::kBytes;
     if (count < M) {
       std::memset(args.q_by_feature + at, 0, M * M * Tiles::kBytes);
       std::memset(args.dy_by_feature + at, 0, M * M * Tiles::kBytes);
     }
-    Tiles::pack_a({args.q + start, args.queries, 1}, features, count, args.q_by_feature + at);
-    Tiles::pack_a({args.dy + start, args.queries, 1}, features, count, args.dy_by_feature + at);
+    Tiles::pack_a(Heads::by_feature(args.q, from + d * args.queries), features, count, args.q_by_feature + at);
+    Tiles::pack_a(Heads::by_feature(args.dy, from + d * args.queries), features, count, args.dy_by_feature + at);
   }
   const int64_t panels = args.num_panels();
   int64_t begin = panels, end = 0;  // panels that the tile's queries see
@@ -347,11 +347,13 @@ void attention_gradient(OpContext& ctx) {
   const Isa isa = selected_isa();
   const Precision precision = ctx.precision();
   float *dq = ctx.output(0, ctx.shape(1)), *dk = ctx.output(1, ctx.shape(2)), *dv = ctx.output(2, ctx.shape(2));
-  const BackwardArgs args = {shapes, ctx.input(0), ctx.input(1), ctx.input(2), ctx.input(3), dq, dk, dv};
+  const BackwardArgs args = {
+      shapes, Heads(ctx.view(0)), Heads(ctx.view(1)), Heads(ctx.view(2)), Heads(ctx.view(3)), dq, dk, dv};
 #ifdef WPO_AMX
+  // in whole blocks of depths, hidden keys are multiplied by zeros: correct for finite values only
   if (isa == Isa::kAmx) {
     gradient_by(precision == Precision::kBfloat16 ? amx_bf16 : amx, args, blocks);
-    if (all_finite(dq, ctx.size(1)) && all_finite(dk, ctx.size(2)) && all_finite(dv, ctx.size(2))) return;
+    if (all_finite({dq, ctx.shape(1)}) && all_finite({dk, ctx.shape(2)}) && all_finite({dv, ctx.shape(2)})) return;
   }
 #endif
   gradient_by(variant(isa, precision), args, blocks);

@@ -17,8 +17,8 @@ namespace wpo {
 namespace {
 
 struct ForwardArgs : AttentionArgs {
-  const float *q, *k, *v;                  // q [heads, width, queries]; k, v [groups, width, columns]
-  float* o;                                // [heads, width, queries]
+  Heads q, k, v;                           // q [heads, width, queries]; k, v [groups, width, columns]
+  TensorView o;                            // [heads, width, queries]
   int64_t key_bytes = 0, value_bytes = 0;  // of one group
   char *keys = nullptr, *values = nullptr;
   const QueryBlock* block = nullptr;
@@ -28,9 +28,9 @@ struct ForwardArgs : AttentionArgs {
 template <class Tiles>
 WPO_INLINE void pack_group(const ForwardArgs& args, int64_t group) {
   const int64_t from = group * args.width * args.columns;
-  pack<Tiles, Tiles::kRows>({args.k + from, 1, args.columns}, 0, args.columns, args.width,
+  pack<Tiles, Tiles::kRows>(Heads::by_column(args.k, from), 0, args.columns, args.width,
                             args.keys + group * args.key_bytes, Tiles::pack_a);
-  pack<Tiles, Tiles::kRows>({args.v + from, args.columns, 1}, 0, args.width, args.columns,
+  pack<Tiles, Tiles::kRows>(Heads::by_feature(args.v, from), 0, args.width, args.columns,
                             args.values + group * args.value_bytes, Tiles::pack_a);
 }
 
@@ -73,6 +73,13 @@ WPO_INLINE void softmax_columns(float* s, const std::vector<KeySlice>& slices, i
   for (int i = 0; i < N; i++) inverse_sums[i] = 1.0f / sums[i];
 }
 
+// Writes `rows` of a tile's `count` columns, times the factors of the columns, to o with leading dimension `ldo`.
+template <int64_t N, class T>
+WPO_INLINE void write_outputs(const float* sums, const float* factors, int64_t rows, int64_t count, T* o, int64_t ldo) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < count; i++) store_float(o + r * ldo + i, sums[r * N + i] * factors[i]);
+}
+
 // Attention of queries [first, first + count) of a block, for one head. `work` has room for scores, packed queries and
 // packed scores.
 template <class Tiles>
@@ -92,7 +99,7 @@ WPO_INLINE void attend(const ForwardArgs& args, int64_t head, int64_t first, int
   float inverse_sums[N];
 
   Tiles::begin();
-  Tiles::pack_b({args.q + head * args.width * args.queries + column, 1, args.queries}, count, args.width, queries);
+  Tiles::pack_b(Heads::by_column(args.q, head * args.width * args.queries + column), count, args.width, queries);
   for (const KeySlice& slice : slices)
     for (int64_t c = slice.first; c < slice.end; c += M)
       Tiles::multiply(args.width, keys + c * key_bytes, queries, scores + (slice.columns_before + c - slice.first) * N,
@@ -113,9 +120,11 @@ WPO_INLINE void attend(const ForwardArgs& args, int64_t head, int64_t first, int
       Tiles::multiply(slice.depth(), values + d * value_bytes + slice.first * M * Tiles::kBytes,
                       p + slice.columns_before * N * Tiles::kBytes, sums, N, &slice != &slices.front());
     const int64_t rows = std::min(M, args.width - d);
-    float* o = args.o + (head * args.width + d) * args.queries + column;
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t i = 0; i < count; i++) o[r * args.queries + i] = sums[r * N + i] * inverse_sums[i];
+    const int64_t at = (head * args.width + d) * args.queries + column;
+    if (args.o.type == Type::kBfloat16)
+      write_outputs<N>(sums, inverse_sums, rows, count, static_cast<Bf16*>(args.o.data) + at, args.queries);
+    else
+      write_outputs<N>(sums, inverse_sums, rows, count, static_cast<float*>(args.o.data) + at, args.queries);
   }
   Tiles::end();
 }
@@ -169,13 +178,16 @@ void attention(OpContext& ctx) {
   const std::vector<QueryBlock> blocks = read_query_blocks(ctx, 3, shapes);
   const Isa isa = selected_isa();
   const Precision precision = ctx.precision();
-  float* o = ctx.output(0, ctx.shape(0));
+  const bool rounds = precision == Precision::kBfloat16;
+  const TensorView o =
+      rounds ? ctx.typed_output(0, ctx.shape(0)) : TensorView{ctx.output(0, ctx.shape(0)), ctx.shape(0)};
   if (shapes.queries == 0) return;
-  const ForwardArgs args = {shapes, ctx.input(0), ctx.input(1), ctx.input(2), o};
+  const ForwardArgs args = {shapes, Heads(ctx.view(0)), Heads(ctx.view(1)), Heads(ctx.view(2)), o};
 #ifdef WPO_AMX
+  // in whole blocks of depths, hidden keys are multiplied by zeros: correct for finite values only
   if (isa == Isa::kAmx) {
-    attend_by(precision == Precision::kBfloat16 ? amx_bf16 : amx, args, blocks);
-    if (all_finite(o, ctx.size(0))) return;
+    attend_by(rounds ? amx_bf16 : amx, args, blocks);
+    if (all_finite(o)) return;
   }
 #endif
   attend_by(variant(isa, precision), args, blocks);

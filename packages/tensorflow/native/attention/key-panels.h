@@ -9,6 +9,21 @@
 
 namespace wpo {
 
+// Values [heads, width, columns] as operands of products, from a value on. The rows of an operand are a head's columns
+// or its features. These are inlined, so that packing is compiled for one of the two.
+struct Heads {
+  explicit Heads(const TensorView& x) : data(static_cast<const char*>(x.data)), type(x.type), columns(x.shape[2]) {}
+  WPO_INLINE Operand by_column(const Heads& x, int64_t from) {
+    return {x.data + from * size_of(x.type), 1, x.columns, nullptr, x.type};
+  }
+  WPO_INLINE Operand by_feature(const Heads& x, int64_t from) {
+    return {x.data + from * size_of(x.type), x.columns, 1, nullptr, x.type};
+  }
+  const char* data;
+  Type type;
+  int64_t columns;
+};
+
 // Columns [begin, end) of one key range, or of adjacent ranges. Its panels begin at column `first`. The panels of the
 // earlier slices have `columns_before` columns. Column c has key index c + shift in the block.
 struct KeySlice {

@@ -6,11 +6,13 @@ namespace wpo {
 
 // gate, up
 inline void require_geglu(const OpContext& ctx) {
+  require_one_type(ctx, 0, "gate and up");
   require(ctx.size(0) == ctx.size(1), "expected gate and up of one size, found ", ctx.shape(0), " and ", ctx.shape(1));
 }
 
 // dy, gate, up
 inline void require_geglu_gradient(const OpContext& ctx) {
+  require_one_type(ctx, 1, "gate and up");
   require(ctx.size(0) == ctx.size(1) && ctx.size(1) == ctx.size(2), "expected dy, gate and up of one size, found ",
           ctx.shape(0), ", ", ctx.shape(1), " and ", ctx.shape(2));
 }

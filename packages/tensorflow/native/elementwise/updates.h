@@ -67,7 +67,7 @@ class Updates {
   T* state(int n, int k) const {
     return ctx_.changed_input<T>(input(n) + 1 + has_low_ + k);
   }
-  const float* gradient(int n) const { return ctx_.input(input(n) + each_ - 1); }
+  const float* gradient(int n) const { return ctx_.input<float>(input(n) + each_ - 1); }
 
  private:
   static constexpr int kFirst = 2;

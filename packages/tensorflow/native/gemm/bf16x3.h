@@ -4,40 +4,27 @@
 // Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (arXiv
 // 1904.06376).
 #pragma once
+#include "gemm/amx.h"
 #include "gemm/tiles.h"
 #ifdef WPO_AMX
 #include <immintrin.h>
 
 namespace wpo {
 
-// A tile of the result is 32 by 32. A panel holds 32 rows (or columns), 32 depths at a time: first their high parts,
-// then mid, then low. Each part is stored as AMX reads it: two blocks of 16 rows by 16 pairs of depths (a), or of 16
-// pairs of depths by 16 columns (b). A pair is depths i and i + 16: the order of depths does not matter to the sum, and
-// one shift puts these two side by side.
+// A panel holds 32 rows (or columns), 32 depths at a time: first their high parts, then mid, then low. Each part is
+// stored as AMX reads it: two blocks of 16 rows by 16 pairs of depths (a), or of 16 pairs of depths by 16 columns (b).
+// A pair is depths i and i + 16: the order of depths does not matter to the sum, and one shift puts these two side by
+// side.
 //
-// If both operands are narrow, this is one product of bfloat16 values, and float32 operands are rounded to bfloat16.
 // A narrow operand's values are bfloat16: its mid and low parts are zeros, which are neither stored nor multiplied. The
 // other three products are the same, in the same order, so the results have the same bits.
 template <bool NarrowA = false, bool NarrowB = false>
-struct Bf16x3Tiles {
-  static constexpr bool kRounds = NarrowA && NarrowB;
-  static constexpr int64_t kRows = 32, kColumns = 32, kDepthStep = 32, kBytes = kRounds ? 2 : 6;
+struct Bf16x3Tiles : AmxTiles {
+  static constexpr int64_t kBytes = 6;
+  static constexpr bool kRounds = false;
   // infinity splits into infinity, 0 and 0, and infinity times another value's zero part is NaN
   static constexpr bool kFiniteOnly = true;
-  static constexpr int64_t kBlock = 16 * 32, kPiece = kBytes * kBlock;  // values of a block; of a panel's 32 depths
-
-  // Configures all eight tile registers as 16 rows of 64 bytes.
-  WPO_AMX static void begin() {
-    struct {
-      uint8_t palette, start, unused[14];
-      uint16_t row_bytes[16];
-      uint8_t rows[16];
-    } config = {};
-    config.palette = 1;
-    for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = 16;
-    asm volatile("ldtilecfg %0" ::"m"(config));
-  }
-  WPO_AMX static void end() { _tile_release(); }
+  static constexpr int64_t kPiece = kBytes * kBlock;  // values of a panel's 32 depths
 
   WPO_AMX static void pack_a(const Operand& x, int64_t count, int64_t depth, void* panel) {
     pack<NarrowA>(x, count, depth, false, panel);
@@ -53,26 +40,12 @@ struct Bf16x3Tiles {
 
   // c = or, with `accumulate`, += a · b, for two panels. c [32, 32] has leading dimension `ldc`.
   WPO_AMX static void multiply(int64_t depth, const void* a, const void* b, float* c, int64_t ldc, bool accumulate) {
-    asm volatile("" ::: "memory");  // the intrinsics do not declare the memory that they read
-    const int64_t bytes = ldc * static_cast<int64_t>(sizeof(float));
-    if (accumulate) {
-      _tile_loadd(0, c, bytes);
-      _tile_loadd(1, c + 16, bytes);
-      _tile_loadd(2, c + 16 * ldc, bytes);
-      _tile_loadd(3, c + 16 * ldc + 16, bytes);
-    } else {
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
-    }
+    begin_sums(c, ldc, accumulate);
     const uint16_t *x = static_cast<const uint16_t*>(a), *y = static_cast<const uint16_t*>(b);
     for (int64_t k = 0; k < depth; k += kDepthStep, x += kPiece, y += kPiece) {
       const uint16_t *a_high = x, *a_mid = x + 2 * kBlock, *a_low = x + 4 * kBlock;
       const uint16_t *b_high = y, *b_mid = y + 2 * kBlock, *b_low = y + 4 * kBlock;
-      if constexpr (kRounds) {
-        load_a(a_high), load_b(b_high), multiply_loaded();
-      } else if constexpr (NarrowA) {
+      if constexpr (NarrowA) {
         load_a(a_high), load_b(b_low), multiply_loaded();
         load_b(b_mid), multiply_loaded();
         load_b(b_high), multiply_loaded();
@@ -89,10 +62,7 @@ struct Bf16x3Tiles {
         load_a(a_high), multiply_loaded();
       }
     }
-    _tile_stored(0, c, bytes);
-    _tile_stored(1, c + 16, bytes);
-    _tile_stored(2, c + 16 * ldc, bytes);
-    _tile_stored(3, c + 16 * ldc + 16, bytes);
+    store_sums(c, ldc);
   }
 
  private:
@@ -111,6 +81,16 @@ struct Bf16x3Tiles {
       for (int i = 0; i < 16; i++) v[i] = i < lines ? load_masked(from + i * step, mask) : Vector<16>{};
   }
 
+  template <class T>
+  WPO_AMX WPO_INLINE void load_values(const Operand& from, int64_t step, int64_t lines, __mmask16 mask, Vector<16>* v) {
+    load_lines(from.at<T>(0, 0), step, lines, mask, v);
+    if (!from.up) return;
+    for (int i = 0; i < 16 && i < lines; i++) {
+      const Vector<16> up = load_masked(from.up_at<T>(0, 0) + i * step, mask);
+      for (int j = 0; j < 16; j++) v[i][j] = gated(v[i][j], up[j]);
+    }
+  }
+
   // Loads 16 vectors of 16 values, starting at depth k: vector i holds depths of row i or, with `by_depth`, rows of
   // depth i. Values past the end are zeros.
   WPO_AMX static void load(const Operand& x, int64_t first, int64_t count, int64_t k, int64_t depth, bool by_depth,
@@ -122,14 +102,9 @@ struct Bf16x3Tiles {
     const __mmask16 mask = static_cast<__mmask16>(values >= 16 ? 0xffff : values > 0 ? (1 << values) - 1 : 0);
     const Operand from = x.from(first, k);
     if (x.type == Type::kBfloat16)
-      load_lines(from.at<Bf16>(0, 0), step, lines, mask, v);
+      load_values<Bf16>(from, step, lines, mask, v);
     else
-      load_lines(from.at(0, 0), step, lines, mask, v);
-    if (x.up)
-      for (int i = 0; i < 16 && i < lines; i++) {
-        const Vector<16> up = (Vector<16>)_mm512_maskz_loadu_ps(mask, from.up + i * step);
-        for (int j = 0; j < 16; j++) v[i][j] = gated(v[i][j], up[j]);
-      }
+      load_values<float>(from, step, lines, mask, v);
     if (by_depth != rows_contiguous) transpose<16>(v);
   }
 
@@ -139,12 +114,6 @@ struct Bf16x3Tiles {
     const __m512i bits = _mm512_and_si512(rounded, _mm512_set1_epi32(static_cast<int>(0xffff0000)));
     x = _mm512_sub_ps(x, _mm512_castsi512_ps(bits));
     return bits;
-  }
-  // The nearest bfloat16, ties to even, in the upper half of each result.
-  WPO_AMX WPO_INLINE __m512i round(__m512 x) {
-    Vector<16> rounded;
-    load_vector<16>(reinterpret_cast<const RoundedFloat*>(&x), rounded);
-    return (__m512i)rounded;
   }
   // Joins the upper halves of two vectors: the first's become the lower halves. The second's lower halves are dropped.
   WPO_AMX WPO_INLINE __m512i join_upper_halves(__m512i low, __m512i high) {
@@ -163,10 +132,6 @@ struct Bf16x3Tiles {
         for (int i = 0; i < 16; i++) {
           __m512 first = (__m512)near[i], second = (__m512)far[i];
           uint16_t* at = to + side * kBlock + 32 * i;
-          if constexpr (kRounds) {
-            _mm512_store_si512(at, join_upper_halves(round(first), round(second)));
-            continue;
-          }
           const __m512i high = split_off(first), high_far = split_off(second);
           _mm512_store_si512(at, join_upper_halves(high, high_far));
           if constexpr (Narrow) continue;
@@ -177,21 +142,6 @@ struct Bf16x3Tiles {
                              join_upper_halves(_mm512_castps_si512(first), _mm512_castps_si512(second)));
         }
       }
-  }
-
-  WPO_AMX WPO_INLINE void load_a(const uint16_t* part) {
-    _tile_loadd(4, part, 64);
-    _tile_loadd(5, part + kBlock, 64);
-  }
-  WPO_AMX WPO_INLINE void load_b(const uint16_t* part) {
-    _tile_loadd(6, part, 64);
-    _tile_loadd(7, part + kBlock, 64);
-  }
-  WPO_AMX WPO_INLINE void multiply_loaded() {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
   }
 };
 

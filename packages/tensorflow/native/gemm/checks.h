@@ -30,6 +30,7 @@ inline void require_product_size(const OpContext& ctx, int64_t m, int64_t n) {
 inline void require_gate_and_up(const OpContext& ctx, int gate) {
   require(ctx.shape(gate) == ctx.shape(gate + 1), "expected gate and up of one shape, found ", ctx.shape(gate), " and ",
           ctx.shape(gate + 1));
+  require_one_type(ctx, gate, "gate and up");
 }
 
 // Widths of x and of w, as x · wᵀ reads them.

@@ -4,7 +4,6 @@
 
 #include "gemm/checks.h"
 #include "gemm/tiles.h"
-#include "runtime/float-values.h"
 #include "runtime/operation.h"
 #include "runtime/parallel.h"
 #include "runtime/scratch.h"
@@ -110,16 +109,18 @@ void pack_groups(int64_t vector_width, int64_t rows, int64_t width, const T* x, 
           *packed++ = load_float(x + b * row_stride + j * depth_stride);
 }
 
-// x [rows, width] with strides, w [count, width] -> y, where value n of row b goes to n · stride_n + b · stride_b
-void multiply(int64_t rows, int64_t width, int64_t count, const float* x, int64_t row_stride, int64_t depth_stride,
-              const TensorView& w, float* y, int64_t stride_n, int64_t stride_b, Precision precision) {
+// x (input 0) [rows, width] with strides, w (input 1) [count, width] -> y, where value n of row b goes to n · stride_n
+// + b · stride_b
+void multiply(OpContext& ctx, int64_t rows, int64_t width, int64_t count, int64_t row_stride, int64_t depth_stride,
+              float* y, int64_t stride_n, int64_t stride_b) {
   if (rows == 0 || count == 0) return;
   const IsaVariant& isa = variant(selected_isa());
+  const Precision precision = ctx.precision();
+  const float* x = ctx.input(0);
+  TensorView w = ctx.view(1);
   // A compiler may round the sum of the values after the last whole vector in one way or another, depending on w's
   // type.
-  if (w.type == Type::kBfloat16 && width % isa.vector_width != 0)
-    return multiply(rows, width, count, x, row_stride, depth_stride,
-                    {const_cast<float*>(FloatValues(w).get()), w.shape}, y, stride_n, stride_b, precision);
+  if (w.type == Type::kBfloat16 && width % isa.vector_width != 0) w = {const_cast<float*>(ctx.input(1)), w.shape};
   const Scratch memory = allocate_scratch(checked_product(rows, width));
   float* packed = memory.get();
   if (precision == Precision::kBfloat16)
@@ -141,7 +142,7 @@ void linear_rows(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, 1, count, ctx.precision());
+  multiply(ctx, rows, width, count, width, 1, y, 1, count);
 }
 
 // x [B, K], w [heads · D, K], [heads] -> y [heads, D, B]
@@ -149,7 +150,7 @@ void linear_rows_to_heads(OpContext& ctx) {
   const int64_t width = ctx.width(0), rows = ctx.rows(0), count = ctx.rows(1), heads = read_heads(ctx, 2, count);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {heads, count / heads, rows});
-  multiply(rows, width, count, ctx.input(0), width, 1, ctx.view(1), y, rows, 1, ctx.precision());
+  multiply(ctx, rows, width, count, width, 1, y, rows, 1);
 }
 
 // x [heads, D, B], w [N, heads · D] -> y [B, N]
@@ -157,7 +158,7 @@ void linear_rows_from_heads(OpContext& ctx) {
   const int64_t rows = ctx.width(0), width = ctx.rows(0), count = ctx.rows(1);
   require_equal_widths(width, ctx.width(1));
   float* y = ctx.output(0, {rows, count});
-  multiply(rows, width, count, ctx.input(0), 1, rows, ctx.view(1), y, 1, count, ctx.precision());
+  multiply(ctx, rows, width, count, 1, rows, y, 1, count);
 }
 
 }  // namespace

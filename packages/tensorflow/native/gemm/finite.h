@@ -1,9 +1,9 @@
 #pragma once
-#include <cstdint>
+#include "runtime/operation.h"
 
 namespace wpo {
 
 // Whether no value is infinite or NaN. Uses all threads.
-bool all_finite(const float* x, int64_t count);
+bool all_finite(const TensorView& x);
 
 }  // namespace wpo

@@ -24,5 +24,5 @@ const IsaVariant& variant(Isa isa, Precision precision) {
 
 #ifdef WPO_AMX
 WPO_TILES_VARIANT(amx, WPO_AMX, Bf16x3Tiles<>)
-WPO_TILES_VARIANT(amx_bf16, WPO_AMX, Bf16x3Tiles<true, true>)
+WPO_TILES_VARIANT(amx_bf16, WPO_AMX, AmxBf16Tiles)
 #endif

@@ -16,21 +16,25 @@
 namespace wpo {
 
 // An operand by its strides, one of which is 1: the value for row (or column) i of the result and depth k is
-// data[i · row_stride + k · depth_stride], a float32 or a bfloat16. With `up`, data is a gate and the value is
-// gelu(gate) · up; both are float32.
+// data[i · row_stride + k · depth_stride], a float32 or a bfloat16. With `up`, of the same type, data is a gate and the
+// value is gelu(gate) · up.
 struct Operand {
   const void* data;
   int64_t row_stride, depth_stride;
-  const float* up = nullptr;
+  const void* up = nullptr;
   Type type = Type::kFloat32;
   template <class T = float>
   const T* at(int64_t i, int64_t k) const {
     return static_cast<const T*>(data) + i * row_stride + k * depth_stride;
   }
+  template <class T>
+  const T* up_at(int64_t i, int64_t k) const {
+    return static_cast<const T*>(up) + i * row_stride + k * depth_stride;
+  }
   Operand from(int64_t i, int64_t k) const {
-    const int64_t offset = i * row_stride + k * depth_stride;
-    return {static_cast<const char*>(data) + offset * size_of(type), row_stride, depth_stride,
-            up ? up + offset : nullptr, type};
+    const int64_t bytes = (i * row_stride + k * depth_stride) * size_of(type);
+    return {static_cast<const char*>(data) + bytes, row_stride, depth_stride,
+            up ? static_cast<const char*>(up) + bytes : nullptr, type};
   }
 };
 
@@ -123,8 +127,8 @@ WPO_INLINE void pack_values(const Operand& x, int64_t count, int64_t depth, floa
 
 // Packs values that must be computed first, gelu(gate) · up, a few depths at a time: pack_piece(operand, depth, k)
 // packs the computed values from depth k on.
-template <int W, class Pack>
-WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, Pack pack_piece) {
+template <int W, class T, class Pack>
+WPO_INLINE void pack_gated_as(const Operand& x, int64_t count, int64_t depth, Pack pack_piece) {
   constexpr int64_t kPiece = 64;
   float values[W * kPiece];
   for (int64_t k = 0; k < depth; k += kPiece) {
@@ -132,18 +136,26 @@ WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, Pack 
     const Operand part = x.from(0, k);
     if (x.row_stride == 1) {
       for (int64_t p = 0; p < piece; p++) {
-        const float *gate = part.at(0, p), *up = part.up + p * x.depth_stride;
-        for (int64_t i = 0; i < count; i++) values[p * W + i] = gated(gate[i], up[i]);
+        const T *gate = part.at<T>(0, p), *up = part.up_at<T>(0, p);
+        for (int64_t i = 0; i < count; i++) values[p * W + i] = gated(load_float(gate + i), load_float(up + i));
       }
       pack_piece({values, 1, W}, piece, k);
     } else {
       for (int64_t i = 0; i < count; i++) {
-        const float *gate = part.at(i, 0), *up = part.up + i * x.row_stride;
-        for (int64_t p = 0; p < piece; p++) values[i * kPiece + p] = gated(gate[p], up[p]);
+        const T *gate = part.at<T>(i, 0), *up = part.up_at<T>(i, 0);
+        for (int64_t p = 0; p < piece; p++) values[i * kPiece + p] = gated(load_float(gate + p), load_float(up + p));
       }
       pack_piece({values, kPiece, 1}, piece, k);
     }
   }
+}
+
+template <int W, class Pack>
+WPO_INLINE void pack_gated(const Operand& x, int64_t count, int64_t depth, Pack pack_piece) {
+  if (x.type == Type::kBfloat16)
+    pack_gated_as<W, Bf16>(x, count, depth, pack_piece);
+  else
+    pack_gated_as<W, float>(x, count, depth, pack_piece);
 }
 
 // T: how float32 values are loaded, float or RoundedFloat.
@@ -187,8 +199,8 @@ WPO_INLINE void multiply_tile(int64_t depth, const float* a, const float* b, flo
   }
 }
 
-// Tiles of float32, with vectors of V and M rows. T is RoundedFloat if operands are rounded to bfloat16. Bf16Tiles
-// (bf16.h) and Bf16x3Tiles (bf16x3.h) have the same members.
+// Tiles of float32, with vectors of V and M rows. T is RoundedFloat if operands are rounded to bfloat16. Bf16Tiles,
+// AmxBf16Tiles (bf16.h) and Bf16x3Tiles (bf16x3.h) have the same members.
 template <int V, int M, class T = float>
 struct FloatTiles {
   // rows and columns of a tile; a panel's depths are rounded up to a multiple of kDepthStep; bytes of a packed value

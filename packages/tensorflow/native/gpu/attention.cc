@@ -129,6 +129,7 @@ T* operand_room(GpuContext& ctx, int64_t count) {
 }
 template <class T>
 const T* operand(GpuContext& ctx, int input) {
+  if (std::is_same_v<T, Bf16> && ctx.view(input).type == Type::kBfloat16) return ctx.input<T>(input);
   return operand(ctx, ctx.input(input), ctx.size(input), operand_room<T>(ctx, ctx.size(input)));
 }
 

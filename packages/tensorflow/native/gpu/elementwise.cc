@@ -10,7 +10,7 @@ namespace {
 
 void norm(GpuContext& ctx) {
   const RmsNormArgs args = read_rms_norm(ctx);
-  const float *x = ctx.input(0), *w = ctx.floats(1), *residual = args.has_residual ? ctx.input(3) : nullptr;
+  const float *x = ctx.input(0), *w = ctx.input(1), *residual = args.has_residual ? ctx.input(3) : nullptr;
   float *y = ctx.output(0, ctx.shape(0)), *inverse_rms = ctx.output(1, {args.rows, 1});
   ctx.launch_rows("rms_norm", args.rows, x, w, residual, y, inverse_rms, args.width, args.epsilon);
 }
@@ -18,7 +18,7 @@ void norm(GpuContext& ctx) {
 void norm_gradient(GpuContext& ctx) {
   require_rms_norm_gradient(ctx);
   const int64_t n = ctx.rows(1), h = ctx.width(1);
-  const float *dy = ctx.input(0), *x = ctx.input(1), *inverse_rms = ctx.input(2), *w = ctx.floats(3);
+  const float *dy = ctx.input(0), *x = ctx.input(1), *inverse_rms = ctx.input(2), *w = ctx.input(3);
   float *dx = ctx.output(0, ctx.shape(1)), *dw = ctx.output(1, {h});
   ctx.launch_rows("rms_norm_dx", n, dy, x, inverse_rms, w, dx, h);
   const int64_t pieces = std::min<int64_t>(n, 64), each = pieces ? (n + pieces - 1) / pieces : 0;

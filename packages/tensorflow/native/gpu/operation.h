@@ -62,13 +62,6 @@ class GpuContext : public OpContext {
     launch_rows(kernel, (count + platform.threads - 1) / platform.threads, arguments..., count);
   }
 
-  // Input i as float32 values. bfloat16 values are widened into scratch memory.
-  const float* floats(int i) {
-    if (view(i).type == Type::kFloat32) return input(i);
-    float* y = scratch(size(i));
-    widen(input<Bf16>(i), 1, size(i), size(i), y);
-    return y;
-  }
   // Widens `lines` of `values` bfloat16 values, with leading dimension `ld`. y has no gaps.
   void widen(const Bf16* x, int64_t lines, int64_t values, int64_t ld, float* y) {
     launch_values("widen_bf16", lines * values, x, y, values, ld);
@@ -102,6 +95,17 @@ class GpuContext : public OpContext {
     float** there = scratch<float*>(static_cast<int64_t>(addresses.size()));
     if (!addresses.empty()) device_.copy_in(there, addresses);
     return there;
+  }
+
+ protected:
+  float* hold_floats(int64_t count) override { return scratch(count); }
+  void widen_values(const TensorView& x, float* y) override {
+    const int64_t count = element_count(x.shape);
+    widen(static_cast<const Bf16*>(x.data), 1, count, count, y);
+  }
+  void round_values(const float* x, const TensorView& y) override {
+    const int64_t count = element_count(y.shape);
+    round(x, 1, count, count, static_cast<Bf16*>(y.data), count);
   }
 
  private:

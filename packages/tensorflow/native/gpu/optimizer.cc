@@ -28,7 +28,7 @@ void square_sums(GpuContext& ctx) {
   std::vector<int32_t> narrow;
   for (int i = 0; i < ctx.num_inputs(); i++) {
     blocks.add(ctx.size(i));
-    tensors.push_back(const_cast<float*>(ctx.input(i)));
+    tensors.push_back(const_cast<float*>(ctx.input<float>(i)));
     narrow.push_back(ctx.view(i).type == Type::kBfloat16);
   }
   const int32_t* first = ctx.upload(blocks.first);

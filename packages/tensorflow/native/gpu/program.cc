@@ -14,6 +14,7 @@ class GpuInterpreter : public Interpreter {
   void compute(int32_t kernel, std::vector<TensorView> inputs, Precision precision) override {
     GpuContext ctx(*this, std::move(inputs), tensorflow(), device_, precision);
     kernels<GpuContext>()[kernel].compute(ctx);
+    ctx.finish();
   }
 
  private:

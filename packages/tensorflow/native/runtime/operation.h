@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/scratch.h"
 #include "runtime/signatures.h"
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
@@ -24,24 +25,39 @@ struct TensorView {
   bool read_only = false;
 };
 
-// Makes an operation's outputs: TensorFlow, or the interpreter of a recorded program.
+// Makes an operation's outputs, of the types that its caller asks for: TensorFlow, or the interpreter of a recorded
+// program.
 struct OutputAllocator {
   virtual ~OutputAllocator() = default;
-  virtual float* allocate(int output, const Shape& shape) = 0;  // throws OutOfMemory
+  virtual TensorView allocate(int output, const Shape& shape) = 0;  // throws OutOfMemory
 };
 
-// One call of an operation: its inputs, and the outputs that it makes.
+// One call of an operation: its inputs, and the outputs that it makes. Inputs and outputs may be bfloat16 where the
+// signature says so. A kernel either handles both types (`view`, `typed_output`), or leaves it to the context to
+// convert them (`input`, `output`).
 class OpContext {
  public:
   OpContext(OutputAllocator& allocator, std::vector<TensorView> inputs, Precision precision = Precision::kFloat32)
       : allocator_(allocator), inputs_(std::move(inputs)), precision_(precision) {}
+  virtual ~OpContext() = default;
+  OpContext(const OpContext&) = delete;
+  OpContext& operator=(const OpContext&) = delete;
   OutputAllocator& allocator() { return allocator_; }
   // Of the operation's matrix products.
   Precision precision() const { return precision_; }
 
-  template <class T = float>
+  // Input i as it is stored.
+  template <class T>
   const T* input(int i) const {
     return static_cast<const T*>(inputs_[i].data);
+  }
+  // Input i as float32 values. bfloat16 values are widened into memory that is held until the operation ends.
+  const float* input(int i) {
+    const TensorView& x = inputs_[i];
+    if (x.type != Type::kBfloat16) return static_cast<const float*>(x.data);
+    float* y = hold_floats(size(i));
+    widen_values(x, y);
+    return y;
   }
   // Input i, which the operation changes.
   template <class T = float>
@@ -64,17 +80,42 @@ class OpContext {
     return static_cast<const float*>(inputs_[i].data);
   }
 
-  float* output(int i, const Shape& shape) {
+  // Output i, in the type that the caller asks for.
+  TensorView typed_output(int i, const Shape& shape) {
     checked_element_count(shape);
     return allocator_.allocate(i, shape);
+  }
+  // Output i as float32 values. If the caller asks for bfloat16, `finish` rounds them.
+  float* output(int i, const Shape& shape) {
+    const TensorView view = typed_output(i, shape);
+    if (view.type == Type::kFloat32) return static_cast<float*>(view.data);
+    rounded_.push_back({hold_floats(element_count(shape)), view});
+    return rounded_.back().values;
+  }
+  // Called when the kernel has returned.
+  void finish() {
+    for (const Rounded& output : rounded_) round_values(output.values, output.to);
   }
   // The output of an operation that changes an input in place: a scalar that nothing reads.
   float* output_done() { return output(0, {}); }
 
+ protected:
+  // Memory that is held until the operation ends; and conversions of all values. On a CPU.
+  virtual float* hold_floats(int64_t count);
+  virtual void widen_values(const TensorView& x, float* y);
+  virtual void round_values(const float* x, const TensorView& y);
+
  private:
+  struct Rounded {
+    float* values;
+    TensorView to;
+  };
+
   OutputAllocator& allocator_;
   std::vector<TensorView> inputs_;
   Precision precision_;
+  std::vector<Rounded> rounded_;
+  std::vector<Scratch> held_;
 };
 
 // Checks that indices are in [0, count).
@@ -82,6 +123,12 @@ inline void require_indices(const int32_t* indices, int64_t n, int64_t count, co
   for (int64_t i = 0; i < n; i++)
     if (indices[i] < 0 || indices[i] >= count)
       fail(what, " ", i, ": expected an index from 0 to ", count - 1, ", found ", indices[i]);
+}
+
+// Checks that inputs i and i + 1 have one type.
+inline void require_one_type(const OpContext& ctx, int i, const char* what) {
+  const Type first = ctx.view(i).type, second = ctx.view(i + 1).type;
+  require(first == second, "expected ", what, " of one type, found ", name_of(first), " and ", name_of(second));
 }
 
 // TensorFlow's side of a call.
@@ -108,12 +155,12 @@ class TensorFlowContext : public OutputAllocator {
     }
     return views;
   }
-  float* allocate(int output, const Shape& shape) override {
+  TensorView allocate(int output, const Shape& shape) override {
     const int64_t count = element_count(shape), bytes = count * static_cast<int64_t>(sizeof(float));
     TF_Tensor* tensor = TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(), static_cast<int>(shape.size()),
                                           static_cast<size_t>(bytes), status_);
     if (!tensor) throw OutOfMemory(count);
-    return static_cast<float*>(own(tensor));
+    return {own(tensor), shape};
   }
   // A tensor in the memory of the device that the operation runs on.
   std::shared_ptr<TF_Tensor> temporary(const Shape& shape) {
@@ -197,8 +244,9 @@ inline void define_operation(const Signature& signature) {
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(signature.name);
   for (const char* attribute : signature.attributes) TF_OpDefinitionBuilderAddAttr(op, attribute);
   for (size_t i = 0; i < signature.inputs.size(); i++)
-    TF_OpDefinitionBuilderAddInput(op, signature.definition(i).c_str());
-  for (const char* output : signature.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
+    TF_OpDefinitionBuilderAddInput(op, Signature::definition(signature.inputs[i]).c_str());
+  for (const char* output : signature.outputs)
+    TF_OpDefinitionBuilderAddOutput(op, Signature::definition(output).c_str());
   // TensorFlow must not skip or merge calls of operations that write into an input.
   TF_OpDefinitionBuilderSetIsStateful(op, true);
   TF_OpDefinitionBuilderSetShapeInferenceFunction(

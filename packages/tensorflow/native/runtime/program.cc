@@ -11,6 +11,7 @@ struct CpuInterpreter : Interpreter {
   void compute(int32_t kernel, std::vector<TensorView> inputs, Precision precision) override {
     OpContext ctx(*this, std::move(inputs), precision);
     kernels<OpContext>()[kernel].compute(ctx);
+    ctx.finish();
   }
 };
 

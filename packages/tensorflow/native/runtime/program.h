@@ -8,10 +8,14 @@
 //   kInts, rank, dimensions …, values …      int32 values stored in the program itself
 //   kRun, operation, number of each input …, the operation's outputs; `operation` is an index in the interpreter's list
 //     rank and dimensions of each output …   of kernels. A list of inputs is its length, then the number of each. An
-//                                            output that replaces stored values is −1, then the number of those values
+//                                            output that replaces stored values is −1, then the number of those values;
+//                                            one of bfloat16 values is −2, then its rank and dimensions
 //   kRunBf16, …                              as kRun, but operands of matrix products are rounded to bfloat16
+//   kBf16Tensor, rank, dimensions …          the next input tensor: bfloat16 values of this shape, two in each float
 //   kDrop, number                            frees a value that no later instruction reads
-//   kGive, number                            returns an operation's output as the program's next output
+//   kGive, number                            returns an operation's output as the program's next output. bfloat16
+//   values
+//                                            are returned two in each float
 //   kStored, arena, offset's lower 30 bits,  values of an arena (store.h), from `offset` values after its start; `type`
 //     its upper bits, type, rank,            is 0 for float32, 1 for bfloat16, 2 for int16, 3 for uint8
 //     dimensions …
@@ -32,14 +36,22 @@ class Interpreter : public OutputAllocator {
       : ctx_(ctx), tensorflow_(tensorflow), code_(ctx.input<int32_t>(0)), size_(ctx.size(0)) {}
 
   void run() {
-    int tensors = 0, given = 0;
+    int given = 0;
     const int outputs = tensorflow_.num_outputs();
     while (at_ < size_) switch (const int32_t instruction = next()) {
         case kTensor:
-          require(tensors + kFirstTensor < ctx_.num_inputs(), "the program reads more than the ",
-                  ctx_.num_inputs() - kFirstTensor, " tensors given");
-          add(ctx_.view(kFirstTensor + tensors++));
+          add(next_tensor());
           break;
+        case kBf16Tensor: {
+          Shape shape = next_shape();
+          const TensorView& tensor = next_tensor();
+          const int64_t floats = floats_of_bf16(checked_element_count(shape));
+          require(tensor.type == Type::kFloat32 && element_count(tensor.shape) == floats,
+                  "expected a float32 tensor of ", floats, " values with bfloat16 values of shape ", shape, ", found ",
+                  name_of(tensor.type), " of shape ", tensor.shape);
+          add({tensor.data, std::move(shape), Type::kBfloat16});
+          break;
+        }
         case kInts: {
           Shape shape = next_shape();
           const int64_t count = checked_element_count(shape);
@@ -67,21 +79,23 @@ class Interpreter : public OutputAllocator {
           add_stored();
           break;
         default:
-          fail("expected an instruction from ", kTensor, " to ", kRunBf16, ", found ", instruction, " at ", at_ - 1);
+          fail("expected an instruction from ", kTensor, " to ", kBf16Tensor, ", found ", instruction, " at ", at_ - 1);
       }
     require(given == outputs, "the program returns ", given, " of the ", outputs, " outputs declared");
     require_unchanged_files();
   }
 
-  float* allocate(int output, const Shape& shape) override {
+  TensorView allocate(int output, const Shape& shape) override {
     Value& value = values_[first_output_ + output];
-    require(element_count(shape) == element_count(value.view.shape), "makes an output of shape ", shape,
-            ", but the program expects ", value.view.shape);
+    const int64_t count = element_count(shape);
+    require(count == element_count(value.view.shape), "makes an output of shape ", shape, ", but the program expects ",
+            value.view.shape);
     value.exists = true;
-    if (value.arena) return static_cast<float*>(value.view.data);
-    value.tensor = tensorflow_.temporary(value.view.shape);
+    if (value.arena) return value.view;
+    value.tensor =
+        tensorflow_.temporary(value.view.type == Type::kBfloat16 ? Shape{floats_of_bf16(count)} : value.view.shape);
     value.view.data = TF_TensorData(value.tensor.get());
-    return static_cast<float*>(value.view.data);
+    return value.view;
   }
 
  protected:
@@ -97,13 +111,20 @@ class Interpreter : public OutputAllocator {
     std::shared_ptr<TF_Tensor> tensor = nullptr;   // of an operation's output
     std::shared_ptr<const Arena> arena = nullptr;  // of stored values, and of an output that replaces them
   };
-  enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored, kRunBf16 };
+  enum Instruction { kTensor, kInts, kRun, kDrop, kGive, kStored, kRunBf16, kBf16Tensor };
   static constexpr int kFirstTensor = 1;  // among the inputs
 
   int32_t next() {
     require(at_ < size_, "the program ends within an instruction");
     return code_[at_++];
   }
+  const TensorView& next_tensor() {
+    require(next_tensor_ < ctx_.num_inputs(), "the program reads more than the ", ctx_.num_inputs() - kFirstTensor,
+            " tensors given");
+    return ctx_.view(next_tensor_++);
+  }
+  // Floats that hold `count` bfloat16 values.
+  static int64_t floats_of_bf16(int64_t count) { return (count + 1) / 2; }
   int64_t num_values() const { return static_cast<int64_t>(values_.size()); }
   void add(TensorView view, bool exists = true) { values_.push_back({std::move(view), exists}); }
 
@@ -160,13 +181,17 @@ class Interpreter : public OutputAllocator {
     return view;
   }
 
-  // An output of an operation with these inputs: a tensor, or in the place of stored values.
-  void add_output(const Signature& operation, const std::vector<TensorView>& inputs) {
-    constexpr int32_t kReplaces = -1;
+  // Output i of an operation with these inputs: a tensor, or in the place of stored values.
+  void add_output(const Signature& operation, size_t i, const std::vector<TensorView>& inputs) {
+    constexpr int32_t kReplaces = -1, kBfloat16 = -2;
     if (at_ < size_ && code_[at_] != kReplaces) {
+      const bool is_bf16 = code_[at_] == kBfloat16;
+      if (is_bf16) next();
+      require(!is_bf16 || Signature::may_be_bf16(operation.outputs[i]), operation.name, ": expected ",
+              operation.outputs[i], " as output ", i, ", found bfloat16");
       Shape shape = next_shape();
       checked_element_count(shape);
-      return add({nullptr, std::move(shape)}, false);
+      return add({nullptr, std::move(shape), is_bf16 ? Type::kBfloat16 : Type::kFloat32}, false);
     }
     next();
     const int32_t number = next();
@@ -202,7 +227,7 @@ class Interpreter : public OutputAllocator {
       for (int32_t k = 0; k < count; k++) inputs.push_back(next_input(operation, i));
     }
     first_output_ = num_values();
-    for (size_t i = 0; i < operation.outputs.size(); i++) add_output(operation, inputs);
+    for (size_t i = 0; i < operation.outputs.size(); i++) add_output(operation, i, inputs);
     try {
       compute(kernel, std::move(inputs), precision);
     } catch (const std::invalid_argument& error) {
@@ -217,6 +242,7 @@ class Interpreter : public OutputAllocator {
   const int32_t* code_;
   const int64_t size_;
   int64_t at_ = 0, first_output_ = 0;  // the next instruction; the first output of the operation that runs
+  int next_tensor_ = kFirstTensor;
   std::vector<Value> values_;
 };
 

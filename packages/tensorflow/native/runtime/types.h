@@ -51,6 +51,10 @@ WPO_INLINE Bf16 round_to_bf16(float value) {
   return static_cast<Bf16>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
 }
 
+// Stores a float32, rounded to the type.
+WPO_INLINE void store_float(float* at, float value) { *at = value; }
+WPO_INLINE void store_float(Bf16* at, float value) { *at = round_to_bf16(value); }
+
 WPO_INLINE float load_float(const RoundedFloat* at) {
   float value;
   std::memcpy(&value, at, sizeof value);

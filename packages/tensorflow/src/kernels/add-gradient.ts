@@ -1,21 +1,26 @@
 import type { Value, Weight } from '@wpo/gemma';
-import { program } from './program';
+import { copied, type OutputShape, program } from './program';
 import { StoredVariable } from './store';
 
 /** A sum of gradients that has no values yet: what is added to it becomes its values, and is written into its memory. */
 const isUnset = (sum: Value): sum is StoredVariable => sum instanceof StoredVariable && sum.version === 0;
 
-/** a + b, written into a. Takes ownership of both. */
+/** a + b, written into a if it is float32. Takes ownership of both. */
 export function add(a: Value, b: Value): Value {
-  if (isUnset(a)) program.recordInto(a, 'WpoScaledRows', [b, { ints: everyRow(b) }, { numbers: [1] }]);
-  else program.recordInPlace('WpoAdd', [a, b]);
+  const sum = inFloat32(a);
+  if (isUnset(sum)) program.recordInto(sum, 'WpoScaledRows', copied(b));
+  else program.recordInPlace('WpoAdd', [sum, b]);
   b.dispose();
-  return a;
+  return sum;
 }
 
-/** Indices of all rows. All dimensions of a value but its last count as rows. */
-export const everyRow = ({ shape }: Value): Int32Array =>
-  Int32Array.from({ length: shape.slice(0, -1).reduce((rows, n) => rows * n, 1) }, (_, i) => i);
+/** A value in float32, which an operation can add to. Takes ownership. */
+export function inFloat32(value: Value): Value {
+  if (value.dtype !== 'bfloat16') return value;
+  const wide = program.widen(value);
+  value.dispose();
+  return wide;
+}
 
 /** `total` `[V, H]` (null: zeros with `count` rows) with `rows` `[n, H]` added at `indices` `[n]`, which may repeat. */
 export function addRows(total: Value | null, indices: Int32Array, rows: Value, count: number): Value {
@@ -33,13 +38,7 @@ export type ProductForm = '' | 'NT' | 'TN' | 'TT';
  * A matrix product. All dimensions except the last count as rows; the result gets `shape`. With `addTo`, which it takes ownership
  * of, the product is added to that value in place, and never becomes a tensor.
  */
-export function product(
-  a: Value,
-  b: Value,
-  form: ProductForm,
-  shape: readonly number[],
-  addTo: Value | null = null,
-): Value {
+export function product(a: Value, b: Value, form: ProductForm, shape: OutputShape, addTo: Value | null = null): Value {
   if (!addTo) return program.record(`WpoProduct${form}`, [a, b], shape)[0]!;
   if (isUnset(addTo)) program.recordInto(addTo, `WpoProduct${form}`, [a, b]);
   else program.recordInPlace(`WpoAddProduct${form}`, [addTo, a, b]);

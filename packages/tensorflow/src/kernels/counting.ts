@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { AnswerLogps, Kernels, OpResult, Precision, ProductOptions, QueryBlock, Value, Weight } from '@wpo/gemma';
 import { canFuse, GPU_QUERY_BLOCK_SIZE } from './kernels';
 import { LOGIT_LIMITS, type LogitLimits, logitChunks } from './logit-limits';
-import { MAX_RECORDED_VALUES } from './program';
+import { MAX_RECORDED_VALUES, type OutputShape, ofTypeOf } from './program';
 import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
 
 // Kernels that compute nothing and count the memory that the native kernels would hold: the same outputs, kept values and
@@ -18,6 +18,7 @@ export type MemoryParts = Readonly<Record<MemoryKind, number>>;
 
 /** Memory of a value and its handles. */
 interface Buffer {
+  readonly dtype: Precision;
   readonly bytes: number;
   readonly kind: MemoryKind;
   handles: number;
@@ -39,6 +40,9 @@ class CountedValue implements Value {
     readonly shape: readonly number[],
   ) {
     buffer.handles++;
+  }
+  get dtype(): Precision {
+    return this.buffer.dtype;
   }
   clone(): CountedValue {
     return new CountedValue(this.counter, this.buffer, this.shape);
@@ -93,18 +97,18 @@ export class MemoryCounter {
   }
 
   /** Records an operation with outputs of these shapes. */
-  record(inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
+  record(inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
     return this.recordAs('activations', inputs, ...shapes);
   }
 
   /** Records an operation whose outputs are of a kind. */
-  recordAs(kind: MemoryKind, inputs: readonly Value[], ...shapes: readonly (readonly number[])[]): CountedValue[] {
+  recordAs(kind: MemoryKind, inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
     this.read(inputs);
-    const outputs = shapes.map((shape) => {
-      const buffer = newBuffer(shape, kind);
+    const outputs = shapes.map((asked) => {
+      const buffer = newBuffer(asked, kind);
       this.events.push({ buffer, exists: true });
-      this.recordedValues += sizeOf(shape);
-      return new CountedValue(this, buffer, shape);
+      this.recordedValues += buffer.bytes / FLOAT32;
+      return new CountedValue(this, buffer, shapeOf(asked));
     });
     if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
     return outputs;
@@ -119,7 +123,14 @@ export class MemoryCounter {
 
   /** Records memory that the last operation takes while it runs. */
   recordScratch(bytes: number): void {
-    const buffer: Buffer = { bytes, kind: 'activations', handles: 0, allocation: null, isRead: false };
+    const buffer: Buffer = {
+      dtype: 'float32',
+      bytes,
+      kind: 'activations',
+      handles: 0,
+      allocation: null,
+      isRead: false,
+    };
     this.events.push({ buffer, exists: true }, { buffer, exists: false });
   }
 
@@ -182,10 +193,17 @@ export class MemoryCounter {
   }
 }
 
-const newBuffer = (shape: readonly number[], kind: MemoryKind): Buffer => ({
-  bytes: FLOAT32 * sizeOf(shape),
-  ...{ kind, handles: 0, allocation: null, isRead: false },
-});
+const shapeOf = (asked: OutputShape) => ('bfloat16' in asked ? asked.bfloat16 : asked);
+
+const newBuffer = (asked: OutputShape, kind: MemoryKind): Buffer => {
+  const isBf16 = 'bfloat16' in asked;
+  const count = sizeOf(shapeOf(asked));
+  return {
+    dtype: isBf16 ? 'bfloat16' : 'float32',
+    bytes: FLOAT32 * (isBf16 ? Math.ceil(count / 2) : count),
+    ...{ kind, handles: 0, allocation: null, isRead: false },
+  };
+};
 
 const total = ({ activations, logits }: MemoryParts) => activations + logits;
 
@@ -209,7 +227,7 @@ export function countedWeight(name: string, shape: readonly number[], trainable:
 
 export interface CountingOptions {
   readonly device: 'cpu' | 'gpu';
-  /** Of matrix products. Default `float32`. */
+  /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;
   /** Limits of the output head, for tests. */
   readonly limits?: LogitLimits;
@@ -241,7 +259,9 @@ export function countingKernels(
   counter: MemoryCounter,
   { device, precision = 'float32', limits = LOGIT_LIMITS }: CountingOptions,
 ): Kernels {
-  const record = (inputs: readonly Value[], shape: readonly number[]) => counter.record(inputs, shape)[0]!;
+  const record = (inputs: readonly Value[], shape: OutputShape) => counter.record(inputs, shape)[0]!;
+  const activation = (shape: readonly number[]): OutputShape =>
+    precision === 'bfloat16' ? { bfloat16: shape } : shape;
   const operation = (
     output: Value,
     inputsForBackward: readonly Value[],
@@ -249,8 +269,11 @@ export function countingKernels(
     saved: readonly Value[] = [],
   ): OpResult => ({ output, inputsForBackward, saved, backward });
 
+  /** A value in float32. Takes ownership. */
+  const inFloat32 = (value: Value): Value =>
+    value.dtype === 'bfloat16' ? useAndDispose(value, () => record([value], value.shape)) : value;
   /** Records a product, into `addTo` if given. */
-  const product = (inputs: readonly Value[], shape: readonly number[], addTo?: Value | null): Value => {
+  const product = (inputs: readonly Value[], shape: OutputShape, addTo?: Value | null): Value => {
     if (!addTo) return record(inputs, shape);
     if (isUnset(addTo)) counter.recordInto(addTo, inputs);
     else counter.recordInPlace([addTo, ...inputs]);
@@ -262,10 +285,11 @@ export function countingKernels(
     return result;
   };
   const add = (a: Value, b: Value): Value => {
-    if (isUnset(a)) counter.recordInto(a, [b]);
-    else counter.recordInPlace([a, b]);
+    const sum = inFloat32(a);
+    if (isUnset(sum)) counter.recordInto(sum, [b]);
+    else counter.recordInPlace([sum, b]);
     b.dispose();
-    return a;
+    return sum;
   };
   const addRows = (sum: Value | null, _: Int32Array, rows: Value, count: number): Value => {
     if (!sum) return record([rows], [count, rows.shape[1]!]);
@@ -274,13 +298,15 @@ export function countingKernels(
     return sum;
   };
   const linear = (x: Value, w: Weight, shape: readonly number[]) =>
-    operation(record([x, w.value()], shape), [x], (dy) => {
+    operation(record([x, w.value()], activation(shape)), [x], (dy) => {
       w.accumulate((sum) => product([dy, x], w.shape, sum));
       return [record([dy, w.value()], x.shape)];
     });
 
+  const gegluGradient = (dy: Value, gate: Value, up: Value) =>
+    counter.record([dy, gate, up], activation(gate.shape), activation(up.shape));
   const geglu: Kernels['geglu'] = (gate, up) =>
-    operation(record([gate, up], gate.shape), [gate, up], (dy) => counter.record([dy, gate, up], gate.shape, up.shape));
+    operation(record([gate, up], activation(gate.shape)), [gate, up], (dy) => gegluGradient(dy, gate, up));
 
   const attention: Kernels['attention'] = (q, k, v, blocks) => {
     const [queries, keys] = [q.shape as Shape3, k.shape as Shape3];
@@ -289,7 +315,7 @@ export function countingKernels(
       onGpu && precision === 'bfloat16' && FUSED_HEAD_SIZES.includes(queries[1]) && canFuse(blocks, queries[2]);
     const scratch = isFused ? fusedScratch(queries, keys) : scoresScratch(queries, keys, blocks, precision);
     const logSumsShape = isFused ? [[queries[0], queries[2]]] : [];
-    const [output, ...logSums] = counter.record([q, k, v], q.shape, ...logSumsShape);
+    const [output, ...logSums] = counter.record([q, k, v], activation(q.shape), ...logSumsShape);
     if (onGpu) counter.recordScratch(scratch.forward);
     const read = isFused ? [q, k, v, output!] : [q, k, v];
     const backward = (dy: Value) => {
@@ -310,8 +336,9 @@ export function countingKernels(
   ): Promise<AnswerLogps> => {
     counter.run();
     const [answerTokens, width] = hidden.shape as [number, number];
+    const inputs = hidden.dtype === 'bfloat16' ? counter.compute([hidden], hidden.shape) : hidden.clone();
     const sliceOf = ({ count }: { count: number }) =>
-      count === answerTokens ? hidden.clone() : counter.allocate([count, width]);
+      count === answerTokens ? inputs.clone() : counter.allocate([count, width]);
     const logits = (chunk: { count: number }) =>
       useAndDispose(sliceOf(chunk), (rows) => counter.compute([rows], [chunk.count, weight.shape[0]!], 'logits'));
     const chunks = logitChunks(answerTokens, weight, requiresGrad, limits).map((chunk) => {
@@ -339,6 +366,7 @@ export function countingKernels(
           D?.dispose();
           DE?.dispose();
         }
+        inputs.dispose();
       },
     };
 
@@ -376,19 +404,24 @@ export function countingKernels(
     linearToHeads: (x, w, heads) => linear(x, w, [heads, w.shape[0]! / heads, x.shape[0]!]),
     linearFromHeads: (x, w) => linear(x, w, [x.shape[2]!, w.shape[0]!]),
     gegluLinear: (gate, up, w) =>
-      operation(record([gate, up, w.value()], [gate.shape[0]!, w.shape[0]!]), [gate, up], (dy) => {
+      operation(record([gate, up, w.value()], activation([gate.shape[0]!, w.shape[0]!])), [gate, up], (dy) => {
         w.accumulate((sum) => product([dy, gate, up], w.shape, sum));
-        return useAndDispose(record([dy, w.value()], gate.shape), (dActivated) =>
-          counter.record([dActivated, gate, up], gate.shape, up.shape),
-        );
+        return useAndDispose(record([dy, w.value()], gate.shape), (dActivated) => gegluGradient(dActivated, gate, up));
       }),
     geglu,
-    product: (a, b, { shape, addTo }: ProductOptions) => product([a, b], shape, addTo),
+    product(a, b, { shape, addTo, isActivation = false }: ProductOptions) {
+      const result = isActivation ? activation(shape) : shape;
+      if (!addTo) return product([a, b], result);
+      const sum = product([a, b], shape, inFloat32(addTo));
+      return 'bfloat16' in result ? useAndDispose(sum, () => record([sum], result)) : sum;
+    },
     dropout: (x) => record([x], x.shape),
     rmsNorm(x, w, _, residual) {
-      const [output, inverseRms] = counter.record([x, w.value(), residual ?? x], x.shape, [x.shape[0]!, 1]);
+      const shape = residual ? x.shape : activation(x.shape);
+      const [output, inverseRms] = counter.record([x, w.value(), residual ?? x], shape, [x.shape[0]!, 1]);
       const backward = (dy: Value) => {
-        const [dx, dw] = counter.record([dy, x, inverseRms!, w.value()], x.shape, w.shape);
+        const ofX = residual ? activation(x.shape) : x.shape;
+        const [dx, dw] = counter.record([dy, x, inverseRms!, w.value()], ofX, w.shape);
         w.accumulate((sum) => (sum ? add(sum, dw!.clone()) : dw!.clone()));
         dw!.dispose();
         return residual ? [dx!, dy.clone()] : [dx!];
@@ -400,10 +433,12 @@ export function countingKernels(
       return { cos: counter.allocate(shape), sin: counter.allocate(shape) };
     },
     rope: (x, { cos, sin }) =>
-      operation(record([x, cos, sin], x.shape), [], (dy) => [record([dy, cos, sin], dy.shape)]),
+      operation(record([x, cos, sin], activation(x.shape)), [], (dy) => [record([dy, cos, sin], activation(dy.shape))]),
     attention,
     selectRows: (x, indices) =>
-      operation(record([x], [indices.length, x.shape[1]!]), [], (dy) => [addRows(null, indices, dy, x.shape[0]!)]),
+      operation(record([x], ofTypeOf(x, [indices.length, x.shape[1]!])), [], (dy) => [
+        addRows(null, indices, dy, x.shape[0]!),
+      ]),
     logits: (hidden, w) => record([hidden, w.value()], [hidden.shape[0]!, w.shape[0]!]) as Value as tf.Tensor2D,
     answerLogps,
     scale: (x, factor) => (factor === 1 ? x : useAndDispose(x, () => record([x], x.shape))),

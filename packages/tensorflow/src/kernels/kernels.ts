@@ -12,12 +12,12 @@ import {
   type Value,
   type Weight,
 } from '@wpo/gemma';
-import { add, addProduct, addRows, everyRow, gatedGradient, type ProductForm, product } from './add-gradient';
+import { add, addProduct, addRows, gatedGradient, inFloat32, type ProductForm, product } from './add-gradient';
 import { nativeAnswerLogps } from './answer-logps';
 import type { LogitLimits } from './logit-limits';
 import { float32Bits, fusedHeadSizes, nativeDevice, nativeOperations } from './native';
 import { parameterStorage } from './parameter-storage';
-import { type Operand, program } from './program';
+import { copied, everyRow, type Operand, type OutputShape, ofTypeOf, program } from './program';
 
 // T tokens, H hidden size, N query heads, K key-value heads, D head dimension, S keys, F intermediate size, V vocabulary,
 // A answer tokens.
@@ -32,7 +32,7 @@ export function tensorflowKernels({ precision = 'float32' }: KernelOptions = {})
 }
 
 export interface KernelOptions {
-  /** Of matrix products. Default `float32`. */
+  /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;
 }
 
@@ -77,7 +77,7 @@ export function nativeKernels({
   return { ...kernels, ...withPrecision({ ...kernels, attention: fusedAttention }, precision) };
 }
 
-/** The operations with matrix products, in another precision. */
+/** The operations with matrix products, and those whose results these read, in another precision. */
 function withPrecision(kernels: Kernels, precision: Precision): Partial<Kernels> {
   const inPrecision =
     <T extends readonly unknown[], R>(record: (...inputs: T) => R) =>
@@ -93,26 +93,27 @@ function withPrecision(kernels: Kernels, precision: Precision): Partial<Kernels>
     linearToHeads: operation(kernels.linearToHeads),
     linearFromHeads: operation(kernels.linearFromHeads),
     gegluLinear: operation(kernels.gegluLinear),
+    geglu: operation(kernels.geglu),
+    rmsNorm: operation(kernels.rmsNorm),
+    rope: operation(kernels.rope),
     attention: operation(kernels.attention),
     product: inPrecision(kernels.product),
     logits: inPrecision(kernels.logits),
   };
 }
 
-const record = (name: string, inputs: readonly Operand[], shape: readonly number[]): Value =>
+const record = (name: string, inputs: readonly Operand[], shape: OutputShape): Value =>
   program.record(name, inputs, shape)[0]!;
 
 /** For up to this many rows, reading the weight takes most of a product's time: one operation reads it once, unpacked. */
 const FEW_ROWS = 16;
 
 /** x · wᵀ: `[T, in]`, `[out, in]` → `[T, out]`. */
-function multiplyByWeight(x: Value, w: Value): Value {
-  const shape = [x.shape[0]!, w.shape[0]!];
-  return x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : record('WpoLinearRows', [x, w], shape);
-}
+const multiplyByWeight = (x: Value, w: Value, shape: OutputShape): Value =>
+  x.shape[0]! > FEW_ROWS ? product(x, w, 'NT', shape) : record('WpoLinearRows', [x, w], shape);
 
 const linear: Kernels['linear'] = (x, w) => ({
-  output: multiplyByWeight(x, w.value()),
+  output: multiplyByWeight(x, w.value(), program.activation([x.shape[0]!, w.shape[0]!])),
   inputsForBackward: [x],
   saved: [],
   backward(dy) {
@@ -123,7 +124,7 @@ const linear: Kernels['linear'] = (x, w) => ({
 
 const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
   const [tokens, features] = [x.shape[0]!, w.shape[0]!];
-  const shape = [heads, features / heads, tokens]; // [heads, D, T]
+  const shape = program.activation([heads, features / heads, tokens]); // [heads, D, T]
   const asProduct = tokens > FEW_ROWS && nativeDevice() === 'cpu';
   return {
     output: asProduct
@@ -139,7 +140,7 @@ const linearToHeads: Kernels['linearToHeads'] = (x, w, heads) => {
 };
 
 const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
-  const shape = [x.shape[2]!, w.shape[0]!]; // [T, out]
+  const shape = program.activation([x.shape[2]!, w.shape[0]!]); // [T, out]
   return {
     output:
       x.shape[2]! > FEW_ROWS
@@ -156,14 +157,14 @@ const linearFromHeads: Kernels['linearFromHeads'] = (x, w) => {
 
 /** For many rows, GeGLU is computed while the product packs its operand, and never becomes a tensor. */
 function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
-  const shape = [gate.shape[0]!, w.shape[0]!]; // [T, H]
+  const shape = program.activation([gate.shape[0]!, w.shape[0]!]); // [T, H]
   const fused = gate.shape[0]! > FEW_ROWS;
   const withGeglu = (use: (activated: Value) => Value) =>
-    useAndDispose(record('WpoGeglu', [gate, up], gate.shape), use);
+    useAndDispose(record('WpoGeglu', [gate, up], program.activation(gate.shape)), use);
   return {
     output: fused
       ? record('WpoGatedProduct', [gate, up, w.value()], shape)
-      : withGeglu((activated) => multiplyByWeight(activated, w.value())),
+      : withGeglu((activated) => multiplyByWeight(activated, w.value(), shape)),
     inputsForBackward: [gate, up],
     saved: [],
     backward(dy) {
@@ -172,26 +173,30 @@ function gegluLinear(gate: Value, up: Value, w: Weight): OpResult {
           ? gatedGradient(dy, gate, up, w.shape, sum)
           : withGeglu((activated) => product(dy, activated, 'TN', w.shape, sum)),
       ); // [H, F]
-      return useAndDispose(product(dy, w.value(), '', gate.shape), (dActivated) =>
-        program.record('WpoGegluGrad', [dActivated, gate, up], gate.shape, up.shape),
-      );
+      return useAndDispose(product(dy, w.value(), '', gate.shape), (dActivated) => gegluGradient(dActivated, gate, up));
     },
   };
 }
 
+const gegluGradient = (dy: Value, gate: Value, up: Value) =>
+  program.record('WpoGegluGrad', [dy, gate, up], program.activation(gate.shape), program.activation(up.shape));
+
 const geglu: Kernels['geglu'] = (gate, up) => ({
-  output: record('WpoGeglu', [gate, up], gate.shape),
+  output: record('WpoGeglu', [gate, up], program.activation(gate.shape)),
   inputsForBackward: [gate, up],
   saved: [],
-  backward: (dy) => program.record('WpoGegluGrad', [dy, gate, up], gate.shape, up.shape),
+  backward: (dy) => gegluGradient(dy, gate, up),
 });
 
-const productInto: Kernels['product'] = (a, b, { transposeA = false, transposeB = false, shape, addTo }) => {
+const productInto: Kernels['product'] = (a, b, options) => {
+  const { transposeA = false, transposeB = false, shape, addTo, isActivation = false } = options;
   const form = !transposeA && !transposeB ? '' : (`${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'}` as ProductForm);
   const fewRows = form === 'NT' && shape.length === 2 && a.shape[0]! <= FEW_ROWS;
-  if (!fewRows) return product(a, b, form, shape, addTo);
-  const result = record('WpoLinearRows', [a, b], shape);
-  return addTo ? add(addTo, result) : result;
+  const result = isActivation ? program.activation(shape) : shape;
+  if (!addTo) return fewRows ? record('WpoLinearRows', [a, b], result) : product(a, b, form, result);
+  const base = inFloat32(addTo);
+  const sum = fewRows ? add(base, record('WpoLinearRows', [a, b], shape)) : product(a, b, form, shape, base);
+  return 'bfloat16' in result ? useAndDispose(sum, () => record('WpoScaledRows', copied(sum), result)) : sum;
 };
 
 const dropout: Kernels['dropout'] = (x, { keys, rate, byFeature = false }) => {
@@ -208,13 +213,16 @@ function useAndDispose<T>(value: Value, use: (value: Value) => T): T {
 function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResult {
   const params = { numbers: [epsilon, Number(residual !== undefined)] };
   const inputs = [x, w.value(), params, residual ?? x];
-  const [output, inverseRms] = program.record('WpoRmsNorm', inputs, x.shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  const shape = residual ? x.shape : program.activation(x.shape);
+  const [output, inverseRms] = program.record('WpoRmsNorm', inputs, shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   return {
     output: output!,
     inputsForBackward: [x],
     saved: [inverseRms!],
     backward(dy) {
-      const [dx, dw] = program.record('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], x.shape, w.shape);
+      // with a residual, x is the output of a linear layer
+      const shape = residual ? program.activation(x.shape) : x.shape;
+      const [dx, dw] = program.record('WpoRmsNormGrad', [dy, x, inverseRms!, w.value()], shape, w.shape);
       w.accumulate((sum) => (sum ? add(sum, dw!.clone()) : dw!.clone()));
       dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
@@ -224,7 +232,7 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
 
 function rope(x: Value, { cos, sin }: RotaryTables): OpResult {
   const rotate = (value: Value, direction: 1 | -1) =>
-    record('WpoRope', [value, cos, sin, { numbers: [direction] }], value.shape);
+    record('WpoRope', [value, cos, sin, { numbers: [direction] }], program.activation(value.shape));
   return { output: rotate(x, 1), inputsForBackward: [], saved: [], backward: (dy) => [rotate(dy, -1)] };
 }
 
@@ -233,7 +241,11 @@ const attention: Kernels['attention'] = (q, k, v, blocks, options) => {
   const decoding = isDecoding(blocks, q.shape[2]!);
   const layout = { ints: decoding ? encodeDecoding(blocks) : encodeQueryBlocks(blocks) };
   return {
-    output: record(decoding ? 'WpoDecodeAttention' : 'WpoAttention', [q, k, v, layout, params], q.shape),
+    output: record(
+      decoding ? 'WpoDecodeAttention' : 'WpoAttention',
+      [q, k, v, layout, params],
+      program.activation(q.shape),
+    ),
     inputsForBackward: [q, k, v],
     saved: [],
     backward: (dy) =>
@@ -252,7 +264,8 @@ const fusedAttention: Kernels['attention'] = (q, k, v, blocks, options) => {
   const [heads, headSize, queries] = q.shape as [number, number, number];
   if (!fusedHeadSizes().includes(headSize) || !canFuse(blocks, queries)) return attention(q, k, v, blocks, options);
   const [layout, params] = [{ ints: encodeQueryBlocks(blocks) }, attentionParams(options)];
-  const [output, logSums] = program.record('WpoFusedAttention', [q, k, v, layout, params], q.shape, [heads, queries]);
+  const inputs = [q, k, v, layout, params];
+  const [output, logSums] = program.record('WpoFusedAttention', inputs, program.activation(q.shape), [heads, queries]);
   return {
     output: output!,
     inputsForBackward: [q, k, v, output!],
@@ -291,14 +304,16 @@ const encodeQueryBlocks = (blocks: readonly QueryBlock[]) =>
     ...keyRanges.flatMap((range) => [range.start, range.count]),
   ]);
 
+const rowsInputs = (x: Value, indices: Int32Array, factor: number) => [x, { ints: indices }, { numbers: [factor] }];
+
 const gatherRows = (x: Value, indices: Int32Array, factor: number) =>
-  record('WpoScaledRows', [x, { ints: indices }, { numbers: [factor] }], [indices.length, x.shape[1]!]);
+  record('WpoScaledRows', rowsInputs(x, indices, factor), [indices.length, x.shape[1]!]);
 
 const scale = (x: Value, factor: number): Value =>
   factor === 1 ? x : useAndDispose(x, () => gatherRows(x, everyRow(x), factor));
 
 const selectRows: Kernels['selectRows'] = (x, indices) => ({
-  output: gatherRows(x, indices, 1),
+  output: record('WpoScaledRows', rowsInputs(x, indices, 1), ofTypeOf(x, [indices.length, x.shape[1]!])),
   inputsForBackward: [],
   saved: [],
   backward: (dy) => [addRows(null, indices, dy, x.shape[0]!)],
@@ -323,7 +338,7 @@ function setColumns(total: Value | null, columns: Int32Array, values: Value, cou
 }
 
 function logits(hidden: Value, weight: Weight, softcap: number | null): tf.Tensor2D {
-  const raw = multiplyByWeight(hidden, weight.value()); // [A, V]
+  const raw = multiplyByWeight(hidden, weight.value(), [hidden.shape[0]!, weight.shape[0]!]); // [A, V]
   if (softcap === null) return program.take(raw) as tf.Tensor2D;
   const capped = useAndDispose(raw, () => record('WpoCapLogits', [raw, { numbers: [softcap] }], raw.shape));
   return program.take(capped) as tf.Tensor2D;

@@ -4,11 +4,14 @@ import { float32Bits, operationNumber, release, retain, runProgram } from './nat
 import { STORED_TYPES, type StoredRange, StoredTensor, StoredVariable } from './store';
 
 // The instructions of native/runtime/program.h.
-const [TENSOR, INTS, RUN, DROP, GIVE, STORED, RUN_BF16] = [0, 1, 2, 3, 4, 5, 6];
-/** In the place of an output's rank: the output replaces stored values. */
-const REPLACES = -1;
+const [TENSOR, INTS, RUN, DROP, GIVE, STORED, RUN_BF16, BF16_TENSOR] = [0, 1, 2, 3, 4, 5, 6, 7];
+/** In the place of an output's rank: the output replaces stored values; or it is bfloat16, and its rank follows. */
+const [REPLACES, BFLOAT16] = [-1, -2];
 
-/** A program runs once its outputs hold this many values, 64 MB: waiting for more would cost memory and gain nothing. */
+/**
+ * A program runs once its outputs hold this many float32 values, 64 MB: waiting for more would cost memory and gain nothing. Two
+ * bfloat16 values count as one.
+ */
 export const MAX_RECORDED_VALUES = 1 << 24;
 
 /** An input of an operation: a value, int32 numbers, or float32 parameters. */
@@ -18,10 +21,17 @@ export type Operand =
   | { readonly numbers: readonly number[] }
   | { readonly list: readonly Value[] };
 
+/** The shape of an operation's output, and its type: float32, or bfloat16. */
+export type OutputShape = readonly number[] | { readonly bfloat16: readonly number[] };
+
 /** An operation's output: the number of a value until the program has run, then a tensor. */
 interface Output {
   readonly number: number;
+  readonly dtype: Precision;
+  /** Of bfloat16 values: a float32 tensor `[⌈n / 2⌉]`, with two values in the bits of each. */
   tensor: tf.Tensor | null;
+  /** bfloat16 values in float32, once they were asked for. */
+  widened: tf.Tensor | null;
   handles: number;
 }
 
@@ -34,6 +44,9 @@ class LazyTensor implements Value {
     readonly shape: readonly number[],
   ) {
     output.handles++;
+  }
+  get dtype(): Precision {
+    return this.output.dtype;
   }
   clone(): LazyTensor {
     return new LazyTensor(this.program, this.output, this.shape);
@@ -50,6 +63,17 @@ function tensorOf({ output: { tensor } }: LazyTensor): tf.Tensor {
 }
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+/** Indices of all rows. All dimensions of a value but its last count as rows. */
+export const everyRow = ({ shape }: Value): Int32Array =>
+  Int32Array.from({ length: sizeOf(shape.slice(0, -1)) }, (_, i) => i);
+
+/** The inputs of `WpoScaledRows` that copies a value. */
+export const copied = (value: Value): Operand[] => [value, { ints: everyRow(value) }, { numbers: [1] }];
+
+/** The shape of an output of another value's type. */
+export const ofTypeOf = ({ dtype }: Value, shape: readonly number[]): OutputShape =>
+  dtype === 'bfloat16' ? { bfloat16: shape } : shape;
 
 /**
  * Records operations as they are called and runs many of them in one call of TensorFlow: a call takes longer than most operations.
@@ -75,14 +99,22 @@ export class Program {
     }
   }
 
+  /** The shape of an activation that is held in the precision of products. */
+  activation(shape: readonly number[]): OutputShape {
+    return this.precision === 'bfloat16' ? { bfloat16: shape } : shape;
+  }
+
   /** Records an operation whose outputs have these shapes. */
-  record(name: string, inputs: readonly Operand[], ...shapes: readonly (readonly number[])[]): LazyTensor[] {
+  record(name: string, inputs: readonly Operand[], ...shapes: readonly OutputShape[]): LazyTensor[] {
     this.recordRun(name, inputs);
-    const outputs = shapes.map((shape) => {
-      this.code.push(shape.length, ...shape);
-      const output = { number: this.valueCount++, tensor: null, handles: 0 };
+    const outputs = shapes.map((asked) => {
+      const isBf16 = 'bfloat16' in asked;
+      const shape = isBf16 ? asked.bfloat16 : asked;
+      this.code.push(...(isBf16 ? [BFLOAT16] : []), shape.length, ...shape);
+      const dtype: Precision = isBf16 ? 'bfloat16' : 'float32';
+      const output = { number: this.valueCount++, dtype, tensor: null, widened: null, handles: 0 };
       this.recorded.add(output);
-      this.recordedValues += sizeOf(shape);
+      this.recordedValues += sizeOf(shape) / (isBf16 ? 2 : 1);
       return new LazyTensor(this, output, shape);
     });
     if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
@@ -132,7 +164,15 @@ export class Program {
   materialize(value: Value): tf.Tensor {
     this.run();
     if (value instanceof StoredTensor) return value.tensor();
-    return value instanceof LazyTensor ? tensorOf(value) : (value as tf.Tensor);
+    if (!(value instanceof LazyTensor)) return value as tf.Tensor;
+    if (value.dtype === 'float32') return tensorOf(value);
+    value.output.widened ??= this.take(this.widen(value));
+    return value.output.widened;
+  }
+
+  /** A float32 copy of a value. */
+  widen(value: Value): Value {
+    return this.record('WpoScaledRows', copied(value), value.shape)[0]!;
   }
 
   /** The tensor of a value that has no other handle. The caller owns it. */
@@ -146,6 +186,7 @@ export class Program {
     if (--output.handles > 0) return;
     if (this.recorded.delete(output)) this.code.push(DROP, output.number);
     output.tensor?.dispose();
+    output.widened?.dispose();
   }
 
   /** Runs all recorded operations now. */
@@ -179,7 +220,9 @@ export class Program {
     const tensor = input instanceof LazyTensor ? tensorOf(input) : (input as tf.Tensor);
     const known = this.inputs.get(tensor);
     if (known !== undefined) return known;
-    this.code.push(TENSOR);
+    if (input instanceof LazyTensor && input.dtype === 'bfloat16')
+      this.code.push(BF16_TENSOR, input.shape.length, ...input.shape);
+    else this.code.push(TENSOR);
     const number = this.valueCount++;
     this.inputs.set(tensor, number);
     retain(tensor); // its owner may free it before the program runs

@@ -25,6 +25,9 @@ export const testAddons = ({ kernels, gpu }) => ({
   faults: {
     ...kernels,
     name: 'faults.node',
-    sources: [join(NATIVE, 'runtime/parallel.cc'), testFile('../native/faults.cc')],
+    sources: [
+      ...['operation.cc', 'parallel.cc'].map((name) => join(NATIVE, 'runtime', name)),
+      testFile('../native/faults.cc'),
+    ],
   },
 });

@@ -72,9 +72,9 @@ inline void register_operations() {
 }
 
 struct Memory : OutputAllocator {
-  float* allocate(int, const Shape& shape) override {
+  TensorView allocate(int, const Shape& shape) override {
     outputs.push_back(std::make_unique<float[]>(static_cast<size_t>(element_count(shape))));
-    return outputs.back().get();
+    return {outputs.back().get(), shape};
   }
   std::vector<std::unique_ptr<float[]>> outputs;
 };
@@ -171,6 +171,13 @@ inline std::vector<Call> all_calls() {
   add("WpoRmsNorm", {x, bfloat16s({650}), params({1e-6f, 0}), x});
   add("WpoRmsNormGrad", {x, x, floats({170, 1}), bfloat16s({650})});
   add("WpoScaledRows", {bfloat16s({4, 650}), ints(std::vector<int32_t>(100, 3)), params({2})});
+  const Tensor half = bfloat16s({170, 650});
+  add("WpoRmsNorm", {half, w, params({1e-6f, 1}), x});
+  add("WpoRmsNormGrad", {x, half, floats({170, 1}), w});
+  add("WpoGegluGrad", {half, half, half});
+  add("WpoDropout", {half, ints(std::vector<int32_t>(170, 5)), params({0.5f, 2, 0})});
+  add("WpoAttention", {bfloat16s({4, 16, 30}), bfloat16s({2, 16, 30}), bfloat16s({2, 16, 30}),
+                       ints({0, 30, 0, 30, 1, 0, 30}), params({0.1f, 50})});
   add("WpoRope", {floats({8, 16, 400}), floats({16, 400}), floats({16, 400}), params({1})});
   add("WpoGeglu", {x, x});
   add("WpoGegluGrad", {x, x, x});

@@ -17,7 +17,9 @@ function randomIntegers(seed: number): (n: number) => number {
 }
 
 /** Instructions of native/runtime/program.h. */
-const [RUN, RUN_BF16] = [2, 6];
+const [RUN, RUN_BF16, BF16_TENSOR] = [2, 6, 7];
+/** Before the rank of an output of bfloat16 values. */
+const BFLOAT16 = -2;
 
 const EXTREME_FLOATS = [
   Number.NaN,
@@ -281,7 +283,10 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     for (const input of inputs) {
       if (input.dtype === 'int32') code.push(1, input.rank, ...input.shape, ...input.dataSync());
       else if (chance(30)) code.push(...storedInput(input, arenas));
-      else {
+      else if (chance(20)) {
+        code.push(BF16_TENSOR, input.rank, ...input.shape);
+        tensors.push(floats(Math.ceil(input.size / 2)));
+      } else {
         code.push(0);
         tensors.push(input);
       }
@@ -294,7 +299,8 @@ export function randomCalls(calls: number, seed: number, onCall: (description: s
     }
     code.push(chance(50) ? RUN : RUN_BF16, operationNumber(name), ...numbers);
     for (const [i, shape] of shapes.entries()) {
-      code.push(...(replaced.has(i) ? [-1, replaced.get(i)!] : [shape.length, ...shape]));
+      if (replaced.has(i)) code.push(-1, replaced.get(i)!);
+      else code.push(...(chance(30) ? [BFLOAT16] : []), shape.length, ...shape);
     }
     if (!replaced.has(0)) code.push(4, inputs.length + replaced.size);
     for (let edits = chance(50) ? 1 + random(3) : 0; edits > 0; edits--)
