@@ -1,4 +1,14 @@
-import { estimateMemory, type Gemma2Config, type ModelUse, tensorShapes, type WeightBytes } from '@wpo/gemma';
+import {
+  type Block,
+  blockParameters,
+  estimateMemory,
+  type Gemma2,
+  type Gemma2Config,
+  type ModelUse,
+  tensorShapes,
+  trainableParameters,
+  type WeightBytes,
+} from '@wpo/gemma';
 import { type Checkpoint, readModelFolder } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory, WeightStorage } from '@wpo/tensorflow/kernels';
@@ -142,29 +152,37 @@ const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 
  * Without these pages, each pass would read them from the disk. None remains if the user has turned off the check that the model
  * fits; then everything is recomputed.
  *
- * @param trained the parameters that are trained, which are in memory already
+ * @param model its weights are in memory already
  */
 export function activationBudget(
-  trained: readonly TrainedWeight[],
-  {
-    available,
-    mapped,
-    stateBytes,
-  }: { readonly available: number; readonly mapped: number; readonly stateBytes: StateBytes },
+  model: Gemma2,
+  { available, mapped, ...training }: { readonly available: number; readonly mapped: number } & TrainingMemory,
 ): number {
-  const state = trained.reduce((total, weight) => total + stateBytes(weight), 0);
-  return Math.max(0, (available - mapped - gradientBytes(trained) - state) / 2);
+  const { stateBytes } = training;
+  const state = trainableParameters(model).reduce((total, weight) => total + stateBytes(weight), 0);
+  return Math.max(0, (available - mapped - gradientBytes(model, training) - state) / 2);
 }
 
-/** A weight that is trained. */
-export type TrainedWeight = Parameters<StateBytes>[0];
+/** What decides the memory of training beside that of the passes. */
+export interface TrainingMemory {
+  /** Bytes of the optimizer's state for a weight. */
+  readonly stateBytes: RuleOptimizer['stateBytes'];
+  readonly optimizerInBackward: boolean;
+}
 
-/** Bytes of an optimizer's state for a weight. */
-export type StateBytes = RuleOptimizer['stateBytes'];
-
-/** Bytes of the gradients of weights, which are float32. */
-const gradientBytes = (weights: readonly TrainedWeight[]): number =>
-  weights.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
+/** Bytes of the float32 gradients that are held at once: those of all weights, or with `optimizerInBackward` of the embedding and one block. */
+export function gradientBytes(
+  model: Gemma2,
+  { optimizerInBackward }: Pick<TrainingMemory, 'optimizerInBackward'>,
+): number {
+  const bytesOf = (weights: readonly { readonly shape: readonly number[] }[]) =>
+    weights.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
+  if (!optimizerInBackward) return bytesOf(trainableParameters(model));
+  const bytesOfBlock = (block: Block) => bytesOf(blockParameters(model, block));
+  return (
+    bytesOfBlock('embedding') + Math.max(bytesOfBlock('norm'), ...model.layers.map((_, layer) => bytesOfBlock(layer)))
+  );
+}
 
 /** The largest pass of a command that runs pairs one at a time: all tokens of the longest pair, and those of its answers. */
 export function largestPass(pairs: readonly TokenPair[]): { readonly tokens: number; readonly answerTokens: number } {

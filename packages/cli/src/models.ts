@@ -14,7 +14,6 @@ import {
   type Precision,
   parametersOf,
   type TensorLoader,
-  trainableParameters,
   WEIGHT_DTYPES,
 } from '@wpo/gemma';
 import {
@@ -32,8 +31,8 @@ import type { AvailableMemory, MasterWeights, WeightStorage, WeightStorageOption
 import { type OptimizerKernel, type SavedTensor, savedTensor, type TrainOptions, valuesInParts } from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
-import { fromInput } from './errors';
-import { activationBudget, checkMemory, type StateBytes, warnOfMappedWeights } from './memory';
+import { fromInput, UserError } from './errors';
+import { activationBudget, checkMemory, type TrainingMemory, warnOfMappedWeights } from './memory';
 import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
@@ -43,8 +42,13 @@ export interface Backend {
   readonly loadTensor: TensorLoader;
   /** How weights that are not trained are held. */
   readonly storage: WeightStorage;
-  /** Undefined if portable updates are used. */
-  readonly optimizer: OptimizerKernel | undefined;
+  /**
+   * The updates of an optimizer; undefined for portable ones.
+   *
+   * @param offload keeps its state in memory of the CPU
+   * @throws {UserError} if no native operations run on a GPU, which `offload` needs
+   */
+  readonly optimizer: (offload: boolean) => OptimizerKernel | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
@@ -77,13 +81,21 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
       kernels: tensorflow.tensorflowKernels({ precision }),
       loadTensor: tensorflow.tensorflowTensorLoader(masterWeights),
       storage: tensorflow.weightStorage({ dtype }),
-      optimizer: tensorflow.tensorflowOptimizer(),
+      optimizer(offload) {
+        if (!offload) return tensorflow.tensorflowOptimizer();
+        if (tensorflow.nativeDevice() === 'gpu') return tensorflow.offloadedOptimizer();
+        throw new UserError(OFFLOAD_NEEDS_GPU);
+      },
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
       hostMemory: tensorflow.processMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,
     };
   });
+
+export const OFFLOAD_NEEDS_GPU =
+  'offload_optimizer: expected none, since no GPU computes with the native operations: the optimizer’s state is in memory of the CPU ' +
+  'already. Found cpu. Remove the key.';
 
 /** A model in memory, with the settings from its folder. */
 export interface LoadedModel {
@@ -119,7 +131,7 @@ export interface LoadOptions extends PolicyOptions {
    * What the model is for. It must fit in memory, which `checkRunMemory` checks for `train`. Activations are then kept in half of the
    * rest.
    */
-  readonly use: ModelUse | { readonly kind: 'train'; readonly stateBytes: StateBytes };
+  readonly use: ModelUse | ({ readonly kind: 'train' } & TrainingMemory);
   readonly terminal: Terminal;
 }
 
@@ -152,10 +164,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
       const activationBytes =
         use.kind !== 'train' || available === undefined
           ? undefined
-          : activationBudget(trainableParameters(model), {
-              ...{ available, mapped: options.mappedBytes() },
-              stateBytes: use.stateBytes,
-            });
+          : activationBudget(model, { available, mapped: options.mappedBytes(), ...use });
       const policy = gemmaPolicy(model, { activationBytes, ...options });
       return {
         folder,

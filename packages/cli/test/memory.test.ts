@@ -1,11 +1,11 @@
 import '@wpo/tensorflow';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gemma2_2b, gemma2_27b } from '@wpo/gemma';
+import { gemma2_2b, gemma2_27b, modelOfShapes, type Weight } from '@wpo/gemma';
 import { weightStorage } from '@wpo/tensorflow/kernels';
 import { adamW } from '@wpo/trainer';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { activationBudget, checkMemory, largestPass, warnOfMappedWeights } from '../src/memory';
+import { activationBudget, checkMemory, gradientBytes, largestPass, warnOfMappedWeights } from '../src/memory';
 import { modelFolder, pairsFile, temporaryFolder } from './golden';
 import { sparseModel } from './sparse-model';
 import { capture, wpo } from './wpo';
@@ -186,16 +186,40 @@ describe('the message of checkMemory', () => {
   });
 });
 
-test('activations are kept in half of what gradients, the optimizer’s state and mapped files leave of the memory', () => {
-  const trained = [
-    { name: 'a', shape: [10, 20] },
-    { name: 'b', shape: [50] },
-  ]; // gradients of 4 · 250 bytes
-  const { stateBytes } = adamW(); // 8 · 250 bytes
-  expect(activationBudget(trained, { available: 10_000, mapped: 0, stateBytes })).toBe(3500);
-  expect(activationBudget(trained, { available: 10_000, mapped: 6000, stateBytes })).toBe(500);
-  expect(activationBudget(trained, { available: 10_000, mapped: 9000, stateBytes })).toBe(0);
-  expect(activationBudget(trained, { available: 10_000, mapped: 0, stateBytes: () => 0 })).toBe(4500);
+describe('of a model that is trained,', () => {
+  const [H, V, F] = [4, 10, 6];
+  const sizes = {
+    hiddenSize: H,
+    vocabSize: V,
+    intermediateSize: F,
+    headDim: 2,
+    numAttentionHeads: 2,
+    numKeyValueHeads: 1,
+  };
+  const config = { ...gemma2_2b, ...sizes, numHiddenLayers: 3 };
+  const weight = (name: string, shape: readonly number[], trainable: boolean): Weight => ({
+    ...{ name, shape, trainable, accumulate() {} },
+    value: () => ({ shape, clone: () => weight(name, shape, trainable).value(), dispose() {}, data: async () => [] }),
+  });
+  const model = modelOfShapes(config, weight);
+  const layer = 2 * (4 * H) + 2 * (2 * H) + 3 * F * H + 4 * H; // q and o, k and v, the MLP, norms
+  const all = V * H + 3 * layer + H;
+
+  test('gradients are held of all weights, or with optimizerInBackward of the embedding and one layer', () => {
+    expect(gradientBytes(model, { optimizerInBackward: false })).toBe(4 * all);
+    expect(gradientBytes(model, { optimizerInBackward: true })).toBe(4 * (V * H + layer));
+  });
+
+  test('activations are kept in half of what gradients, the optimizer’s state and mapped files leave of the memory', () => {
+    const { stateBytes } = adamW(); // 8 bytes
+    const budget = (available: number, mapped: number, more = {}) =>
+      activationBudget(model, { available, mapped, stateBytes, optimizerInBackward: false, ...more });
+    expect(budget(100_000, 0)).toBe(50_000 - 6 * all);
+    expect(budget(100_000, 6000)).toBe(47_000 - 6 * all);
+    expect(budget(12 * all, 1)).toBe(0);
+    expect(budget(100_000, 0, { stateBytes: () => 0 })).toBe(50_000 - 2 * all);
+    expect(budget(100_000, 0, { optimizerInBackward: true })).toBe(50_000 - 4 * all - 2 * (V * H + layer));
+  });
 });
 
 test('the largest pass is that of the longest pairs', () => {

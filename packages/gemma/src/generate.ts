@@ -144,7 +144,8 @@ async function readLogits(
   const tape = new Tape(kernels, { record: false, pause });
   let logits: Tensor2D; // [A, V]
   try {
-    logits = logitsOf(tape, model, await forward(tape, model, input, cache));
+    const [hidden] = await forward(tape, model, [input], cache);
+    logits = logitsOf(tape, model, hidden!);
   } finally {
     tape.dispose();
   }

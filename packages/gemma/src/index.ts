@@ -78,12 +78,15 @@ export {
   type ForwardOptions,
   type GemmaPolicy,
   gemmaPolicy,
+  type PacksOptions,
   type PolicyOptions,
   type TokenTerms,
 } from './policy';
 export type { SamplingOptions } from './sample';
 export { modelOfShapes } from './shape-model';
+export type { Block } from './tape';
 export {
+  blockParameters,
   type FrozenLoadOptions,
   type LoadOptions,
   loadWeights,

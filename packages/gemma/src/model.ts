@@ -6,7 +6,7 @@ import type { Tape } from './tape';
 // Gemma-2, top to bottom: configuration, weights, decoder layer, layer loop, logits. Training and generation run this code.
 // Sources: arXiv 2408.00118; google/gemma_pytorch gemma/model.py; transformers modeling_gemma2.py.
 //
-// Shapes: T tokens of the pass, A output rows (the rows whose logits are needed), H hidden size, N query heads, K key-value
+// Shapes: T tokens of a pack, A output rows (the rows whose logits are needed), H hidden size, N query heads, K key-value
 // heads, D head dimension, S keys (T, or all cached tokens), F intermediate size, V vocabulary.
 //
 // Per layer, with RMSNorm(x) = x / √(mean(x²) + ε) · (1 + w):
@@ -88,22 +88,31 @@ export function weightShapes(config: Gemma2Config): Gemma2Weights<readonly numbe
 }
 
 /**
- * The final hidden states at the input's output rows: `[A, H]`, owned by the tape.
+ * The final hidden states at the output rows of each pack: `[A, H]`, owned by the tape. A block runs on all packs before the next
+ * block does (_layer-major_), also in the backward pass.
  *
  * @param tape runs the operations; decides which layers keep their activations for the backward pass
- * @param cache keys and values of earlier tokens, to which this pass appends its own
+ * @param cache keys and values of earlier tokens, to which a pass over one pack appends its own
  */
-export async function forward(tape: Tape, model: Gemma2, input: ModelInput, cache?: KeyValueCache): Promise<Value> {
-  const { config } = model;
-  const { inner, last } = attentionInputs(tape, config, input);
-  let x = tape.embedding(input.ids, model.embedTokens, Math.sqrt(config.hiddenSize)); // [T, H]
+export async function forward(
+  tape: Tape,
+  model: Gemma2,
+  packs: readonly ModelInput[],
+  cache?: KeyValueCache,
+): Promise<Value[]> {
+  const { config, embedTokens, norm } = model;
+  const attention = packs.map((pack) => attentionInputs(tape, config, pack));
+  const scale = Math.sqrt(config.hiddenSize);
+  let x = await tape.block('embedding', packs, ({ ids }) => tape.embedding(ids, embedTokens, scale)); // of each pack [T, H]
   for (let layer = 0; layer < config.numHiddenLayers; layer++) {
-    const attention = layer === config.numHiddenLayers - 1 ? last : inner;
-    x = tape.checkpoint(x, (inTape, input) => decoderLayer(inTape, model, layer, input, attention, cache));
-    await tape.pause();
-    // [T, H]; after the last layer [A, H]
+    const rows = layer === config.numHiddenLayers - 1 ? 'last' : 'inner';
+    x = await tape.block(layer, x, (input, pack) =>
+      tape.checkpoint(input, (inTape, input) =>
+        decoderLayer(inTape, model, layer, input, attention[pack]![rows], cache),
+      ),
+    ); // [T, H]; after the last layer [A, H]
   }
-  return tape.rmsNorm(x, model.norm, config.rmsNormEps); // [A, H]
+  return tape.block('norm', x, (input) => tape.rmsNorm(input, norm, config.rmsNormEps)); // [A, H]
 }
 
 /** Logits of hidden states: `[A, H]` → `[A, V]`, owned by the caller. */

@@ -8,7 +8,7 @@ import { portableKernels } from './ops/portable';
 import { type ModelInput, type PackedPairs, packPairs, type TokenPair } from './pack';
 import type { Parameter } from './parameter';
 import { Tape } from './tape';
-import { hasDropout, trainableParameters } from './weights';
+import { blockParameters, hasDropout, trainableParameters } from './weights';
 
 /** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
 export interface TokenTerms {
@@ -20,18 +20,19 @@ export interface TokenTerms {
   readonly logMax: Float32Array;
 }
 
-/** One forward pass over pairs. It holds its memory until `dispose`. */
+/** A forward pass over pairs. It holds its memory until `dispose`. */
 export interface Forward {
   /**
-   * Reads the terms of all answer tokens from the device.
+   * Computes the terms of all answer tokens and reads them from the device.
    *
-   * @throws ModelError for NaN because of a weight that is not finite and was not scanned when it was loaded
+   * @throws ModelError for NaN because of a weight that is not finite and was not scanned when it was loaded; what `pause` throws
    */
   terms(): Promise<TokenTerms>;
   /**
    * Adds d loss / d weight to the parameters' gradients, given d loss / d `logps` `[A]`.
    *
-   * @throws Error for a pass with `train: false`, and at a second call; what `pause` throws: the gradients are incomplete then
+   * @throws Error for a pass with `train: false`, and at a second call; what `pause` and `gradientsReady` throw: the gradients are
+   *   incomplete then
    */
   backward(dLogps: Float32Array): Promise<void>;
   dispose(): void;
@@ -42,8 +43,20 @@ export interface GemmaPolicy {
   readonly model: Gemma2;
   /** The trainable weights, or those of the model's adapter. */
   readonly parameters: readonly Parameter[];
-  /** @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair. What `pause` throws */
+  /**
+   * One pass over pairs.
+   *
+   * @throws Error for a pair with an empty part or a token id outside the vocabulary; names the pair. What `pause` throws
+   */
   forward(pairs: readonly TokenPair[], options: ForwardOptions): Promise<Forward>;
+  /**
+   * One pass over several packs of pairs, _layer-major_: each layer runs on all packs before the next layer does, forward and backward.
+   * So the gradients of a layer are complete early. Beside the memory of one pack, each pack takes that of its layers' inputs.
+   *
+   * `backward` of each pack runs its output head. That of the last pack then runs the layers of all. Gradients are added in the order of
+   * the packs; that of the embedding gets all output heads first. Disposing a pack before ends the pass of all.
+   */
+  forwardPacks(packs: readonly (readonly TokenPair[])[], options: PacksOptions): Promise<readonly Forward[]>;
 }
 
 export interface ForwardOptions {
@@ -53,6 +66,14 @@ export interface ForwardOptions {
   readonly step?: number;
   /** Awaited between layers, and in the backward pass between operations. If it throws, the pass is given up. */
   readonly pause?: Pause;
+}
+
+export interface PacksOptions extends ForwardOptions {
+  /**
+   * Awaited in the backward pass with the parameters of each decoder layer, of the final norm and of the embedding, once their
+   * gradients are complete. It may change the parameters, and free the gradients.
+   */
+  readonly gradientsReady?: (parameters: readonly Parameter[]) => void | Promise<void>;
 }
 
 export interface PolicyOptions {
@@ -89,17 +110,33 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
     );
   }
   const budget = budgets[activationCheckpointing];
+  async function forwardPacks(packs: readonly (readonly TokenPair[])[], options: PacksOptions) {
+    const { train, step, pause, gradientsReady } = options;
+    const inputs = packs.map((pairs) => packPairs(pairs, model.config.vocabSize));
+    const keys = train && hasDropout(model) ? packs.map((pairs, i) => dropoutKeys(pairs, inputs[i]!, step)) : null;
+    const tokens = inputs.slice(1).reduce((sum, { ids }) => sum + ids.length, 0); // of the packs after the first
+    const { numHiddenLayers, hiddenSize } = model.config;
+    const tape = new Tape(kernels, {
+      record: train,
+      activationBytes: Math.max(0, budget - FLOAT32 * tokens * numHiddenLayers * hiddenSize), // their layers' inputs are kept, too
+      pause,
+      pass: { training: train, dropoutKeys: (tokens, pack) => keys?.[pack]?.get(tokens) ?? null },
+      async gradientsReady(block) {
+        const parameters = blockParameters(model, block);
+        if (parameters.length > 0) await gradientsReady?.(parameters);
+      },
+    });
+    return runPacks(model, inputs, tape);
+  }
   return {
     model,
     parameters: trainableParameters(model),
-    async forward(pairs, { train, step, pause }) {
-      const input = packPairs(pairs, model.config.vocabSize);
-      const keys = train && hasDropout(model) ? dropoutKeys(pairs, input, step) : null;
-      const pass = { training: train, dropoutKeys: (tokens: number) => keys?.get(tokens) ?? null };
-      return pairForward(model, input, new Tape(kernels, { record: train, activationBytes: budget, pause, pass }));
-    },
+    forward: async (pairs, options) => (await forwardPacks([pairs], options))[0]!,
+    forwardPacks,
   };
 }
+
+const FLOAT32 = 4;
 
 /** Keys of the tokens' dropout, by the number of tokens: of all tokens, and of the output rows, which are always fewer. */
 function dropoutKeys(pairs: readonly TokenPair[], { outputRows }: ModelInput, step?: number): Map<number, Int32Array> {
@@ -114,52 +151,66 @@ function dropoutKeys(pairs: readonly TokenPair[], { outputRows }: ModelInput, st
   return new Map([all, Array.from(outputRows, (row) => all[row]!)].map((keys) => [keys.length, Int32Array.from(keys)]));
 }
 
-async function pairForward(model: Gemma2, packed: PackedPairs, tape: Tape): Promise<Forward> {
-  let hidden: Value; // [A, H]
-  let answers: AnswerLogps;
+async function runPacks(model: Gemma2, packs: readonly PackedPairs[], tape: Tape): Promise<Forward[]> {
+  let hidden: Value[]; // of each pack [A, H]
   try {
-    hidden = await forward(tape, model, packed);
-    answers = await answerLogps(tape, model, hidden, packed.targets);
+    hidden = await forward(tape, model, packs);
   } catch (error) {
     tape.dispose();
     throw error;
   }
-  const { logps, logSumSquares, logMax } = answers; // [A] each
-
-  const release = () => {
-    answers.dispose();
+  const dHidden = new Map<Value, Value>(); // by hidden states
+  let open = packs.length;
+  const giveUp = () => {
     tape.dispose();
+    for (const gradient of dHidden.values()) gradient.dispose();
+    dHidden.clear();
   };
-  let canGoBackward = tape.recording;
-  if (!canGoBackward) release();
-  return {
-    async terms() {
-      const [p, squares, max] = await Promise.all([logps.data(), logSumSquares.data(), logMax.data()]);
-      await checkLogps(p as Float32Array, model);
-      return { logps: p as Float32Array, logSumSquares: squares as Float32Array, logMax: max as Float32Array };
-    },
-    async backward(dLogps) {
-      if (!canGoBackward) {
-        throw new Error(
-          'backward: expected an open pass with `train: true`, found one with `train: false`, or one that was disposed or has ' +
-            'run its backward pass. Call policy.forward again.',
-        );
-      }
-      canGoBackward = false;
-      const dy = tf.tensor1d(dLogps); // [A]
-      try {
-        const dHidden = await answers.backward(dy); // [A, H]
-        answers.dispose();
-        await tape.backward(hidden, dHidden);
-      } finally {
-        dy.dispose();
-        release();
-      }
-    },
-    dispose() {
-      if (canGoBackward) release();
-      canGoBackward = false;
-      tf.dispose([logps, logSumSquares, logMax]);
-    },
-  };
+  return packs.map(({ targets }, pack) => {
+    const h = hidden[pack]!;
+    let answers: AnswerLogps | null = null; // the output head, which runs when it is needed
+    const runHead = async () => {
+      answers ??= await answerLogps(tape, model, h, targets);
+      return answers;
+    };
+    let [canGoBackward, isOpen] = [tape.recording, true];
+    return {
+      async terms() {
+        const { logps, logSumSquares, logMax } = await runHead();
+        const [p, squares, max] = await Promise.all([logps.data(), logSumSquares.data(), logMax.data()]);
+        await checkLogps(p as Float32Array, model);
+        return { logps: p as Float32Array, logSumSquares: squares as Float32Array, logMax: max as Float32Array };
+      },
+      async backward(dLogps) {
+        if (!canGoBackward) {
+          throw new Error(
+            'backward: expected an open pass with `train: true`, found one with `train: false`, or one that was disposed or has ' +
+              'run its backward pass. Call policy.forward again.',
+          );
+        }
+        canGoBackward = false;
+        const dy = tf.tensor1d(dLogps); // [A]
+        try {
+          const head = await runHead();
+          dHidden.set(h, await head.backward(dy)); // [A, H]
+          head.dispose();
+          if (dHidden.size < packs.length) return;
+          const gradients = new Map(dHidden);
+          dHidden.clear(); // the tape owns them
+          await tape.backward(gradients).finally(() => tape.dispose());
+        } finally {
+          dy.dispose();
+        }
+      },
+      dispose() {
+        if (!isOpen) return;
+        isOpen = false;
+        open -= 1;
+        if (canGoBackward || open === 0) giveUp();
+        canGoBackward = false;
+        answers?.dispose();
+        if (answers) tf.dispose([answers.logps, answers.logSumSquares, answers.logMax]);
+      },
+    };
+  });
 }

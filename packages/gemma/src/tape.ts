@@ -24,6 +24,9 @@ interface Step {
   dispose(): void;
 }
 
+/** A part of the model with weights of its own: the embedding, a decoder layer by its index, or the final norm. */
+export type Block = 'embedding' | number | 'norm';
+
 export interface TapeOptions {
   /** Whether `backward` will be called. If false, the tape keeps nothing for it. */
   readonly record: boolean;
@@ -31,8 +34,12 @@ export interface TapeOptions {
   readonly activationBytes?: number;
   /** Awaited between the operations of the backward pass, and by the caller between layers. Default: no pause. */
   readonly pause?: Pause;
+  /** Awaited in the backward pass, once the gradients of a block's weights are complete. */
+  readonly gradientsReady?: (block: Block) => void | Promise<void>;
   /** Of a tape for a part of a pass: the whole pass. */
   readonly pass?: Pass;
+  /** Of a tape for a part of a pass: the pack that it runs on. Default 0. */
+  readonly pack?: number;
 }
 
 /**
@@ -49,10 +56,16 @@ export class Tape {
   /** The values that depend on a trainable weight. */
   private readonly requiresGrad = new Set<Value>();
   private bytesLeft: number;
-  private lastPartBytes = 0;
+  /** Of each pack: the bytes of the part that was last kept, or would have been. */
+  private readonly partBytes: number[] = [];
+  /** The blocks that have run, with the number of steps before each. */
+  private readonly blocks: { readonly block: Block; readonly stepsBefore: number }[] = [];
   readonly recording: boolean;
   readonly pause: Pause;
   readonly pass: Pass;
+  /** The pack that operations run on. */
+  pack: number;
+  private readonly gradientsReady: TapeOptions['gradientsReady'];
 
   constructor(
     readonly kernels: Kernels,
@@ -60,12 +73,16 @@ export class Tape {
       record,
       activationBytes = 0,
       pause = async () => {},
+      gradientsReady,
       pass = { training: record, dropoutKeys: () => null },
+      pack = 0,
     }: TapeOptions,
   ) {
     this.pause = pause;
     this.recording = record;
     this.pass = pass;
+    this.pack = pack;
+    this.gradientsReady = gradientsReady;
     this.bytesLeft = activationBytes;
   }
 
@@ -105,21 +122,40 @@ export class Tape {
   }
 
   /**
+   * Runs a block on each pack: `[pack 0's output, pack 1's output, …]`. The backward pass adds the packs' gradients in their
+   * order, and then calls `gradientsReady`.
+   *
+   * @param inputs one of each pack
+   */
+  async block<T>(block: Block, inputs: readonly T[], run: (input: T, pack: number) => Value): Promise<Value[]> {
+    this.blocks.push({ block, stepsBefore: this.steps.length });
+    const outputs: Value[] = [];
+    // the last pack first: the backward pass runs in reverse
+    for (let pack = inputs.length - 1; pack >= 0; pack--) {
+      this.pack = pack;
+      outputs[pack] = run(inputs[pack]!, pack);
+      await this.pause();
+    }
+    return outputs;
+  }
+
+  /**
    * Runs a part of the model, such as a layer, on a tape of its own. Its activations are kept for the backward pass as long
    * as they fit in `activationBytes`; otherwise only `x` is kept and the backward pass recomputes the part. Without a
    * backward pass through the part, `x` is freed.
    */
   checkpoint(x: Value, part: (tape: Tape, x: Value) => Value): Value {
+    const { pack, pause, pass } = this;
     const runPart = (record: boolean) => {
-      const tape = new Tape(this.kernels, { record, pause: this.pause, pass: this.pass });
+      const tape = new Tape(this.kernels, { record, pause, pass, pack });
       if (this.requiresGrad.has(x)) tape.requiresGrad.add(x);
       const output = tape.release(part(tape, x));
       if (record) tape.prune(output);
       else tape.dispose();
       return { tape, output };
     };
-    // Parts are layers, of about equal size: do not record one that will not fit.
-    const mayFit = this.recording && this.bytesLeft > 0 && this.lastPartBytes <= this.bytesLeft;
+    // A pack's parts are layers, of about equal size: do not record one that will not fit.
+    const mayFit = this.recording && this.bytesLeft > 0 && (this.partBytes[pack] ?? 0) <= this.bytesLeft;
     const { tape, output } = runPart(mayFit);
     this.owned.add(output);
     if (!this.recording || !tape.requiresGrad.has(output)) {
@@ -128,9 +164,10 @@ export class Tape {
       return output;
     }
     this.requiresGrad.add(output);
-    if (mayFit) this.lastPartBytes = tape.bytes();
-    const kept = mayFit && this.lastPartBytes <= this.bytesLeft;
-    if (kept) this.bytesLeft -= this.lastPartBytes;
+    const bytes = mayFit ? tape.bytes() : Number.POSITIVE_INFINITY;
+    if (mayFit) this.partBytes[pack] = bytes;
+    const kept = bytes <= this.bytesLeft;
+    if (kept) this.bytesLeft -= bytes;
     else tape.dispose();
     const inputs = this.requiresGrad.has(x) ? [x] : [];
     this.steps.push({
@@ -142,7 +179,7 @@ export class Tape {
         const run = kept ? { tape, output } : runPart(true);
         if (!kept) run.output.dispose();
         try {
-          const dx = await run.tape.backward(run.output, dOutput, inputs[0]);
+          const dx = await run.tape.backward(new Map([[run.output, dOutput]]), inputs[0]);
           return dx ? [dx] : [];
         } finally {
           run.tape.dispose();
@@ -154,16 +191,20 @@ export class Tape {
   }
 
   /**
-   * Adds the weights' gradients, given `dOutput` = d loss / d `output`. Disposes `dOutput` and the tape's results.
+   * Adds the weights' gradients, given the gradient d loss / d output of each output. Disposes the gradients and the tape's results.
    *
    * @param input returns d loss / d `input`, owned by the caller
-   * @throws Error where `output` does not depend on `input`, and what `pause` throws
+   * @throws Error where no output depends on `input`; what `pause` and `gradientsReady` throw
    */
-  async backward(output: Value, dOutput: Value, input?: Value): Promise<Value | null> {
-    const gradients = new Map<Value, Value>([[output, dOutput]]);
+  async backward(dOutputs: ReadonlyMap<Value, Value>, input?: Value): Promise<Value | null> {
+    const gradients = new Map(dOutputs);
     try {
       for (let step = this.steps.pop(); step; step = this.steps.pop()) {
         await this.backwardStep(step, gradients);
+        while (this.blocks.length > 0 && this.blocks.at(-1)!.stepsBefore >= this.steps.length) {
+          const { block } = this.blocks.pop()!;
+          await this.gradientsReady?.(block);
+        }
         await this.pause();
       }
     } catch (error) {

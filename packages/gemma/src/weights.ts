@@ -14,6 +14,7 @@ import {
   type ParameterValue,
   parameter,
 } from './parameter';
+import type { Block } from './tape';
 
 /** Named tensors to load weights from: an open checkpoint, or any object with these functions. */
 export interface TensorSource {
@@ -117,10 +118,17 @@ export function parametersOf<W extends Weight>(model: Gemma2<W>): W[] {
 }
 
 /** The weights of a model that have gradients; in place of an adapted weight, its adapter's. In checkpoint order. */
-export const trainableParameters = (model: Gemma2): Parameter[] =>
-  parametersOf(model)
-    .flatMap((w) => (isAdapted(w) ? loraParameters(w.lora) : [w]))
-    .filter(isParameter);
+export const trainableParameters = (model: Gemma2): Parameter[] => parametersOf(model).flatMap(trainablePart);
+
+/** Those of one block. */
+export function blockParameters({ embedTokens, layers, norm }: Gemma2, block: Block): Parameter[] {
+  if (block === 'embedding') return trainablePart(embedTokens);
+  if (block === 'norm') return trainablePart(norm);
+  const { selfAttn, mlp, ...norms } = layers[block]!;
+  return [selfAttn, mlp, norms].flatMap((weights) => Object.values<Weight>(weights)).flatMap(trainablePart);
+}
+
+const trainablePart = (w: Weight): Parameter[] => (isAdapted(w) ? loraParameters(w.lora) : [w]).filter(isParameter);
 
 /** Whether any weight has an adapter with dropout. */
 export const hasDropout = (model: Gemma2): boolean =>

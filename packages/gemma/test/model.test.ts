@@ -182,8 +182,8 @@ describe('the shape at every step of the model', () => {
     const { kernels, steps } = shapeKernels();
     const tape = new Tape(kernels, { record: true });
     const packed = packPairs([{ id: 'a', prompt: [2, 3, 4, 5], chosen: [6, 7], rejected: [8] }], V);
-    const hidden = await forward(tape, model, packed);
-    await answerLogps(tape, model, hidden, packed.targets);
+    const [hidden] = await forward(tape, model, [packed]);
+    await answerLogps(tape, model, hidden!, packed.targets);
     const [T, A] = [7, 3];
     const forwardSteps = [
       `embed_tokens [${T}, ${H}]`,
@@ -194,7 +194,7 @@ describe('the shape at every step of the model', () => {
 
     // Activation checkpointing: the backward pass recomputes the layers, the last one first.
     steps.length = 0;
-    await tape.backward(hidden, shaped(A, H));
+    await tape.backward(new Map([[hidden!, shaped(A, H)]]));
     expect(steps).toEqual([...layerSteps(1, T, A, T, Number.POSITIVE_INFINITY), ...layerSteps(0, T, T, T, 3)]);
   });
 
@@ -204,7 +204,8 @@ describe('the shape at every step of the model', () => {
     for (const ids of [[2, 3, 4, 5, 6], [7]]) {
       steps.length = 0;
       const tape = new Tape(kernels, { record: false });
-      logits(tape, model, await forward(tape, model, cache.next([{ sequence: 0, ids }]), cache));
+      const [hidden] = await forward(tape, model, [cache.next([{ sequence: 0, ids }])], cache);
+      logits(tape, model, hidden!);
     }
     expect(steps).toEqual([
       `embed_tokens [1, ${H}]`,
@@ -221,7 +222,8 @@ describe('the shape at every step of the model', () => {
   test('of a whole sequence: logits at every position', async () => {
     const { kernels, steps } = shapeKernels();
     const tape = new Tape(kernels, { record: false });
-    logits(tape, model, await forward(tape, model, singleSequence(Int32Array.of(2, 3, 4, 5, 6))));
+    const [hidden] = await forward(tape, model, [singleSequence(Int32Array.of(2, 3, 4, 5, 6))]);
+    logits(tape, model, hidden!);
     expect(steps.at(-1)).toBe(`logits [5, ${V}]`);
   });
 });
@@ -229,7 +231,7 @@ describe('the shape at every step of the model', () => {
 test('a tape refuses the gradient of a value that the output does not depend on', async () => {
   const tape = new Tape(shapeKernels().kernels, { record: true });
   const norm = tape.rmsNorm(shaped(2, H), model.norm, 1e-6);
-  await expect(tape.backward(norm, shaped(2, H), shaped(2, H))).rejects.toThrow(
+  await expect(tape.backward(new Map([[norm, shaped(2, H)]]), shaped(2, H))).rejects.toThrow(
     'expected an output that depends on the input',
   );
 });

@@ -2,9 +2,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { parameter } from '@wpo/gemma';
+import { adafactor, adamW, adamW8bit, lion, type OptimizerKernel } from '@wpo/trainer';
 import { describe, expect, test } from 'vitest';
 import { tensorflowMatMul } from '../src/kernels/answer-logps';
 import { float32Bits, nativeStore, run } from '../src/kernels/native';
+import { offloadedOptimizer } from '../src/kernels/offloaded-optimizer';
+import { nativeOptimizer } from '../src/kernels/optimizer';
+import { program } from '../src/kernels/program';
+import { StoredVariable, storedBytes } from '../src/kernels/store';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
@@ -93,7 +99,7 @@ describe('stored values in GPU memory', () => {
         values[8_999_993],
       ]);
     });
-    expect(store.bytes()).toEqual({ allocated: 0, mapped: 0 });
+    expect(store.bytes()).toEqual({ allocated: 0, mapped: 0, pinned: 0 });
     expect(store.map).toBeUndefined();
   });
 
@@ -153,6 +159,107 @@ test.each([
     const product = tf.add(tf.matMul(x as tf.Tensor2D, y as tf.Tensor2D, form[0] === 'T', form[1] === 'T'), 1);
     expect(tf.max(tf.abs(tf.sub(into, product))).dataSync()[0]).toBeLessThan(1e-5);
   });
+});
+
+describe('an optimizer with its state in memory of the CPU', () => {
+  const rules = { adamW, adamW8bit, lion };
+  const shapes = [[7, 700], [5000], [3], [4096]];
+  const values = (shape: readonly number[], seed: number) => tf.randomNormal([...shape], 0, 1, 'float32', 1 + seed); // 0 is no seed
+
+  /** Six steps, the last three after a restart, some of them in parts of parameters: the weights and states at the end. */
+  async function train(rule: keyof typeof rules, makeKernel: () => OptimizerKernel) {
+    const kernels = nativeTier.kernels();
+    const parameters = shapes.map((shape, i) => parameter(`p${i}`, values(shape, i), { kernels, decay: i % 2 === 0 }));
+    let optimizer = rules[rule]({ kernel: makeKernel(), weightDecay: 0.1 });
+    for (let step = 0; step < 6; step++) {
+      if (step === 3) {
+        const state = optimizer.state();
+        const read = [...state.tensors].map(async (saved) => ({
+          ...saved,
+          read: copyOf((await saved.read(0, sizeOf(saved.shape))) as Float32Array),
+        }));
+        const tensors = await Promise.all(read);
+        optimizer.dispose();
+        optimizer = rules[rule]({ kernel: makeKernel(), weightDecay: 0.1 });
+        await optimizer.load({ step: state.step, tensors }, parameters);
+      }
+      for (const [i, p] of parameters.entries()) p.assignGradient(values(p.shape, 10 * step + i));
+      const input = { parameters, learningRate: 0.01, gradientScale: 0.5 };
+      if (step % 2 === 0) await optimizer.step(input);
+      else {
+        const update = optimizer.beginStep(input);
+        await update(parameters.slice(2));
+        await update(parameters.slice(0, 2));
+      }
+    }
+    const weights = await Promise.all(parameters.map(async (p) => [...((await p.value().data()) as Float32Array)]));
+    const states = [...optimizer.state().tensors].map(async ({ name, shape, read }) => [
+      name,
+      [...(await read(0, sizeOf(shape)))],
+    ]);
+    const result = { weights, states: await Promise.all(states) };
+    optimizer.dispose();
+    for (const p of parameters) p.dispose();
+    return result;
+  }
+  const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+  const copyOf = (values: Float32Array | Uint8Array) => async (start: number, count: number) =>
+    values.subarray(start, start + count);
+
+  test.each(Object.keys(rules) as (keyof typeof rules)[])(
+    'updates as one with its state on the GPU, bit for bit: %s',
+    async (rule) => {
+      const before = storedBytes();
+      const resident = await train(rule, () => nativeOptimizer);
+      for (const part of [256, 1024, 1 << 24])
+        expect(await train(rule, () => offloadedOptimizer(part))).toEqual(resident);
+      expect(storedBytes()).toEqual(before);
+    },
+  );
+
+  test('takes memory of the GPU for two parts', async () => {
+    const before = storedBytes();
+    const kernels = nativeTier.kernels();
+    const p = parameter('p', values([10_000], 1), { kernels });
+    const optimizer = adamW({ kernel: offloadedOptimizer(1024) });
+    p.assignGradient(values([10_000], 2));
+    optimizer.step({ parameters: [p], learningRate: 0.01, gradientScale: 1 });
+    const { allocated, pinned } = storedBytes();
+    expect(pinned! - before.pinned!).toBe(4 * 2 * 10_000);
+    expect(allocated - before.allocated).toBe(4 * (2 * 10_000 + 2 * 2 * 1024)); // value, gradient, and two parts of two moments
+    optimizer.dispose();
+    p.dispose();
+    expect(storedBytes()).toEqual(before);
+  });
+
+  test('is refused where an update needs more than a part of a parameter', () => {
+    const p = parameter('p', values([4, 5], 1), { kernels: nativeTier.kernels() });
+    p.assignGradient(values([4, 5], 2));
+    const optimizer = adafactor({ kernel: offloadedOptimizer() });
+    expect(() => optimizer.step({ parameters: [p], learningRate: 0.01, gradientScale: 1 })).toThrow(
+      'Adafactor: its state cannot be in memory of the CPU: expected one of AdamW, AdamW8bit, Lion.',
+    );
+    optimizer.dispose();
+    p.dispose();
+  });
+});
+
+test('pinned memory is refused where an operation computes, and other memory where it is copied', () => {
+  const pinned = StoredVariable.pinnedZeros([8], 'float32', program);
+  const onGpu = StoredVariable.zeros([8], 'float32', program);
+  expect(() => program.squareSums([pinned])).toThrow('expected x: N * float|bfloat16 as input 0 in memory of the GPU');
+  const copy = (into: StoredVariable, from: StoredVariable) => {
+    program.recordInPlace('WpoCopyToPinned', [into, from]);
+    program.run();
+  };
+  expect(() => copy(onGpu, onGpu)).toThrow(
+    'WpoCopyToPinned: expected pinned: float|bfloat16|int16|uint8 as input 0 in memory of the CPU',
+  );
+  expect(() => copy(pinned, StoredVariable.zeros([7], 'float32', program))).toThrow(
+    'expected values of one type and number, found 8',
+  );
+  pinned.dispose();
+  onGpu.dispose();
 });
 
 describe('GPU operations, on an emulated GPU', () => {

@@ -45,7 +45,7 @@ function nearest(bits: number): number {
 const isNan = (bits: number) => bits % 2 ** 31 > 0x7f800000;
 
 function splitOf(values: Float32Array, shape: readonly number[] = [values.length]): SplitVariable {
-  const split = new SplitVariable(shape, program);
+  const split = SplitVariable.splitZeros(shape, program);
   split.write(0, values);
   return split;
 }

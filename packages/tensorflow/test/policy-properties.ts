@@ -6,6 +6,7 @@ import { adamW } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { randomModel, smallConfig, smallPair } from '../../gemma/test/models';
+import { passesInTurn, slopesOf } from '../../gemma/test/packs';
 import type { Tier } from './tiers';
 
 // Norms divide rows of near-zero values by about √epsilon: a large epsilon does not amplify float32's rounding.
@@ -20,6 +21,9 @@ const cases = conditioned.chain((config) =>
   }),
 );
 type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
+
+/** The number of pairs in each pack. */
+const smallPacks = fc.array(fc.integer({ min: 1, max: 2 }), { minLength: 1, maxLength: 4 });
 
 /** Any d loss / d logps, of both signs. */
 const slopes = (length: number, seed: number) => Array.from({ length }, (_, i) => Math.sin(1 + seed + 3 * i));
@@ -73,6 +77,44 @@ export function testPolicy(tier: Tier): void {
       }),
       // Fixed draws: a rare one amplifies rounding beyond the tolerance, with any kernels.
       { numRuns: 30, seed: 11 },
+    );
+  });
+
+  test('gives the same bits layer by layer as in one pass after the other', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, smallPacks, async (given, sizes) => {
+        const kernels = tier.kernels();
+        const model = await randomModel(given.config, given.seed, kernels);
+        const { activationCheckpointing } = given;
+        const packs = sizes.map((count, pack) =>
+          Array.from({ length: count }, (_, i) => ({
+            id: `${pack}-${i}`,
+            ...given.pairs[(pack + i) % given.pairs.length]!,
+          })),
+        );
+        const gradients = async () => {
+          const values = parametersOf(model).map(
+            async (p) => [p.name, Array.from(await p.gradient()!.data())] as const,
+          );
+          const found = await Promise.all(values);
+          for (const p of parametersOf(model)) p.zeroGradient();
+          return found;
+        };
+        const inTurn = await passesInTurn(model, packs, { kernels, activationCheckpointing });
+        const expected = await gradients();
+        const passes = await gemmaPolicy(model, { kernels, activationCheckpointing }).forwardPacks(packs, {
+          train: true,
+        });
+        for (const [i, pass] of passes.entries()) {
+          const { logps } = await pass.terms();
+          expect(logps).toEqual(inTurn[i]);
+          await pass.backward(slopesOf(logps));
+        }
+        for (const pass of passes) pass.dispose();
+        expect(await gradients()).toEqual(expected);
+        for (const parameter of parametersOf(model)) parameter.dispose();
+      }),
+      { numRuns: 20 },
     );
   });
 

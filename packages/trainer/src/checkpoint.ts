@@ -171,6 +171,7 @@ export function runSettings(
     readonly learningRate: number;
     readonly schedule?: string;
     readonly maxGradNorm?: number;
+    readonly optimizerInBackward?: boolean;
     readonly fingerprint?: { readonly [key: string]: Json };
   },
   plan: Plan,
@@ -185,6 +186,7 @@ export function runSettings(
     lr_scheduler_type: options.schedule ?? 'linear',
     warmup_steps: warmupSteps,
     max_grad_norm: options.maxGradNorm ?? 1,
+    optimizer_in_bwd: options.optimizerInBackward ?? false,
     ...options.fingerprint,
   };
 }

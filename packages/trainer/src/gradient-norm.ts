@@ -25,6 +25,14 @@ export async function gradientNorm(parameters: readonly Parameter[]): Promise<nu
   }
 }
 
+/** The first parameter whose gradient has no finite norm. */
+export async function firstOverflow(parameters: readonly Parameter[]): Promise<string | undefined> {
+  for (const parameter of parameters) {
+    if (!Number.isFinite(await gradientNorm([parameter]))) return parameter.name;
+  }
+  return undefined;
+}
+
 function sumsOfSquares(gradient: tf.Tensor): tf.Tensor[] {
   const flat = tf.reshape(gradient, [gradient.size]);
   const starts = Array.from({ length: Math.ceil(gradient.size / CHUNK) }, (_, i) => i * CHUNK);

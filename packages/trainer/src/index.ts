@@ -17,7 +17,13 @@ export { type EvaluateOptions, evaluate } from './evaluate';
 export { type Pause, pauseAndCheck, type StopSignal, stopPause } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
-export { type MicroBatch, type RunMicroBatchOptions, runMicroBatch } from './micro-batch';
+export {
+  type MicroBatch,
+  type RunMicroBatchesOptions,
+  type RunMicroBatchOptions,
+  runMicroBatch,
+  runMicroBatches,
+} from './micro-batch';
 export type { Optimizer, OptimizerState, OptimizerStep, StoredOptimizerState } from './optimizer';
 export {
   type AdafactorScalars,
@@ -41,6 +47,7 @@ export {
 export type {
   Forward,
   ForwardOptions,
+  PacksOptions,
   PairSource,
   Parameter,
   Policy,
@@ -48,7 +55,7 @@ export type {
   TokenPair,
   TokenTerms,
 } from './policy';
-export { longestMicroBatch } from './preflight';
+export { longestPass } from './preflight';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,

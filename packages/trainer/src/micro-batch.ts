@@ -1,7 +1,7 @@
 import { checkLogps, checkPair, checkReference, checkResult, lossError } from './check-pair';
 import type { Pause } from './event-loop';
 import { type PairLoss, type PairLossResult, type PairResult, pairLogps, type ScoredPair } from './pair-loss';
-import type { Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
+import type { Forward, PacksOptions, Policy, ReferenceLogps, TokenPair, TokenTerms } from './policy';
 
 /** Pairs that run in one forward pass. */
 export interface MicroBatch {
@@ -33,33 +33,76 @@ export interface RunMicroBatchOptions {
  * micro-batch has been added to a gradient then.
  */
 export async function runMicroBatch(options: RunMicroBatchOptions): Promise<PairResult[]> {
-  const { policy, batch, loss, step, lossScale, pause } = options;
-  const { pairs, references } = batch;
+  const { policy, batch, step, lossScale, pause } = options;
+  checkBatch(options);
+  const train = lossScale !== undefined;
+  const forward = await policy.forward(batch.pairs, train ? { train, step: step ?? 0, pause } : { train, pause });
+  try {
+    return await runPack(forward, options);
+  } finally {
+    forward.dispose();
+  }
+}
+
+export interface RunMicroBatchesOptions
+  extends Omit<RunMicroBatchOptions, 'batch'>,
+    Pick<PacksOptions, 'gradientsReady'> {
+  readonly batches: readonly MicroBatch[];
+  readonly lossScale: number;
+}
+
+/**
+ * Runs all micro-batches of a step in one pass, layer by layer, with the results of `runMicroBatch` for each, in their order.
+ *
+ * @throws Error for a policy without `forwardPacks`; what `runMicroBatch` and `gradientsReady` throw. Gradients may be incomplete then
+ */
+export async function runMicroBatches(options: RunMicroBatchesOptions): Promise<PairResult[]> {
+  const { policy, batches, step = 0, pause, gradientsReady } = options;
+  if (!policy.forwardPacks) {
+    throw new Error('policy: expected a policy with `forwardPacks`, found one without: it cannot run layer by layer.');
+  }
+  for (const batch of batches) checkBatch({ ...options, batch });
+  const passOptions = { train: true, step, pause, gradientsReady };
+  const packs = await policy.forwardPacks(
+    batches.map(({ pairs }) => pairs),
+    passOptions,
+  );
+  try {
+    const results: PairResult[] = [];
+    for (const [i, pack] of packs.entries()) results.push(...(await runPack(pack, { ...options, batch: batches[i]! })));
+    return results;
+  } finally {
+    for (const pack of packs) pack.dispose();
+  }
+}
+
+type LossOptions = Pick<RunMicroBatchOptions, 'batch' | 'loss' | 'step' | 'lossScale'>;
+
+function checkBatch({ batch: { pairs, references }, loss, step }: LossOptions): void {
   for (const [i, pair] of pairs.entries()) {
     checkPair(pair, step);
     if (loss.needsReference !== false) checkReference(pair, references?.[i], loss.ldAlpha, step);
   }
-  const train = lossScale !== undefined;
-  const forward = await policy.forward(pairs, train ? { train, step: step ?? 0, pause } : { train, pause });
-  try {
-    const terms = await forward.terms(); // [A]
-    const answers = splitAnswers(pairs, terms);
-    const logps = answers.map((answer, i) => checkLogps(pairs[i]!, answer, step));
-    const scored = answers.map((answer, i) => {
-      const { id, weight = 1 } = pairs[i]!;
-      return { id, ...answer, reference: references?.[i], weight };
-    });
-    const losses = await runLoss(loss, scored, pairs, step);
-    const results = losses.map((result, i) => {
-      const chosen = pairLogps(answers[i]!, loss.ldAlpha).chosen;
-      return pairResult(pairs[i]!, result, logps[i]!, (references?.[i]?.chosen ?? 0) - chosen);
-    });
-    for (const [i, result] of results.entries()) checkResult(result, references?.[i], step);
-    if (lossScale !== undefined) await forward.backward(joinGradients(losses, lossScale, terms.logps.length));
-    return results;
-  } finally {
-    forward.dispose();
-  }
+}
+
+/** The loss of a pack and, where `lossScale` is given, its backward pass. */
+async function runPack(forward: Forward, { batch, loss, step, lossScale }: LossOptions): Promise<PairResult[]> {
+  const { pairs, references } = batch;
+  const terms = await forward.terms(); // [A]
+  const answers = splitAnswers(pairs, terms);
+  const logps = answers.map((answer, i) => checkLogps(pairs[i]!, answer, step));
+  const scored = answers.map((answer, i) => {
+    const { id, weight = 1 } = pairs[i]!;
+    return { id, ...answer, reference: references?.[i], weight };
+  });
+  const losses = await runLoss(loss, scored, pairs, step);
+  const results = losses.map((result, i) => {
+    const chosen = pairLogps(answers[i]!, loss.ldAlpha).chosen;
+    return pairResult(pairs[i]!, result, logps[i]!, (references?.[i]?.chosen ?? 0) - chosen);
+  });
+  for (const [i, result] of results.entries()) checkResult(result, references?.[i], step);
+  if (lossScale !== undefined) await forward.backward(joinGradients(losses, lossScale, terms.logps.length));
+  return results;
 }
 
 async function runLoss(

@@ -27,6 +27,11 @@ export interface StoredOptimizerState {
 export interface Optimizer {
   /** One update. It does not change the gradients. */
   step(input: OptimizerStep): void | Promise<void>;
+  /**
+   * Begins an update in parts. Each call of the result updates some of `input.parameters`, which all calls together update once.
+   * The result is the same as that of `step`.
+   */
+  beginStep(input: OptimizerStep): (parameters: readonly Parameter[]) => void | Promise<void>;
   state(): OptimizerState;
   /**
    * Replaces the state, which the next `step` continues.

@@ -82,6 +82,11 @@ export interface Parameter {
 export interface Policy {
   readonly parameters: readonly Parameter[];
   forward(pairs: readonly TokenPair[], options: ForwardOptions): Forward | Promise<Forward>;
+  /**
+   * A training pass over several packs of pairs, layer by layer: each layer runs on all packs before the next layer does. `backward` is
+   * called for each pack in their order, and the last call runs the layers. Gradients are added in that order. `optimizerInBackward` needs it.
+   */
+  forwardPacks?(packs: readonly (readonly TokenPair[])[], options: PacksOptions): Promise<readonly Forward[]>;
 }
 
 export interface ForwardOptions {
@@ -91,6 +96,14 @@ export interface ForwardOptions {
   readonly step?: number;
   /** A policy whose passes take seconds awaits this between their parts. It may throw, which gives the pass up. */
   readonly pause?: Pause;
+}
+
+export interface PacksOptions extends ForwardOptions {
+  /**
+   * Awaited in the backward pass with some of the parameters, once their gradients are complete; with each parameter that has a gradient
+   * once. It may change the parameters, and free the gradients.
+   */
+  readonly gradientsReady?: (parameters: readonly Parameter[]) => void | Promise<void>;
 }
 
 /** log π_ref of a pair's answers: the sums over their tokens. */
@@ -104,4 +117,8 @@ export interface ReferenceLogps {
 /** A policy's weights under their checkpoint names. */
 export function* weightsOf(policy: Policy): Generator<SavedTensor> {
   for (const parameter of policy.parameters) yield savedTensor(parameter.name, parameter.value());
+}
+
+export function zeroGradients(parameters: readonly Parameter[]): void {
+  for (const parameter of parameters) parameter.zeroGradient();
 }

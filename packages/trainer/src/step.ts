@@ -2,11 +2,12 @@ import { RESUME_ADVICE } from './check-pair';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { type StopSignal, stopPause, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
-import { clipScale, gradientNorm } from './gradient-norm';
-import { type MicroBatch, runMicroBatch } from './micro-batch';
+import { clipScale, firstOverflow, gradientNorm } from './gradient-norm';
+import { type MicroBatch, runMicroBatch, runMicroBatches } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss, PairResult } from './pair-loss';
-import type { Parameter, Policy } from './policy';
+import { type Parameter, type Policy, zeroGradients } from './policy';
+import { updateInBackward } from './update-in-backward';
 
 export interface StepOptions {
   readonly policy: Policy;
@@ -20,9 +21,18 @@ export interface StepOptions {
   readonly learningRate: number;
   /** Clips the global gradient norm. 0 and Infinity do not clip. */
   readonly maxGradNorm: number;
+  /**
+   * Updates parameters as soon as the backward pass has their gradients, and frees these: the gradients of one block of the model are held
+   * instead of all. The update is the same, up to the order in which gradients of an embedding are added. Needs `maxGradNorm` 0, and
+   * a policy with `forwardPacks`. Default false.
+   */
+  readonly optimizerInBackward?: boolean;
   /** The number of this step in the run, counted from 1, for errors and for dropout, which differs between steps. */
   readonly step?: number;
-  /** Called once the gradients of all micro-batches are summed and before the norm: data-parallel training reduces them here. */
+  /**
+   * Called once the gradients of all micro-batches are summed and before the norm, with `optimizerInBackward` for some parameters at a
+   * time: data-parallel training reduces them here.
+   */
   readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */
   readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
@@ -42,7 +52,8 @@ export interface StepResult {
  * update. Gradients must be zero before. They are zero afterwards, whether the step succeeds or not.
  *
  * @throws NonFiniteError with the step and the pair where a loss or gradient is not finite. No weight has changed then.
- *   TrainingError naming the tensor, where a weight is not finite. StepStopped where the signal was aborted.
+ *   TrainingError naming the tensor, where a weight is not finite; and with `optimizerInBackward`, where a gradient is not finite after
+ *   other weights have changed. StepStopped where the signal was aborted.
  */
 export async function step(options: StepOptions): Promise<StepResult> {
   const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, allReduceGradients } = options;
@@ -50,6 +61,11 @@ export async function step(options: StepOptions): Promise<StepResult> {
   const { parameters } = policy;
   const lossScale = 1 / microBatches.reduce((count, batch) => count + batch.pairs.length, 0);
   try {
+    if (options.optimizerInBackward) {
+      const update = updateInBackward(options);
+      const passes = { policy, batches: microBatches, loss, step: options.step, lossScale, ...update };
+      return { pairs: await runMicroBatches(passes), gradNorm: update.gradNorm() };
+    }
     const pairs: PairResult[] = [];
     const pause = stopPause(options.signal);
     for (const batch of microBatches) {
@@ -68,10 +84,6 @@ export async function step(options: StepOptions): Promise<StepResult> {
   } finally {
     zeroGradients(parameters);
   }
-}
-
-function zeroGradients(parameters: readonly Parameter[]): void {
-  for (const parameter of parameters) parameter.zeroGradient();
 }
 
 /** @throws TrainingError where a weight is not finite: then every step would fail, whatever its pairs. */
@@ -111,12 +123,4 @@ async function gradientError(options: StepOptions, gradNorm: number): Promise<No
       hint,
     { step },
   );
-}
-
-/** The first parameter whose gradient has no finite norm. */
-async function firstOverflow(parameters: readonly Parameter[]): Promise<string | undefined> {
-  for (const parameter of parameters) {
-    if (!Number.isFinite(await gradientNorm([parameter]))) return parameter.name;
-  }
-  return undefined;
 }

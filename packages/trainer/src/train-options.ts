@@ -38,6 +38,11 @@ export interface TrainingOptions extends BestModelOptions {
   readonly warmupSteps?: number;
   /** Default 1; 0 does not clip. */
   readonly maxGradNorm?: number;
+  /**
+   * Updates each block of the model in the backward pass and frees its gradients (torchtune's `optimizer_in_bwd`). The micro-batches of a step
+   * then run layer by layer. Needs `maxGradNorm` 0. Default false.
+   */
+  readonly optimizerInBackward?: boolean;
   /** Writes a metrics row every `loggingSteps` steps, and one at the end for the rest. 0 writes none. Default 10. */
   readonly loggingSteps?: number;
   /** Evaluates every `evalSteps` steps and at the end. 0, the default, does not evaluate. */
@@ -88,9 +93,12 @@ export interface TrainOptions extends TrainingOptions {
   /** Everything else that a resumed run must share: the seed, the data's hash, beta, … */
   readonly fingerprint?: { readonly [key: string]: Json };
   readonly random?: RandomState;
-  /** Runs the longest micro-batch once before the first step, to find out early whether memory suffices. Default false. */
+  /** Runs the longest passes once before the first step, to find out early whether memory suffices. Default false. */
   readonly preflight?: boolean;
-  /** Once aborted, the run saves and returns after the current micro-batch. A step that is not complete is given up. */
+  /**
+   * Once aborted, the run saves and returns after the current micro-batch. A step that is not complete is given up, or completed if it has
+   * updated weights (`optimizerInBackward`).
+   */
   readonly signal?: StopSignal;
   /** Called after each step, once its metrics and checkpoint are written. */
   readonly onStep?: (report: StepReport) => void | Promise<void>;
@@ -125,7 +133,21 @@ export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
         'would rank other pairs against each other. Remove maxTokensPerPack.',
     );
   }
+  if (options.optimizerInBackward) checkOptimizerInBackward(options);
   if (options.loadBestModelAtEnd) checkBestModel(options);
+}
+
+function checkOptimizerInBackward({ policy, maxGradNorm = 1 }: TrainOptions): void {
+  if (maxGradNorm !== 0) {
+    throw new TrainingError(
+      `optimizerInBackward: expected maxGradNorm 0 with it, found ${maxGradNorm}. Clipping needs the norm of all gradients before the ` +
+        'first update. Set maxGradNorm to 0, or leave optimizerInBackward out.',
+    );
+  }
+  if (policy.forwardPacks) return;
+  throw new TrainingError(
+    'optimizerInBackward: expected a policy with `forwardPacks`, found one without. Leave optimizerInBackward out.',
+  );
 }
 
 function checkBestModel({ evaluation, checkpoints, evalSteps = 0, saveSteps = 0 }: TrainOptions): void {

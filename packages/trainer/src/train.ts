@@ -130,14 +130,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     const started = performance.now();
     const learningRate = rateAt(step);
-    const { allReduceGradients, computeNorm } = options;
-    const settings = { learningRate, maxGradNorm, step: step + 1, allReduceGradients, computeNorm, signal };
+    const { optimizerInBackward, allReduceGradients, computeNorm } = options;
+    const how = { maxGradNorm, optimizerInBackward, allReduceGradients, computeNorm, signal };
     let result: StepResult | null = null;
     let after = cursor;
     try {
       const batches = await loadBatches(cursor);
       after = batches.after;
-      result = await takeStep({ policy, optimizer, loss, microBatches: batches.microBatches, ...settings });
+      const { microBatches } = batches;
+      result = await takeStep({ policy, optimizer, loss, microBatches, learningRate, step: step + 1, ...how });
     } catch (error) {
       if (error instanceof StepStopped) {
         report = undefined;

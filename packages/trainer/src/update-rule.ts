@@ -82,6 +82,8 @@ export interface OptimizerKernel {
   zeros(shape: readonly number[], type: StateTensor['type']): Values;
   /** Updates parameters that share their scalars. */
   update<S extends Scalars>(rule: UpdateRule<S>, updates: readonly Update[], scalars: S): void;
+  /** Frees memory that it holds between updates. */
+  dispose?(): void;
 }
 
 /** tfjs tensors and a rule's portable update, on any tfjs backend. Values outside of tfjs are copied for the update. */
@@ -164,14 +166,15 @@ export function optimizerOf<S extends Scalars>(
   function dispose(): void {
     for (const state of states.values()) for (const values of Object.values(state)) values.dispose();
     states.clear();
+    kernel.dispose?.();
   }
 
-  return {
-    step({ parameters, learningRate, gradientScale }: OptimizerStep) {
-      step += 1;
-      ordered = parameters;
+  function beginStep({ parameters, learningRate, gradientScale }: OptimizerStep) {
+    step += 1;
+    ordered = parameters;
+    return (part: readonly Parameter[]) => {
       for (const decays of [true, false]) {
-        const updates = parameters.flatMap((parameter) => {
+        const updates = part.flatMap((parameter) => {
           const gradient = parameter.decay === decays ? parameter.gradient() : null;
           if (!gradient) return [];
           const key = roundingKey(roundingSeed, step, parameter.name);
@@ -181,7 +184,12 @@ export function optimizerOf<S extends Scalars>(
         const settings = { step, learningRate, gradientScale, weightDecay: decays ? weightDecay : 0 };
         kernel.update(rule, updates, rule.scalars(settings));
       }
-    },
+    };
+  }
+
+  return {
+    step: (input) => beginStep(input)(input.parameters),
+    beginStep,
     state: () => ({ step, tensors: savedTensors(ordered, states) }),
     async load(stored, parameters) {
       dispose();

@@ -17,6 +17,10 @@ async function run(more: Partial<TrainOptions>, broken?: (pairs: readonly TokenP
       broken?.(pairs);
       return toy.forward(pairs, options);
     },
+    forwardPacks(packs, options) {
+      seen.push(...packs.map((pairs) => [...pairs]));
+      return toy.forwardPacks!(packs, options);
+    },
   };
   const rows: MetricsRow[] = [];
   const metrics = { write: (row: MetricsRow) => void rows.push(row) };
@@ -43,6 +47,15 @@ test('with packs, the longest pairs that fit into one pack run first', async () 
   const total = seen[0]!.reduce((sum, pair) => sum + tokensOf(pair), 0);
   expect(total).toBeLessThanOrEqual(2 * LONGEST);
   for (const pack of seen) expect(pack.reduce((sum, pair) => sum + tokensOf(pair), 0)).toBeLessThanOrEqual(total);
+});
+
+test('with optimizerInBackward, the longest micro-batches that a step can have run first, and their gradients are discarded', async () => {
+  const how = { optimizerInBackward: true, maxGradNorm: 0, gradientAccumulationSteps: 4, batchSize: 2 };
+  const [plain, checked] = [await run(how), await run({ ...how, preflight: true })];
+  const sorted = PAIRS.map(tokensOf).sort((a, b) => b - a);
+  expect(checked.seen.slice(0, 4).flat().map(tokensOf)).toEqual(sorted.slice(0, 8));
+  expect(checked.seen.slice(4)).toEqual(plain.seen);
+  expect(checked.values).toEqual(plain.values);
 });
 
 test('where the longest pair does not fit into memory, the run ends before its first step with a hint', async () => {

@@ -1,8 +1,10 @@
 import { fc, test as property } from '@fast-check/vitest';
 import * as tf from '@tensorflow/tfjs';
-import { expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import {
+  adamW,
   type MicroBatch,
+  NonFiniteError,
   type Optimizer,
   type PairLoss,
   type Policy,
@@ -11,7 +13,8 @@ import {
   step,
   wpoPairLoss,
 } from '../src';
-import { spread, toyPairs, toyPolicy } from './toy-policy';
+import { StepStopped } from '../src/errors';
+import { readState, spread, toyPairs, toyPolicy } from './toy-policy';
 
 const VOCAB = 7;
 const newPolicy = () => toyPolicy(VOCAB, spread(VOCAB * VOCAB), spread(VOCAB, 0.5));
@@ -33,6 +36,7 @@ function cut(count: number, sizes: readonly number[]): MicroBatch[] {
 function recorder() {
   const seen: { gradients: number[][]; learningRate: number; gradientScale: number }[] = [];
   const optimizer: Optimizer = {
+    beginStep: (input) => (parameters) => optimizer.step({ ...input, parameters }),
     step({ parameters, learningRate, gradientScale }) {
       const gradients = parameters.map((parameter) => [
         ...((parameter.gradient() as tf.Tensor | null)?.dataSync() ?? []),
@@ -202,4 +206,111 @@ test('a failed step leaves no tensor behind', async () => {
   const batch = { pairs: toyPairs(1, VOCAB), references: [{ chosen: Number.NaN, rejected: -1 }] };
   await expect(runMicroBatch({ policy, batch, loss: wpoPairLoss(), lossScale: 1 })).rejects.toThrow();
   expect(tf.memory().numTensors).toBe(before);
+});
+
+describe('with optimizerInBackward', () => {
+  const inBackward = { maxGradNorm: 0, optimizerInBackward: true };
+
+  test('a step changes weights and state as without, and frees each gradient after its update', async () => {
+    const after = async (more: Partial<StepOptions>) => {
+      const [policy, optimizer] = [newPolicy(), adamW({ weightDecay: 0.1 })];
+      const results = [await take(cut(5, [2, 1, 2]), { policy, optimizer, maxGradNorm: 0, ...more })];
+      results.push(await take(cut(3, [3]), { policy, optimizer, maxGradNorm: 0, ...more }));
+      expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+      const names = [...optimizer.state().tensors].map(({ name }) => name);
+      return { values: policy.values(), names, state: await readState(optimizer), results };
+    };
+    const [plain, updated] = [await after({}), await after(inBackward)];
+    for (const [i, { gradNorm }] of updated.results.entries()) {
+      expect(gradNorm).toBeCloseTo(plain.results[i]!.gradNorm, 12);
+    }
+    const pairs = ({ results, ...rest }: typeof plain) => ({ ...rest, pairs: results.map((result) => result.pairs) });
+    expect(pairs(updated)).toEqual(pairs(plain));
+  });
+
+  test('each parameter is updated before the next has its gradient reported', async () => {
+    const { optimizer, seen } = recorder();
+    await take(cut(3, [1, 2]), { optimizer, ...inBackward });
+    expect(seen.map(({ gradients }) => gradients.map(({ length }) => length))).toEqual([[VOCAB], [VOCAB * VOCAB]]);
+    expect(new Set(seen.map(({ gradientScale }) => gradientScale))).toEqual(new Set([1]));
+  });
+
+  test('allReduceGradients gets the gradients before their update', async () => {
+    const { optimizer, seen } = recorder();
+    const allReduceGradients: StepOptions['allReduceGradients'] = async (parameters) => {
+      for (const p of parameters) p.assignGradient(tf.zerosLike(p.gradient() as tf.Tensor));
+    };
+    const { gradNorm } = await take(cut(2, [2]), { optimizer, allReduceGradients, ...inBackward });
+    expect(gradNorm).toBe(0);
+    expect(seen.map(({ gradients }) => Math.max(...gradients.flat()))).toEqual([0, 0]);
+  });
+
+  /** The first parameter that is ready is "bias", the second "table.weight". */
+  test.each([
+    ['bias', 'No weight was changed.', 0],
+    ['table.weight', 'Weights of later layers were changed, so this model is not saved.', 1],
+  ])('a gradient of "%s" that is not finite ends the step', async (name, message, updates) => {
+    const { optimizer, seen } = recorder();
+    const policy = newPolicy();
+    const allReduceGradients: StepOptions['allReduceGradients'] = async (parameters) => {
+      for (const p of parameters) if (p.name === name) p.assignGradient(tf.mul(p.gradient() as tf.Tensor, Number.NaN));
+    };
+    const failed = take(cut(2, [1, 1]), { policy, optimizer, allReduceGradients, step: 4, ...inBackward });
+    const start = `step 4: pairs "pair-0", "pair-1": expected a finite gradient, found norm NaN, first in "${name}".`;
+    await expect(failed).rejects.toThrow(`${start} ${message}`);
+    await failed.catch((error) => expect(error instanceof NonFiniteError).toBe(updates === 0));
+    expect(seen).toHaveLength(updates);
+    expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+  });
+
+  test('a loss that is not finite names its pair, and no weight has changed', async () => {
+    const { optimizer, seen } = recorder();
+    const loss: PairLoss = async (pairs) =>
+      (await wpoPairLoss({ beta: 0.5 })(pairs)).map((result, i) =>
+        pairs[i]!.id === 'pair-2' ? { ...result, loss: Number.NaN } : result,
+      );
+    await expect(take(cut(3, [1, 1, 1]), { optimizer, loss, ...inBackward })).rejects.toMatchObject({
+      pairId: 'pair-2',
+    });
+    expect(seen).toEqual([]);
+  });
+
+  test('a signal gives the step up before the first update, and not after it', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      for (const [abortAt, updates] of [
+        ['terms', 0],
+        ['update', 2],
+      ] as const) {
+        const { optimizer, seen } = recorder();
+        const signal = { aborted: false };
+        const policy = newPolicy();
+        const abort = (at: string) => {
+          signal.aborted ||= at === abortAt;
+          vi.advanceTimersByTime(1000); // a pause checks the signal twice a second
+        };
+        const pausing: Policy = {
+          ...policy,
+          forwardPacks: async (packs, { pause, gradientsReady, ...rest }) => {
+            abort('terms');
+            await pause?.();
+            return policy.forwardPacks!(packs, {
+              ...rest,
+              async gradientsReady(parameters) {
+                await gradientsReady?.(parameters);
+                abort('update');
+                await pause?.();
+              },
+            });
+          },
+        };
+        const run = take(cut(2, [1, 1]), { policy: pausing, optimizer, signal, ...inBackward });
+        if (updates === 0) await expect(run).rejects.toThrow(StepStopped);
+        else await run;
+        expect(seen).toHaveLength(updates);
+      }
+    } finally {
+      vi.useRealTimers();
+    }
+  });
 });

@@ -17,6 +17,19 @@ export function toyPolicy(vocab: number, table: readonly number[], bias: readonl
   return {
     parameters,
     forward: (pairs, { train }) => toyForward(vocab, parameters, pairs, train),
+    async forwardPacks(packs, { train, gradientsReady }) {
+      let left = packs.length;
+      return packs.map((pairs) => {
+        const pass = toyForward(vocab, parameters, pairs, train);
+        const backward = async (dLogps: Float32Array) => {
+          pass.backward(dLogps);
+          left -= 1;
+          if (left > 0) return;
+          for (const parameter of [...parameters].reverse()) await gradientsReady?.([parameter]);
+        };
+        return { ...pass, backward };
+      });
+    },
     values: () =>
       Object.fromEntries(parameters.map((parameter) => [parameter.name, [...parameter.value().dataSync()]])),
     dispose() {

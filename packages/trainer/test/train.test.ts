@@ -293,6 +293,10 @@ test.each([
   [{ maxGradNorm: -1 }, 'maxGradNorm: expected a number from 0 to 1000000000, found -1.'],
   [{ saveSteps: 0.5 }, 'saveSteps: expected an integer from 0 to 1000000000, found 0.5.'],
   [{ skipNonfinite: -1 }, 'skipNonfinite: expected an integer from 0 to 1000000000, found -1.'],
+  [
+    { optimizerInBackward: true, maxGradNorm: 1 },
+    'optimizerInBackward: expected maxGradNorm 0 with it, found 1. Clipping',
+  ],
 ])('%j is rejected before any pair runs', async (more, message) => {
   const reference = () => {
     throw new Error('ran');

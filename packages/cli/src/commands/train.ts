@@ -126,7 +126,7 @@ export async function train(
           'another type set save_dtype.\n',
       );
     }
-    const optimizer = own(optimizerOf(config, backend.optimizer));
+    const optimizer = own(optimizerOf(config, backend.optimizer(config.offloadOptimizer === 'cpu')));
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
     const result = await runTraining({
       policy: model.policy,
@@ -226,6 +226,7 @@ const stepOptions = (config: TrainConfig) => ({
   warmupRatio: config.warmupRatio,
   warmupSteps: config.warmupSteps,
   maxGradNorm: config.maxGradNorm,
+  optimizerInBackward: config.optimizerInBwd,
   loggingSteps: config.loggingSteps,
   saveSteps: config.saveSteps,
   evalSteps: config.evalSteps ?? MAX_COUNT, // never reached, so that only the last step is followed by an evaluation

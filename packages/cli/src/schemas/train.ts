@@ -111,6 +111,13 @@ const optimizerFields = {
     },
     { default: 'adamw_torch', help: 'the optimizer, by Transformers’ name' },
   ),
+  offloadOptimizer: choice(
+    {
+      none: 'in memory of the device that computes',
+      cpu: 'in memory of the CPU; a GPU copies it part by part, and the update takes longer',
+    },
+    { default: 'none', affects: 'nothing', help: 'where the optimizer’s moments are; cpu needs a GPU' },
+  ),
   learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
   lrSchedulerType: choice(
     {
@@ -141,6 +148,12 @@ const optimizerFields = {
     ...ranges.maxGradNorm,
     default: 1,
     help: 'largest gradient norm; larger gradients are scaled down to it; 0 turns this off',
+  }),
+  optimizerInBwd: boolean({
+    default: false,
+    help:
+      'update each layer in the backward pass and free its gradients at once, so that those of the embedding and one layer are held ' +
+      'instead of all; the batches of a step then run layer by layer, and keep the inputs of their layers; needs max_grad_norm: 0',
   }),
   weightDecay: number({
     ...ranges.weightDecay,
@@ -294,7 +307,13 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
     }
-    return [...problems, ...checkOptimizer(config, name), ...checkDtype(config, name), ...checkBestModel(config, name)];
+    return [
+      ...problems,
+      ...checkOptimizer(config, name),
+      ...checkOptimizerInBackward(config, name),
+      ...checkDtype(config, name),
+      ...checkBestModel(config, name),
+    ];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -310,10 +329,25 @@ const OPTIMIZERS_WITH = {
   adamEpsilon: ['adamw_torch', 'adamw_bnb_8bit'],
 } as const;
 
-type OptimizerConfig = { readonly optim: string } & Readonly<Record<keyof typeof OPTIMIZERS_WITH, number>>;
+type OptimizerConfig = {
+  readonly optim: string;
+  readonly offloadOptimizer: string;
+  readonly masterWeights?: string | undefined;
+} & Readonly<Record<keyof typeof OPTIMIZERS_WITH, number>>;
 
 /** Refuses options of other optimizers, which would change nothing. A run's own file of its configuration has their defaults. */
 function checkOptimizer(config: OptimizerConfig, name: Naming): Problem[] {
+  if (config.offloadOptimizer !== 'none' && ['adafactor', 'sgd'].includes(config.optim)) {
+    const expected = `none with ${name('optim')} ${config.optim}`;
+    const hint = 'It has no moments of the size of the weights.';
+    return [{ field: 'offloadOptimizer', expected, found: config.offloadOptimizer, hint }];
+  }
+  if (config.offloadOptimizer !== 'none' && config.masterWeights === 'stochastic') {
+    const expected = `none with ${name('masterWeights')} stochastic`;
+    const hint =
+      'Stochastic rounding depends on the place of a value in its weight, which is updated in parts. Use exact.';
+    return [{ field: 'offloadOptimizer', expected, found: config.offloadOptimizer, hint }];
+  }
   const fields = Object.keys(OPTIMIZERS_WITH) as (keyof typeof OPTIMIZERS_WITH)[];
   return fields.flatMap((field): Problem[] => {
     const users: readonly string[] = OPTIMIZERS_WITH[field];
@@ -321,6 +355,16 @@ function checkOptimizer(config: OptimizerConfig, name: Naming): Problem[] {
     const expected = `no value with ${name('optim')} ${config.optim}`;
     return [{ field, expected, found: String(config[field]), hint: `It is an option of ${users.join(' and ')}.` }];
   });
+}
+
+function checkOptimizerInBackward(
+  { optimizerInBwd, maxGradNorm }: { readonly optimizerInBwd: boolean; readonly maxGradNorm: number },
+  name: Naming,
+): Problem[] {
+  if (!optimizerInBwd || maxGradNorm === 0) return [];
+  const expected = `0 with ${name('optimizerInBwd')}`;
+  const hint = 'Clipping needs the norm of all gradients before the first update, so all would be held.';
+  return [{ field: 'maxGradNorm', expected, found: String(maxGradNorm), hint }];
 }
 
 type WeightTypes = AdapterSettings & { readonly dtype: string; readonly masterWeights?: string | undefined };

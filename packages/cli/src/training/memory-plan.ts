@@ -9,15 +9,15 @@ import {
   type WeightBytes,
 } from '@wpo/gemma';
 import { readModelFolder } from '@wpo/gemma/node';
-import { longestMicroBatch, type PairLoss, type TokenPair } from '@wpo/trainer';
+import { longestPass, type PairLoss, type RuleOptimizer, type TokenPair } from '@wpo/trainer';
 import { modulesOf } from '../adapters';
-import { fromInput } from '../errors';
-import { activationBudget, heldBytes, type TrainedWeight } from '../memory';
-import type { Backend } from '../models';
+import { fromInput, UserError } from '../errors';
+import { activationBudget, gradientBytes, heldBytes } from '../memory';
+import { type Backend, OFFLOAD_NEEDS_GPU } from '../models';
 import type { RunPairs } from '../pairs';
 import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
-import { optimizerOf } from './optimizer';
+import { optimizerOf, trainingMemory } from './optimizer';
 import { adapterOf } from './references';
 
 // The memory that a training run takes at its peak, before its models are read. Weights, gradients and moments follow from shapes.
@@ -48,6 +48,8 @@ export interface MemoryPlan {
   readonly gradients: number;
   /** The optimizer's state: AdamW's two moments. */
   readonly state: number;
+  /** Parts of the state that are on the GPU during the update, where the state is in memory of the CPU. */
+  readonly stateParts: number;
   /** Values of a pass when they take most: those kept for the backward pass, and temporaries. */
   readonly activations: number;
   /** Logits at that moment. */
@@ -62,12 +64,13 @@ export interface MemoryPlan {
   readonly parameters: number;
   /** The number of those that are trained. */
   readonly trained: number;
-  readonly longest: LongestMicroBatch;
+  readonly longest: LongestPass;
 }
 
-/** The micro-batch that takes the most memory. */
-export interface LongestMicroBatch {
+/** The pass that takes the most memory: one micro-batch, or with `optimizer_in_bwd` all of a step. */
+export interface LongestPass {
   readonly pairs: number;
+  readonly microBatches: number;
   /** Each prompt once, and both answers. */
   readonly tokens: number;
   readonly answerTokens: number;
@@ -83,50 +86,73 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const { model, lora, ...read } = await readModel(run);
   const held = heldOn(device, read.held);
   const reference = heldOn(device, await residentReference(run));
-  const { perDeviceTrainBatchSize: batchSize, maxTokensPerPack } = config;
-  const longest = longestMicroBatch(pairs.train, { batchSize, maxTokensPerPack }).map((index) => pairs.train[index]!);
+  const longest = longestPass(pairs.train, passOptions(config)).map((batch) => batch.map((i) => pairs.train[i]!));
   const { stateBytes } = optimizerOf(config);
-  const trained = trainedWeights(model, lora);
+  const isOffloaded = config.offloadOptimizer === 'cpu';
+  if (isOffloaded && device === 'cpu') throw new UserError(OFFLOAD_NEEDS_GPU);
+  const shapes = modelOfShapes(model, shapeOnly, lora);
+  const trained = trainableParameters(shapes);
   const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
   const { trainedBytes } = await import('@wpo/tensorflow/kernels');
   const weights =
     sum(trained.map(({ shape }) => trainedBytes(shape, config.masterWeights))) + (lora ? held.allocated : 0);
   const mapped = (lora ? held.mapped : 0) + reference.mapped;
-  const activationBytes = activationBudget(trained, {
+  const activationBytes = activationBudget(shapes, {
     ...{ available: available - weights - reference.allocated, mapped },
-    stateBytes,
+    ...trainingMemory(config),
   });
   const pass = await countPasses({
     model,
     lora,
-    microBatches: [longest, ...otherMicroBatches(pairs.train, longest.length), longest],
+    passes: [longest, ...otherPasses(pairs.train, longest), longest],
     device,
     precision: config.precision,
     activationCheckpointing: config.activationCheckpointing,
     activationBytes,
   });
+  const longestPairs = longest.flat();
   return {
     weights,
     reference: reference.allocated,
-    gradients: FLOAT32 * trainedValues,
+    gradients: gradientBytes(shapes, trainingMemory(config)),
     state: sum(trained.map(stateBytes)),
+    stateParts: isOffloaded ? await offloadedParts(trained, stateBytes) : 0,
     ...pass,
     ...{ mapped, activationBytes },
     parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
     trained: trainedValues,
     longest: {
-      pairs: longest.length,
-      tokens: sum(longest.map(({ prompt, chosen, rejected }) => prompt.length + chosen.length + rejected.length)),
-      answerTokens: sum(longest.map(({ chosen, rejected }) => chosen.length + rejected.length)),
+      pairs: longestPairs.length,
+      microBatches: longest.length,
+      tokens: sum(longestPairs.map(({ prompt, chosen, rejected }) => prompt.length + chosen.length + rejected.length)),
+      answerTokens: sum(longestPairs.map(({ chosen, rejected }) => chosen.length + rejected.length)),
     },
   };
 }
 
-/** Some micro-batches of a run. What the allocator keeps depends on their different sizes. */
-const otherMicroBatches = (pairs: readonly TokenPair[], size: number): TokenPair[][] =>
-  Array.from({ length: Math.min(OTHERS, Math.floor(pairs.length / size)) }, (_, i) =>
-    pairs.slice(i * size, (i + 1) * size),
-  );
+/** Two parts of the state of the largest weights (`offloadedOptimizer`). */
+async function offloadedParts(trained: readonly Weight[], stateBytes: RuleOptimizer['stateBytes']): Promise<number> {
+  const { OFFLOADED_PART } = await import('@wpo/tensorflow/kernels');
+  const share = ({ shape }: Weight) => Math.min(1, OFFLOADED_PART / sizeOf(shape));
+  return 2 * Math.max(...trained.map((weight) => share(weight) * stateBytes(weight)));
+}
+
+const passOptions = ({ perDeviceTrainBatchSize, optimizerInBwd, ...config }: TrainConfig) => ({
+  batchSize: perDeviceTrainBatchSize,
+  gradientAccumulationSteps: config.gradientAccumulationSteps,
+  maxTokensPerPack: config.maxTokensPerPack,
+  optimizerInBackward: optimizerInBwd,
+});
+
+/** Pairs by micro-batch that run in one pass. */
+type PassPairs = readonly (readonly TokenPair[])[];
+
+/** Some passes of a run, with as many pairs as the longest. What the allocator keeps depends on their different sizes. */
+function otherPasses(pairs: readonly TokenPair[], longest: PassPairs): PassPairs[] {
+  const count = Math.min(Math.ceil(OTHERS / longest.length), Math.floor(pairs.length / longest.flat().length));
+  let next = 0;
+  return Array.from({ length: count }, () => longest.map((batch) => batch.map(() => pairs[next++]!)));
+}
 
 const OTHERS = 8;
 
@@ -134,7 +160,6 @@ const OTHERS = 8;
 const heldOn = (device: PlannedMachine['device'], { allocated, mapped }: WeightBytes): WeightBytes =>
   device === 'cpu' ? { allocated, mapped } : { allocated: allocated + mapped, mapped: 0 };
 
-const FLOAT32 = 4;
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
@@ -156,20 +181,15 @@ async function residentReference({ config, loss, storage }: PlannedRun) {
   return heldBytes(model, checkpoint, storage);
 }
 
-function trainedWeights(model: Gemma2Config, lora: LoraConfig | undefined): readonly TrainedWeight[] {
-  const value = { shape: [], clone: () => value, dispose() {}, data: async () => [] };
-  const shapeOnly = (name: string, shape: readonly number[], trainable: boolean): Weight => ({
-    ...{ name, shape, trainable },
-    value: () => value,
-    accumulate() {},
-  });
-  return trainableParameters(modelOfShapes(model, shapeOnly, lora));
+function shapeOnly(name: string, shape: readonly number[], trainable: boolean): Weight {
+  const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
+  return { name, shape, trainable, value: () => value, accumulate() {} };
 }
 
 interface CountOptions {
   readonly model: Gemma2Config;
   readonly lora: LoraConfig | undefined;
-  readonly microBatches: readonly (readonly TokenPair[])[];
+  readonly passes: readonly PassPairs[];
   readonly device: 'cpu' | 'gpu';
   readonly precision: TrainConfig['precision'];
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
@@ -177,17 +197,19 @@ interface CountOptions {
   readonly activationBytes: number;
 }
 
-/** Counts the memory of the forward and backward passes of micro-batches, one after the other. */
-async function countPasses({ model, lora, microBatches, device, precision, ...options }: CountOptions) {
+/** Counts the memory of forward and backward passes, one after the other. */
+async function countPasses({ model, lora, passes, device, precision, ...options }: CountOptions) {
   const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const counter = new MemoryCounter();
   const kernels = countingKernels(counter, { device, precision });
   const policy = gemmaPolicy(modelOfShapes(model, countedWeight, lora), { kernels, ...options });
-  for (const pairs of microBatches) {
-    const forward = await policy.forward(pairs, { train: true, step: 0 });
-    const { logps } = await forward.terms();
-    await forward.backward(new Float32Array(logps.length));
-    forward.dispose();
+  for (const pass of passes) {
+    const packs = await policy.forwardPacks(pass, { train: true, step: 0 });
+    for (const pack of packs) {
+      const { logps } = await pack.terms();
+      await pack.backward(new Float32Array(logps.length));
+    }
+    for (const pack of packs) pack.dispose();
     counter.run();
   }
   const { activations, logits } = counter.peak;

@@ -30,6 +30,7 @@ export interface MemoryRow {
     | 'reference'
     | 'gradients'
     | 'state'
+    | 'stateParts'
     | 'activations'
     | 'logits'
     | 'unused'
@@ -63,9 +64,21 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
   const available = machine.device?.bytes ?? machine.host.bytes - program;
   const plan = await planMemory(run, { device, available });
   const where = machine.device ? 'device' : 'host';
-  const names = ['weights', 'reference', 'gradients', 'state', 'activations', 'logits', 'unused'] as const;
+  const names = [
+    'weights',
+    'reference',
+    'gradients',
+    'state',
+    'stateParts',
+    'activations',
+    'logits',
+    'unused',
+  ] as const;
+  const placeOf = (name: (typeof names)[number]) => (name === 'state' && plan.stateParts > 0 ? 'host' : where);
   const rows: MemoryRow[] = [
-    ...names.filter((name) => plan[name] > 0).map((name) => ({ name, where, bytes: plan[name] }) as const),
+    ...names
+      .filter((name) => plan[name] > 0)
+      .map((name) => ({ name, where: placeOf(name), bytes: plan[name] }) as const),
     ...(machine.host.isAddressSpace && plan.mapped > 0
       ? [{ name: 'mapped', where: 'host', bytes: plan.mapped } as const]
       : []),
@@ -88,7 +101,7 @@ export interface FittingSettings {
 export async function findFittingSettings(run: PlannedRun, machine: MachineMemory): Promise<FittingSettings[]> {
   const found: FittingSettings[] = [];
   const fitting: Change[] = [];
-  for (const change of changesOf(run)) {
+  for (const change of changesOf(run, machine.device !== undefined)) {
     if (fitting.some((smaller) => isPartOf(smaller, change))) continue;
     const { needed, fits } = await reportMemory(changed(run, change), machine);
     const settings = Object.fromEntries(Object.entries(change).map(([field, value]) => [yamlKey(field), value]));
@@ -109,7 +122,7 @@ const isPartOf = (smaller: Change, larger: Change) =>
 const SHORTEST = 128;
 
 /** Changes that make a run smaller: first each alone, then all of the model that is trained, its optimizer, then those of an adapter. */
-function changesOf({ config, pairs }: PlannedRun): Change[] {
+function changesOf({ config, pairs }: PlannedRun, hasGpu: boolean): Change[] {
   const { perDeviceTrainBatchSize: batch, gradientAccumulationSteps: accumulation } = config;
   const longest = pairs.train.reduce((most, pair) => Math.max(most, sequenceLength(pair)), 0);
   const longestPair = pairs.train.reduce((most, pair) => Math.max(most, tokensOf(pair)), 0);
@@ -131,14 +144,22 @@ function changesOf({ config, pairs }: PlannedRun): Change[] {
     config.masterWeights === 'stochastic' || trainsAdapter(config)
       ? []
       : [{ ...all, ...moments[0], dtype: 'bfloat16', masterWeights: 'stochastic' }];
+  const offload: Change[] =
+    hasGpu && config.offloadOptimizer === 'none' && !trainsAdapter(config) ? [{ offloadOptimizer: 'cpu' }] : [];
+  const inBackward: Change[] =
+    config.optimizerInBwd || trainsAdapter(config) ? [] : [{ optimizerInBwd: true, maxGradNorm: 0 }];
   const adapter: Change = trainsAdapter(config) ? { dtype: 'bfloat16' } : { usePeft: true };
   return [
     ...each,
     ...(each.length > 1 ? [all] : []),
+    ...offload,
+    ...(each.length > 0 ? offload.map((change) => ({ ...all, ...change })) : []),
     ...shorter.slice(0, 1),
     ...moments,
     ...(each.length > 0 ? moments.map((change) => ({ ...all, ...change })) : []),
     ...narrow,
+    ...inBackward.map((change) => ({ ...all, ...change })),
+    ...inBackward.flatMap((change) => moments.map((moment) => ({ ...all, ...change, ...moment }))),
     adapter,
     ...shorter.slice(1),
     ...(each.length > 0 ? [{ ...all, ...adapter }] : []),
@@ -176,8 +197,9 @@ export const reportJson = (
 ) => ({
   parameters: plan.parameters,
   trained_parameters: plan.trained,
-  longest_micro_batch: {
+  longest_pass: {
     pairs: plan.longest.pairs,
+    micro_batches: plan.longest.microBatches,
     tokens: plan.longest.tokens,
     answer_tokens: plan.longest.answerTokens,
   },
@@ -204,8 +226,11 @@ export function formatReport(
   const { longest } = plan;
   const trained = plan.trained === plan.parameters ? 'all' : readable(plan.trained);
   return [
-    `${readable(plan.parameters)} parameters, ${trained} trained. The longest micro-batch has ${count(longest.tokens)} tokens, ` +
-      `${count(longest.answerTokens)} of them in answers.`,
+    `${readable(plan.parameters)} parameters, ${trained} trained. ${
+      longest.microBatches > 1
+        ? `The ${longest.microBatches} longest micro-batches have`
+        : 'The longest micro-batch has'
+    } ${count(longest.tokens)} tokens, ` + `${count(longest.answerTokens)} of them in answers.`,
     '',
     table([
       ['at the peak', ...places.map((place) => heads[place])],
@@ -229,9 +254,11 @@ function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, pa
     case 'reference':
       return 'weights of the reference';
     case 'gradients':
-      return 'gradients, float32';
+      return config.optimizerInBwd ? 'gradients, float32 (optimizer_in_bwd: true)' : 'gradients, float32';
     case 'state':
       return `the optimizer’s state (optim: ${config.optim})`;
+    case 'stateParts':
+      return 'parts of it that are updated';
     case 'activations':
       return `activations (activation_checkpointing: ${config.activationCheckpointing})`;
     case 'logits':

@@ -1,4 +1,5 @@
 import { adafactor, adamW, adamW8bit, lion, type OptimizerKernel, type RuleOptimizer, sgd } from '@wpo/trainer';
+import type { TrainingMemory } from '../memory';
 import type { TrainConfig } from '../schemas/train';
 
 /** The optimizer of a run, under Transformers' names. @param kernel undefined for portable updates */
@@ -18,6 +19,12 @@ export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): Rule
       return sgd(options);
   }
 }
+
+/** What training takes of the memory of the device that computes, beside that of the passes. */
+export const trainingMemory = (config: TrainConfig): TrainingMemory => ({
+  stateBytes: config.offloadOptimizer === 'cpu' ? () => 0 : optimizerOf(config).stateBytes,
+  optimizerInBackward: config.optimizerInBwd,
+});
 
 /** Most rows of an embedding's gradient are 0, so a block of 256 second moments has values of very different sizes. */
 const isEmbedding = ({ name }: { readonly name: string }) => name === 'model.embed_tokens.weight';

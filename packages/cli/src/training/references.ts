@@ -16,7 +16,7 @@ import { loraSettings, trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
 import { withProgress } from '../terminal/progress';
 import type { Terminal } from '../terminal/terminal';
-import { optimizerOf } from './optimizer';
+import { trainingMemory } from './optimizer';
 import type { RunFolder } from './run-folder';
 
 /** The reference's log-probs of both sets of pairs; absent if the loss needs no reference. */
@@ -91,7 +91,7 @@ const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
       terminal: options.terminal,
       activationCheckpointing: options.config.activationCheckpointing,
       adapter: adapterOf(options.config),
-      use: { kind: 'train', stateBytes: optimizerOf(options.config).stateBytes },
+      use: { kind: 'train', ...trainingMemory(options.config) },
     }),
   );
 

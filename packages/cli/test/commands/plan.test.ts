@@ -31,7 +31,7 @@ function yaml(model: string, settings: Record<string, unknown> = {}): string {
 interface Plan {
   readonly parameters: number;
   readonly trained_parameters: number;
-  readonly longest_micro_batch: { readonly pairs: number; readonly tokens: number; readonly answer_tokens: number };
+  readonly longest_pass: { readonly pairs: number; readonly micro_batches: number; readonly tokens: number };
   readonly memory: readonly { readonly name: string; readonly where: string; readonly bytes: number }[];
   readonly needed: { readonly host: number; readonly device: number };
   readonly available: { readonly host: number; readonly device: number | null };
@@ -111,6 +111,47 @@ test('where the moments of AdamW do not fit, those of 8 bits are found', async (
   expect(bytesOf(found, 'state')! / bytesOf(other, 'state')!).toBeCloseTo(73.93 / 21.51, 2);
 });
 
+test('with optimizer_in_bwd, gradients of the embedding and a layer are held, and all batches of a step run in one pass', async () => {
+  const file = yaml(nine, { gradient_accumulation_steps: 4, max_grad_norm: 0 });
+  const sizes = ['--device-memory', '180GB', '--host-memory', '64GiB', '--set', 'activation_checkpointing=always'];
+  const [plain, inBackward] = [
+    await plan(file, ...sizes),
+    await plan(file, ...sizes, '--set', 'optimizer_in_bwd=true'),
+  ];
+  const { vocabSize: V, hiddenSize: H, intermediateSize: F } = gemma2_9b;
+  const layer = 2 * 16 * 256 * H + 2 * 8 * 256 * H + 3 * F * H + 4 * H;
+  expect(bytesOf(inBackward, 'gradients')).toBe(4 * (V * H + layer));
+  expect(plain.longest_pass).toMatchObject({ micro_batches: 1 });
+  expect(inBackward.longest_pass).toMatchObject({ micro_batches: 4, pairs: 4 * plain.longest_pass.pairs });
+  // of the three pairs more: the inputs of layers, and less than four other values of a layer
+  const tokens = inBackward.longest_pass.tokens - plain.longest_pass.tokens;
+  const more = bytesOf(inBackward, 'activations')! - bytesOf(plain, 'activations')!;
+  expect(more / (4 * tokens * H)).toBeGreaterThan(gemma2_9b.numHiddenLayers);
+  expect(more / (4 * tokens * H)).toBeLessThan(gemma2_9b.numHiddenLayers + 4);
+});
+
+test('with offload_optimizer the moments are in memory of the host, and parts of them on the GPU', async () => {
+  const file = yaml(nine);
+  const sizes = ['--device-memory', '100GB', '--host-memory', '128GB'];
+  const [resident, offloaded] = [
+    await plan(file, ...sizes),
+    await plan(file, ...sizes, '--set', 'offload_optimizer=cpu'),
+  ];
+  expect(resident.fits).toBe(false);
+  expect(resident.settings_that_fit.map(({ settings }) => settings)).toContainEqual({ offload_optimizer: 'cpu' });
+  expect(offloaded.fits).toBe(true);
+  const row = ({ memory }: Plan, name: string) => memory.find((one) => one.name === name);
+  expect(row(resident, 'state')).toEqual({ name: 'state', where: 'device', bytes: 8 * parameters9b });
+  expect(row(offloaded, 'state')).toEqual({ name: 'state', where: 'host', bytes: 8 * parameters9b });
+  expect(row(offloaded, 'stateParts')).toEqual({ name: 'stateParts', where: 'device', bytes: 2 * 8 * 2 ** 24 });
+});
+
+test('offload_optimizer without a GPU is an error', async () => {
+  const { status, err } = await wpo('plan', yaml(modelFolder), '--set', 'offload_optimizer=cpu');
+  expect(status).toBe(1);
+  expect(err).toContain('offload_optimizer: expected none, since no GPU computes with the native operations');
+});
+
 test('a smaller batch is enough where it is', async () => {
   const file = yaml(modelFolder, { per_device_train_batch_size: 3, activation_checkpointing: 'never' });
   const whole = await plan(file, '--device-memory', '10GB');
@@ -123,8 +164,8 @@ test('a smaller batch is enough where it is', async () => {
     '--set',
     'gradient_accumulation_steps=3',
   );
-  expect(whole.longest_micro_batch.pairs).toBe(3);
-  expect(one.longest_micro_batch).toMatchObject({ pairs: 1 });
+  expect(whole.longest_pass.pairs).toBe(3);
+  expect(one.longest_pass).toMatchObject({ pairs: 1 });
   const megabytes = (whole.needed.device + one.needed.device) / 2e6;
   const tight = await plan(file, '--device-memory', `${megabytes}MB`);
   expect(tight.fits).toBe(false);

@@ -62,6 +62,32 @@ test('a reference that runs in each step gives the same results as precomputed l
   expect(timeless(readMetrics(join(folder, 'b')))).toEqual(timeless(readMetrics(join(folder, 'a'))));
 });
 
+test('optimizer_in_bwd changes nothing but the order in which gradients of the embedding are added', async () => {
+  const folder = temporaryFolder();
+  const config = goldenConfig(folder);
+  const trained = async (name: string, set: string[]) => {
+    const run = join(folder, name);
+    await trainFrom({ config, set: ['max_grad_norm=0', 'max_steps=3', `output_dir=${run}`, ...set] }, capture());
+    const read = (file: string) => readFileSync(join(run, 'checkpoint-3', file));
+    return {
+      rows: timeless(readMetrics(run)),
+      weights: read('model.safetensors'),
+      state: read('optimizer.safetensors'),
+    };
+  };
+  for (const batches of [1, 4]) {
+    const set = [`gradient_accumulation_steps=${batches}`, `per_device_train_batch_size=${4 / batches}`];
+    const plain = await trained(`plain-${batches}`, set);
+    const updated = await trained(`updated-${batches}`, [...set, 'optimizer_in_bwd=true']);
+    const lossesOf = ({ rows }: typeof plain) => rows.map((row) => [row.loss!, row.grad_norm!]);
+    for (const [i, found] of lossesOf(updated).flat().entries())
+      expect(found / lossesOf(plain).flat()[i]!).toBeCloseTo(1, 6);
+    if (batches > 1) continue;
+    expect(updated.weights.equals(plain.weights)).toBe(true);
+    expect(updated.state.equals(plain.state)).toBe(true);
+  }
+});
+
 test('another model can be the reference, and is freed before training', async () => {
   const folder = temporaryFolder();
   const set = ['max_steps=1', `ref_model_name_or_path=${modelFolder}`];

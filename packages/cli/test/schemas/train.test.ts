@@ -66,8 +66,10 @@ test('three keys are required; the others have the documented defaults', () => {
     perDeviceEvalBatchSize: 1,
     activationCheckpointing: 'auto',
     maxGradNorm: 1,
+    optimizerInBwd: false,
     weightDecay: 0,
     optim: 'adamw_torch',
+    offloadOptimizer: 'none',
     adamBeta1: 0.9,
     adamBeta2: 0.999,
     adamEpsilon: 1e-8,
@@ -80,6 +82,20 @@ test('three keys are required; the others have the documented defaults', () => {
     stopOnCollapse: false,
     skipNonfinite: 0,
   });
+});
+
+test('offload_optimizer needs an optimizer with moments', () => {
+  expect(problems(`${least}offload_optimizer: cpu\noptim: sgd\n`)).toEqual([
+    '/runs/run.yaml:4: offload_optimizer: expected none with optim sgd, found cpu. It has no moments of the size of the weights.',
+  ]);
+});
+
+test('optimizer_in_bwd needs max_grad_norm: 0', () => {
+  expect(problems(`${least}optimizer_in_bwd: true\n`)).toEqual([
+    '/runs/run.yaml: max_grad_norm: expected 0 with optimizer_in_bwd, found 1. Clipping needs the norm of all gradients before the first ' +
+      'update, so all would be held.',
+  ]);
+  expect(parse(`${least}optimizer_in_bwd: true\nmax_grad_norm: 0\n`)).toMatchObject({ optimizerInBwd: true });
 });
 
 test('an unknown key is an error that names its line and the most similar key', () => {
@@ -277,6 +293,7 @@ test('a resumed run must have the same values of these keys', () => {
       ...[
         'num_train_epochs',
         'optim',
+        'optimizer_in_bwd',
         'per_device_train_batch_size',
         'precision',
         'precompute_ref_log_probs',

@@ -12,12 +12,12 @@ export interface Dropout {
   readonly module: number;
 }
 
-/** A forward pass of the model, with its backward pass. */
+/** A forward pass of the model over one or more packs, with its backward pass. */
 export interface Pass {
   /** Whether it is for training. */
   readonly training: boolean;
-  /** Keys of the random numbers of each token: `[T]`. Null: no dropout. */
-  dropoutKeys(tokens: number): Int32Array | null;
+  /** Keys of the random numbers of each token of a pack: `[T]`. Null: no dropout. */
+  dropoutKeys(tokens: number, pack: number): Int32Array | null;
 }
 
 const mix = (words: readonly number[]) => words.reduce((hash, word) => murmurFinalise(hash ^ word), 0x9e3779b9);

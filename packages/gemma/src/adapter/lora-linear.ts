@@ -36,6 +36,8 @@ export const loraParameters = <W extends Weight>({ a, b, dora }: Lora<W>): W[] =
 /** The tape, as adapters use it. */
 export interface AdapterTape {
   readonly pass: Pass;
+  /** The pack that operations run on. */
+  readonly pack: number;
   readonly kernels: Kernels;
   /** Runs an operation as a step of the pass. `w` is its weight, if any. */
   run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value;
@@ -102,7 +104,7 @@ function dropoutOf(
   x: Value,
   { x: byFeature }: Layout,
 ): Drop | null {
-  const tokenKeys = dropout && tape.pass.dropoutKeys(byFeature ? x.shape.at(-1)! : x.shape[0]!);
+  const tokenKeys = dropout && tape.pass.dropoutKeys(byFeature ? x.shape.at(-1)! : x.shape[0]!, tape.pack);
   if (!tokenKeys) return null;
   const options = { keys: moduleKeys(tokenKeys, dropout!), rate: dropout!.rate, byFeature };
   return (value) => tape.kernels.dropout(value, options);

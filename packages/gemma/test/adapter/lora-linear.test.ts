@@ -132,7 +132,7 @@ async function onTape(
   const y = operation[kind]();
   const tensorOf = (value: Value) => kernels.materialize?.(value) ?? (value as tf.Tensor);
   const output = tf.clone(tensorOf(y));
-  await tape.backward(y, dy.clone());
+  await tape.backward(new Map([[y, dy.clone()]]));
   tape.dispose();
   const found = gradients.map((gradient) => {
     const copy = tf.clone(tensorOf(gradient));

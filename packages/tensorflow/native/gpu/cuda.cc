@@ -1,7 +1,9 @@
 // NVIDIA's GPUs: the driver and cuBLAS, loaded by name, and TensorFlow's stream.
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -37,6 +39,13 @@ struct Driver {
       library, "cuLaunchKernel"};
   Function<DevicePointer, const void*, size_t, Handle> copy_in{library, "cuMemcpyHtoDAsync_v2"};
   Function<DevicePointer, unsigned, size_t, Handle> set{library, "cuMemsetD32Async"};
+  // of copies beside other work
+  Function<void*, DevicePointer, size_t, Handle> copy_out{library, "cuMemcpyDtoHAsync_v2"};
+  Function<Handle*, unsigned> create_stream{library, "cuStreamCreate"};
+  Function<Handle, Handle, unsigned> wait_for_event{library, "cuStreamWaitEvent"};
+  Function<Handle*, unsigned> create_event{library, "cuEventCreate"};
+  Function<Handle, Handle> record_event{library, "cuEventRecord"};
+  Function<Handle> destroy_event{library, "cuEventDestroy_v2"};
   // of stored values
   Function<unsigned> init{library, "cuInit"};
   Function<int*, int> device{library, "cuDeviceGet"};
@@ -45,6 +54,7 @@ struct Driver {
   Function<DevicePointer*, size_t> allocate{library, "cuMemAlloc_v2"};
   Function<DevicePointer> free{library, "cuMemFree_v2"};
   Function<void**, size_t> allocate_pinned{library, "cuMemAllocHost_v2"};
+  Function<void*> free_pinned{library, "cuMemFreeHost"};
   Function<DevicePointer, unsigned char, size_t> set_bytes{library, "cuMemsetD8_v2"};
   Function<DevicePointer, const void*, size_t> copy_in_now{library, "cuMemcpyHtoD_v2"};
   Function<void*, DevicePointer, size_t> copy_out_now{library, "cuMemcpyDtoH_v2"};
@@ -156,6 +166,22 @@ class Cuda : public Device {
     if (count > 0) driver().set(device_pointer(to), 0, static_cast<size_t>(count), stream_);
   }
 
+  void copy_to_pinned(void* pinned, const void* from, size_t bytes) override {
+    copy_beside(to_pinned_, pinned, from, [&](Handle stream) {
+      driver().copy_out(pinned, reinterpret_cast<DevicePointer>(from), bytes, stream);
+    });
+  }
+  void copy_from_pinned(void* to, const void* pinned, size_t bytes) override {
+    copy_beside(from_pinned_, to, pinned,
+                [&](Handle stream) { driver().copy_in(device_pointer(to), pinned, bytes, stream); });
+  }
+  void wait_for_copies(const void* address) override {
+    const auto found = copies_.find(address);
+    if (found == copies_.end()) return;
+    driver().wait_for_event(stream_, found->second.get(), 0);
+    copies_.erase(found);
+  }
+
  private:
   // A kernel, which may have `bytes` of dynamic shared memory.
   Handle function(Handle module, const char* kernel, int64_t bytes) {
@@ -171,6 +197,34 @@ class Cuda : public Device {
     driver().launch(function, static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads), 1, 1,
                     static_cast<unsigned>(bytes), stream_, arguments, nullptr);
   }
+  using Event = std::shared_ptr<void>;
+  // What was queued on a stream until now.
+  static Event record(Handle stream) {
+    constexpr unsigned kDisableTiming = 2;
+    Handle event = nullptr;
+    driver().create_event(&event, kDisableTiming);
+    const Event owned(event, [](Handle e) {
+      try {
+        driver().destroy_event(e);
+      } catch (const std::exception&) {
+        // the driver is shut down
+      }
+    });
+    driver().record_event(event, stream);
+    return owned;
+  }
+  // Queues a copy on another stream, which is created at its first use.
+  template <class Copy>
+  void copy_beside(Handle& stream, const void* to, const void* from, Copy copy) {
+    constexpr unsigned kNonBlocking = 1;
+    if (!stream) driver().create_stream(&stream, kNonBlocking);
+    driver().wait_for_event(stream, record(stream_).get(), 0);
+    for (const void* address : {to, from})
+      if (const auto found = copies_.find(address); found != copies_.end())
+        driver().wait_for_event(stream, found->second.get(), 0);
+    copy(stream);
+    copies_[to] = copies_[from] = record(stream);
+  }
 
   Handle stream_, context_ = nullptr, module_ = nullptr, cublas_handle_ = nullptr;
   int major_ = 0, minor_ = 0;  // compute capability
@@ -179,6 +233,8 @@ class Cuda : public Device {
   const Cublas cublas_;
   std::map<int64_t, Handle> attention_modules_;  // by head size
   std::map<std::pair<Handle, const char*>, Handle> functions_;
+  Handle to_pinned_ = nullptr, from_pinned_ = nullptr;  // streams
+  std::map<const void*, Event> copies_;                 // the last copy of an address, which ends after those before
 };
 
 // Memory of the first GPU, which is TensorFlow's, for stored values.
@@ -206,6 +262,28 @@ class CudaMemory : public StoreMemory {
     });
     driver().set_bytes(memory, 0, static_cast<size_t>(bytes));
     return owned;
+  }
+  std::shared_ptr<void> allocate_pinned(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    set_current();
+    void* memory = nullptr;
+    driver().allocate_pinned(&memory, static_cast<size_t>(bytes));
+    const Handle context = context_;
+    const std::shared_ptr<void> owned(memory, [context](void* m) {
+      try {  // copies may still use it
+        driver().set_context(context);
+        driver().synchronize();
+        driver().free_pinned(m);
+      } catch (const std::exception&) {
+        // the driver is shut down
+      }
+    });
+    std::memset(memory, 0, static_cast<size_t>(bytes));
+    return owned;
+  }
+  void synchronize() override {
+    set_current();
+    driver().synchronize();
   }
   // Pinned, so that copies are fast.
   char* staging() override {
@@ -238,6 +316,8 @@ class LazyCudaMemory : public StoreMemory {
   char* staging() override { return memory().staging(); }
   void copy_in(void* to, const void* from, int64_t bytes) override { memory().copy_in(to, from, bytes); }
   void copy_out(void* to, const void* from, int64_t bytes) override { memory().copy_out(to, from, bytes); }
+  std::shared_ptr<void> allocate_pinned(int64_t bytes) override { return memory().allocate_pinned(bytes); }
+  void synchronize() override { memory().synchronize(); }
 
  private:
   static CudaMemory& memory() {

@@ -51,6 +51,13 @@ class Device {
   virtual void copy_in(void* to, const void* from, size_t bytes) = 0;
   virtual void copy_in(float** to, const std::vector<float*>& addresses) = 0;
   virtual void zero(float* to, int64_t count) = 0;
+  // Copies to and from pinned memory of the CPU, each direction on a stream of its own. A copy starts once the work
+  // that was queued before it has run, and earlier copies of either address. Until `wait_for_copies`, neither may be
+  // changed or freed, and what is copied to not read. Addresses are compared, not ranges.
+  virtual void copy_to_pinned(void* pinned, const void* from, size_t bytes) = 0;
+  virtual void copy_from_pinned(void* to, const void* pinned, size_t bytes) = 0;
+  // Work that is queued later starts after the copies of this address.
+  virtual void wait_for_copies(const void* address) = 0;
 };
 
 }  // namespace wpo

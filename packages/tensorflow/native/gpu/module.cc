@@ -15,6 +15,7 @@ void register_gpu_rows();
 void register_gpu_optimizer();
 void register_gpu_attention();
 void register_gpu_fused_attention();
+void register_gpu_copies();
 void register_gpu_program();
 
 namespace {
@@ -39,6 +40,7 @@ void register_all() {
   register_gpu_optimizer();
   register_gpu_attention();
   register_gpu_fused_attention();
+  register_gpu_copies();
   register_gpu_program();
 }
 

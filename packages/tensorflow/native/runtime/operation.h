@@ -23,6 +23,7 @@ struct TensorView {
   Shape shape;
   Type type = Type::kFloat32;
   bool read_only = false;
+  bool pinned = false;  // stored in the CPU's memory, where the operation may run on a GPU
 };
 
 // Makes an operation's outputs, of the types that its caller asks for: TensorFlow, or the interpreter of a recorded

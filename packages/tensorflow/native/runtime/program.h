@@ -147,7 +147,7 @@ class Interpreter : public OutputAllocator {
     Shape shape = next_shape();
     const int64_t offset = ((high << 30) + low) * size_of(type);
     arena->require_range(offset, checked_element_count(shape) * size_of(type));
-    add({arena->at(offset), std::move(shape), type, arena->mapped != nullptr});
+    add({arena->at(offset), std::move(shape), type, arena->mapped != nullptr, arena->pinned});
     values_.back().arena = std::move(arena);
   }
 
@@ -178,6 +178,8 @@ class Interpreter : public OutputAllocator {
     const TensorView& view = values_[number].view;
     require(operation.accepts(i, view.type), operation.name, ": expected ", operation.inputs[i], " as input ", i,
             ", found value ", number, " of type ", name_of(view.type));
+    require(view.pinned == operation.is_pinned(i), operation.name, ": expected ", operation.inputs[i], " as input ", i,
+            " in memory of the ", operation.is_pinned(i) ? "CPU" : "GPU", ", found value ", number, " in the other's");
     return view;
   }
 
@@ -198,9 +200,11 @@ class Interpreter : public OutputAllocator {
     require(number >= 0 && number < num_values() && values_[number].exists && values_[number].arena, operation.name,
             ": expected the number of stored values to replace, found ", number);
     const Value& replaced = values_[number];
-    require(replaced.view.type == Type::kFloat32 && !replaced.view.read_only, operation.name,
+    require(replaced.view.type == Type::kFloat32 && !replaced.view.read_only && !replaced.view.pinned, operation.name,
             ": expected float32 values in memory to replace, found ", name_of(replaced.view.type),
-            replaced.view.read_only ? " values of a mapped file" : " values");
+            replaced.view.read_only ? " values of a mapped file"
+            : replaced.view.pinned  ? " pinned values"
+                                    : " values");
     for (const TensorView& input : inputs)
       require(!overlap(input, replaced.view), operation.name, ": an output would replace one of the inputs");
     Value output = replaced;

@@ -30,6 +30,8 @@ struct Signature {
   std::string input_name(size_t input) const { return std::string(inputs[input], std::strchr(inputs[input], ':')); }
   // Whether an input is a list of tensors, whose length is an attribute.
   bool is_list(size_t input) const { return std::strstr(inputs[input], " * ") != nullptr; }
+  // Whether an input is stored in pinned memory of the CPU, also where the operation runs on a GPU.
+  bool is_pinned(size_t input) const { return std::strncmp(inputs[input], "pinned", 6) == 0; }
   bool returns_list() const { return std::strstr(outputs[0], " * ") != nullptr; }
 };
 
@@ -103,6 +105,12 @@ inline const std::vector<Signature>& signatures() {
       {"WpoSgd", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
       {"WpoAdafactor", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
       {"WpoAdafactorVector", {"params: int32", "keys: int32", kUpdated}, {"done: float"}, {"N: int >= 1"}},
+      // gpu/copies.cc, on a GPU only
+      {"WpoCopyToPinned", {"pinned: float|bfloat16|int16|uint8", "x: float|bfloat16|int16|uint8"}, {"done: float"}},
+      {"WpoCopyFromPinned",
+       {"into: float|bfloat16|int16|uint8", "pinned: float|bfloat16|int16|uint8"},
+       {"done: float"}},
+      {"WpoWaitForCopies", {"x: float|bfloat16|int16|uint8"}, {"done: float"}},
       // runtime/
       {"WpoProgram", {"code: int32", "tensors: N * float"}, {"y: M * float"}, {"N: int >= 0", "M: int >= 0"}},
   };

@@ -110,17 +110,23 @@ class HostMemory : public StoreMemory {
   char* staging() override { return nullptr; }
   void copy_in(void*, const void*, int64_t) override {}
   void copy_out(void*, const void*, int64_t) override {}
+  std::shared_ptr<void> allocate_pinned(int64_t bytes) override { return allocate(bytes); }
+  void synchronize() override {}
 };
 
 // Calls body(memory, at, n) for the values [at, at + n) of a range, in pieces that fit in the staging memory, or at
-// once where there is none. `memory` is where the CPU reads or writes these values; they are copied out of the arena
-// before, or into it after.
+// once where there is none, and where the arena is the CPU's memory. `memory` is where the CPU reads or writes these
+// values; they are copied out of the arena before, or into it after.
 template <class Body>
 void for_staged(StoreMemory& memory, const StoredRange& range, int64_t count, Type type, bool copy_in, Body body) {
   char* const staging = memory.staging();
   char* const data = static_cast<char*>(range.data);
   if (count == 0) return;
   if (!staging) return body(data, 0, count);
+  if (range.arena->pinned) {
+    memory.synchronize();
+    return body(data, 0, count);
+  }
   const int64_t size = size_of(type), piece = StoreMemory::kStagingBytes / size;
   for (int64_t at = 0; at < count; at += piece) {
     const int64_t n = std::min(piece, count - at);
@@ -133,6 +139,12 @@ void for_staged(StoreMemory& memory, const StoredRange& range, int64_t count, Ty
 napi_value allocate(Arguments& arguments) {
   const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
   return number(arguments.env(), store().add({arguments.data<StoreMemory>().allocate(bytes), bytes}));
+}
+
+napi_value allocate_pinned(Arguments& arguments) {
+  const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
+  return number(arguments.env(),
+                store().add({arguments.data<StoreMemory>().allocate_pinned(bytes), bytes, nullptr, true}));
 }
 
 napi_value map(Arguments& arguments) {
@@ -158,9 +170,12 @@ napi_value free_arena(Arguments& arguments) {
 napi_value bytes(Arguments& arguments) {
   napi_value result;
   require_ok(napi_create_object(arguments.env(), &result));
-  for (const bool mapped : {false, true})
-    require_ok(napi_set_named_property(arguments.env(), result, mapped ? "mapped" : "allocated",
-                                       number(arguments.env(), store().bytes(mapped))));
+  const auto set = [&](const char* name, Arena::Kind kind) {
+    require_ok(napi_set_named_property(arguments.env(), result, name, number(arguments.env(), store().bytes(kind))));
+  };
+  set("allocated", Arena::kAllocated);
+  set("mapped", Arena::kMapped);
+  if (&arguments.data<StoreMemory>() != &host_memory()) set("pinned", Arena::kPinned);
   return result;
 }
 
@@ -237,7 +252,10 @@ void export_store(napi_env env, napi_value exports, StoreMemory& memory) {
   napi_value functions;
   require_ok(napi_create_object(env, &functions));
   export_function<allocate>(env, functions, "allocate", &memory);
-  if (&memory == &host_memory()) export_function<map>(env, functions, "map", &memory);
+  if (&memory == &host_memory())
+    export_function<map>(env, functions, "map", &memory);
+  else
+    export_function<allocate_pinned>(env, functions, "allocatePinned", &memory);
   export_function<free_arena>(env, functions, "free", &memory);
   export_function<bytes>(env, functions, "bytes", &memory);
   export_function<read>(env, functions, "read", &memory);

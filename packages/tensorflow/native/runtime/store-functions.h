@@ -1,9 +1,10 @@
 // The JavaScript functions of a store, as an addon's export `store`:
 //
 //   allocate(bytes): id                        zeros, aligned to 64 bytes
+//   allocatePinned(bytes): id                  zeros in memory of the CPU, for operations that copy. On a GPU only
 //   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes. Not on a GPU
 //   free(id)                                   a program that runs keeps the memory until it ends
-//   bytes(): { allocated, mapped }             of all arenas
+//   bytes(): { allocated, mapped, pinned? }    of all arenas; `pinned` on a GPU only
 //   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena
 //   write(id, offset, file, fileOffset, count, type, fileType)   and from an arena into a file
 //   get(id, offset, count, type): array                          a copy
@@ -32,6 +33,10 @@ class StoreMemory {
   // Copies are complete when these return.
   virtual void copy_in(void* to, const void* from, int64_t bytes) = 0;
   virtual void copy_out(void* to, const void* from, int64_t bytes) = 0;
+  // Memory of the CPU with zeros, which operations copy from and to (gpu/device.h).
+  virtual std::shared_ptr<void> allocate_pinned(int64_t bytes) = 0;
+  // Waits until all queued work has run.
+  virtual void synchronize() = 0;
 };
 
 // The CPU's memory.

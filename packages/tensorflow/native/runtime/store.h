@@ -12,9 +12,14 @@
 namespace wpo {
 
 struct Arena {
+  enum Kind { kAllocated, kMapped, kPinned };
+
   std::shared_ptr<void> memory;
   int64_t bytes;
   std::shared_ptr<const MappedFile> mapped = nullptr;  // the file, which is read-only; null if memory was allocated
+  bool pinned = false;  // memory of the CPU that a GPU copies from and to; its other operations do not use it
+
+  Kind kind() const { return mapped ? kMapped : pinned ? kPinned : kAllocated; }
 
   // Throws unless `bytes_` bytes from `offset` are within the arena.
   void require_range(int64_t offset, int64_t length) const {
@@ -43,11 +48,11 @@ class Store {
     const std::lock_guard<std::mutex> lock(mutex_);
     arenas_.erase(entry(id));
   }
-  // Bytes of all arenas that are mapped, or are not.
-  int64_t bytes(bool mapped) {
+  // Bytes of all arenas of a kind.
+  int64_t bytes(Arena::Kind kind) {
     const std::lock_guard<std::mutex> lock(mutex_);
     int64_t sum = 0;
-    for (const auto& [id, arena] : arenas_) sum += (arena->mapped != nullptr) == mapped ? arena->bytes : 0;
+    for (const auto& [id, arena] : arenas_) sum += arena->kind() == kind ? arena->bytes : 0;
     return sum;
   }
 

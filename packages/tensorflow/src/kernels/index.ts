@@ -10,7 +10,8 @@ export {
 } from './counting';
 export { tensorflowKernels } from './kernels';
 export { availableMemory } from './memory';
-export { nativeOperations } from './native';
+export { nativeDevice, nativeOperations } from './native';
+export { OFFLOADED_PART, offloadedOptimizer } from './offloaded-optimizer';
 export { tensorflowGradientNorm, tensorflowOptimizer } from './optimizer';
 export { storedBytes, type WeightType } from './store';
 export {

@@ -36,11 +36,13 @@ export interface StoredArrays {
 /** The addon's memory for values that are no tensors (native/runtime/store.h). Offsets and sizes are in bytes; arenas have ids. */
 export interface NativeStore {
   allocate(bytes: number): number;
+  /** Memory of the CPU that a GPU copies from and to. Absent where the CPU computes. */
+  allocatePinned?(bytes: number): number;
   /** Maps a whole file, read-only. @throws Error if its size is not `bytes` */
   map(path: string, bytes: number): number;
   free(arena: number): void;
   /** Of all arenas. */
-  bytes(): { readonly allocated: number; readonly mapped: number };
+  bytes(): { readonly allocated: number; readonly mapped: number; readonly pinned?: number };
   /** Reads values of an open file into an allocated arena. */
   read(
     arena: number,

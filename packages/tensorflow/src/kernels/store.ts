@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
 import { joinHalves, splitHalves } from './low-bits';
-import { nativeStore, readingFiles, type StoredArrays } from './native';
+import { type NativeStore, nativeStore, readingFiles, type StoredArrays } from './native';
 
 // Values in memory of the native addon, which TensorFlow does not know: weights that are trained, bfloat16 weights, and weights in
 // mapped files. `tf.memory()` does not count them; `storedBytes` does.
@@ -28,6 +28,10 @@ export class Arena {
   /** Memory of this many bytes, with zeros. */
   static allocate(bytes: number): Arena {
     return new Arena(nativeStore()!.allocate(bytes));
+  }
+  /** The same in memory of the CPU, where a GPU computes: operations only copy from and to it. */
+  static allocatePinned(bytes: number): Arena {
+    return new Arena(nativeStore()!.allocatePinned!(bytes));
   }
   /** A file, read-only. @throws Error if it has not `bytes` bytes */
   static map(path: string, bytes: number): Arena {
@@ -144,8 +148,17 @@ export class StoredVariable<T extends StoredType = WeightType> extends StoredTen
   static sum(shape: readonly number[], recorder: Recorder): StoredVariable<'float32'> {
     return StoredVariable.withoutValues(shape, 'float32', recorder);
   }
+  /** Zeros in memory of the CPU, where a GPU computes: operations only copy from and to it. */
+  static pinnedZeros<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder): StoredVariable<T> {
+    const arena = Arena.allocatePinned(bytesOf(shape, dtype));
+    return new StoredVariable({ arena, offset: 0, dtype, shape }, recorder, { version: 1 });
+  }
   private static withoutValues<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder) {
     return new StoredVariable({ arena: allocateFor(shape, dtype), offset: 0, dtype, shape }, recorder);
+  }
+  /** A handle on `count` of the values, from `start`: `[count]`. */
+  part(start: number, count: number): StoredVariable<T> {
+    return new StoredVariable(partOf(this.range, start, count), this.recorder, this.state);
   }
   /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
   get version(): number {
@@ -198,12 +211,22 @@ export class StoredVariable<T extends StoredType = WeightType> extends StoredTen
  * Updates, and `read` and `write`, take both for the float32 value.
  */
 export class SplitVariable extends StoredVariable {
-  readonly low: StoredVariable<'int16'>;
-
+  constructor(
+    range: StoredRange<'bfloat16'>,
+    readonly low: StoredVariable<'int16'>,
+    recorder: Recorder,
+    state?: { version: number },
+  ) {
+    super(range, recorder, state);
+  }
   /** Memory with zeros. */
-  constructor(shape: readonly number[], recorder: Recorder) {
-    super({ arena: allocateFor(shape, 'bfloat16'), offset: 0, dtype: 'bfloat16', shape }, recorder, { version: 1 });
-    this.low = StoredVariable.zeros(shape, 'int16', recorder);
+  static splitZeros(shape: readonly number[], recorder: Recorder): SplitVariable {
+    const range = { arena: allocateFor(shape, 'bfloat16'), offset: 0, dtype: 'bfloat16', shape } as const;
+    return new SplitVariable(range, StoredVariable.zeros(shape, 'int16', recorder), recorder, { version: 1 });
+  }
+  override part(start: number, count: number): SplitVariable {
+    const range = partOf(this.range as StoredRange<'bfloat16'>, start, count);
+    return new SplitVariable(range, this.low.part(start, count), this.recorder, this.state);
   }
   override get fileType(): 'F32' {
     return 'F32';
@@ -224,10 +247,17 @@ export class SplitVariable extends StoredVariable {
   }
 }
 
-/** The memory of a new tensor. */
-const allocateFor = (shape: readonly number[], dtype: StoredType) =>
-  Arena.allocate(STORED_TYPES[dtype].bytes * tf.util.sizeFromShape([...shape]));
+const partOf = <T extends StoredType>({ offset, ...range }: StoredRange<T>, start: number, count: number) => ({
+  ...range,
+  ...{ offset: offset + start, shape: [count] },
+});
 
-/** Bytes of all arenas of this process: in memory, and in mapped files. */
-export const storedBytes = (): { readonly allocated: number; readonly mapped: number } =>
+/** The memory of a new tensor. */
+const allocateFor = (shape: readonly number[], dtype: StoredType) => Arena.allocate(bytesOf(shape, dtype));
+
+const bytesOf = (shape: readonly number[], dtype: StoredType) =>
+  STORED_TYPES[dtype].bytes * tf.util.sizeFromShape([...shape]);
+
+/** Bytes of all arenas of this process: in memory of the device, in mapped files, and on a GPU in pinned memory of the CPU. */
+export const storedBytes = (): ReturnType<NativeStore['bytes']> =>
   nativeStore()?.bytes() ?? { allocated: 0, mapped: 0 };

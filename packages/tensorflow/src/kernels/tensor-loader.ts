@@ -50,7 +50,7 @@ async function readVariable(source: TensorSource, name: string, masterWeights: M
   const { shape, dtype: fileType } = location;
   const held = isHeldInBf16(shape) ? masterWeights : undefined;
   const variable = storing(location, name, () => {
-    if (held === 'exact') return new SplitVariable(shape, program);
+    if (held === 'exact') return SplitVariable.splitZeros(shape, program);
     return StoredVariable.zeros(shape, held === undefined ? 'float32' : 'bfloat16', program);
   });
   if (held === 'exact' && fileType !== 'BF16') readHalves(variable, location, fileType, name);

@@ -307,6 +307,49 @@ auto unpacked(void (*kernel)(Parameters...)) {
   return [kernel](void** arguments) { call(kernel, arguments, std::index_sequence_for<Parameters...>{}); };
 }
 
+// Copies to and from pinned memory, on two streams. They run as late as a GPU may run them: only when something waits for
+// them or for copies that must come after them. So an operation that does not wait reads other values.
+class Copies {
+ public:
+  // `to` and `from` are addresses here.
+  void queue(bool to_pinned, void* to, const void* from, size_t bytes) {
+    queued_.push_back({to_pinned, to, from, bytes});
+  }
+  void wait_for(const void* address) {
+    std::vector<bool> needed(queued_.size());
+    for (size_t i = queued_.size(); i-- > 0;) {
+      needed[i] = queued_[i].uses(address);
+      for (size_t k = i + 1; k < queued_.size() && !needed[i]; k++)
+        needed[i] = needed[k] && (queued_[k].to_pinned == queued_[i].to_pinned || queued_[k].uses(queued_[i].to) ||
+                                  queued_[k].uses(queued_[i].from));
+    }
+    std::vector<Copy> later;
+    for (size_t i = 0; i < queued_.size(); i++) {
+      const Copy& copy = queued_[i];
+      if (needed[i])
+        std::memcpy(copy.to, copy.from, copy.bytes);
+      else
+        later.push_back(copy);
+    }
+    queued_ = later;
+  }
+  void wait_for_all() {
+    for (const Copy& copy : queued_) std::memcpy(copy.to, copy.from, copy.bytes);
+    queued_.clear();
+  }
+
+ private:
+  struct Copy {
+    bool to_pinned;
+    void* to;
+    const void* from;
+    size_t bytes;
+    bool uses(const void* address) const { return to == address || from == address; }
+  };
+  std::vector<Copy> queued_;
+};
+Copies copies;
+
 using Kernel = std::function<void(void**)>;
 
 #define NAMED(name) {#name, unpacked(name)}
@@ -381,6 +424,13 @@ class Gpu : public wpo::Device {
     for (size_t i = 0; i < addresses.size(); i++) here(to)[i] = here(addresses[i]);
   }
   void zero(float* to, int64_t count) override { std::memset(here(to), 0, count * sizeof(float)); }
+  void copy_to_pinned(void* pinned, const void* from, size_t bytes) override {
+    copies.queue(true, pinned, here(from), bytes);
+  }
+  void copy_from_pinned(void* to, const void* pinned, size_t bytes) override {
+    copies.queue(false, here(to), pinned, bytes);
+  }
+  void wait_for_copies(const void* address) override { copies.wait_for(here(address)); }
 
  private:
   static void launch(const Kernel& kernel, int64_t blocks, int threads, int64_t bytes, void** arguments) {
@@ -443,15 +493,25 @@ Device& device(TF_OpKernelContext*) {
 class Memory : public StoreMemory {
  public:
   std::shared_ptr<void> allocate(int64_t bytes) override {
-    const std::shared_ptr<void> here(std::calloc(1, static_cast<size_t>(bytes) + 1), std::free);
-    if (!here) throw OutOfMemory(bytes, 1);
+    const std::shared_ptr<void> here = allocate_pinned(bytes);
     return {here, emulated::beyond(here.get())};
   }
+  std::shared_ptr<void> allocate_pinned(int64_t bytes) override {
+    const std::shared_ptr<void> memory(std::calloc(1, static_cast<size_t>(bytes) + 1), [](void* m) {
+      emulated::copies.wait_for_all();  // as CUDA does before it frees memory
+      std::free(m);
+    });
+    if (!memory) throw OutOfMemory(bytes, 1);
+    return memory;
+  }
+  void synchronize() override { emulated::copies.wait_for_all(); }
   char* staging() override { return staging_.get(); }
   void copy_in(void* to, const void* from, int64_t bytes) override {
+    synchronize();
     std::memcpy(emulated::here(to), from, static_cast<size_t>(bytes));
   }
   void copy_out(void* to, const void* from, int64_t bytes) override {
+    synchronize();
     std::memcpy(to, emulated::here(from), static_cast<size_t>(bytes));
   }
 
