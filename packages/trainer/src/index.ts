@@ -71,7 +71,8 @@ export {
   scheduleTypes,
   warmupStepCount,
 } from './schedule';
-export { type StepOptions, type StepResult, step } from './step';
+export { type StepResult, step } from './step';
+export type { StepOptions } from './step-options';
 export {
   type PaddedAnswers,
   type TensorLossInput,

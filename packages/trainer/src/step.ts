@@ -1,44 +1,13 @@
 import { RESUME_ADVICE } from './check-pair';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
-import { type StopSignal, stopPause, yieldToEventLoop } from './event-loop';
+import { stopPause, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
 import { clipScale, firstOverflow, gradientNorm } from './gradient-norm';
-import { type MicroBatch, runMicroBatch, runMicroBatches } from './micro-batch';
-import type { Optimizer } from './optimizer';
-import type { PairLoss, PairResult } from './pair-loss';
-import { type Parameter, type Policy, zeroGradients } from './policy';
+import { runMicroBatch, runMicroBatches } from './micro-batch';
+import type { PairResult } from './pair-loss';
+import { type Policy, zeroGradients } from './policy';
+import type { StepOptions } from './step-options';
 import { updateInBackward } from './update-in-backward';
-
-export interface StepOptions {
-  readonly policy: Policy;
-  readonly optimizer: Optimizer;
-  readonly loss: PairLoss;
-  /**
-   * The pairs of this step, split as memory allows. The split changes only rounding, unless the loss ranks pairs (`needsBatch`):
-   * it ranks them within a micro-batch.
-   */
-  readonly microBatches: readonly MicroBatch[];
-  readonly learningRate: number;
-  /** Clips the global gradient norm. 0 and Infinity do not clip. */
-  readonly maxGradNorm: number;
-  /**
-   * Updates parameters as soon as the backward pass has their gradients, and frees these: the gradients of one block of the model are held
-   * instead of all. The update is the same, up to the order in which gradients of an embedding are added. Needs `maxGradNorm` 0, and
-   * a policy with `forwardPacks`. Default false.
-   */
-  readonly optimizerInBackward?: boolean;
-  /** The number of this step in the run, counted from 1, for errors and for dropout, which differs between steps. */
-  readonly step?: number;
-  /**
-   * Called once the gradients of all micro-batches are summed and before the norm, with `optimizerInBackward` for some parameters at a
-   * time: data-parallel training reduces them here.
-   */
-  readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
-  /** Replaces `gradientNorm`, for a backend that computes it faster. */
-  readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
-  /** Once aborted, the step is given up between two layers or micro-batches, and has changed nothing. */
-  readonly signal?: StopSignal;
-}
 
 export interface StepResult {
   /** One per pair, in the order given. */

@@ -10,7 +10,7 @@ import type { PairLoss } from './pair-loss';
 import type { PairSource, Policy } from './policy';
 import { type Reference, referenceOf } from './reference';
 import type { ScheduleType } from './schedule';
-import type { StepOptions } from './step';
+import type { StepOptions } from './step-options';
 
 /** The numbers of a run. Names in parentheses are those of Hugging Face's TrainingArguments. */
 export interface TrainingOptions extends BestModelOptions {

@@ -3,7 +3,7 @@ import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { pauseAndCheck } from './event-loop';
 import { firstOverflow, gradientNorm } from './gradient-norm';
 import { type Parameter, zeroGradients } from './policy';
-import type { StepOptions } from './step';
+import type { StepOptions } from './step-options';
 
 /**
  * The updates of a step with `optimizerInBackward`. Each is made as soon as the backward pass has the gradients of some parameters, and
