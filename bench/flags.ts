@@ -7,7 +7,7 @@ export const MEASURES = ['step', 'lora', 'reference', 'generate', 'load', 'data'
 export type MeasureName = (typeof MEASURES)[number];
 
 /** The parts of the script for a GPU, in the order in which they run. */
-export const GPU_PARTS = ['check', 'lora-2b', 'generate-2b', 'lora-9b'] as const;
+export const GPU_PARTS = ['check', 'attention', 'lora-2b', 'generate-2b', 'lora-9b'] as const;
 export type GpuPart = (typeof GPU_PARTS)[number];
 
 export interface Flags {

@@ -3,6 +3,7 @@ import { join as joinPath } from 'node:path';
 import type { Gemma2Preset } from '@wpo/gemma';
 import type { Flags, GpuPart } from './flags';
 import { ensureModel, readLengths, writePairOfLength } from './inputs';
+import { measureAttention } from './measures/attention';
 import { measureGenerate } from './measures/inference';
 import { runLora } from './measures/lora';
 import { type Bench, join, type Measured } from './measures/measure';
@@ -12,7 +13,7 @@ import { checkLengths } from './statistics';
 import { inTurns, ours, peerSide, type Side, type Turn } from './turns';
 
 // `npm run bench -- --gpu`: one script for a machine that is lent for half an hour. It checks the GPU's numbers on the shape of
-// Gemma-2 2B, then measures LoRA steps on 2B and 9B, within a limit of time, and reports what it did not get to.
+// Gemma-2 2B, checks and times fused attention, then measures LoRA steps on 2B and 9B, within a limit of time, and reports what it did not get to.
 
 /** A part of the script. */
 interface Part {
@@ -31,8 +32,22 @@ export interface GpuResult {
 }
 
 /** The sizes of one run. `--dry` replaces them by such as run anywhere in a minute. */
-const REAL = { small: '2b', large: '9b', tokens: 2048, checkTokens: 256, seconds: 1 } as const;
-const DRY = { small: 'tiny', large: 'tiny', tokens: 256, checkTokens: 128, seconds: 0.1 } as const;
+const REAL = {
+  small: '2b',
+  large: '9b',
+  tokens: 2048,
+  attentionTokens: [2048, 4096, 8192],
+  checkTokens: 256,
+  seconds: 1,
+} as const;
+const DRY = {
+  small: 'tiny',
+  large: 'tiny',
+  tokens: 256,
+  attentionTokens: [64],
+  checkTokens: 128,
+  seconds: 0.1,
+} as const;
 
 /**
  * Runs the script's parts in order.
@@ -64,6 +79,14 @@ export async function runGpu(bench: Omit<Bench, 'model'>, cache: string): Promis
         const found = await checkNumbers(bench, await modelOf(sizes.small), sizes.checkTokens);
         wrong.push(...found.wrong);
         return named(`${sizes.small}, `, found.measured);
+      },
+    },
+    attention: {
+      seconds: 120,
+      run: async () => {
+        const found = await measureAttention(bench, sizes.attentionTokens);
+        wrong.push(...found.wrong);
+        return found.measured;
       },
     },
     'lora-2b': { seconds: 240, run: () => lora(sizes.small) },

@@ -7,11 +7,13 @@ import { tensorflowVersion } from '@wpo/tensorflow';
 import { nativeOperations } from '@wpo/tensorflow/kernels';
 import { ENCODING } from '../inputs';
 import { peakBytes, residentBytes } from '../memory';
+import { openAttention } from './attention';
 import { openGenerate, openLoad } from './inference';
 import { openLora } from './lora';
 import { openMemory, openReference, openStep } from './training';
 
 const kinds = {
+  attention: openAttention,
   data: openData,
   facts: openFacts,
   generate: openGenerate,

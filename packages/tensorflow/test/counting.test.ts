@@ -8,6 +8,7 @@ import {
   loraDefaults,
   modelOfShapes,
   type Parameter,
+  type Precision,
 } from '@wpo/gemma';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
@@ -146,5 +147,27 @@ describe('the counting kernels', () => {
       }),
       { numRuns: 60, seed: 5 },
     );
+  });
+
+  test('count what attention takes on a GPU while it runs', () => {
+    const peak = (precision: Precision, headSize: number, tokens: number) => {
+      const counter = new MemoryCounter();
+      const { attention } = countingKernels(counter, { device: 'gpu', precision });
+      const [q, k, v] = [4, 2, 2].map((heads) => counter.allocate([heads, headSize, tokens]));
+      const keyRanges = [{ start: 0, count: tokens }];
+      const block = { start: 0, count: tokens, keyRanges, positionOffset: 0, window: Number.POSITIVE_INFINITY };
+      attention(q!, k!, v!, [block], { scale: 1, softcap: 50 });
+      counter.run();
+      return counter.peak.activations;
+    };
+    const values = (heads: number, headSize: number) => 4 * heads * headSize * 100;
+    const scores = 4 * 100 * 100;
+    // q, k, v and the output; scores
+    expect(peak('float32', 128, 100)).toBe(values(12, 128) + 4 * scores);
+    // the output in both types; bfloat16 copies of the operands, and of scores
+    expect(peak('bfloat16', 64, 100)).toBe(values(12, 64) + values(4, 64) / 2 + values(8, 64) / 2 + (4 + 2) * scores);
+    // the output in bfloat16; a number of each query of each head; bfloat16 copies of 128 instead of 100 tokens
+    expect(peak('bfloat16', 128, 100)).toBe(values(8, 128) + values(4, 128) / 2 + 4 * 400 + 2 * 8 * 128 * 128);
+    expect(peak('bfloat16', 256, 8192)).toBe(2 * peak('bfloat16', 256, 4096)); // no matrix of scores
   });
 });

@@ -9,6 +9,10 @@ const params = (...values: number[]) => ints(...float32Bits(values));
 const attention = (blocks: number[], q = tf.zeros([2, 4, 3]), k = tf.zeros([1, 4, 5]), v = k) => [
   ...[q, k, v, ints(...blocks), params(1, 0)],
 ];
+const fusedGradient = (o: tf.Tensor, logSums: tf.Tensor) => {
+  const [q, k, v, ...numbers] = attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 32, 3]), tf.zeros([1, 32, 5]));
+  return [q!, q!, k!, v!, o, logSums, ...numbers];
+};
 const decode = (ranges: number[], q = tf.zeros([2, 4, 2])) => [
   ...[q, tf.zeros([1, 4, 5]), tf.zeros([1, 4, 5]), ints(...ranges), params(1, 0)],
 ];
@@ -105,6 +109,34 @@ const CASES: readonly Case[] = [
     'WpoAttentionGrad',
     () => [tf.zeros([2, 4, 2]), ...attention([0, 3, 2, 9, 1, 0, 5])],
     "dy of q's shape",
+    3,
+  ],
+  [
+    'three ranges of keys',
+    'WpoFusedAttention',
+    () => attention([0, 3, 6, 99, 3, 0, 2, 3, 2, 6, 3], tf.zeros([2, 32, 3]), tf.zeros([1, 32, 9])),
+    'expected queries that see at most two ranges of keys',
+    2,
+  ],
+  [
+    'a head size without kernels',
+    'WpoFusedAttention',
+    () => attention([0, 3, 2, 9, 1, 0, 5], tf.zeros([2, 48, 3]), tf.zeros([1, 48, 5])),
+    'expected a head size for which this GPU has fused attention, found 48',
+    2,
+  ],
+  [
+    'an output of another shape',
+    'WpoFusedAttentionGrad',
+    () => fusedGradient(tf.zeros([2, 32, 2]), tf.zeros([2, 3])),
+    "dy and o of q's shape",
+    3,
+  ],
+  [
+    'log-sums of other queries',
+    'WpoFusedAttentionGrad',
+    () => fusedGradient(tf.zeros([2, 32, 3]), tf.zeros([2, 2])),
+    'expected a log-sum of each of 6 rows, found 4',
     3,
   ],
   [

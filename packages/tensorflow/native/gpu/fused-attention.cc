@@ -82,11 +82,14 @@ AttentionTiles require_tiles(int64_t head_size) {
   return *tiles;
 }
 
+int is_narrow(GpuContext& ctx, int i) { return ctx.view(i).type == Type::kBfloat16; }
+
 // Input i [heads, D, n], rounded to bfloat16 in rows of `padded` values, with zeros after the n-th.
 const Bf16* padded_input(GpuContext& ctx, int i, int64_t padded) {
   const int64_t lines = ctx.rows(i), values = ctx.width(i);
   Bf16* y = ctx.scratch<Bf16>(checked_product(lines, padded));
-  ctx.launch_values("round_padded_bf16", lines * padded, ctx.input(i), y, values, padded);
+  const void* x = ctx.view(i).data;
+  ctx.launch_values("round_padded_bf16", lines * padded, x, is_narrow(ctx, i), y, values, padded);
   return y;
 }
 
@@ -118,13 +121,16 @@ struct Call {
 void fused_attention(GpuContext& ctx) {
   const AttentionArgs a = read_attention_args(ctx, 0, 4);
   const Call call(ctx, a, read_query_blocks(ctx, 3, a));
-  float *o = ctx.output(0, ctx.shape(0)), *log_sums = ctx.output(1, {a.heads, a.queries});
+  const TensorView o = ctx.typed_output(0, ctx.shape(0));
+  const int narrow = o.type == Type::kBfloat16;
+  float* log_sums = ctx.output(1, {a.heads, a.queries});
   const Bf16* q = padded_input(ctx, 0, call.q_ld);
   const Bf16 *k = padded_input(ctx, 1, call.k_ld), *v = padded_input(ctx, 2, call.k_ld);
   const TileLists lists = call.visibility.lists(AttentionTiles::kQueries, AttentionTiles::kKeys, false);
   ctx.launch_fused(call.tiles, "attention_forward", a.heads * call.q_ld / AttentionTiles::kQueries, 4 * kWarp,
                    call.tiles.forward_bytes(), q, k, v, call.visible, ctx.upload(lists.starts), ctx.upload(lists.tiles),
-                   o, log_sums, call.queries, call.q_ld, call.k_ld, call.heads, call.group, a.factor, a.cap);
+                   o.data, narrow, log_sums, call.queries, call.q_ld, call.k_ld, call.heads, call.group, a.factor,
+                   a.cap);
 }
 
 void fused_attention_gradient(GpuContext& ctx) {
@@ -140,7 +146,8 @@ void fused_attention_gradient(GpuContext& ctx) {
   const Bf16 *k = padded_input(ctx, 2, call.k_ld), *v = padded_input(ctx, 3, call.k_ld);
   const float* log_sums = ctx.input(5);
   float* deltas = ctx.scratch(a.heads * a.queries);
-  ctx.launch_values("attention_deltas", a.heads * a.queries, ctx.input(0), ctx.input(4), deltas, a.width, a.queries);
+  ctx.launch_values("attention_deltas", a.heads * a.queries, ctx.view(0).data, is_narrow(ctx, 0), ctx.view(4).data,
+                    is_narrow(ctx, 4), deltas, a.width, a.queries);
 
   const TileLists key_tiles =
       call.visibility.lists(AttentionTiles::kQueries, AttentionTiles::kQueryGradientKeys, false);

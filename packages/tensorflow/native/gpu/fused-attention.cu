@@ -6,7 +6,7 @@
 // heads, T queries, S keys; T′ and S′ are T and S, rounded up to a multiple of 64.
 //   q, dy             [N, D, T′] bfloat16, 0 from T on
 //   k, v              [K, D, S′] bfloat16, 0 from S on
-//   o, dq; dk, dv     [N, D, T]; [K, D, S]
+//   o, dq; dk, dv     [N, D, T]; [K, D, S]; o is bfloat16 if `narrow`
 //   log_sums, deltas  [N, T]: log Σ e^score of each query; Σ dy · o
 //   visible           [T′]: two ranges of keys that each query sees, as begin and end; empty from T on
 //   starts, tiles     tiles[starts[i]] … tiles[starts[i + 1] − 1] are the tiles that tile i sees or is seen by: twice
@@ -174,8 +174,8 @@ DEVICE float score_gradient(float product, float dp, bool seen, float log_sum, f
 // run first.
 KERNEL(128)
 attention_forward(const Bf16* q, const Bf16* k, const Bf16* v, const int4* visible, const int* starts, const int* tiles,
-                  float* o, float* log_sums, int queries, int q_ld, int k_ld, int heads, int group, float factor,
-                  float cap) {
+                  void* o, int narrow, float* log_sums, int queries, int q_ld, int k_ld, int heads, int group,
+                  float factor, float cap) {
   SHARED_MEMORY(memory);
   Bf16 *q_tile = memory, *k_tile = q_tile + D * QUERIES, *v_tile = k_tile + D * KEYS;
   const int tile = q_ld / QUERIES - 1 - blockIdx.x / heads, head = blockIdx.x % heads;
@@ -245,8 +245,14 @@ attention_forward(const Bf16* q, const Bf16* k, const Bf16* v, const int4* visib
     if (row >= queries) continue;
     const float share = 1.0f / rounded_total[r];
     if (t == 0) log_sums[(int64)head * queries + row] = top[r] + logf(total[r]);
-    UNROLL for (int j = 0; j < D / 8; j++) UNROLL for (int n = 0; n < 2; n++)
-        o[((int64)head * D + 8 * j + 2 * t + n) * queries + row] = sum[j][2 * r + n] * share;
+    UNROLL for (int j = 0; j < D / 8; j++) UNROLL for (int n = 0; n < 2; n++) {
+      const int64 at = ((int64)head * D + 8 * j + 2 * t + n) * queries + row;
+      const float mean = sum[j][2 * r + n] * share;
+      if (narrow)
+        ((Bf16*)o)[at] = (Bf16)pack_bf16(mean, 0.0f);
+      else
+        ((float*)o)[at] = mean;
+    }
   }
 }
 

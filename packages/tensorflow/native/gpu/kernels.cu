@@ -481,19 +481,25 @@ __global__ void round_bf16(const float* x, unsigned short* y, int64 values, int6
   y[i / values * to_ld + i % values] = split_off(&value);
 }
 
+// Value i of float32 or, if `narrow`, bfloat16 values.
+__device__ float either(const void* x, int narrow, int64 i) {
+  return narrow ? widened(((const unsigned short*)x)[i]) : ((const float*)x)[i];
+}
+
 // Rounds rows of `values` to the nearest bfloat16, with zeros after each, up to `padded` values.
-__global__ void round_padded_bf16(const float* x, unsigned short* y, int64 values, int64 padded, int64 n) {
+__global__ void round_padded_bf16(const void* x, int narrow, unsigned short* y, int64 values, int64 padded, int64 n) {
   VALUE(i, n);
-  float value = i % padded < values ? x[i / padded * values + i % padded] : 0.0f;
+  float value = i % padded < values ? either(x, narrow, i / padded * values + i % padded) : 0.0f;
   y[i] = split_off(&value);
 }
 
 // Σ dy · o over the features of a query, with dy rounded to bfloat16: [heads, d, t] -> [heads, t]
-__global__ void attention_deltas(const float* dy, const float* o, float* deltas, int64 d, int64 t, int64 n) {
+__global__ void attention_deltas(const void* dy, int narrow_dy, const void* o, int narrow_o, float* deltas, int64 d,
+                                 int64 t, int64 n) {
   VALUE(i, n);
   const int64 first = i / t * d * t + i % t;
   float sum = 0;
-  for (int64 j = 0; j < d; j++) sum += operand(dy[first + j * t], 1) * o[first + j * t];
+  for (int64 j = first; j < first + d * t; j += t) sum += operand(either(dy, narrow_dy, j), 1) * either(o, narrow_o, j);
   deltas[i] = sum;
 }
 

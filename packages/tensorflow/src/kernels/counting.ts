@@ -236,23 +236,29 @@ export interface CountingOptions {
 /** The head sizes for which a GPU of compute capability 8.0 or later has fused attention. */
 const FUSED_HEAD_SIZES = [128, 256];
 
-/** Bytes that fused attention takes while it runs: operands in bfloat16, and a number of each query. */
-function fusedScratch([heads, headSize, queries]: Shape3, [groups, , keys]: Shape3) {
-  const padded = (columns: number) => 64 * Math.ceil(columns / 64);
-  const [ofQueries, ofKeys] = [2 * heads * headSize * padded(queries), 2 * groups * headSize * padded(keys)];
-  return { forward: ofQueries + 2 * ofKeys, backward: 2 * ofQueries + 2 * ofKeys + FLOAT32 * heads * queries };
-}
+/** Whether attention is fused on such a GPU. */
+const isFusedOnGpu = (q: Value, blocks: readonly QueryBlock[], precision: Precision) =>
+  precision === 'bfloat16' && FUSED_HEAD_SIZES.includes(q.shape[1]!) && canFuse(blocks, q.shape[2]!);
 
-/** Bytes that the other attention on a GPU takes while it runs: the scores of one query block, and operands in bfloat16. */
-function scoresScratch(q: Shape3, k: Shape3, blocks: readonly QueryBlock[], precision: Precision) {
-  const scores = q[0] * Math.max(...blocks.map(({ count, positionOffset }) => count * (positionOffset + count)));
-  if (precision === 'float32') return { forward: FLOAT32 * scores, backward: 2 * FLOAT32 * scores };
-  const [ofQueries, ofKeys] = [2 * sizeOf(q), 2 * sizeOf(k)];
-  const rounded = FLOAT32 + 2;
-  return { forward: rounded * scores + ofQueries + 2 * ofKeys, backward: 2 * (rounded * scores + ofQueries + ofKeys) };
+/** Bytes that attention takes on a GPU while it runs: its forward pass or, with `dy`, its backward pass. */
+function attentionScratch(operands: readonly Value[], blocks: readonly QueryBlock[], precision: Precision, dy?: Value) {
+  const [q] = operands;
+  const [heads, , queries] = q!.shape as [number, number, number];
+  const read = dy ? [dy, ...operands] : operands;
+  if (isFusedOnGpu(q!, blocks, precision)) {
+    // operands in bfloat16, and a number of each query
+    const padded = ({ shape: [rows, width, columns] }: Value) => 2 * rows! * width! * 64 * Math.ceil(columns! / 64);
+    return read.reduce((bytes, value) => bytes + padded(value), dy ? FLOAT32 * heads * queries : 0);
+  }
+  // the scores of a query block, and their gradients
+  const largest = Math.max(...blocks.map(({ count, positionOffset }) => count * (positionOffset + count)));
+  const scores = (dy ? 2 : 1) * heads * largest;
+  if (precision === 'float32') return FLOAT32 * scores;
+  // and what is rounded: scores, operands that are not bfloat16, the output
+  const rounded = ({ shape, dtype }: Value) => (dtype === 'bfloat16' ? 0 : 2 * sizeOf(shape));
+  const output = dy ? 0 : FLOAT32 * sizeOf(q!.shape);
+  return read.reduce((bytes, value) => bytes + rounded(value), (FLOAT32 + 2) * scores + output);
 }
-
-type Shape3 = readonly [number, number, number];
 
 /** Kernels that count the memory of the native kernels. */
 export function countingKernels(
@@ -309,18 +315,18 @@ export function countingKernels(
     operation(record([gate, up], activation(gate.shape)), [gate, up], (dy) => gegluGradient(dy, gate, up));
 
   const attention: Kernels['attention'] = (q, k, v, blocks) => {
-    const [queries, keys] = [q.shape as Shape3, k.shape as Shape3];
-    const onGpu = device === 'gpu';
-    const isFused =
-      onGpu && precision === 'bfloat16' && FUSED_HEAD_SIZES.includes(queries[1]) && canFuse(blocks, queries[2]);
-    const scratch = isFused ? fusedScratch(queries, keys) : scoresScratch(queries, keys, blocks, precision);
-    const logSumsShape = isFused ? [[queries[0], queries[2]]] : [];
-    const [output, ...logSums] = counter.record([q, k, v], activation(q.shape), ...logSumsShape);
-    if (onGpu) counter.recordScratch(scratch.forward);
-    const read = isFused ? [q, k, v, output!] : [q, k, v];
+    const operands = [q, k, v];
+    const recordScratch = (dy?: Value) => {
+      if (device === 'gpu') counter.recordScratch(attentionScratch(operands, blocks, precision, dy));
+    };
+    const isFused = device === 'gpu' && isFusedOnGpu(q, blocks, precision);
+    const logSumsShape = isFused ? [[q.shape[0]!, q.shape[2]!]] : [];
+    const [output, ...logSums] = counter.record(operands, activation(q.shape), ...logSumsShape);
+    recordScratch();
+    const read = isFused ? [...operands, output!] : operands;
     const backward = (dy: Value) => {
       const gradients = counter.record([dy, ...read, ...logSums], q.shape, k.shape, v.shape);
-      if (onGpu) counter.recordScratch(scratch.backward);
+      recordScratch(dy);
       return gradients;
     };
     return operation(output!, read, backward, logSums);

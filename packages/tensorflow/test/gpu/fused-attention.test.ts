@@ -87,9 +87,9 @@ const inScope = <T>(use: () => T): T => {
 
 /**
  * The portable kernels round probabilities once they are normalized, the fused ones before. Each rounds by 2^-9 of a probability, so
- * outputs, which are means of values, differ by at most 2^-8 of the largest value.
+ * outputs, which are means of values, differ by at most 2^-8 of the largest value; and both round them by 2^-9.
  */
-const BOUND = 2 ** -8;
+const BOUND = 2 ** -7;
 
 /**
  * How far gradients may be from the portable kernels', as a multiple of these kernels' own distance from float32. The gradient of a
@@ -103,13 +103,14 @@ function expectPortable(given: Case): void {
     const found = outcome(fused, given);
     const names = record.mock.calls.map(([name]) => name);
     record.mockRestore();
-    expect(names).toEqual(['WpoFusedAttention', 'WpoFusedAttentionGrad']);
+    expect(names.filter((name) => name.includes('Attention'))).toEqual(['WpoFusedAttention', 'WpoFusedAttentionGrad']);
     const [expected, exact] = [portableBf16Kernels, portableKernels].map((kernels) => outcome(kernels, given));
     const [, , v, dy] = inputsOf(given).map(values);
     expect(largest(difference(found[0]!, expected![0]!))).toBeLessThan(BOUND * largest(v!));
     for (const [i, gradient] of found.entries()) {
       const rounding = rms(difference(expected![i]!, exact![i]!));
-      const least = 1e-6 * rms(dy!); // float32's rounding, where a query sees one key and no gradient is rounded
+      // where a query sees one key, the gradient of its score is Σ dy · v − Σ dy · o, of which o is rounded
+      const least = 2 ** -9 * rms(dy!);
       expect(rms(difference(gradient, expected![i]!)), `result ${i}`).toBeLessThan(
         Math.max(GRADIENT_BOUND * rounding, least),
       );

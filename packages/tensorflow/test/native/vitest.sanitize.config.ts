@@ -12,6 +12,7 @@ const TESTS = [
   'products',
   'generate',
   'gpu',
+  'gpu/fused-attention',
 ];
 
 const config = mergeConfig(
