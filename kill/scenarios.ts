@@ -79,13 +79,24 @@ const trained = (root: string, run: string, weights = 'model.safetensors'): Resu
 export const scenarios = ({ judge, trained: finished }: Servers): readonly Scenario[] => [
   {
     name: 'train',
-    share: 0.25,
+    share: 0.15,
     prepare: (folder, root) =>
       writeFileSync(join(folder, 'run.yaml'), yaml({ ...trainKeys, output_dir: join(root, 'run') })),
     args: (folder) => ['train', join(folder, 'run.yaml')],
     resume: ['--resume'],
     results: (root) => new Map(trained(root, 'run')),
   },
+  ...['exact', 'stochastic'].map((how) => ({
+    name: `train with ${how} master weights`,
+    share: 0.05,
+    prepare(folder: string, root: string) {
+      const keys = { dtype: 'bfloat16', master_weights: how, optim: 'adamw_bnb_8bit', output_dir: join(root, 'run') };
+      writeFileSync(join(folder, 'run.yaml'), yaml({ ...trainKeys, ...keys }));
+    },
+    args: (folder: string) => ['train', join(folder, 'run.yaml')],
+    resume: ['--resume'],
+    results: (root: string) => new Map(trained(root, 'run')),
+  })),
   {
     name: 'train an adapter',
     share: 0.2,

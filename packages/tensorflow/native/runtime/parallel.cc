@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -38,7 +39,9 @@ struct Loop {
   }
 };
 
-// Workers wait for the loop's number to change, then take pieces until none is left.
+// Workers wait for the loop's number to change, then take pieces until none is left. TensorFlow's threads take subnormal
+// numbers for 0, and other threads do not, so a worker gets the floating-point environment of the thread that calls:
+// otherwise the bits of a result would depend on the thread that computes it.
 class Pool {
  public:
   explicit Pool(int count) {
@@ -54,6 +57,7 @@ class Pool {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       loop_ = &loop;
+      std::fegetenv(&environment_);
       busy_.store(workers_);
       number_.fetch_add(1);
     }
@@ -72,6 +76,7 @@ class Pool {
         wake_.wait(lock, [&] { return number_.load() != seen; });
       }
       seen = number_.load();
+      std::fesetenv(&environment_);
       loop_->work(thread);
       busy_.fetch_sub(1);
     }
@@ -86,6 +91,7 @@ class Pool {
 
   int workers_ = 0;
   Loop* loop_ = nullptr;
+  std::fenv_t environment_ = {};
   std::atomic<int64_t> number_{0};
   std::atomic<int> busy_{0};
   std::mutex entry_, mutex_;
