@@ -3,9 +3,10 @@ import { mkdtemp, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { readTensor } from '@wpo/gemma';
+import { parameter, readTensor } from '@wpo/gemma';
 import { openSafetensors, writeSafetensors } from '@wpo/gemma/node';
-import { storedBytes, tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
+import { storedBytes, tensorflowKernels, tensorflowOptimizer, tensorflowTensorLoader } from '@wpo/tensorflow/kernels';
+import { sgd } from '@wpo/trainer';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { findNotFinite } from '../../gemma/src/finite';
@@ -61,6 +62,19 @@ test('a tensor that is read in many chunks has the same bits', async () => {
     found.dispose();
     await file.close();
   }
+});
+
+test('subnormal numbers have the same bits on every thread, after threads that TensorFlow did not call have started', async () => {
+  const kernels = tensorflowKernels(); // the tests before have read files
+  const weight = parameter('w', tf.fill([1 << 21], 2 ** -130), { kernels });
+  weight.assignGradient(tf.fill([1 << 21], 2 ** -135));
+  const optimizer = sgd({ kernel: tensorflowOptimizer() });
+  for (let step = 1; step <= 20; step++) {
+    await optimizer.step({ parameters: [weight], learningRate: 1, gradientScale: 1 });
+    const found = (await weight.value().data()) as Float32Array;
+    expect(found.filter((value) => value !== found[0]).length, `step ${step}`).toBe(0);
+  }
+  weight.dispose();
 });
 
 test('a file truncated after it was opened is an error that names file and tensor', async () => {

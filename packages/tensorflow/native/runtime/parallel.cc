@@ -39,9 +39,9 @@ struct Loop {
   }
 };
 
-// Workers wait for the loop's number to change, then take pieces until none is left. TensorFlow's threads take subnormal
-// numbers for 0, and other threads do not, so a worker gets the floating-point environment of the thread that calls:
-// otherwise the bits of a result would depend on the thread that computes it.
+// Workers wait for the loop's number to change, then take pieces until none is left. TensorFlow's threads take
+// subnormal numbers for 0, and other threads do not, so a worker gets the floating-point environment of the thread that
+// calls: otherwise the bits of a result would depend on the thread that computes it.
 class Pool {
  public:
   explicit Pool(int count) {
