@@ -160,6 +160,7 @@ function changesOf({ config, pairs }: PlannedRun, hasGpu: boolean): Change[] {
     ...narrow,
     ...inBackward.map((change) => ({ ...all, ...change })),
     ...inBackward.flatMap((change) => moments.map((moment) => ({ ...all, ...change, ...moment }))),
+    ...inBackward.flatMap((change) => narrow.map((weights) => ({ ...weights, ...change }))),
     adapter,
     ...shorter.slice(1),
     ...(each.length > 0 ? [{ ...all, ...adapter }] : []),
