@@ -30,6 +30,9 @@ test('the recipe of the published run has its numbers', async () => {
     clamp: true,
     completion: 'paper',
     truncation: 'paper',
+    precision: 'bfloat16',
+    masterWeights: 'exact',
+    offloadOptimizer: 'cpu',
   });
 });
 

@@ -10,7 +10,7 @@ import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { offloadedOptimizer } from '../src/kernels/offloaded-optimizer';
 import { nativeOptimizer } from '../src/kernels/optimizer';
 import { program } from '../src/kernels/program';
-import { StoredVariable, storedBytes } from '../src/kernels/store';
+import { SplitVariable, StoredVariable, storedBytes } from '../src/kernels/store';
 import { testGeneration, testPrograms } from './generate-properties';
 import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
@@ -167,9 +167,18 @@ describe('an optimizer with its state in memory of the CPU', () => {
   const values = (shape: readonly number[], seed: number) => tf.randomNormal([...shape], 0, 1, 'float32', 1 + seed); // 0 is no seed
 
   /** Six steps, the last three after a restart, some of them in parts of parameters: the weights and states at the end. */
-  async function train(rule: keyof typeof rules, makeKernel: () => OptimizerKernel) {
+  async function train(rule: keyof typeof rules, held: 'float32' | 'exact', makeKernel: () => OptimizerKernel) {
     const kernels = nativeTier.kernels();
-    const parameters = shapes.map((shape, i) => parameter(`p${i}`, values(shape, i), { kernels, decay: i % 2 === 0 }));
+    const initial = (shape: readonly number[], seed: number) => {
+      if (held === 'float32') return values(shape, seed);
+      const split = SplitVariable.splitZeros(shape, program);
+      split.write(
+        0,
+        tf.tidy(() => values(shape, seed).dataSync() as Float32Array),
+      );
+      return split;
+    };
+    const parameters = shapes.map((shape, i) => parameter(`p${i}`, initial(shape, i), { kernels, decay: i % 2 === 0 }));
     let optimizer = rules[rule]({ kernel: makeKernel(), weightDecay: 0.1 });
     for (let step = 0; step < 6; step++) {
       if (step === 3) {
@@ -210,9 +219,12 @@ describe('an optimizer with its state in memory of the CPU', () => {
     'updates as one with its state on the GPU, bit for bit: %s',
     async (rule) => {
       const before = storedBytes();
-      const resident = await train(rule, () => nativeOptimizer);
-      for (const part of [256, 1024, 1 << 24])
-        expect(await train(rule, () => offloadedOptimizer(part))).toEqual(resident);
+      for (const held of ['float32', 'exact'] as const) {
+        const resident = await train(rule, held, () => nativeOptimizer);
+        for (const part of [256, 1024, 1 << 24]) {
+          expect(await train(rule, held, () => offloadedOptimizer(part))).toEqual(resident);
+        }
+      }
       expect(storedBytes()).toEqual(before);
     },
   );
