@@ -1,3 +1,4 @@
+import type { RowNorms } from './adapter/dora';
 import { adaptedModules, type LoraConfig } from './adapter/lora-config';
 import type { AdaptedWeight } from './adapter/lora-linear';
 import { type Gemma2, type Gemma2Config, weightShapes } from './model';
@@ -9,7 +10,7 @@ import { mapWeights } from './weights';
  * weights.
  *
  * @param makeWeight makes a weight, or a part of an adapter, which then are the only ones that are trainable
- * @param adapter the settings of the model's adapter. DoRA's magnitudes are left out
+ * @param adapter the settings of the model's adapter. Dropout is left out with DoRA
  * @throws Error for settings that choose no module of the model
  */
 export function modelOfShapes(
@@ -30,9 +31,19 @@ export function modelOfShapes(
     const a = makeWeight(`${name}.lora_A`, [r, inFeatures], true);
     const b = makeWeight(`${name}.lora_B`, [outFeatures, r], true);
     const rate = adapter!.loraDropout;
-    const dropout = rate > 0 ? { rate, seed: 0, module: index } : null;
-    const adapted: AdaptedWeight = { ...base, trainable: false, lora: { a, b, scaling, dora: null, dropout } };
+    const dropout = rate > 0 && !adapter!.useDora ? { rate, seed: 0, module: index } : null;
+    const magnitude = adapter!.useDora && makeWeight(`${name}.lora_magnitude_vector`, [outFeatures], true);
+    const dora = magnitude ? { magnitude, norms: noNorms } : null;
+    const adapted: AdaptedWeight = { ...base, trainable: false, lora: { a, b, scaling, dora, dropout } };
     return adapted;
   };
   return { config, ...mapWeights(weightShapes(config), weight) };
 }
+
+/** Weights without values have no norms. */
+const noNorms: RowNorms = {
+  inPass() {
+    throw new Error('modelOfShapes: DoRA needs the values of weights. Run the model on kernels with `doraScale`.');
+  },
+  dispose() {},
+};

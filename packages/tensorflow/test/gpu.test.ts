@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { parameter } from '@wpo/gemma';
 import { adafactor, adamW, adamW8bit, lion, type OptimizerKernel } from '@wpo/trainer';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { tensorflowMatMul } from '../src/kernels/answer-logps';
 import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { offloadedOptimizer } from '../src/kernels/offloaded-optimizer';
@@ -101,6 +101,22 @@ describe('stored values in GPU memory', () => {
     });
     expect(store.bytes()).toEqual({ allocated: 0, mapped: 0, pinned: 0 });
     expect(store.map).toBeUndefined();
+  });
+
+  test('of a step are kept for the next one: no memory is allocated or freed then', () => {
+    const { gradient } = nativeTier.kernels().storage!;
+    const calls = (['allocate', 'allocateForStep', 'free'] as const).map((name) => vi.spyOn(nativeStore()!, name));
+    const before = store.bytes().allocated;
+    const shapes = [[7, 1013], [7091], [3, 331]];
+    for (let step = 0; step < 3; step++) {
+      const sums = shapes.map(gradient);
+      for (const sum of sums) expect([sum.version, sum.read(0, 1)[0]]).toEqual([0, step === 0 ? Number.NaN : 5]);
+      for (const sum of sums) sum.write(0, Float32Array.of(5));
+      expect(store.bytes().allocated).toBe(before + 4 * (2 * 7091 + 993));
+      for (const sum of sums) sum.dispose();
+    }
+    expect(calls.map(({ mock }) => mock.calls.length)).toEqual([0, 3, 0]);
+    vi.restoreAllMocks();
   });
 
   /** Expects the results of the same values in float32. Products may be cut into other pieces. */

@@ -45,6 +45,7 @@ export interface MemoryPlan {
   readonly weights: number;
   /** Of a reference that stays in memory. */
   readonly reference: number;
+  /** Those that exist when the run holds most: on a CPU, each is made when the activations of its layer are freed. */
   readonly gradients: number;
   /** The optimizer's state: AdamW's two moments. */
   readonly state: number;
@@ -54,7 +55,7 @@ export interface MemoryPlan {
   readonly activations: number;
   /** Logits at that moment. */
   readonly logits: number;
-  /** Freed memory of passes that TensorFlow's allocator keeps, beside what the largest pass takes. */
+  /** Freed memory that TensorFlow's allocator keeps at that moment, beside what is in use. */
   readonly unused: number;
   /** Weights in mapped files. The system reads them as they are used and may drop them, so they are in no sum. */
   readonly mapped: number;
@@ -101,23 +102,28 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     ...{ available: available - weights - reference.allocated, mapped },
     ...trainingMemory(config),
   });
+  const longestPairs = longest.flat();
+  const { perDeviceTrainBatchSize, gradientAccumulationSteps } = config;
+  // on a GPU they have memory of their own, and with updates in the backward pass they are freed in it
+  const countsGradients = device === 'cpu' && !config.optimizerInBwd;
   const pass = await countPasses({
     model,
     lora,
     passes: [longest, ...otherPasses(pairs.train, longest), longest],
+    sumsPasses: perDeviceTrainBatchSize * gradientAccumulationSteps > longestPairs.length,
     device,
+    countsGradients,
     precision: config.precision,
     activationCheckpointing: config.activationCheckpointing,
     activationBytes,
   });
-  const longestPairs = longest.flat();
   return {
     weights,
     reference: reference.allocated,
-    gradients: gradientBytes(shapes, trainingMemory(config)),
     state: sum(trained.map(stateBytes)),
     stateParts: isOffloaded ? await offloadedParts(trained, stateBytes) : 0,
     ...pass,
+    gradients: countsGradients ? pass.gradients : gradientBytes(shapes, trainingMemory(config)),
     ...{ mapped, activationBytes },
     parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
     trained: trainedValues,
@@ -190,7 +196,11 @@ interface CountOptions {
   readonly model: Gemma2Config;
   readonly lora: LoraConfig | undefined;
   readonly passes: readonly PassPairs[];
+  /** Whether a step sums the gradients of several passes. Each is then run twice in a step. */
+  readonly sumsPasses: boolean;
   readonly device: 'cpu' | 'gpu';
+  /** Whether sums of gradients take memory of TensorFlow's allocator until a pass has ended. */
+  readonly countsGradients: boolean;
   readonly precision: TrainConfig['precision'];
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
   /** Memory for kept activations. */
@@ -198,22 +208,26 @@ interface CountOptions {
 }
 
 /** Counts the memory of forward and backward passes, one after the other. */
-async function countPasses({ model, lora, passes, device, precision, ...options }: CountOptions) {
-  const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
-  const counter = new MemoryCounter();
-  const kernels = countingKernels(counter, { device, precision });
-  const policy = gemmaPolicy(modelOfShapes(model, countedWeight, lora), { kernels, ...options });
-  for (const pass of passes) {
+async function countPasses({ passes, sumsPasses, ...options }: CountOptions) {
+  const { model, lora, device, countsGradients, precision, ...policyOptions } = options;
+  const { countedWeights, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
+  const counter = new MemoryCounter(device, { countsGradients });
+  const kernels = countingKernels(counter, { precision });
+  const policy = gemmaPolicy(modelOfShapes(model, countedWeights(counter), lora), { kernels, ...policyOptions });
+  const run = async (pass: PassPairs) => {
     const packs = await policy.forwardPacks(pass, { train: true, step: 0 });
     for (const pack of packs) {
       const { logps } = await pack.terms();
       await pack.backward(new Float32Array(logps.length));
     }
     for (const pack of packs) pack.dispose();
-    counter.run();
+  };
+  for (const pass of passes) {
+    for (const one of sumsPasses ? [pass, pass] : [pass]) await run(one);
+    counter.zeroGradients();
   }
-  const { activations, logits } = counter.peak;
-  return { activations, logits, unused: counter.allocatedBytes - activations - logits };
+  const { activations, logits, gradients } = counter.peak;
+  return { activations, logits, gradients, unused: counter.allocatedBytes - activations - logits - gradients };
 }
 
 /**
@@ -229,21 +243,21 @@ export async function keptLayers(
   const { model, lora } = await readModel(run);
   const { activationCheckpointing } = run.config;
   if (activationCheckpointing !== 'auto') return activationCheckpointing === 'never' ? model.numHiddenLayers : 0;
-  const { countedWeight, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
+  const { countedWeights, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const bytesOf = async (layers: number) => {
-    const counter = new MemoryCounter();
+    const counter = new MemoryCounter('cpu');
     const shapes = modelOfShapes(
       withLayers(model, layers),
-      countedWeight,
+      countedWeights(counter),
       lora && { ...lora, layersToTransform: null },
     );
-    const kernels = countingKernels(counter, { device: 'cpu' });
+    const kernels = countingKernels(counter);
     const policy = gemmaPolicy(shapes, { kernels, activationCheckpointing: 'never' });
     const forward = await policy.forward(microBatch, { train: true, step: 0 });
     counter.run();
-    const { bytes } = counter;
+    const { activations, logits } = counter.bytes;
     forward.dispose();
-    return bytes;
+    return activations + logits;
   };
   if (model.numHiddenLayers === 1) return (await bytesOf(1)) <= activationBytes ? 1 : 0;
   const ofLayer = (await bytesOf(2)) - (await bytesOf(1));

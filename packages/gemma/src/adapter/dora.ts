@@ -100,9 +100,11 @@ export const tensorOf = (kernels: Kernels, value: Value) => kernels.materialize?
  * cases: dm = Σ_T dy · y / m. Where a magnitude is exactly 0, its gradient is taken as 0.
  */
 export function doraScale(kernels: Kernels, pass: Pass, dora: Dora, z: Value, byFeature: boolean): OpResult {
+  const norms = () => dora.norms.inPass(pass);
+  if (kernels.doraScale) return kernels.doraScale(z, dora.magnitude, norms, byFeature);
   const m = tensorOf(kernels, dora.magnitude.value()) as tf.Tensor1D;
   const perFeature = byFeature ? [z.shape[0]!, z.shape[1]!, 1] : [z.shape[1]!];
-  const g = tf.tidy(() => tf.reshape(tf.div(m, dora.norms.inPass(pass)), perFeature));
+  const g = tf.tidy(() => tf.reshape(tf.div(m, norms()), perFeature));
   const y = tf.mul(tensorOf(kernels, z), g);
   const kept = y.clone();
   return {

@@ -230,6 +230,11 @@ export interface Kernels {
    * ownership of `total`; may write into it.
    */
   setColumns(total: Value | null, columns: Int32Array, values: Value, count: number): Value;
+  /**
+   * DoRA's scaling x · m / n of features, whose norms n `[out]` count as constants: `[T, out]`, or with `byFeature` `[heads, D, T]`.
+   * Absent: computed by tfjs operations.
+   */
+  doraScale?(x: Value, magnitude: Weight, norms: () => Tensor1D, byFeature: boolean): OpResult;
   /** Computes a lazy value now and returns its tensor, owned by the value. Absent where every value is a tensor. */
   materialize?(value: Value): Tensor;
   /** Absent where parameters and their gradients are tensors. */

@@ -247,21 +247,26 @@ class CudaMemory : public StoreMemory {
     driver().retain_primary_context(&context_, device);
   }
   std::shared_ptr<void> allocate(int64_t bytes) override {
+    const std::shared_ptr<void> memory = allocate_for_step(bytes);
+    if (!memory) return nullptr;
+    driver().set_bytes(device_pointer(memory.get()), 0, static_cast<size_t>(bytes));
+    driver().synchronize();  // TensorFlow's stream does not wait for work outside of it
+    return memory;
+  }
+  std::shared_ptr<void> allocate_for_step(int64_t bytes) override {
     if (bytes == 0) return nullptr;
     set_current();
     DevicePointer memory = 0;
     driver().allocate(&memory, static_cast<size_t>(bytes));
     const Handle context = context_;
-    const std::shared_ptr<void> owned(reinterpret_cast<void*>(memory), [context](void* m) {
-      try {  // it waits until queued work that reads the memory has run
-        driver().set_context(context);
-        driver().free(device_pointer(m));
-      } catch (const std::exception&) {
-        // the driver is shut down
-      }
-    });
-    driver().set_bytes(memory, 0, static_cast<size_t>(bytes));
-    return owned;
+    return {reinterpret_cast<void*>(memory), [context](void* m) {
+              try {  // it waits until queued work that reads the memory has run
+                driver().set_context(context);
+                driver().free(device_pointer(m));
+              } catch (const std::exception&) {
+                // the driver is shut down
+              }
+            }};
   }
   std::shared_ptr<void> allocate_pinned(int64_t bytes) override {
     if (bytes == 0) return nullptr;
@@ -313,6 +318,7 @@ class CudaMemory : public StoreMemory {
 class LazyCudaMemory : public StoreMemory {
  public:
   std::shared_ptr<void> allocate(int64_t bytes) override { return memory().allocate(bytes); }
+  std::shared_ptr<void> allocate_for_step(int64_t bytes) override { return memory().allocate_for_step(bytes); }
   char* staging() override { return memory().staging(); }
   void copy_in(void* to, const void* from, int64_t bytes) override { memory().copy_in(to, from, bytes); }
   void copy_out(void* to, const void* from, int64_t bytes) override { memory().copy_out(to, from, bytes); }

@@ -1,6 +1,7 @@
 #include "runtime/store-functions.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,18 +94,25 @@ void require_writable(const Arena& arena, int64_t id) {
   require(!arena.mapped, "arena ", id, " is a mapped file, which is read-only");
 }
 
-// Memory of TensorFlow's allocator, which keeps what was freed: an arena gets memory of freed activations, and they
-// that of freed arenas.
 class HostMemory : public StoreMemory {
  public:
+  // Pages of its own, which the system fills with zeros and gets back.
   std::shared_ptr<void> allocate(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    const size_t length = static_cast<size_t>(bytes);
+    void* const memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw OutOfMemory(bytes, 1);
+    return {memory, [length](void* m) { munmap(m, length); }};
+  }
+  // TensorFlow's allocator keeps what was freed: an arena gets memory of freed activations, and they that of freed
+  // arenas.
+  std::shared_ptr<void> allocate_for_step(int64_t bytes) override {
     if (bytes == 0) return nullptr;
     const int64_t values = (bytes + 3) / 4;
     const std::shared_ptr<TF_Tensor> tensor(
         TF_AllocateTensor(TF_FLOAT, &values, 1, static_cast<size_t>(values) * sizeof(float)), TF_DeleteTensor);
     void* memory = tensor ? TF_TensorData(tensor.get()) : nullptr;
     if (!memory) throw OutOfMemory(bytes, 1);
-    std::memset(memory, 0, static_cast<size_t>(bytes));
     return {tensor, memory};
   }
   char* staging() override { return nullptr; }
@@ -145,6 +153,11 @@ napi_value allocate_pinned(Arguments& arguments) {
   const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
   return number(arguments.env(),
                 store().add({arguments.data<StoreMemory>().allocate_pinned(bytes), bytes, nullptr, true}));
+}
+
+napi_value allocate_for_step(Arguments& arguments) {
+  const int64_t bytes = arguments.integer(0, "bytes", kMaxBytes);
+  return number(arguments.env(), store().add({arguments.data<StoreMemory>().allocate_for_step(bytes), bytes}));
 }
 
 napi_value map(Arguments& arguments) {
@@ -252,6 +265,7 @@ void export_store(napi_env env, napi_value exports, StoreMemory& memory) {
   napi_value functions;
   require_ok(napi_create_object(env, &functions));
   export_function<allocate>(env, functions, "allocate", &memory);
+  export_function<allocate_for_step>(env, functions, "allocateForStep", &memory);
   if (&memory == &host_memory())
     export_function<map>(env, functions, "map", &memory);
   else

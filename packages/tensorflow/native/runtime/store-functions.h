@@ -2,6 +2,7 @@
 //
 //   allocate(bytes): id                        zeros, aligned to 64 bytes
 //   allocatePinned(bytes): id                  zeros in memory of the CPU, for operations that copy. On a GPU only
+//   allocateForStep(bytes): id                 no values: memory that is freed within a step, such as that of gradients
 //   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes. Not on a GPU
 //   free(id)                                   a program that runs keeps the memory until it ends
 //   bytes(): { allocated, mapped, pinned? }    of all arenas; `pinned` on a GPU only
@@ -26,6 +27,8 @@ class StoreMemory {
   virtual ~StoreMemory() = default;
   // Memory with zeros.
   virtual std::shared_ptr<void> allocate(int64_t bytes) = 0;
+  // Memory without values, which is freed within a step.
+  virtual std::shared_ptr<void> allocate_for_step(int64_t bytes) = 0;
   // Memory of the CPU through which values are copied, of kStagingBytes; null where arenas are the CPU's own memory,
   // which needs no copies.
   static constexpr int64_t kStagingBytes = 1 << 25;

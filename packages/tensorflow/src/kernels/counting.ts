@@ -10,8 +10,8 @@ import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
 // milliseconds, for a model of any size, without its weights. test/counting.test.ts compares both, for passes of
 // more than 16 rows.
 
-/** What a value of a pass is. Sums of gradients are not counted: they have memory of their own. */
-export type MemoryKind = 'activations' | 'logits';
+/** What a value of a pass is. Gradients are the sums of the weights' gradients. */
+export type MemoryKind = 'activations' | 'logits' | 'gradients';
 
 /** Bytes by kind. */
 export type MemoryParts = Readonly<Record<MemoryKind, number>>;
@@ -56,7 +56,10 @@ class CountedValue implements Value {
 /** The sum of a weight's gradients. It has no values until an operation has set them. */
 class CountedSum implements Value {
   isUnset = true;
-  constructor(readonly shape: readonly number[]) {}
+  constructor(
+    readonly buffer: Buffer,
+    readonly shape: readonly number[],
+  ) {}
   clone(): CountedSum {
     return this;
   }
@@ -67,12 +70,26 @@ const isUnset = (value: Value): value is CountedSum => value instanceof CountedS
 
 /** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
 export class MemoryCounter {
-  private readonly live = { activations: 0, logits: 0 };
+  private readonly live = { activations: 0, logits: 0, gradients: 0 };
   private readonly allocator = new TensorFlowAllocator();
+  private readonly sums = new Map<string, CountedSum>(); // by the names of their weights
   private most: MemoryParts = { ...this.live };
   private events: { readonly buffer: Buffer; readonly exists: boolean }[] = [];
   private readonly inputs = new Set<Buffer>();
   private recordedValues = 0;
+
+  private readonly countsGradients: boolean;
+
+  /**
+   * @param countsGradients whether sums of gradients are counted. On a GPU they have memory of their own beside TensorFlow's, which is
+   *   kept from step to step. Default: on a CPU
+   */
+  constructor(
+    readonly device: 'cpu' | 'gpu',
+    { countsGradients = device === 'cpu' }: { readonly countsGradients?: boolean } = {},
+  ) {
+    this.countsGradients = countsGradients;
+  }
 
   /** The bytes at the moment when their sum was largest. */
   get peak(): MemoryParts {
@@ -85,8 +102,25 @@ export class MemoryCounter {
   }
 
   /** The bytes now. */
-  get bytes(): number {
-    return total(this.live);
+  get bytes(): MemoryParts {
+    return { ...this.live };
+  }
+
+  /** The sum of a weight's gradients. Its memory is allocated at the first call since `zeroGradients`. */
+  sumOf(name: string, shape: readonly number[]): CountedSum {
+    const known = this.sums.get(name);
+    if (known) return known;
+    const sum = new CountedSum(newBuffer(shape, 'gradients'), shape);
+    if (this.countsGradients) this.add(sum.buffer);
+    this.sums.set(name, sum);
+    return sum;
+  }
+
+  /** Frees the sums of gradients, as at the end of a step. */
+  zeroGradients(): void {
+    this.run();
+    for (const { buffer } of this.sums.values()) if (buffer.allocation) this.remove(buffer);
+    this.sums.clear();
   }
 
   /** A value that exists at once. */
@@ -205,28 +239,25 @@ const newBuffer = (asked: OutputShape, kind: MemoryKind): Buffer => {
   };
 };
 
-const total = ({ activations, logits }: MemoryParts) => activations + logits;
+const total = ({ activations, logits, gradients }: MemoryParts) => activations + logits + gradients;
 
-/** A weight without values. */
-export function countedWeight(name: string, shape: readonly number[], trainable: boolean) {
-  let sum: CountedSum | null = null;
-  const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
-  const weight: Weight = {
-    name,
-    shape,
-    trainable,
-    value: () => value,
-    accumulate(addTo) {
-      if (!trainable) return;
-      sum ??= new CountedSum(shape);
-      addTo(sum);
-    },
+/** Makes weights without values, the sums of whose gradients are counted. */
+export const countedWeights =
+  (counter: MemoryCounter) =>
+  (name: string, shape: readonly number[], trainable: boolean): Weight => {
+    const value = { shape, clone: () => value, dispose() {}, data: async () => [] };
+    return {
+      name,
+      shape,
+      trainable,
+      value: () => value,
+      accumulate(addTo) {
+        if (trainable) addTo(counter.sumOf(name, shape));
+      },
+    };
   };
-  return weight;
-}
 
 export interface CountingOptions {
-  readonly device: 'cpu' | 'gpu';
   /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;
   /** Limits of the output head, for tests. */
@@ -263,7 +294,7 @@ function attentionScratch(operands: readonly Value[], blocks: readonly QueryBloc
 /** Kernels that count the memory of the native kernels. */
 export function countingKernels(
   counter: MemoryCounter,
-  { device, precision = 'float32', limits = LOGIT_LIMITS }: CountingOptions,
+  { precision = 'float32', limits = LOGIT_LIMITS }: CountingOptions = {},
 ): Kernels {
   const record = (inputs: readonly Value[], shape: OutputShape) => counter.record(inputs, shape)[0]!;
   const activation = (shape: readonly number[]): OutputShape =>
@@ -317,9 +348,9 @@ export function countingKernels(
   const attention: Kernels['attention'] = (q, k, v, blocks) => {
     const operands = [q, k, v];
     const recordScratch = (dy?: Value) => {
-      if (device === 'gpu') counter.recordScratch(attentionScratch(operands, blocks, precision, dy));
+      if (counter.device === 'gpu') counter.recordScratch(attentionScratch(operands, blocks, precision, dy));
     };
-    const isFused = device === 'gpu' && isFusedOnGpu(q, blocks, precision);
+    const isFused = counter.device === 'gpu' && isFusedOnGpu(q, blocks, precision);
     const logSumsShape = isFused ? [[q.shape[0]!, q.shape[2]!]] : [];
     const [output, ...logSums] = counter.record(operands, activation(q.shape), ...logSumsShape);
     recordScratch();
@@ -422,6 +453,21 @@ export function countingKernels(
       return 'bfloat16' in result ? useAndDispose(sum, () => record([sum], result)) : sum;
     },
     dropout: (x) => record([x], x.shape),
+    doraScale(x, magnitude) {
+      counter.run();
+      const y = counter.allocate(x.shape);
+      return operation(
+        y,
+        [],
+        (dy) => {
+          counter.run();
+          counter.allocate(x.shape).dispose(); // dy · y
+          magnitude.accumulate((sum) => add(sum!, counter.allocate(magnitude.shape)));
+          return [counter.allocate(dy.shape)];
+        },
+        [y.clone()],
+      );
+    },
     rmsNorm(x, w, _, residual) {
       const shape = residual ? x.shape : activation(x.shape);
       const [output, inverseRms] = counter.record([x, w.value(), residual ?? x], shape, [x.shape[0]!, 1]);
@@ -455,6 +501,6 @@ export function countingKernels(
       counter.recordInPlace([sum, values]);
       return sum;
     },
-    ...(device === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
+    ...(counter.device === 'gpu' ? { queryBlockSize: GPU_QUERY_BLOCK_SIZE } : {}),
   };
 }

@@ -1,8 +1,7 @@
 export { type AvailableMemory, processMemory } from '../process-memory';
 export { tensorflowMatMul } from './answer-logps';
 export {
-  type CountingOptions,
-  countedWeight,
+  countedWeights,
   countingKernels,
   MemoryCounter,
   type MemoryKind,

@@ -35,9 +35,12 @@ export interface StoredArrays {
 
 /** The addon's memory for values that are no tensors (native/runtime/store.h). Offsets and sizes are in bytes; arenas have ids. */
 export interface NativeStore {
+  /** Zeros. */
   allocate(bytes: number): number;
   /** Memory of the CPU that a GPU copies from and to. Absent where the CPU computes. */
   allocatePinned?(bytes: number): number;
+  /** Without values, to be freed within a step. */
+  allocateForStep(bytes: number): number;
   /** Maps a whole file, read-only. @throws Error if its size is not `bytes` */
   map(path: string, bytes: number): number;
   free(arena: number): void;

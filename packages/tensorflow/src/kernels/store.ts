@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
 import { joinHalves, splitHalves } from './low-bits';
-import { type NativeStore, nativeStore, readingFiles, type StoredArrays } from './native';
+import { type NativeStore, nativeDevice, nativeStore, readingFiles, type StoredArrays } from './native';
 
 // Values in memory of the native addon, which TensorFlow does not know: weights that are trained, bfloat16 weights, and weights in
 // mapped files. `tf.memory()` does not count them; `storedBytes` does.
@@ -23,7 +23,10 @@ type ArrayOf<T extends StoredType> = StoredArrays[(typeof STORED_TYPES)[T]['name
 /** A range of memory of the native store: allocated, or a mapped file. It is freed when its last user releases it. */
 export class Arena {
   private users = 0;
-  private constructor(private readonly id: number) {}
+  private constructor(
+    private readonly id: number,
+    private readonly free = () => nativeStore()!.free(id),
+  ) {}
 
   /** Memory of this many bytes, with zeros. */
   static allocate(bytes: number): Arena {
@@ -32,6 +35,14 @@ export class Arena {
   /** The same in memory of the CPU, where a GPU computes: operations only copy from and to it. */
   static allocatePinned(bytes: number): Arena {
     return new Arena(nativeStore()!.allocatePinned!(bytes));
+  }
+  /**
+   * Memory of this many bytes without values, for what is freed within a step. On a CPU it is that of freed activations. On a GPU it is
+   * kept when it is freed, for arenas of the same size: allocating and freeing wait until all queued work has run.
+   */
+  static allocateForStep(bytes: number): Arena {
+    const id = keptArenas.get(bytes)?.pop() ?? nativeStore()!.allocateForStep(bytes);
+    return nativeDevice() === 'cpu' ? new Arena(id) : new Arena(id, () => keepArena(id, bytes));
   }
   /** A file, read-only. @throws Error if it has not `bytes` bytes */
   static map(path: string, bytes: number): Arena {
@@ -52,9 +63,14 @@ export class Arena {
   release(): void {
     if (--this.users > 0) return;
     this.users = -1;
-    nativeStore()!.free(this.id);
+    this.free();
   }
 }
+
+/** Ids of the freed arenas of steps on a GPU, by their bytes. */
+const keptArenas = new Map<number, number[]>();
+
+const keepArena = (id: number, bytes: number) => keptArenas.set(bytes, [...(keptArenas.get(bytes) ?? []), id]);
 
 /** The values of a tensor in an arena. */
 export interface StoredRange<T extends StoredType = StoredType> {
@@ -140,21 +156,20 @@ export class StoredVariable<T extends StoredType = WeightType> extends StoredTen
   }
   /** Memory with zeros. */
   static zeros<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder): StoredVariable<T> {
-    const zeros = StoredVariable.withoutValues(shape, dtype, recorder); // an arena has zeros at first
+    const arena = Arena.allocate(bytesOf(shape, dtype));
+    const zeros = new StoredVariable({ arena, offset: 0, dtype, shape }, recorder);
     zeros.changed();
     return zeros;
   }
   /** Memory for a sum, which has no values yet: the next operation that adds to it replaces them. */
   static sum(shape: readonly number[], recorder: Recorder): StoredVariable<'float32'> {
-    return StoredVariable.withoutValues(shape, 'float32', recorder);
+    const arena = Arena.allocateForStep(bytesOf(shape, 'float32'));
+    return new StoredVariable({ arena, offset: 0, dtype: 'float32', shape }, recorder);
   }
   /** Zeros in memory of the CPU, where a GPU computes: operations only copy from and to it. */
   static pinnedZeros<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder): StoredVariable<T> {
     const arena = Arena.allocatePinned(bytesOf(shape, dtype));
     return new StoredVariable({ arena, offset: 0, dtype, shape }, recorder, { version: 1 });
-  }
-  private static withoutValues<T extends StoredType>(shape: readonly number[], dtype: T, recorder: Recorder) {
-    return new StoredVariable({ arena: allocateFor(shape, dtype), offset: 0, dtype, shape }, recorder);
   }
   /** A handle on `count` of the values, from `start`: `[count]`. */
   part(start: number, count: number): StoredVariable<T> {

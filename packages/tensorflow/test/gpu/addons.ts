@@ -27,6 +27,7 @@ const prebuilt = process.env.WPO_TEST_ADDONS;
 /** The addon's store, as native/runtime/store-functions.h describes it. */
 export interface NativeStore {
   allocate(bytes: number): number;
+  allocateForStep(bytes: number): number;
   map(path: string, bytes?: number): number;
   free(id: number): void;
   bytes(): { allocated: number; mapped: number };

@@ -307,8 +307,8 @@ auto unpacked(void (*kernel)(Parameters...)) {
   return [kernel](void** arguments) { call(kernel, arguments, std::index_sequence_for<Parameters...>{}); };
 }
 
-// Copies to and from pinned memory, on two streams. They run as late as a GPU may run them: only when something waits for
-// them or for copies that must come after them. So an operation that does not wait reads other values.
+// Copies to and from pinned memory, on two streams. They run as late as a GPU may run them: only when something waits
+// for them or for copies that must come after them. So an operation that does not wait reads other values.
 class Copies {
  public:
   // `to` and `from` are addresses here.
@@ -505,6 +505,12 @@ class Memory : public StoreMemory {
     return memory;
   }
   void synchronize() override { emulated::copies.wait_for_all(); }
+  // NaN, so that a value which is read before it is written shows
+  std::shared_ptr<void> allocate_for_step(int64_t bytes) override {
+    const std::shared_ptr<void> memory = allocate(bytes);
+    std::memset(emulated::here(memory.get()), 0xff, static_cast<size_t>(bytes));
+    return memory;
+  }
   char* staging() override { return staging_.get(); }
   void copy_in(void* to, const void* from, int64_t bytes) override {
     synchronize();
