@@ -312,8 +312,8 @@ describe.runIf(nativeOperations())('a program', () => {
     ['stored values that are freed', (id) => [...stored(id, 0, 'F32', 1), 3, 0], "an operation's output"],
     [
       'bfloat16 where an operation takes float32',
-      (id) => [...stored(id, 0, 'BF16', 1), ...call('WpoGeglu', 0, 0), 1, 1],
-      'WpoGeglu: expected gate: float as input 0, found value 0 of type bfloat16',
+      (id) => [...stored(id, 0, 'BF16', 1), ...call('WpoCapLogits', 0, 0), 1, 1],
+      'WpoCapLogits: expected raw: float as input 0, found value 0 of type bfloat16',
     ],
     [
       'stored values where an operation takes integers',
