@@ -113,6 +113,7 @@ describe.each([
         expect(heldBytes() - before).toBe(sizes.reduce((a, b) => a + b, 0));
         for (const p of policy.parameters) p.zeroGradient();
         const dropped = await policy.forward(named(pairs), { train: true, step: 1 });
+        await dropped.terms(); // the pass runs here, and what was recorded before it
         dropped.dispose();
         expect([tf.memory().numTensors, heldBytes()]).toEqual([tensors, before]);
         model.adapter.dispose();
