@@ -248,9 +248,9 @@ describe('a stored value', () => {
 
   test('in bfloat16 is refused by an operation that reads float32 only', async () => {
     const stored = await load('narrow');
-    const [lazy] = program.record('WpoGeglu', [stored, stored], [1000]);
+    const [lazy] = program.record('WpoCapLogits', [stored, { numbers: [30] }], [1000]);
     expect(() => program.materialize(lazy!)).toThrow(
-      /WpoGeglu: expected gate: float as input 0, found value 0 of type bfloat16/,
+      /WpoCapLogits: expected raw: float as input 0, found value 0 of type bfloat16/,
     );
     lazy!.dispose();
     stored.dispose();
