@@ -273,6 +273,12 @@ const allocateFor = (shape: readonly number[], dtype: StoredType) => Arena.alloc
 const bytesOf = (shape: readonly number[], dtype: StoredType) =>
   STORED_TYPES[dtype].bytes * tf.util.sizeFromShape([...shape]);
 
-/** Bytes of all arenas of this process: in memory of the device, in mapped files, and on a GPU in pinned memory of the CPU. */
-export const storedBytes = (): ReturnType<NativeStore['bytes']> =>
-  nativeStore()?.bytes() ?? { allocated: 0, mapped: 0 };
+/**
+ * Bytes of all arenas of this process that are in use: in memory of the device, in mapped files, and on a GPU in pinned memory of the CPU.
+ * Memory that is kept for the gradients of the next step is free.
+ */
+export function storedBytes(): ReturnType<NativeStore['bytes']> {
+  const { allocated, ...others } = nativeStore()?.bytes() ?? { allocated: 0, mapped: 0 };
+  const kept = [...keptArenas].reduce((sum, [bytes, ids]) => sum + bytes * ids.length, 0);
+  return { allocated: allocated - kept, ...others };
+}
