@@ -24,7 +24,7 @@ test.each([
   [['--checkpointing', 'some'], '--checkpointing: expected one of auto, always, never, found some'],
   [['--preset', '3b'], '--preset: expected one of tiny, 159m, 2b-wide, 2b, 9b, 27b, found 3b'],
   [['--dtype', 'float16'], '--dtype: expected one of float32, bfloat16, found float16'],
-  [['--gpu', '--only', 'step'], '--only: expected one of check, lora-2b, generate-2b, lora-9b, found step'],
+  [['--gpu', '--only', 'step'], '--only: expected one of check, attention, lora-2b, generate-2b, lora-9b, found step'],
   [['--dry'], '--dry: expected --gpu with it, found none'],
   [['--rounds', '0'], '--rounds: expected a positive integer, found 0'],
 ])('rejects %j', (args, message) => {
