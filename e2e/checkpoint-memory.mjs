@@ -36,7 +36,7 @@ async function growth(work) {
   return memory('VmHWM') - before;
 }
 
-const zeros = (name, shape) => ({ name, shape, read: async (_, count) => new Float32Array(count) });
+const zeros = (name, shape) => ({ name, shape, type: 'F32', read: async (_, count) => new Float32Array(count) });
 const optimizer = adamW({ kernel: tensorflowOptimizer() });
 const names = ['exp_avg', 'exp_avg_sq'];
 const moments = parameters.flatMap(({ name, shape }) => names.map((moment) => zeros(`${name}.${moment}`, shape)));
