@@ -13,9 +13,10 @@ import {
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { randomModel, smallConfig } from '../../gemma/test/models';
-import { countedWeights, countingKernels, MemoryCounter } from '../src/kernels/counting';
+import { countedWeights, countingKernels } from '../src/kernels/counting';
 import { nativeKernels } from '../src/kernels/kernels';
 import type { LogitLimits } from '../src/kernels/logit-limits';
+import { MemoryCounter } from '../src/kernels/memory-counter';
 import { type OutputShape, Program } from '../src/kernels/program';
 import { storedBytes } from '../src/kernels/store';
 

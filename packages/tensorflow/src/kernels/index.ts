@@ -1,14 +1,9 @@
 export { type AvailableMemory, processMemory } from '../process-memory';
 export { tensorflowMatMul } from './answer-logps';
-export {
-  countedWeights,
-  countingKernels,
-  MemoryCounter,
-  type MemoryKind,
-  type MemoryParts,
-} from './counting';
+export { countedWeights, countingKernels } from './counting';
 export { tensorflowKernels } from './kernels';
 export { availableMemory } from './memory';
+export { MemoryCounter, type MemoryKind, type MemoryParts } from './memory-counter';
 export { nativeDevice, nativeOperations } from './native';
 export { OFFLOADED_PART, offloadedOptimizer } from './offloaded-optimizer';
 export { tensorflowGradientNorm, tensorflowOptimizer } from './optimizer';

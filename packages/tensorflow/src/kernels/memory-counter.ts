@@ -1,0 +1,238 @@
+import type { Precision, Value } from '@wpo/gemma';
+import { MAX_RECORDED_VALUES, type OutputShape } from './program';
+import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
+
+// The memory of values that are never computed. They are recorded, made and freed in the order of the operations of `Program`, in
+// memory of a simulated TensorFlow.
+
+/** What a value of a pass is. Gradients are the sums of the weights' gradients. */
+export type MemoryKind = 'activations' | 'logits' | 'gradients';
+
+/** Bytes by kind. */
+export type MemoryParts = Readonly<Record<MemoryKind, number>>;
+
+/** Memory of a value and its handles. */
+interface Buffer {
+  readonly dtype: Precision;
+  readonly bytes: number;
+  readonly kind: MemoryKind;
+  handles: number;
+  /** Its memory; null before its operation has run, and once it is freed. */
+  allocation: Allocation | null;
+  /** Whether an operation that has not run reads it. */
+  isRead: boolean;
+}
+
+const FLOAT32 = 4;
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+/** A handle on counted memory. */
+class CountedValue implements Value {
+  private isOpen = true;
+  constructor(
+    private readonly counter: MemoryCounter,
+    readonly buffer: Buffer,
+    readonly shape: readonly number[],
+  ) {
+    buffer.handles++;
+  }
+  get dtype(): Precision {
+    return this.buffer.dtype;
+  }
+  clone(): CountedValue {
+    return new CountedValue(this.counter, this.buffer, this.shape);
+  }
+  dispose(): void {
+    if (this.isOpen) this.counter.release(this.buffer);
+    this.isOpen = false;
+  }
+}
+
+/** The sum of a weight's gradients. It has no values until an operation has set them. */
+class CountedSum implements Value {
+  isUnset = true;
+  constructor(
+    readonly buffer: Buffer,
+    readonly shape: readonly number[],
+  ) {}
+  clone(): CountedSum {
+    return this;
+  }
+  dispose(): void {}
+}
+
+/** Whether a value is a sum that has no values yet. */
+export const isUnset = (value: Value): value is CountedSum => value instanceof CountedSum && value.isUnset;
+
+/** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
+export class MemoryCounter {
+  private readonly live = { activations: 0, logits: 0, gradients: 0 };
+  private readonly allocator = new TensorFlowAllocator();
+  private readonly sums = new Map<string, CountedSum>(); // by the names of their weights
+  private most: MemoryParts = { ...this.live };
+  private events: { readonly buffer: Buffer; readonly exists: boolean }[] = [];
+  private readonly inputs = new Set<Buffer>();
+  private recordedValues = 0;
+
+  private readonly countsGradients: boolean;
+
+  /**
+   * @param countsGradients whether sums of gradients are counted. On a GPU they have memory of their own beside TensorFlow's, which is
+   *   kept from step to step. Default: on a CPU
+   */
+  constructor(
+    readonly device: 'cpu' | 'gpu',
+    { countsGradients = device === 'cpu' }: { readonly countsGradients?: boolean } = {},
+  ) {
+    this.countsGradients = countsGradients;
+  }
+
+  /** The bytes at the moment when their sum was largest. */
+  get peak(): MemoryParts {
+    return this.most;
+  }
+
+  /** Bytes that TensorFlow took for these values. It keeps freed memory, so this is at least the peak. */
+  get allocatedBytes(): number {
+    return this.allocator.usedBytes;
+  }
+
+  /** The bytes now. */
+  get bytes(): MemoryParts {
+    return { ...this.live };
+  }
+
+  /** The sum of a weight's gradients. Its memory is allocated at the first call since `zeroGradients`. */
+  sumOf(name: string, shape: readonly number[]): CountedSum {
+    const known = this.sums.get(name);
+    if (known) return known;
+    const sum = new CountedSum(newBuffer(shape, 'gradients'), shape);
+    if (this.countsGradients) this.add(sum.buffer);
+    this.sums.set(name, sum);
+    return sum;
+  }
+
+  /** Frees the sums of gradients, as at the end of a step. */
+  zeroGradients(): void {
+    this.run();
+    for (const { buffer } of this.sums.values()) if (buffer.allocation) this.remove(buffer);
+    this.sums.clear();
+  }
+
+  /** A value that exists at once. */
+  allocate(shape: readonly number[]): CountedValue {
+    const buffer = newBuffer(shape, 'activations');
+    this.add(buffer);
+    return new CountedValue(this, buffer, shape);
+  }
+
+  /** Records an operation with outputs of these shapes. */
+  record(inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
+    return this.recordAs('activations', inputs, ...shapes);
+  }
+
+  /** Records an operation whose outputs are of a kind. */
+  recordAs(kind: MemoryKind, inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
+    this.read(inputs);
+    const outputs = shapes.map((asked) => {
+      const buffer = newBuffer(asked, kind);
+      this.events.push({ buffer, exists: true });
+      this.recordedValues += buffer.bytes / FLOAT32;
+      return new CountedValue(this, buffer, shapeOf(asked));
+    });
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
+    return outputs;
+  }
+
+  /** Records an operation with one output, and runs the recorded operations. */
+  compute(inputs: readonly Value[], shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
+    const [output] = this.recordAs(kind, inputs, shape);
+    this.run();
+    return output!;
+  }
+
+  /** Records memory that the last operation takes while it runs. */
+  recordScratch(bytes: number): void {
+    const buffer: Buffer = {
+      dtype: 'float32',
+      bytes,
+      kind: 'activations',
+      handles: 0,
+      allocation: null,
+      isRead: false,
+    };
+    this.events.push({ buffer, exists: true }, { buffer, exists: false });
+  }
+
+  /** Records an operation that changes its first input in place. */
+  recordInPlace(inputs: readonly Value[]): void {
+    this.countInputs(inputs.slice(1));
+    this.record(inputs, [])[0]!.dispose();
+  }
+
+  /** Records an operation whose output is the first value of a sum. */
+  recordInto(sum: CountedSum, inputs: readonly Value[]): void {
+    sum.isUnset = false;
+    this.countInputs(inputs);
+    this.read(inputs);
+    if (this.recordedValues > MAX_RECORDED_VALUES) this.run();
+  }
+
+  private read(inputs: readonly Value[]): void {
+    for (const input of inputs) {
+      if (!(input instanceof CountedValue) || !input.buffer.allocation) continue;
+      input.buffer.isRead = true;
+      this.inputs.add(input.buffer);
+    }
+  }
+
+  private countInputs(inputs: readonly Value[]): void {
+    for (const input of inputs) if (input instanceof CountedValue) this.recordedValues += sizeOf(input.shape);
+  }
+
+  /** Runs the recorded operations. */
+  run(): void {
+    for (const { buffer, exists } of this.events.splice(0)) {
+      if (exists) this.add(buffer);
+      else this.remove(buffer);
+    }
+    for (const buffer of this.inputs) {
+      buffer.isRead = false;
+      if (buffer.handles === 0) this.remove(buffer);
+    }
+    this.inputs.clear();
+    this.recordedValues = 0;
+  }
+
+  release(buffer: Buffer): void {
+    if (--buffer.handles > 0) return;
+    if (!buffer.allocation) this.events.push({ buffer, exists: false });
+    else if (!buffer.isRead) this.remove(buffer);
+  }
+
+  private add(buffer: Buffer): void {
+    buffer.allocation = this.allocator.allocate(buffer.bytes);
+    this.live[buffer.kind] += buffer.bytes;
+    if (total(this.live) > total(this.most)) this.most = { ...this.live };
+  }
+
+  private remove(buffer: Buffer): void {
+    this.allocator.free(buffer.allocation!);
+    buffer.allocation = null;
+    this.live[buffer.kind] -= buffer.bytes;
+  }
+}
+
+const shapeOf = (asked: OutputShape) => ('bfloat16' in asked ? asked.bfloat16 : asked);
+
+const newBuffer = (asked: OutputShape, kind: MemoryKind): Buffer => {
+  const isBf16 = 'bfloat16' in asked;
+  const count = sizeOf(shapeOf(asked));
+  return {
+    dtype: isBf16 ? 'bfloat16' : 'float32',
+    bytes: FLOAT32 * (isBf16 ? Math.ceil(count / 2) : count),
+    ...{ kind, handles: 0, allocation: null, isRead: false },
+  };
+};
+
+const total = ({ activations, logits, gradients }: MemoryParts) => activations + logits + gradients;
