@@ -1,20 +1,11 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { frozenWeight, type Kernels, type OpResult, parameter, type Value } from '@wpo/gemma';
-import {
-  adafactor,
-  adamW,
-  adamW8bit,
-  gradientNorm,
-  lion,
-  type OptimizerKernel,
-  portableOptimizer,
-  type RuleOptions,
-  sgd,
-} from '@wpo/trainer';
+import { gradientNorm, type OptimizerKernel, portableOptimizer } from '@wpo/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { nativeKernels } from '../src/kernels/kernels';
+import { optimizers } from './optimizers';
 import type { Tier } from './tiers';
 
 export const size = (max: number) => fc.integer({ min: 1, max });
@@ -139,14 +130,6 @@ export function testKernels(tier: Tier): void {
     expect(Math.abs(found / expected - 1)).toBeLessThan(1e-6);
   });
 
-  const optimizers = {
-    AdamW: adamW,
-    'AdamW with 8-bit moments': (options: RuleOptions) =>
-      adamW8bit({ ...options, float32SecondMoment: ({ name }) => name === 'embedding' }),
-    Lion: lion,
-    SGD: sgd,
-    Adafactor: adafactor,
-  };
   test.each(Object.entries(optimizers))('%s over several steps', async (_, optimizerOf) => {
     const run = async (kernel: OptimizerKernel, kernels?: Kernels) => {
       const optimizer = optimizerOf({ weightDecay: 0.1, kernel });

@@ -1,20 +1,12 @@
 import '@wpo/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { parameter } from '@wpo/gemma';
-import {
-  adafactor,
-  adamW,
-  adamW8bit,
-  lion,
-  type OptimizerKernel,
-  portableOptimizer,
-  type RuleOptions,
-  sgd,
-} from '@wpo/trainer';
+import { lion, type OptimizerKernel, portableOptimizer, sgd } from '@wpo/trainer';
 import { expect, test } from 'vitest';
 import { program } from '../src/kernels/program';
 import { SplitVariable, StoredVariable } from '../src/kernels/store';
 import { normal } from './kernel-properties';
+import { optimizers } from './optimizers';
 import type { Tier } from './tiers';
 
 const bitsOf = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -105,14 +97,6 @@ export function testMasterWeights(tier: Tier): void {
     split.dispose();
   });
 
-  const optimizers = {
-    AdamW: adamW,
-    'AdamW with 8-bit moments': (options: RuleOptions) =>
-      adamW8bit({ ...options, float32SecondMoment: ({ name }) => name === 'embedding' }),
-    Lion: lion,
-    SGD: sgd,
-    Adafactor: adafactor,
-  };
   const shapes = { a: [130, 33], embedding: [67, 99], vector: [5000], cube: [3, 20, 30], empty: [0, 3] };
 
   test.each(Object.entries(optimizers))(
