@@ -1,8 +1,9 @@
 import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
 import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from './adapter';
-import { boolean, choice, field, integer, number, path, text } from './fields';
+import { boolean, choice, field, integer, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
+import { checkOptimizer, optimizerFields } from './optimizer';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
 import { checkLengths, dtype, encodingFields, onBadRow, precision, settings, yamlColumns } from './shared';
 import { readConfig } from './yaml-config';
@@ -97,82 +98,6 @@ const batchFields = {
       'run the reference once before training and keep its log-probs on disk; false keeps the reference in memory and ' +
       'runs it in each step',
   }),
-};
-
-const optimizerFields = {
-  optim: choice(
-    {
-      adamw_torch: 'AdamW with two float32 moments, 8 bytes per trained parameter',
-      adamw_bnb_8bit:
-        'AdamW with moments of 8 bits, 2 bytes per trained parameter, and the embedding’s second moment in float32',
-      lion_32bit: 'Lion with one float32 moment, 4 bytes; it wants about a tenth of AdamW’s learning_rate',
-      adafactor: 'Adafactor with the learning rate of the schedule, a few bytes per row and column of a weight',
-      sgd: 'stochastic gradient descent without momentum, no bytes',
-    },
-    { default: 'adamw_torch', help: 'the optimizer, by Transformers’ name' },
-  ),
-  offloadOptimizer: choice(
-    {
-      none: 'in memory of the device that computes',
-      cpu: 'in memory of the CPU; a GPU copies it part by part, and the update takes longer',
-    },
-    { default: 'none', affects: 'nothing', help: 'where the optimizer’s moments are; cpu needs a GPU' },
-  ),
-  learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
-  lrSchedulerType: choice(
-    {
-      cosine: 'half a cosine down to 0',
-      linear: 'linearly down to 0',
-      constant: 'no change, and no warm-up',
-      constant_with_warmup: 'no change after the warm-up',
-    },
-    { default: 'linear', help: 'how the learning rate changes after the warm-up' },
-  ),
-  warmupRatio: number({
-    ...ranges.warmupRatio,
-    default: 0,
-    help: 'share of the steps in which the learning rate rises from 0, rounded up to a step',
-  }),
-  warmupSteps: integer({
-    ...ranges.warmupSteps,
-    default: 0,
-    help: 'number of steps in which the learning rate rises from 0; above 0 it overrides warmup_ratio',
-  }),
-  numTrainEpochs: number({ ...ranges.epochs, default: 1, help: 'passes over the pairs' }),
-  maxSteps: integer({
-    ...ranges.maxSteps,
-    default: -1,
-    help: 'number of optimizer steps; above 0 it overrides num_train_epochs',
-  }),
-  maxGradNorm: number({
-    ...ranges.maxGradNorm,
-    default: 1,
-    help: 'largest gradient norm; larger gradients are scaled down to it; 0 turns this off',
-  }),
-  optimizerInBwd: boolean({
-    default: false,
-    help:
-      'update each layer in the backward pass and free its gradients at once, so that those of the embedding and one layer are held ' +
-      'instead of all; the batches of a step then run layer by layer, and keep the inputs of their layers; needs max_grad_norm: 0',
-  }),
-  weightDecay: number({
-    ...ranges.weightDecay,
-    default: 0,
-    help: 'weight decay, on all parameters but those of norms',
-  }),
-  adamBeta1: number({
-    ...ranges.beta1,
-    default: 0.9,
-    help: 'β₁ of AdamW and Lion: decay rate of the mean of gradients',
-  }),
-  adamBeta2: number({
-    ...ranges.beta2,
-    default: 0.999,
-    help: 'β₂: decay rate of AdamW’s mean of squared gradients, or of Lion’s momentum',
-  }),
-  adamEpsilon: number({ ...ranges.epsilon, default: 1e-8, help: 'AdamW’s ε' }),
-  seed: integer({ min: 0, default: 42, help: 'random seed of the order of the pairs and of eval_split' }),
-  shuffle: boolean({ default: true, help: 'take the pairs in a new random order each epoch; false keeps their order' }),
 };
 
 /** Metrics of an evaluation, without `eval_`. */
@@ -307,13 +232,7 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
     }
-    return [
-      ...problems,
-      ...checkOptimizer(config, name),
-      ...checkOptimizerInBackward(config, name),
-      ...checkDtype(config, name),
-      ...checkBestModel(config, name),
-    ];
+    return [...problems, ...checkOptimizer(config, name), ...checkDtype(config, name), ...checkBestModel(config, name)];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -321,51 +240,6 @@ export const trainSchema = commandSchema({
     'wpo train run.yaml --resume',
   ],
 });
-
-/** The optimizers that use an option. */
-const OPTIMIZERS_WITH = {
-  adamBeta1: ['adamw_torch', 'adamw_bnb_8bit', 'lion_32bit'],
-  adamBeta2: ['adamw_torch', 'adamw_bnb_8bit', 'lion_32bit'],
-  adamEpsilon: ['adamw_torch', 'adamw_bnb_8bit'],
-} as const;
-
-type OptimizerConfig = {
-  readonly optim: string;
-  readonly offloadOptimizer: string;
-  readonly masterWeights?: string | undefined;
-} & Readonly<Record<keyof typeof OPTIMIZERS_WITH, number>>;
-
-/** Refuses options of other optimizers, which would change nothing. A run's own file of its configuration has their defaults. */
-function checkOptimizer(config: OptimizerConfig, name: Naming): Problem[] {
-  if (config.offloadOptimizer !== 'none' && ['adafactor', 'sgd'].includes(config.optim)) {
-    const expected = `none with ${name('optim')} ${config.optim}`;
-    const hint = 'It has no moments of the size of the weights.';
-    return [{ field: 'offloadOptimizer', expected, found: config.offloadOptimizer, hint }];
-  }
-  if (config.offloadOptimizer !== 'none' && config.masterWeights === 'stochastic') {
-    const expected = `none with ${name('masterWeights')} stochastic`;
-    const hint =
-      'Stochastic rounding depends on the place of a value in its weight, which is updated in parts. Use exact.';
-    return [{ field: 'offloadOptimizer', expected, found: config.offloadOptimizer, hint }];
-  }
-  const fields = Object.keys(OPTIMIZERS_WITH) as (keyof typeof OPTIMIZERS_WITH)[];
-  return fields.flatMap((field): Problem[] => {
-    const users: readonly string[] = OPTIMIZERS_WITH[field];
-    if (users.includes(config.optim) || config[field] === optimizerFields[field].default) return [];
-    const expected = `no value with ${name('optim')} ${config.optim}`;
-    return [{ field, expected, found: String(config[field]), hint: `It is an option of ${users.join(' and ')}.` }];
-  });
-}
-
-function checkOptimizerInBackward(
-  { optimizerInBwd, maxGradNorm }: { readonly optimizerInBwd: boolean; readonly maxGradNorm: number },
-  name: Naming,
-): Problem[] {
-  if (!optimizerInBwd || maxGradNorm === 0) return [];
-  const expected = `0 with ${name('optimizerInBwd')}`;
-  const hint = 'Clipping needs the norm of all gradients before the first update, so all would be held.';
-  return [{ field: 'maxGradNorm', expected, found: String(maxGradNorm), hint }];
-}
 
 type WeightTypes = AdapterSettings & { readonly dtype: string; readonly masterWeights?: string | undefined };
 
