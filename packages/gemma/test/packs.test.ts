@@ -134,35 +134,42 @@ describe('several packs in one pass, layer by layer,', () => {
   });
 });
 
-test('a pause or a report that throws gives all packs up, at any moment, and leaves no tensor behind', async () => {
-  const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
-  const model = await randomModel(config!, 1);
-  const policy = gemmaPolicy(model);
-  const pair = { prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
-  const packs = ['one', 'two', 'three'].map((id) => [{ id, ...pair }]);
-  const before = tf.memory().numTensors;
-  const endsAfter = async (moments: number) => {
-    let left = moments;
-    const stop = async () => {
-      if (left-- === 0) throw new Error('stop here');
-    };
-    try {
-      const passes = await policy.forwardPacks(packs, { train: true, pause: stop, gradientsReady: stop });
+test.each([
+  [1, 'always'],
+  [1, 'never'],
+  [3, 'auto'],
+] as const)(
+  'a pause or a report that throws gives %d packs up, at any moment, and leaves no tensor behind: %s',
+  async (count, activationCheckpointing) => {
+    const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
+    const model = await randomModel(config!, 1);
+    const policy = gemmaPolicy(model, { activationCheckpointing });
+    const pair = { prompt: [2, 3, 4], chosen: [5, 6], rejected: [7] };
+    const packs = Array.from({ length: count }, (_, i) => [{ id: `pair ${i}`, ...pair }]);
+    const before = tf.memory().numTensors;
+    const endsAfter = async (moments: number) => {
+      let left = moments;
+      const stop = async () => {
+        if (left-- === 0) throw new Error('stop here');
+      };
       try {
-        for (const pass of passes) await pass.backward(Float32Array.of(1, 1, -1));
+        const passes = await policy.forwardPacks(packs, { train: true, pause: stop, gradientsReady: stop });
+        try {
+          for (const pass of passes) await pass.backward(Float32Array.of(1, 1, -1));
+        } finally {
+          for (const pass of passes) pass.dispose();
+        }
+        return true;
+      } catch (error) {
+        expect((error as Error).message).toBe('stop here');
+        return false;
       } finally {
-        for (const pass of passes) pass.dispose();
+        for (const parameter of policy.parameters) parameter.zeroGradient();
+        expect(tf.memory().numTensors, `after ${moments} moments`).toBe(before);
       }
-      return true;
-    } catch (error) {
-      expect((error as Error).message).toBe('stop here');
-      return false;
-    } finally {
-      for (const parameter of policy.parameters) parameter.zeroGradient();
-      expect(tf.memory().numTensors, `after ${moments} moments`).toBe(before);
-    }
-  };
-  let moments = 0;
-  while (!(await endsAfter(moments))) moments++;
-  expect(moments).toBeGreaterThan(3 * 15 * config!.numHiddenLayers);
-});
+    };
+    let moments = 0;
+    while (!(await endsAfter(moments))) moments++;
+    expect(moments).toBeGreaterThan(count * 15 * config!.numHiddenLayers);
+  },
+);
