@@ -241,7 +241,7 @@ export async function keptLayers(
   microBatch: readonly TokenPair[],
 ): Promise<number> {
   const { model, lora } = await readModel(run);
-  const { activationCheckpointing } = run.config;
+  const { activationCheckpointing, precision } = run.config;
   if (activationCheckpointing !== 'auto') return activationCheckpointing === 'never' ? model.numHiddenLayers : 0;
   const { countedWeights, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const bytesOf = async (layers: number) => {
@@ -251,7 +251,7 @@ export async function keptLayers(
       countedWeights(counter),
       lora && { ...lora, layersToTransform: null },
     );
-    const kernels = countingKernels(counter);
+    const kernels = countingKernels(counter, { precision });
     const policy = gemmaPolicy(shapes, { kernels, activationCheckpointing: 'never' });
     const forward = await policy.forward(microBatch, { train: true, step: 0 });
     counter.run();

@@ -25,7 +25,7 @@ import { keptLayers, type MemoryPlan, type PlannedRun, withLayers } from './memo
 import { optimizerOf } from './optimizer';
 import { adapterOf } from './references';
 
-// The time of a run on this machine, from a calibration. A micro-batch of about mean length runs through the first three layers of the
+// The time of a run on this machine, from a calibration: a micro-batch of about mean length runs through the first three layers of the
 // model, and through the first alone, forward and backward. The difference is the time of two layers, one of each kind of attention;
 // the rest is that of the embedding, the last layer and the output head. The optimizer updates these layers.
 
@@ -52,6 +52,8 @@ const LAYERS = 3;
 /** Tokens of the first pair that is measured. Each one after it is four times as long, up to the mean length. */
 const SHORT = 48;
 const GROWTH = 4;
+/** Times that the last part is measured, if there is time. */
+const ROUNDS = 5;
 /** No pass is begun that would probably end later than this, in seconds. */
 const LONGEST = 16;
 
@@ -70,12 +72,11 @@ export async function planTime(
 ): Promise<TimePlan | undefined> {
   const startedAt = performance.now();
   const { config, loss, pairs } = run;
-  const { steps, pairsPerStep, pairsPerPass, pair } = passesOf(config, pairs.train);
+  const { steps, pairsPerStep, pairsPerPass, pair, meanTokens } = passesOf(config, pairs.train);
   const layers = await loadFirstLayers(run, backend);
   if (layers === undefined) return undefined;
   try {
     const { shorter, longest } = await measure(layers, pair, pairsPerPass, backend);
-    const meanTokens = sum(pairs.train.map(tokensOf)) / pairs.train.length;
     /** Of a pair of mean length, on the line through both measurements; through the origin if there is one. */
     const perPair = (seconds: (round: Round) => number) => {
       const [low, high] = [shorter ? seconds(shorter.round) : 0, seconds(longest.round)];
@@ -123,7 +124,7 @@ function passesOf(config: TrainConfig, pairs: readonly TokenPair[]) {
   const pairsPerStep = Math.min(pairs.length, batchSize * gradientAccumulationSteps);
   const packed = maxTokensPerPack === undefined ? batchSize : Math.floor(maxTokensPerPack / tokensOf(pair));
   const pairsPerPass = Math.min(pairsPerStep, Math.max(1, packed));
-  return { steps: totalSteps, pairsPerStep, pairsPerPass, pair };
+  return { steps: totalSteps, pairsPerStep, pairsPerPass, pair, meanTokens };
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -174,8 +175,7 @@ async function loadFirstLayers(
     owned.push(...parametersOf<FrozenWeight | Parameter>(base));
     const adaptedModel = lora && adapted(base, lora, { kernels });
     if (adaptedModel) owned.push(adaptedModel.adapter);
-    const { nativeDevice } = await import('@wpo/tensorflow/kernels');
-    const optimizer = optimizerOf(config, kernel(config.offloadOptimizer === 'cpu' && nativeDevice() === 'gpu'));
+    const optimizer = optimizerOf(config, kernel(config.offloadOptimizer === 'cpu'));
     owned.push(optimizer);
     const layers = adaptedModel ?? base;
     const policyOf = (of: Gemma2) => gemmaPolicy(of, { kernels, activationCheckpointing: 'never' });
@@ -208,7 +208,10 @@ interface Measurement {
   readonly round: Round;
 }
 
-/** Measures longer and longer parts of a pair, until the whole pair or the longest time is reached. Returns the last two. */
+/**
+ * Measures longer and longer parts of a pair, until the whole pair or the longest time is reached. Returns the last two. In the time that
+ * is left, the last is measured again, and the fastest times count.
+ */
 async function measure(
   layers: FirstLayers,
   pair: TokenPair,
@@ -226,16 +229,27 @@ async function measure(
   let length = Math.min(SHORT, tokensOf(pair));
   let shorter: Measurement | undefined;
   let longest = await run(length);
-  for (let last = clock(); length < tokensOf(pair); ) {
-    spent += last;
+  let last = clock();
+  for (spent += last; length < tokensOf(pair); spent += last) {
     const next = Math.min(GROWTH * length, tokensOf(pair));
     if (spent + (next / length) * last > LONGEST) break;
     [shorter, longest] = [longest, await run(next)];
     length = next;
     last = clock();
   }
+  for (let repeated = 1; repeated < ROUNDS && spent + last <= LONGEST; repeated++, spent += last) {
+    longest = fastest(longest, await run(length));
+    last = clock();
+  }
   return { shorter, longest };
 }
+
+const fastest = ({ tokens, round }: Measurement, other: Measurement): Measurement => ({
+  tokens,
+  round: Object.fromEntries(
+    Object.entries(round).map(([part, seconds]) => [part, Math.min(seconds, other.round[part as keyof Round])]),
+  ) as unknown as Round,
+});
 
 /** Seconds of passes through all of the loaded layers, through the first one, and of an update of all. */
 interface Round {
