@@ -174,10 +174,11 @@ export async function checkNumbers(
   const pairs = joinPath(tmpdir(), `check-${tokens}.jsonl`);
   await writePairOfLength(pairs, model, tokens, flags.pairs);
   const options = { model, pairs, checkpointing: 'auto', rank: flags.loraR };
+  const env = { BENCH_PRECISION: 'float32' }; // also with --precision bfloat16, whose rounding is larger than these differences
   const sides: Side[] = [
-    { ...ours('lora', { ...options, dtype: 'float32' }, ON_CPU), env: { CUDA_VISIBLE_DEVICES: '' } },
-    ours('lora', { ...options, dtype: 'float32' }, 'float32'),
-    ours('lora', { ...options, dtype: 'bfloat16' }, 'bfloat16'),
+    { ...ours('lora', { ...options, dtype: 'float32' }, ON_CPU), env: { ...env, CUDA_VISIBLE_DEVICES: '' } },
+    { ...ours('lora', { ...options, dtype: 'float32' }, 'float32'), env },
+    { ...ours('lora', { ...options, dtype: 'bfloat16' }, 'bfloat16'), env },
     ...(peer ? [peerSide(peer, 'reference', { model, pairs, dtype: 'float32' }, 'transformers, float32')] : []),
   ];
   const of = `check, ${tokens} tokens`;
