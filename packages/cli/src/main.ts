@@ -12,6 +12,7 @@ import {
   UserError,
 } from './errors';
 import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
+import { chatSchema } from './schemas/chat';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
 import { exportSchema } from './schemas/export';
@@ -110,6 +111,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(generateSchema, async (config) => {
       const { generate } = await import('./commands/generate');
       finish(await generate(config, terminal));
+    }),
+    createCommand(chatSchema, async (config) => {
+      const { chat } = await import('./commands/chat');
+      finish(await chat(config, terminal));
     }),
     createCommand(exportSchema, async (config) => {
       const { exportModel } = await import('./commands/export');

@@ -1,8 +1,8 @@
 import type { TextOptions } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import { readPrompts } from '@wpo/eval/node';
-import { type Gemma2, type GenerateOptions, generateTokens } from '@wpo/gemma';
 import { encode, type Prompt, warnOfRenderedPrompts } from '../answers/encode-prompts';
+import { streamAnswer } from '../answers/stream-answer';
 import { adapterIn, localModel } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { loadBackend, withModel } from '../models';
@@ -35,13 +35,20 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   const use = { kind: 'generate', answers: 1, promptTokens, maxNewTokens: config.maxNewTokens } as const;
   const backend = await loadBackend(config);
   const endOfTurn = raw ? undefined : textOptions.tokenizer.tokenId('<end_of_turn>');
-  const write = (part: string) => void terminal.stdout.write(part);
+  const show = config.json ? () => {} : (part: string) => void terminal.stdout.write(part);
   await withModel(folder, { ...backend, terminal, use, adapter }, async ({ policy, stopIds }) => {
     const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
     for (const [i, promptIds] of encoded.entries()) {
-      const options = { ...config, seed: config.seed + i, stopIds: stops, kernels: backend.kernels };
-      const answer = await answerTo(promptIds, policy.model, textOptions, options, config.json ? () => {} : write);
-      write(config.json ? `${JSON.stringify(answer)}\n` : '\n');
+      const { maxNewTokens, temperature, topK, topP } = config;
+      const sampling = { maxNewTokens, temperature, topK, topP, seed: config.seed + i };
+      const { kernels } = backend;
+      const { tokenizer } = textOptions;
+      const { ids, text } = await streamAnswer(promptIds, policy.model, {
+        ...sampling,
+        ...{ stopIds: stops, kernels, tokenizer, show },
+      });
+      const answer: Generated = { prompt_ids: promptIds, completion_ids: ids, text };
+      terminal.stdout.write(config.json ? `${JSON.stringify(answer)}\n` : '\n');
     }
   });
   return 0;
@@ -52,27 +59,4 @@ function encodeRaw({ prompt }: Prompt, { tokenizer }: TextOptions): number[] {
   throw new UserError(
     '--raw: expected prompts that are text, found a list of messages. Without --raw, the chat template formats messages.',
   );
-}
-
-/** Answers one prompt. `show` gets the text piece by piece, as soon as no later token can change it. */
-async function answerTo(
-  promptIds: readonly number[],
-  model: Gemma2,
-  { tokenizer }: TextOptions,
-  options: GenerateOptions,
-  show: (part: string) => void,
-): Promise<Generated> {
-  const ids: number[] = [];
-  const textOf = () => tokenizer.decode(ids, { skipSpecialTokens: true });
-  let shown = '';
-  for await (const id of generateTokens(model, promptIds, options)) {
-    ids.push(id);
-    const text = textOf();
-    if (text.endsWith('\ufffd')) continue; // later tokens have the other bytes of the last character
-    show(text.slice(shown.length));
-    shown = text;
-  }
-  const text = textOf();
-  show(text.slice(shown.length));
-  return { prompt_ids: promptIds, completion_ids: ids, text };
 }

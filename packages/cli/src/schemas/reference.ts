@@ -1,3 +1,4 @@
+import { chatSchema } from './chat';
 import { doctorSchema } from './doctor';
 import { evalSchema } from './eval';
 import { exportSchema } from './export';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly CommandSchema[] = [
   evalSchema,
   exportSchema,
   generateSchema,
+  chatSchema,
   mergeSchema,
   initSchema,
   doctorSchema,

@@ -41,6 +41,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'merge adapter': 'it is required',
   'merge dtype': 'it is the type of the written model',
   'merge precision': 'a merged weight is float32 until it is rounded to the type of the file',
+  'chat promptFormat': 'what is typed is a message',
   'inspect onBadRow': 'rows that cannot be used are part of the report',
 };
 
