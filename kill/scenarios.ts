@@ -67,7 +67,7 @@ const sortedLines = (root: string, name: string): Result => [
 ];
 const metrics = (root: string, name: string): Result => {
   const text = readFileSync(join(root, name), 'utf8');
-  return [name, text.replace(/"(tokens_per_second|step_seconds)":[^,}]+/g, '')] as const;
+  return [name, text.replace(/"(tokens_per_second|step_seconds|memory_bytes)":[^,}]+/g, '')] as const;
 };
 const trained = (root: string, run: string, weights = 'model.safetensors'): Result[] => [
   metrics(root, join(run, 'metrics.jsonl')),

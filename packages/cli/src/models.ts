@@ -54,6 +54,8 @@ export interface Backend {
   readonly availableMemory: () => AvailableMemory | undefined;
   /** Measures the memory that this process can still allocate on the host. */
   readonly hostMemory: () => AvailableMemory;
+  /** Measures the memory in use, in bytes: of tensors and weights on a GPU, else of this process. */
+  readonly usedMemory: () => number;
   /** Bytes of the weights that are mapped from files. */
   readonly mappedBytes: () => number;
 }
@@ -89,6 +91,7 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
       hostMemory: tensorflow.processMemory,
+      usedMemory: tensorflow.usedMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,
     };
   });

@@ -87,4 +87,4 @@ export const readMetrics = (run: string): MetricsRow[] =>
 
 /** Metrics without the fields that measure time. */
 export const timeless = (rows: readonly MetricsRow[]) =>
-  rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !/second/.test(name))));
+  rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !/second|memory/.test(name))));

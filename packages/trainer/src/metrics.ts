@@ -118,6 +118,8 @@ export interface RowContext {
   readonly learningRate: number;
   /** Tokens seen since the start of the run. */
   readonly tokens: number;
+  /** Memory in use, in bytes; undefined if it is not measured. */
+  readonly memory?: number | undefined;
 }
 
 /**
@@ -127,7 +129,7 @@ export interface RowContext {
  * were skipped, the row has `step`, `epoch`, `learning_rate` and `num_tokens` only.
  */
 export function trainingRow(interval: Interval, context: RowContext): MetricsRow {
-  const { step, epoch, learningRate: learning_rate, tokens: num_tokens } = context;
+  const { step, epoch, learningRate: learning_rate, tokens: num_tokens, memory } = context;
   if (interval.steps === 0) return { step, epoch, learning_rate, num_tokens };
   return {
     step,
@@ -141,6 +143,7 @@ export function trainingRow(interval: Interval, context: RowContext): MetricsRow
     num_tokens,
     tokens_per_second: interval.tokens / interval.seconds,
     step_seconds: interval.seconds / interval.steps,
+    ...(memory === undefined ? {} : { memory_bytes: memory }),
   };
 }
 

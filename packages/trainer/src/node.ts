@@ -2,5 +2,6 @@ export { hashFiles, hashJson } from '@wpo/internal/node/hash';
 export { type FileCheckpointsOptions, fileCheckpoints } from './node/file-checkpoints';
 export { hashPairs } from './node/hash';
 export { metricsFile } from './node/metrics-file';
+export { pairLogFile, readPairLog } from './node/pair-log-file';
 export { referenceFiles } from './node/reference-files';
 export { type SignalStop, stopOnSignals } from './node/stop-on-signals';

@@ -13,6 +13,8 @@ export interface TokenPair {
   readonly rejected: ArrayLike<number>;
   /** Multiplies the pair's WPO weight. Default 1. */
   readonly weight?: number;
+  /** Who wrote the answers, for a log of pairs. */
+  readonly sources?: { readonly chosen: string; readonly rejected: string };
 }
 
 /** Pairs by index: an array, or an object that makes them on request. */

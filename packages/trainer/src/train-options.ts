@@ -6,6 +6,7 @@ import { checkHeldOut } from './evaluate';
 import type { StopSignal } from './event-loop';
 import type { MetricsRow, MetricsSink } from './metrics';
 import type { Optimizer } from './optimizer';
+import type { PairLog } from './pair-log';
 import type { PairLoss } from './pair-loss';
 import type { PairSource, Policy } from './policy';
 import { type Reference, referenceOf } from './reference';
@@ -87,6 +88,10 @@ export interface TrainOptions extends TrainingOptions {
   /** Held-out pairs, evaluated as `evalSteps` and `evalOnStart` say. */
   readonly evaluation?: { readonly pairs: PairSource; readonly reference?: Reference; readonly batchSize?: number };
   readonly metrics?: MetricsSink;
+  /** Receives the results of single pairs: of every step, or of every n-th step of a run of more than `MAX_PAIR_ROWS`. */
+  readonly pairLog?: PairLog;
+  /** Measures the memory in use, in bytes, for the metrics. */
+  readonly usedMemory?: () => number;
   readonly checkpoints?: CheckpointStore;
   /** Continues from the newest checkpoint, or starts from the beginning where there is none. */
   readonly resume?: boolean;

@@ -6,6 +6,7 @@ import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { evaluatePairs } from './evaluate';
 import { firstNotFinite } from './finite';
 import { addStep, emptyInterval, evaluationMetrics, type MetricsRow, trainingRow } from './metrics';
+import { logsPairsOf, type PairRow, pairRows } from './pair-log';
 import { wpoPairLoss } from './pair-loss';
 import { weightsOf } from './policy';
 import { preflight } from './preflight';
@@ -46,7 +47,7 @@ export interface TrainResult {
  *   RangeError for an option out of range.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { policy, optimizer, evaluation, metrics, checkpoints, signal, loss = wpoPairLoss() } = options;
+  const { policy, optimizer, evaluation, metrics, pairLog, checkpoints, signal, loss = wpoPairLoss() } = options;
   const { evalSteps = 0, loggingSteps = 10, saveSteps = 0, maxGradNorm = 1, skipNonfinite = 0 } = options;
   const { loadBestModelAtEnd = false, stopOnCollapse = false, warn = console.warn } = options;
   checkTrainOptions(options, loss);
@@ -70,12 +71,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   await checkWeights(policy, step);
   if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
+  await pairLog?.rewind?.(step);
+  const logsPairs = logsPairsOf(plan);
+  let pairsToLog: PairRow[] = [];
 
   const due = (every: number) => every > 0 && (step % every === 0 || step === totalSteps);
   const saveIsDue = () => due(saveSteps) || step === totalSteps;
   const write = async (row: MetricsRow) => {
     await metrics?.write(row);
     rows.push(row);
+  };
+  const writePairs = async () => {
+    if (pairsToLog.length > 0) await pairLog?.write(pairsToLog);
+    pairsToLog = [];
   };
   const judge = (next: typeof health, upTo: number) => {
     const [before, now] = [collapseOf(health), collapseOf(next)];
@@ -91,17 +99,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const judged = { best, health, healthyUpTo, goodStep };
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
+    await writePairs(); // first: a resumed run expects the rows up to its checkpoint
     const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
     await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
     savedAt = step;
   };
   const rowOf = (from: typeof interval, learningRate: number): MetricsRow => ({
-    ...trainingRow(from, { step, epoch: epochAt(plan, cursor), learningRate, tokens }),
+    ...trainingRow(from, { step, epoch: epochAt(plan, cursor), learningRate, tokens, memory: options.usedMemory?.() }),
     'wpo/collapsed': collapseOf(health) === null ? 0 : 1,
     ...(skipNonfinite > 0 ? { skipped_steps: skippedSteps } : {}),
   });
   const log = async (learningRate: number) => {
     await write(rowOf(interval, learningRate));
+    await writePairs();
     interval = emptyInterval;
   };
 
@@ -139,6 +149,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       after = batches.after;
       const { microBatches } = batches;
       result = await takeStep({ policy, optimizer, loss, microBatches, learningRate, step: step + 1, ...how });
+      if (pairLog && logsPairs(step + 1)) pairsToLog.push(...pairRows(step + 1, microBatches, result.pairs));
     } catch (error) {
       if (error instanceof StepStopped) {
         report = undefined;
@@ -165,6 +176,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (due(loggingSteps)) await log(learningRate);
     evaluationDue = evaluation !== undefined && due(evalSteps);
   }
+  await writePairs();
   const stopped = step < totalSteps || (evaluationDue && evaluation !== undefined);
   if (mustEnd() && loggingSteps > 0 && interval.steps > 0) await log(rateAt(step - 1));
   let restoredStep: number | null = null;

@@ -9,7 +9,7 @@ import {
   type TrainOptions,
   type TrainResult,
 } from '@wpo/trainer';
-import { fileCheckpoints, hashPairs, metricsFile } from '@wpo/trainer/node';
+import { fileCheckpoints, hashPairs, metricsFile, pairLogFile } from '@wpo/trainer/node';
 import { localAdapter, localModel } from '../downloads';
 import { UserError } from '../errors';
 import { wpoCommand } from '../invocation';
@@ -137,6 +137,7 @@ export async function train(
       ...fileOptions(config, folder, { model, saving: saving(model) }, shown.callbacks.warn),
       ...shown.callbacks,
       computeNorm: backend.computeNorm,
+      usedMemory: backend.usedMemory,
       preflight: true,
       fingerprint: await fingerprintOf(local, pairs),
       resume,
@@ -254,6 +255,7 @@ const fileOptions = (
   warn: (message: string) => void,
 ) => ({
   metrics: metricsFile(folder.metrics, { warn }),
+  pairLog: pairLogFile(folder.pairs),
   checkpoints: fileCheckpoints(folder.path, {
     writeTensors,
     readTensors,

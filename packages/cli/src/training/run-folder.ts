@@ -17,6 +17,8 @@ export interface RunFolder {
   readonly path: string;
   readonly config: string;
   readonly metrics: string;
+  /** The weight, margin, lengths and sources of each pair of each step. */
+  readonly pairs: string;
   readonly model: string;
   readonly reference: string;
   /** Why `stop_on_collapse` ended the run. Other runs do not have this file. */
@@ -29,6 +31,7 @@ export const runFolder = (path: string): RunFolder => ({
   path,
   config: join(path, 'config.yaml'),
   metrics: join(path, 'metrics.jsonl'),
+  pairs: join(path, 'pairs.jsonl'),
   model: join(path, 'model'),
   reference: join(path, 'reference'),
   collapse: join(path, 'collapse.txt'),

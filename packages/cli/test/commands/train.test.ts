@@ -24,7 +24,14 @@ test('eight steps equal PyTorch’s, and the folder has all files of the run', a
     expect(row.learning_rate).toBeCloseTo(expected.learning_rate, 12);
     expect(Math.abs(row['wpo/weight']! - expected.weight)).toBeLessThan(1e-3);
   }
-  expect(readdirSync(run).sort()).toEqual(['checkpoint-8', 'config.yaml', 'metrics.jsonl', 'model', 'reference']);
+  expect(readdirSync(run).sort()).toEqual([
+    'checkpoint-8',
+    'config.yaml',
+    'metrics.jsonl',
+    'model',
+    'pairs.jsonl',
+    'reference',
+  ]);
   for (const name of ['config.json', 'generation_config.json', 'tokenizer.json', 'chat_template.jinja']) {
     expect(existsSync(join(run, 'model', name)), name).toBe(true);
   }

@@ -22,6 +22,8 @@ export interface EncodedPair {
   readonly rejected: Int32Array;
   /** The row's weight; absent if the row has none. */
   readonly weight?: number;
+  /** Who wrote the answers; absent if the row does not say. */
+  readonly sources?: NonNullable<PreferenceRow['sources']>;
   /** The row's file and line. */
   readonly at: RowLocation;
 }
@@ -73,6 +75,7 @@ export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedP
     chosen: tokenIds(kept.chosen, row.id),
     rejected: tokenIds(kept.rejected, row.id),
     ...(row.weight === undefined ? {} : { weight: row.weight }),
+    ...(row.sources && { sources: row.sources }),
     at: row.at,
   };
 }

@@ -2,7 +2,7 @@ export { type AvailableMemory, processMemory } from '../process-memory';
 export { tensorflowMatMul } from './answer-logps';
 export { countedWeights, countingKernels } from './counting';
 export { tensorflowKernels } from './kernels';
-export { availableMemory } from './memory';
+export { availableMemory, usedMemory } from './memory';
 export { MemoryCounter, type MemoryKind, type MemoryParts } from './memory-counter';
 export { nativeDevice, nativeOperations } from './native';
 export { OFFLOADED_PART, offloadedOptimizer } from './offloaded-optimizer';

@@ -15,11 +15,16 @@ export function memoryGauge(): () => AvailableMemory | undefined {
   let total: number | undefined;
   return () => {
     if (!usesGpu()) return processMemory();
-    const used = tf.memory().numBytes + storedBytes().allocated;
+    const used = gpuBytes();
     total ??= freeGpuMemory() + used;
     return Number.isNaN(total) ? undefined : { bytes: Math.max(0, total - used), limit: 'GPU' };
   };
 }
+
+/** Bytes in use: of tensors and stored weights on a GPU; without one, of this process, mapped files included. */
+export const usedMemory = (): number => (usesGpu() ? gpuBytes() : process.memoryUsage.rss());
+
+const gpuBytes = () => tf.memory().numBytes + storedBytes().allocated;
 
 /** See `memoryGauge`. */
 export const availableMemory = memoryGauge();

@@ -17,7 +17,7 @@ const newFolder = async () => {
   return folder;
 };
 const checkpointsIn = async (folder: string) =>
-  (await readdir(folder)).filter((name) => name !== 'metrics.jsonl').sort();
+  (await readdir(folder)).filter((name) => !name.endsWith('.jsonl')).sort();
 
 let whole: Run;
 beforeAll(async () => {
@@ -28,11 +28,12 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 
-/** Compares weights, optimizer state and metrics bit for bit. */
+/** Compares weights, optimizer state, metrics and the log of pairs bit for bit. */
 function expectSame(run: Run): void {
   expect(run.values).toEqual(whole.values);
   expect(run.state).toEqual(whole.state);
   expect(run.rows).toEqual(whole.rows);
+  expect(run.loggedPairs).toBe(whole.loggedPairs);
   expect(run.result).toEqual(whole.result);
 }
 

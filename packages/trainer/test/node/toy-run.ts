@@ -11,7 +11,7 @@ import {
   valuesInParts,
   wpoPairLoss,
 } from '../../src';
-import { fileCheckpoints, metricsFile, stopOnSignals } from '../../src/node';
+import { fileCheckpoints, metricsFile, pairLogFile, stopOnSignals } from '../../src/node';
 import { readState, spread, toyPairs, toyPolicy } from '../toy-policy';
 
 type Stored = Record<string, { shape: number[]; values: number[] }>;
@@ -57,6 +57,7 @@ export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
     evalSteps: 3,
     saveSteps: 1,
     metrics: metricsFile(join(folder, 'metrics.jsonl')),
+    pairLog: pairLogFile(join(folder, 'pairs.jsonl')),
     checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 2 }),
     ...more,
   });
@@ -64,7 +65,8 @@ export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
   const values = policy.values();
   policy.dispose();
   optimizer.dispose();
-  return { result, values, state, rows: await readRows(folder) };
+  const loggedPairs = await readFile(join(folder, 'pairs.jsonl'), 'utf8');
+  return { result, values, state, rows: await readRows(folder), loggedPairs };
 }
 
 /** Metrics without times. */
