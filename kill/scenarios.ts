@@ -98,6 +98,17 @@ export const scenarios = ({ judge, trained: finished }: Servers): readonly Scena
     results: (root: string) => new Map(trained(root, 'run')),
   })),
   {
+    name: 'train with updates in the backward pass',
+    share: 0.05,
+    prepare(folder, root) {
+      const keys = { optimizer_in_bwd: true, max_grad_norm: 0, output_dir: join(root, 'run') };
+      writeFileSync(join(folder, 'run.yaml'), yaml({ ...trainKeys, ...keys }));
+    },
+    args: (folder) => ['train', join(folder, 'run.yaml')],
+    resume: ['--resume'],
+    results: (root) => new Map(trained(root, 'run')),
+  },
+  {
     name: 'train an adapter',
     share: 0.2,
     prepare: (folder, root) => {
