@@ -56,13 +56,14 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
     file: string,
     split?: string | readonly string[],
   ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
-    const { pairs, skipped, controlTokens } = await fromInput(() =>
+    const { pairs, skipped, controlTokens, sharedPrompts } = await fromInput(() =>
       withDownloads(terminal, (hub) => loadPairs(file, { ...textOptions, ...options, ...hub, split })),
     );
     const report = new SkippedRows(file);
     skipped.forEach(report.add);
     report.warn(terminal);
     warnOfControlTokens(file, controlTokens, terminal);
+    if (sharedPrompts > 0) terminal.stderr.write(`${describeSharedPrompts(file, sharedPrompts)}\n`);
     return { pairs, skipped: skipped.length };
   };
 }
@@ -83,6 +84,11 @@ export const describeControlTokens = (file: string, { rows, tokens, first }: Con
   `${file}: ${count(rows)} ${rows === 1 ? `${noun} has` : `${noun}s have`} control tokens in the text (${tokens.join(', ')}` +
   `${first === undefined ? '' : `; first in ${first}`}). The model sees them in addition to those of the chat template. Remove them, or set prompt_format to ` +
   '"templated" if a chat template rendered the prompts already.';
+
+/** The report of rows without a prompt of their own. */
+export const describeSharedPrompts = (file: string, rows: number): string =>
+  `${file}: ${count(rows)} ${rows === 1 ? 'row has' : 'rows have'} no prompt: the beginning that both answers share was taken as the ` +
+  'prompt, as TRL does. If a column has the prompt, name it: columns: {prompt: …}.';
 
 /** Takes held-out pairs at random from the others. Both parts keep the order of the file. */
 function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile }: TrainConfig) {

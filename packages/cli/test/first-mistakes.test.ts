@@ -13,6 +13,7 @@ const pair = { prompt: 'Name a river.', chosen: 'The Danube.', rejected: 'A lake
 const files: Readonly<Record<string, string>> = {
   'pairs.jsonl': `${JSON.stringify(pair)}\n`,
   'pairs.csv': 'prompt,chosen,rejected\na,b,c\n',
+  'pairs.xlsx': 'PK\x03\x04',
   'many.jsonl': `${JSON.stringify(pair)}\n`.repeat(377),
   'run.yaml': 'model_name_or_path: model\ntrain_file: pairs.jsonl\noutput_dir: out\n',
   'lr.yaml':
@@ -85,7 +86,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'wpo train stages.yaml',
     'stages.yaml:2: sample: unknown key. It is a stage of `wpo run`: use that command with this file.\n' +
       'stages.yaml: model_name_or_path: expected the path of a folder, or org/name on the Hugging Face Hub, found nothing. This key is required: the Gemma-2 model to train: a folder in Hugging Face’s format, or org/name on the Hub.\n' +
-      'stages.yaml: train_file: expected the path of a file or folder, a glob, or org/name on the Hugging Face Hub, found nothing. This key is required: preference pairs to train on: a file, folder or glob of JSONL, JSON or Parquet, or org/name on the Hub.',
+      'stages.yaml: train_file: expected the path of a file or folder, a glob, or org/name on the Hugging Face Hub, found nothing. This key is required: preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub.',
   ],
   [
     'wpo run run.yaml',
@@ -114,11 +115,11 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ['wpo train run.yaml --set learning_rate', '--set learning_rate: expected key=value, e.g. --set learning_rate=1e-6.'],
   [
     'wpo train run.yaml --train_file nothere.jsonl',
-    'DIR/nothere.jsonl: expected a JSONL, JSON or Parquet file, found no such file. Check the path.',
+    'DIR/nothere.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file. Check the path.',
   ],
   [
-    'wpo train run.yaml --train_file pairs.csv',
-    'DIR/pairs.csv:1: expected JSONL or JSON as UTF-8 text, found a CSV file. Convert it to JSONL, e.g. in Python: pandas.read_csv("pairs.csv").to_json("rows.jsonl", orient="records", lines=True).',
+    'wpo train run.yaml --train_file pairs.xlsx',
+    'DIR/pairs.xlsx:1: expected JSONL or JSON as UTF-8 text, found a spreadsheet. Convert it to JSONL, e.g. in Python: pandas.read_excel("pairs.xlsx").to_json("rows.jsonl", orient="records", lines=True).',
   ],
   [
     'wpo train run.yaml --model_name_or_path adapter',
@@ -167,11 +168,11 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ],
   [
     'wpo inspect nothere.jsonl',
-    'nothere.jsonl: expected a JSONL, JSON or Parquet file, found no such file. Check the path.',
+    'nothere.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file. Check the path.',
   ],
   [
-    'wpo inspect pairs.csv',
-    'pairs.csv:1: expected JSONL or JSON as UTF-8 text, found a CSV file. Convert it to JSONL, e.g. in Python: pandas.read_csv("pairs.csv").to_json("rows.jsonl", orient="records", lines=True).',
+    'wpo inspect pairs.xlsx',
+    'pairs.xlsx:1: expected JSONL or JSON as UTF-8 text, found a spreadsheet. Convert it to JSONL, e.g. in Python: pandas.read_excel("pairs.xlsx").to_json("rows.jsonl", orient="records", lines=True).',
   ],
   [
     'wpo inspect pairs.jsonl --columns question',
@@ -187,8 +188,8 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'model/config.json:1: expected JSONL or JSON as UTF-8 text, found JSON objects over several lines. Write each row on one line (jq -c . config.json), or put all rows into one JSON array.',
   ],
   [
-    'wpo sample --model model --prompts pairs.csv --out o.jsonl',
-    'pairs.csv:1: expected JSONL or JSON as UTF-8 text, found a CSV file. Convert it to JSONL, e.g. in Python: pandas.read_csv("pairs.csv").to_json("rows.jsonl", orient="records", lines=True).',
+    'wpo sample --model model --prompts pairs.xlsx --out o.jsonl',
+    'pairs.xlsx:1: expected JSONL or JSON as UTF-8 text, found a spreadsheet. Convert it to JSONL, e.g. in Python: pandas.read_excel("pairs.xlsx").to_json("rows.jsonl", orient="records", lines=True).',
   ],
   [
     'wpo sample --model model --prompts pairs.jsonl --out o.jsonl --max_tokens 9',

@@ -1,5 +1,5 @@
 import type { Distribution, PairReport, WorstKind, WorstRow } from '@wpo/data';
-import { describeControlTokens } from '../pairs';
+import { describeControlTokens, describeSharedPrompts } from '../pairs';
 import { count, counted, share, table } from '../terminal/format';
 import type { SourceWeights } from './source-weights';
 
@@ -32,6 +32,7 @@ export function formatReport(report: Inspection, limits: Limits): string {
     report.weights && weights(report.weights),
     repeats(report),
     report.controlTokens.rows > 0 ? describeControlTokens(report.file, report.controlTokens) : undefined,
+    report.sharedPrompts > 0 ? describeSharedPrompts(report.file, report.sharedPrompts) : undefined,
     worst(report),
   ]
     .filter((part) => part !== undefined)

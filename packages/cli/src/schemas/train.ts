@@ -16,7 +16,7 @@ const dataFields = {
   refModelNameOrPath: path('model', { help: 'the reference model (default: the model before training)' }),
   trainFile: path('dataset', {
     required: true,
-    help: 'preference pairs to train on: a file, folder or glob of JSONL, JSON or Parquet, or org/name on the Hub',
+    help: 'preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub',
   }),
   evalFile: path('dataset', { help: 'held-out pairs, evaluated before and after training' }),
   evalSplit: field(

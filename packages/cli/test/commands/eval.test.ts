@@ -84,7 +84,7 @@ test('null preferences are ignored silently, and numbers outside 1 to 2 with a m
 test.each([
   [
     ['--annotations', '/nowhere.json'],
-    /^\/nowhere\.json: expected a JSONL, JSON or Parquet file, found no such file\. Check the path\./,
+    /^\/nowhere\.json: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file\. Check the path\./,
   ],
   [[], /^--baseline: expected exactly one of --annotations, --pairs, --baseline, found none of them\.$/m],
   [

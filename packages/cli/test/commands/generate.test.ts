@@ -119,7 +119,10 @@ test('prompt i of a file is sampled with seed + i', async () => {
 });
 
 test.each([
-  [['--prompts', '/nowhere.jsonl'], /^\/nowhere.jsonl: expected a JSONL, JSON or Parquet file, found no such file/],
+  [
+    ['--prompts', '/nowhere.jsonl'],
+    /^\/nowhere.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file/,
+  ],
   [
     ['--prompt', 'a', '--raw', ...templated],
     /^--prompt-format: expected messages with --raw, found templated\. Leave out/,

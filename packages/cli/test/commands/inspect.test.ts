@@ -115,6 +115,6 @@ test('a missing file and a file without pairs are reported in one message', asyn
     expect.stringContaining('expected at least one preference pair, found none'),
   ]);
   const none = await inspected([join(temporaryFolder(), 'none.jsonl')]);
-  expect(none.err).toContain('none.jsonl: expected a JSONL, JSON or Parquet file, found no such file');
+  expect(none.err).toContain('none.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file');
   expect(none.err).not.toContain('    at ');
 });

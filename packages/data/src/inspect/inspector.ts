@@ -45,6 +45,8 @@ export interface PairReport {
   readonly sources: Readonly<Record<string, SourceReport>>;
   readonly repeats: Repeats;
   readonly controlTokens: ControlTokens;
+  /** Number of rows whose prompt is the shared beginning of their answers. */
+  readonly sharedPrompts: number;
   /** Rows to look at first, a few of each kind. */
   readonly worst: Readonly<Record<WorstKind, readonly WorstRow[]>>;
 }
@@ -82,6 +84,7 @@ class PairInspector {
   private readonly sources = new SourceTally();
   private readonly repeats = new RepeatTally();
   private readonly controlTokens: ControlTokenCount;
+  private sharedPrompts = 0;
   private readonly worst: Readonly<Record<WorstKind, WorstRows>>;
 
   constructor({ worst = 3, ...options }: InspectOptions) {
@@ -104,6 +107,7 @@ class PairInspector {
     this.worst.lengthDifference.offer(row, Math.abs(chosen - rejected));
     this.addMargin(row);
     this.controlTokens.add(row);
+    if (row.sharedPrompt) this.sharedPrompts += 1;
     const { repeated, equal } = this.repeats.add(row);
     if (equal) this.worst.equalAnswers.offer(row, chosen);
     if (repeated) this.worst.repeated.offer(row, 0);
@@ -131,6 +135,7 @@ class PairInspector {
       sources: this.sources.report(),
       repeats: this.repeats.repeats(),
       controlTokens: this.controlTokens.report(),
+      sharedPrompts: this.sharedPrompts,
       worst: Object.fromEntries(worst) as PairReport['worst'],
     };
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import picomatch from 'picomatch';
 import { hubDataFiles } from '../hub/files';
 import { dataSetName, type HubOptions } from '../hub/repository';
-import { byCodePoint, chooseSplit, insteadOfData, isDataFile } from '../rows/splits';
+import { byCodePoint, chooseSplit, FORMATS, insteadOfData, isDataFile } from '../rows/splits';
 import { listFiles } from './list-files';
 
 /** A file of rows. */
@@ -54,7 +54,7 @@ async function matchingFiles(pattern: string): Promise<DataFile[]> {
   const files = found.filter(isDataFile).sort(byCodePoint);
   if (files.length === 0) {
     const instead = insteadOfData(found) ?? 'none. Check the pattern';
-    throw new Error(`${pattern}: expected JSONL, JSON or Parquet files that match, found ${instead}.`);
+    throw new Error(`${pattern}: expected ${FORMATS} files that match, found ${instead}.`);
   }
   return files.map((file) => ({ path: join(folder, file), name: join(folder, file) }));
 }

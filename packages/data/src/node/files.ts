@@ -4,6 +4,7 @@ import { open, stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { isOutOfMemory } from '@wpo/internal/out-of-memory';
 import { printable } from '@wpo/internal/printable';
+import { FORMATS } from '../rows/splits';
 import { decompressZstd } from './zstd';
 
 /** A file that could not be read or used. The message names it. */
@@ -34,15 +35,16 @@ export function fileError(path: string, error: unknown, expected: string, hint: 
 /** The hint for a file that is not complete. */
 export const DAMAGED = 'The file is damaged or was cut off: download it again.';
 
-export type FileKind = 'text' | 'gzip' | 'zstd' | 'parquet';
+export type FileKind = 'text' | 'gzip' | 'zstd' | 'parquet' | 'arrow';
 
-const ROWS = 'a JSONL, JSON or Parquet file';
+const ROWS = `a ${FORMATS} file`;
 
 /** Kinds by file extension, for files without known first bytes. So an empty `.parquet` file is damaged, not text. */
 const kindsByName: readonly (readonly [string, FileKind])[] = [
   ['.gz', 'gzip'],
   ['.zst', 'zstd'],
   ['.parquet', 'parquet'],
+  ['.arrow', 'arrow'],
 ];
 
 /** The kind of a file, from its first bytes, else from its name. @throws {Error} if the file cannot be read */
@@ -56,14 +58,7 @@ export async function kindOf(path: string): Promise<FileKind> {
       const isSkippableFrame = magic >= 'P' && magic < '`' && magic.endsWith('*M\x18'); // of zstd
       if (magic === '\x28\xb5\x2f\xfd' || isSkippableFrame) return 'zstd';
       if (magic === 'PAR1' || magic === 'PARE') return 'parquet';
-      if (magic === 'ARRO' || (magic === '\xff\xff\xff\xff' && path.endsWith('.arrow'))) {
-        throw fileError(
-          path,
-          'an Arrow file',
-          ROWS,
-          'Convert it in Python: datasets.Dataset.from_file(path).to_parquet(…).',
-        );
-      }
+      if (magic === 'ARRO' || magic === '\xff\xff\xff\xff') return 'arrow';
       return kindsByName.find(([ending]) => path.toLowerCase().endsWith(ending))?.[1] ?? 'text';
     } finally {
       await file.close();

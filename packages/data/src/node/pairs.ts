@@ -19,11 +19,15 @@ export interface ReadPairsOptions extends EncodeOptions, ReadRowsOptions {
   readonly onRow?: (row: PreferenceRow) => void;
 }
 
-/** The pairs of a file, the errors of the rows that were skipped, and the rows with control tokens in their texts. */
+/** The pairs of a file, and what to know about its rows. */
 export interface LoadedPairs {
   readonly pairs: EncodedPair[];
+  /** The errors of the rows that were skipped. */
   readonly skipped: RowError[];
+  /** The rows with control tokens in their texts. */
   readonly controlTokens: ControlTokens;
+  /** Number of rows whose prompt is the shared beginning of their answers. */
+  readonly sharedPrompts: number;
 }
 
 /**
@@ -65,8 +69,10 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
     options.onSkip?.(error);
   };
   const controlTokens = new ControlTokenCount(options);
+  let sharedPrompts = 0;
   const onRow = (row: PreferenceRow) => {
     controlTokens.add(row);
+    if (row.sharedPrompt) sharedPrompts += 1;
     options.onRow?.(row);
   };
   for await (const pair of readPairs(path, { ...options, onSkip, onRow })) pairs.push(pair);
@@ -76,7 +82,7 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
     const why = skipped[0] === undefined ? '' : ` ${rows}: ${skipped[0].message}`;
     throw new Error(`${path}: expected at least one preference pair, found none.${why}`);
   }
-  return { pairs, skipped, controlTokens: controlTokens.report() };
+  return { pairs, skipped, controlTokens: controlTokens.report(), sharedPrompts };
 }
 
 /** Characters of text in a batch. */

@@ -23,21 +23,38 @@ const CLOSE_OBJECT = 0x7d;
  * @throws {RowError} if the file is of another kind (CSV, gzip, UTF-16, …), or its JSON array is broken, so that it is
  * unknown where the next row begins
  */
-export async function* splitRows(
+export const splitRows = (
   chunks: Chunks,
   options: { readonly file: string; readonly format: RowFormat | 'auto'; readonly maxRowBytes: number },
-): AsyncGenerator<Line, void, undefined> {
+): AsyncGenerator<Line, void, undefined> =>
+  readText(chunks, ({ head, mark, rest }) => {
+    refuseOtherKinds(head, options.file);
+    const first = head.subarray(mark).find((byte) => !isSpace(byte));
+    const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
+    if (format === 'json') return splitArray(rest, mark, options.file, options.maxRowBytes);
+    return splitLines(rest, { maxBytes: options.maxRowBytes, offset: mark });
+  });
+
+/** A text, of which the start was read. */
+export interface Text {
+  /** The first line that is not blank, or more, as it is in the file. */
+  readonly head: Uint8Array;
+  /** Number of bytes of the byte-order mark at the start of `head`: 3 or 0. */
+  readonly mark: number;
+  /** The whole text after the byte-order mark. */
+  readonly rest: AsyncIterable<Uint8Array>;
+}
+
+/** Reads enough of a text to detect its kind, then yields what `read` makes of it. */
+export async function* readText<T>(
+  chunks: Chunks,
+  read: (text: Text) => AsyncIterable<T>,
+): AsyncGenerator<T, void, undefined> {
   const source = iterate(chunks);
   try {
     const head = await readHead(source);
-    refuseOtherKinds(head, options.file);
     const mark = BYTE_ORDER_MARK.every((byte, i) => head[i] === byte) ? BYTE_ORDER_MARK.length : 0;
-    const text = head.subarray(mark);
-    const first = text.find((byte) => !isSpace(byte));
-    const format = options.format === 'auto' ? (first === OPEN_LIST ? 'json' : 'jsonl') : options.format;
-    const all = prepend(text, source);
-    if (format === 'json') yield* splitArray(all, mark, options.file, options.maxRowBytes);
-    else yield* splitLines(all, { maxBytes: options.maxRowBytes, offset: mark });
+    yield* read({ head, mark, rest: prepend(head.subarray(mark), source) });
   } finally {
     await source.return(); // closes the file when the consumer stops early
   }

@@ -1,6 +1,16 @@
 import { printable } from '@wpo/internal/printable';
-import { checkText, type Fields, fail, isFields, optionalField, ownField, RowError, type RowLocation } from './fields';
-import { type PreferenceRow, parseRow } from './preference-row';
+import {
+  checkText,
+  describe,
+  type Fields,
+  fail,
+  isFields,
+  optionalField,
+  ownField,
+  RowError,
+  type RowLocation,
+} from './fields';
+import { type Message, type PreferenceRow, parseRow } from './preference-row';
 import { fromUltraFeedback } from './ultrafeedback';
 
 /** Fields of a row that may be in a column of another name. */
@@ -28,6 +38,8 @@ const moreColumns = [
   'question',
   'input',
   'instruction',
+  'history',
+  'conversations',
   'completions',
 ];
 
@@ -35,16 +47,22 @@ const moreColumns = [
 export const isUsedColumn = (name: string, columns: Columns = {}): boolean =>
   [...columnNames, ...moreColumns, ...Object.values(columns)].includes(name);
 
+const NUMBERS = ['weight', 'score_chosen', 'score_rejected'] as const;
+
+/** Whether a column holds numbers, those of scored answers (`score`, `seed`) included. CSV files do not say so themselves. */
+export const isNumberColumn = (name: string, columns: Columns = {}): boolean =>
+  [...NUMBERS.map((field) => columns[field] ?? field), 'score', 'seed'].includes(name);
+
 /**
  * Converts a row to the columns that `parseRow` reads. Its column names decide how, so that a row whose values are null is
  * read as the rows beside it:
  *
  * - `instruction` and `completions`, but neither `chosen` nor `rejected`: the raw UltraFeedback; the best answer is paired
  *   with the worst;
- * - `prompt`, or else `question`, or else `instruction` followed by `input`, or else `input`: the prompt. Orca pairs have
- *   `question` or `input`, Alpaca's `instruction` and `input`;
- * - none of these: the answers have the prompt, as conversations, or as transcripts `"\n\nHuman: …\n\nAssistant: …"` as in
- *   HH-RLHF.
+ * - `prompt`, or else `question`, or else `instruction` followed by `input`, or else `input`, or else `conversations`: the
+ *   prompt. Orca pairs have `question` or `input`, Alpaca's `instruction`, `input` and `history`, ShareGPT's `conversations`;
+ * - none of these: the answers have the prompt, as conversations, as transcripts `"\n\nHuman: …\n\nAssistant: …"` as in
+ *   HH-RLHF, or as texts whose shared beginning is the prompt.
  */
 function toPreference(row: Fields, at: RowLocation): Fields {
   const has = (name: string) => Object.hasOwn(row, name);
@@ -53,21 +71,42 @@ function toPreference(row: Fields, at: RowLocation): Fields {
   }
   if (PROMPT_COLUMNS.some(has)) return { ...row, prompt: promptOf(row, at) };
   const isTranscribed = isTranscript(ownField(row, 'chosen')) || isTranscript(ownField(row, 'rejected'));
-  return isTranscribed ? fromTranscripts(row, at) : row;
+  return isTranscribed ? fromTranscripts(row, at) : fromSharedBeginning(row, at);
 }
 
-const PROMPT_COLUMNS = ['prompt', 'question', 'instruction', 'input'] as const;
+const PROMPT_COLUMNS = ['prompt', 'question', 'instruction', 'input', 'conversations'] as const;
 
-/** The prompt from the first of the columns that has one. */
-function promptOf(row: Fields, at: RowLocation): unknown {
+/** The first of the columns that has a prompt; undefined if none has. */
+function promptColumn(row: Fields): (typeof PROMPT_COLUMNS)[number] | undefined {
   const has = (name: string) => optionalField(row, name) !== undefined;
-  const name = PROMPT_COLUMNS.find((name) => has(name) && !isBlank(row[name])) ?? PROMPT_COLUMNS.find(has);
+  return PROMPT_COLUMNS.find((name) => has(name) && !isBlank(row[name])) ?? PROMPT_COLUMNS.find(has);
+}
+
+/** The prompt as text or messages. */
+function promptOf(row: Fields, at: RowLocation): unknown {
+  const name = promptColumn(row);
   if (name === undefined) return undefined;
   const value = optionalField(row, name);
   const input = optionalField(row, 'input');
   if (name === 'prompt' || typeof value !== 'string') return value;
-  if (name !== 'instruction' || typeof input !== 'string' || isBlank(input)) return checkText(value, name, at);
-  return `${checkText(value, name, at)}\n\n${checkText(input, 'input', at)}`;
+  if (name !== 'instruction') return checkText(value, name, at);
+  const text = checkText(value, name, at);
+  const whole = typeof input !== 'string' || isBlank(input) ? text : `${text}\n\n${checkText(input, 'input', at)}`;
+  const before = historyOf(row, at);
+  return before.length === 0 ? whole : [...before, { role: 'user', content: whole }];
+}
+
+/** Alpaca's `history`: earlier turns as pairs of an instruction and its answer. */
+function historyOf(row: Fields, at: RowLocation): Message[] {
+  const turns = optionalField(row, 'history') ?? [];
+  const expected = 'a list of pairs of text: [[instruction, answer], …]';
+  const hint = 'Write each earlier turn as such a pair, or leave the column out.';
+  if (!Array.isArray(turns)) return fail(at, { field: 'history', expected, found: describe(turns), hint });
+  return turns.flatMap((turn: unknown, i) => {
+    const texts = Array.isArray(turn) && turn.length === 2 && turn.every((text) => typeof text === 'string');
+    if (!texts) return fail(at, { field: `history[${i}]`, expected, found: describe(turn), hint });
+    return (turn as string[]).map((content, side) => ({ role: side === 0 ? 'user' : 'assistant', content }));
+  });
 }
 
 const isBlank = (value: unknown) => typeof value === 'string' && value.trim() === '';
@@ -93,7 +132,9 @@ export function rowParser(columns: Columns = {}): RowParser {
       }
       for (const name of ['prompt', 'chosen', 'rejected'] as const) checkColumn(value, name, columns[name], at);
       const row = withColumns(value, columns);
-      return namingColumns(columns, () => parseRow(toPreference(row, at), at));
+      const prompt = promptColumn(row);
+      const names = columns.prompt !== undefined || prompt === undefined ? columns : { ...columns, prompt };
+      return namingColumns(names, () => parsePreference(row, at));
     },
     checkColumns() {
       const [name] = absent.keys();
@@ -102,9 +143,52 @@ export function rowParser(columns: Columns = {}): RowParser {
   };
 }
 
+function parsePreference(row: Fields, at: RowLocation): PreferenceRow {
+  const preference = toPreference(row, at);
+  const parsed = parseRow(preference, at);
+  const isShared = Object.hasOwn(preference, 'prompt') && !PROMPT_COLUMNS.some((name) => Object.hasOwn(row, name));
+  return isShared ? { ...parsed, sharedPrompt: true } : parsed;
+}
+
+/** Columns that may well hold the prompt that a row seems to lack. */
+const PROMPT_LIKE =
+  /prompt|question|query|instruction|input|problem|context|dialog|message|history|conversation|^post$|^text$/i;
+
+/**
+ * Texts without a column for their prompt, which begin with it: as TRL's `extract_prompt`, the prompt is the longest shared
+ * beginning, without a space at its end. It stays at least one character shorter than each text.
+ */
+function fromSharedBeginning(row: Fields, at: RowLocation): Fields {
+  const [chosen, rejected] = [optionalField(row, 'chosen'), optionalField(row, 'rejected')];
+  if (typeof chosen !== 'string' || typeof rejected !== 'string') return row;
+  const other = Object.keys(row).find((name) => PROMPT_LIKE.test(name) && !isUsedColumn(name));
+  const end =
+    other === undefined ? sharedLength(checkText(chosen, 'chosen', at), checkText(rejected, 'rejected', at)) : 0;
+  const prompt = chosen.slice(0, end);
+  if (isBlank(prompt)) {
+    return fail(at, {
+      expected: '"prompt", or answers that begin with their prompt',
+      found: other === undefined ? 'answers that begin differently' : listColumns(row),
+      hint: 'Name the column of the prompt: columns: {prompt: …}.',
+    });
+  }
+  return { ...row, prompt, chosen: chosen.slice(end), rejected: rejected.slice(end) };
+}
+
+/** Length of the prompt that two texts share, in code units; never in the middle of a character. */
+function sharedLength(a: string, b: string): number {
+  const [first, second] = [Array.from(a), Array.from(b)];
+  const limit = Math.min(first.length, second.length) - 1;
+  let count = 0;
+  while (count < limit && first[count] === second[count]) count++;
+  if (first[count] !== second[count] && first[count - 1] === ' ') count--;
+  return first.slice(0, count).join('').length;
+}
+
 function unknownLayout(row: Fields, at: RowLocation): never {
   return fail(at, {
-    expected: '"prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs',
+    expected:
+      '"prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF, Orca, Alpaca or ShareGPT pairs',
     found: listColumns(row),
     hint: 'Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.',
   });

@@ -8,7 +8,7 @@ interface Kind {
   readonly hint: string;
 }
 
-/** How a table is converted. Lists of messages in its cells are text, which the reader of rows refuses. */
+/** How a table is converted. */
 const pandas = (read: string): string =>
   `Convert it to JSONL, e.g. in Python: pandas.${read}.to_json("rows.jsonl", orient="records", lines=True).`;
 
@@ -23,7 +23,7 @@ const BY_START: readonly (readonly [starts: readonly string[], found: string, hi
   [['PK\x03\x04'], 'a zip file', 'Decompress it with unzip.'],
   [['\xd0\xcf\x11\xe0'], 'a spreadsheet of Excel 97', pandas('read_excel("FILE")')],
   [['PAR1'], 'a Parquet file', 'Convert it to JSONL, or pass its path, so that it is read as Parquet.'],
-  [['ARROW1', '\xff\xff\xff\xff'], 'an Arrow file', 'Convert it, e.g. in Python: datasets.Dataset.from_file("FILE").to_json("rows.jsonl").'],
+  [['ARROW1', '\xff\xff\xff\xff'], 'an Arrow file', 'Convert it to JSONL, or pass its path, so that it is read as Arrow.'],
   [['SQLite format 3'], 'an SQLite database', 'Export its table as JSONL.'],
   [['\x89HDF'], 'an HDF5 file', pandas('read_hdf("FILE")')],
   [['\x93NUMPY'], 'a NumPy file', 'Write its rows as JSONL.'],
@@ -48,23 +48,38 @@ const BY_NAME: readonly (readonly [name: RegExp, found: string, hint: string])[]
  * @param head the first bytes of the file: its first line, or more
  * @throws {RowError}
  */
-export function refuseOtherKinds(head: Uint8Array, file: string): void {
-  const kind = kindOf(head, file);
+export const refuseOtherKinds = (head: Uint8Array, file: string): void =>
+  refuse(kindOf(head, file), file, 'JSONL or JSON as UTF-8 text');
+
+/** Refuses a file named `.csv` or `.tsv` whose first bytes are those of another kind. @throws {RowError} */
+export const refuseOtherTables = (head: Uint8Array, file: string): void =>
+  refuse(kindByStart(latin1(head)), file, 'CSV as UTF-8 text');
+
+function refuse(kind: Kind | undefined, file: string, expected: string): void {
   if (kind === undefined) return;
-  const hint = hintFor(kind.hint, file);
-  throw new RowError({ file, line: 1 }, { expected: 'JSONL or JSON as UTF-8 text', found: kind.found, hint });
+  throw new RowError({ file, line: 1 }, { expected, found: kind.found, hint: hintFor(kind.hint, file) });
+}
+
+const latin1 = (head: Uint8Array) => new TextDecoder('latin1').decode(head.subarray(0, MAX_LINE));
+
+function kindByStart(start: string): Kind | undefined {
+  const kind = BY_START.find(([starts]) => starts.some((first) => start.startsWith(first)));
+  return kind && { found: kind[1], hint: kind[2] };
 }
 
 const hintFor = (hint: string, file: string) =>
   hint.replace('FILE', () => file.slice(Math.max(file.lastIndexOf('/'), file.lastIndexOf('\\')) + 1));
 
-const kindByName = (file: string) => BY_NAME.find(([name]) => name.test(file.replace(/\.(gz|zst)$/i, '')));
+function nameKind(file: string): Kind | undefined {
+  const kind = BY_NAME.find(([name]) => name.test(file.replace(/\.(gz|zst)$/i, '')));
+  return kind && { found: kind[1], hint: kind[2] };
+}
 
-/** Tables among files, such as CSV, and how to convert them, to complete "found …". Undefined if there are none. */
+/** Tables among files, such as spreadsheets, and how to convert them, to complete "found …". Undefined if there are none. */
 export function otherTables(files: readonly string[]): string | undefined {
   const tables = files.flatMap((file) => {
-    const kind = kindByName(file);
-    return kind === undefined ? [] : [{ file, found: kind[1], hint: hintFor(kind[2], file) }];
+    const kind = nameKind(file);
+    return kind === undefined ? [] : [{ file, found: kind.found, hint: hintFor(kind.hint, file) }];
   });
   const [first] = tables;
   if (first === undefined) return undefined;
@@ -75,15 +90,15 @@ export function otherTables(files: readonly string[]): string | undefined {
 }
 
 function kindOf(head: Uint8Array, file: string): Kind | undefined {
-  const start = new TextDecoder('latin1').decode(head.subarray(0, MAX_LINE));
-  const byName = kindByName(file);
-  const byStart = BY_START.find(([starts]) => starts.some((first) => start.startsWith(first)));
-  const found = byStart?.[1] === 'a zip file' ? (byName ?? byStart) : (byStart ?? byName);
-  if (found !== undefined && !(found === byName && looksLikeJson(start))) return { found: found[1], hint: found[2] };
+  const start = latin1(head);
+  const byName = nameKind(file);
+  const byStart = kindByStart(start);
+  const found = byStart?.found === 'a zip file' ? (byName ?? byStart) : (byStart ?? byName);
+  if (found !== undefined && !(found === byName && looksLikeJson(start))) return found;
   const line = /^(?:\xef\xbb\xbf)?\s*(.*)/.exec(start)![1]!.trimEnd();
-  if (isTableHead(line, '\t')) return { found: 'a TSV file', hint: pandas('read_csv("FILE", sep="\\t")') };
-  if (isTableHead(line, ',')) return { found: 'a CSV file', hint: pandas('read_csv("FILE")') };
-  if (isTableHead(line, ';')) return { found: 'a CSV file', hint: pandas('read_csv("FILE", sep=";")') };
+  if (isTableHead(line, '\t')) return { found: 'a TSV file', hint: 'Give it a name that ends in .tsv.' };
+  if (isTableHead(line, ',') || isTableHead(line, ';'))
+    return { found: 'a CSV file', hint: 'Give it a name that ends in .csv.' };
   if (line === '{') {
     const hint = 'Write each row on one line (jq -c . FILE), or put all rows into one JSON array.';
     return { found: 'JSON objects over several lines', hint };
@@ -94,7 +109,7 @@ function kindOf(head: Uint8Array, file: string): Kind | undefined {
 /** As much of the first line as is looked at. */
 const MAX_LINE = 4096;
 
-const looksLikeJson = (start: string) => /^(?:\xef\xbb\xbf)?\s*([{[]|$)/.test(start);
+export const looksLikeJson = (start: string) => /^(?:\xef\xbb\xbf)?\s*([{[]|$)/.test(start);
 
 /** Whether a line has the names of columns: words without the characters of JSON. */
 function isTableHead(line: string, separator: string): boolean {

@@ -40,6 +40,8 @@ export interface PreferenceRow {
   readonly sources?: { readonly chosen: string; readonly rejected: string };
   /** True if the prompt and both answers were strings, none of them a list of messages. */
   readonly plainText?: boolean;
+  /** True if the row has no prompt, and the shared beginning of both answers was taken as one. */
+  readonly sharedPrompt?: boolean;
   readonly at: RowLocation;
 }
 
@@ -47,12 +49,14 @@ export interface PreferenceRow {
  * Reads one preference row in the format of UltraFeedback-binarized and similar data sets:
  *
  * - `prompt`: text (one user message) or a list of `{role, content}`; optional if the answers are conversations;
- * - `chosen`, `rejected`: the answer as text; a single assistant message; the whole conversation, ending in the answer;
- *   or, if `prompt` is a list, the messages that follow it, starting with one of the assistant;
+ * - `chosen`, `rejected`: the answer as text; a single assistant message, in a list or not; the whole conversation, ending in
+ *   the answer; or, if `prompt` is a list, the messages that follow it, starting with one of the assistant;
  * - `weight`, `score_chosen`, `score_rejected`: numbers; `id`, `prompt_id`: strings or numbers. All are optional, and null
  *   counts as absent;
  * - `source_chosen`, `source_rejected`, or `source` for both: strings; other values are ignored;
  * - `system` or `system_prompt`: text that is put before the first user message (see `withSystem`).
+ *
+ * Messages may also be `{from, value}`, as in ShareGPT, where `human` is the user and `gpt` the assistant.
  *
  * If both answers are whole conversations, a `prompt` string is not read, because the messages contain it. Both answers
  * must follow the same messages. Other columns are ignored. Equal answers are allowed (such a pair has no gradient);
@@ -190,7 +194,7 @@ function parseSide(
     }
     return { context: prompt, answer: checkAnswer(checkText(value, name, at), name, at) };
   }
-  const messages = parseMessages(value, name, at);
+  const messages = parseMessages(isFields(value) ? [value] : value, name, at);
   const last = messages.length - 1;
   const answer = messages[last]!;
   if (answer.role !== 'assistant') {
@@ -289,11 +293,20 @@ function parseMessages(value: unknown, name: string, at: RowLocation): readonly 
         hint: 'Write each message as an object with its role and its text.',
       });
     }
-    return { role: messageText(message, 'role', name, i, at), content: messageText(message, 'content', name, i, at) };
+    const isShareGpt = !Object.hasOwn(message, 'role') && Object.hasOwn(message, 'from');
+    const role = messageText(message, isShareGpt ? 'from' : 'role', name, i, at);
+    const content = messageText(message, isShareGpt ? 'value' : 'content', name, i, at);
+    return { role: isShareGpt ? (SHAREGPT_ROLES.get(role) ?? role) : role, content };
   });
 }
 
-function messageText(message: Fields, key: 'role' | 'content', name: string, i: number, at: RowLocation): string {
+/** The roles of ShareGPT that have other names. */
+const SHAREGPT_ROLES: ReadonlyMap<string, string> = new Map([
+  ['human', 'user'],
+  ['gpt', 'assistant'],
+]);
+
+function messageText(message: Fields, key: string, name: string, i: number, at: RowLocation): string {
   const value = ownField(message, key);
   const field = `${name}[${i}].${key}`;
   if (typeof value !== 'string') {

@@ -97,7 +97,11 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  *
  * @throws {RowError} if the row is longer than `maxRowBytes`, not UTF-8, or not JSON
  */
-export function parseRawRow({ bytes, length }: Line, at: RowLocation, maxRowBytes: number): unknown {
+export const parseRawRow = (raw: Line, at: RowLocation, maxRowBytes: number): unknown =>
+  parseJsonRow(decodeRow(raw, at, maxRowBytes), at);
+
+/** The text of a row's bytes. @throws {RowError} if the row is longer than `maxRowBytes`, or not UTF-8 */
+export function decodeRow({ bytes, length }: Line, at: RowLocation, maxRowBytes: number): string {
   if (bytes === null) {
     throw new RowError(at, {
       expected: `at most ${maxRowBytes} bytes`,
@@ -105,9 +109,8 @@ export function parseRawRow({ bytes, length }: Line, at: RowLocation, maxRowByte
       hint: 'A newline or a closing quote is probably missing. If the row is right, raise maxRowBytes.',
     });
   }
-  let text: string;
   try {
-    text = utf8.decode(bytes);
+    return utf8.decode(bytes);
   } catch (error) {
     const fault = {
       expected: 'UTF-8 text',
@@ -116,7 +119,6 @@ export function parseRawRow({ bytes, length }: Line, at: RowLocation, maxRowByte
     };
     throw new RowError(at, fault, { cause: error });
   }
-  return parseJsonRow(text, at);
 }
 
 /** @throws {RowError} if the text is not JSON */

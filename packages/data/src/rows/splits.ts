@@ -1,12 +1,20 @@
 import { otherTables } from './other-kinds';
 
-const DATA = /\.(jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i;
-const METADATA = /^(dataset_infos?|dataset_dict|state|config|tokenizer.*)\.json$|^\./;
+/** The formats of files with rows, as messages name them. */
+export const FORMATS = 'JSONL, JSON, CSV, TSV, Parquet or Arrow';
+
+const DATA = /\.(jsonl|ndjson|json|csv|tsv|tab|parquet|arrow)(\.(gz|zst))?$/i;
+const TABLE = /\.(csv|tsv|tab)(\.(gz|zst))?$/i;
+/** Files without rows, among them those of `save_to_disk` and of the cache of Python's datasets. */
+const METADATA = /^(dataset_infos?|dataset_dict|state|config|tokenizer.*)\.json$|^(cache|indices|tmp)-?.*\.arrow$|^\./;
 const SHARD = /-(\d{5})-of-(\d{5})/;
 const SPLIT = /(^|[-_.])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)([-_.]|$)/i;
 
 /** Whether a file of a data set holds rows, judged by its name. */
 export const isDataFile = (path: string) => DATA.test(path) && !METADATA.test(basename(path));
+
+/** Whether a file is read as CSV or TSV, judged by its name. */
+export const isTable = (path: string) => TABLE.test(path);
 
 /**
  * The split that a file of a data set belongs to: `train_prefs` for `data/train_prefs-00000-of-00001.parquet`, `train`
@@ -17,7 +25,8 @@ export function splitOf(path: string): string | undefined {
     .replace(DATA, '')
     .replace(/-\d{5}-of-\d{5}.*$/, '')
     .replace(/[-_]\d+$/, '');
-  const name = /^\d*$/.test(stem) ? basename(dirname(path)) : stem;
+  // save_to_disk writes data-00000-of-00001.arrow into a folder named for the split
+  const name = /^\d*$|^data$|^dataset$/.test(stem) ? basename(dirname(path)) : stem;
   return SPLIT.test(name) ? name : undefined;
 }
 
@@ -36,7 +45,7 @@ const TRAIN = ['train_prefs', 'train'] as const;
 export function chooseSplit(paths: readonly string[], split: string | readonly string[] = TRAIN): ChosenFiles {
   const files = paths.filter(isDataFile).sort(byCodePoint);
   if (files.length === 0)
-    return { fault: `expected JSONL, JSON or Parquet files, found ${insteadOfData(paths) ?? 'none. Check the path'}` };
+    return { fault: `expected ${FORMATS} files, found ${insteadOfData(paths) ?? 'none. Check the path'}` };
   const splits = bySplit(files);
   const names = [...splits.keys()];
   const preferred = typeof split === 'string' ? split : split.find((name) => splits.has(name));
@@ -53,14 +62,8 @@ export function chooseSplit(paths: readonly string[], split: string | readonly s
 }
 
 /** What files without rows are, to complete "found …" without a full stop; undefined if that is unknown. */
-export function insteadOfData(paths: readonly string[]): string | undefined {
-  if (!paths.some((path) => path.endsWith('.arrow')))
-    return otherTables(paths.toSorted(byCodePoint))?.replace(/\.$/, '');
-  return (
-    'Arrow files, as save_to_disk of Python’s datasets writes them. Convert each split in Python: ' +
-    'datasets.load_from_disk(folder)["train"].to_parquet("train.parquet"), without ["train"] if there are no splits'
-  );
-}
+export const insteadOfData = (paths: readonly string[]): string | undefined =>
+  otherTables(paths.toSorted(byCodePoint))?.replace(/\.$/, '');
 
 function bySplit(files: readonly string[]): Map<string, string[]> {
   const named = files.some((file) => splitOf(file) !== undefined);

@@ -137,7 +137,10 @@ describe('a data set by name', () => {
       'some/where',
       'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private, and there is no local path of that name. No HF_TOKEN is set.',
     ],
-    ['some/where.jsonl', 'some/where.jsonl: expected a JSONL, JSON or Parquet file, found no such file'],
+    [
+      'some/where.jsonl',
+      'some/where.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file',
+    ],
   ])('is reported with the reason if it cannot be read: %s', async (name, why) => {
     await expect(chosenIn(name)).rejects.toThrow(why);
   });

@@ -67,7 +67,7 @@ it('names file and line of a row that is not a scored answer, or skips it with o
 
 it('explains why a file cannot be read: it is missing, is compressed, or has changed', async () => {
   await expect(pairAnswerFiles([join(dir, 'none.jsonl')])).rejects.toThrow(
-    'none.jsonl: expected a JSONL, JSON or Parquet file, found no such file',
+    'none.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file',
   );
   await expect(pairAnswerFiles([write('packed.jsonl', gzipSync(answer('a', 'x', 1)))])).rejects.toThrow(
     'packed.jsonl:1: expected JSONL or JSON as UTF-8 text, found a gzip file',

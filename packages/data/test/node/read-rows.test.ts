@@ -34,8 +34,7 @@ describe('readRows', () => {
 
   it.each([
     ['xlsx', 'PK\x03\x04\x14', 'a spreadsheet', 'read_excel("rows.xlsx")'],
-    ['csv', 'q\n', 'a CSV file', 'read_csv("rows.csv")'],
-    ['tsv', 'q\n', 'a TSV file', 'read_csv("rows.tsv", sep="\\t")'],
+    ['pkl', 'q\n', 'a Python pickle', 'read_pickle("rows.pkl")'],
   ])('names a file .%s for what it is', async (ending, content, found, hint) => {
     const error: Error = await collect(readRows(write(`rows.${ending}`, content), { onBadRow: 'skip' })).catch(
       (error) => error,
@@ -73,7 +72,7 @@ describe('readRows', () => {
 
   it('explains why a path cannot be read', async () => {
     await expect(collect(readRows(join(dir, 'none.jsonl')))).rejects.toThrow(
-      'none.jsonl: expected a JSONL, JSON or Parquet file, found no such file. Check the path.',
+      'none.jsonl: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found no such file. Check the path.',
     );
   });
 });

@@ -173,10 +173,10 @@ describe('damaged files', () => {
     const cut = (name: string, content: Buffer) => write(name, content.subarray(0, content.length - 9));
     const hint = 'The file is damaged or was cut off: download it again.';
     await expect(contentsIn(cut('a.jsonl.gz', packed['cut.jsonl.gz']))).rejects.toThrow(
-      `expected a JSONL, JSON or Parquet file, found unexpected end of file. ${hint}`,
+      `expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found unexpected end of file. ${hint}`,
     );
     await expect(contentsIn(cut('a.jsonl.zst', packed['cut.jsonl.zst']))).rejects.toThrow(
-      `expected a JSONL, JSON or Parquet file, found the end of the file inside zstd data. ${hint}`,
+      `expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found the end of the file inside zstd data. ${hint}`,
     );
     await expect(contentsIn(cut('a.parquet', packed['cut.parquet']))).rejects.toThrow(
       `expected a complete Parquet file, found its footer unreadable (no "PAR1" at its end). ${hint}`,
@@ -185,7 +185,7 @@ describe('damaged files', () => {
       contentsIn(write('b.jsonl.gz', Buffer.concat([packed['cut.jsonl.gz'], Buffer.alloc(64)]))),
     ).rejects.toThrow('found bytes after the gzip data');
     await expect(contentsIn(write('c.jsonl.gz', ''))).rejects.toThrow(
-      'c.jsonl.gz: expected a JSONL, JSON or Parquet file, found ',
+      'c.jsonl.gz: expected a JSONL, JSON, CSV, TSV, Parquet or Arrow file, found ',
     );
     const checked = Buffer.from(packed['cut.jsonl.zst']);
     checked[checked.length - 1]! ^= 1;
@@ -282,50 +282,37 @@ describe('folders and globs', () => {
     );
   });
 
-  it('of Arrow files are named with the way to convert them', async () => {
-    for (const name of ['dataset_info.json', 'state.json', 'data-00000-of-00001.arrow']) write(`saved/${name}`, '{}');
-    const message =
-      'expected JSONL, JSON or Parquet files, found Arrow files, as save_to_disk of Python’s datasets writes them. ' +
-      'Convert each split in Python: datasets.load_from_disk(folder)["train"].to_parquet("train.parquet")';
-    await expect(chosenIn(join(dir, 'saved'))).rejects.toThrow(`${join(dir, 'saved')}: ${message}`);
-    const file = write('one.arrow', Buffer.from('ffffffff10000000', 'hex'));
-    await expect(chosenIn(file)).rejects.toThrow(
-      `${file}: expected a JSONL, JSON or Parquet file, found an Arrow file`,
-    );
-  });
-
   it.each([
-    [['a.csv'], '*.csv', 'a CSV file (a.csv). Convert it to JSONL, e.g. in Python: pandas.read_csv("a.csv")'],
     [
-      ['sub/a.TSV', 'README.md'],
+      ['sub/a.ODS', 'README.md'],
       '**',
-      'a TSV file (sub/a.TSV). Convert it to JSONL, e.g. in Python: pandas.read_csv("a.TSV", sep="\\t")',
+      'a spreadsheet (sub/a.ODS). Convert it to JSONL, e.g. in Python: pandas.read_excel("a.ODS")',
     ],
     [
-      ['train.csv.gz', 'test.csv', 'x.xlsx', 'y.csv', 'state.json'],
+      ['train.xlsx', 'test.pkl', 'x.xlsx', 'y.pickle', 'state.json'],
       '*',
-      'files of other kinds (test.csv, train.csv.gz, x.xlsx and 1 more). Convert each to JSONL, e.g. in Python: ' +
-        'pandas.read_csv("test.csv")',
+      'files of other kinds (test.pkl, train.xlsx, x.xlsx and 1 more). Convert each to JSONL, e.g. in Python: ' +
+        'pandas.read_pickle("test.pkl")',
     ],
   ])('of tables, %j, are named with the way to convert them', async (names, glob, found) => {
     const folder = `tables ${names.length}`;
     for (const name of names) write(`${folder}/${name}`, 'prompt,chosen,rejected\na,b,c\n');
     const end = '.to_json("rows.jsonl", orient="records", lines=True).';
     await expect(chosenIn(join(dir, folder))).rejects.toThrow(
-      `${join(dir, folder)}: expected JSONL, JSON or Parquet files, found ${found}${end}`,
+      `${join(dir, folder)}: expected JSONL, JSON, CSV, TSV, Parquet or Arrow files, found ${found}${end}`,
     );
     await expect(chosenIn(join(dir, folder, glob))).rejects.toThrow(
-      `${join(dir, folder, glob)}: expected JSONL, JSON or Parquet files that match, found ${found}${end}`,
+      `${join(dir, folder, glob)}: expected JSONL, JSON, CSV, TSV, Parquet or Arrow files that match, found ${found}${end}`,
     );
   });
 
   it('are rejected without data files, or with files of two formats', async () => {
     mkdirSync(join(dir, 'none'));
     await expect(chosenIn(join(dir, 'none'))).rejects.toThrow(
-      'none: expected JSONL, JSON or Parquet files, found none.',
+      'none: expected JSONL, JSON, CSV, TSV, Parquet or Arrow files, found none.',
     );
     await expect(chosenIn(join(dir, 'none/*.jsonl'))).rejects.toThrow(
-      'expected JSONL, JSON or Parquet files that match, found none',
+      'expected JSONL, JSON, CSV, TSV, Parquet or Arrow files that match, found none',
     );
     cpSync(source('rows.jsonl'), join(dir, 'two/train.jsonl'));
     cpSync(source('snappy.parquet'), join(dir, 'two/train.parquet'));

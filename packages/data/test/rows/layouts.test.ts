@@ -48,6 +48,101 @@ describe('the columns of a row decide how it is read', () => {
   });
 });
 
+const turn = (from: string, value: string) => ({ from, value });
+
+describe('ShareGPT', () => {
+  const [asked, good, bad] = [turn('human', 'p'), turn('gpt', 'c'), turn('gpt', 'r')];
+
+  it.each([
+    ['a conversation and answers as messages', { conversations: [asked], chosen: good, rejected: bad }],
+    ['a conversation and answers as lists', { conversations: [asked], chosen: [good], rejected: [bad] }],
+    ['a conversation and answers as text', { conversations: [asked], chosen: 'c', rejected: 'r' }],
+    ['whole conversations', { chosen: [asked, good], rejected: [asked, bad] }],
+    ['the roles of OpenAI', { conversations: [turn('user', 'p')], chosen: turn('assistant', 'c'), rejected: bad }],
+    ['OpenAI’s messages', { conversations: conversation('p', '').slice(0, 1), chosen: 'c', rejected: bad }],
+  ])('%s', (_, row) => {
+    expect(parse(row)).toMatchObject({ context: [{ role: 'user', content: 'p' }], chosen: 'c', rejected: 'r' });
+  });
+
+  it('keeps system turns, tools and all earlier turns', () => {
+    const conversations = [turn('system', 's'), asked, turn('gpt', 'a'), turn('observation', 'o')];
+    expect(parse({ conversations, chosen: good, rejected: bad }).context).toEqual([
+      { role: 'system', content: 's' },
+      { role: 'user', content: 'p' },
+      { role: 'assistant', content: 'a' },
+      { role: 'observation', content: 'o' },
+    ]);
+  });
+
+  it('names fields as the file does', () => {
+    const messageFor = (row: object) => messageOf(() => parse({ chosen: good, rejected: bad, ...row }));
+    expect(messageFor({ conversations: [turn('human', 1 as never)] })).toBe(
+      'f.jsonl:1: conversations[0].value: expected text, found the number 1. Write it as a string.',
+    );
+    expect(messageFor({ conversations: [asked, good] })).toContain(
+      'f.jsonl:1: conversations[1].role: expected a message',
+    );
+    expect(messageFor({ conversations: [asked], rejected: asked })).toContain(
+      'f.jsonl:1: rejected[0].role: expected "assistant" in the last message, the answer, found "user".',
+    );
+  });
+});
+
+describe('Alpaca', () => {
+  const pair = { instruction: 'p', chosen: 'c', rejected: 'r' };
+
+  it('puts the earlier turns of history before the instruction and its input', () => {
+    const { context } = parse({ ...pair, input: 'i', history: [['q', 'a']], system: 's' });
+    expect(context).toEqual([
+      { role: 'user', content: 's\n\nq' },
+      { role: 'assistant', content: 'a' },
+      { role: 'user', content: 'p\n\ni' },
+    ]);
+    for (const history of [null, []]) expect(parse({ ...pair, history })).toMatchObject(parse(pair));
+  });
+
+  it.each(['q', [['q']], [['q', 1]], [{ q: 'a' }]])('refuses the history %j', (history) => {
+    expect(messageOf(() => parse({ ...pair, history }))).toMatch(
+      /^f\.jsonl:1: history(\[0\])?: expected a list of pairs of text: \[\[instruction, answer\], …\], found /,
+    );
+  });
+});
+
+describe('texts that begin with their prompt', () => {
+  // each as trl.extract_prompt of TRL 1.16 splits it
+  it.each([
+    ['Capital of Italy? Rome.', 'Capital of Italy? Milan.', 'Capital of Italy?'],
+    ['Q: 1+1? A: 2', 'Q: 1+1? A: 11', 'Q: 1+1? A:'],
+    ['Say yes: yes', 'Say yes: yes, sir', 'Say yes: ye'],
+    ['Same', 'Same', 'Sam'],
+    ['naïve 😀 a', 'naïve 😁 b', 'naïve'],
+    ['a  b', 'a  c', 'a '],
+    ['xy', 'xz', 'x'],
+  ])('%j and %j', (chosen, rejected, prompt) => {
+    expect(parse({ chosen, rejected, score_chosen: 1 })).toMatchObject({
+      context: [{ role: 'user', content: prompt }],
+      chosen: chosen.slice(prompt.length),
+      rejected: rejected.slice(prompt.length),
+      sharedPrompt: true,
+      plainText: true,
+    });
+  });
+
+  it('are refused where they begin differently, or another column may hold the prompt', () => {
+    const chosen = 'The Po.';
+    expect(messageOf(() => parse({ chosen, rejected: 'No.' }))).toBe(
+      'f.jsonl:1: expected "prompt", or answers that begin with their prompt, found answers that begin differently. Name ' +
+        'the column of the prompt: columns: {prompt: …}.',
+    );
+    expect(messageOf(() => parse({ chosen, rejected: 'The Nile.', user_query: 'A river?' }))).toContain(
+      'found the columns "chosen", "rejected", "user_query". Name the column',
+    );
+    expect(
+      parse({ chosen, rejected: 'The Nile.', user_query: 'A river?' }, { prompt: 'user_query' }),
+    ).not.toHaveProperty('sharedPrompt');
+  });
+});
+
 describe('a system column is put before the first user message', () => {
   const [chosen, rejected] = [conversation('p', 'c'), conversation('p', 'r')];
   const joined = [{ role: 'user', content: 'Be brief.\n\np' }];
@@ -144,7 +239,7 @@ describe('Orca', () => {
 
   it('rejects a row without a question', () => {
     expect(messageOf(() => parse({ system: 's', chosen: 'c', rejected: 'r' }))).toContain(
-      'prompt: expected the text that "chosen" answers, found nothing',
+      'expected "prompt", or answers that begin with their prompt, found answers that begin differently',
     );
   });
 });
@@ -201,7 +296,7 @@ describe('a row', () => {
 
   it('is rejected with a list of its columns if they have no pair', async () => {
     await expect(collect(preferenceRows(records([{ text: 't', label: 1 }])))).rejects.toThrow(
-      'f:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found the ' +
+      'f:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF, Orca, Alpaca or ShareGPT pairs, found the ' +
         'columns "text", "label". Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.',
     );
   });

@@ -129,7 +129,7 @@ describe('bad rows', () => {
       'a single assistant message and no "prompt"',
     ],
     ['a number for a prompt', { ...good, prompt: 3 }, 'prompt', 'the number 3'],
-    ['an object for an answer', { ...good, chosen: assistant('b') }, 'chosen', 'an object'],
+    ['a user message for an answer', { ...good, chosen: user('b') }, 'chosen[0].role', '"user"'],
     ['an empty answer', { ...good, rejected: '' }, 'rejected', 'an empty answer'],
     ['an answer of Python whitespace', { ...good, chosen: ' \n\x1c\x85\u3000' }, 'chosen', 'only whitespace'],
     [
