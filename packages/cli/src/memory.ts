@@ -167,21 +167,18 @@ export function activationBudget(
 export interface TrainingMemory {
   /** Bytes of the optimizer's state for a weight. */
   readonly stateBytes: RuleOptimizer['stateBytes'];
-  readonly optimizerInBackward: boolean;
+  /** The gradients that are held at once: of all weights, or of the embedding and one or two other blocks. */
+  readonly gradients: 'all' | 'one block' | 'two blocks';
 }
 
-/** Bytes of the float32 gradients that are held at once: those of all weights, or with `optimizerInBackward` of the embedding and one block. */
-export function gradientBytes(
-  model: Gemma2,
-  { optimizerInBackward }: Pick<TrainingMemory, 'optimizerInBackward'>,
-): number {
+/** Bytes of the float32 gradients that the device holds at once. */
+export function gradientBytes(model: Gemma2, { gradients }: Pick<TrainingMemory, 'gradients'>): number {
   const bytesOf = (weights: readonly { readonly shape: readonly number[] }[]) =>
     weights.reduce((total, { shape }) => total + 4 * shape.reduce((size, n) => size * n, 1), 0);
-  if (!optimizerInBackward) return bytesOf(trainableParameters(model));
+  if (gradients === 'all') return bytesOf(trainableParameters(model));
   const bytesOfBlock = (block: Block) => bytesOf(blockParameters(model, block));
-  return (
-    bytesOfBlock('embedding') + Math.max(bytesOfBlock('norm'), ...model.layers.map((_, layer) => bytesOfBlock(layer)))
-  );
+  const largest = Math.max(bytesOfBlock('norm'), ...model.layers.map((_, layer) => bytesOfBlock(layer)));
+  return bytesOfBlock('embedding') + (gradients === 'two blocks' ? 2 : 1) * largest;
 }
 
 /** The largest pass of a command that runs pairs one at a time: all tokens of the longest pair, and those of its answers. */

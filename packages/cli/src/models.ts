@@ -28,11 +28,20 @@ import {
 } from '@wpo/gemma/node';
 import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory, MasterWeights, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
-import { type OptimizerKernel, type SavedTensor, savedTensor, type TrainOptions, valuesInParts } from '@wpo/trainer';
+import {
+  type GradientOffload,
+  type OptimizerKernel,
+  type SavedTensor,
+  savedTensor,
+  type TrainOptions,
+  valuesInParts,
+} from '@wpo/trainer';
 import { hashFiles, hashJson } from '@wpo/trainer/node';
 import { type AdapterChoice, addAdapter, copyTensors } from './adapters';
 import { fromInput, UserError } from './errors';
 import { activationBudget, checkMemory, type TrainingMemory, warnOfMappedWeights } from './memory';
+import { yamlKey } from './schemas/schema';
+import type { TrainConfig } from './schemas/train';
 import type { Terminal } from './terminal/terminal';
 
 /** The native operations of TensorFlow that commands compute with. */
@@ -45,10 +54,11 @@ export interface Backend {
   /**
    * The updates of an optimizer; undefined for portable ones.
    *
-   * @param offload keeps its state in memory of the CPU
-   * @throws {UserError} if no native operations run on a GPU, which `offload` needs
+   * @throws {UserError} if its state or gradients are in memory of the CPU, and no native operations run on a GPU, which that needs
    */
-  readonly optimizer: (offload: boolean) => OptimizerKernel | undefined;
+  readonly optimizer: (offload: Offload) => OptimizerKernel | undefined;
+  /** Memory of the CPU for gradients; undefined if they are not there. @throws {UserError} as `optimizer` */
+  readonly gradients: (offload: Offload) => GradientOffload | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
@@ -84,9 +94,15 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
       loadTensor: tensorflow.tensorflowTensorLoader(masterWeights),
       storage: tensorflow.weightStorage({ dtype }),
       optimizer(offload) {
-        if (!offload) return tensorflow.tensorflowOptimizer();
-        if (tensorflow.nativeDevice() === 'gpu') return tensorflow.offloadedOptimizer();
-        throw new UserError(OFFLOAD_NEEDS_GPU);
+        checkOffload(offload, tensorflow.nativeDevice());
+        const { offloadOptimizer, offloadGradients } = offload;
+        if (offloadOptimizer === 'cpu') return tensorflow.offloadedOptimizer();
+        if (offloadGradients === 'cpu') return tensorflow.offloadedOptimizer({ state: 'gpu' });
+        return tensorflow.tensorflowOptimizer();
+      },
+      gradients(offload) {
+        checkOffload(offload, tensorflow.nativeDevice());
+        return offload.offloadGradients === 'cpu' ? tensorflow.offloadedGradients() : undefined;
       },
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
@@ -96,9 +112,20 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
     };
   });
 
-export const OFFLOAD_NEEDS_GPU =
-  'offload_optimizer: expected none, since no GPU computes with the native operations: the optimizer’s state is in memory of the CPU ' +
-  'already. Found cpu. Remove the key.';
+/** What a run keeps in memory of the CPU while a GPU computes. */
+export type Offload = Pick<TrainConfig, 'offloadOptimizer' | 'offloadGradients'>;
+
+/** @throws {UserError} if something is to be in memory of the CPU, and no GPU computes */
+export function checkOffload(offload: Offload, device: 'cpu' | 'gpu'): void {
+  const kept = { offloadOptimizer: 'the optimizer’s state is', offloadGradients: 'gradients are' } as const;
+  for (const field of ['offloadOptimizer', 'offloadGradients'] as const) {
+    if (device === 'gpu' || offload[field] === 'none') continue;
+    throw new UserError(
+      `${yamlKey(field)}: expected none, since no GPU computes with the native operations: ${kept[field]} in memory of the CPU ` +
+        'already. Found cpu. Remove the key.',
+    );
+  }
+}
 
 /** A model in memory, with the settings from its folder. */
 export interface LoadedModel {

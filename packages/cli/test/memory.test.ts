@@ -205,20 +205,21 @@ describe('of a model that is trained,', () => {
   const layer = 2 * (4 * H) + 2 * (2 * H) + 3 * F * H + 4 * H; // q and o, k and v, the MLP, norms
   const all = V * H + 3 * layer + H;
 
-  test('gradients are held of all weights, or with optimizerInBackward of the embedding and one layer', () => {
-    expect(gradientBytes(model, { optimizerInBackward: false })).toBe(4 * all);
-    expect(gradientBytes(model, { optimizerInBackward: true })).toBe(4 * (V * H + layer));
+  test('gradients are held of all weights, or of the embedding and one or two layers', () => {
+    expect(gradientBytes(model, { gradients: 'all' })).toBe(4 * all);
+    expect(gradientBytes(model, { gradients: 'one block' })).toBe(4 * (V * H + layer));
+    expect(gradientBytes(model, { gradients: 'two blocks' })).toBe(4 * (V * H + 2 * layer));
   });
 
   test('activations are kept in half of what gradients, the optimizer’s state and mapped files leave of the memory', () => {
     const { stateBytes } = adamW(); // 8 bytes
     const budget = (available: number, mapped: number, more = {}) =>
-      activationBudget(model, { available, mapped, stateBytes, optimizerInBackward: false, ...more });
+      activationBudget(model, { available, mapped, stateBytes, gradients: 'all', ...more });
     expect(budget(100_000, 0)).toBe(50_000 - 6 * all);
     expect(budget(100_000, 6000)).toBe(47_000 - 6 * all);
     expect(budget(12 * all, 1)).toBe(0);
     expect(budget(100_000, 0, { stateBytes: () => 0 })).toBe(50_000 - 2 * all);
-    expect(budget(100_000, 0, { optimizerInBackward: true })).toBe(50_000 - 4 * all - 2 * (V * H + layer));
+    expect(budget(100_000, 0, { gradients: 'one block' })).toBe(50_000 - 4 * all - 2 * (V * H + layer));
   });
 });
 

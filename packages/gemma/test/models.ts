@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Gemma2, Gemma2Config } from '../src/model';
 import type { Kernels } from '../src/ops/contract';
 import type { Parameter } from '../src/parameter';
-import { loadWeights, type TensorSource, tensorShapes } from '../src/weights';
+import { loadWeights, type TensorLoader, type TensorSource, tensorShapes } from '../src/weights';
 
 /** Small Gemma-2 configurations that vary heads, key-value heads, window, soft caps and layer types. */
 export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
@@ -38,7 +38,12 @@ export const smallConfig: fc.Arbitrary<Gemma2Config> = fc
   }));
 
 /** A model with random weights, large enough that soft caps and norms matter. `kernels` add up its gradients. */
-export function randomModel(config: Gemma2Config, seed: number, kernels?: Kernels): Promise<Gemma2<Parameter>> {
+export function randomModel(
+  config: Gemma2Config,
+  seed: number,
+  kernels?: Kernels,
+  loadTensor?: TensorLoader,
+): Promise<Gemma2<Parameter>> {
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const shapes = tensorShapes(config);
@@ -51,7 +56,7 @@ export function randomModel(config: Gemma2Config, seed: number, kernels?: Kernel
       return Float32Array.from({ length: tf.util.sizeFromShape([...shape]) }, () => spread * normal());
     },
   };
-  return loadWeights(config, source, { kernels });
+  return loadWeights(config, source, { kernels, loadTensor });
 }
 
 export const smallPair = (vocabSize: number, longest = 20) => {

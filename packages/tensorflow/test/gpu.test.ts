@@ -16,6 +16,7 @@ import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
 import { testActivations, testKernels } from './kernel-properties';
 import { testMasterWeights } from './master-weights-properties';
+import { testOffload } from './offload-properties';
 import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
 import { nativeBf16Tier, nativeTier } from './tiers';
@@ -238,7 +239,7 @@ describe('an optimizer with its state in memory of the CPU', () => {
       for (const held of ['float32', 'exact'] as const) {
         const resident = await train(rule, held, () => nativeOptimizer);
         for (const part of [256, 1024, 1 << 24]) {
-          expect(await train(rule, held, () => offloadedOptimizer(part))).toEqual(resident);
+          expect(await train(rule, held, () => offloadedOptimizer({ part }))).toEqual(resident);
         }
       }
       expect(storedBytes()).toEqual(before);
@@ -249,7 +250,7 @@ describe('an optimizer with its state in memory of the CPU', () => {
     const before = storedBytes();
     const kernels = nativeTier.kernels();
     const p = parameter('p', values([10_000], 1), { kernels });
-    const optimizer = adamW({ kernel: offloadedOptimizer(1024) });
+    const optimizer = adamW({ kernel: offloadedOptimizer({ part: 1024 }) });
     p.assignGradient(values([10_000], 2));
     optimizer.step({ parameters: [p], learningRate: 0.01, gradientScale: 1 });
     const { allocated, pinned } = storedBytes();
@@ -265,12 +266,14 @@ describe('an optimizer with its state in memory of the CPU', () => {
     p.assignGradient(values([4, 5], 2));
     const optimizer = adafactor({ kernel: offloadedOptimizer() });
     expect(() => optimizer.step({ parameters: [p], learningRate: 0.01, gradientScale: 1 })).toThrow(
-      'Adafactor: its state cannot be in memory of the CPU: expected one of AdamW, AdamW8bit, Lion.',
+      'Adafactor: its state cannot be in memory of the CPU: expected one of AdamW, AdamW8bit, Lion, SGD.',
     );
     optimizer.dispose();
     p.dispose();
   });
 });
+
+describe('gradients in memory of the CPU', () => testOffload());
 
 test('pinned memory is refused where an operation computes, and other memory where it is copied', () => {
   const pinned = StoredVariable.pinnedZeros([8], 'float32', program);

@@ -16,6 +16,7 @@ export { NonFiniteError, TrainingError, type TrainingErrorDetails } from './erro
 export { type EvaluateOptions, evaluate } from './evaluate';
 export { type Pause, pauseAndCheck, type StopSignal, stopPause } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
+export type { GradientOffload } from './gradient-offload';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export {
   type MicroBatch,
@@ -56,7 +57,7 @@ export type {
   TokenPair,
   TokenTerms,
 } from './policy';
-export { longestPass } from './preflight';
+export { type LongestPassOptions, longestPass } from './preflight';
 export {
   type PrecomputeReferenceOptions,
   precomputeReference,

@@ -1,6 +1,7 @@
 import { packByTokens } from './batches';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { type StopSignal, stopPause } from './event-loop';
+import { type GradientOffload, moveGradients } from './gradient-offload';
 import { type MicroBatch, runMicroBatch, runMicroBatches } from './micro-batch';
 import type { PairLoss } from './pair-loss';
 import { type PairSource, type Policy, pairAt, pairLength, zeroGradients } from './policy';
@@ -11,11 +12,16 @@ interface PassOptions {
   readonly batchSize?: number;
   readonly gradientAccumulationSteps?: number;
   readonly maxTokensPerPack?: number;
-  /** Whether all micro-batches of a step run in one pass. */
-  readonly optimizerInBackward?: boolean;
+}
+
+export interface LongestPassOptions extends PassOptions {
+  /** Whether all micro-batches of a step run in one pass. Default false. */
+  readonly layerMajor?: boolean;
 }
 
 export interface PreflightOptions extends PassOptions {
+  readonly optimizerInBackward?: boolean;
+  readonly offloadGradients?: GradientOffload;
   readonly policy: Policy;
   readonly loss: PairLoss;
   readonly pairs: PairSource;
@@ -28,8 +34,8 @@ export interface PreflightOptions extends PassOptions {
 }
 
 /** The indices of the pairs of the longest pass that training can meet, by micro-batch. The longest pair is the first. */
-export function longestPass(pairs: PairSource, options: PassOptions): number[][] {
-  const { batchSize = 1, gradientAccumulationSteps = 1, maxTokensPerPack, optimizerInBackward = false } = options;
+export function longestPass(pairs: PairSource, options: LongestPassOptions): number[][] {
+  const { batchSize = 1, gradientAccumulationSteps = 1, maxTokensPerPack, layerMajor = false } = options;
   const all = Array.from({ length: pairs.length }, (_, index) => ({ index, tokens: pairLength(pairAt(pairs, index)) }));
   all.sort((a, b) => b.tokens - a.tokens || a.index - b.index);
   const step = all.slice(0, batchSize * gradientAccumulationSteps);
@@ -37,7 +43,7 @@ export function longestPass(pairs: PairSource, options: PassOptions): number[][]
   const microBatches = maxTokensPerPack
     ? packByTokens(step, maxTokensPerPack)
     : starts.map((start) => step.slice(start, start + batchSize));
-  const passes = optimizerInBackward ? microBatches : microBatches.slice(0, 1);
+  const passes = layerMajor ? microBatches : microBatches.slice(0, 1);
   return passes.map((batch) => batch.map(({ index }) => index));
 }
 
@@ -48,8 +54,9 @@ export function longestPass(pairs: PairSource, options: PassOptions): number[][]
  * @throws TrainingError naming the longest pair, where the pass fails.
  */
 export async function preflight(options: PreflightOptions): Promise<void> {
-  const { policy, loss, pairs, reference, skipNonfinite = 0 } = options;
-  const longest = longestPass(pairs, options);
+  const { policy, loss, pairs, reference, skipNonfinite = 0, optimizerInBackward = false, offloadGradients } = options;
+  const layerMajor = optimizerInBackward || offloadGradients !== undefined;
+  const longest = longestPass(pairs, { ...options, layerMajor });
   const pause = stopPause(options.signal);
   const passes = { policy, loss, lossScale: 1 / longest.flat().length, pause };
   try {
@@ -58,7 +65,8 @@ export async function preflight(options: PreflightOptions): Promise<void> {
       const batch = indices.map((index) => pairAt(pairs, index));
       batches.push({ pairs: batch, references: reference && (await lookUpReference(reference, indices, batch)) });
     }
-    if (options.optimizerInBackward) await runMicroBatches({ ...passes, batches, gradientsReady: zeroGradients });
+    const gradientsReady = offloadGradients ? moveGradients(offloadGradients) : zeroGradients;
+    if (layerMajor) await runMicroBatches({ ...passes, batches, gradientsReady });
     else await runMicroBatch({ ...passes, batch: batches[0]! });
   } catch (error) {
     if (error instanceof StepStopped || (error instanceof NonFiniteError && skipNonfinite > 0)) return;
@@ -72,5 +80,6 @@ export async function preflight(options: PreflightOptions): Promise<void> {
     );
   } finally {
     zeroGradients(policy.parameters);
+    offloadGradients?.clear();
   }
 }

@@ -1,4 +1,5 @@
 import type { StopSignal } from './event-loop';
+import type { GradientOffload } from './gradient-offload';
 import type { MicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss } from './pair-loss';
@@ -22,11 +23,17 @@ export interface StepOptions {
    * a policy with `forwardPacks`. Default false.
    */
   readonly optimizerInBackward?: boolean;
+  /**
+   * Moves the gradients of each block there once the backward pass has them, so that the device holds those of a few blocks. The update is
+   * the same, up to the order in which gradients of an embedding are added. Needs a policy with `forwardPacks` and an optimizer that
+   * reads its memory. Not with `optimizerInBackward`, which keeps no gradients. Default: they stay where the parameters are.
+   */
+  readonly offloadGradients?: GradientOffload;
   /** The number of this step in the run, counted from 1, for errors and for dropout, which differs between steps. */
   readonly step?: number;
   /**
-   * Called once the gradients of all micro-batches are summed and before the norm, with `optimizerInBackward` for some parameters at a
-   * time: data-parallel training reduces them here.
+   * Called once the gradients of all micro-batches are summed and before the norm, with `optimizerInBackward` or `offloadGradients` for
+   * some parameters at a time: data-parallel training reduces them here.
    */
   readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */

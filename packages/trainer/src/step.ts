@@ -3,9 +3,10 @@ import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { stopPause, yieldToEventLoop } from './event-loop';
 import { firstNotFinite } from './finite';
 import { clipScale, firstOverflow, gradientNorm } from './gradient-norm';
-import { runMicroBatch, runMicroBatches } from './micro-batch';
+import { checkGradients, moveGradients } from './gradient-offload';
+import { type MicroBatch, runMicroBatch, runMicroBatches } from './micro-batch';
 import type { PairResult } from './pair-loss';
-import { type Policy, zeroGradients } from './policy';
+import { type Parameter, type Policy, zeroGradients } from './policy';
 import type { StepOptions } from './step-options';
 import { updateInBackward } from './update-in-backward';
 
@@ -26,7 +27,7 @@ export interface StepResult {
  */
 export async function step(options: StepOptions): Promise<StepResult> {
   const { policy, optimizer, loss, microBatches, learningRate, maxGradNorm, allReduceGradients } = options;
-  const { computeNorm = gradientNorm } = options;
+  const { computeNorm = gradientNorm, offloadGradients } = options;
   const { parameters } = policy;
   const lossScale = 1 / microBatches.reduce((count, batch) => count + batch.pairs.length, 0);
   try {
@@ -35,8 +36,20 @@ export async function step(options: StepOptions): Promise<StepResult> {
       const passes = { policy, batches: microBatches, loss, step: options.step, lossScale, ...update };
       return { pairs: await runMicroBatches(passes), gradNorm: update.gradNorm() };
     }
-    const pairs: PairResult[] = [];
     const pause = stopPause(options.signal);
+    const update = async (gradNorm: number, parameters: readonly Parameter[]) => {
+      if (!Number.isFinite(gradNorm)) throw await gradientError(options, gradNorm);
+      await optimizer.step({ parameters, learningRate, gradientScale: clipScale(gradNorm, maxGradNorm) });
+    };
+    if (offloadGradients) {
+      const gradientsReady = moveGradients(offloadGradients, allReduceGradients);
+      const passes = { policy, batches: microBatches, loss, step: options.step, lossScale, pause, gradientsReady };
+      const pairs = await runMicroBatches(passes);
+      const gradNorm = offloadGradients.norm(parameters);
+      await update(gradNorm, offloadGradients.offloaded(parameters));
+      return { pairs, gradNorm };
+    }
+    const pairs: PairResult[] = [];
     for (const batch of microBatches) {
       if (options.signal?.aborted) throw new StepStopped();
       pairs.push(...(await runMicroBatch({ policy, batch, loss, step: options.step, lossScale, pause })));
@@ -44,14 +57,14 @@ export async function step(options: StepOptions): Promise<StepResult> {
     }
     await allReduceGradients?.(parameters);
     const gradNorm = await computeNorm(parameters);
-    if (!Number.isFinite(gradNorm)) throw await gradientError(options, gradNorm);
-    await optimizer.step({ parameters, learningRate, gradientScale: clipScale(gradNorm, maxGradNorm) });
+    await update(gradNorm, parameters);
     return { pairs, gradNorm };
   } catch (error) {
     if (error instanceof NonFiniteError) await checkWeights(policy, error);
     throw error;
   } finally {
     zeroGradients(parameters);
+    offloadGradients?.clear();
   }
 }
 
@@ -68,18 +81,14 @@ async function checkWeights(policy: Policy, cause: NonFiniteError): Promise<void
 
 /** Runs the step's pairs again one at a time, to name the pair whose gradient is not finite. */
 async function gradientError(options: StepOptions, gradNorm: number): Promise<NonFiniteError> {
-  const { policy, loss, microBatches, step } = options;
-  const { parameters } = policy;
+  const { policy, microBatches, step } = options;
   const at = step === undefined ? '' : `step ${step}: `;
   const hint = `No weight was changed. ${RESUME_ADVICE}`;
   for (const { pairs, references } of microBatches) {
     for (const [i, pair] of pairs.entries()) {
-      zeroGradients(parameters);
-      const batch = { pairs: [pair], references: references && [references[i]!] };
-      await runMicroBatch({ policy, batch, loss, step, lossScale: 1 });
-      const norm = await gradientNorm(parameters);
+      zeroGradients(policy.parameters);
+      const { norm, name } = await checkPair(options, { pairs: [pair], references: references && [references[i]!] });
       if (Number.isFinite(norm)) continue;
-      const name = await firstOverflow(parameters);
       return new NonFiniteError(
         `${at}pair "${pair.id}": expected a finite gradient, found norm ${norm}${name ? `, first in "${name}"` : ''}. ${hint}`,
         { step, pairId: pair.id },
@@ -92,4 +101,17 @@ async function gradientError(options: StepOptions, gradNorm: number): Promise<No
       hint,
     { step },
   );
+}
+
+/** The norm of the gradient of one pair, and where it is not finite, the first parameter that it is not finite of. */
+async function checkPair({ policy, loss, step, offloadGradients }: StepOptions, batch: MicroBatch) {
+  const pass = { policy, loss, step, lossScale: 1 };
+  if (offloadGradients) {
+    const { gradientsReady, result } = checkGradients(); // all gradients may not fit at once
+    await runMicroBatches({ ...pass, batches: [batch], gradientsReady });
+    return result();
+  }
+  await runMicroBatch({ ...pass, batch });
+  const norm = await gradientNorm(policy.parameters);
+  return { norm, name: Number.isFinite(norm) ? undefined : await firstOverflow(policy.parameters) };
 }

@@ -112,6 +112,7 @@ export interface TrainOptions extends TrainingOptions {
   readonly warn?: (message: string) => void;
   readonly allReduceGradients?: StepOptions['allReduceGradients'];
   readonly computeNorm?: StepOptions['computeNorm'];
+  readonly offloadGradients?: StepOptions['offloadGradients'];
 }
 
 /**
@@ -139,6 +140,7 @@ export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
     );
   }
   if (options.optimizerInBackward) checkOptimizerInBackward(options);
+  if (options.offloadGradients) checkOffloadGradients(options);
   if (options.loadBestModelAtEnd) checkBestModel(options);
 }
 
@@ -152,6 +154,18 @@ function checkOptimizerInBackward({ policy, maxGradNorm = 1 }: TrainOptions): vo
   if (policy.forwardPacks) return;
   throw new TrainingError(
     'optimizerInBackward: expected a policy with `forwardPacks`, found one without. Leave optimizerInBackward out.',
+  );
+}
+
+function checkOffloadGradients({ policy, optimizerInBackward }: TrainOptions): void {
+  if (optimizerInBackward) {
+    throw new TrainingError(
+      'offloadGradients: expected none with optimizerInBackward, which frees gradients in the backward pass. Leave one of them out.',
+    );
+  }
+  if (policy.forwardPacks) return;
+  throw new TrainingError(
+    'offloadGradients: expected a policy with `forwardPacks`, found one without. Leave offloadGradients out.',
   );
 }
 

@@ -140,8 +140,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
     const started = performance.now();
     const learningRate = rateAt(step);
-    const { optimizerInBackward, allReduceGradients, computeNorm } = options;
-    const how = { maxGradNorm, optimizerInBackward, allReduceGradients, computeNorm, signal };
+    const { optimizerInBackward, offloadGradients, allReduceGradients, computeNorm } = options;
+    const how = { maxGradNorm, optimizerInBackward, offloadGradients, allReduceGradients, computeNorm, signal };
     let result: StepResult | null = null;
     let after = cursor;
     try {

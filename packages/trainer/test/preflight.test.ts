@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { adamW, type MetricsRow, type Policy, type TokenPair, type TrainOptions, train } from '../src';
-import { spread, toyPairs, toyPolicy } from './toy-policy';
+import { spread, toyOffload, toyPairs, toyPolicy } from './toy-policy';
 
 const PAIRS = toyPairs(9, 5);
 const tokensOf = ({ prompt, chosen, rejected }: TokenPair) => prompt.length + chosen.length + rejected.length;
@@ -47,6 +47,17 @@ test('with packs, the longest pairs that fit into one pack run first', async () 
   const total = seen[0]!.reduce((sum, pair) => sum + tokensOf(pair), 0);
   expect(total).toBeLessThanOrEqual(2 * LONGEST);
   for (const pack of seen) expect(pack.reduce((sum, pair) => sum + tokensOf(pair), 0)).toBeLessThanOrEqual(total);
+});
+
+test('with offloadGradients, the longest micro-batches that a step can have run first, and their gradients are moved and forgotten', async () => {
+  const how = { gradientAccumulationSteps: 4, batchSize: 2 };
+  const [first, second] = [toyOffload(), toyOffload()];
+  const plain = await run({ ...how, offloadGradients: first.offload });
+  const checked = await run({ ...how, offloadGradients: second.offload, preflight: true });
+  const sorted = PAIRS.map(tokensOf).sort((a, b) => b - a);
+  expect(checked.seen.slice(0, 4).flat().map(tokensOf)).toEqual(sorted.slice(0, 8));
+  expect(checked.values).toEqual(plain.values);
+  expect(second.calls).toEqual(['bias', 'table.weight', 'clear', ...first.calls]);
 });
 
 test('with optimizerInBackward, the longest micro-batches that a step can have run first, and their gradients are discarded', async () => {

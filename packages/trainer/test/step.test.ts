@@ -14,7 +14,7 @@ import {
   wpoPairLoss,
 } from '../src';
 import { StepStopped } from '../src/errors';
-import { readState, spread, toyPairs, toyPolicy } from './toy-policy';
+import { readState, spread, toyOffload, toyPairs, toyPolicy } from './toy-policy';
 
 const VOCAB = 7;
 const newPolicy = () => toyPolicy(VOCAB, spread(VOCAB * VOCAB), spread(VOCAB, 0.5));
@@ -206,6 +206,49 @@ test('a failed step leaves no tensor behind', async () => {
   const batch = { pairs: toyPairs(1, VOCAB), references: [{ chosen: Number.NaN, rejected: -1 }] };
   await expect(runMicroBatch({ policy, batch, loss: wpoPairLoss(), lossScale: 1 })).rejects.toThrow();
   expect(tf.memory().numTensors).toBe(before);
+});
+
+describe('with offloadGradients', () => {
+  test('a step moves each gradient once it is complete, and clips by the norm of all', async () => {
+    const after = async (more: Partial<StepOptions>) => {
+      const [policy, optimizer] = [newPolicy(), adamW({ weightDecay: 0.1 })];
+      const result = await take(cut(5, [2, 1, 2]), { policy, optimizer, maxGradNorm: 1e-3, ...more });
+      expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
+      expect(result.gradNorm).toBeGreaterThan(1e-3);
+      return { values: policy.values(), pairs: result.pairs, norm: result.gradNorm };
+    };
+    const { offload, calls } = toyOffload();
+    const [plain, moved] = [await after({}), await after({ offloadGradients: offload })];
+    expect(calls).toEqual(['bias', 'table.weight', 'clear']);
+    expect(moved.norm).toBeCloseTo(plain.norm, 6);
+    expect(moved.pairs).toEqual(plain.pairs);
+    for (const [name, values] of Object.entries(plain.values)) {
+      moved.values[name]!.forEach((value, i) => expect(value).toBeCloseTo(values[i]!, 5));
+    }
+  });
+
+  test('a pair whose gradient is not finite is named, and no weight is changed', async () => {
+    const toy = newPolicy();
+    const policy: Policy = {
+      ...toy,
+      forwardPacks(packs, options) {
+        const gradientsReady: typeof options.gradientsReady = async (ready) => {
+          const isPoisoned = packs.flat().some(({ id }) => id === 'pair-2');
+          for (const p of ready) if (isPoisoned) p.assignGradient(tf.mul(p.gradient() as tf.Tensor, Number.NaN));
+          await options.gradientsReady?.(ready);
+        };
+        return toy.forwardPacks!(packs, { ...options, gradientsReady });
+      },
+    };
+    const before = toy.values();
+    const { offload, calls } = toyOffload();
+    const failed = take(cut(4, [2, 2]), { policy, step: 3, offloadGradients: offload });
+    await expect(failed).rejects.toThrow(
+      'step 3: pair "pair-2": expected a finite gradient, found norm NaN, first in "table.weight"',
+    );
+    expect(toy.values()).toEqual(before);
+    expect(calls.at(-1)).toBe('clear');
+  });
 });
 
 describe('with optimizerInBackward', () => {

@@ -1,6 +1,6 @@
 // V vocabulary, N tokens of all answers.
 import * as tf from '@tensorflow/tfjs';
-import type { Forward, Optimizer, Parameter, Policy, SavedTensor, TokenPair } from '../src';
+import type { Forward, GradientOffload, Optimizer, Parameter, Policy, SavedTensor, TokenPair } from '../src';
 
 /** The smallest policy that learns: logits = table[previous token] + bias. */
 export interface ToyPolicy extends Policy {
@@ -39,6 +39,27 @@ export function toyPolicy(vocab: number, table: readonly number[], bias: readonl
       }
     },
   };
+}
+
+/** Memory for gradients, and what was done with it: the names of gradients that were added, and `clear`. */
+export function toyOffload(): { readonly offload: GradientOffload; readonly calls: string[] } {
+  const kept = new Map<string, tf.Tensor>();
+  const calls: string[] = [];
+  const offload: GradientOffload = {
+    async add(parameters) {
+      for (const p of parameters) kept.set(p.name, tf.clone(p.gradient() as tf.Tensor));
+      calls.push(parameters.map(({ name }) => name).join());
+    },
+    norm: () => Math.hypot(...[...kept.values()].flatMap((gradient) => [...gradient.dataSync()])),
+    offloaded: (parameters) => parameters.map((p) => ({ ...p, gradient: () => kept.get(p.name) ?? null })),
+    clear() {
+      tf.dispose([...kept.values()]);
+      kept.clear();
+      calls.push('clear');
+    },
+    dispose() {},
+  };
+  return { offload, calls };
 }
 
 /** The values of an optimizer's state, by name. */

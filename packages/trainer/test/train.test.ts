@@ -15,7 +15,7 @@ import {
   wpoPairLoss,
 } from '../src';
 import golden from './fixtures/trajectory.json';
-import { spread, toyPairs, toyPolicy } from './toy-policy';
+import { spread, toyOffload, toyPairs, toyPolicy } from './toy-policy';
 
 const goldenOptions = {
   pairs: golden.pairs,
@@ -296,6 +296,10 @@ test.each([
   [
     { optimizerInBackward: true, maxGradNorm: 1 },
     'optimizerInBackward: expected maxGradNorm 0 with it, found 1. Clipping',
+  ],
+  [
+    { optimizerInBackward: true, maxGradNorm: 0, offloadGradients: toyOffload().offload },
+    'offloadGradients: expected none with optimizerInBackward',
   ],
 ])('%j is rejected before any pair runs', async (more, message) => {
   const reference = () => {

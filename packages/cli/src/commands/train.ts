@@ -126,7 +126,9 @@ export async function train(
           'another type set save_dtype.\n',
       );
     }
-    const optimizer = own(optimizerOf(config, backend.optimizer(config.offloadOptimizer === 'cpu')));
+    const optimizer = own(optimizerOf(config, backend.optimizer(config)));
+    const offloadGradients = backend.gradients(config);
+    if (offloadGradients) own(offloadGradients);
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
     const result = await runTraining({
       policy: model.policy,
@@ -137,6 +139,7 @@ export async function train(
       ...fileOptions(config, folder, { model, saving: saving(model) }, shown.callbacks.warn),
       ...shown.callbacks,
       computeNorm: backend.computeNorm,
+      ...(offloadGradients && { offloadGradients }),
       usedMemory: backend.usedMemory,
       preflight: true,
       fingerprint: await fingerprintOf(local, pairs),

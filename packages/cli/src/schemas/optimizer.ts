@@ -22,6 +22,13 @@ export const optimizerFields = {
     },
     { default: 'none', affects: 'nothing', help: 'where the optimizer’s moments are; cpu needs a GPU' },
   ),
+  offloadGradients: choice(
+    {
+      none: 'in memory of the device that computes',
+      cpu: 'in memory of the CPU; the batches of a step then run layer by layer, and keep the inputs of their layers',
+    },
+    { default: 'none', help: 'where gradients are from the backward pass until the update; cpu needs a GPU' },
+  ),
   learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
   lrSchedulerType: choice(
     {
@@ -57,7 +64,7 @@ export const optimizerFields = {
     default: false,
     help:
       'update each layer in the backward pass and free its gradients at once, so that those of the embedding and one layer are held ' +
-      'instead of all; the batches of a step then run layer by layer, and keep the inputs of their layers; needs max_grad_norm: 0',
+      'instead of all; the batches of a step then run layer by layer, and keep the inputs of their layers; needs max_grad_norm: 0 (offload_gradients does not)',
   }),
   weightDecay: number({
     ...ranges.weightDecay,
@@ -125,7 +132,12 @@ function checkOptions(config: OptimizerConfig, name: Naming): Problem[] {
   });
 }
 
-function checkInBackward({ optimizerInBwd, maxGradNorm }: OptimizerConfig, name: Naming): Problem[] {
+function checkInBackward({ optimizerInBwd, maxGradNorm, offloadGradients }: OptimizerConfig, name: Naming): Problem[] {
+  if (optimizerInBwd && offloadGradients !== 'none') {
+    const expected = `none with ${name('optimizerInBwd')}`;
+    const hint = 'It frees the gradients of a layer in the backward pass, so none are left to keep.';
+    return [{ field: 'offloadGradients', expected, found: offloadGradients, hint }];
+  }
   if (!optimizerInBwd || maxGradNorm === 0) return [];
   const expected = `0 with ${name('optimizerInBwd')}`;
   const hint = 'Clipping needs the norm of all gradients before the first update, so all would be held.';

@@ -11,13 +11,13 @@ import {
 import { readModelFolder } from '@wpo/gemma/node';
 import { longestPass, type PairLoss, type RuleOptimizer, type TokenPair } from '@wpo/trainer';
 import { modulesOf } from '../adapters';
-import { fromInput, UserError } from '../errors';
+import { fromInput } from '../errors';
 import { activationBudget, gradientBytes, heldBytes } from '../memory';
-import { type Backend, OFFLOAD_NEEDS_GPU } from '../models';
+import { type Backend, checkOffload } from '../models';
 import type { RunPairs } from '../pairs';
 import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
-import { optimizerOf, trainingMemory } from './optimizer';
+import { heldGradients, optimizerOf, trainingMemory } from './optimizer';
 import { adapterOf } from './references';
 
 // The memory that a training run takes at its peak, before its models are read. Weights, gradients and moments follow from shapes.
@@ -47,6 +47,8 @@ export interface MemoryPlan {
   readonly reference: number;
   /** Those that exist when the run holds most: on a CPU, each is made when the activations of its layer are freed. */
   readonly gradients: number;
+  /** Gradients that are on the GPU at once, where they are in memory of the CPU. */
+  readonly gradientParts: number;
   /** The optimizer's state: AdamW's two moments. */
   readonly state: number;
   /** Parts of the state that are on the GPU during the update, where the state is in memory of the CPU. */
@@ -68,7 +70,7 @@ export interface MemoryPlan {
   readonly longest: LongestPass;
 }
 
-/** The pass that takes the most memory: one micro-batch, or with `optimizer_in_bwd` all of a step. */
+/** The pass that takes the most memory: one micro-batch, or with `optimizer_in_bwd` or `offload_gradients` all of a step. */
 export interface LongestPass {
   readonly pairs: number;
   readonly microBatches: number;
@@ -89,8 +91,8 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const reference = heldOn(device, await residentReference(run));
   const longest = longestPass(pairs.train, passOptions(config)).map((batch) => batch.map((i) => pairs.train[i]!));
   const { stateBytes } = optimizerOf(config);
-  const isOffloaded = config.offloadOptimizer === 'cpu';
-  if (isOffloaded && device === 'cpu') throw new UserError(OFFLOAD_NEEDS_GPU);
+  checkOffload(config, device);
+  const [offloadsState, offloadsGradients] = [config.offloadOptimizer === 'cpu', config.offloadGradients === 'cpu'];
   const shapes = modelOfShapes(model, shapeOnly, lora);
   const trained = trainableParameters(shapes);
   const trainedValues = sum(trained.map(({ shape }) => sizeOf(shape)));
@@ -121,9 +123,14 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     weights,
     reference: reference.allocated,
     state: sum(trained.map(stateBytes)),
-    stateParts: isOffloaded ? await offloadedParts(trained, stateBytes) : 0,
+    stateParts: offloadsState ? await offloadedParts(trained, stateBytes) : 0,
     ...pass,
-    gradients: countsGradients ? pass.gradients : gradientBytes(shapes, trainingMemory(config)),
+    gradients: countsGradients
+      ? pass.gradients
+      : gradientBytes(shapes, { gradients: offloadsGradients ? 'all' : heldGradients(config) }),
+    gradientParts: offloadsGradients
+      ? gradientBytes(shapes, trainingMemory(config)) + (await updatedGradients(config, trained))
+      : 0,
     ...{ mapped, activationBytes },
     parameters: sum([...tensorShapes(model).values()].map(sizeOf)),
     trained: trainedValues,
@@ -143,11 +150,18 @@ async function offloadedParts(trained: readonly Weight[], stateBytes: RuleOptimi
   return 2 * Math.max(...trained.map((weight) => share(weight) * stateBytes(weight)));
 }
 
-const passOptions = ({ perDeviceTrainBatchSize, optimizerInBwd, ...config }: TrainConfig) => ({
+/** Gradients of two parts of the largest weights, or of two whole weights where they are not updated in parts (`offloadedOptimizer`). */
+async function updatedGradients({ optim, masterWeights }: TrainConfig, trained: readonly Weight[]): Promise<number> {
+  const { OFFLOADED_PART } = await import('@wpo/tensorflow/kernels');
+  const most = optim === 'adafactor' || masterWeights === 'stochastic' ? Number.POSITIVE_INFINITY : OFFLOADED_PART;
+  return 2 * 4 * Math.min(most, Math.max(...trained.map(({ shape }) => sizeOf(shape))));
+}
+
+const passOptions = ({ perDeviceTrainBatchSize, ...config }: TrainConfig) => ({
   batchSize: perDeviceTrainBatchSize,
   gradientAccumulationSteps: config.gradientAccumulationSteps,
   maxTokensPerPack: config.maxTokensPerPack,
-  optimizerInBackward: optimizerInBwd,
+  layerMajor: config.optimizerInBwd || config.offloadGradients === 'cpu',
 });
 
 /** Pairs by micro-batch that run in one pass. */

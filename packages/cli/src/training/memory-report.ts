@@ -29,6 +29,7 @@ export interface MemoryRow {
     | 'weights'
     | 'reference'
     | 'gradients'
+    | 'gradientParts'
     | 'state'
     | 'stateParts'
     | 'activations'
@@ -68,13 +69,15 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
     'weights',
     'reference',
     'gradients',
+    'gradientParts',
     'state',
     'stateParts',
     'activations',
     'logits',
     'unused',
   ] as const;
-  const placeOf = (name: (typeof names)[number]) => (name === 'state' && plan.stateParts > 0 ? 'host' : where);
+  const isOnHost = { state: plan.stateParts > 0, gradients: plan.gradientParts > 0 };
+  const placeOf = (name: (typeof names)[number]) => (isOnHost[name as keyof typeof isOnHost] ? 'host' : where);
   const rows: MemoryRow[] = [
     ...names
       .filter((name) => plan[name] > 0)
@@ -144,10 +147,22 @@ function changesOf({ config, pairs }: PlannedRun, hasGpu: boolean): Change[] {
     config.masterWeights === 'stochastic' || trainsAdapter(config)
       ? []
       : [{ ...all, ...moments[0], dtype: 'bfloat16', masterWeights: 'stochastic' }];
-  const offload: Change[] =
-    hasGpu && config.offloadOptimizer === 'none' && !trainsAdapter(config) ? [{ offloadOptimizer: 'cpu' }] : [];
+  const canOffload = hasGpu && !trainsAdapter(config);
+  const hasMoments = !['adafactor', 'sgd'].includes(config.optim) && config.masterWeights !== 'stochastic';
+  const state: Change[] =
+    canOffload && hasMoments && config.offloadOptimizer === 'none' ? [{ offloadOptimizer: 'cpu' }] : [];
+  const gradients: Change[] =
+    canOffload && !config.optimizerInBwd && config.offloadGradients === 'none' ? [{ offloadGradients: 'cpu' }] : [];
+  const offload = [...state, ...gradients, ...state.flatMap((one) => gradients.map((other) => ({ ...one, ...other })))];
   const inBackward: Change[] =
-    config.optimizerInBwd || trainsAdapter(config) ? [] : [{ optimizerInBwd: true, maxGradNorm: 0 }];
+    config.optimizerInBwd || trainsAdapter(config)
+      ? []
+      : [
+          {
+            ...{ optimizerInBwd: true, maxGradNorm: 0 },
+            ...(config.offloadGradients === 'none' ? {} : { offloadGradients: 'none' }),
+          },
+        ];
   const adapter: Change = trainsAdapter(config) ? { dtype: 'bfloat16' } : { usePeft: true };
   return [
     ...each,
@@ -255,7 +270,10 @@ function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, pa
     case 'reference':
       return 'weights of the reference';
     case 'gradients':
-      return config.optimizerInBwd ? 'gradients, float32 (optimizer_in_bwd: true)' : 'gradients, float32';
+      if (config.optimizerInBwd) return 'gradients, float32 (optimizer_in_bwd: true)';
+      return config.offloadGradients === 'cpu' ? 'gradients, float32 (offload_gradients: cpu)' : 'gradients, float32';
+    case 'gradientParts':
+      return 'gradients that are on the GPU at once';
     case 'state':
       return `the optimizer’s state (optim: ${config.optim})`;
     case 'stateParts':

@@ -23,8 +23,12 @@ export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): Rule
 /** What training takes of the memory of the device that computes, beside that of the passes. */
 export const trainingMemory = (config: TrainConfig): TrainingMemory => ({
   stateBytes: config.offloadOptimizer === 'cpu' ? () => 0 : optimizerOf(config).stateBytes,
-  optimizerInBackward: config.optimizerInBwd,
+  gradients: heldGradients(config),
 });
+
+/** The gradients that the device holds at once. */
+export const heldGradients = ({ optimizerInBwd, offloadGradients }: TrainConfig): TrainingMemory['gradients'] =>
+  optimizerInBwd ? 'one block' : offloadGradients === 'cpu' ? 'two blocks' : 'all';
 
 /** Most rows of an embedding's gradient are 0, so a block of 256 second moments has values of very different sizes. */
 const isEmbedding = ({ name }: { readonly name: string }) => name === 'model.embed_tokens.weight';

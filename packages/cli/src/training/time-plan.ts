@@ -175,7 +175,7 @@ async function loadFirstLayers(
     owned.push(...parametersOf<FrozenWeight | Parameter>(base));
     const adaptedModel = lora && adapted(base, lora, { kernels });
     if (adaptedModel) owned.push(adaptedModel.adapter);
-    const optimizer = optimizerOf(config, kernel(config.offloadOptimizer === 'cpu'));
+    const optimizer = optimizerOf(config, kernel(config));
     owned.push(optimizer);
     const layers = adaptedModel ?? base;
     const policyOf = (of: Gemma2) => gemmaPolicy(of, { kernels, activationCheckpointing: 'never' });

@@ -146,10 +146,23 @@ test('with offload_optimizer the moments are in memory of the host, and parts of
   expect(row(offloaded, 'stateParts')).toEqual({ name: 'stateParts', where: 'device', bytes: 2 * 8 * 2 ** 24 });
 });
 
-test('offload_optimizer without a GPU is an error', async () => {
-  const { status, err } = await wpo('plan', yaml(modelFolder), '--set', 'offload_optimizer=cpu');
+test('with offload_gradients all gradients are in memory of the host, and those of two layers on the GPU', async () => {
+  const sizes = ['--device-memory', '100GB', '--host-memory', '128GB'];
+  const set = ['--set', 'offload_gradients=cpu', '--set', 'gradient_accumulation_steps=4'];
+  const offloaded = await plan(yaml(nine), ...sizes, ...set);
+  const { vocabSize: V, hiddenSize: H, intermediateSize: F } = gemma2_9b;
+  const layer = 2 * 16 * 256 * H + 2 * 8 * 256 * H + 3 * F * H + 4 * H;
+  const row = (name: string) => offloaded.memory.find((one) => one.name === name);
+  expect(row('gradients')).toEqual({ name: 'gradients', where: 'host', bytes: 4 * parameters9b });
+  const onGpu = 4 * (V * H + 2 * layer) + 2 * 4 * 2 ** 24; // and two parts that are updated
+  expect(row('gradientParts')).toEqual({ name: 'gradientParts', where: 'device', bytes: onGpu });
+  expect(offloaded.longest_pass).toMatchObject({ micro_batches: 4 });
+});
+
+test.each(['offload_optimizer', 'offload_gradients'])('%s without a GPU is an error', async (key) => {
+  const { status, err } = await wpo('plan', yaml(modelFolder), '--set', `${key}=cpu`);
   expect(status).toBe(1);
-  expect(err).toContain('offload_optimizer: expected none, since no GPU computes with the native operations');
+  expect(err).toContain(`${key}: expected none, since no GPU computes with the native operations`);
 });
 
 test('a smaller batch is enough where it is', async () => {

@@ -70,6 +70,7 @@ test('three keys are required; the others have the documented defaults', () => {
     weightDecay: 0,
     optim: 'adamw_torch',
     offloadOptimizer: 'none',
+    offloadGradients: 'none',
     adamBeta1: 0.9,
     adamBeta2: 0.999,
     adamEpsilon: 1e-8,
@@ -87,6 +88,13 @@ test('three keys are required; the others have the documented defaults', () => {
 test('offload_optimizer needs an optimizer with moments', () => {
   expect(problems(`${least}offload_optimizer: cpu\noptim: sgd\n`)).toEqual([
     '/runs/run.yaml:4: offload_optimizer: expected none with optim sgd, found cpu. It has no moments of the size of the weights.',
+  ]);
+});
+
+test('optimizer_in_bwd leaves no gradients to offload', () => {
+  expect(problems(`${least}optimizer_in_bwd: true\nmax_grad_norm: 0\noffload_gradients: cpu\n`)).toEqual([
+    '/runs/run.yaml:6: offload_gradients: expected none with optimizer_in_bwd, found cpu. It frees the gradients of a layer in the backward ' +
+      'pass, so none are left to keep.',
   ]);
 });
 
@@ -292,6 +300,7 @@ test('a resumed run must have the same values of these keys', () => {
       ],
       ...[
         'num_train_epochs',
+        'offload_gradients',
         'optim',
         'optimizer_in_bwd',
         'per_device_train_batch_size',

@@ -5,7 +5,8 @@ export { tensorflowKernels } from './kernels';
 export { availableMemory, usedMemory } from './memory';
 export { MemoryCounter, type MemoryKind, type MemoryParts } from './memory-counter';
 export { nativeDevice, nativeOperations } from './native';
-export { OFFLOADED_PART, offloadedOptimizer } from './offloaded-optimizer';
+export { offloadedGradients } from './offloaded-gradients';
+export { OFFLOADED_PART, type OffloadedOptimizerOptions, offloadedOptimizer } from './offloaded-optimizer';
 export { tensorflowGradientNorm, tensorflowOptimizer } from './optimizer';
 export { storedBytes, type WeightType } from './store';
 export {

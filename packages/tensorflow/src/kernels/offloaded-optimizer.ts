@@ -3,69 +3,101 @@ import { nativeOptimizer } from './optimizer';
 import { program } from './program';
 import { type StoredType, StoredVariable } from './store';
 
-// Updates on a GPU with the optimizer's state in pinned memory of the CPU. A part of the state is copied to the GPU, updated there
-// and copied back. While one part is updated, the next is copied in, and the one before is copied out.
+// Updates on a GPU with the optimizer's state, the gradients or both in pinned memory of the CPU. A part of them is copied to the GPU,
+// the parameter is updated there, and the state is copied back. While one part is updated, the next is copied in, and the one before is
+// copied out.
 
-/** Values of a parameter that are updated at once: 64 MB of each float32 moment. A multiple of the blocks of 8-bit moments. */
+/** Values of a parameter that are updated at once: 64 MB of each float32 tensor. A multiple of the blocks of 8-bit moments. */
 export const OFFLOADED_PART = 1 << 24;
 
 /** Rules that update each value by itself, so that a parameter can be updated in parts. */
-const BY_VALUE = ['AdamW', 'AdamW8bit', 'Lion'];
+const BY_VALUE = ['AdamW', 'AdamW8bit', 'Lion', 'SGD'];
 
 type Stored = StoredVariable<Exclude<StoredType, 'int16'>>;
 
-/** A part of a parameter, whose state is in pinned memory. */
+/** A part of a parameter. */
 interface Part {
+  /** Without what is in pinned memory. */
   readonly update: Update;
-  /** Of the state, by its names. */
-  readonly pinned: Readonly<Record<string, Stored>>;
+  /** The tensors of the state that are in pinned memory, by their names. */
+  readonly state: Readonly<Record<string, Stored>>;
+  /** The gradient, if it is in pinned memory. */
+  readonly gradient: Stored | undefined;
   dispose(): void;
 }
 
+export interface OffloadedOptimizerOptions {
+  /** Where the optimizer's state is. Gradients may be in either memory with both. Default `cpu`. */
+  readonly state?: 'cpu' | 'gpu';
+  /** Values of a parameter that are updated at once, a multiple of 256; for tests. */
+  readonly part?: number;
+}
+
 /**
- * Returns updates on a GPU with the optimizer's state in memory of the CPU. On the GPU it takes that of two parts. For AdamW, also with
- * 8-bit moments, and for Lion. It needs native operations on a GPU.
- *
- * @param part values of a parameter that are updated at once, a multiple of 256; for tests
+ * Returns updates on a GPU with the optimizer's state or the gradients (`offloadedGradients`) in memory of the CPU. On the GPU they take the
+ * memory of two parts. A state on the CPU is one of AdamW, also with 8-bit moments, or of Lion. Adafactor, and weights that are
+ * rounded at random, are updated as a whole. It needs native operations on a GPU.
  */
-export function offloadedOptimizer(part = OFFLOADED_PART): OptimizerKernel {
+export function offloadedOptimizer({
+  state: place = 'cpu',
+  part = OFFLOADED_PART,
+}: OffloadedOptimizerOptions = {}): OptimizerKernel {
   const buffers = [new Map<string, Stored>(), new Map<string, Stored>()] as const;
-  /** Memory of the GPU for a part of the state. */
+  /** Memory of the GPU for a part. */
   const buffer = (of: Map<string, Stored>, name: string, { dtype, shape }: Stored) => {
-    const [count, key] = [shape[0]!, `${name} ${dtype}`];
+    const [count, key] = [sizeOf(shape), `${name} ${dtype}`];
     const known = of.get(key);
-    if (known && known.shape[0]! >= count) return known.part(0, count);
+    if (known && sizeOf(known.shape) >= count) return known.part(0, count, shape);
     known?.dispose();
     const made = StoredVariable.zeros([count], dtype, program);
     of.set(key, made);
-    return made.part(0, count);
+    return made.part(0, count, shape);
   };
-  /** Begins to copy a part of the state to the GPU. */
-  const fetch = ({ pinned }: Part, of: Map<string, Stored>) =>
-    Object.entries(pinned).map(([name, from]) => {
+  /** Begins to copy a part to the GPU. */
+  const fetch = ({ state, gradient }: Part, of: Map<string, Stored>) => {
+    const copy = (name: string, from: Stored) => {
       const into = buffer(of, name, from);
       program.recordInPlace('WpoCopyFromPinned', [into, from]);
-      return [name, into] as const;
-    });
+      return into;
+    };
+    return {
+      state: Object.fromEntries(Object.entries(state).map(([name, from]) => [name, copy(name, from)])),
+      gradient: gradient && copy('gradient', gradient),
+    };
+  };
   return {
-    zeros: (shape, type) => StoredVariable.pinnedZeros(shape, type === 'U8' ? 'uint8' : 'float32', program),
+    ...nativeOptimizer,
+    ...(place === 'cpu' && {
+      zeros: (shape, type) => StoredVariable.pinnedZeros(shape, type === 'U8' ? 'uint8' : 'float32', program),
+    }),
     update(rule, updates, scalars) {
-      if (!BY_VALUE.includes(rule.name)) {
+      const isByValue = BY_VALUE.includes(rule.name);
+      if (place === 'cpu' && !isByValue) {
         throw new Error(
           `${rule.name}: its state cannot be in memory of the CPU: expected one of ${BY_VALUE.join(', ')}.`,
         );
       }
-      const parts = updates.flatMap((update) => partsOf(update, part));
+      const parts = updates.flatMap((update) => {
+        const isWhole = !isByValue || isRoundedAtRandom(update);
+        if (place === 'cpu' && isWhole) {
+          throw new Error(
+            `${update.parameter.name}: stochastic rounding depends on a value's index in the whole parameter: expected other weights.`,
+          );
+        }
+        return partsOf(update, isWhole ? Number.POSITIVE_INFINITY : part);
+      });
       let next = parts[0] && fetch(parts[0], buffers[0]);
-      for (const [i, { update, pinned, dispose }] of parts.entries()) {
-        const state = Object.fromEntries(next!);
+      for (const [i, { update, state: pinned, dispose }] of parts.entries()) {
+        const { state, gradient } = next!;
         next = parts[i + 1] && fetch(parts[i + 1]!, buffers[(i + 1) % 2]!);
-        for (const values of Object.values(state)) program.recordInPlace('WpoWaitForCopies', [values]);
-        nativeOptimizer.update(rule, [{ ...update, state }], scalars);
+        const copied = [...Object.values(state), ...(gradient ? [gradient] : [])];
+        for (const values of copied) program.recordInPlace('WpoWaitForCopies', [values]);
+        const onGpu = { ...update, state: { ...update.state, ...state }, gradient: gradient ?? update.gradient };
+        nativeOptimizer.update(rule, [onGpu], scalars);
         for (const [name, values] of Object.entries(state)) {
           program.recordInPlace('WpoCopyToPinned', [pinned[name]!, values]);
-          values.dispose();
         }
+        for (const values of copied) values.dispose();
         dispose();
       }
       program.run(); // begins the last copies
@@ -81,31 +113,42 @@ export function offloadedOptimizer(part = OFFLOADED_PART): OptimizerKernel {
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
+/** Whether a value's update depends on its index in the parameter. */
+function isRoundedAtRandom({ parameter }: Update): boolean {
+  const held = parameter.value();
+  return held instanceof StoredVariable && held.fileType === 'BF16';
+}
+
 /** Divides a parameter into parts of `size` values. A tensor of the state has a value for each of them, or for 256. */
 function partsOf({ parameter, gradient, state, roundingKey }: Update, size: number): Part[] {
   const count = sizeOf(parameter.shape);
-  const held = parameter.value();
-  if (held instanceof StoredVariable && held.fileType === 'BF16') {
-    throw new Error(
-      `${parameter.name}: stochastic rounding depends on a value's index in the whole parameter: expected other weights.`,
-    );
-  }
-  const starts = Array.from({ length: Math.ceil(count / size) }, (_, i) => i * size);
+  const each = Math.min(size, count);
+  const starts = Array.from({ length: Math.ceil(count / each) }, (_, i) => i * each);
   return starts.map((start) => {
-    const end = Math.min(count, start + size);
+    const end = Math.min(count, start + each);
+    const handles: StoredVariable<StoredType>[] = [];
     const take = (values: Values) => {
       if (!(values instanceof StoredVariable)) throw new Error('Expected values of a model on the native kernels.');
-      const block = sizeOf(values.shape) === count ? 1 : 256;
+      const all = sizeOf(values.shape);
+      const block = all === count ? 1 : 256;
       const [from, to] = [start / block, Math.ceil(end / block)];
-      return values.part(from, to - from) as Stored;
+      const part = starts.length === 1 ? values.part(0, all, values.shape) : values.part(from, to - from);
+      handles.push(part);
+      return part as Stored;
     };
-    const pinned = Object.fromEntries(Object.entries(state).map(([name, values]) => [name, take(values)]));
+    const tensors = Object.entries(state).map(([name, values]) => [name, take(values)] as const);
     const [value, dValue] = [take(parameter.value()), take(gradient)];
     return {
-      update: { parameter: { ...parameter, value: () => value }, gradient: dValue, state: {}, roundingKey },
-      pinned,
+      update: {
+        parameter: { ...parameter, value: () => value },
+        gradient: dValue,
+        state: Object.fromEntries(tensors.filter(([, values]) => !values.isPinned)),
+        roundingKey,
+      },
+      state: Object.fromEntries(tensors.filter(([, values]) => values.isPinned)),
+      gradient: dValue.isPinned ? dValue : undefined,
       dispose() {
-        for (const values of [value, dValue, ...Object.values(pinned)]) values.dispose();
+        for (const handle of handles) handle.dispose();
       },
     };
   });

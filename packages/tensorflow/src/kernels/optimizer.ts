@@ -117,10 +117,18 @@ export const tensorflowGradientNorm = (): ((parameters: readonly Parameter[]) =>
 
 export async function nativeGradientNorm(parameters: readonly Parameter[]): Promise<number> {
   const gradients = parameters.map((parameter) => parameter.gradient()).filter((gradient) => gradient !== null);
-  if (gradients.length === 0) return 0;
-  const sums = program.squareSums(gradients.map(operandOf));
-  let total = 0;
-  for (const sum of await sums.data()) total += sum;
-  sums.dispose();
-  return Math.sqrt(total);
+  return normOf(await squareSums(gradients));
 }
+
+/** Σ x² of each gradient. */
+export async function squareSums(gradients: readonly Values[]): Promise<readonly number[]> {
+  if (gradients.length === 0) return [];
+  const sums = program.squareSums(gradients.map(operandOf));
+  const values = await sums.data();
+  sums.dispose();
+  return [...values];
+}
+
+/** The L2 norm of gradients, given Σ x² of each. */
+export const normOf = (squareSums: readonly number[]): number =>
+  Math.sqrt(squareSums.reduce((total, sum) => total + sum, 0));

@@ -26,6 +26,8 @@ export class Arena {
   private constructor(
     private readonly id: number,
     private readonly free = () => nativeStore()!.free(id),
+    /** Whether it is pinned memory of the CPU. */
+    readonly isPinned = false,
   ) {}
 
   /** Memory of this many bytes, with zeros. */
@@ -34,7 +36,8 @@ export class Arena {
   }
   /** The same in memory of the CPU, where a GPU computes: operations only copy from and to it. */
   static allocatePinned(bytes: number): Arena {
-    return new Arena(nativeStore()!.allocatePinned!(bytes));
+    const id = nativeStore()!.allocatePinned!(bytes);
+    return new Arena(id, () => nativeStore()!.free(id), true);
   }
   /**
    * Memory of this many bytes without values, for what is freed within a step. On a CPU it is that of freed activations. On a GPU it is
@@ -171,9 +174,13 @@ export class StoredVariable<T extends StoredType = WeightType> extends StoredTen
     const arena = Arena.allocatePinned(bytesOf(shape, dtype));
     return new StoredVariable({ arena, offset: 0, dtype, shape }, recorder, { version: 1 });
   }
-  /** A handle on `count` of the values, from `start`: `[count]`. */
-  part(start: number, count: number): StoredVariable<T> {
-    return new StoredVariable(partOf(this.range, start, count), this.recorder, this.state);
+  /** A handle on `count` of the values, from `start`. */
+  part(start: number, count: number, shape: readonly number[] = [count]): StoredVariable<T> {
+    return new StoredVariable(partOf(this.range, start, shape), this.recorder, this.state);
+  }
+  /** Whether the values are in pinned memory of the CPU: operations only copy from and to it. */
+  get isPinned(): boolean {
+    return this.range.arena.isPinned;
   }
   /** 0 until it has values. It grows with each operation that changes them, also while that operation is only recorded. */
   get version(): number {
@@ -239,9 +246,9 @@ export class SplitVariable extends StoredVariable {
     const range = { arena: allocateFor(shape, 'bfloat16'), offset: 0, dtype: 'bfloat16', shape } as const;
     return new SplitVariable(range, StoredVariable.zeros(shape, 'int16', recorder), recorder, { version: 1 });
   }
-  override part(start: number, count: number): SplitVariable {
-    const range = partOf(this.range as StoredRange<'bfloat16'>, start, count);
-    return new SplitVariable(range, this.low.part(start, count), this.recorder, this.state);
+  override part(start: number, count: number, shape: readonly number[] = [count]): SplitVariable {
+    const range = partOf(this.range as StoredRange<'bfloat16'>, start, shape);
+    return new SplitVariable(range, this.low.part(start, count, shape), this.recorder, this.state);
   }
   override get fileType(): 'F32' {
     return 'F32';
@@ -262,9 +269,13 @@ export class SplitVariable extends StoredVariable {
   }
 }
 
-const partOf = <T extends StoredType>({ offset, ...range }: StoredRange<T>, start: number, count: number) => ({
+const partOf = <T extends StoredType>(
+  { offset, ...range }: StoredRange<T>,
+  start: number,
+  shape: readonly number[],
+) => ({
   ...range,
-  ...{ offset: offset + start, shape: [count] },
+  ...{ offset: offset + start, shape },
 });
 
 /** The memory of a new tensor. */

@@ -1,0 +1,222 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { adapted, type Gemma2Config, gemmaPolicy, type Kernels, parametersOf, type TensorLoader } from '@wpo/gemma';
+import { offloadedGradients, offloadedOptimizer, storedBytes } from '@wpo/tensorflow/kernels';
+import {
+  type GradientOffload,
+  type OptimizerKernel,
+  type Parameter,
+  preferencePairLoss,
+  type RuleOptimizer,
+  step,
+  type TokenPair,
+} from '@wpo/trainer';
+import { expect, test } from 'vitest';
+import { randomModel } from '../../gemma/test/models';
+import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
+import { program } from '../src/kernels/program';
+import { SplitVariable, StoredVariable } from '../src/kernels/store';
+import { optimizers } from './optimizers';
+import { nativeTier } from './tiers';
+
+const config: Gemma2Config = {
+  ...{ vocabSize: 40, hiddenSize: 12, intermediateSize: 10, numHiddenLayers: 3 },
+  ...{ numAttentionHeads: 2, numKeyValueHeads: 1, headDim: 4, queryPreAttnScalar: 4, slidingWindow: 4 },
+  ...{ attnLogitSoftcapping: 50, finalLogitSoftcapping: 30, rmsNormEps: 0.1, ropeTheta: 10000 },
+  layerTypes: ['sliding_attention', 'full_attention', 'sliding_attention'],
+  ...{ maxPositionEmbeddings: 128, bosTokenId: 2, eosTokenId: [1], padTokenId: 0 },
+};
+
+const tokens = (length: number, seed: number) => Array.from({ length }, (_, i) => (seed * 31 + i * i * 7 + i) % 40);
+const pairs: TokenPair[] = Array.from({ length: 3 }, (_, i) => ({
+  id: `pair-${i}`,
+  prompt: tokens(2 + i, i),
+  chosen: tokens(3 + (i % 2), i + 9),
+  rejected: tokens(2 + (i % 3), i + 5),
+}));
+const batchOf = (of: readonly TokenPair[]) => ({
+  pairs: of,
+  references: of.map(() => ({ chosen: -20, rejected: -18 })),
+});
+const microBatches = pairs.map((pair) => batchOf([pair]));
+
+/** How weights are held, and what trains them. */
+interface Case {
+  readonly optim: keyof typeof optimizers;
+  readonly held?: 'float32' | 'exact' | 'stochastic';
+  readonly usesAdapter?: boolean;
+}
+
+interface How {
+  readonly kernel: () => OptimizerKernel;
+  readonly gradients?: () => GradientOffload;
+  readonly batches?: typeof microBatches;
+}
+
+const MAX_NORM = 1e-3;
+
+const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
+
+const loaderOf =
+  (held: 'exact' | 'stochastic'): TensorLoader =>
+  async (source, name) => {
+    const { shape } = source.info(name);
+    const values = await source.read(name);
+    if (shape.length === 1) return tf.tensor(values, [...shape]);
+    const stored =
+      held === 'exact' ? SplitVariable.splitZeros(shape, program) : StoredVariable.zeros(shape, 'bfloat16', program);
+    stored.write(0, values as Float32Array);
+    return stored;
+  };
+
+/** Three steps with clipping, the last after a restart: norms, weights and states. */
+async function train({ optim, held = 'float32', usesAdapter = false }: Case, how: How) {
+  const kernels: Kernels = nativeTier.kernels();
+  const base = await randomModel(config, 3, kernels, held === 'float32' ? undefined : loaderOf(held));
+  const model = usesAdapter ? adapted(base, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels }) : undefined;
+  const policy = gemmaPolicy(model ?? base, { kernels, activationCheckpointing: 'always' });
+  const make = () => optimizers[optim]({ kernel: how.kernel(), weightDecay: 0.1, roundingSeed: 4 });
+  let optimizer: RuleOptimizer = make();
+  const offloadGradients = how.gradients?.();
+  const norms: number[] = [];
+  const statesOf = async () =>
+    Promise.all(
+      [...optimizer.state().tensors].map(async (saved) => ({
+        ...saved,
+        values: (await saved.read(0, sizeOf(saved.shape))) as Float32Array,
+      })),
+    );
+  for (let n = 1; n <= 3; n++) {
+    if (n === 3) {
+      const read = async ({ values, ...saved }: Awaited<ReturnType<typeof statesOf>>[number]) => ({
+        ...saved,
+        read: async (start: number, count: number) => values.subarray(start, start + count),
+      });
+      const state = {
+        step: optimizer.state().step,
+        tensors: await Promise.all((await statesOf()).map(read)),
+      };
+      optimizer.dispose();
+      optimizer = make();
+      await optimizer.load(state, policy.parameters);
+    }
+    const { gradNorm } = await step({
+      ...{
+        policy,
+        optimizer,
+        loss: preferencePairLoss({ useWeighting: false }),
+        microBatches: how.batches ?? microBatches,
+        step: n,
+      },
+      ...{ learningRate: 0.01, maxGradNorm: MAX_NORM, computeNorm: nativeGradientNorm, offloadGradients },
+    });
+    norms.push(gradNorm);
+  }
+  const weights = policy.parameters.map((p) => [
+    ...((p.value() as StoredVariable).read(0, sizeOf(p.shape)) as Float32Array),
+  ]);
+  const states = (await statesOf()).map(({ name, values }) => [name, [...values]]);
+  optimizer.dispose();
+  offloadGradients?.dispose();
+  model?.adapter.dispose();
+  for (const one of parametersOf(base)) one.dispose();
+  return { norms, weights, states };
+}
+
+/** Gradients of a pass over all micro-batches that stay on the GPU. */
+function residentGradients(): GradientOffload {
+  const sums = new Map<string, StoredVariable>();
+  const offloaded = (parameters: readonly Parameter[]) =>
+    parameters.map((p) => ({ ...p, gradient: () => sums.get(p.name) ?? null }));
+  let all: readonly Parameter[] = [];
+  let norm = Number.NaN;
+  return {
+    async add(ready) {
+      for (const p of ready) sums.set(p.name, (p.gradient() as StoredVariable).clone());
+      all = [...all, ...ready];
+      // in the order of the step's parameters
+      norm = await nativeGradientNorm(offloaded(parametersInOrder(all)));
+    },
+    norm: () => norm,
+    offloaded,
+    clear() {
+      for (const sum of sums.values()) sum.dispose();
+      sums.clear();
+      all = [];
+    },
+    dispose() {},
+  };
+}
+
+/** Blocks are complete in reverse order; in a block, the order is that of the model. */
+function parametersInOrder(ready: readonly Parameter[]): readonly Parameter[] {
+  const rank = ({ name }: Parameter) =>
+    name.includes('embed_tokens') ? -1 : Number(/layers\.(\d+)/.exec(name)?.[1] ?? 99);
+  return [...ready].sort((a, b) => rank(a) - rank(b));
+}
+
+/** Tests of what is in memory of the CPU while a GPU computes. */
+export function testOffload(): void {
+  const cases: readonly (readonly [string, Case, 'gpu' | 'cpu'])[] = [
+    ['AdamW with its state on the CPU', { optim: 'AdamW' }, 'cpu'],
+    [
+      '8-bit AdamW with its state on the CPU and exact master weights',
+      { optim: 'AdamW with 8-bit moments', held: 'exact' },
+      'cpu',
+    ],
+    ['Lion with stochastic rounding', { optim: 'Lion', held: 'stochastic' }, 'gpu'],
+    ['Adafactor', { optim: 'Adafactor' }, 'gpu'],
+    ['SGD', { optim: 'SGD' }, 'gpu'],
+    ['an adapter', { optim: 'AdamW', usesAdapter: true }, 'gpu'],
+  ];
+  test.each(cases)('gradients in memory of the CPU give the bits of those on the GPU: %s', async (_, given, state) => {
+    const before = [tf.memory().numTensors, storedBytes()];
+    const offloaded = { kernel: () => offloadedOptimizer({ state, part: 256 }), gradients: offloadedGradients };
+    const resident = await train(given, { kernel: () => nativeOptimizer, gradients: residentGradients });
+    expect(await train(given, offloaded)).toEqual(resident);
+    expect(Math.min(...resident.norms)).toBeGreaterThan(MAX_NORM); // they are clipped
+    expect([tf.memory().numTensors, storedBytes()]).toEqual(before);
+  });
+
+  test('with one micro-batch a step, they give the bits of a step without them', async () => {
+    const batches = microBatches.slice(0, 1);
+    const plain = await train({ optim: 'AdamW' }, { kernel: () => nativeOptimizer, batches });
+    const kernel = () => offloadedOptimizer({ state: 'gpu', part: 256 });
+    expect(await train({ optim: 'AdamW' }, { kernel, gradients: offloadedGradients, batches })).toEqual(plain);
+  });
+
+  test('the GPU holds gradients of the embedding and two blocks, and the CPU those of all', async () => {
+    const kernels = nativeTier.kernels();
+    const model = await randomModel(config, 3, kernels);
+    const policy = gemmaPolicy(model, { kernels });
+    const offload = offloadedGradients();
+    const before = storedBytes();
+    const held: number[] = [];
+    const sizes: number[] = [];
+    const optimizer = { ...optimizers.SGD({}), step() {} };
+    const add: GradientOffload['add'] = async (ready) => {
+      sizes.push(4 * ready.reduce((sum, { shape }) => sum + sizeOf(shape), 0));
+      held.push(storedBytes().allocated - before.allocated);
+      await offload.add(ready);
+    };
+    const how = {
+      policy,
+      optimizer,
+      loss: preferencePairLoss({ useWeighting: false }),
+      learningRate: 0.01,
+      maxGradNorm: 1,
+    };
+    await step({ ...how, microBatches, offloadGradients: { ...offload, add } });
+    // the block that is complete, the one before it, and the embedding, which is the last
+    expect(held).toEqual(
+      sizes.map((size, i) => size + (sizes[i - 1] ?? 0) + (i < sizes.length - 1 ? sizes.at(-1)! : 0)),
+    );
+    expect(storedBytes().pinned! - before.pinned!).toBe(sizes.reduce((sum, n) => sum + n));
+    const failed = { ...optimizer, step: () => Promise.reject(new Error('stopped')) };
+    await expect(step({ ...how, optimizer: failed, microBatches, offloadGradients: offload })).rejects.toThrow(
+      'stopped',
+    );
+    offload.dispose();
+    expect(storedBytes()).toEqual(before);
+    for (const one of parametersOf(model)) one.dispose();
+  });
+}
