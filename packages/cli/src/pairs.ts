@@ -4,17 +4,20 @@ import {
   type EncodedPair,
   type EncodeOptions,
   epochOrder,
+  mixRows,
   type RowError,
 } from '@wpo/data';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
+import type { PairSource } from './schemas/shared';
 import type { TrainConfig } from './schemas/train';
-import { count, counted } from './terminal/format';
+import { count, counted, share } from './terminal/format';
 import type { Terminal } from './terminal/terminal';
 
 /** The pairs of a run. */
 export interface RunPairs {
+  /** With the sources of `train_file` at their shares. A pair that the mixture repeats is there several times, as one object. */
   readonly train: readonly EncodedPair[];
   /** Held-out pairs; empty if the configuration has none. */
   readonly held: readonly EncodedPair[];
@@ -27,18 +30,50 @@ export async function readRunPairs(config: TrainConfig, terminal: Terminal): Pro
   const read = await pairReader(config.modelNameOrPath, terminal, {
     completion: config.completion,
     promptFormat: config.promptFormat,
+    systemRole: config.systemRole,
     truncation: config.truncation,
     maxLength: config.maxLength,
     maxPromptLength: config.maxPromptLength,
     onBadRow: config.onBadRow,
     columns: config.columns,
   });
-  const train = await read(config.trainFile, config.datasetTrainSplit);
+  const sources: Source[] = [];
+  for (const source of sourcesOf(config)) {
+    sources.push({ ...source, ...(await read(source.path, source.split ?? config.datasetTrainSplit, source.columns)) });
+  }
+  const skipped = sources.reduce((sum, source) => sum + source.skipped, 0);
   if (config.evalFile !== undefined) {
     const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT_SPLITS);
-    return { train: train.pairs, held: held.pairs, skipped: train.skipped + held.skipped };
+    return { train: mix(sources, config, terminal), held: held.pairs, skipped: skipped + held.skipped };
   }
-  return { ...holdOut(train.pairs, config), skipped: train.skipped };
+  const { held, rest } = holdOut(sources, config);
+  return { train: mix(rest, config, terminal), held, skipped };
+}
+
+const sourcesOf = ({ trainFile }: TrainConfig): readonly PairSource[] =>
+  typeof trainFile === 'string' ? [{ path: trainFile }] : trainFile;
+
+type Source = PairSource & { readonly pairs: readonly EncodedPair[]; readonly skipped: number };
+
+/** Brings the sources to their shares. Without shares, each pair is taken once. */
+function mix(sources: readonly Source[], { mixing, seed }: TrainConfig, { stderr }: Terminal): readonly EncodedPair[] {
+  const shares = sources.flatMap(({ share, pairs: rows }) => (share === undefined ? [] : [{ rows, share }]));
+  const empty = shares.length === 0 ? undefined : sources.find(({ pairs }) => pairs.length === 0);
+  if (empty !== undefined) {
+    throw new UserError(
+      `${empty.path}: expected pairs to train on, found none beside the held-out pairs. Lower eval_split.`,
+    );
+  }
+  const mixed = shares.length === 0 ? sources.flatMap(({ pairs }) => pairs) : mixRows(shares, { mixing, seed });
+  if (sources.length > 1) {
+    const counts = new Map<EncodedPair, number>();
+    for (const pair of mixed) counts.set(pair, (counts.get(pair) ?? 0) + 1);
+    for (const { path, pairs } of sources) {
+      const taken = pairs.reduce((sum, pair) => sum + (counts.get(pair) ?? 0), 0);
+      stderr.write(`${path}: ${counted(pairs.length, 'pair')}; ${share(taken, mixed.length)} of an epoch\n`);
+    }
+  }
+  return mixed;
 }
 
 /** If the configuration names no split of `eval_file`, the first of these that exists is read. */
@@ -55,9 +90,10 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
   return async (
     file: string,
     split?: string | readonly string[],
+    columns = options.columns,
   ): Promise<{ pairs: EncodedPair[]; skipped: number }> => {
     const { pairs, skipped, controlTokens, sharedPrompts } = await fromInput(() =>
-      withDownloads(terminal, (hub) => loadPairs(file, { ...textOptions, ...options, ...hub, split })),
+      withDownloads(terminal, (hub) => loadPairs(file, { ...textOptions, ...options, ...hub, split, columns })),
     );
     const report = new SkippedRows(file);
     skipped.forEach(report.add);
@@ -91,17 +127,18 @@ export const describeSharedPrompts = (file: string, rows: number): string =>
   'prompt, as TRL does. If a column has the prompt, name it: columns: {prompt: …}.';
 
 /** Takes held-out pairs at random from the others. Both parts keep the order of the file. */
-function holdOut(pairs: readonly EncodedPair[], { evalSplit = 0, seed, trainFile }: TrainConfig) {
+function holdOut(sources: readonly Source[], { evalSplit = 0, seed }: TrainConfig) {
+  const pairs = sources.flatMap((source) => source.pairs);
   const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {
     throw new UserError(
-      `eval_split: expected fewer pairs than the ${pairs.length} of ${trainFile}, found ${size}. Leave some to train on.`,
+      `eval_split: expected fewer pairs than the ${pairs.length} of ${sources.map(({ path }) => path).join(', ')}, found ${size}. Leave some to train on.`,
     );
   }
-  const chosen = new Set(epochOrder(pairs.length, seed, 0).slice(0, size));
+  const held = new Set(Array.from(epochOrder(pairs.length, seed, 0).subarray(0, size), (i) => pairs[i]!));
   return {
-    train: pairs.filter((_, i) => !chosen.has(i)),
-    held: pairs.filter((_, i) => chosen.has(i)),
+    held: pairs.filter((pair) => held.has(pair)),
+    rest: sources.map((source) => ({ ...source, pairs: source.pairs.filter((pair) => !held.has(pair)) })),
   };
 }
 

@@ -9,7 +9,7 @@ export {
   type Truncation,
 } from './encode/encode-pair';
 export { type Completion, encodePrompt, type FormatOptions, type PromptFormat } from './encode/format-pair';
-export type { TextOptions } from './encode/render';
+export type { SystemRole, TextOptions } from './encode/render';
 export { loadTokenizer, type Tokenizer } from './encode/tokenizer';
 export { epochOrder } from './epoch-order';
 export {
@@ -21,6 +21,7 @@ export {
 } from './inspect/inspector';
 export { type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
 export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/tallies';
+export { type Mixing, type MixSource, mixRows } from './mix-rows';
 export type { Distribution } from './numbers';
 export { type AnswerFields, type PromptRow, parseAnswerRow, parsePromptRow } from './rows/answer-row';
 export {

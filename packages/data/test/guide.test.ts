@@ -37,6 +37,7 @@ it('reads each example of the guide', async () => {
     [['Answer in one word.\n\nWhich river flows through Vienna?'], 'Danube.', 'It is the Danube.'],
     ...Array.from({ length: 2 }, () => [['Name a river.'], 'The Danube.', 'No.']),
     [['Question: Name a river. Answer:'], ' The Danube.', ' No.'],
+    [['Be brief.', 'Name a river.'], 'The Danube.', 'No.'],
     [['<start_of_turn>user\nName a river.<end_of_turn>\n<start_of_turn>model\n'], 'The Danube.', 'No.'],
   ]);
 });

@@ -1,4 +1,4 @@
-import { ControlTokenCount, encodePrompt, type PromptFormat, type TextOptions } from '@wpo/data';
+import { ControlTokenCount, encodePrompt, type PromptFormat, type SystemRole, type TextOptions } from '@wpo/data';
 import { type NamedPrompt, promptMessages } from '@wpo/eval';
 import { warnOfControlTokens } from '../pairs';
 import type { Terminal } from '../terminal/terminal';
@@ -8,6 +8,7 @@ export type Prompt = Omit<NamedPrompt, 'prompt_id'>;
 
 export interface PromptOptions extends TextOptions {
   readonly promptFormat: PromptFormat;
+  readonly systemRole: SystemRole;
 }
 
 /** Token ids of a prompt for a local model to continue. @throws {RowError} if the chat template rejects it */

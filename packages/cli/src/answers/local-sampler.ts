@@ -1,5 +1,5 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
-import type { PromptFormat } from '@wpo/data';
+import type { PromptFormat, SystemRole } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
 import type { NamedPrompt, SampleRequest, Sampler, SamplingParams } from '@wpo/eval';
 import { generateBatchTokens } from '@wpo/gemma';
@@ -20,6 +20,7 @@ export interface LocalSamplerOptions extends SamplingParams, NumberTypes {
   /** The file of the prompts, for messages. */
   readonly promptsFile: string;
   readonly promptFormat: PromptFormat;
+  readonly systemRole: SystemRole;
   readonly answersPerPrompt: number;
   readonly terminal: Terminal;
   /** When aborted, incomplete answers are dropped. */
@@ -28,8 +29,8 @@ export interface LocalSamplerOptions extends SamplingParams, NumberTypes {
 
 /** Samples answers from a Gemma-2 model on this machine. Each answer has its own seed, so it does not depend on its batch. */
 export async function localSampler(options: LocalSamplerOptions): Promise<Sampler> {
-  const { model: folder, promptFormat, batchSize, signal, temperature, topP, maxNewTokens } = options;
-  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat };
+  const { model: folder, promptFormat, systemRole, batchSize, signal, temperature, topP, maxNewTokens } = options;
+  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat, systemRole };
   const encode = (prompt: NamedPrompt) => encodeOne(prompt, textOptions);
   const answers = Math.min(batchSize, options.prompts.length * options.answersPerPrompt);
   const promptTokens = await fromInput(() =>

@@ -139,7 +139,11 @@ async function loadSpeaker(
   }: { config: ChatConfig; backend: Backend; terminal: Terminal; adapter?: AdapterChoice | undefined },
 ): Promise<Speaker> {
   const folder = await localModel(source, terminal);
-  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat: 'messages' } as const;
+  const textOptions = {
+    ...(await fromInput(() => loadTokenizerFolder(folder))),
+    promptFormat: 'messages',
+    systemRole: 'error',
+  } as const;
   const { tokenizer } = textOptions;
   const use = { kind: 'generate', answers: 1, promptTokens: CHECKED_TOKENS, maxNewTokens } as const;
   const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal, use, adapter });

@@ -25,8 +25,8 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   const prompts = config.prompts === undefined ? [{ prompt: config.prompt! }] : await readPrompts(config.prompts);
   const folder = await localModel(config.model, terminal);
   const adapter = await adapterIn(config.adapter, terminal);
-  const { raw, promptFormat } = config;
-  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat };
+  const { raw, promptFormat, systemRole } = config;
+  const textOptions = { ...(await fromInput(() => loadTokenizerFolder(folder))), promptFormat, systemRole };
   const encoded = await fromInput(() =>
     prompts.map((prompt) => (raw ? encodeRaw(prompt, textOptions) : encode(prompt, textOptions))),
   );

@@ -24,6 +24,7 @@ interface Settings {
   readonly max_new_tokens: number;
   /** Absent if the chat template rendered the prompts. */
   readonly prompt_format?: 'templated';
+  readonly system_role?: 'merge';
   /** Absent unless weights were rounded to bfloat16. */
   readonly dtype?: 'bfloat16';
   /** Absent unless products were of bfloat16. */
@@ -46,6 +47,7 @@ export async function sample(config: SampleConfig, terminal: Terminal = processT
     top_p,
     max_new_tokens,
     ...(config.promptFormat === 'templated' && { prompt_format: config.promptFormat }),
+    ...(config.systemRole === 'merge' && { system_role: config.systemRole }),
     ...roundingOf(config),
     ...(request && { request }),
   };
@@ -157,6 +159,7 @@ const ownRow = v.object({
   top_p: v.number(),
   max_new_tokens: v.number(),
   prompt_format: v.optional(v.literal('templated')),
+  system_role: v.optional(v.literal('merge')),
   dtype: v.optional(v.literal('bfloat16')),
   precision: v.optional(v.literal('bfloat16')),
   request: v.optional(v.record(v.string(), v.unknown())),
@@ -177,6 +180,7 @@ function ownRowIn(
     throw new UserError(`${at}: expected an answer of wpo sample, found another kind of row. ${hint}`);
   for (const [name, expected] of Object.entries({
     prompt_format: undefined,
+    system_role: undefined,
     dtype: undefined,
     precision: undefined,
     request: undefined,

@@ -1,4 +1,4 @@
-import type { PromptFormat } from '@wpo/data';
+import type { PromptFormat, SystemRole } from '@wpo/data';
 import {
   type EvalInstruction,
   type ModelOutput,
@@ -28,6 +28,7 @@ export interface AnswerSetOptions extends SamplingParams, NumberTypes {
   /** The file of the instructions, for messages. */
   readonly instructionsFile: string;
   readonly promptFormat: PromptFormat;
+  readonly systemRole: SystemRole;
   /** File that caches answers, by a hash of model, instruction and sampling settings. */
   readonly cache: string;
 }
@@ -94,10 +95,11 @@ async function answer(
 }
 
 async function keyMaker(options: AnswerSetOptions) {
-  const { model, adapter, promptFormat, temperature, topP, maxNewTokens, seed } = options;
+  const { model, adapter, promptFormat, systemRole, temperature, topP, maxNewTokens, seed } = options;
   const settings = {
     ...{ temperature, topP, maxNewTokens, seed },
     ...(promptFormat === 'templated' && { promptFormat }),
+    ...(systemRole === 'merge' && { systemRole }),
     ...roundingOf(options),
   };
   const hash = await hashModel(model, adapter);

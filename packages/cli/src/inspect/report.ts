@@ -33,11 +33,18 @@ export function formatReport(report: Inspection, limits: Limits): string {
     repeats(report),
     report.controlTokens.rows > 0 ? describeControlTokens(report.file, report.controlTokens) : undefined,
     report.sharedPrompts > 0 ? describeSharedPrompts(report.file, report.sharedPrompts) : undefined,
+    systemTurns(report),
     worst(report),
   ]
     .filter((part) => part !== undefined)
     .join('\n\n');
 }
+
+const systemTurns = ({ file, systemTurns }: Inspection): string | undefined =>
+  systemTurns === 0
+    ? undefined
+    : `${file}: ${count(systemTurns)} ${systemTurns === 1 ? 'row has' : 'rows have'} system turns, which Gemma’s chat template refuses. ` +
+      'With system_role: merge, their text is put before the first user message.';
 
 const HEAD = ['mean', 'min', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'max'];
 

@@ -14,7 +14,7 @@ import { decidingValues, yamlKey } from '../schemas/schema';
 import type { ScoreConfig } from '../schemas/score';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import type { WeighConfig } from '../schemas/weigh';
-import { configYaml, type Entries, locationsOf, parseEntries } from '../schemas/yaml-config';
+import { configYaml, type Entries, type Located, locationsIn, locationsOf, parseEntries } from '../schemas/yaml-config';
 import type { Terminal } from '../terminal/terminal';
 import { type RunFile, readRunFile } from './run-file';
 
@@ -137,7 +137,7 @@ function planStage<S extends StageName>(
     if (location === 'server') {
       const { at } = entries.get(yamlKey(field))!;
       servers.push(withErrorPrefix(`${at}${name}.${yamlKey(field)}`, () => parseAddress(String(values[field])).openai));
-    } else if (location !== 'output') inputs.push(...([values[field]].flat() as string[]));
+    } else if (location !== 'output') inputs.push(...locationsIn(values[field] as Located));
   }
   const out = values[output.field] as string | undefined;
   return {

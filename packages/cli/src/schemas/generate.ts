@@ -1,6 +1,6 @@
 import { boolean, integer, number, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { adapter, dtype, maxNewTokens, precision, promptFormat } from './shared';
+import { adapter, dtype, maxNewTokens, precision, promptFormat, systemRole } from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -15,6 +15,7 @@ export const generateSchema = commandSchema({
     prompt: text('text', { help: 'the prompt', flag: { placeholder: 'text', conflicts: ['prompts'] } }),
     prompts: path('file', { help: 'JSONL file of {"prompt": text or messages}' }),
     promptFormat,
+    systemRole,
     maxNewTokens: maxNewTokens(256),
     temperature: number({ min: 0, default: 0, help: 'sampling temperature; 0 takes the most likely token' }),
     topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),

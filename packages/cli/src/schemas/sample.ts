@@ -11,6 +11,7 @@ import {
   promptFormat,
   requestFields,
   resumableFile,
+  systemRole,
   temperature,
   topP,
 } from './shared';
@@ -29,7 +30,7 @@ export const sampleSchema = commandSchema({
   description: [
     'Generates one answer for each prompt and seed, with a model on this machine (--model) or with an OpenAI-compatible ' +
       'server (--endpoint). Writes one JSON line per answer, as soon as it is complete: prompt_id, prompt, completion, ' +
-      'source, seed, finish_reason, temperature, top_p, max_new_tokens, prompt_format if it is templated, and dtype and precision where they are bfloat16.',
+      'source, seed, finish_reason, temperature, top_p, max_new_tokens, prompt_format if it is templated, system_role if it is merge, and dtype and precision where they are bfloat16.',
     'Run the same command again to resume: answers that are already in the file are not generated again.',
   ],
   fields: {
@@ -46,6 +47,7 @@ export const sampleSchema = commandSchema({
       help: 'JSONL file of {"prompt": text or messages, "prompt_id": optional}',
     }),
     promptFormat,
+    systemRole,
     out: resumableFile,
     perPrompt: integer({
       min: 1,
@@ -75,7 +77,10 @@ export const sampleSchema = commandSchema({
     batchSize,
     ...requestFields,
   },
-  check({ model, adapter, dtype, precision, endpoint, promptFormat, seeds, perPrompt = seeds.length }, name) {
+  check(
+    { model, adapter, dtype, precision, endpoint, promptFormat, systemRole, seeds, perPrompt = seeds.length },
+    name,
+  ) {
     if (model === undefined && endpoint === undefined) {
       return [{ field: 'model', expected: `one of ${name('model')} and ${name('endpoint')}`, found: 'neither' }];
     }
@@ -94,6 +99,10 @@ export const sampleSchema = commandSchema({
     if (endpoint !== undefined && promptFormat === 'templated') {
       const hint = 'The server renders prompts: write what is asked, without control tokens.';
       return [{ field: 'promptFormat', expected: `messages with ${name('endpoint')}`, found: promptFormat, hint }];
+    }
+    if (endpoint !== undefined && systemRole !== 'error') {
+      const hint = 'The server renders prompts.';
+      return [{ field: 'systemRole', expected: `no value with ${name('endpoint')}`, found: systemRole, hint }];
     }
     if (perPrompt <= seeds.length) return [];
     return [

@@ -175,8 +175,21 @@ export function decidingValues<F extends Fields>(
 ): Readonly<Record<string, unknown>> {
   const values = config as Readonly<Record<string, unknown>>;
   const names = Object.keys(fields).filter((name) => affects.includes(affectsOf(fields[name]!, values)));
-  return Object.fromEntries(names.map((name) => [yamlKey(name), values[name] ?? null]));
+  return {
+    ...Object.fromEntries(names.map((name) => [yamlKey(name), values[name] ?? null])),
+    ...sourceSettings(fields, values),
+  };
 }
+
+/** What lists of sources say beside the locations, such as shares. */
+const sourceSettings = (fields: Fields, values: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    Object.keys(fields).flatMap((name) => {
+      const value = values[name];
+      if (fields[name]!.location !== 'dataset' || !Array.isArray(value)) return [];
+      return [[yamlKey(name), value.map(({ path: _, ...settings }: { readonly path: string }) => settings)]];
+    }),
+  );
 
 /** A plain name has no contents to hash, so the name itself counts. */
 const affectsOf = ({ affects, plainNameWith }: Field, values: Readonly<Record<string, unknown>>): Affects =>

@@ -16,6 +16,15 @@ export const promptFormat = choice(
   { default: 'messages', help: 'what the prompts of the rows are' },
 );
 
+/** What happens to system turns. */
+export const systemRole = choice(
+  {
+    error: 'the chat template renders them; Gemma’s refuses them',
+    merge: 'put their text before the first user message, as Gemma 3 does',
+  },
+  { default: 'error', help: 'what to do with system turns of conversations' },
+);
+
 /** How pairs become tokens. */
 export const encodingFields = {
   completion: choice(
@@ -27,6 +36,7 @@ export const encodingFields = {
     { default: 'paper', help: 'which tokens of the chat template belong to the answer' },
   ),
   promptFormat,
+  systemRole,
   truncation: choice(
     {
       paper:
@@ -94,18 +104,21 @@ const COLUMNS: Readonly<Record<keyof Columns, true>> = {
 const columnNames = Object.keys(COLUMNS) as (keyof Columns)[];
 const column = v.optional(v.pipe(v.string(), v.nonEmpty()));
 
+const columnsJson = {
+  type: 'object',
+  properties: Object.fromEntries(columnNames.map((name) => [name, { type: 'string' }])),
+  additionalProperties: false,
+};
+const columnsSchema = v.strictObject(
+  Object.fromEntries(columnNames.map((name) => [name, column])) as Record<keyof Columns, typeof column>,
+) as v.GenericSchema<unknown, Columns>;
+
 const columnsField = <H extends string>(help: H): Field<Columns, false> =>
   field(
     {
       expected: `column names for any of ${columnNames.join(', ')}`,
-      json: {
-        type: 'object',
-        properties: Object.fromEntries(columnNames.map((name) => [name, { type: 'string' }])),
-        additionalProperties: false,
-      },
-      schema: v.strictObject(
-        Object.fromEntries(columnNames.map((name) => [name, column])) as Record<keyof Columns, typeof column>,
-      ) as v.GenericSchema<unknown, Columns>,
+      json: columnsJson,
+      schema: columnsSchema,
       placeholder: 'field=column',
       fromText(text, before) {
         const [, name, column] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
@@ -113,6 +126,61 @@ const columnsField = <H extends string>(help: H): Field<Columns, false> =>
       },
     },
     { affects: 'files', help },
+  );
+
+/** One source of a mixture of pairs. */
+export interface PairSource {
+  readonly path: string;
+  /** Part of the epoch, relative to the shares of the others. */
+  readonly share?: number | undefined;
+  readonly split?: string | undefined;
+  readonly columns?: Columns | undefined;
+}
+
+const sourceText = v.pipe(v.string(), v.nonEmpty());
+const sourceSchema = v.strictObject({
+  path: sourceText,
+  share: v.optional(v.pipe(v.number(), v.finite(), v.gtValue(0))),
+  split: v.optional(sourceText),
+  columns: v.optional(columnsSchema),
+});
+
+/** Pairs of one source, or of several. */
+export const pairSources = <H extends string>(help: H): Field<string | readonly PairSource[], true> =>
+  field(
+    {
+      expected:
+        'the path of a file or folder, a glob, or org/name on the Hugging Face Hub, or a list of {path, share, split, columns}, ' +
+        'where share is a number above 0',
+      json: {
+        anyOf: [
+          { type: 'string', minLength: 1 },
+          {
+            type: 'array',
+            minItems: 1,
+            items: {
+              type: 'object',
+              required: ['path'],
+              properties: {
+                path: { type: 'string', minLength: 1 },
+                share: { type: 'number', exclusiveMinimum: 0 },
+                split: { type: 'string', minLength: 1 },
+                columns: columnsJson,
+              },
+              additionalProperties: false,
+            },
+          },
+        ],
+      },
+      schema: v.union([sourceText, v.pipe(v.array(sourceSchema), v.minLength(1))]) as v.GenericSchema<
+        unknown,
+        string | readonly PairSource[]
+      >,
+      placeholder: 'data',
+      fromText: (given) => given,
+    },
+    { required: true, help },
+    'dataset',
   );
 
 export const columns = columnsField(

@@ -5,7 +5,17 @@ import { boolean, choice, field, integer, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { checkOptimizer, optimizerFields } from './optimizer';
 import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
-import { checkLengths, dtype, encodingFields, onBadRow, precision, settings, yamlColumns } from './shared';
+import {
+  checkLengths,
+  dtype,
+  encodingFields,
+  onBadRow,
+  type PairSource,
+  pairSources,
+  precision,
+  settings,
+  yamlColumns,
+} from './shared';
 import { readConfig } from './yaml-config';
 
 const dataFields = {
@@ -14,10 +24,16 @@ const dataFields = {
     help: 'the Gemma-2 model to train: a folder in Hugging Face’s format, or org/name on the Hub',
   }),
   refModelNameOrPath: path('model', { help: 'the reference model (default: the model before training)' }),
-  trainFile: path('dataset', {
-    required: true,
-    help: 'preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub',
-  }),
+  trainFile: pairSources(
+    'preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub; or a list of such sources',
+  ),
+  mixing: choice(
+    {
+      cap: 'take no pair twice: sources that have more than their share are cut',
+      repeat: 'take every pair: sources that have less than their share are repeated',
+    },
+    { default: 'cap', affects: 'files', help: 'how the sources of train_file are brought to their shares' },
+  ),
   evalFile: path('dataset', { help: 'held-out pairs, evaluated before and after training' }),
   evalSplit: field(
     {
@@ -224,6 +240,7 @@ export const trainSchema = commandSchema({
       ...checkLengths(config, name),
       ...checkAdapter(config, name),
     ];
+    problems.push(...checkShares(config.trainFile, name));
     if (evalFile !== undefined && evalSplit !== undefined) {
       const expected = `no value with ${name('evalFile')}`;
       problems.push({ field: 'evalSplit', expected, found: String(evalSplit), hint: 'Remove one of the two keys.' });
@@ -240,6 +257,15 @@ export const trainSchema = commandSchema({
     'wpo train run.yaml --resume',
   ],
 });
+
+/** Refuses a list in which only some sources have a share. */
+function checkShares(sources: string | readonly PairSource[], name: Naming): Problem[] {
+  if (typeof sources === 'string') return [];
+  const without = sources.filter(({ share }) => share === undefined);
+  if (without.length === 0 || without.length === sources.length) return [];
+  const expected = 'a share for each source, or for none';
+  return [{ field: 'trainFile', expected, found: `no share for ${without[0]!.path}`, hint: `See ${name('mixing')}.` }];
+}
 
 type WeightTypes = AdapterSettings & { readonly dtype: string; readonly masterWeights?: string | undefined };
 

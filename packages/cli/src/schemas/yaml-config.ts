@@ -93,11 +93,23 @@ export function parseEntries<F extends Fields>(
   for (const [name, location] of locationsOf(schema, values as Parsed<F>)) {
     const folder = given.get(name)?.folder ?? process.cwd();
     const locate = (source: string) => resolveLocation(folder, source, location);
-    const value = values[name] as string | readonly string[];
-    values[name] = typeof value === 'string' ? locate(value) : value.map(locate);
+    values[name] = withLocations(values[name] as Located, locate);
   }
   return values as Parsed<F>;
 }
+
+/** The value of a field with a location. */
+export type Located = string | readonly (string | { readonly path: string })[];
+
+/** Converts each location of a value. */
+function withLocations(value: Located, convert: (source: string) => string): Located {
+  if (typeof value === 'string') return convert(value);
+  return value.map((one) => (typeof one === 'string' ? convert(one) : { ...one, path: convert(one.path) }));
+}
+
+/** The locations of a value. */
+export const locationsIn = (value: Located): string[] =>
+  [value].flat().map((one) => (typeof one === 'string' ? one : one.path));
 
 const MAX_PROBLEMS = 20;
 
@@ -185,7 +197,9 @@ export function resolveLocation(folder: string, source: string, location: Locati
   if (location === 'server' || source.startsWith('hf://')) return source;
   const path = resolve(folder, source);
   if (location === 'file' || location === 'output') return path;
-  const named = /^\w[\w.-]*\/\w[\w.-]*$/.test(source) && !/\.(jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i.test(source);
+  const named =
+    /^\w[\w.-]*\/\w[\w.-]*$/.test(source) &&
+    !/\.(jsonl|ndjson|json|csv|tsv|tab|parquet|arrow)(\.(gz|zst))?$/i.test(source);
   if (!named || existsSync(path)) return path;
   return location === 'model' ? `hf://${source}` : `hf://datasets/${source}`;
 }

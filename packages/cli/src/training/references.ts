@@ -115,16 +115,19 @@ async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: Refe
   const hash = await hashReference(config);
   const cache = referenceFiles(folder.reference, { warn });
   const compute = async (label: string, set: readonly TokenPair[]) => {
-    if (set.length === 0) return [];
+    const unique = [...new Set(set)]; // a mixture may repeat a pair
+    if (unique.length === 0) return [];
     const key = hashJson({
-      ...{ model: hash, pairs: hashPairs(set) },
+      ...{ model: hash, pairs: hashPairs(unique) },
       ...(ldAlpha === undefined ? {} : { ldAlpha }),
       ...roundingOf(config),
     });
-    return withProgress(terminal, { label, total: set.length }, (shown) => {
+    const logps = await withProgress(terminal, { label, total: unique.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);
-      return precomputeReference({ policy, pairs: set, ldAlpha, cache, key, signal, onProgress });
+      return precomputeReference({ policy, pairs: unique, ldAlpha, cache, key, signal, onProgress });
     });
+    const byPair = new Map(unique.map((pair, i) => [pair, logps[i]!]));
+    return set.map((pair) => byPair.get(pair)!);
   };
   return {
     train: await compute('reference', pairs.train),

@@ -99,7 +99,7 @@ export async function planTime(
       steps,
       secondsPerStep: pairsPerStep * (forward + backward + recomputed + eachStep) + update,
       updateSeconds: update,
-      referenceSeconds: config.precomputeRefLogProbs ? pairs.train.length * reference : 0,
+      referenceSeconds: config.precomputeRefLogProbs ? new Set(pairs.train).size * reference : 0,
       calibration: {
         layers: layers.count,
         tokens: longest.tokens,

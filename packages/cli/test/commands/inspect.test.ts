@@ -40,6 +40,25 @@ const ROWS = [
   },
 ].map((row) => ({ ...row, source_chosen: 'gemma', source_rejected: 'gpt-4-turbo' }));
 
+test('counts system turns and prompts inside the answers, and reads the former as training does', async () => {
+  const turns = (answer: string) => [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: 'Name a river.' },
+    { role: 'assistant', content: answer },
+  ];
+  const file = pairs([
+    { chosen: turns('The Danube.'), rejected: turns('No.') },
+    { chosen: 'Q: Name a lake. A: Baikal.', rejected: 'Q: Name a lake. A: No.' },
+  ]);
+  const { out } = await inspected([file, '--tokenizer', modelFolder, '--system-role', 'merge']);
+  expect(out).toContain(`${file}: 2 pairs\n`);
+  expect(out).toContain('1 row has system turns, which Gemma’s chat template refuses. With system_role: merge');
+  expect(out).toContain('1 row has no prompt: the beginning that both answers share was taken as the prompt');
+  const refused = await inspected([file, '--tokenizer', modelFolder]);
+  expect(refused.out).toContain(`${file}: 1 pair, and 1 row that cannot be used`);
+  expect(refused.err).toContain('set system_role to "merge"');
+});
+
 test('prints counts, lengths in words, length bias, margins, sources, repeats, and rows worth a look', async () => {
   const file = pairs([...ROWS, ROWS[0]!, { prompt: 'x', chosen: 'y' }]);
   const { out, err, status } = await inspected([file]);

@@ -9,6 +9,7 @@ import {
   precision,
   promptFormat,
   requestFields,
+  systemRole,
 } from '../../src/schemas/shared';
 
 // Commands that do the same work have the same options for it.
@@ -27,7 +28,7 @@ const WORK = {
   },
   'generates answers': {
     isDoneBy: (fields: Fields) => 'maxNewTokens' in fields,
-    options: { promptFormat },
+    options: { promptFormat, systemRole },
   },
   'sends requests': {
     isDoneBy: (fields: Fields) => locatedAt(fields, ['endpoint', 'judge'], 'server'),
@@ -42,6 +43,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'merge dtype': 'it is the type of the written model',
   'merge precision': 'a merged weight is float32 until it is rounded to the type of the file',
   'chat promptFormat': 'what is typed is a message',
+  'chat systemRole': 'what is typed is a message of the user',
   'inspect onBadRow': 'rows that cannot be used are part of the report',
 };
 

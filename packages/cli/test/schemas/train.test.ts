@@ -49,6 +49,8 @@ test('three keys are required; the others have the documented defaults', () => {
     temperature: 1,
     attached: false,
     promptFormat: 'messages',
+    systemRole: 'error',
+    mixing: 'cap',
     precomputeRefLogProbs: true,
     completion: 'paper',
     truncation: 'paper',
@@ -313,6 +315,7 @@ test('a resumed run must have the same values of these keys', () => {
       ],
       ...[
         'simpo_gamma',
+        'system_role',
         'temperature',
         'truncation',
         'undesirable_weight',

@@ -47,6 +47,8 @@ export interface PairReport {
   readonly controlTokens: ControlTokens;
   /** Number of rows whose prompt is the shared beginning of their answers. */
   readonly sharedPrompts: number;
+  /** Number of rows with system turns, which the chat templates of Gemma refuse. */
+  readonly systemTurns: number;
   /** Rows to look at first, a few of each kind. */
   readonly worst: Readonly<Record<WorstKind, readonly WorstRow[]>>;
 }
@@ -85,6 +87,7 @@ class PairInspector {
   private readonly repeats = new RepeatTally();
   private readonly controlTokens: ControlTokenCount;
   private sharedPrompts = 0;
+  private systemTurns = 0;
   private readonly worst: Readonly<Record<WorstKind, WorstRows>>;
 
   constructor({ worst = 3, ...options }: InspectOptions) {
@@ -108,6 +111,7 @@ class PairInspector {
     this.addMargin(row);
     this.controlTokens.add(row);
     if (row.sharedPrompt) this.sharedPrompts += 1;
+    if (row.context.some(({ role }) => role === 'system')) this.systemTurns += 1;
     const { repeated, equal } = this.repeats.add(row);
     if (equal) this.worst.equalAnswers.offer(row, chosen);
     if (repeated) this.worst.repeated.offer(row, 0);
@@ -136,6 +140,7 @@ class PairInspector {
       repeats: this.repeats.repeats(),
       controlTokens: this.controlTokens.report(),
       sharedPrompts: this.sharedPrompts,
+      systemTurns: this.systemTurns,
       worst: Object.fromEntries(worst) as PairReport['worst'],
     };
   }

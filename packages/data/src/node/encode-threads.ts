@@ -100,8 +100,18 @@ interface Thread {
 }
 
 function startThread(file: URL, folder: string, options: EncodeOptions): Thread {
-  const { chatTemplate, completion, promptFormat, eosTokenId, truncation, maxLength, maxPromptLength } = options;
-  const encoding = { chatTemplate, completion, promptFormat, eosTokenId, truncation, maxLength, maxPromptLength };
+  const { chatTemplate, systemRole, completion, promptFormat, eosTokenId, truncation, maxLength, maxPromptLength } =
+    options;
+  const encoding = {
+    chatTemplate,
+    systemRole,
+    completion,
+    promptFormat,
+    eosTokenId,
+    truncation,
+    maxLength,
+    maxPromptLength,
+  };
   const worker = new Worker(file, { workerData: { folder, ...encoding } satisfies ThreadOptions });
   // A generator that is dropped unfinished must not keep the process alive. `unref` has an effect only once the thread runs.
   let waiters = 0;

@@ -33,6 +33,35 @@ const row = (more: Partial<PreferenceRow> = {}): PreferenceRow => ({
   ...more,
 });
 
+describe('system_role merge', () => {
+  const merge = { systemRole: 'merge' } as const;
+  const said = (role: string, content: string) => ({ role, content });
+
+  it.each(['paper', 'trl', 'turn'] as const)(
+    'encodes system turns as text before the first user message: %s',
+    (completion) => {
+      const joined = formatPair(row({ context: [said('user', 'Be brief.\n\nhi')] }), { ...text, completion });
+      const turns = [said('system', 'Be brief.'), said('user', 'hi')];
+      expect(formatPair(row({ context: turns }), { ...text, ...merge, completion })).toEqual(joined);
+    },
+  );
+
+  it('keeps the order of several system turns and of the other messages', () => {
+    const talk = [said('user', 'a'), said('assistant', 'b'), said('user', 'c')];
+    const turns = [said('system', 's'), said('system', ' '), ...talk.slice(0, 2), said('system', 't'), talk[2]!];
+    const joined = [said('user', 's\n\nt\n\na'), ...talk.slice(1)];
+    expect(encodePrompt(turns, { ...text, ...merge })).toEqual(encodePrompt(joined, text));
+    expect(encodePrompt(talk, { ...text, ...merge })).toEqual(encodePrompt(talk, text));
+  });
+
+  it('leaves a conversation without a user message to the chat template', () => {
+    expect(() => encodePrompt([said('system', 's')], { ...text, ...merge })).toThrow('System role not supported');
+    expect(() => encodePrompt([said('user', 'u')], { ...text, systemRole: 'join' as never })).toThrow(
+      'systemRole: expected "error" or "merge", found "join".',
+    );
+  });
+});
+
 describe('formatPair', () => {
   it('puts the header of the turn into the prompt or the answer, and ends the answer, as the format requires', () => {
     const decoded = (completion: 'paper' | 'trl' | 'turn') => {
@@ -71,7 +100,8 @@ describe('formatPair', () => {
     expect(error).toBeInstanceOf(RowError);
     expect((error as Error).message).toBe(
       'pairs.jsonl:3: prompt: expected messages that the chat template accepts, found messages that it rejects ' +
-        '(System role not supported). The roles here are system, user: change them, or drop the row.',
+        '(System role not supported). The roles here are system, user: set system_role to "merge", which puts system turns before the first user ' +
+        'message, change them, or drop the row.',
     );
   });
 
