@@ -17,6 +17,7 @@ export interface Limits {
   readonly maxLength: number;
   readonly maxPromptLength: number;
   readonly truncation: 'paper' | 'keep_start';
+  readonly systemRole: 'error' | 'merge';
 }
 
 /** The results as lines of text. */
@@ -35,6 +36,7 @@ export function formatReport(report: Inspection, limits: Limits): string {
     report.sharedPrompts > 0 ? describeSharedPrompts(report.file, report.sharedPrompts) : undefined,
     systemTurns(report),
     worst(report),
+    verdict(report, limits),
   ]
     .filter((part) => part !== undefined)
     .join('\n\n');
@@ -45,6 +47,26 @@ const systemTurns = ({ file, systemTurns }: Inspection): string | undefined =>
     ? undefined
     : `${file}: ${count(systemTurns)} ${systemTurns === 1 ? 'row has' : 'rows have'} system turns, which Gemma’s chat template refuses. ` +
       'With system_role: merge, their text is put before the first user message.';
+
+/** Whether a run can start with these pairs, what to decide before, and the next command. */
+function verdict(report: Inspection, { systemRole }: Limits): string {
+  const { badRows, controlTokens, sharedPrompts, systemTurns, negativeMargins, repeats, unit, file } = report;
+  const found: readonly (readonly [number, string])[] = [
+    [badRows, 'cannot be used, which stops a run: fix them, or set on_bad_row: skip'],
+    [systemRole === 'error' ? systemTurns : 0, 'with system turns: set system_role: merge for Gemma'],
+    [controlTokens.rows, 'with control tokens in their text'],
+    [sharedPrompts, 'without a column for the prompt'],
+    [negativeMargins, 'whose rejected answer has the higher score'],
+    [repeats.equalAnswers, 'with two equal answers, which teach nothing'],
+  ];
+  const open = found.filter(([rows]) => rows > 0).map(([rows, what]) => `  ${counted(rows, 'row')} ${what}`);
+  const next =
+    unit === 'words'
+      ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
+      : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
+  const head = open.length === 0 ? 'Verdict: nothing stands in the way of training.' : 'Verdict: decide these first.';
+  return [head, ...open, `Next: ${next}`].join('\n');
+}
 
 const HEAD = ['mean', 'min', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'max'];
 

@@ -54,6 +54,9 @@ test('counts system turns and prompts inside the answers, and reads the former a
   expect(out).toContain(`${file}: 2 pairs\n`);
   expect(out).toContain('1 row has system turns, which Gemma’s chat template refuses. With system_role: merge');
   expect(out).toContain('1 row has no prompt: the beginning that both answers share was taken as the prompt');
+  expect(out).toContain(
+    `Verdict: decide these first.\n  1 row without a column for the prompt\nNext: write train_file: ${file} into a run’s YAML file`,
+  );
   const refused = await inspected([file, '--tokenizer', modelFolder]);
   expect(refused.out).toContain(`${file}: 1 pair, and 1 row that cannot be used`);
   expect(refused.err).toContain('set system_role to "merge"');
@@ -73,6 +76,10 @@ test('prints counts, lengths in words, length bias, margins, sources, repeats, a
   expect(out).toContain('Repeated: 1 prompt, 1 entire pair, 1 id. Pairs with two equal answers: 0.');
   expect(out).toMatch(new RegExp(`smallest margin +-1 +${file}:2 +two`));
   expect(out).toContain('Add --tokenizer or --model');
+  expect(out).toContain(
+    'Verdict: decide these first.\n  1 row cannot be used, which stops a run: fix them, or set on_bad_row: skip\n' +
+      `  1 row whose rejected answer has the higher score\nNext: wpo inspect ${file} --tokenizer MODEL`,
+  );
   expect(err).toMatch(
     /pairs\.jsonl: skipped 1 row that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
   );
