@@ -13,6 +13,7 @@ import {
 } from './errors';
 import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
 import { chatSchema } from './schemas/chat';
+import { completionSchema } from './schemas/completion';
 import { doctorSchema } from './schemas/doctor';
 import { evalSchema } from './schemas/eval';
 import { exportSchema } from './schemas/export';
@@ -46,6 +47,11 @@ export async function main(args: readonly string[], terminal: Terminal = process
     status = result;
   });
   try {
+    if (command === 'complete') {
+      const { completionLines } = await import('./completion/complete');
+      screen.stdout.write(completionLines(rest));
+      return 0;
+    }
     if (schema === undefined && /^\w/.test(command) && command !== 'help') {
       throw new UserError(unknownCommand(command, COMMANDS));
     }
@@ -151,6 +157,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(runSchema, async (options) => {
       const { run } = await import('./commands/run');
       finish(await run(options, terminal));
+    }),
+    createCommand(completionSchema, async ({ shell }) => {
+      const { SCRIPTS } = await import('./completion/scripts');
+      terminal.stdout.write(SCRIPTS[shell]);
     }),
     createCommand(doctorSchema, async () => {
       const { doctor } = await import('./commands/doctor');

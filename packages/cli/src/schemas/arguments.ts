@@ -102,9 +102,13 @@ export function describeUsageError(text: string): string {
       /^error: option '(?:-\w, )?(--[\w-]+).*?' argument '(.*)' is invalid. Allowed choices are (.*)\.$/ms,
       '$1: expected one of $3, found "$2".',
     ) ??
+    form(
+      /^error: command-argument value '(.*)' is invalid for argument '(.*)'. Expected (.*)\.$/ms,
+      '$2: expected $3, found "$1".',
+    ) ??
     form(/^error: option '(?:-\w, )?(--[\w-]+).*?' argument missing$/m, '$1: expected a value, found nothing.') ??
     form(/^error: required option '(?:-\w, )?(--[\w-]+) ?(.*)' not specified$/m, '$1: this flag is required: $1 $2') ??
-    form(/^error: missing required argument '(.*)'$/m, 'expected the $1, a path, after the command; found nothing.') ??
+    form(/^error: missing required argument '(.*)'$/m, 'expected the $1 after the command; found nothing.') ??
     form(
       /^error: option '(--[\w-]+).*?' cannot be used with option '(--[\w-]+).*?'$/m,
       '$1: expected without $2, found both. Remove one of the two.',

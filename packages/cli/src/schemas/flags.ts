@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import * as v from 'valibot';
 import { UserError } from '../errors';
 import { wpoCommand } from '../invocation';
@@ -17,7 +17,10 @@ export function createCommand<F extends Fields, A extends Fields, FromFile exten
   const command = new Command(schema.name).summary(schema.summary).description(schema.description.join('\n\n'));
   const fields: Fields = schema.configFile ? schema.flags : schema.fields;
   const positional = Object.entries(fields).filter(([, field]) => field.flag?.positional);
-  for (const [name, field] of positional) command.argument(`<${name}>`, field.help);
+  for (const [name, field] of positional) {
+    const parse = (text: string) => parseFlag(name, field, text, undefined);
+    command.addArgument(new Argument(`<${name}>`, field.help).argParser(parse));
+  }
   for (const [name, field] of Object.entries(fields)) {
     if (!field.flag?.positional) command.addOption(optionOf(name, field, groupOf(schema, name)));
   }

@@ -1,4 +1,5 @@
 import { chatSchema } from './chat';
+import { completionSchema } from './completion';
 import { doctorSchema } from './doctor';
 import { evalSchema } from './eval';
 import { exportSchema } from './export';
@@ -32,6 +33,7 @@ export const COMMANDS: readonly CommandSchema[] = [
   chatSchema,
   mergeSchema,
   initSchema,
+  completionSchema,
   doctorSchema,
 ];
 
