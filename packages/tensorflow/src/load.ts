@@ -8,9 +8,16 @@ type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
 
 /**
  * Environment variables for TensorFlow and CUDA, unless the user sets them: log only errors; allocate GPU memory as needed instead
- * of all of it at the start; multiply float32 without rounding to TF32's 10 bits.
+ * of all of it at the start; multiply float32 without rounding to TF32's 10 bits; on x64, use oneDNN. TensorFlow's allocator that
+ * keeps freed memory comes with oneDNN, which is off by default on CPUs without AVX-512 VNNI or BF16, AVX-VNNI or AMX: there,
+ * activations would be allocated by malloc, whose free pieces add to the peak of a training step.
  */
-const SETTINGS = { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', NVIDIA_TF32_OVERRIDE: '0' };
+const SETTINGS = {
+  TF_CPP_MIN_LOG_LEVEL: '2',
+  TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+  NVIDIA_TF32_OVERRIDE: '0',
+  ...(process.arch === 'x64' ? { TF_ENABLE_ONEDNN_OPTS: '1' } : {}),
+};
 
 /**
  * Loads tfjs-node-gpu, which registers all kernels and gradients and makes `tensorflow` the backend of tfjs.
