@@ -33,6 +33,13 @@ const CASES = {
   batch: ['155M', [60, 60], 8, { per_device_train_batch_size: 4 }],
   packed: ['56M', [100, 100], 8, { gradient_accumulation_steps: 4, max_tokens_per_pack: 800 }],
   vocabulary: ['155M, V 256,000', [100, 200], 4, {}],
+  'in backward, 1': ['155M', [100, 100], 16, { optimizer_in_bwd: true, max_grad_norm: 0 }],
+  'in backward, 16': [
+    '155M',
+    [100, 100],
+    16,
+    { optimizer_in_bwd: true, max_grad_norm: 0, gradient_accumulation_steps: 16 },
+  ],
   lion: ['155M', [100, 100], 4, { optim: 'lion_32bit' }],
   '8-bit AdamW': ['155M', [100, 100], 4, { optim: 'adamw_bnb_8bit' }],
   adapter: ['286M', [400, 200], 4, { use_peft: true, lora_target_modules: 'all-linear' }],
