@@ -1,9 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { pageForVite } from './packages/report/bundle.mjs';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
 export default defineConfig({
+  plugins: [pageForVite(source('report'))],
   resolve: {
     // Tests read the sources: no build is needed, and coverage maps to what is edited.
     alias: [
@@ -13,7 +15,7 @@ export default defineConfig({
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
       { find: '@wpo/tensorflow/kernels', replacement: source('tensorflow/src/kernels/index.ts') },
       { find: '@wpo/loss/scalar', replacement: source('loss/src/scalar/index.ts') },
-      { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow|cli)$/, replacement: source('$1/src/index.ts') },
+      { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow|report|cli)$/, replacement: source('$1/src/index.ts') },
     ],
   },
   test: {

@@ -38,6 +38,6 @@ before: ${answer('demo/model')}
 
 after:  ${answer(`${output}/model`)}
 
-The run is in ${output}, its metrics in ${output}/metrics.jsonl.
+The run is in ${output}. Its report, to open in a browser: ${output}/report.html
 To see which pairs the trained model would learn from:
   npm run -s wpo -- weigh --model ${output}/model --ref demo/model --pairs demo/data/eval.jsonl --out runs/weights.jsonl`);

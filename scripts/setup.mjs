@@ -99,7 +99,7 @@ function stalePackages(declarations) {
     return names.filter((sibling) => `@wpo/${sibling}` in (manifest.dependencies ?? {}));
   };
   const hashOf = (name) => {
-    const own = glob(`packages/${name}`, /^(src|install)\/|^(package\.json|tsup\.config\.ts)$/);
+    const own = glob(`packages/${name}`, /^(src|install)\/|^(package\.json|[^/]+\.(ts|mjs))$/);
     const shared = ['tsup.shared.ts', 'tsconfig.json', 'pnpm-lock.yaml', ...glob('internal', /^src\//)];
     return hashFiles([...shared, ...own], siblingsOf(name).map(hashOf).join());
   };

@@ -25,6 +25,7 @@ import { mergeSchema } from './schemas/merge';
 import { pairSchema } from './schemas/pair';
 import { planSchema } from './schemas/plan';
 import { COMMANDS } from './schemas/reference';
+import { reportSchema } from './schemas/report';
 import { runSchema } from './schemas/run';
 import { sampleSchema } from './schemas/sample';
 import { scoreSchema } from './schemas/score';
@@ -109,6 +110,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(planSchema, async (config) => {
       const { plan } = await import('./commands/plan');
       finish(await plan(config, terminal));
+    }),
+    createCommand(reportSchema, async (config) => {
+      const { report } = await import('./commands/report');
+      finish(await report(config, terminal));
     }),
     createCommand(weighSchema, async (config) => {
       const { weigh } = await import('./commands/weigh');

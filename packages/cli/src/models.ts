@@ -64,6 +64,10 @@ export interface Backend {
   readonly availableMemory: () => AvailableMemory | undefined;
   /** Measures the memory that this process can still allocate on the host. */
   readonly hostMemory: () => AvailableMemory;
+  /** What computes. */
+  readonly device: 'cpu' | 'gpu';
+  /** The version of TensorFlow. */
+  readonly version: string;
   /** Measures the memory in use, in bytes: of tensors and weights on a GPU, else of this process. */
   readonly usedMemory: () => number;
   /** Bytes of the weights that are mapped from files. */
@@ -87,7 +91,7 @@ export interface NumberTypes {
  */
 export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {}): Promise<Backend> =>
   fromInput(async () => {
-    await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
+    const { tensorflowVersion } = await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
     const tensorflow = await import('@wpo/tensorflow/kernels');
     return {
       kernels: tensorflow.tensorflowKernels({ precision }),
@@ -107,6 +111,8 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
       hostMemory: tensorflow.processMemory,
+      device: tensorflow.nativeDevice(),
+      version: tensorflowVersion,
       usedMemory: tensorflow.usedMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,
     };

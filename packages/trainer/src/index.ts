@@ -35,7 +35,7 @@ export {
   type SgdScalars,
   sgd,
 } from './other-optimizers';
-export { MAX_PAIR_ROWS, type PairLog, type PairRow } from './pair-log';
+export { loggedId, MAX_PAIR_ROWS, type PairLog, type PairRow } from './pair-log';
 export {
   type PairLoss,
   type PairLossResult,

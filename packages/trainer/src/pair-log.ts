@@ -5,7 +5,7 @@ import type { PairResult } from './pair-loss';
 /** The results of one pair in one step. Log-probs are in nats. */
 export interface PairRow {
   readonly step: number;
-  /** The pair's id, at most `MAX_ID` characters of it. */
+  /** The pair's id as `loggedId` shortens it. */
   readonly id: string;
   /** Who wrote the answers; absent if the pair does not say. */
   readonly source_chosen?: string;
@@ -50,8 +50,8 @@ export function pairRows(step: number, batches: readonly MicroBatch[], results: 
     .map(({ id, prompt, chosen, rejected, sources }, i) => {
       const { weight, loss, chosenReward, rejectedReward, chosenLogps, rejectedLogps } = results[i]!;
       return {
-        ...{ step, id: shortened(id) },
-        ...(sources && { source_chosen: shortened(sources.chosen), source_rejected: shortened(sources.rejected) }),
+        ...{ step, id: loggedId(id) },
+        ...(sources && { source_chosen: loggedId(sources.chosen), source_rejected: loggedId(sources.rejected) }),
         ...{ weight, loss, margin: chosenReward - rejectedReward },
         ...{ chosen_logps: chosenLogps, rejected_logps: rejectedLogps },
         ...{ prompt_tokens: prompt.length, chosen_tokens: chosen.length, rejected_tokens: rejected.length },
@@ -59,4 +59,5 @@ export function pairRows(step: number, batches: readonly MicroBatch[], results: 
     });
 }
 
-const shortened = (text: string) => text.slice(0, MAX_ID);
+/** The id of a pair, or the name of a source, as a log has it: its first 200 characters. */
+export const loggedId = (text: string): string => text.slice(0, MAX_ID);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
 import { ADAPTER_WEIGHTS } from '@wpo/gemma/node';
@@ -24,6 +25,8 @@ import {
   writeTensors,
 } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
+import { recordEnvironment } from '../report/recordings';
+import { recordBefore, recordTrained, reportRun, withoutFailing } from '../report/write-report';
 import { trainsAdapter } from '../schemas/adapter';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
@@ -98,8 +101,9 @@ export async function train(
     dtype: config.saveDtype ?? dtype,
     baseModel: config.modelNameOrPath,
   });
-  const stopped = (when: string) => {
+  const stopped = async (when: string) => {
     shown.stop();
+    if (existsSync(folder.metrics)) await reportRun(folder, terminal);
     say(`Stopped ${when}\nTo continue: ${wpoCommand()} train ${folder.config} --resume`);
     return stop.status();
   };
@@ -107,6 +111,7 @@ export async function train(
     const ended = await endedBefore(); // again: another process may have trained here before the lock was free
     if (ended !== undefined) return ended;
     await writeConfig(folder, config);
+    await withoutFailing('the environment', terminal, () => recordEnvironment({ folder, backend }));
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
     say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
@@ -126,6 +131,8 @@ export async function train(
           'another type set save_dtype.\n',
       );
     }
+    const recording = { folder, config, pairs, model, backend, terminal, stop };
+    const answers = await recordBefore(recording);
     const optimizer = own(optimizerOf(config, backend.optimizer(config)));
     const offloadGradients = backend.gradients(config);
     if (offloadGradients) own(offloadGradients);
@@ -150,6 +157,7 @@ export async function train(
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {
       shown.stop();
+      await reportRun(folder, terminal);
       say(collapseWithoutModel(step, result.collapse!));
       return COLLAPSED;
     }
@@ -165,6 +173,8 @@ export async function train(
     await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
     await saveModel(folder.model, model, saving(model));
     await rm(folder.extending, { force: true });
+    shown.stop();
+    await recordTrained(recording, answers);
     finished = result;
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
@@ -175,7 +185,7 @@ export async function train(
     stop.dispose();
     release();
   }
-  say(await runSummary(folder, pairs, finished, config));
+  say(await runSummary(folder, pairs, finished, config, await reportRun(folder, terminal)));
   return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : 0;
 }
 

@@ -18,8 +18,8 @@ export function createCommand<F extends Fields, A extends Fields, FromFile exten
   const fields: Fields = schema.configFile ? schema.flags : schema.fields;
   const positional = Object.entries(fields).filter(([, field]) => field.flag?.positional);
   for (const [name, field] of positional) {
-    const parse = (text: string) => parseFlag(name, field, text, undefined);
-    command.addArgument(new Argument(`<${name}>`, field.help).argParser(parse));
+    const parse = (text: string, before: unknown) => parseFlag(name, field, text, before);
+    command.addArgument(new Argument(`<${name}${field.variadic ? '...' : ''}>`, field.help).argParser(parse));
   }
   for (const [name, field] of Object.entries(fields)) {
     if (!field.flag?.positional) command.addOption(optionOf(name, field, groupOf(schema, name)));

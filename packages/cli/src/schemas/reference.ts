@@ -9,6 +9,7 @@ import { inspectSchema } from './inspect';
 import { mergeSchema } from './merge';
 import { pairSchema } from './pair';
 import { planSchema } from './plan';
+import { reportSchema } from './report';
 import { runSchema, STAGE_NAMES, STAGES, type StageSchema } from './run';
 import { sampleSchema } from './sample';
 import { type CommandSchema, type Field, type Fields, flagName, type JsonSchema, yamlKey } from './schema';
@@ -27,6 +28,7 @@ export const COMMANDS: readonly CommandSchema[] = [
   weighSchema,
   trainSchema,
   planSchema,
+  reportSchema,
   evalSchema,
   exportSchema,
   generateSchema,
@@ -124,7 +126,7 @@ function usageOf({ name, fields, flags, configFile }: CommandSchema): string {
   const required = Object.entries(own).filter(([, field]) => field.required);
   const parts = required.map(([field, { flag, ...kind }]) =>
     flag?.positional
-      ? field.toUpperCase()
+      ? `${field.toUpperCase()}${kind.variadic ? '…' : ''}`
       : `${flagName(field)} ${(flag?.placeholder ?? kind.placeholder ?? '').toUpperCase()}`,
   );
   return ['wpo', name, ...parts, ...(Object.keys(own).length > required.length ? ['[flags]'] : [])].join(' ');

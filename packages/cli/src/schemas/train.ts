@@ -188,6 +188,13 @@ const reportingFields = {
     affects: 'nothing',
     help: 'save a checkpoint every save_steps steps; 0 saves only at the end',
   }),
+  reportSamples: integer({
+    min: 0,
+    max: 16,
+    default: 3,
+    affects: 'nothing',
+    help: 'how many held-out prompts the model answers before and after training, for report.html; 0 samples none',
+  }),
   saveTotalLimit: integer({
     min: 1,
     default: 2,
@@ -206,7 +213,7 @@ export const trainSchema = commandSchema({
   summary: 'train a model on preference pairs',
   description: [
     'Trains a model on preference pairs. A YAML file configures the run. The folder output_dir then has model/ (for ' +
-      'transformers and for wpo generate), metrics.jsonl, checkpoint-STEP/ and config.yaml.',
+      'transformers and for wpo generate), report.html, metrics.jsonl, pairs.jsonl, checkpoint-STEP/ and config.yaml.',
     'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
   ],
   configFile: true,

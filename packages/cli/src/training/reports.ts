@@ -36,6 +36,7 @@ export async function runSummary(
   pairs: RunPairs,
   result: TrainResult,
   config: TrainConfig,
+  report: string | undefined,
 ): Promise<string> {
   const { collapse, restoredStep, best } = result;
   const summary = summarize(await readMetrics(folder), restoredStep ?? undefined);
@@ -44,6 +45,7 @@ export async function runSummary(
   const trained = trainsAdapter(config) ? `${model}${origin}, an adapter of ${config.modelNameOrPath}` : model + origin;
   const run = {
     folder: path,
+    report,
     model: trained,
     isAdapter: trainsAdapter(config),
     pairs: pairs.train.length,

@@ -20,6 +20,10 @@ export interface RunFolder {
   /** The weight, margin, lengths and sources of each pair of each step. */
   readonly pairs: string;
   readonly model: string;
+  /** The page about the run. */
+  readonly report: string;
+  /** The folder of what only the report reads. */
+  readonly reportData: string;
   readonly reference: string;
   /** Why `stop_on_collapse` ended the run. Other runs do not have this file. */
   readonly collapse: string;
@@ -33,6 +37,8 @@ export const runFolder = (path: string): RunFolder => ({
   metrics: join(path, 'metrics.jsonl'),
   pairs: join(path, 'pairs.jsonl'),
   model: join(path, 'model'),
+  report: join(path, 'report.html'),
+  reportData: join(path, 'report'),
   reference: join(path, 'reference'),
   collapse: join(path, 'collapse.txt'),
   extending: join(path, '.extending'),

@@ -99,6 +99,7 @@ export function formatSummary(summary: Summary, run: SummarizedRun): string {
     ['tokens', `${count(tokens)}, ${count(Math.round(tokensPerSecond))} per second`],
     [run.isAdapter ? 'adapter' : 'model', run.model],
     ['run directory', run.folder],
+    ...(run.report === undefined ? [] : [['report', run.report] as [string, string]]),
   ];
   const head = isHeldOut ? `${count(run.evalPairs)} held-out pairs` : 'training pairs';
   const wasEvaluatedOnce = isHeldOut && after.steps[0] === before.steps[0];
@@ -124,6 +125,8 @@ export interface SummarizedRun {
   readonly evalPairs: number;
   readonly folder: string;
   readonly model: string;
+  /** The page about the run. */
+  readonly report?: string | undefined;
   /** Whether `model` is an adapter. */
   readonly isAdapter?: boolean;
 }

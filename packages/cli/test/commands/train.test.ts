@@ -31,6 +31,8 @@ test('eight steps equal PyTorch’s, and the folder has all files of the run', a
     'model',
     'pairs.jsonl',
     'reference',
+    'report',
+    'report.html',
   ]);
   for (const name of ['config.json', 'generation_config.json', 'tokenizer.json', 'chat_template.jinja']) {
     expect(existsSync(join(run, 'model', name)), name).toBe(true);

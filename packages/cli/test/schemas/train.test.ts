@@ -80,6 +80,7 @@ test('three keys are required; the others have the documented defaults', () => {
     shuffle: true,
     loggingSteps: 10,
     saveSteps: 500,
+    reportSamples: 3,
     saveTotalLimit: 2,
     loadBestModelAtEnd: false,
     stopOnCollapse: false,

@@ -12,6 +12,7 @@ export {
   type OptionsOf,
 } from '../loss-table';
 export {
+  ALIGNMENT_TERMS,
   type Alignment,
   type FDivergenceType,
   LOSS_OPTIONS,

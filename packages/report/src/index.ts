@@ -1,0 +1,15 @@
+export { type PageData, reportPage } from './page';
+export {
+  type MetricsRow,
+  type PairRow,
+  type Quantiles,
+  type Run,
+  type RunReport,
+  runReport,
+  type SampledAnswers,
+  type ScoredPair,
+  type Setting,
+  type TokenScore,
+  type WeightPoint,
+  type WeightReport,
+} from './run-report';

@@ -1,0 +1,149 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findChromium } from '../../loss/test/browser/find-chromium';
+import { type Run, reportPage, runReport } from '../src';
+
+const executablePath = findChromium();
+const HOSTILE = `</script><script>attacked()</script><img src=x onerror="attacked()">"'&lt;\u202eevil<!--`;
+
+/** A run whose every text is hostile. */
+function hostileRun(name: string, learningRate = '1e-6'): Run {
+  const steps = Array.from({ length: 20 }, (_, i) => i + 1);
+  const tokens = [HOSTILE, ' river', '\n'].map((text, i) => ({ text, logp: -i - 0.5, alignment: -1 }));
+  return {
+    name: `${name} ${HOSTILE}`,
+    status: HOSTILE,
+    metrics: [
+      { step: 0, eval_loss: 0.7, 'eval_rewards/margins': 0 },
+      ...steps.map((step) => ({
+        ...{ step, loss: 0.7 / step, grad_norm: 1, learning_rate: 1e-6, memory_bytes: 1e9, num_tokens: 100 * step },
+        ...{ 'rewards/margins': step / 20, 'rewards/accuracies': 0.5, tokens_per_second: 50, 'wpo/weight': 0.3 },
+      })),
+      { step: 20, eval_loss: 0.5, 'eval_rewards/margins': 0.4 },
+    ],
+    pairs: steps.map((step) => ({
+      ...{ step, id: `${step} ${HOSTILE}`, source_chosen: HOSTILE, source_rejected: 'x', weight: 0.5 ** step },
+      ...{ margin: 0.1, chosen_tokens: step, rejected_tokens: 2 },
+    })),
+    scored: [
+      {
+        ...{ id: HOSTILE, rank: 'lowest', by: 'weight', step: 1, weight: 0.1, margin: 0.2, prompt: HOSTILE },
+        ...{ chosen: tokens, rejected: tokens, omitted: { chosen: 0, rejected: 7 } },
+      },
+    ],
+    samples: [{ prompt: HOSTILE, before: HOSTILE, after: HOSTILE }],
+    settings: [
+      { key: 'train_file', value: HOSTILE, isDefault: false },
+      { key: 'learning_rate', value: learningRate, isDefault: false },
+    ],
+    environment: [['CPU', HOSTILE]],
+  };
+}
+
+describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'wpo-report-'));
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Opens a page from disk, as a user does. */
+  async function open(runs: readonly Run[], options: Parameters<Browser['newPage']>[0] = {}) {
+    const file = join(folder, `${runs.length}.html`);
+    writeFileSync(file, reportPage(runs.map(runReport)));
+    const page = await browser.newPage(options);
+    const problems: string[] = [];
+    page.on('pageerror', ({ message }) => problems.push(message));
+    page.on('console', (message) => problems.push(message.text()));
+    page.on('request', (request) => request.url().startsWith('file:') || problems.push(request.url()));
+    await page.addInitScript('window.attacked = () => { window.isAttacked = true; }');
+    await page.goto(pathToFileURL(file).href);
+    await page.waitForSelector('.chart svg');
+    return { page, problems };
+  }
+
+  const overflow = (page: Page) => page.evaluate('document.documentElement.scrollWidth - innerWidth');
+
+  it('shows hostile text as text, runs none of it, and asks for nothing', async () => {
+    const { page, problems } = await open([hostileRun('run')]);
+    for (const summary of await page.locator('summary').all()) await summary.click();
+    expect(problems).toEqual([]);
+    expect(await page.evaluate('window.isAttacked')).toBeUndefined();
+    expect(await page.locator('img').count()).toBe(0);
+    expect(await page.locator('script').count()).toBe(2);
+    const shown = HOSTILE.replace('\u202e', '\\u202e');
+    expect(await page.locator('h1').textContent()).toBe(`run ${shown}`);
+    expect(await page.locator('#samples blockquote').first().textContent()).toBe(shown);
+    expect(await page.locator('.tokens span').first().textContent()).toBe(shown);
+    await page.close();
+  });
+
+  it('draws every chart, with a name and a table of its numbers', async () => {
+    const { page } = await open([hostileRun('run')]);
+    const titles = await page.locator('figure h3').allTextContents();
+    expect(titles).toEqual([
+      ...['Loss', 'Reward margin', 'Reward accuracy', 'Gradient norm', 'Learning rate', 'Speed', 'Memory'],
+      ...['Weights over time', 'Distribution of weights', 'Weights by source'],
+      ...['Weight against length', 'Weight against margin'],
+    ]);
+    expect(await page.locator('figure .chart > svg[role=img][aria-label]').count()).toBe(titles.length);
+    const loss = page.locator('figure').first();
+    await loss.locator('summary').click();
+    expect(await loss.locator('tbody tr').first().locator('th, td').allTextContents()).toEqual(['0', '–', '0.7']);
+    expect(await loss.locator('tbody tr').nth(1).locator('th, td').allTextContents()).toEqual(['1', '0.7', '–']);
+    await page.close();
+  });
+
+  it('goes from token to token with the arrow keys', async () => {
+    const { page } = await open([hostileRun('run')]);
+    const answer = page.locator('.tokens').first();
+    await answer.focus();
+    await page.keyboard.press('End');
+    await page.keyboard.press('ArrowLeft');
+    const status = page.locator('.pair .status').first();
+    expect(await status.textContent()).toBe('“ river”: log-prob −1.5, alignment term −1, difference −0.5');
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate('document.activeElement.getAttribute("aria-label")')).toContain('Rejected answer');
+    await page.close();
+  });
+
+  it.each(['light', 'dark'] as const)('fits a screen of 360 pixels in %s colours', async (colorScheme) => {
+    const viewport = { width: 360, height: 800 };
+    const { page } = await open([hostileRun('a'), hostileRun('b')], { viewport, colorScheme });
+    expect(await overflow(page)).toBe(0);
+    const widths = await page
+      .locator('.chart svg')
+      .evaluateAll((all) => all.map((svg) => svg.getBoundingClientRect().width));
+    expect(Math.max(...widths)).toBeLessThan(340);
+    const background = () => page.evaluate('getComputedStyle(document.body).backgroundColor');
+    const [light, dark] = ['rgb(246, 247, 249)', 'rgb(16, 19, 23)'];
+    expect(await background()).toBe(colorScheme === 'light' ? light : dark);
+    const button = page.getByRole('button');
+    await button.press('Enter');
+    expect(await background()).toBe(light);
+    await button.press('Enter');
+    expect(await background()).toBe(dark);
+    await page.close();
+  });
+
+  it('compares runs: settings that differ, and the details of the run that is chosen', async () => {
+    const { page, problems } = await open([hostileRun('first'), hostileRun('second', '5e-7')]);
+    expect(await page.locator('h1').textContent()).toBe('2 runs compared');
+    const cells = await page.locator('#settings').first().locator('tbody tr').allTextContents();
+    expect(cells).toEqual(['learning_rate1e-65e-7']);
+    expect(await page.locator('#metrics figure').count()).toBeGreaterThan(5);
+    expect(await page.locator('#metrics .legend').first().locator('li').count()).toBe(4);
+    await page.selectOption('select', '1');
+    expect(await page.locator('#settings').nth(1).textContent()).toContain('5e-7');
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+});
