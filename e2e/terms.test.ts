@@ -88,7 +88,8 @@ const RETIRED: readonly Retired[] = [
 
   // kernels
   { pattern: /\bcomposed\b/i, use: 'portable' },
-  { pattern: /(^|[^<])\b\w*spans?\b/i, use: 'query block' },
+  // `span` is an element in the page of @wpo/report
+  { pattern: /(^|[^<])\b\w*spans?\b/i, use: 'query block', within: /^(?!packages\/report\/(src\/page|test)\/)/ },
   { pattern: /\bsettle[sd]?\b/i, use: 'materialize' },
   { pattern: /\b(new|class|instanceof) Later\b|: Later\b/, use: 'LazyTensor' },
   { pattern: /\bthirds\b/i, use: 'bf16x3 split, split-bfloat16 product' },

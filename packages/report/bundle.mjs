@@ -16,7 +16,7 @@ async function bundledModule(folder) {
     ...{ bundle: true, minify: true, write: false, format: 'iife', target: 'es2022', legalComments: 'none' },
     banner: { js: licences(require) },
   });
-  // the text must not end the script element that it stands in
+  // the text must not end the script element around it
   const script = outputFiles[0].text.replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
   const page = {
     script,

@@ -213,7 +213,7 @@ const BINS = 24;
 /** Below this share of the largest weight, logarithmic bins put all weights into the first. */
 const SMALLEST = 1e-6;
 
-/** Bins of equal width; or of equal ratio, if the middle nine tenths of the weights span a factor of more than 20. */
+/** Bins of equal width; or of equal ratio, if the largest of the middle nine tenths of the weights is more than 20 times the smallest. */
 function histogram(weights: readonly number[]): Pick<WeightReport, 'histogram' | 'isLog'> {
   const { p5, p95 } = quantiles(weights);
   const high = weights.reduce((most, weight) => Math.max(most, weight), 0);

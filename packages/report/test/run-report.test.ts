@@ -16,7 +16,7 @@ test('training rows of a long run become 400 means of rows that follow each othe
   expect(evaluations).toEqual([]);
 });
 
-test('evaluations and training rows are told from each other, and skipped steps are left out', () => {
+test('evaluations and training rows are separated, and skipped steps are left out', () => {
   const metrics: Run['metrics'] = [
     { step: 0, eval_loss: 1 },
     { step: 1, loss: 2 },

@@ -10,7 +10,7 @@ export const writePage = (path: string, runs: readonly RunReport[]): Promise<voi
   writeWholeFile(path, (append) => append(reportPage(runs)));
 
 /**
- * Writes the report of the run in a folder. A run's results do not depend on it: a failure is reported, and the run goes on.
+ * Writes the report of the run in a folder. A run's results do not depend on it: a failure is a warning, and the run continues.
  *
  * @returns the page's path; undefined after a failure
  */

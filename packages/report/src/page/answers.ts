@@ -44,7 +44,7 @@ function promptOf(text: string): HTMLElement {
 function answer(title: string, tokens: readonly TokenScore[], omitted: number): HTMLElement {
   const mean = tokens.reduce((sum, { logp, alignment }) => sum + logp - alignment, 0) / Math.max(1, tokens.length);
   const status = h('p', { class: 'status', 'aria-live': 'polite' }, HELP);
-  const spans = tokens.map(({ text, logp, alignment }) => {
+  const elements = tokens.map(({ text, logp, alignment }) => {
     const difference = logp - alignment;
     const share = Math.round(Math.min(1, Math.abs(difference) / FULL) * 100);
     const color = difference < 0 ? 'var(--low)' : 'var(--high)';
@@ -56,17 +56,17 @@ function answer(title: string, tokens: readonly TokenScore[], omitted: number): 
       ...{ class: 'tokens text', tabindex: 0, role: 'group', dir: 'auto' },
       'aria-label': `${title} answer, ${tokens.length} tokens. Arrow keys go from token to token.`,
     },
-    ...spans,
+    ...elements,
     omitted > 0 && h('span', { class: 'omitted' }, ` … ${omitted.toLocaleString('en-US')} more tokens`),
   );
   let at = -1;
   const select = (next: number) => {
     if (tokens.length === 0) return;
-    spans[at]?.classList.remove('active');
+    elements[at]?.classList.remove('active');
     at = Math.max(0, Math.min(tokens.length - 1, next));
     const { text, logp, alignment } = tokens[at]!;
-    spans[at]!.classList.add('active');
-    spans[at]!.scrollIntoView({ block: 'nearest' });
+    elements[at]!.classList.add('active');
+    elements[at]!.scrollIntoView({ block: 'nearest' });
     status.textContent =
       `“${visible(text).replaceAll('\n', '↵')}”: log-prob ${short(logp)}, alignment term ${short(alignment)}, ` +
       `difference ${short(logp - alignment)}`;
@@ -78,7 +78,7 @@ function answer(title: string, tokens: readonly TokenScore[], omitted: number): 
     select(next);
   });
   box.addEventListener('pointerover', ({ target }) => {
-    const i = spans.indexOf(target as HTMLSpanElement);
+    const i = elements.indexOf(target as HTMLSpanElement);
     if (i >= 0) select(i);
   });
   return h('section', {}, h('h4', {}, `${title} `, h('small', {}, `mean difference ${short(mean)}`)), box, status);
