@@ -2,10 +2,10 @@
 //
 // Trains eight steps with the settings of recipes/gemma-2-9b-it-wpo-hb.yaml on a model with random weights in the widths and vocabulary
 // of Gemma-2-2B, in float32 and in bfloat16. The weight of the last norm is lowered, so that predictions are as uncertain as a trained
-// model's: else the random model predicts its own last token, and WPO's weights are about 1e-12. Kills each run (SIGKILL) at step 6 and resumes it from the checkpoint of step 4. Prints the
-// metrics of both beside each other. Data: of demo/data/text.jsonl, the 140 shortest
-// prompts with two answers, in the order of the file: these pairs are no preferences, but real text. Takes 16 GB of memory, 16 GB of disk and
-// about 20 minutes on two cores with AMX. Uses the built packages.
+// model's: else the random model predicts its own last token, and WPO's weights are about 1e-12. Kills each run (SIGKILL) at step 6 and
+// resumes it from the checkpoint of step 4. Prints the metrics of both beside each other. Data: of demo/data/text.jsonl, the 140 shortest
+// prompts with two answers, in the order of the file; these pairs are no preferences, but real text. Takes 16 GB of memory, 16 GB of disk
+// and about 40 minutes on two cores with AVX2. Uses the built packages.
 import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,

@@ -86,7 +86,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'wpo train stages.yaml',
     'stages.yaml:2: sample: unknown key. It is a stage of `wpo run`: use that command with this file.\n' +
       'stages.yaml: model_name_or_path: expected the path of a folder, or org/name on the Hugging Face Hub, found nothing. This key is required: the Gemma-2 model to train: a folder in Hugging Face’s format, or org/name on the Hub.\n' +
-      'stages.yaml: train_file: expected the path of a file or folder, a glob, or org/name on the Hugging Face Hub, found nothing. This key is required: preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub.',
+      'stages.yaml: train_file: expected the path of a file or folder, a glob, or org/name on the Hugging Face Hub, or a list of {path, share, split, columns}, where share is a number above 0, found nothing. This key is required: preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub; or a list of such sources.',
   ],
   [
     'wpo run run.yaml',

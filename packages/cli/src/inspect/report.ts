@@ -64,7 +64,7 @@ function verdict(report: Inspection, { systemRole }: Limits): string {
     unit === 'words'
       ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
       : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
-  const head = open.length === 0 ? 'Verdict: nothing stands in the way of training.' : 'Verdict: decide these first.';
+  const head = open.length === 0 ? 'Verdict: ready for training.' : 'Verdict: decide these first.';
   return [head, ...open, `Next: ${next}`].join('\n');
 }
 

@@ -25,7 +25,7 @@ export const optimizerFields = {
   offloadGradients: choice(
     {
       none: 'in memory of the device that computes',
-      cpu: 'in memory of the CPU; the batches of a step then run layer by layer, and keep the inputs of their layers',
+      cpu: 'in memory of the CPU; the batches of a step then run layer by layer, and hold the inputs of their layers',
     },
     { default: 'none', help: 'where gradients are from the backward pass until the update; cpu needs a GPU' },
   ),
@@ -64,7 +64,7 @@ export const optimizerFields = {
     default: false,
     help:
       'update each layer in the backward pass and free its gradients at once, so that those of the embedding and one layer are held ' +
-      'instead of all; the batches of a step then run layer by layer, and keep the inputs of their layers; needs max_grad_norm: 0 (offload_gradients does not)',
+      'instead of all; the batches of a step then run layer by layer, and hold the inputs of their layers; needs max_grad_norm: 0 (offload_gradients does not)',
   }),
   weightDecay: number({
     ...ranges.weightDecay,
@@ -135,7 +135,7 @@ function checkOptions(config: OptimizerConfig, name: Naming): Problem[] {
 function checkInBackward({ optimizerInBwd, maxGradNorm, offloadGradients }: OptimizerConfig, name: Naming): Problem[] {
   if (optimizerInBwd && offloadGradients !== 'none') {
     const expected = `none with ${name('optimizerInBwd')}`;
-    const hint = 'It frees the gradients of a layer in the backward pass, so none are left to keep.';
+    const hint = 'It frees the gradients of a layer in the backward pass, so none are left to offload.';
     return [{ field: 'offloadGradients', expected, found: offloadGradients, hint }];
   }
   if (!optimizerInBwd || maxGradNorm === 0) return [];

@@ -56,7 +56,7 @@ test('answers the whole conversation, and /new forgets it', async () => {
   });
 });
 
-test('/compare shows the model without its adapter beside it, and the conversation goes on with the adapter’s answer', async () => {
+test('/compare shows the model without its adapter beside it, and the conversation continues with the adapter’s answer', async () => {
   const adapter = peftAdapter('all-linear');
   const plain = await generated([user(QUESTION)]);
   const adapted = await generated([user(QUESTION)], '--adapter', adapter);
@@ -86,7 +86,7 @@ test.each([
     'word '.repeat(5000),
     /tiny: expected a conversation of at most \d+ tokens, found \d+\. Start a new one with \/new\./,
   ],
-])('a mistake in the input, %.10s, is reported, and the chat goes on', async (line, message) => {
+])('a mistake in the input, %.10s, is reported, and the chat continues', async (line, message) => {
   const { status, out, err } = await talk([line, QUESTION]);
   expect([status, out]).toEqual([0, await generated([user(QUESTION)])]);
   expect(err).toMatch(message);

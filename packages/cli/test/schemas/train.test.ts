@@ -97,7 +97,7 @@ test('offload_optimizer needs an optimizer with moments', () => {
 test('optimizer_in_bwd leaves no gradients to offload', () => {
   expect(problems(`${least}optimizer_in_bwd: true\nmax_grad_norm: 0\noffload_gradients: cpu\n`)).toEqual([
     '/runs/run.yaml:6: offload_gradients: expected none with optimizer_in_bwd, found cpu. It frees the gradients of a layer in the backward ' +
-      'pass, so none are left to keep.',
+      'pass, so none are left to offload.',
   ]);
 });
 

@@ -135,13 +135,13 @@ describe('tables', () => {
     const options: ReadOptions = {
       onBadRow: 'skip',
       maxRowBytes: 50,
-      onSkip: ({ line, found }) => skipped.push(`${line} ${found}`),
+      onSkip: ({ line, found }) => skipped.push(`${line}: ${found}`),
     };
     const text = `${header}"${'long\n'.repeat(20)}",b\n1,2,3\n\xff,b\nx,y\n`;
     expect(await values('skip.csv', Buffer.from(text, 'latin1'), options)).toEqual([
       [25, { prompt: 'x', chosen: 'y' }],
     ]);
-    expect(skipped).toEqual(['2 a row of 104 bytes', '23 3', '24 bytes that are not UTF-8']);
+    expect(skipped).toEqual(['2: a row of 104 bytes', '23: 3', '24: bytes that are not UTF-8']);
     expect(await failure('quote.csv', `${header}a"b,c\nd,e\n`, options)).toContain(
       'quote.csv:2: expected a row of CSV',
     );
