@@ -256,10 +256,10 @@ describe('folders and globs', () => {
     write('named/1.jsonl', row('x'));
     write('named/2.jsonl', '{}');
     await expect(chosenIn(join(dir, 'named'))).rejects.toThrow(
-      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found no columns`,
+      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF, Orca, Alpaca or ShareGPT pairs, found no columns`,
     );
     await expect(chosenIn(join(dir, 'named/[2].jsonl'))).rejects.toThrow(
-      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF or Orca pairs, found no columns`,
+      `${join(dir, 'named/2.jsonl')}:1: expected "prompt", "chosen" and "rejected", or the columns of UltraFeedback, HH-RLHF, Orca, Alpaca or ShareGPT pairs, found no columns`,
     );
   });
 
