@@ -77,8 +77,13 @@ test.skipIf(!hasPeft).each(Object.entries(configs))(
     expect(found.warnings).toEqual([]);
     const ours = await precomputeReference({ policy: gemmaPolicy(model, { kernels }), pairs: goldenPairs(pairs) });
     for (const [i, { chosen, rejected }] of ours.entries()) {
-      expect(Math.abs(chosen / found.logps[i]![0] - 1)).toBeLessThan(1e-5);
-      expect(Math.abs(rejected / found.logps[i]![1] - 1)).toBeLessThan(1e-5);
+      // PyTorch's logits near the soft cap of 30 are 2e-6 apart, so log-probs above -1 have no five digits
+      for (const [own, peft] of [
+        [chosen, found.logps[i]![0]],
+        [rejected, found.logps[i]![1]],
+      ] as const) {
+        expect(Math.abs(own - peft)).toBeLessThan(1e-5 * Math.max(1, Math.abs(peft)));
+      }
     }
     expect(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).toContain('"peft_type": "LORA"');
   },

@@ -24,7 +24,13 @@ describe.skipIf(!canLimit)('limits of the system are explained, and nothing inco
     const { status, err } = limited('--fsize=200000', 'train', goldenConfig(folder), '--set', 'max_steps=1');
     expect(status, err).toBe(1);
     expect(err).toContain('cannot be written: expected no limit on the size of a file, found one that is too small.');
-    expect(readdirSync(join(folder, 'run')).sort()).toEqual(['config.yaml', 'metrics.jsonl', 'reference']);
+    expect(readdirSync(join(folder, 'run')).sort()).toEqual([
+      'config.yaml',
+      'metrics.jsonl',
+      'pairs.jsonl',
+      'reference',
+      'report',
+    ]);
   });
 
   test('open files', () => {
