@@ -30,8 +30,11 @@ def logp(prompt, answer):
     with torch.no_grad():
         logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
     return torch.log_softmax(logits, -1).gather(1, torch.tensor(answer)[:, None]).sum().item()
-rows = [[logp(p["prompt"], p[side]) for side in ("chosen", "rejected")] for p in json.load(open(pairs))]
-print(json.dumps(dict(logps=rows, warnings=[str(w.message) for w in caught if "adapter" in str(w.message).lower()])))
+def logps():
+    return [[logp(p["prompt"], p[side]) for side in ("chosen", "rejected")] for p in json.load(open(pairs))]
+float32 = logps()
+model = model.double()
+print(json.dumps(dict(float32=float32, float64=logps(), warnings=[str(w.message) for w in caught if "adapter" in str(w.message).lower()])))
 `;
 
 const configs: Record<string, Partial<LoraConfig>> = {
@@ -48,7 +51,7 @@ const configs: Record<string, Partial<LoraConfig>> = {
 };
 
 test.skipIf(!hasPeft).each(Object.entries(configs))(
-  'PEFT loads our adapter and gives our log-probs: %s',
+  'PEFT loads our adapter, and our log-probs are closer to its float64 than its float32: %s',
   async (name, settings) => {
     const { kernels } = backends.native();
     const base = goldenFolder('tiny');
@@ -71,20 +74,20 @@ test.skipIf(!hasPeft).each(Object.entries(configs))(
     const pairs = golden('tiny').truncation.paper.slice(0, 6);
     writeFileSync(join(dir, 'pairs.json'), JSON.stringify(pairs));
     const found = runPython(SCRIPT, base, folder, join(dir, 'pairs.json')) as {
-      logps: [number, number][];
+      float32: [number, number][];
+      float64: [number, number][];
       warnings: string[];
     };
     expect(found.warnings).toEqual([]);
-    const ours = await precomputeReference({ policy: gemmaPolicy(model, { kernels }), pairs: goldenPairs(pairs) });
-    for (const [i, { chosen, rejected }] of ours.entries()) {
-      // PyTorch's logits near the soft cap of 30 are 2e-6 apart, so log-probs above -1 have no five digits
-      for (const [own, peft] of [
-        [chosen, found.logps[i]![0]],
-        [rejected, found.logps[i]![1]],
-      ] as const) {
-        expect(Math.abs(own - peft)).toBeLessThan(1e-5 * Math.max(1, Math.abs(peft)));
-      }
+    const rows = await precomputeReference({ policy: gemmaPolicy(model, { kernels }), pairs: goldenPairs(pairs) });
+    const ours = rows.flatMap(({ chosen, rejected }) => [chosen, rejected]);
+    const [float32, exact] = [found.float32.flat(), found.float64.flat()];
+    // float32 logits near the soft cap of 30 are 2e-6 apart, so a log-prob near 0 has fewer digits
+    for (const [i, logp] of exact.entries()) {
+      expect(Math.abs(ours[i]! - logp)).toBeLessThan(1e-5 * Math.max(1, Math.abs(logp)));
     }
+    const away = (logps: readonly number[]) => Math.hypot(...logps.map((logp, i) => logp - exact[i]!));
+    expect(away(ours)).toBeLessThan(away(float32));
     expect(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).toContain('"peft_type": "LORA"');
   },
 );
