@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { type Kernels, portableBf16Kernels, portableKernels } from '@wpo/gemma';
 import type { OptimizerKernel, Parameter } from '@wpo/trainer';
 import { afterAll, beforeAll } from 'vitest';
@@ -33,13 +34,29 @@ export const nativeBf16Tier: Tier = {
   tolerance: 2 ** -7,
 };
 
-/** The instruction sets of native/gemm/isa.h, the best first. A CPU that lacks one uses the next. */
-export const ISAS = ['amx', 'avx512', 'avx2', 'sse'] as const;
-/** Those with products of bfloat16 of their own. */
-export const BF16_ISAS = ['amx', 'avx512_bf16', 'avx512', 'avx2', 'sse'] as const;
+/** The instruction sets of native/gemm/isa.h, the best first, and the flag of a CPU that has them. A CPU that lacks one uses the next. */
+const FLAGS = {
+  amx: 'amx_bf16',
+  avx512_bf16: 'avx512_bf16',
+  avx512: 'avx512dq',
+  avx2: 'avx2',
+  sse: undefined,
+} as const;
+type Isa = keyof typeof FLAGS;
+
+const cpuInfo = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : undefined;
+const isHere = (isa: Isa) => cpuInfo === undefined || FLAGS[isa] === undefined || cpuInfo.includes(` ${FLAGS[isa]} `);
+const all = Object.keys(FLAGS) as Isa[];
+const missing = all.filter((isa) => !isHere(isa));
+if (missing.length > 0) console.warn(`SKIPPED: kernels for ${missing.join(', ')}: this CPU lacks these instructions.`);
+
+/** Those with products of bfloat16 of their own, which this CPU has. */
+export const BF16_ISAS: readonly Isa[] = all.filter(isHere);
+/** Those that this CPU has. */
+export const ISAS: readonly Isa[] = BF16_ISAS.filter((isa) => isa !== 'avx512_bf16');
 
 /** Limits the tests of a `describe` to an instruction set. */
-export function limitIsa(isa: (typeof BF16_ISAS)[number]): void {
+export function limitIsa(isa: Isa): void {
   beforeAll(() => {
     process.env.WPO_ISA = isa;
   });
