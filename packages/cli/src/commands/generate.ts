@@ -39,13 +39,10 @@ export async function generate(config: GenerateConfig, terminal: Terminal = proc
   await withModel(folder, { ...backend, terminal, use, adapter }, async ({ policy, stopIds }) => {
     const stops = endOfTurn === undefined ? stopIds : [...stopIds, endOfTurn];
     for (const [i, promptIds] of encoded.entries()) {
-      const { maxNewTokens, temperature, topK, topP } = config;
-      const sampling = { maxNewTokens, temperature, topK, topP, seed: config.seed + i };
-      const { kernels } = backend;
-      const { tokenizer } = textOptions;
       const { ids, text } = await streamAnswer(promptIds, policy.model, {
-        ...sampling,
-        ...{ stopIds: stops, kernels, tokenizer, show },
+        ...config,
+        ...{ seed: config.seed + i, stopIds: stops, kernels: backend.kernels },
+        ...{ tokenizer: textOptions.tokenizer, show },
       });
       const answer: Generated = { prompt_ids: promptIds, completion_ids: ids, text };
       terminal.stdout.write(config.json ? `${JSON.stringify(answer)}\n` : '\n');

@@ -1,6 +1,6 @@
-import { integer, number, path } from './fields';
+import { integer, path } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { adapter, dtype, maxNewTokens, precision } from './shared';
+import { adapter, dtype, maxNewTokens, precision, samplingLimits, temperature } from './shared';
 
 /** `wpo chat`. */
 export const chatSchema = commandSchema({
@@ -20,9 +20,8 @@ export const chatSchema = commandSchema({
     dtype,
     precision,
     maxNewTokens: maxNewTokens(512),
-    temperature: number({ min: 0, default: 0.7, help: 'sampling temperature; 0 takes the most likely token' }),
-    topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),
-    topP: number({ above: 0, max: 1, help: 'draw from the most likely tokens whose probabilities add up to this' }),
+    temperature: temperature(0.7),
+    ...samplingLimits,
     seed: integer({
       min: 0,
       default: 0,

@@ -1,6 +1,15 @@
-import { boolean, integer, number, path, text } from './fields';
+import { boolean, integer, path, text } from './fields';
 import { type ConfigOf, commandSchema } from './schema';
-import { adapter, dtype, maxNewTokens, precision, promptFormat, systemRole } from './shared';
+import {
+  adapter,
+  dtype,
+  maxNewTokens,
+  precision,
+  promptFormat,
+  samplingLimits,
+  systemRole,
+  temperature,
+} from './shared';
 
 /** `wpo generate`. */
 export const generateSchema = commandSchema({
@@ -17,9 +26,8 @@ export const generateSchema = commandSchema({
     promptFormat,
     systemRole,
     maxNewTokens: maxNewTokens(256),
-    temperature: number({ min: 0, default: 0, help: 'sampling temperature; 0 takes the most likely token' }),
-    topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),
-    topP: number({ above: 0, max: 1, help: 'draw from the most likely tokens whose probabilities add up to this' }),
+    temperature: temperature(0),
+    ...samplingLimits,
     seed: integer({
       min: 0,
       default: 0,

@@ -228,13 +228,17 @@ export const json = boolean({ affects: 'nothing', help: 'print the results as JS
 /** How answers are drawn from a model. */
 export const temperature = <const D extends number>(value: D) =>
   number({ min: 0, default: value, help: 'sampling temperature; 0 takes the most likely token' });
-export const topP = <const D extends number>(value: D) =>
-  number({
-    above: 0,
-    max: 1,
-    default: value,
-    help: 'draw from the most likely tokens whose probabilities add up to this',
-  });
+const likelyTokens = {
+  above: 0,
+  max: 1,
+  help: 'draw from the most likely tokens whose probabilities add up to this',
+} as const;
+export const topP = <const D extends number>(value: D) => number({ ...likelyTokens, default: value });
+/** Limits that `wpo generate` and `wpo chat` leave off by default. */
+export const samplingLimits = {
+  topK: integer({ min: 1, help: 'draw from the k most likely tokens', flag: { placeholder: 'tokens' } }),
+  topP: number(likelyTokens),
+};
 export const maxNewTokens = <const D extends number>(value: D) =>
   integer({
     min: 1,
