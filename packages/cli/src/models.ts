@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   adapted,
   type FrozenWeight,
+  type Gemma2,
   type GemmaPolicy,
   gemmaPolicy,
   type Kernels,
@@ -137,6 +138,8 @@ export function checkOffload(offload: Offload, device: 'cpu' | 'gpu'): void {
 export interface LoadedModel {
   readonly folder: string;
   readonly policy: GemmaPolicy;
+  /** The model without its adapter, with the same weights. Without an adapter it is `policy.model`. */
+  readonly base: Gemma2;
   /** The contents of `config.json`. */
   readonly configJson: Readonly<Record<string, unknown>>;
   /** Number type that it is saved in: that of its weights on disk; float32 if that is F16, and for an adapter. */
@@ -205,6 +208,7 @@ export const loadModel = (folder: string, options: LoadOptions): Promise<LoadedM
       return {
         folder,
         policy,
+        base,
         configJson,
         dtype: !adapter && checkpoint.info(base.embedTokens.name).dtype === 'BF16' ? 'bfloat16' : 'float32',
         stopIds,

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import type { Message } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
+import type { Gemma2 } from '@wpo/gemma';
 import type { AdapterChoice } from '../adapters';
 import { encode } from '../answers/encode-prompts';
 import { streamAnswer } from '../answers/stream-answer';
@@ -38,8 +39,10 @@ export async function chat(
   const isInteractive = input.isTTY === true && output.isTTY === true;
   const backend = await loadBackend(config);
   const adapter = await adapterIn(config.adapter, terminal);
-  const model = await loadSpeaker(config.model, { config, backend, terminal: screen, adapter });
-  let other: Speaker | undefined;
+  const load = (source: string, adapter?: AdapterChoice) =>
+    loadSpeakers(source, { config, backend, terminal: screen, adapter });
+  const own = await load(config.model, adapter);
+  let other: Speakers | undefined;
   try {
     const lines = createInterface({ input, terminal: isInteractive, ...(isInteractive && { output }) });
     let answering: AbortController | undefined;
@@ -75,19 +78,14 @@ export async function chat(
       if (command !== '/compare') {
         throw new UserError(`${command}: expected /compare, /new, /help or /exit, or a message without a slash.`);
       }
-      other ??= await loadOther();
-      compares = !compares;
-      screen.stdout.write(compares ? 'Both models answer from now on.\n' : 'One model answers from now on.\n');
-    }
-
-    function loadOther(): Promise<Speaker> {
-      const source = config.compareWith ?? (adapter && config.model);
-      if (source === undefined) {
+      if (config.compareWith !== undefined) other ??= await load(config.compareWith);
+      else if (adapter === undefined) {
         throw new UserError(
           '/compare: expected a model to compare with, found none. Start again with --compare-with and the model before training.',
         );
       }
-      return loadSpeaker(source, { config, backend, terminal: screen });
+      compares = !compares;
+      screen.stdout.write(compares ? 'Both models answer from now on.\n' : 'One model answers from now on.\n');
     }
 
     async function answer(text: string): Promise<void> {
@@ -97,39 +95,42 @@ export async function chat(
       const options = { seed: config.seed + answers++, signal };
       try {
         if (compares) screen.stdout.write(`[${nameOf(config.adapter ?? config.model)}]\n`);
-        const content = await model.answer(asked, options);
+        const content = await own.model(asked, options);
         // a stopped answer is part of the conversation, unless nothing of it was seen
         if (content !== '') messages = [...asked, { role: 'assistant', content }];
         if (!compares || signal.aborted) return;
         screen.stdout.write(`[${nameOf(config.compareWith ?? config.model)}]\n`);
-        await other!.answer(asked, options);
+        await (other?.model ?? own.withoutAdapter)(asked, options);
       } finally {
         answering = undefined;
       }
     }
   } finally {
-    model.dispose();
+    own.dispose();
     other?.dispose();
   }
 }
 
 const nameOf = (source: string) => source.replace(/\/+$/, '');
 
-/** A model that takes part in the conversation. */
-interface Speaker {
-  /**
-   * Prints an answer while it is generated, and returns its text. Ends early once the signal is aborted.
-   *
-   * @throws {UserError} if the conversation is longer than the model can read
-   */
-  answer(
-    messages: readonly Message[],
-    options: { readonly seed: number; readonly signal: AbortSignal },
-  ): Promise<string>;
+/**
+ * Prints a model's answer to a conversation while it is generated, and returns its text. Ends early once the signal is aborted.
+ *
+ * @throws {UserError} if the conversation is longer than the model can read
+ */
+type Speaker = (
+  messages: readonly Message[],
+  options: { readonly seed: number; readonly signal: AbortSignal },
+) => Promise<string>;
+
+/** A model in memory. Without an adapter both speakers are the same. */
+interface Speakers {
+  readonly model: Speaker;
+  readonly withoutAdapter: Speaker;
   dispose(): void;
 }
 
-async function loadSpeaker(
+async function loadSpeakers(
   source: string,
   {
     config: { maxNewTokens, temperature, topK, topP },
@@ -137,7 +138,7 @@ async function loadSpeaker(
     terminal,
     adapter,
   }: { config: ChatConfig; backend: Backend; terminal: Terminal; adapter?: AdapterChoice | undefined },
-): Promise<Speaker> {
+): Promise<Speakers> {
   const folder = await localModel(source, terminal);
   const textOptions = {
     ...(await fromInput(() => loadTokenizerFolder(folder))),
@@ -146,18 +147,19 @@ async function loadSpeaker(
   } as const;
   const { tokenizer } = textOptions;
   const use = { kind: 'generate', answers: 1, promptTokens: CHECKED_TOKENS, maxNewTokens } as const;
-  const { policy, stopIds, dispose } = await loadModel(folder, { ...backend, terminal, use, adapter });
-  const longest = policy.model.config.maxPositionEmbeddings;
-  return {
-    async answer(messages, { seed, signal }) {
+  const { policy, base, stopIds, dispose } = await loadModel(folder, { ...backend, terminal, use, adapter });
+  const speakerOf =
+    (model: Gemma2): Speaker =>
+    async (messages, { seed, signal }) => {
       const promptIds = await fromInput(() => encode({ prompt: messages }, textOptions));
+      const longest = model.config.maxPositionEmbeddings;
       const room = longest - promptIds.length;
       if (room < 1) {
         throw new UserError(
           `${source}: expected a conversation of at most ${longest - 1} tokens, found ${promptIds.length}. Start a new one with /new.`,
         );
       }
-      const { text } = await streamAnswer(promptIds, policy.model, {
+      const { text } = await streamAnswer(promptIds, model, {
         ...{ maxNewTokens: Math.min(maxNewTokens, room), temperature, topK, topP, seed, signal, tokenizer },
         stopIds: [...stopIds, tokenizer.tokenId('<end_of_turn>') ?? []].flat(),
         kernels: backend.kernels,
@@ -165,7 +167,6 @@ async function loadSpeaker(
       });
       terminal.stdout.write('\n');
       return text.trim();
-    },
-    dispose,
-  };
+    };
+  return { model: speakerOf(policy.model), withoutAdapter: speakerOf(base), dispose };
 }
