@@ -1,6 +1,7 @@
 import type { Shell } from '../schemas/completion';
 
-// The scripts that ask `wpo complete` what may come next, and that complete the names of files where it says so.
+// The scripts that ask `wpo complete` what may come next, and that complete the names of files where it says so. They are our own, because
+// those of @bomb.sh/tab 0.0.22 complete no names of files, and most values of `wpo` are paths.
 
 export const SCRIPTS: Readonly<Record<Shell, string>> = {
   bash: `_wpo_complete() {

@@ -14,14 +14,12 @@ export const writePage = (path: string, runs: readonly RunReport[]): Promise<voi
  *
  * @returns the page's path; undefined after a failure
  */
-export async function reportRun({ path, report }: RunFolder, terminal: Terminal): Promise<string | undefined> {
-  const written = await withoutFailing('the report', terminal, async () => {
+export const reportRun = ({ path, report }: RunFolder, terminal: Terminal): Promise<string | undefined> =>
+  withoutFailing('the report', terminal, async () => {
     const { run } = await readRun(path);
     await writePage(report, [runReport(run)]);
     return report;
   });
-  return written;
-}
 
 /** Records what the report needs the trained model for. A signal that arrives meanwhile ends it. */
 export async function recordTrained(options: RecordingOptions, before: Answers): Promise<void> {
