@@ -66,7 +66,7 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     page.on('request', (request) => request.url().startsWith('file:') || problems.push(request.url()));
     await page.addInitScript('window.attacked = () => { window.isAttacked = true; }');
     await page.goto(pathToFileURL(file).href);
-    await page.waitForSelector('.chart svg');
+    await page.waitForFunction('!document.querySelector("figure .chart:not(:has(> svg))")'); // they are drawn once they have a width
     return { page, problems };
   }
 
