@@ -1,8 +1,6 @@
-import { inspectPairs, keepGood, type MeasuredRow, measureTokens, measureWords, type TextOptions } from '@wpo/data';
-import type { HubOptions } from '@wpo/data/hub';
-import { loadTokenizerFolder, readRows } from '@wpo/data/node';
 import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
+import { inspectRows } from '../inspect/measured-rows';
 import { formatReport, type Inspection } from '../inspect/report';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
@@ -20,7 +18,7 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
         : undefined;
   const skipped = new SkippedRows(config.file);
   const report = await fromInput(() =>
-    withDownloads(terminal, (hub) => inspectConfigured({ ...config, ...hub }, folder, skipped)),
+    withDownloads(terminal, (hub) => inspectRows({ ...config, ...hub }, folder, skipped)),
   );
   skipped.warn(terminal);
   if (report.pairs === 0) throw new UserError(`${config.file}: expected at least one preference pair, found none.`);
@@ -35,28 +33,6 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
   };
   terminal.stdout.write(`${config.json ? JSON.stringify(inspection) : formatReport(inspection, config)}\n`);
   return 0;
-}
-
-async function inspectConfigured(config: InspectConfig & HubOptions, folder: string | undefined, skipped: SkippedRows) {
-  const textOptions = folder === undefined ? undefined : await loadTokenizerFolder(folder);
-  return inspectPairs(measuredRows(config, textOptions, skipped), { ...config, tokenizer: textOptions?.tokenizer });
-}
-
-/** The file's rows with their lengths. Rows that cannot be read or encoded are reported and left out. */
-async function* measuredRows(
-  config: InspectConfig & HubOptions,
-  textOptions: TextOptions | undefined,
-  skipped: SkippedRows,
-) {
-  const { split, columns, onDownload, onWait, signal } = config;
-  const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
-  for await (const row of readRows(config.file, { ...options, split, columns, onDownload, onWait, signal })) {
-    const measured = keepGood(
-      () => (textOptions === undefined ? measureWords(row) : measureTokens(row, { ...config, ...textOptions })),
-      options,
-    );
-    if (measured !== undefined) yield { row, measured } satisfies MeasuredRow;
-  }
 }
 
 async function weighSources(config: InspectConfig, model: string, pairs: number, terminal: Terminal) {

@@ -1,5 +1,4 @@
 import { preferencePairLoss } from '@wpo/trainer';
-import { UserError } from '../errors';
 import { loadBackend } from '../models';
 import { readRunPairs } from '../pairs';
 import { lossOptions } from '../schemas/loss';
@@ -11,7 +10,7 @@ import {
   findFittingSettings,
   formatFitting,
   formatReport,
-  machineMemory,
+  plannedMachine,
   reportJson,
   reportMemory,
 } from '../training/memory-report';
@@ -25,12 +24,7 @@ export async function plan(options: PlanConfig, terminal: Terminal = processTerm
   const backend = await loadBackend(config);
   const loss = preferencePairLoss(lossOptions(config));
   const run = { config, loss, pairs, storage: backend.storage };
-  const machine = machineMemory(backend, options);
-  if (machine === undefined) {
-    throw new UserError(
-      'expected the memory of the GPU, found that nvidia-smi reports none. Give its size: --device-memory 80GB.',
-    );
-  }
+  const machine = plannedMachine(backend, options);
   const report = await reportMemory(run, machine);
   const fitting = report.fits ? [] : await findFittingSettings(run, machine);
   const isThisMachine = options.deviceMemory === undefined && options.hostMemory === undefined;

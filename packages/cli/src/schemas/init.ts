@@ -1,6 +1,8 @@
 import type { Gemma2Preset } from '@wpo/gemma';
 import { choice, integer, path } from './fields';
-import { type ConfigOf, commandSchema } from './schema';
+import { machineFields } from './plan';
+import { type ConfigOf, commandSchema, type Problem } from './schema';
+import { columns, split } from './shared';
 
 /** Listed here and not imported from @wpo/gemma, so that `wpo --help` loads no library. */
 const PRESETS: Readonly<Record<Gemma2Preset, string>> = {
@@ -15,28 +17,82 @@ const PRESETS: Readonly<Record<Gemma2Preset, string>> = {
 /** `wpo init`. */
 export const initSchema = commandSchema({
   name: 'init',
-  summary: 'write a model with random weights',
+  summary: 'write the YAML file of a training run, or a model with random weights',
   description: [
-    'Writes a Gemma-2 with random weights, as Hugging Face Transformers initializes it: for benchmarks, for tests, and to find out ' +
-      'whether a model of this size fits a machine before it is downloaded. It has learned nothing, so its answers have no meaning. ' +
-      'The weights are written in parts, so this takes little memory. The same seed gives the same bytes.',
+    'With --model and --data: reads the size of the model and every pair, plans the memory, and writes a YAML file for wpo train in ' +
+      'which each line says why it is so. Lengths are such that as few tokens as possible are cut. All weights are trained if that fits ' +
+      'in memory, else a LoRA adapter. The learning rate and beta are those of the published run. No file is ever replaced.',
+    'With --preset: writes a Gemma-2 with random weights, as Hugging Face Transformers initializes it: for benchmarks, for tests, and to ' +
+      'find out whether a model of this size fits a machine before it is downloaded. It has learned nothing, so its answers have no ' +
+      'meaning. The weights are written in parts, so this takes little memory. The same seed gives the same bytes.',
   ],
   fields: {
-    preset: choice(PRESETS, { required: true, help: 'the sizes of the model', flag: { placeholder: 'name' } }),
-    out: path('output', { required: true, help: 'the folder to write; it must not exist, or be empty' }),
+    model: path('model', { help: 'the model to train: a folder, or org/name on the Hub' }),
+    data: path('dataset', {
+      help: 'the preference pairs to train on: a file, folder or glob, or org/name on the Hub',
+    }),
+    split,
+    columns,
+    ...machineFields,
+    preset: choice(PRESETS, { help: 'the sizes of a model with random weights', flag: { placeholder: 'name' } }),
     dtype: choice(
       { float32: '4 bytes per parameter', bfloat16: '2 bytes', float16: '2 bytes' },
-      { default: 'bfloat16', help: 'number type of the weights', flag: { placeholder: 'type' } },
+      { default: 'bfloat16', help: 'number type of the random weights', flag: { placeholder: 'type' } },
     ),
-    seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: 'random seed', flag: { placeholder: 'number' } }),
+    seed: integer({
+      min: 0,
+      max: 2 ** 32 - 1,
+      default: 0,
+      help: 'random seed of the weights',
+      flag: { placeholder: 'number' },
+    }),
     tokenizer: path('model', {
       help: 'folder or Hub name of a model whose tokenizer is copied (default: a tokenizer with a token for each byte)',
     }),
+    out: path('output', {
+      required: true,
+      help: 'the YAML file to write, which must not exist; with --preset the folder of the model, which must not exist or be empty',
+    }),
+  },
+  groups: {
+    'A training run': ['model', 'data', 'split', 'columns', 'deviceMemory', 'hostMemory'],
+    'A model with random weights': ['preset', 'dtype', 'seed', 'tokenizer'],
+    Output: ['out'],
+  },
+  check(config, name): Problem[] {
+    const { preset, model, data, ...others } = config;
+    const both = `${name('model')} and ${name('data')}`;
+    if (preset === undefined && (model === undefined || data === undefined)) {
+      const found = model !== undefined ? `no ${name('data')}` : data !== undefined ? `no ${name('model')}` : 'none';
+      const hint = `${name('preset')} writes a model with random weights.`;
+      return [
+        { field: model === undefined ? 'model' : 'data', expected: `${both}, or ${name('preset')}`, found, hint },
+      ];
+    }
+    const isSet = (field: string) => {
+      const value = (others as Readonly<Record<string, unknown>>)[field];
+      return value !== undefined && value !== MODEL_DEFAULTS[field];
+    };
+    if (preset !== undefined) {
+      const [field] = [...(model === undefined ? [] : ['model']), ...(data === undefined ? [] : ['data'])].concat(
+        RUN_FIELDS.filter(isSet),
+      );
+      if (field === undefined) return [];
+      return [{ field, expected: `no value with ${name('preset')}`, found: 'one', hint: `It belongs to ${both}.` }];
+    }
+    return ['dtype', 'seed', 'tokenizer']
+      .filter(isSet)
+      .map((field) => ({ field, expected: `${name('preset')} with it`, found: both }));
   },
   examples: [
+    'wpo init --model google/gemma-2-2b-it --data pairs.jsonl --out run.yaml',
+    'wpo init --model models/gemma-2-9b-it --data pairs.jsonl --device-memory 80GB --host-memory 128GB --out run.yaml',
     'wpo init --preset tiny --out models/tiny',
     'wpo init --preset 9b --out models/random-9b --tokenizer google/gemma-2-9b-it',
   ],
 });
+
+const RUN_FIELDS = ['split', 'columns', 'deviceMemory', 'hostMemory'];
+const MODEL_DEFAULTS: Readonly<Record<string, unknown>> = { dtype: 'bfloat16', seed: 0 };
 
 export type InitConfig = ConfigOf<typeof initSchema>;

@@ -29,6 +29,12 @@ const memorySize = <const O extends FieldOptions<number>>(options: O) =>
     { affects: 'nothing', ...options },
   );
 
+/** Another machine than this one. */
+export const machineFields = {
+  deviceMemory: memorySize({ help: 'plan for a GPU with this much memory, e.g. 80GB' }),
+  hostMemory: memorySize({ help: 'plan for a machine with this much memory, e.g. 128GB' }),
+};
+
 /** `wpo plan`. */
 export const planSchema = commandSchema({
   name: 'plan',
@@ -44,8 +50,7 @@ export const planSchema = commandSchema({
   fields: {
     config: path('file', { required: true, help: 'the YAML file of wpo train', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
-    deviceMemory: memorySize({ help: 'plan for a GPU with this much memory, e.g. 80GB' }),
-    hostMemory: memorySize({ help: 'plan for a machine with this much memory, e.g. 128GB' }),
+    ...machineFields,
     time: boolean({
       default: true,
       help: 'also measure the time of a step, in about 20 s; not for another machine',

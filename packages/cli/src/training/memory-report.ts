@@ -338,9 +338,12 @@ export function describeShortage({ needed }: MemoryReport, { host, device }: Mac
   return `expected ${inGb(need)} GB of memory, found ${inGb(place.bytes)} GB (${place.whose})`;
 }
 
-const inGb = (bytes: number) => (bytes / 1e9).toFixed(bytes < 1e8 ? 3 : bytes < 1e9 ? 2 : 1);
+/** Bytes in GB, without the unit. */
+export const inGb = (bytes: number) => (bytes / 1e9).toFixed(bytes < 1e8 ? 3 : bytes < 1e9 ? 2 : 1);
 
-const readable = (n: number) => (n < 1e8 ? `${(n / 1e6).toFixed(1)} million` : `${(n / 1e9).toFixed(2)} billion`);
+/** A number of parameters, for reading: `2.61 billion`. */
+export const readable = (n: number) =>
+  n < 1e8 ? `${(n / 1e6).toFixed(1)} million` : `${(n / 1e9).toFixed(2)} billion`;
 
 /**
  * The memory that a training run may use.
@@ -366,6 +369,15 @@ export function machineMemory(
   const found = availableMemory();
   if (found === undefined) return undefined;
   return found.limit === 'GPU' ? { host, device: { bytes: found.bytes, whose: WHOSE.GPU } } : { host };
+}
+
+/** As `machineMemory`. @throws {UserError} if TensorFlow uses a GPU whose memory is not known */
+export function plannedMachine(...of: Parameters<typeof machineMemory>): MachineMemory {
+  const machine = machineMemory(...of);
+  if (machine !== undefined) return machine;
+  throw new UserError(
+    'expected the memory of the GPU, found that nvidia-smi reports none. Give its size: --device-memory 80GB.',
+  );
 }
 
 const WHOSE = {
