@@ -4,10 +4,10 @@
 // and by how many bytes the process's memory grew at most during each. Uses the built packages. Linux only.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { gemma2_2b, loadWeights as loadModel, parametersOf, tensorShapes } from '../packages/gemma/dist/index.js';
+import { readTensors, writeTensors } from '../packages/gemma/dist/node.js';
 import '../packages/tensorflow/dist/index.js';
 import { tensorflowKernels, tensorflowOptimizer } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, loadWeights, savedTensor } from '../packages/trainer/dist/index.js';
-import { readTensors, writeTensors } from './checkpoint-files.mjs';
 
 const [file] = process.argv.slice(2);
 

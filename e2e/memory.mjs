@@ -11,7 +11,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { epochOrder } from '../packages/data/dist/index.js';
 import { loadPairs, loadTokenizerFolder } from '../packages/data/dist/node.js';
 import { gemmaPolicy, loadWeights } from '../packages/gemma/dist/index.js';
-import { readModelFolder } from '../packages/gemma/dist/node.js';
+import { readModelFolder, readTensors, writeTensors } from '../packages/gemma/dist/node.js';
 import '../packages/tensorflow/dist/index.js';
 import {
   storedBytes,
@@ -22,7 +22,6 @@ import {
 } from '../packages/tensorflow/dist/kernels.js';
 import { adamW, referenceLogps, train } from '../packages/trainer/dist/index.js';
 import { fileCheckpoints, metricsFile } from '../packages/trainer/dist/node.js';
-import { readTensors, writeTensors } from './checkpoint-files.mjs';
 
 const [model, file, steps, every] = process.argv.slice(2);
 
@@ -40,7 +39,7 @@ const sizeOf = (shape) => shape.reduce((size, n) => size * n, 1);
 const trained_bytes = policy.parameters.reduce((bytes, { shape }) => bytes + 4 * sizeOf(shape), 0);
 const folder = mkdtempSync(join(tmpdir(), 'wpo-memory-'));
 try {
-  await train({
+  const run = train({
     policy,
     pairs,
     reference,
@@ -55,18 +54,18 @@ try {
     saveSteps: Number(every),
     metrics: metricsFile(join(folder, 'metrics.jsonl')),
     checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 1 }),
-    onStep({ step }) {
-      if (step % Number(every) !== 0) return;
-      globalThis.gc?.();
-      const { numTensors: tensors, numBytes: tensor_bytes } = tf.memory();
-      const { allocated: allocated_bytes, mapped: mapped_bytes } = storedBytes();
-      const { rss: resident_bytes, heapUsed: heap_bytes } = process.memoryUsage();
-      const handles = process.getActiveResourcesInfo().length;
-      const files = readdirSync('/proc/self/fd').length;
-      const bytes = { tensor_bytes, trained_bytes, allocated_bytes, mapped_bytes, resident_bytes, heap_bytes };
-      console.log(JSON.stringify({ step, tensors, ...bytes, handles, files }));
-    },
   });
+  for await (const { type, step } of run) {
+    if (type !== 'step' || step % Number(every) !== 0) continue;
+    globalThis.gc?.();
+    const { numTensors: tensors, numBytes: tensor_bytes } = tf.memory();
+    const { allocated: allocated_bytes, mapped: mapped_bytes } = storedBytes();
+    const { rss: resident_bytes, heapUsed: heap_bytes } = process.memoryUsage();
+    const handles = process.getActiveResourcesInfo().length;
+    const files = readdirSync('/proc/self/fd').length;
+    const bytes = { tensor_bytes, trained_bytes, allocated_bytes, mapped_bytes, resident_bytes, heap_bytes };
+    console.log(JSON.stringify({ step, tensors, ...bytes, handles, files }));
+  }
 } finally {
   rmSync(folder, { recursive: true });
 }

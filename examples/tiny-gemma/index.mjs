@@ -31,7 +31,7 @@ console.log('before:', await answer(prompt));
 const { pairs: all } = await loadPairs(file, { ...text, maxLength: 384, maxPromptLength: 256 });
 const pairs = all.slice(0, 24);
 const reference = await precomputeReference({ policy, pairs }); // log-probs before training
-await train({
+const run = train({
   policy,
   pairs,
   reference,
@@ -40,13 +40,15 @@ await train({
   learningRate: 5e-4,
   epochs: 2,
   gradientAccumulationSteps: 4,
-  onStep({ step, totalSteps, metrics }) {
-    const { loss, 'wpo/weight': weight, 'rewards/margins': margin } = metrics;
-    console.log(
-      `step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  weight ${weight.toFixed(2)}  margin ${margin.toFixed(4)}`,
-    );
-  },
 });
+for await (const event of run) {
+  if (event.type !== 'step') continue;
+  const { step, totalSteps, metrics } = event;
+  const { loss, 'wpo/weight': weight, 'rewards/margins': margin } = metrics;
+  console.log(
+    `step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  weight ${weight.toFixed(2)}  margin ${margin.toFixed(4)}`,
+  );
+}
 
 console.log('after:', await answer(prompt));
 const tensors = policy.parameters.map(({ name, shape, value }) => ({ name, shape, data: () => value().data() }));

@@ -89,7 +89,7 @@ export const family: Family<Input> = {
     };
     try {
       const optimizer = adamW(adam);
-      await train({
+      const run = train({
         learningRate: 0.01,
         ...training,
         policy,
@@ -102,9 +102,8 @@ export const family: Family<Input> = {
         })),
         loss: preferencePairLoss({ ...loss, lossType, kl: 0, useWeighting: !lossType.startsWith('aot') }),
         signal,
-        onStep: () => void steps++,
-        warn: () => {},
       });
+      for await (const { type } of run) if (type === 'step') steps++;
       optimizer.dispose();
       count('trained');
     } catch (error) {

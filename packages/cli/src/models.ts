@@ -18,16 +18,13 @@ import {
   WEIGHT_DTYPES,
 } from '@wpo/gemma';
 import {
-  openSafetensors,
   readModelFolder,
   type TensorValues,
   writeAdapterFiles,
   writeAdapterFolder,
   writeModelFiles,
   writeModelFolder,
-  writeSafetensors,
 } from '@wpo/gemma/node';
-import { printable } from '@wpo/internal/printable';
 import type { AvailableMemory, MasterWeights, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import {
   type GradientOffload,
@@ -318,39 +315,6 @@ async function hashOnce(paths: readonly string[]): Promise<string> {
 const hashes = new Map<string, string>();
 
 const HASHED = /^(config\.json|model.*\.safetensors|adapter_(config\.json|model\.safetensors))$/;
-
-/** Writes tensors as they are, for a checkpoint. */
-export const writeTensors = (path: string, tensors: Iterable<SavedTensor>): Promise<void> =>
-  writeSafetensors(
-    path,
-    Array.from(tensors, (tensor) => ({ ...toWrite(tensor), dtype: tensor.type })),
-  );
-
-/**
- * Opens the tensors of a file from `writeTensors`. Each can be read until the next one is requested.
- *
- * @throws Error for a tensor of another type
- */
-export async function* readTensors(path: string): AsyncGenerator<SavedTensor> {
-  const file = await openSafetensors(path);
-  try {
-    for (const name of file.names()) {
-      const { shape, dtype: type } = file.info(name);
-      if (type !== 'F32' && type !== 'BF16' && type !== 'U8') {
-        throw new Error(`${path}: tensor "${printable(name)}": expected F32, BF16 or U8, found ${type}.`);
-      }
-      yield {
-        ...{ name, shape, type },
-        async read(start, count) {
-          const range = { start, count };
-          return type === 'U8' ? new Uint8Array(await file.readRaw(name, range)) : file.read(name, range);
-        },
-      };
-    }
-  } finally {
-    await file.close();
-  }
-}
 
 const toWrite = (tensor: SavedTensor): TensorValues => ({
   name: tensor.name,

@@ -16,6 +16,7 @@ export { checkModelFolder } from './node/not-a-model';
 export { randomWeights } from './node/random-weights';
 export { type Checkpoint, openCheckpoint, openSafetensors, type ValueRange } from './node/read-checkpoint';
 export { storedTensor } from './node/stored-tensor';
+export { readTensors, type TensorInParts, writeTensors } from './node/tensor-files';
 export {
   type TensorToWrite,
   type TensorValues,

@@ -77,7 +77,7 @@ export interface RestoreOptions {
   readonly checkpoints?: CheckpointStore;
   readonly resume?: boolean;
   readonly random?: { load(state: Json): void };
-  readonly warn?: (message: string) => void;
+  readonly warn: (message: string) => void;
 }
 
 /**
@@ -86,7 +86,7 @@ export interface RestoreOptions {
  * @param run the settings that the checkpoint's run must share.
  */
 export async function restoreState(options: RestoreOptions, run: TrainerState['run']): Promise<TrainerState | null> {
-  const { policy, optimizer, checkpoints, resume = false, random, warn = console.warn } = options;
+  const { policy, optimizer, checkpoints, resume = false, random, warn } = options;
   if (resume && !checkpoints) throw new TrainingError('resume: expected `checkpoints` to resume from, found none.');
   const stored = (await checkpoints?.list()) ?? [];
   if (!resume && stored.length > 0) {

@@ -81,8 +81,9 @@ export {
   type TensorLossOutput,
   tensorLoss,
 } from './tensor-loss';
-export { type TrainResult, train } from './train';
-export type { RandomState, StepReport, TrainingOptions, TrainOptions } from './train-options';
+export { train } from './train';
+export type { RandomState, TrainingOptions, TrainOptions } from './train-options';
+export type { TrainEvent, TrainResult, TrainRun } from './train-run';
 export {
   type OptimizerKernel,
   optimizerOf,

@@ -4,7 +4,7 @@ import type { CheckpointStore, Json } from './checkpoint';
 import { TrainingError } from './errors';
 import { checkHeldOut } from './evaluate';
 import type { StopSignal } from './event-loop';
-import type { MetricsRow, MetricsSink } from './metrics';
+import type { MetricsSink } from './metrics';
 import type { Optimizer } from './optimizer';
 import type { PairLog } from './pair-log';
 import type { PairLoss } from './pair-loss';
@@ -105,11 +105,6 @@ export interface TrainOptions extends TrainingOptions {
    * updated weights (`optimizerInBackward`).
    */
   readonly signal?: StopSignal;
-  /** Called after each step, once its metrics and checkpoint are written. */
-  readonly onStep?: (report: StepReport) => void | Promise<void>;
-  /** Called with the row of each evaluation once it is written. */
-  readonly onEvaluation?: (row: MetricsRow) => void | Promise<void>;
-  readonly warn?: (message: string) => void;
   readonly allReduceGradients?: StepOptions['allReduceGradients'];
   readonly computeNorm?: StepOptions['computeNorm'];
   readonly offloadGradients?: StepOptions['offloadGradients'];
@@ -191,10 +186,3 @@ const NUMBERS = [
   'saveSteps',
   'skipNonfinite',
 ] as const;
-
-export interface StepReport {
-  readonly step: number;
-  readonly totalSteps: number;
-  /** This step's numbers, named as in `metrics.jsonl`. */
-  readonly metrics: MetricsRow;
-}

@@ -1,5 +1,5 @@
 import { batchLoader, cursorAt, epochAt, planSteps } from './batches';
-import { type BestModel, betterModel } from './best-model';
+import { betterModel } from './best-model';
 import { loadCheckpointWeights, restoreState, runSettings } from './checkpoint';
 import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
@@ -13,43 +13,37 @@ import { preflight } from './preflight';
 import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
 import { type StepResult, step as takeStep } from './step';
-import { checkTrainOptions, type StepReport, type TrainOptions } from './train-options';
-
-export interface TrainResult {
-  /** Steps done, those before a resume included. */
-  readonly step: number;
-  readonly totalSteps: number;
-  readonly epoch: number;
-  /** Tokens seen. */
-  readonly tokens: number;
-  /** Whether the signal, or a collapse with `stopOnCollapse`, ended the run early. */
-  readonly stopped: boolean;
-  /** Steps that were left out because a loss or gradient was not finite. */
-  readonly skippedSteps: number;
-  /** The checkpoint with the best evaluation; null unless `loadBestModelAtEnd` is set. */
-  readonly best: BestModel | null;
-  /** What has collapsed, in words, by the last judgement; null for a healthy model. */
-  readonly collapse: string | null;
-  /**
-   * The step of the checkpoint whose weights the policy was given at the end: the best one, or with `stopOnCollapse` the last one
-   * before the collapse. Null where it has the weights of the last step.
-   */
-  readonly restoredStep: number | null;
-}
+import { checkTrainOptions, type TrainOptions } from './train-options';
+import { type TrainEvent, type TrainResult, type TrainRun, trainRun } from './train-run';
 
 /**
- * Trains a policy on preference pairs: step, log, evaluate, save, until all planned steps are done, the signal stops the run, or
- * the model collapses. A run that was stopped or killed and then resumed has the same weights and metrics (except times), bit for
- * bit, as one that never stopped, provided that the backend computes the same bits twice.
+ * Trains a policy on preference pairs: step, log, evaluate, save, until all planned steps are done, the signal or the reader stops
+ * the run, or the model collapses. Read its events with `for await`, or `await` its result: `TrainRun` describes both. A run that
+ * was stopped or killed and then resumed has the same weights and metrics (except times), bit for bit, as one that never stopped,
+ * provided that the backend computes the same bits twice.
  *
  * @throws TrainingError where options contradict each other, a loss or gradient is not finite, a weight is not finite before the
  *   first step or before a checkpoint is saved, a checkpoint belongs to another run, or a new run would overwrite checkpoints;
  *   RangeError for an option out of range.
  */
-export async function train(options: TrainOptions): Promise<TrainResult> {
+export const train = (options: TrainOptions): TrainRun =>
+  trainRun((signal) => events({ ...options, signal }), options.signal);
+
+async function* events(options: TrainOptions): AsyncGenerator<TrainEvent, TrainResult, void> {
+  const warnings: TrainEvent[] = []; // until the loop can be left between two events
+  try {
+    return yield* steps(options, warnings);
+  } catch (error) {
+    yield* warnings;
+    throw error;
+  }
+}
+
+async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGenerator<TrainEvent, TrainResult, void> {
   const { policy, optimizer, evaluation, metrics, pairLog, checkpoints, signal, loss = wpoPairLoss() } = options;
   const { evalSteps = 0, loggingSteps = 10, saveSteps = 0, maxGradNorm = 1, skipNonfinite = 0 } = options;
-  const { loadBestModelAtEnd = false, stopOnCollapse = false, warn = console.warn } = options;
+  const { loadBestModelAtEnd = false, stopOnCollapse = false } = options;
+  const warn = (message: string) => void warnings.push({ type: 'warning', message });
   checkTrainOptions(options, loss);
   const plan = planSteps({ ...options, pairs: options.pairs.length });
   const { totalSteps } = plan;
@@ -60,7 +54,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const loadBatches = batchLoader({ ...options, reference }, plan);
   const run = runSettings(options, plan, warmupSteps);
 
-  const initial = (await restoreState(options, run)) ?? { ...freshState, evaluationDue: options.evalOnStart === true };
+  const initial = (await restoreState({ ...options, warn }, run)) ?? {
+    ...freshState,
+    evaluationDue: options.evalOnStart === true,
+  };
   let { step, tokens, interval, evaluationDue, skippedSteps, best, health, healthyUpTo, goodStep } = initial;
   let cursor = cursorAt(plan, step);
   const rows = [...initial.log];
@@ -68,10 +65,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const mustEnd = () => stopOnCollapse && collapseOf(health) !== null;
   const scheduleChange = 'run' in initial && describeScheduleChange(initial.run, run, step);
   if (scheduleChange) warn(scheduleChange);
+  yield* warnings.splice(0);
   await checkWeights(policy, step);
   if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
   await metrics?.rewind?.(rows);
   await pairLog?.rewind?.(step);
+  yield { type: 'start', step, totalSteps };
   const logsPairs = logsPairsOf(plan);
   let pairsToLog: PairRow[] = [];
 
@@ -91,7 +90,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     else if (before === null) warn(collapseWarning(step, now));
     health = next;
   };
-  const save = async () => {
+  async function* save(): AsyncGenerator<TrainEvent, void, void> {
     if (savedAt > 0 && savedAt <= healthyUpTo) goodStep = savedAt;
     const { step: optimizerStep, tensors } = optimizer.state();
     const random = options.random?.state() ?? null;
@@ -103,7 +102,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
     await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
     savedAt = step;
-  };
+    if (checkpoints) yield { type: 'checkpoint', step };
+  }
   const rowOf = (from: typeof interval, learningRate: number): MetricsRow => ({
     ...trainingRow(from, { step, epoch: epochAt(plan, cursor), learningRate, tokens, memory: options.usedMemory?.() }),
     'wpo/collapsed': collapseOf(health) === null ? 0 : 1,
@@ -115,7 +115,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     interval = emptyInterval;
   };
 
-  let report: StepReport | undefined;
+  let report: TrainEvent | undefined;
   while (true) {
     if (evaluationDue && evaluation && !mustEnd()) {
       const results = await evaluatePairs({ policy, loss, signal, ...evaluation });
@@ -127,14 +127,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         // a collapsed model has weights near 0, and so the lowest loss
         const isCandidate = loadBestModelAtEnd && step > 0 && saveIsDue() && collapseOf(health) === null;
         if (isCandidate) best = betterModel(best, row, options);
-        await options.onEvaluation?.(row);
+        yield* warnings.splice(0);
+        yield { type: 'evaluation', step, metrics: row };
       }
     }
-    if (savedAt < step && saveIsDue() && !mustEnd()) await save();
-    if (report) await options.onStep?.(report);
+    yield* warnings.splice(0);
+    if (savedAt < step && saveIsDue() && !mustEnd()) yield* save();
+    if (report) yield report;
     if (step >= totalSteps || mustEnd()) break;
     if (signal?.aborted) {
-      if (savedAt < step) await save();
+      if (savedAt < step) yield* save();
       break;
     }
 
@@ -172,7 +174,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (judged) judge(state, step - 1);
       health = state;
     }
-    report = { step, totalSteps, metrics: rowOf(stepInterval, learningRate) };
+    report = { type: 'step', step, totalSteps, metrics: rowOf(stepInterval, learningRate) };
     if (due(loggingSteps)) await log(learningRate);
     evaluationDue = evaluation !== undefined && due(evalSteps);
   }

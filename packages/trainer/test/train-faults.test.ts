@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import {
   adamW,
   type Checkpoint,
@@ -13,10 +13,10 @@ import {
   savedTensor,
   type TokenPair,
   type TrainOptions,
-  train,
   wpoPairLoss,
 } from '../src';
 import { spread, toyPairs, toyPolicy } from './toy-policy';
+import { trainWith } from './train-with';
 
 const VOCAB = 11;
 
@@ -59,7 +59,7 @@ async function run(more: Partial<TrainOptions> = {}) {
   const reference = await precomputeReference({ policy, pairs });
   const rows: MetricsRow[] = [];
   const warnings: string[] = [];
-  const result = await train({
+  const options = {
     policy,
     pairs,
     reference,
@@ -69,9 +69,11 @@ async function run(more: Partial<TrainOptions> = {}) {
     gradientAccumulationSteps: 4,
     epochs: 5,
     loggingSteps: 1,
-    metrics: { write: (row) => void rows.push(row) },
-    warn: (message) => void warnings.push(message),
+    metrics: { write: (row: MetricsRow) => void rows.push(row) },
     ...more,
+  };
+  const result = await trainWith(options, (event) => {
+    if (event.type === 'warning') warnings.push(event.message);
   });
   return { policy, pairs, reference, rows, warnings, result };
 }
@@ -306,11 +308,11 @@ test('a pair with equal answers has the loss of a tie and no gradient', async ()
 });
 
 test('an evaluation without pairs is refused before the first step', async () => {
-  const onStep = () => {
-    throw new Error('ran');
-  };
-  await expect(run({ evaluation: { pairs: [], reference: [] }, evalSteps: 100, onStep })).rejects.toThrow(
+  const optimizer = destroyedFrom(1);
+  const step = vi.spyOn(optimizer, 'step');
+  await expect(run({ evaluation: { pairs: [], reference: [] }, evalSteps: 100, optimizer })).rejects.toThrow(
     'evaluation: expected at least one pair, found none. Give pairs, or turn evaluation off.',
   );
+  expect(step).not.toHaveBeenCalled();
   await expect(run({ pairs: [] })).rejects.toThrow('pairs to train on: expected an integer of at least 1, found 0');
 });

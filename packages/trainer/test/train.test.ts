@@ -2,13 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import { expect, test, vi } from 'vitest';
 import {
   adamW,
+  type CheckpointStore,
   evaluate,
   type MetricsRow,
   type Policy,
   precomputeReference,
   preferencePairLoss,
-  type StepReport,
   type TokenPair,
+  type TrainEvent,
   TrainingError,
   type TrainOptions,
   train,
@@ -16,6 +17,7 @@ import {
 } from '../src';
 import golden from './fixtures/trajectory.json';
 import { spread, toyOffload, toyPairs, toyPolicy } from './toy-policy';
+import { trainWith } from './train-with';
 
 const goldenOptions = {
   pairs: golden.pairs,
@@ -180,19 +182,149 @@ test('held-out pairs are evaluated before the first step, every evalSteps steps 
   );
 });
 
-test('onStep gets the numbers of each step', async () => {
-  const reports: StepReport[] = [];
-  await goldenRun({ loggingSteps: 4, onStep: (report) => void reports.push(report) });
-  expect(reports.map(({ step, totalSteps }) => [step, totalSteps])).toEqual(golden.log.map(({ step }) => [step, 8]));
-  for (const [i, expected] of golden.log.entries()) expectRow(reports[i]!.metrics, expected);
+const held = toyPairs(2, 5);
+const references = (pairs: readonly TokenPair[]) => pairs.map(() => ({ chosen: -3, rejected: -4 }));
+
+/** Events without their numbers. */
+const shown = (event: TrainEvent) => (event.type === 'warning' ? event.message : `${event.type} ${event.step}`);
+
+function memoryCheckpoints() {
+  const saved: number[] = [];
+  const store: CheckpointStore = { save: async ({ state }) => void saved.push(state.step), list: async () => [] };
+  return { saved, store };
+}
+
+test('the events are the start, and for each step its evaluation, checkpoint and numbers', async () => {
+  const steps: MetricsRow[] = [];
+  const evaluated: MetricsRow[] = [];
+  const rows: MetricsRow[] = [];
+  const order: string[] = [];
+  const policy = toyPolicy(golden.vocab, golden.table, golden.bias);
+  const run = train({
+    ...goldenOptions,
+    policy,
+    optimizer: adamW({ weightDecay: golden.weight_decay }),
+    reference: await precomputeReference({ policy, pairs: golden.pairs }),
+    evaluation: { pairs: golden.pairs.slice(0, 2), reference: references },
+    evalSteps: 3,
+    saveSteps: 4,
+    loggingSteps: 4,
+    metrics: { write: (row) => void rows.push(row) },
+    checkpoints: memoryCheckpoints().store,
+  });
+  for await (const event of run) {
+    order.push(shown(event));
+    if (event.type === 'step') {
+      expect(event.totalSteps).toBe(8);
+      steps.push(event.metrics);
+    } else if (event.type === 'evaluation') evaluated.push(event.metrics);
+  }
+  expect(order.join(', ')).toBe(
+    'start 0, step 1, step 2, evaluation 3, step 3, checkpoint 4, step 4, step 5, evaluation 6, step 6, step 7, evaluation 8, ' +
+      'checkpoint 8, step 8',
+  );
+  expect(steps).toHaveLength(8);
+  for (const [i, expected] of golden.log.entries()) expectRow(steps[i], expected);
+  expect(evaluated).toEqual(rows.filter((row) => 'eval_loss' in row));
+  expect(await run).toMatchObject({ step: 8, stopped: false });
+});
+
+test('training waits while an event is handled', async () => {
+  let passes = 0;
+  const options = small({
+    reference: (pairs) => {
+      passes += 1;
+      return references(pairs);
+    },
+  });
+  for await (const event of train(options)) {
+    if (event.type !== 'step') continue;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(passes).toBe(event.step);
+  }
+  expect(passes).toBe(6);
 });
 
 test('an aborted signal stops the run after the current step', async () => {
   const controller = new AbortController();
-  const result = await train(
-    small({ signal: controller.signal, onStep: ({ step }) => (step === 2 ? controller.abort() : undefined) }),
-  );
+  const { saved, store } = memoryCheckpoints();
+  const options = small({ signal: controller.signal, checkpoints: store });
+  const result = await trainWith(options, (event) => {
+    if (event.type === 'step' && event.step === 2) controller.abort();
+  });
   expect(result).toMatchObject({ step: 2, totalSteps: 6, stopped: true });
+  expect(saved).toEqual([2]);
+});
+
+test.each([
+  ['start 0', { step: 0, stopped: true }, []],
+  ['evaluation 2', { step: 2, stopped: true }, [2]],
+  ['step 2', { step: 2, stopped: true }, [2]],
+  ['step 4', { step: 4, stopped: true }, [3, 4]],
+  ['checkpoint 6', { step: 6, stopped: false }, [3, 6]],
+])('a loop left at "%s" ends the run, and what is due is saved', async (last, expected, checkpoints) => {
+  const { saved, store } = memoryCheckpoints();
+  const rows: MetricsRow[] = [];
+  const run = train(
+    small({
+      evaluation: { pairs: held, reference: references },
+      evalSteps: 2,
+      saveSteps: 3,
+      loggingSteps: 1,
+      checkpoints: store,
+      metrics: { write: (row) => void rows.push(row) },
+    }),
+  );
+  for await (const event of run) if (shown(event) === last) break;
+  expect(saved).toEqual(checkpoints);
+  const result = await run;
+  expect(result).toMatchObject(expected);
+  expect(rows.filter((row) => 'loss' in row)).toHaveLength(result.step);
+});
+
+test('an error of the reader ends the run and saves it', async () => {
+  const { saved, store } = memoryCheckpoints();
+  const run = train(small({ checkpoints: store }));
+  const read = async () => {
+    for await (const event of run) if (event.type === 'step' && event.step === 2) throw new Error('disk full');
+  };
+  await expect(read()).rejects.toThrow('disk full');
+  expect(saved).toEqual([2]);
+  expect(await run).toMatchObject({ step: 2, stopped: true });
+});
+
+test('an error of training is thrown by the loop, after the warnings before it', async () => {
+  const order: string[] = [];
+  const reference = (pairs: readonly TokenPair[]) =>
+    pairs.map(({ id }) => ({
+      chosen: -3,
+      rejected: id === 'pair-1' || id === 'pair-3' ? Number.NEGATIVE_INFINITY : -4,
+    }));
+  const run = train(small({ reference, skipNonfinite: 1 }));
+  const read = async () => {
+    for await (const event of run) order.push(shown(event).slice(0, 40));
+  };
+  await expect(read()).rejects.toThrow('step 4: pair "pair-3": expected a finite loss');
+  expect(order).toEqual(['start 0', 'step 1', 'step 2: pair "pair-1": expected a finite', 'step 2', 'step 3']);
+  await expect(run).rejects.toThrow('step 4: pair "pair-3"');
+});
+
+test('an awaited run prints its warnings, and a run has one reader', async () => {
+  const print = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  try {
+    const { store } = memoryCheckpoints();
+    const run = train(small({ checkpoints: store, resume: true, maxSteps: 2 }));
+    const [first, second] = await Promise.all([run, run]);
+    expect(first).toMatchObject({ step: 2 });
+    expect(second).toBe(first);
+    expect(print.mock.calls).toEqual([['no checkpoint to resume from: training starts from the beginning']]);
+    const read = async () => {
+      for await (const event of run) void event;
+    };
+    await expect(read()).rejects.toThrow('expected a run that is not read or awaited yet');
+  } finally {
+    print.mockRestore();
+  }
 });
 
 test('a policy without parameters is refused', async () => {
@@ -207,7 +339,7 @@ test.each(['forward', 'backward'] as const)(
     const options = small();
     const controller = new AbortController();
     const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
-    const states: number[] = [];
+    const { saved, store } = memoryCheckpoints();
     let [before, passes, completed] = [values(), 0, 0];
     const policy: Policy = {
       ...options.policy,
@@ -231,22 +363,18 @@ test.each(['forward', 'backward'] as const)(
     };
     const clock = vi.spyOn(performance, 'now');
     try {
-      const result = await train({
-        ...options,
-        policy,
-        gradientAccumulationSteps: 2, // the third pass is the second step's first
-        signal: controller.signal,
-        checkpoints: { save: async ({ state }) => void states.push(state.step), list: async () => [] },
-        onStep: () => {
-          before = values();
-        },
+      const gradientAccumulationSteps = 2; // the third pass is the second step's first
+      const { signal } = controller;
+      const run = { ...options, policy, gradientAccumulationSteps, signal, checkpoints: store };
+      const result = await trainWith(run, ({ type }) => {
+        if (type === 'step') before = values();
       });
       expect(result).toMatchObject({ step: 1, stopped: true });
     } finally {
       clock.mockRestore();
     }
     expect([passes, completed]).toEqual([3, 0]);
-    expect(states).toEqual([1]);
+    expect(saved).toEqual([1]);
     expect(values()).toEqual(before);
     expect(options.policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
   },
@@ -256,13 +384,10 @@ test('a reference log-prob that is NaN stops the run before any weight changes, 
   const options = small();
   const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
   let before = values();
-  const run = train({
-    ...options,
-    reference: (pairs) => pairs.map((pair) => ({ chosen: pair.id === 'pair-3' ? Number.NaN : -3, rejected: -4 })),
-    gradientAccumulationSteps: 2,
-    onStep: () => {
-      before = values();
-    },
+  const reference = (pairs: readonly TokenPair[]) =>
+    pairs.map((pair) => ({ chosen: pair.id === 'pair-3' ? Number.NaN : -3, rejected: -4 }));
+  const run = trainWith({ ...options, reference, gradientAccumulationSteps: 2 }, ({ type }) => {
+    if (type === 'step') before = values();
   });
   await expect(run).rejects.toThrow(TrainingError);
   await expect(run).rejects.toMatchObject({ step: 2, pairId: 'pair-3' });
@@ -278,9 +403,9 @@ test('a loss that is not finite stops the run before any weight changes, and the
   const values = () => options.policy.parameters.map((parameter) => [...(parameter.value() as tf.Tensor).dataSync()]);
   const before = values();
   // the reference assigns probability 0 to the rejected answer of one pair, which the policy does not
-  const references = Array.from({ length: options.pairs.length }, () => ({ chosen: -3, rejected: -4 }));
-  references[0] = { chosen: -3, rejected: Number.NEGATIVE_INFINITY };
-  const run = train({ ...options, reference: references });
+  const reference = Array.from({ length: options.pairs.length }, () => ({ chosen: -3, rejected: -4 }));
+  reference[0] = { chosen: -3, rejected: Number.NEGATIVE_INFINITY };
+  const run = train({ ...options, reference });
   await expect(run).rejects.toMatchObject({ name: 'TrainingError', step: 1, pairId: 'pair-0' });
   await expect(run).rejects.toThrow('step 1: pair "pair-0": expected a finite loss, found Infinity (weight 0.');
   await expect(run).rejects.toThrow('No weight was changed. The reference log-probs are not finite');
@@ -327,9 +452,10 @@ test('a hundred steps leave no tensor behind', async () => {
     maxSteps: 100,
     evaluation: { pairs, reference },
     evalSteps: 10,
-    onStep: () => void counts.push(tf.memory().numTensors),
   });
-  await train(options);
+  await trainWith(options, ({ type }) => {
+    if (type === 'step') counts.push(tf.memory().numTensors);
+  });
   expect(counts).toHaveLength(100);
   expect(new Set(counts)).toEqual(new Set([counts[0]]));
   options.optimizer.dispose();

@@ -5,15 +5,16 @@ import {
   copyAdapterFolder,
   isAdapterFolder,
   readModelFolder,
+  readTensors,
   storedTensor,
   writeModelFolder,
+  writeTensors,
 } from '@wpo/gemma/node';
 import { makeFolder } from '@wpo/internal/node/files';
 import type { StoredCheckpoint } from '@wpo/trainer';
 import { fileCheckpoints } from '@wpo/trainer/node';
 import { fromInput, UserError } from '../errors';
 import { lockPath } from '../files';
-import { readTensors, writeTensors } from '../models';
 import { type ExportConfig, exportSchema } from '../schemas/export';
 import { checkFlags } from '../schemas/flags';
 import { processTerminal, type Terminal } from '../terminal/terminal';

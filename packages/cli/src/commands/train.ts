@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { epochOrder } from '@wpo/data';
-import { ADAPTER_WEIGHTS } from '@wpo/gemma/node';
+import { ADAPTER_WEIGHTS, readTensors, writeTensors } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
   type PairLoss,
@@ -14,16 +14,7 @@ import { fileCheckpoints, hashPairs, metricsFile, pairLogFile } from '@wpo/train
 import { localAdapter, localModel } from '../downloads';
 import { UserError } from '../errors';
 import { wpoCommand } from '../invocation';
-import {
-  hashModel,
-  type LoadedModel,
-  loadBackend,
-  readTensors,
-  type SaveOptions,
-  saveModel,
-  saveModelFiles,
-  writeTensors,
-} from '../models';
+import { hashModel, type LoadedModel, loadBackend, type SaveOptions, saveModel, saveModelFiles } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { recordEnvironment } from '../report/recordings';
 import { recordBefore, recordTrained, reportRun, withoutFailing } from '../report/write-report';
@@ -38,7 +29,7 @@ import { checkDiskSpace } from '../training/disk-space';
 import { checkRunMemory, machineMemory } from '../training/memory-report';
 import { optimizerOf } from '../training/optimizer';
 import { hashReference, loadWithReferences, type References } from '../training/references';
-import { collapseWithoutModel, endedByCollapse, runSummary, stepReports } from '../training/reports';
+import { collapseWithoutModel, endedByCollapse, eventPrinter, runSummary } from '../training/reports';
 import {
   lockFolder,
   type RunFolder,
@@ -95,7 +86,8 @@ export async function train(
     return resource;
   };
   const stop = watchSignals(terminal);
-  const shown = stepReports(config, terminal);
+  const shown = eventPrinter(config, terminal);
+  const warn = (message: string) => shown.show({ type: 'warning', message });
   let finished: TrainResult;
   const saving = ({ dtype }: LoadedModel): SaveOptions => ({
     dtype: config.saveDtype ?? dtype,
@@ -123,7 +115,7 @@ export async function train(
       terminal,
       own,
       signal: stop.signal,
-      warn: shown.callbacks.warn,
+      warn,
     });
     if (config.dtype === 'float32' && config.saveDtype === undefined && model.dtype !== 'float32') {
       terminal.stderr.write(
@@ -137,14 +129,13 @@ export async function train(
     const offloadGradients = backend.gradients(config);
     if (offloadGradients) own(offloadGradients);
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
-    const result = await runTraining({
+    const run = runTraining({
       policy: model.policy,
       optimizer,
       loss,
       ...stepOptions(config),
       ...pairOptions(config, pairs, references),
-      ...fileOptions(config, folder, { model, saving: saving(model) }, shown.callbacks.warn),
-      ...shown.callbacks,
+      ...fileOptions(config, folder, { model, saving: saving(model) }, warn),
       computeNorm: backend.computeNorm,
       ...(offloadGradients && { offloadGradients }),
       usedMemory: backend.usedMemory,
@@ -153,6 +144,8 @@ export async function train(
       resume,
       signal: stop.signal,
     });
+    for await (const event of run) shown.show(event);
+    const result = await run;
     const { step, totalSteps } = result;
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {

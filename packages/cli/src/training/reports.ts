@@ -1,5 +1,5 @@
 // What `wpo train` prints: its progress, and how a run ended.
-import type { MetricsRow, TrainOptions, TrainResult } from '@wpo/trainer';
+import type { MetricsRow, TrainEvent, TrainResult } from '@wpo/trainer';
 import type { RunPairs } from '../pairs';
 import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
@@ -8,8 +8,8 @@ import type { Terminal } from '../terminal/terminal';
 import { type RunFolder, readMetrics } from './run-folder';
 import { formatSummary, summarize } from './summary';
 
-/** Prints steps and evaluations as they happen. */
-export function stepReports(config: TrainConfig, terminal: Terminal) {
+/** Prints steps, evaluations and warnings as they happen. */
+export function eventPrinter(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
   const print = (line: string) => void terminal.stderr.write(`${line}\n`);
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
@@ -17,18 +17,19 @@ export function stepReports(config: TrainConfig, terminal: Terminal) {
       const value = row[metric]; // a skipped step has none
       return value === undefined ? [] : [`${name} ${value.toFixed(4)}`];
     });
-  const callbacks: Pick<TrainOptions, 'onStep' | 'onEvaluation'> & { warn(message: string): void } = {
-    onStep({ step, totalSteps, metrics }) {
-      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
-      shown.update(step, format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }));
-    },
-    onEvaluation(row) {
+  const show = (event: TrainEvent) => {
+    if (event.type === 'step') {
+      shown ??= progress(terminal, { label: 'train', total: event.totalSteps, every: config.loggingSteps });
+      shown.update(
+        event.step,
+        format(event.metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }),
+      );
+    } else if (event.type === 'evaluation') {
       const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', chosen: 'eval_logps/chosen' };
-      print(`held-out pairs after step ${row.step}: ${format(row, names).join('  ')}`);
-    },
-    warn: print,
+      print(`held-out pairs after step ${event.step}: ${format(event.metrics, names).join('  ')}`);
+    } else if (event.type === 'warning') print(event.message);
   };
-  return { callbacks, stop: () => shown?.stop() };
+  return { show, stop: () => shown?.stop() };
 }
 
 export async function runSummary(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { textLines } from '@wpo/internal/lines';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { TrainEvent } from '../../src';
 import { toyRun } from './toy-run';
 
 type Run = Awaited<ReturnType<typeof toyRun>>;
@@ -40,10 +41,8 @@ function expectSame(run: Run): void {
 /** Runs until the step `last`, then stops as a signal does. */
 async function stopAfter(folder: string, last: number, more: Parameters<typeof toyRun>[1] = {}) {
   const controller = new AbortController();
-  return toyRun(folder, {
-    signal: controller.signal,
-    onStep: ({ step }) => (step === last ? controller.abort() : undefined),
-    ...more,
+  return toyRun(folder, { signal: controller.signal, ...more }, (event) => {
+    if (event.type === 'step' && event.step === last) controller.abort();
   });
 }
 
@@ -51,6 +50,17 @@ test.each([1, 2, 3, 5, 7])('a run stopped after step %d and resumed ends like on
   const folder = await newFolder();
   const { result } = await stopAfter(folder, last);
   expect(result).toMatchObject({ step: last, stopped: true });
+  expectSame(await toyRun(folder, { resume: true }));
+});
+
+test.each([1, 3, 7, 9, 10, 20])('so does a run whose reader leaves at event %d', async (last) => {
+  const folder = await newFolder();
+  let events = 0;
+  const left = toyRun(folder, {}, () => {
+    events += 1;
+    if (events === last) throw new Error('left');
+  });
+  await expect(left).rejects.toThrow('left');
   expectSame(await toyRun(folder, { resume: true }));
 });
 
@@ -79,8 +89,9 @@ test('a stop during a long step gives the step up, and the resumed run takes it 
     },
   };
   const steps: number[] = [];
-  const onStep = ({ step }: { step: number }) => void steps.push(step);
-  const { result } = await toyRun(folder, { signal, onStep, evalSteps: 0, saveSteps: 0 });
+  const { result } = await toyRun(folder, { signal, evalSteps: 0, saveSteps: 0 }, (event) => {
+    if (event.type === 'step') steps.push(event.step);
+  });
   expect(result).toMatchObject({ step: 3, stopped: true });
   expect(steps).toEqual([1, 2, 3]);
   expect(await checkpointsIn(folder)).toEqual(['checkpoint-3']);
@@ -111,9 +122,9 @@ test('resuming a finished run changes nothing', async () => {
 });
 
 test('a resume without a checkpoint starts from the beginning and warns', async () => {
-  const warnings: string[] = [];
-  expectSame(await toyRun(await newFolder(), { resume: true, warn: (message) => warnings.push(message) }));
-  expect(warnings).toEqual(['no checkpoint to resume from: training starts from the beginning']);
+  const run = await toyRun(await newFolder(), { resume: true });
+  expectSame(run);
+  expect(run.warnings).toEqual(['no checkpoint to resume from: training starts from the beginning']);
 });
 
 test('a new run does not write into the folder of another', async () => {
@@ -142,10 +153,8 @@ describe('what a resumed run may change', () => {
     const long = await toyRun(await newFolder(), { ...constant, maxSteps: 11 });
     const folder = await newFolder();
     await toyRun(folder, { ...constant, maxSteps: 8 });
-    const warnings: string[] = [];
-    const warn = (message: string) => warnings.push(message);
-    const extended = await toyRun(folder, { ...constant, maxSteps: 11, resume: true, warn });
-    expect(extended).toEqual(long);
+    const { warnings, ...extended } = await toyRun(folder, { ...constant, maxSteps: 11, resume: true });
+    expect({ ...extended, warnings: [] }).toEqual(long);
     expect(warnings).toEqual([
       `resuming from ${join(folder, 'checkpoint-8')} with other settings: total_steps: 8 → 11`,
       'The learning rate was 0.05 at step 8 and is 0.05 at step 9. From here on it follows the schedule of a run planned with ' +
@@ -164,9 +173,7 @@ describe('what a resumed run may change', () => {
   test('a lower learning rate counts from the checkpoint on', async () => {
     const folder = await newFolder();
     const { rows: before } = await stopAfter(folder, 3, constant);
-    const warnings: string[] = [];
-    const warn = (message: string) => warnings.push(message);
-    const { rows } = await toyRun(folder, { ...constant, learningRate: 0.025, resume: true, warn });
+    const { rows, warnings } = await toyRun(folder, { ...constant, learningRate: 0.025, resume: true });
     expect(rows.slice(0, 3)).toEqual(before);
     expect(rows.map((row) => row.learning_rate)).toEqual([0.05, 0.05, 0.05, ...Array(5).fill(0.025)]);
     expect(warnings[0]).toContain('learning_rate: 0.05 → 0.025');
@@ -188,18 +195,19 @@ test('random numbers continue from their saved state', async () => {
       drawn = state as number;
     };
     const random = { state: () => drawn, load };
-    const onStep = () => {
+    const onEvent = ({ type }: TrainEvent) => {
+      if (type !== 'step') return;
       drawn += 1;
       seen.push(drawn);
     };
-    return { random, seen, onStep };
+    return { random, seen, onEvent };
   };
   const folder = await newFolder();
   const first = drawing();
-  await stopAfter(folder, 8, { random: first.random, onStep: first.onStep, maxSteps: 8, saveSteps: 3 });
+  await toyRun(folder, { random: first.random, saveSteps: 3 }, first.onEvent);
   await rm(join(folder, 'checkpoint-8'), { recursive: true });
   const second = drawing();
-  await toyRun(folder, { resume: true, random: second.random, onStep: second.onStep, saveSteps: 3 });
+  await toyRun(folder, { resume: true, random: second.random, saveSteps: 3 }, second.onEvent);
   // saved at step 6, before the sixth draw: drawn 5 times
   expect(second.seen).toEqual([6, 7]);
 });
@@ -235,18 +243,18 @@ describe('a damaged checkpoint gives a warning, and the checkpoint before it is 
     const folder = await newFolder();
     await stopAfter(folder, 4);
     await damage(join(folder, 'checkpoint-4'));
-    const warnings: string[] = [];
-    expectSame(await toyRun(folder, { resume: true, warn: (warning) => warnings.push(warning) }));
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toContain(`cannot resume from ${join(folder, 'checkpoint-4')}`);
-    expect(warnings[0]).toContain(message);
+    const run = await toyRun(folder, { resume: true });
+    expectSame(run);
+    expect(run.warnings).toHaveLength(1);
+    expect(run.warnings[0]).toContain(`cannot resume from ${join(folder, 'checkpoint-4')}`);
+    expect(run.warnings[0]).toContain(message);
   });
 
   test('without an undamaged checkpoint, the run does not start', async () => {
     const folder = await newFolder();
     await stopAfter(folder, 1);
     await rm(join(folder, 'checkpoint-1', 'trainer_state.json'));
-    const run = toyRun(folder, { resume: true, warn: () => {} });
+    const run = toyRun(folder, { resume: true });
     await expect(run).rejects.toThrow('expected a readable checkpoint, found 1 damaged ones');
   });
 });

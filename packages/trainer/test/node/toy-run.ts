@@ -6,13 +6,14 @@ import {
   precomputeReference,
   type SavedTensor,
   savedTensor,
+  type TrainEvent,
   type TrainOptions,
-  train,
   valuesInParts,
   wpoPairLoss,
 } from '../../src';
 import { fileCheckpoints, metricsFile, pairLogFile, stopOnSignals } from '../../src/node';
 import { readState, spread, toyPairs, toyPolicy } from '../toy-policy';
+import { trainWith } from '../train-with';
 
 type Stored = Record<string, { shape: number[]; values: number[] }>;
 
@@ -33,20 +34,25 @@ export async function* readTensors(path: string): AsyncGenerator<SavedTensor> {
 }
 
 /** Eight steps on ten pairs, with metrics, evaluations and checkpoints at different intervals. */
-export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
+export async function toyRun(
+  folder: string,
+  more: Partial<TrainOptions> = {},
+  onEvent: (event: TrainEvent) => void | Promise<void> = () => {},
+) {
   const policy = toyPolicy(11, spread(121), spread(11, 0.5));
   const optimizer = adamW({ weightDecay: 0.1 });
   const pairs = toyPairs(10, 11);
   const reference = await precomputeReference({ policy, pairs, batchSize: 5 });
-  const result = await train({
+  const warnings: string[] = [];
+  const options = {
     policy,
     optimizer,
     pairs,
     reference,
-    order: (epoch) => pairs.map((_, i) => (i * 3 + epoch * 7) % 10),
+    order: (epoch: number) => pairs.map((_, i) => (i * 3 + epoch * 7) % 10),
     loss: wpoPairLoss({ beta: 0.5 }),
     learningRate: 0.05,
-    schedule: 'cosine',
+    schedule: 'cosine' as const,
     warmupRatio: 0.2,
     maxGradNorm: 0.1,
     batchSize: 2,
@@ -60,13 +66,17 @@ export async function toyRun(folder: string, more: Partial<TrainOptions> = {}) {
     pairLog: pairLogFile(join(folder, 'pairs.jsonl')),
     checkpoints: fileCheckpoints(folder, { writeTensors, readTensors, saveTotalLimit: 2 }),
     ...more,
+  };
+  const result = await trainWith(options, (event) => {
+    if (event.type === 'warning') warnings.push(event.message);
+    return onEvent(event);
   });
   const state = await readState(optimizer);
   const values = policy.values();
   policy.dispose();
   optimizer.dispose();
   const loggedPairs = await readFile(join(folder, 'pairs.jsonl'), 'utf8');
-  return { result, values, state, rows: await readRows(folder), loggedPairs };
+  return { result, values, state, rows: await readRows(folder), loggedPairs, warnings };
 }
 
 /** Metrics without times. */
@@ -97,12 +107,9 @@ export async function toyChild(folder: string, waitFor: string, until: string): 
     await writeTensors(path, tensors);
     await say(`wrote ${path.split('/').slice(-2).join(' ')}`);
   };
-  const { result } = await toyRun(folder, {
-    resume: true,
-    signal: stop.signal,
-    checkpoints: fileCheckpoints(folder, { writeTensors: sayingWrite, readTensors, saveTotalLimit: 2 }),
-    onStep: ({ step }) => say(`step ${step}`),
-    warn: () => {},
+  const checkpoints = fileCheckpoints(folder, { writeTensors: sayingWrite, readTensors, saveTotalLimit: 2 });
+  const { result } = await toyRun(folder, { resume: true, signal: stop.signal, checkpoints }, async (event) => {
+    if (event.type === 'step') await say(`step ${event.step}`);
   });
   stop.dispose();
   await say(JSON.stringify(result));
