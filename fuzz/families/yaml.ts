@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { readYaml } from '../../packages/cli/src/schemas/read-yaml';
 import { STAGES, type StageName } from '../../packages/cli/src/schemas/run';
-import { trainSchema } from '../../packages/cli/src/schemas/train';
+import { parseTrainConfig, trainSchema } from '../../packages/cli/src/schemas/train';
 import { configYaml, parseConfig, parseEntries, readSetting } from '../../packages/cli/src/schemas/yaml-config';
 import { expectPlainError, type Family, mutatedText } from '../family';
 
@@ -22,6 +22,20 @@ label_smoothing: *beta
 gradient_accumulation_steps: 16
 clamp: true
 save_steps:
+`;
+const recipe = `model_name_or_path: org/model
+model_revision: v1
+torch_dtype: null
+dataset_mixer:
+  org/pairs: 1.0
+dataset_splits: [train_prefs, test_prefs]
+evaluation_strategy: steps
+bf16: true
+optim: paged_adamw_32bit
+warmup_steps: 0.1
+truncation_mode: keep_end
+max_prompt_length: 512
+output_dir: runs/recipe
 `;
 const run = `output_dir: runs/hybrid
 sample: &common
@@ -64,7 +78,10 @@ interface Input {
   readonly text: string;
 }
 const input: fc.Arbitrary<Input> = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('train' as const), text: mutatedText([train, ...hostile]) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({ kind: fc.constant('train' as const), text: mutatedText([train, recipe, ...hostile]) }),
+  },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('run' as const), text: mutatedText([run, ...hostile]) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('train' as const, 'run' as const), text: bombs }) },
   {
@@ -74,7 +91,7 @@ const input: fc.Arbitrary<Input> = fc.oneof(
 );
 
 function readTrain(text: string, count: (outcome: string) => void): void {
-  const config = parseConfig(trainSchema, text, { file: '/fuzz/run.yaml' });
+  const { config } = parseTrainConfig(text, { file: '/fuzz/run.yaml' });
   const again = parseConfig(trainSchema, configYaml(trainSchema, config), { file: '/fuzz/run.yaml' });
   if (!isDeepStrictEqual(again, config)) throw new Error(`reads back as ${JSON.stringify(again)}`);
   count('train configuration read');

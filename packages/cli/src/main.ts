@@ -103,7 +103,7 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
 
   const commands = [
     createCommand(trainSchema, async ({ config: file, set, resume }) => {
-      const config = await readTrainConfig(file, set);
+      const config = await readTrainConfig(file, set, (line) => void terminal.stderr.write(`${line}\n`));
       const { train } = await import('./commands/train');
       finish(await train(config, { resume }, terminal));
     }),

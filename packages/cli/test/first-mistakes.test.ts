@@ -70,8 +70,7 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
     'wpo train lr.yaml',
     'lr.yaml:4: lr: unknown key. It is called learning_rate here.\n' +
       'lr.yaml:5: batch_size: unknown key. It is called per_device_train_batch_size here.\n' +
-      'lr.yaml:6: report_to: unknown key. Metrics are written to metrics.jsonl in output_dir, and to no other service. Remove it.\n' +
-      'lr.yaml:7: load_in_4bit: unknown key. Weights are trained in float32: nothing is quantized. Remove it.',
+      'lr.yaml:7: load_in_4bit: unknown key. Nothing is quantized. `dtype: bfloat16` holds the model under an adapter in 2 bytes per parameter. Remove it.',
   ],
   ['wpo train twice.yaml', 'twice.yaml:2: output_dir: expected each key once, found it twice. Remove one of the two.'],
   [

@@ -19,7 +19,8 @@ import { withLocalModels } from './train';
 
 /** `wpo plan`: prints the memory and the time that a training run takes. Returns the exit status: 0 if it fits, else 1. */
 export async function plan(options: PlanConfig, terminal: Terminal = processTerminal()): Promise<number> {
-  const config = await withLocalModels(await readTrainConfig(options.config, options.set), terminal);
+  const note = (line: string) => void terminal.stderr.write(`${line}\n`);
+  const config = await withLocalModels(await readTrainConfig(options.config, options.set, note), terminal);
   const pairs = await readRunPairs(config, terminal);
   const backend = await loadBackend(config);
   const loss = preferencePairLoss(lossOptions(config));

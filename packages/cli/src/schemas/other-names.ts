@@ -162,7 +162,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     ref_model_adapters reward_model_adapters force_use_ref_model create_new_adapter max_lora_rank lora_on_cpu`,
   'The run writes the adapter. Merge it into its model with `wpo merge`.': `
     merge_lora merge_adapter merge_method merge_and_unload`,
-  'Weights are trained in float32: nothing is quantized.': `
+  'Nothing is quantized. `dtype: bfloat16` holds the model under an adapter in 2 bytes per parameter.': `
     load_in_4bit load_in_8bit bnb_* qlora* use_qlora use_bnb_nested_quant quantization quantization_* quantize*
     quantization_bit gptq* double_quantization qat export_quantization_* ref_model_quantization_bit
     reward_model_quantization_bit weight_dtype activation_dtype group_size fake_quant_after_n_steps
@@ -175,7 +175,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
     apollo_* use_badam badam_* qgalore_* dion_* muon*`,
   'Metrics are written to metrics.jsonl in output_dir, and to no other service.': `
-    report_to run_name project wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
+    report_to run_name project logging_dir wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
     use_trackio swanlab* use_swanlab use_tensorboard tensorboard* use_otel_metrics otel_* tags plot_loss
     log_with tracker*`,
   'One process trains on one device.': `
@@ -187,7 +187,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     megatron_* use_mca use_hyper_parallel hyper_parallel_* tpu_* state_dict_type offload_params cpu_offload*
     reshard_after_forward auto_wrap_policy sync_module_states use_orig_params min_num_params
     transformer_layer_cls_to_wrap final_state_dict_type low_cpu_mem_usage max_memory offload_folder
-    cpu_ram_efficient_loading`,
+    cpu_ram_efficient_loading ignore_bias_buffers`,
   'A GPU is used if TensorFlow’s CUDA build is installed: `npx wpo-tensorflow install --variant gpu`.': `
     device use_cpu no_cuda use_mps_device gpu_memory_limit gpu cuda use_gpu devices use_ipex`,
   'The native kernels need no setting.': `
@@ -196,8 +196,8 @@ const ABSENT: Readonly<Record<string, string>> = {
     dpo_use_liger_kernel use_kernels use_v1_kernels torch_compile* torchdynamo use_unsloth unsloth*
     flash_optimum fused_attn_kernel scaling_softmax* large_head_attention chunked_cross_entropy* tiled_mlp*
     experts_implementation torch_empty_cache_steps gc_steps gc_collect_steps use_cache use_kv_cache
-    jit_mode_eval auto_find_batch_size use_logits_to_keep use_num_logits_to_keep dpo_use_logits_to_keep
-    block_diag_attn attention_implementation fast_inference gpu_memory_utilization experimental_skip_move_to_device torchdistx_path enforce_eager enable_prefix_caching use_legacy_prediction_loop`,
+    jit_mode_eval use_logits_to_keep use_num_logits_to_keep dpo_use_logits_to_keep
+    block_diag_attn attention_implementation fast_inference gpu_memory_utilization experimental_skip_move_to_device torchdistx_path enforce_eager enable_prefix_caching use_legacy_prediction_loop use_flash_attention_2`,
   'The model is read from its folder as it is: Gemma-2, with its own tokenizer and chat template.': `
     chat_template chat_template_* template trust_remote_code model_type type_of_model tokenizer_*
     model_init_kwargs ref_model_init_kwargs model_kwargs rope_scaling overrides_of_model_* special_tokens
@@ -206,7 +206,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     is_*_derived_model resize_* new_special_tokens_config add_special_tokens add_tokens init_special_tokens
     split_special_tokens use_fast_tokenizer processor_* cls_model_config mean_resizing_embeddings
     shrink_embeddings reinit_weights num_labels eot_tokens use_pose pose_* mixture_of_depths
-    router_aux_loss_coef moe_* base_model_attribute_name image_* video_* audio_* use_audio_in_video
+    router_aux_loss_coef auto_insert_empty_system_msg moe_* base_model_attribute_name image_* video_* audio_* use_audio_in_video
     crop_to_patches tool_format tools default_system default_system_message system_prompt enable_thinking
     preserve_thinking is_falcon_derived_model is_llama_derived_model is_mistral_derived_model is_qwen_derived_model fix_untrained_tokens fix_tokenizer use_exact_model_name gemma4_hybrid_attn_impl llama4_linearized_experts embed_method feature_layers drop_system_message template_thinking_key split_thinking reasoning_parser enable_reasoning`,
   'A revision is part of the model’s name: `hf://org/name@revision`.': `
@@ -225,14 +225,14 @@ const ABSENT: Readonly<Record<string, string>> = {
     save_safetensors save_only_model save_first_step dynamic_checkpoint enable_jit_checkpoint check_interval
     trigger_file_path save_model`,
   'The split of a data set is dataset_train_split; a part of a data set on the Hub is a path: `hf://datasets/org/name/folder/*.parquet`.': `
-    dataset_config dataset_config_name subset config_name name data_name dataset_kwargs`,
+    dataset_config dataset_configs dataset_config_name subset config_name name data_name dataset_kwargs`,
   'To train on fewer pairs, set max_steps, or make a smaller file.': `
     max_samples max_train_samples max_eval_samples num_samples_train dataset_shard_* shards*
     num_dataset_shards_to_save limit min_sample_len min_input_id max_input_id interleave_probs mix_strategy`,
   'Data is read and encoded by several threads, without settings.': `
     dataset_num_proc dataset_processes dataloader_* preprocessing_* num_workers streaming dataset_streaming
     streaming_* dataset_prepared_path dataset_keep_in_memory skip_prepare_dataset tokenized_path
-    group_by_length length_column_name remove_unused_columns label_names buffer_size data_shared_file_system
+    length_column_name remove_unused_columns label_names buffer_size data_shared_file_system
     preprocess_* is_preprocess dataset_exact_deduplication drop_last ds_type shuffle_before_merging_datasets
     pretraining_* media_dir past_index`,
   'Losses count the tokens of the answers only, never those of the prompt.': `
@@ -245,6 +245,24 @@ const ABSENT: Readonly<Record<string, string>> = {
     field length prompt_format completion_format input_transform logprobs_field step_separator skip path tokens modules offload`,
   'Add `sft` to loss_type, and its factor to loss_weights: `loss_type: [sigmoid, sft]`, `loss_weights: [1, 0.2]`.': `
     rpo_alpha pref_ftx sft_alpha orpo_alpha dpo_ftx lambda_sft sft_weight`,
+  'The last batch of an epoch takes the pairs that are left.': `
+    dataloader_drop_last`,
+  'It is the label smoothing of a cross-entropy. That of a preference loss is label_smoothing.': `
+    label_smoothing_factor`,
+  'Nothing is padded: a pair is one sequence, and max_tokens_per_pack puts several into one pass.': `
+    padding_free pad_to_multiple_of`,
+  'The reference’s log-probs are computed pair by pair, packed as max_tokens_per_pack says.': `
+    precompute_ref_batch_size`,
+  'All random numbers come from seed. The order of the pairs is another than PyTorch’s.': `
+    data_seed full_determinism`,
+  'Blocks are recomputed as activation_checkpointing says, which has no further options.': `
+    gradient_checkpointing_kwargs activation_checkpointing_kwargs activation_offloading`,
+  'The order of the pairs is random, or with shuffle: false that of the file.': `
+    group_by_length`,
+  '`wpo plan` shows what a batch needs, and finds settings that fit into memory.': `
+    auto_find_batch_size`,
+  'Set environment variables in the shell.': `
+    env`,
   'The held-out pairs are evaluated before the first step and after the last, and every eval_steps steps.': `
     eval_on_start eval_delay do_eval do_train do_predict do_bench_eval do_causal_lm_eval evaluate
     eval_accumulation_steps prediction_loss_only bench_* eval_table_size eval_on_each_dataset
@@ -273,9 +291,15 @@ const ABSENT: Readonly<Record<string, string>> = {
     disable_tqdm log_level* logging_strategy logging_first_step verbose silent progress_bar
     include_tokens_per_second include_num_input_tokens_seen include_tkps include_effective_tokens_per_second
     skip_memory_metrics print_param_status debug profile* profiler* enable_torch_profiler strict
-    axolotl_config_path full_determinism deterministic
+    axolotl_config_path deterministic
     logging_nan_inf_filter`,
 };
+
+/** Why an option of another program has no key here, if that is known. */
+export function absentReason(name: string): string | undefined {
+  const entry = TABLES.absent.find((one) => one.name === name) ?? TABLES.absent.find((one) => matches(one.name, name));
+  return entry && withCommand(entry.answer);
+}
 
 /** Options of other commands. */
 const ELSEWHERE: Readonly<Record<string, string>> = {

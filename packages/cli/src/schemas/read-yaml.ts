@@ -15,6 +15,8 @@ export interface Given {
   readonly folder: string;
   /** The keys of a value that is a group of keys. */
   readonly keys?: readonly (readonly [string, Given])[];
+  /** Why the value is an error, whatever the key accepts: `expected …, found …. Hint`. */
+  readonly refusal?: string;
 }
 
 // Limits of a configuration, far above any real one. They bound the time and memory of hostile files.

@@ -4,7 +4,8 @@ import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from
 import { boolean, choice, field, integer, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { checkOptimizer, optimizerFields } from './optimizer';
-import { type ConfigOf, commandSchema, type Naming, type Problem } from './schema';
+import { readConfigText } from './read-yaml';
+import { type ConfigOf, commandSchema, type Naming, type Problem, yamlKey } from './schema';
 import {
   checkLengths,
   dtype,
@@ -16,7 +17,8 @@ import {
   settings,
   yamlColumns,
 } from './shared';
-import { readConfig } from './yaml-config';
+import { translateConfig } from './trl';
+import { parseEntries, readEntries } from './yaml-config';
 
 const dataFields = {
   modelNameOrPath: path('model', {
@@ -215,6 +217,7 @@ export const trainSchema = commandSchema({
     'Trains a model on preference pairs. A YAML file configures the run. The folder output_dir then has model/ (for ' +
       'transformers and for wpo generate), report.html, metrics.jsonl, pairs.jsonl, checkpoint-STEP/ and config.yaml.',
     'Relative paths in the file start from the folder of the file, those of --set from the working directory.',
+    'A file of TRL (trl dpo --config) or alignment-handbook is read as it is: docs/from-trl.md says what becomes of each key.',
   ],
   configFile: true,
   fields: {
@@ -329,10 +332,28 @@ interface BestModelConfig {
 export type TrainConfig = ConfigOf<typeof trainSchema>;
 
 /**
- * Reads the YAML file of `wpo train`.
+ * Reads the YAML file of `wpo train`: one with its keys, or one of TRL or alignment-handbook.
  *
  * @param set settings as `key=value`, which override the file
+ * @param note receives what was made of keys of other programs, line by line; nothing for a file without such keys
  * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
  */
-export const readTrainConfig = (file: string, set: readonly string[] = []): Promise<TrainConfig> =>
-  readConfig(trainSchema, file, set);
+export async function readTrainConfig(
+  file: string,
+  set: readonly string[] = [],
+  note: (line: string) => void = () => {},
+): Promise<TrainConfig> {
+  const { config, notes } = parseTrainConfig(await readConfigText(file), { file, set });
+  for (const line of notes) note(line);
+  return config;
+}
+
+/** Like `readTrainConfig`, for the text of the file. */
+export function parseTrainConfig(
+  yaml: string,
+  { file, set = [] }: { readonly file: string; readonly set?: readonly string[] },
+): { readonly config: TrainConfig; readonly notes: readonly string[] } {
+  const own = Object.keys(trainSchema.fields).map(yamlKey);
+  const { entries, notes } = translateConfig(readEntries(yaml, file, set), own, file);
+  return { config: parseEntries(trainSchema, entries, { file }), notes };
+}

@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { stringify } from 'yaml';
 import { UserError } from '../errors';
 import { answerForValue, unknownKey } from './other-names';
-import { type Given, readConfigText, readYaml, readYamlValue } from './read-yaml';
+import { type Given, readYaml, readYamlValue } from './read-yaml';
 import {
   type CommandSchema,
   type Field,
@@ -21,28 +21,22 @@ import {
 export type Entries = ReadonlyMap<string, Given>;
 
 /**
- * Reads a command's configuration from a YAML file. Relative paths in the file start from its folder, those of `set` from
- * the working directory.
+ * Parses a command's configuration. Relative paths start from the folder of the file, those of `set` from the working directory.
  *
  * @param set settings as `key=value` with YAML values, which override the file
  * @throws {UserError} naming every problem: file, line and key, what was expected and what was found
  */
-export async function readConfig<F extends Fields>(
-  schema: CommandSchema<F>,
-  file: string,
-  set: readonly string[] = [],
-): Promise<Parsed<F>> {
-  return parseConfig(schema, await readConfigText(file), { file, set });
-}
-
-/** Like `readConfig`, for the text of the file. */
 export function parseConfig<F extends Fields>(
   schema: CommandSchema<F>,
   yaml: string,
   { file, set = [] }: { readonly file: string; readonly set?: readonly string[] },
 ): Parsed<F> {
-  return parseEntries(schema, new Map([...readYaml(yaml, file), ...set.map(readSetting)]), { file });
+  return parseEntries(schema, readEntries(yaml, file, set), { file });
 }
+
+/** The keys of a YAML text and of `--set`, which override it. */
+export const readEntries = (yaml: string, file: string, set: readonly string[]): Entries =>
+  new Map([...readYaml(yaml, file), ...set.map(readSetting)]);
 
 /**
  * Checks values against a schema, fills in defaults and resolves paths.
@@ -61,6 +55,10 @@ export function parseEntries<F extends Fields>(
   for (const [written, entry] of entries) {
     const key = schema.configFile ? written : written.replaceAll('-', '_'); // a stage's key may be written as its flag
     const name = keys.get(key);
+    if (entry.refusal !== undefined) {
+      problems.push(`${entry.at}${prefix}${written}: ${entry.refusal}`);
+      continue;
+    }
     if (name !== undefined) {
       if (entry.value !== null) given.set(name, entry); // `key:` without a value leaves the default
       continue;

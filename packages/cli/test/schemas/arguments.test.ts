@@ -120,7 +120,7 @@ test.each([
   [['train', 'run.yaml', '--lr', '1e-5'], '--lr: unknown flag. It is called --learning_rate here.\n'],
   [
     ['train', 'run.yaml', '--load-in-4bit'],
-    '--load-in-4bit: unknown flag. Weights are trained in float32: nothing is quantized. Remove it.\n',
+    '--load-in-4bit: unknown flag. Nothing is quantized. `dtype: bfloat16` holds the model under an adapter in 2 bytes per parameter. Remove it.\n',
   ],
   [
     ['train', 'run.yaml', '--resum'],

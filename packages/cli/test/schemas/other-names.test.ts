@@ -45,7 +45,10 @@ test.each([
     'lora_modules_to_save',
     'Modules are not trained whole beside an adapter. Gemma-2 shares its embedding with the output projection. Remove it.',
   ],
-  ['load_in_4bit', 'Weights are trained in float32: nothing is quantized. Remove it.'],
+  [
+    'load_in_4bit',
+    'Nothing is quantized. `dtype: bfloat16` holds the model under an adapter in 2 bytes per parameter. Remove it.',
+  ],
   ['bf16', 'Products of bfloat16, as with `bf16: true` elsewhere, are `precision: bfloat16` here. Remove it.'],
   ['optimizer', 'It is called optim here.'],
   [
