@@ -13,6 +13,7 @@ export { type ScoredRow, score } from './commands/score';
 export { type TrainCommandOptions, train } from './commands/train';
 export { type WeighedPair, weigh } from './commands/weigh';
 export { isUserError, UserError } from './errors';
+export type { WpoEvent } from './events';
 export type { Inspection } from './inspect/report';
 export { main } from './main';
 export type { EvalConfig } from './schemas/eval';

@@ -40,10 +40,11 @@ import { processTerminal, screenOf, type Terminal } from './terminal/terminal';
  * @returns the exit status: 0; 1 for wrong input, after a message; 130 or 143 if a signal stopped the run
  */
 export async function main(args: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
-  const screen = screenOf(terminal);
-  let status = 0;
   const [command = '', ...rest] = args;
   const schema = COMMANDS.find(({ name }) => name === command);
+  const hasEvents = schema !== undefined && 'json' in schema.flags && rest.includes('--json');
+  const screen = hasEvents ? screenOf(terminal).withJsonEvents() : screenOf(terminal);
+  let status = 0;
   const program = createProgram(screen, (result) => {
     status = result;
   });
@@ -58,12 +59,21 @@ export async function main(args: readonly string[], terminal: Terminal = process
     }
     const given = schema === undefined ? args : [command, ...rewriteArguments(schema, rest)];
     await program.parseAsync(given, { from: 'user' });
+    screen.onEvent?.({ type: 'end', status });
     return status;
   } catch (error) {
-    if (isNativeError(error) && error instanceof CommanderError) return error.exitCode;
-    const message = formatError(error, args);
-    screen.printError(schema?.configFile === false ? withFlags(message) : message);
-    return isNativeError(error) && error instanceof InterruptedError ? error.status : 1;
+    if (isNativeError(error) && error instanceof CommanderError) {
+      const { message, exitCode } = error;
+      if (exitCode === 0) screen.onEvent?.({ type: 'end', status: 0 });
+      else screen.onEvent?.({ type: 'error', message: describeUsageError(message), status: exitCode });
+      return exitCode;
+    }
+    const found = formatError(error, args);
+    const message = schema?.configFile === false ? withFlags(found) : found;
+    screen.printError(message);
+    status = isNativeError(error) && error instanceof InterruptedError ? error.status : 1;
+    screen.onEvent?.({ type: 'error', message, status });
+    return status;
   }
 }
 

@@ -30,7 +30,7 @@ export type TrainEvent =
       readonly step: number;
     }
   | {
-      /** What the user should know, and the run goes on. */
+      /** What the user should know. The run continues. */
       readonly type: 'warning';
       readonly message: string;
     };
@@ -76,8 +76,8 @@ export function trainRun(
   let [isRead, isLeft] = [false, false];
   let resolve!: (result: TrainResult) => void;
   let reject!: (error: unknown) => void;
-  const result = new Promise<TrainResult>((...settle) => {
-    [resolve, reject] = settle;
+  const result = new Promise<TrainResult>((...functions) => {
+    [resolve, reject] = functions;
   });
   result.catch(() => {}); // the reader gets the error
   const events = run();

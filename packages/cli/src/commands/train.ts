@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { epochOrder } from '@wpo/data';
 import { ADAPTER_WEIGHTS, readTensors, writeTensors } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
@@ -105,6 +106,8 @@ export async function train(
     await writeConfig(folder, config);
     await withoutFailing('the environment', terminal, () => recordEnvironment({ folder, backend }));
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
+    const outputDir = resolve(folder.path);
+    terminal.onEvent?.({ type: 'run', outputDir, pairs: pairs.train.length, heldOut: pairs.held.length });
     say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
       config: local,
@@ -147,13 +150,16 @@ export async function train(
     for await (const event of run) shown.show(event);
     const result = await run;
     const { step, totalSteps } = result;
+    const tellResult = (model: string | null) => terminal.onEvent?.({ type: 'result', model, ...result });
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {
       shown.stop();
       await reportRun(folder, terminal);
+      tellResult(null);
       say(collapseWithoutModel(step, result.collapse!));
       return COLLAPSED;
     }
+    if (result.stopped && !collapsed) tellResult(null);
     if (result.stopped && !collapsed && step === 0) return stopped('before the first step.');
     if (result.stopped && !collapsed) {
       return stopped(
@@ -167,6 +173,7 @@ export async function train(
     await saveModel(folder.model, model, saving(model));
     await rm(folder.extending, { force: true });
     shown.stop();
+    tellResult(resolve(folder.model));
     await recordTrained(recording, answers);
     finished = result;
   } catch (error) {

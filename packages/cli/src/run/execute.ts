@@ -17,11 +17,14 @@ export async function executeStage(
   terminal: Terminal,
 ): Promise<number> {
   const say = (text: string) => void terminal.stdout.write(`${stage.name.padEnd(6)}  ${text}\n`);
+  const tell = (progress: 'running' | 'skipped' | 'finished' | 'stopped') =>
+    terminal.onEvent?.({ type: 'stage', stage: stage.name, state: progress });
   const output = stage.out === undefined ? '' : `: ${relative('', stage.out) || stage.out}`;
   const [before, now] = [state.get(stage.name), await recordOf(stage)];
   const isComplete = before?.outputs !== undefined && before.outputs === (await hashPaths(stage.outputs));
   if (isComplete && isSame(before, now) && stage.outputs.length > 0) {
     say(`skipped, already done${output}`);
+    tell('skipped');
     return 0;
   }
   if (before !== undefined) {
@@ -31,12 +34,17 @@ export async function executeStage(
   }
   await state.set(stage.name, now);
   say('running');
+  tell('running');
   const { status, finished } = await runStage(stage, terminal);
   if (finished) {
     await state.set(stage.name, { ...now, outputs: await hashPaths(stage.outputs) });
     say(`finished${output}`);
+    tell('finished');
   }
-  if (status !== 0) say('stopped. Run the same command again to continue.');
+  if (status !== 0) {
+    say('stopped. Run the same command again to continue.');
+    if (!finished) tell('stopped');
+  }
   return status;
 }
 

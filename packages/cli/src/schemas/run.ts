@@ -4,7 +4,7 @@ import { pairSchema } from './pair';
 import { sampleSchema } from './sample';
 import { type CommandSchema, commandSchema } from './schema';
 import { scoreSchema } from './score';
-import { settings } from './shared';
+import { jsonFlag, settings } from './shared';
 import { trainSchema } from './train';
 import { weighSchema } from './weigh';
 
@@ -74,6 +74,7 @@ export const runSchema = commandSchema({
     set: settings('set output_dir or a key of a stage; may be repeated', 'stage.key=value'),
     from: choice(stageChoices, { help: 'start with this stage', flag: { placeholder: 'stage', conflicts: ['only'] } }),
     only: choice(stageChoices, { help: 'run only this stage', flag: { placeholder: 'stage' } }),
+    json: jsonFlag,
   },
   examples: [
     'wpo run recipes/hybrid.yaml',

@@ -357,3 +357,8 @@ export const settings = (help: string, placeholder: string) =>
     },
     { help },
   );
+
+/** `--json`. `main` looks for it. */
+export const jsonFlag = boolean({
+  help: 'print events to stdout, each a line of JSON; all other output goes to stderr. docs/events.md lists the events',
+});

@@ -10,6 +10,7 @@ import {
   checkLengths,
   dtype,
   encodingFields,
+  jsonFlag,
   onBadRow,
   type PairSource,
   pairSources,
@@ -233,6 +234,7 @@ export const trainSchema = commandSchema({
     config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
     resume: boolean({ help: 'continue from the newest checkpoint in output_dir' }),
+    json: jsonFlag,
   },
   groups: {
     'Model and data': names(dataFields),

@@ -1,4 +1,5 @@
 import { printableLines } from '@wpo/internal/printable';
+import type { WpoEvent } from '../events';
 
 /** A stream of text, such as `process.stdout`. */
 export interface Output {
@@ -16,6 +17,8 @@ export interface Output {
 export interface Terminal {
   readonly stdout: Output;
   readonly stderr: Output;
+  /** Receives events of the command; absent where nobody wants them. */
+  readonly onEvent?: ((event: WpoEvent) => void) | undefined;
 }
 
 const STYLES = { bold: '1', dim: '2', red: '31', yellow: '33', cyan: '36' } as const;
@@ -29,6 +32,7 @@ export type Style = keyof typeof STYLES;
 export class Screen implements Terminal {
   readonly stdout: Output;
   readonly stderr: Output;
+  readonly onEvent: Terminal['onEvent'];
   /** Whether stderr can redraw a line. */
   readonly isInteractive: boolean;
   private status = '';
@@ -42,6 +46,15 @@ export class Screen implements Terminal {
     this.isInteractive = raw.stderr.isTTY === true && process.env.TERM !== 'dumb';
     this.stdout = this.guarded(raw.stdout);
     this.stderr = this.guarded(raw.stderr);
+    this.onEvent = raw.onEvent;
+  }
+
+  /** A terminal for the same streams whose stdout has events as lines of JSON. All other output goes to stderr. */
+  withJsonEvents(): Screen {
+    const { stdout, stderr } = this.raw;
+    // an escape such as \u001b means the same in JSON
+    const onEvent = (event: WpoEvent) => void stdout.write(`${printableLines(JSON.stringify(event))}\n`);
+    return new Screen({ stdout: stderr, stderr, onEvent });
   }
 
   /** The width of stderr in characters, without the last column, where some terminals wrap the line. */

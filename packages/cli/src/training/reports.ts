@@ -8,7 +8,7 @@ import type { Terminal } from '../terminal/terminal';
 import { type RunFolder, readMetrics } from './run-folder';
 import { formatSummary, summarize } from './summary';
 
-/** Prints steps, evaluations and warnings as they happen. */
+/** Prints steps, evaluations and warnings as they happen, and passes all events on. */
 export function eventPrinter(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
   const print = (line: string) => void terminal.stderr.write(`${line}\n`);
@@ -18,6 +18,7 @@ export function eventPrinter(config: TrainConfig, terminal: Terminal) {
       return value === undefined ? [] : [`${name} ${value.toFixed(4)}`];
     });
   const show = (event: TrainEvent) => {
+    terminal.onEvent?.(event);
     if (event.type === 'step') {
       shown ??= progress(terminal, { label: 'train', total: event.totalSteps, every: config.loggingSteps });
       shown.update(

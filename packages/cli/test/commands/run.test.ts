@@ -191,8 +191,21 @@ const chat = ({ seed, messages }: ScriptedBody) => messages!.at(-1)!.content.sli
 test('with new prompts old answers are kept; with other settings answers and scores are moved away', async () => {
   const server = await scriptedServer({ model: 'wise', chat });
   const { at, out, config } = sampling(server);
-  const first = await wpo('run', config);
+  const first = await wpo('run', config, '--json');
   expect(first.status, first.err).toBe(0);
+  expect(
+    first.out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([
+    ...['sample', 'score', 'pair'].flatMap((stage) => [
+      { type: 'stage', stage, state: 'running' },
+      { type: 'stage', stage, state: 'finished' },
+    ]),
+    { type: 'end', status: 0 },
+  ]);
+  expect(eventsOf(first.err)).toContain('pair finished');
   expect(asked(server.answered)).toHaveLength(8 + 12);
 
   const prompt = 'Name three rivers.';
