@@ -247,17 +247,24 @@ export interface SaveOptions {
   readonly dtype: 'float32' | 'bfloat16';
   /** The name of the model that an adapter belongs to, as the user gave it. */
   readonly baseModel: string;
+  /** Contents of more files by name, such as a model card. */
+  readonly files?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Writes a model's or an adapter's folder, with the tokenizer of the folder that the model came from. */
-export function saveModel(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
-  const files = {
+export function saveModel(
+  folder: string,
+  model: LoadedModel,
+  { dtype, baseModel, files = {} }: SaveOptions,
+): Promise<void> {
+  const saved = {
+    files,
     tensors: model.policy.parameters.map(({ name, value }) => toWrite(savedTensor(name, value()))),
     dtype: WEIGHT_DTYPES[dtype],
     copyFrom: model.folder,
   } as const;
-  if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, ...files });
-  return writeModelFolder(folder, { config: model.policy.model.config, configJson: model.configJson, ...files });
+  if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, ...saved });
+  return writeModelFolder(folder, { config: model.policy.model.config, configJson: model.configJson, ...saved });
 }
 
 /** Writes a model's or an adapter's files but its weights, so that a checkpoint's folder is one of a model or an adapter. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { WEIGHT_DTYPES } from '@wpo/gemma';
 import {
@@ -15,9 +16,11 @@ import type { StoredCheckpoint } from '@wpo/trainer';
 import { fileCheckpoints } from '@wpo/trainer/node';
 import { fromInput, UserError } from '../errors';
 import { lockPath } from '../files';
+import { withoutFailing } from '../report/write-report';
 import { type ExportConfig, exportSchema } from '../schemas/export';
 import { checkFlags } from '../schemas/flags';
 import { processTerminal, type Terminal } from '../terminal/terminal';
+import { cardFile, modelCard } from '../training/model-card';
 import { configOf, runFolder } from '../training/run-folder';
 
 /** `wpo export`: writes the model of a checkpoint. Returns the exit status. */
@@ -28,7 +31,7 @@ export async function exportModel(config: ExportConfig, terminal: Terminal = pro
   await makeFolder(dirname(out));
   const release = await lockPath(dirname(out), 'export');
   try {
-    await fromInput(() => copyModel(from, out, config));
+    await fromInput(async () => copyModel(from, out, config, await cardFiles(config.run, step, terminal)));
   } finally {
     release();
   }
@@ -71,17 +74,36 @@ async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Te
   throw new UserError(`expected a checkpoint that is not damaged, found:\n${damages.join('\n')}${others}`);
 }
 
+/** The model card of a checkpoint, if the run’s configuration and metrics are there. */
+async function cardFiles(
+  run: string,
+  modelStep: number,
+  terminal: Terminal,
+): Promise<Readonly<Record<string, string>>> {
+  const folder = runFolder(run);
+  const config = await configOf(folder);
+  if (config === undefined || !existsSync(folder.metrics)) return {};
+  const source = { config, folder, baseFolder: config.modelNameOrPath, modelStep };
+  return cardFile(await withoutFailing('the model card', terminal, () => modelCard(source)));
+}
+
 /** Copies a model or an adapter tensor by tensor, in another number type. A model's `config.json` names the type of the run's model. */
-async function copyModel(from: string, out: string, { run, dtype }: ExportConfig): Promise<void> {
+async function copyModel(
+  from: string,
+  out: string,
+  { run, dtype }: ExportConfig,
+  files: Readonly<Record<string, string>>,
+): Promise<void> {
   if (await isAdapterFolder(from)) {
     const type = dtype ?? (await configOf(runFolder(run)))?.saveDtype ?? 'float32';
-    return copyAdapterFolder(from, out, WEIGHT_DTYPES[type]);
+    return copyAdapterFolder(from, out, { dtype: WEIGHT_DTYPES[type], files });
   }
   const { config, configJson, checkpoint } = await readModelFolder(from);
   try {
     const ofRun = (configJson.dtype ?? configJson.torch_dtype) === 'bfloat16' ? 'bfloat16' : 'float32';
     const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
-    await writeModelFolder(out, { config, configJson, tensors, dtype: WEIGHT_DTYPES[dtype ?? ofRun], copyFrom: from });
+    const model = { config, configJson, tensors, files, copyFrom: from };
+    await writeModelFolder(out, { ...model, dtype: WEIGHT_DTYPES[dtype ?? ofRun] });
   } finally {
     await checkpoint.close();
   }

@@ -28,6 +28,7 @@ import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
 import { checkRunMemory, machineMemory } from '../training/memory-report';
+import { cardFile, modelCard } from '../training/model-card';
 import { optimizerOf } from '../training/optimizer';
 import { hashReference, loadWithReferences, type References } from '../training/references';
 import { collapseWithoutModel, endedByCollapse, eventPrinter, runSummary } from '../training/reports';
@@ -170,7 +171,11 @@ export async function train(
       );
     }
     await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
-    await saveModel(folder.model, model, saving(model));
+    const modelStep = result.restoredStep ?? undefined;
+    const card = await withoutFailing('the model card', terminal, () =>
+      modelCard({ config, folder, baseFolder: model.folder, modelStep }),
+    );
+    await saveModel(folder.model, model, { ...saving(model), files: cardFile(card) });
     await rm(folder.extending, { force: true });
     shown.stop();
     tellResult(resolve(folder.model));

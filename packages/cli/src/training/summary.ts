@@ -92,7 +92,7 @@ function firstAndLast(windows: readonly Window[]): Pick<Summary, 'before' | 'aft
 
 /** A summary as text: the run, then a table of what it changed. */
 export function formatSummary(summary: Summary, run: SummarizedRun): string {
-  const { steps, tokens, tokensPerSecond, skippedSteps, isHeldOut, before, after } = summary;
+  const { steps, tokens, tokensPerSecond, skippedSteps, isHeldOut } = summary;
   const rows: [string, string][] = [
     ['pairs', `${count(run.pairs)}${run.skipped > 0 ? ` (${counted(run.skipped, 'row')} skipped)` : ''}`],
     ['steps', `${count(steps)}${skippedSteps > 0 ? ` (${count(skippedSteps)} skipped: not finite)` : ''}`],
@@ -101,7 +101,15 @@ export function formatSummary(summary: Summary, run: SummarizedRun): string {
     ['run directory', run.folder],
     ...(run.report === undefined ? [] : [['report', run.report] as [string, string]]),
   ];
-  const head = isHeldOut ? `${count(run.evalPairs)} held-out pairs` : 'training pairs';
+  const note = isHeldOut
+    ? ''
+    : '\n  Other pairs in both columns. Set eval_split or eval_file to compare the same ones.';
+  return `${alignedRows(rows)}\n\n${table(changedMetrics(summary, run.evalPairs))}${note}`;
+}
+
+/** What the run changed, as the rows of a table: a head, then a row for each metric. @param evalPairs the number of held-out pairs */
+export function changedMetrics({ isHeldOut, before, after }: Summary, evalPairs?: number): string[][] {
+  const heldOut = evalPairs === undefined ? 'held-out pairs' : `${count(evalPairs)} held-out pairs`;
   const wasEvaluatedOnce = isHeldOut && after.steps[0] === before.steps[0];
   const shown = wasEvaluatedOnce ? [before] : [before, after];
   const columns = shown.map(({ steps: [from, to] }) => {
@@ -112,10 +120,7 @@ export function formatSummary(summary: Summary, run: SummarizedRun): string {
     label,
     ...shown.map(({ means }) => means[metric]!.toFixed(digits)),
   ]);
-  const note = isHeldOut
-    ? ''
-    : '\n  Other pairs in both columns. Set eval_split or eval_file to compare the same ones.';
-  return `${alignedRows(rows)}\n\n${table([[head, ...columns], ...changes])}${note}`;
+  return [[isHeldOut ? heldOut : 'training pairs', ...columns], ...changes];
 }
 
 export interface SummarizedRun {

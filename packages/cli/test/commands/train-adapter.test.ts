@@ -38,6 +38,7 @@ async function trained(set: readonly string[]) {
 test('a run with use_peft writes an adapter in PEFT’s format, and checkpoints that hold the adapter only', async () => {
   const { run, terminal } = await trained([...NEW, 'eval_split=0.25']);
   expect(readdirSync(join(run, 'model'))).toEqual([
+    'README.md',
     'adapter_config.json',
     'adapter_model.safetensors',
     'chat_template.jinja',

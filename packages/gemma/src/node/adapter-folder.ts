@@ -165,12 +165,16 @@ export async function writeAdapterFolder(
 }
 
 /** Copies an adapter's folder without its other files, such as the optimizer's state of a checkpoint, in another number type. */
-export async function copyAdapterFolder(from: string, to: string, dtype: WeightDtype): Promise<void> {
+export async function copyAdapterFolder(
+  from: string,
+  to: string,
+  { dtype, files }: { readonly dtype: WeightDtype; readonly files?: Readonly<Record<string, string>> },
+): Promise<void> {
   const { config, baseModel = '' } = await readConfig(from);
   const checkpoint = await openSafetensors(join(from, ADAPTER_WEIGHTS));
   try {
     const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
-    await writeAdapterFolder(to, { config, baseModel, tensors, dtype, copyFrom: from });
+    await writeAdapterFolder(to, { config, baseModel, tensors, dtype, files, copyFrom: from });
   } finally {
     await checkpoint.close();
   }
@@ -180,12 +184,18 @@ export interface AdapterFiles {
   readonly config: LoraConfig;
   readonly baseModel: string;
   readonly copyFrom?: string;
+  /** Contents of more files by name, such as a model card. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 /** Writes an adapter's files but its weights, to an existing folder. */
-export async function writeAdapterFiles(dir: string, { config, baseModel, copyFrom }: AdapterFiles): Promise<void> {
+export async function writeAdapterFiles(
+  dir: string,
+  { config, baseModel, copyFrom, files = {} }: AdapterFiles,
+): Promise<void> {
   await replaceFile(join(dir, ADAPTER_CONFIG), writeLoraConfig(config, baseModel));
   if (copyFrom !== undefined) await copyFiles(copyFrom, dir, TOKENIZER_FILES);
+  for (const [name, text] of Object.entries(files)) await replaceFile(join(dir, name), text);
 }
 
 const isAdapterFile = (name: string) =>
