@@ -1,11 +1,22 @@
 import { printable } from '@wpo/internal/printable';
+import { sparkline } from './sparkline';
 import { type Screen, screenOf, type Terminal } from './terminal';
 
 /** Shows the progress of some work. */
 export interface Progress {
-  /** @param details texts beside the count, the most important first, e.g. `loss 0.6931` */
-  update(done: number, details?: string | readonly string[]): void;
+  /**
+   * @param details texts beside the count, the most important first, e.g. `loss 0.6931`
+   * @param more what only a terminal shows, where it is wide enough
+   */
+  update(done: number, details?: string | readonly string[], more?: MoreProgress): void;
   stop(): void;
+}
+
+export interface MoreProgress {
+  /** The course of the first detail's number, drawn beside it. */
+  readonly history?: readonly number[];
+  /** A text after all others. */
+  readonly last?: string | undefined;
 }
 
 export interface ProgressOptions {
@@ -53,9 +64,10 @@ function statusLine(screen: Screen, { label, total }: ProgressOptions): Progress
   };
   let stopResize: (() => void) | undefined;
   return {
-    update(done, details = []) {
+    update(done, details = [], more = {}) {
       speed.record(done);
-      now = { label, done, total, details: [details].flat().map((text) => printable(text)), ...speed.estimate() };
+      const texts = [details].flat().map((text) => printable(text));
+      now = { label, done, total, details: texts, ...more, ...speed.estimate() };
       stopResize ??= screen.onResize(draw);
       if (done >= total || performance.now() - drawnAt >= REDRAW) draw();
     },
@@ -134,7 +146,7 @@ export function formatDuration(seconds: number): string {
 }
 
 /** What a progress line shows. */
-export interface ProgressState {
+export interface ProgressState extends MoreProgress {
   readonly label: string;
   readonly done: number;
   readonly total: number;
@@ -152,26 +164,37 @@ interface Part {
 
 const MIN_BAR = 6;
 const MAX_BAR = 24;
+const MIN_SPARKLINE = 6;
+const MAX_SPARKLINE = 12;
 const GAP = '  ';
 
-/** The parts of a progress line that fit in `width` characters: first the count, then time left, details, bar and rate. */
-export function fitProgress({ label, done, total, details, left, rate }: ProgressState, width: number): Part[] {
+/**
+ * The parts of a progress line that fit in `width` characters, the most important first: count, time left, details, sparkline, bar,
+ * last text, rate.
+ */
+export function fitProgress(state: ProgressState, width: number): Part[] {
+  const { label, done, total, details, history = [], left = '', last = '', rate = '' } = state;
   const count = `${done}/${total}`;
   const room = width - count.length - 1;
   const name = label.length <= room ? label : room < 2 ? '' : `${label.slice(0, room - 1)}…`;
   const start = name === '' ? count.slice(0, width) : `${name} ${count}`;
   let free = width - start.length;
-  const take = (text: string, length = text.length + GAP.length) => {
-    if (text === '' || length > free) return false;
+  const take = (length: number) => {
+    if (length > free) return false;
     free -= length;
     return true;
   };
-  const hasLeft = take(left ?? '');
-  const fitting = details.findIndex((text) => !take(text));
+  const takeText = (text: string) => text !== '' && take(text.length + GAP.length);
+  const hasLeft = takeText(left);
+  const fitting = details.findIndex((text) => !takeText(text));
   const shownDetails = fitting < 0 ? details : details.slice(0, fitting);
-  const hasAll = shownDetails.length === details.length;
-  const hasBar = hasAll && name !== '' && take('bar', MIN_BAR + 1);
-  const hasRate = hasBar && take(rate ?? '');
+  const hasAll = shownDetails.length === details.length && name !== '';
+  const hasSparkline = hasAll && history.length > 1 && take(MIN_SPARKLINE + 1);
+  const hasBar = hasAll && take(MIN_BAR + 1);
+  const hasLast = hasBar && takeText(last);
+  const hasRate = hasBar && takeText(rate);
+  const spark = hasSparkline ? sparkline(history, Math.min(MAX_SPARKLINE, MIN_SPARKLINE + free)) : '';
+  if (hasSparkline) free -= spark.length - MIN_SPARKLINE;
   const size = Math.min(MAX_BAR, MIN_BAR + free);
   const filled = total > 0 ? Math.min(size, Math.floor((done / total) * size)) : size;
   return [
@@ -185,7 +208,11 @@ export function fitProgress({ label, done, total, details, left, rate }: Progres
       : []),
     { text: name === '' ? start : count },
     ...(hasLeft ? [{ text: GAP + left }] : []),
-    ...shownDetails.map((text) => ({ text: GAP + text })),
+    ...shownDetails.flatMap((text, i) => [
+      { text: GAP + text },
+      ...(i === 0 && hasSparkline ? [{ text: ` ${spark}`, style: 'cyan' } as const] : []),
+    ]),
+    ...(hasLast ? [{ text: GAP + last }] : []),
     ...(hasRate ? [{ text: GAP + rate, style: 'dim' } as const] : []),
   ];
 }

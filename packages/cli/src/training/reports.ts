@@ -1,9 +1,11 @@
 // What `wpo train` prints: its progress, and how a run ended.
+import { formatBytes } from '@wpo/internal/node/write-errors';
 import type { MetricsRow, TrainEvent, TrainResult } from '@wpo/trainer';
 import type { RunPairs } from '../pairs';
 import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
 import { type Progress, progress } from '../terminal/progress';
+import { History } from '../terminal/sparkline';
 import type { Terminal } from '../terminal/terminal';
 import { type RunFolder, readMetrics } from './run-folder';
 import { formatSummary, summarize } from './summary';
@@ -11,6 +13,7 @@ import { formatSummary, summarize } from './summary';
 /** Prints steps, evaluations and warnings as they happen, and passes all events on. */
 export function eventPrinter(config: TrainConfig, terminal: Terminal) {
   let shown: Progress | undefined;
+  const losses = new History();
   const print = (line: string) => void terminal.stderr.write(`${line}\n`);
   const format = (row: MetricsRow, names: Readonly<Record<string, string>>) =>
     Object.entries(names).flatMap(([name, metric]) => {
@@ -20,11 +23,15 @@ export function eventPrinter(config: TrainConfig, terminal: Terminal) {
   const show = (event: TrainEvent) => {
     terminal.onEvent?.(event);
     if (event.type === 'step') {
-      shown ??= progress(terminal, { label: 'train', total: event.totalSteps, every: config.loggingSteps });
-      shown.update(
-        event.step,
-        format(event.metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' }),
-      );
+      const { step, totalSteps, metrics } = event;
+      shown ??= progress(terminal, { label: 'train', total: totalSteps, every: config.loggingSteps });
+      losses.add(metrics.loss ?? Number.NaN);
+      const details = format(metrics, { loss: 'loss', weight: 'wpo/weight', margin: 'rewards/margins' });
+      const memory = metrics.memory_bytes;
+      shown.update(step, details, {
+        history: losses.values(),
+        last: memory === undefined ? undefined : formatBytes(memory),
+      });
     } else if (event.type === 'evaluation') {
       const names = { loss: 'eval_loss', accuracy: 'eval_rewards/accuracies', chosen: 'eval_logps/chosen' };
       print(`held-out pairs after step ${event.step}: ${format(event.metrics, names).join('  ')}`);

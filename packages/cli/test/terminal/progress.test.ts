@@ -37,6 +37,22 @@ test.each([
   expect(line(width)).toBe(expected);
 });
 
+test.each([
+  [
+    140,
+    `train ${'█'.repeat(12)}${'░'.repeat(12)} 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012  8.10 GB  1.2/s`,
+  ],
+  [95, 'train ███░░░ 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012  8.10 GB'],
+  [83, 'train ███░░░ 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012'],
+  [79, 'train 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012'],
+  [74, 'train 21/42  1m 05s left  loss 0.6931 █▆▄▃▂▁  weight 0.2531  margin 0.0012'],
+  [73, 'train 21/42  1m 05s left  loss 0.6931  weight 0.2531  margin 0.0012'],
+  [39, 'train 21/42  1m 05s left  loss 0.6931'],
+])('a line of at most %i characters with a history and memory', (width, expected) => {
+  const history = [0.69, 0.66, 0.6, 0.55, 0.5, 0.46, 0.45, 0.43];
+  expect(line(width, { history, last: '8.10 GB' })).toBe(expected);
+});
+
 test('a long label is shortened before the count', () => {
   expect(line(19, { label: 'reference, held out', left: undefined })).toBe('reference, h… 21/42');
 });
@@ -50,6 +66,8 @@ property.prop([
     details: fc.array(fc.string({ maxLength: 30 })),
     left: fc.constantFrom(undefined, '7s left', '3d 4h left'),
     rate: fc.constantFrom(undefined, '1.2/s', '2m 03s each'),
+    history: fc.array(fc.float({ noNaN: true, noDefaultInfinity: true })),
+    last: fc.constantFrom(undefined, '8.10 GB'),
   }),
 ])('no line is wider than the terminal, and the count is never dropped', (width, changes) => {
   const { done, total } = changes;
