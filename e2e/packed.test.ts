@@ -1,18 +1,10 @@
-import { spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { examplePackages, testExamples } from './examples';
+import { emptyProject, npmInstall, readJson, run, script } from './project';
 import { built, LONG, programs, publishedPackages } from './support';
 
 // Tests of the tarballs as they would be published, installed with npm into empty projects outside this repository.
@@ -47,7 +39,7 @@ describe('@wpo/loss alone, in an empty project', () => {
   let project: string;
   beforeAll(() => {
     const { version } = readJson(join(root, 'node_modules/@tensorflow/tfjs/package.json')) as { version: string };
-    project = emptyProject('alone');
+    project = emptyProject(folder, 'alone');
     npmInstall(project, tarball('loss'), `@tensorflow/tfjs@${version}`);
   }, LONG);
 
@@ -83,7 +75,7 @@ describe('@wpo/loss alone, in an empty project', () => {
 
 describe('all packages, installed with pnpm', () => {
   test('as the README says: with the overrides that the pack command writes', () => {
-    const project = emptyProject('pnpm');
+    const project = emptyProject(folder, 'pnpm');
     const manager = (readJson(join(root, 'package.json')) as { packageManager: string }).packageManager;
     copyFileSync(join(folder, 'tarballs/pnpm-workspace.yaml'), join(project, 'pnpm-workspace.yaml'));
     run('npx', ['-y', manager, 'add', '--prefer-offline', '--ignore-scripts', ...NAMES.map(tarball)], project);
@@ -108,8 +100,8 @@ describe('all packages, in an empty project', () => {
         .map((path) => `@wpo/${name}${path.slice(1)}`),
     );
   beforeAll(() => {
-    project = emptyProject('all');
-    npmInstall(project, ...NAMES.map(tarball));
+    project = emptyProject(folder, 'all');
+    npmInstall(project, ...NAMES.map(tarball), ...examplePackages());
   }, LONG);
 
   test('are installed once each and depend on each other by version', () => {
@@ -223,37 +215,6 @@ describe('all packages, in an empty project', () => {
     const answer = run('npx', ['wpo', 'generate', '--model', model, '--prompt', 'Hi', '--json'], project);
     expect((JSON.parse(answer) as { completion_ids: number[] }).completion_ids.length).toBeGreaterThan(0);
   });
+
+  testExamples(() => project);
 });
-
-function emptyProject(name: string): string {
-  const project = join(folder, name);
-  mkdirSync(project);
-  writeFileSync(join(project, 'package.json'), '{ "private": true }');
-  return project;
-}
-
-function npmInstall(project: string, ...what: string[]): void {
-  // tfjs-node-gpu's install script gets an address without a server, as on a closed network, so that it downloads nothing
-  const env = { TFJS_NODE_BASE_URI: 'http://127.0.0.1:9/' };
-  run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...what], project, env);
-}
-
-function script(project: string, file: string, code: string): string {
-  writeFileSync(join(project, file), code);
-  return run(process.execPath, [file], project).trim();
-}
-
-/** Runs a program as from a new shell, without the environment variables of npm, pnpm and vitest. */
-function run(program: string, args: readonly string[], cwd: string, more: NodeJS.ProcessEnv = {}): string {
-  const own =
-    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_(call|package|local_prefix))|INIT_CWD|NODE_(ENV|PATH)|VITEST)/i;
-  const env = { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name))), ...more };
-  const { status, error, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8' });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')} exited with ${status}:\n${stdout}${stderr}`);
-  return stdout;
-}
-
-function readJson(path: string): unknown {
-  return JSON.parse(readFileSync(path, 'utf8'));
-}
