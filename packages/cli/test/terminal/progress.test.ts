@@ -42,7 +42,7 @@ test.each([
     140,
     `train ${'█'.repeat(12)}${'░'.repeat(12)} 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012  8.10 GB  1.2/s`,
   ],
-  [95, 'train ███░░░ 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012  8.10 GB'],
+  [92, 'train ███░░░ 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012  8.10 GB'],
   [83, 'train ███░░░ 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012'],
   [79, 'train 21/42  1m 05s left  loss 0.6931 █▇▆▄▃▂▂▁  weight 0.2531  margin 0.0012'],
   [74, 'train 21/42  1m 05s left  loss 0.6931 █▆▄▃▂▁  weight 0.2531  margin 0.0012'],
