@@ -25,6 +25,7 @@ import {
   writeModelFiles,
   writeModelFolder,
 } from '@wpo/gemma/node';
+import type { SummaryWriter } from '@wpo/tensorflow';
 import type { AvailableMemory, MasterWeights, WeightStorage, WeightStorageOptions } from '@wpo/tensorflow/kernels';
 import {
   type GradientOffload,
@@ -66,6 +67,8 @@ export interface Backend {
   readonly device: 'cpu' | 'gpu';
   /** The version of TensorFlow. */
   readonly version: string;
+  /** Opens an event file of TensorBoard in a folder. */
+  readonly summaryWriter: (folder: string) => SummaryWriter;
   /** Measures the memory in use, in bytes: of tensors and weights on a GPU, else of this process. */
   readonly usedMemory: () => number;
   /** Bytes of the weights that are mapped from files. */
@@ -89,7 +92,7 @@ export interface NumberTypes {
  */
 export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {}): Promise<Backend> =>
   fromInput(async () => {
-    const { tensorflowVersion } = await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
+    const { tensorflowVersion, summaryWriter } = await import('@wpo/tensorflow'); // first: it sets the backend that the kernels are made for
     const tensorflow = await import('@wpo/tensorflow/kernels');
     return {
       kernels: tensorflow.tensorflowKernels({ precision }),
@@ -111,6 +114,7 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
       hostMemory: tensorflow.processMemory,
       device: tensorflow.nativeDevice(),
       version: tensorflowVersion,
+      summaryWriter,
       usedMemory: tensorflow.usedMemory,
       mappedBytes: () => tensorflow.storedBytes().mapped,
     };

@@ -1,6 +1,7 @@
 import { loadTensorflow } from './load';
 
 export { type DoctorCheck, type DoctorReport, doctor, formatDoctor } from './doctor';
+export { type SummaryWriter, summaryWriter } from './summary-writer';
 
 const tfjs = loadTensorflow();
 

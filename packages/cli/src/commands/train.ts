@@ -41,6 +41,7 @@ import {
   writeCollapse,
   writeConfig,
 } from '../training/run-folder';
+import { allSinks, tensorboardFiles } from '../training/tensorboard';
 
 export interface TrainCommandOptions {
   /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
@@ -132,6 +133,8 @@ export async function train(
     const optimizer = own(optimizerOf(config, backend.optimizer(config)));
     const offloadGradients = backend.gradients(config);
     if (offloadGradients) own(offloadGradients);
+    const board =
+      config.reportTo === 'tensorboard' ? own(tensorboardFiles(folder.tensorboard, backend.summaryWriter)) : undefined;
     await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
     const run = runTraining({
       policy: model.policy,
@@ -139,7 +142,8 @@ export async function train(
       loss,
       ...stepOptions(config),
       ...pairOptions(config, pairs, references),
-      ...fileOptions(config, folder, { model, saving: saving(model) }, warn),
+      ...fileOptions(config, folder, { model, saving: saving(model) }),
+      metrics: allSinks([metricsFile(folder.metrics, { warn }), ...(board ? [board.sink] : [])]),
       computeNorm: backend.computeNorm,
       ...(offloadGradients && { offloadGradients }),
       usedMemory: backend.usedMemory,
@@ -270,9 +274,7 @@ const fileOptions = (
   config: TrainConfig,
   folder: RunFolder,
   { model, saving }: { readonly model: LoadedModel; readonly saving: SaveOptions },
-  warn: (message: string) => void,
 ) => ({
-  metrics: metricsFile(folder.metrics, { warn }),
   pairLog: pairLogFile(folder.pairs),
   checkpoints: fileCheckpoints(folder.path, {
     writeTensors,

@@ -174,8 +174,8 @@ const ABSENT: Readonly<Record<string, string>> = {
   'optim selects among adamw_torch, adamw_bnb_8bit, lion_32bit, adafactor and sgd, which have no further options but adam_*.': `
     optim_* optim_target_modules adafactor adam_beta3 use_adam_mini use_muon use_galore galore_* use_apollo
     apollo_* use_badam badam_* qgalore_* dion_* muon*`,
-  'Metrics are written to metrics.jsonl in output_dir, and to no other service.': `
-    report_to run_name project logging_dir wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
+  'Metrics are written to metrics.jsonl in output_dir, with `report_to: tensorboard` also for TensorBoard, and to no other service.': `
+    run_name project logging_dir wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
     use_trackio swanlab* use_swanlab use_tensorboard tensorboard* use_otel_metrics otel_* tags plot_loss
     log_with tracker*`,
   'One process trains on one device.': `

@@ -191,6 +191,13 @@ const reportingFields = {
     affects: 'nothing',
     help: 'save a checkpoint every save_steps steps; 0 saves only at the end',
   }),
+  reportTo: choice(
+    {
+      none: 'only metrics.jsonl and report.html',
+      tensorboard: 'also event files for TensorBoard, in output_dir/tensorboard',
+    },
+    { default: 'none', affects: 'nothing', help: 'where metrics are written' },
+  ),
   reportSamples: integer({
     min: 0,
     max: 16,

@@ -25,6 +25,7 @@ export const MAPPED = {
   eval_steps: 'the same, as a whole number of steps; default `logging_steps`, as in TRL',
   save_strategy: 'with `no`, `save_steps: 0`; with `steps` and `epoch`, a checkpoint every `save_steps` steps',
   save_steps: 'the same, as a whole number of steps',
+  report_to: 'the same, if it is or lists `tensorboard`, or is `all`; other services are ignored',
   gradient_checkpointing: '`activation_checkpointing`: `true` is `always`, `false` is `never`',
   activation_checkpointing: 'the same; `true` is `always`, `false` is `never`',
   optim:
@@ -48,7 +49,7 @@ const IGNORED = new Set(
     torch_compile torch_compile_backend torch_compile_mode use_liger_kernel liger_kernel_config use_cache
     torch_empty_cache_steps auto_find_batch_size attn_implementation use_flash_attention_2
     logging_strategy logging_first_step logging_dir log_on_each_node logging_nan_inf_filter include_num_input_tokens_seen
-    log_level log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id
+    log_level log_level_replica disable_tqdm run_name project trackio_space_id trackio_bucket_id
     trackio_static_space_id skip_memory_metrics debug
     eval_delay prediction_loss_only eval_on_start eval_do_concat_batches eval_use_gather_object eval_accumulation_steps
     include_for_metrics batch_eval_metrics include_inputs_for_metrics do_train do_predict

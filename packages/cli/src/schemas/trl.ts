@@ -1,5 +1,6 @@
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
+import { absentReason } from './other-names';
 import type { Given } from './read-yaml';
 import { becomes, ignoredBecause } from './trl-keys';
 import { describeValue, type Entries } from './yaml-config';
@@ -62,6 +63,7 @@ export function translateConfig(entries: Entries, own: readonly string[], file: 
   readData(translator);
   readEvaluation(translator);
   readSteps(translator);
+  readReporting(translator);
   const defaults = fillDefaults(translator);
   return { entries: translator.finish(), notes: translator.notes(defaults) };
 }
@@ -362,6 +364,14 @@ function readSteps(file: Translator): void {
     file.map(['train_sampling_strategy'], { shuffle: sampling === 'random' });
   }
   readTruncation(file);
+}
+
+function readReporting(file: Translator): void {
+  const given = file.value('report_to');
+  const services = [given].flat();
+  if (given === 'none' || given === 'tensorboard' || !services.every(isText)) return;
+  if (services.includes('tensorboard') || given === 'all') file.map(['report_to'], { report_to: 'tensorboard' });
+  else file.ignore(['report_to'], absentReason('wandb')!);
 }
 
 function readTruncation(file: Translator): void {

@@ -24,6 +24,8 @@ export interface RunFolder {
   readonly report: string;
   /** The folder of what only the report reads. */
   readonly reportData: string;
+  /** Event files for TensorBoard. */
+  readonly tensorboard: string;
   readonly reference: string;
   /** Why `stop_on_collapse` ended the run. Other runs do not have this file. */
   readonly collapse: string;
@@ -39,6 +41,7 @@ export const runFolder = (path: string): RunFolder => ({
   model: join(path, 'model'),
   report: join(path, 'report.html'),
   reportData: join(path, 'report'),
+  tensorboard: join(path, 'tensorboard'),
   reference: join(path, 'reference'),
   collapse: join(path, 'collapse.txt'),
   extending: join(path, '.extending'),

@@ -37,8 +37,10 @@ test.each([
   ['val_set_size', 'It is called eval_split here.'],
   ['pref_beta', 'It is called beta here.'],
   ['gradient_checkpointing', 'It is called activation_checkpointing here.'],
-  ['report_to', 'Metrics are written to metrics.jsonl in output_dir, and to no other service. Remove it.'],
-  ['wandb_project', 'Metrics are written to metrics.jsonl in output_dir, and to no other service. Remove it.'],
+  [
+    'wandb_project',
+    'Metrics are written to metrics.jsonl in output_dir, with `report_to: tensorboard` also for TensorBoard, and to no other service. Remove it.',
+  ],
   ['lora_rank', 'It is called lora_r here.'],
   ['lora_target', 'It is called lora_target_modules here.'],
   [

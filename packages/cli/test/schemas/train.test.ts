@@ -81,6 +81,7 @@ test('three keys are required; the others have the documented defaults', () => {
     loggingSteps: 10,
     saveSteps: 500,
     reportSamples: 3,
+    reportTo: 'none',
     saveTotalLimit: 2,
     loadBestModelAtEnd: false,
     stopOnCollapse: false,

@@ -117,7 +117,6 @@ test('the WPO authors’ recipe is read as it stands', async () => {
       "  gradient_checkpointing_kwargs: Blocks are recomputed as activation_checkpointing says, which has no further options.",
       "  hub_model_id, push_to_hub: The model stays in output_dir/model; upload that folder with \`hf upload\`.",
       "  log_level: Progress is a line on a terminal, and plain lines elsewhere.",
-      "  report_to: Metrics are written to metrics.jsonl in output_dir, and to no other service.",
       "A step takes 16 pairs, on one device. If the file is for N devices, set gradient_accumulation_steps to N times as much.",
       "Pairs are weighted, as in the WPO authors’ script. For plain DPO: --set use_weighting=false.",
     ]
@@ -279,8 +278,19 @@ test('a file of our own keys is read without a word', async () => {
   expect(notes).toEqual([
     'FILE: some keys are those of other programs.',
     'Ignored:',
-    '  report_to: Metrics are written to metrics.jsonl in output_dir, and to no other service.',
+    '  report_to: Metrics are written to metrics.jsonl in output_dir, with `report_to: tensorboard` also for TensorBoard, and to no ' +
+      'other service.',
   ]);
+  for (const [given, expected] of [
+    ['none', 'none'],
+    ['tensorboard', 'tensorboard'],
+    ['all', 'tensorboard'],
+    ['[wandb, tensorboard]', 'tensorboard'],
+    ['[wandb]', 'none'],
+  ]) {
+    const { config } = await read(`model_name_or_path: m\ntrain_file: p.jsonl\noutput_dir: o\nreport_to: ${given}\n`);
+    expect(config.reportTo).toBe(expected);
+  }
 });
 
 test('every option of TRL 1.16 is read, ignored or refused; no key is said twice', () => {
