@@ -24,6 +24,7 @@ import { inspectSchema } from './schemas/inspect';
 import { mergeSchema } from './schemas/merge';
 import { pairSchema } from './schemas/pair';
 import { planSchema } from './schemas/plan';
+import { pushSchema } from './schemas/push';
 import { COMMANDS } from './schemas/reference';
 import { reportSchema } from './schemas/report';
 import { runSchema } from './schemas/run';
@@ -140,6 +141,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     createCommand(exportSchema, async (config) => {
       const { exportModel } = await import('./commands/export');
       finish(await exportModel(config, terminal));
+    }),
+    createCommand(pushSchema, async (config) => {
+      const { push } = await import('./commands/push');
+      finish(await push(config, terminal));
     }),
     createCommand(initSchema, async (config) => {
       const { init } = await import('./commands/init');

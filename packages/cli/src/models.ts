@@ -251,6 +251,8 @@ export interface SaveOptions {
   readonly dtype: 'float32' | 'bfloat16';
   /** The name of the model that an adapter belongs to, as the user gave it. */
   readonly baseModel: string;
+  /** Its revision, if it is one on the Hub and not `main`. */
+  readonly baseRevision?: string | undefined;
   /** Contents of more files by name, such as a model card. */
   readonly files?: Readonly<Record<string, string>> | undefined;
 }
@@ -259,7 +261,7 @@ export interface SaveOptions {
 export function saveModel(
   folder: string,
   model: LoadedModel,
-  { dtype, baseModel, files = {} }: SaveOptions,
+  { dtype, baseModel, baseRevision, files = {} }: SaveOptions,
 ): Promise<void> {
   const saved = {
     files,
@@ -267,14 +269,18 @@ export function saveModel(
     dtype: WEIGHT_DTYPES[dtype],
     copyFrom: model.folder,
   } as const;
-  if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, ...saved });
+  if (model.adapter) return writeAdapterFolder(folder, { config: model.adapter, baseModel, baseRevision, ...saved });
   return writeModelFolder(folder, { config: model.policy.model.config, configJson: model.configJson, ...saved });
 }
 
 /** Writes a model's or an adapter's files but its weights, so that a checkpoint's folder is one of a model or an adapter. */
-export function saveModelFiles(folder: string, model: LoadedModel, { dtype, baseModel }: SaveOptions): Promise<void> {
+export function saveModelFiles(
+  folder: string,
+  model: LoadedModel,
+  { dtype, baseModel, baseRevision }: SaveOptions,
+): Promise<void> {
   const copyFrom = model.folder;
-  if (model.adapter) return writeAdapterFiles(folder, { config: model.adapter, baseModel, copyFrom });
+  if (model.adapter) return writeAdapterFiles(folder, { config: model.adapter, baseModel, baseRevision, copyFrom });
   return writeModelFiles(folder, {
     config: model.policy.model.config,
     configJson: model.configJson,

@@ -198,3 +198,19 @@ test('a failed download is reported in one message, without a stack and without 
       `name. HF_TOKEN was sent: check that it grants access. There is no local folder ${join(process.cwd(), 'org/model')} either.\n`,
   );
 });
+
+test('an adapter of a model on the Hub names it as PEFT finds it, and its card names it too', async () => {
+  const folder = temporaryFolder();
+  const config = join(folder, 'run.yaml');
+  writeFileSync(
+    config,
+    'model_name_or_path: org/model\ntrain_file: org/pairs\ndataset_train_split: train_prefs\noutput_dir: out\nuse_peft: true\nmax_steps: 1\n',
+  );
+  const { status, err } = await wpo('train', config);
+  expect(status, err).toBe(0);
+  const settings = JSON.parse(readFileSync(join(folder, 'out/model/adapter_config.json'), 'utf8'));
+  expect(settings).toMatchObject({ base_model_name_or_path: 'org/model', revision: null });
+  expect(readFileSync(join(folder, 'out/model/README.md'), 'utf8')).toMatch(
+    /^---\nbase_model: org\/model\nbase_model_relation: adapter\n.*datasets:\n {2}- org\/pairs\n/s,
+  );
+});

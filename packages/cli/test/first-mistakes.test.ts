@@ -205,11 +205,11 @@ const MISTAKES: readonly (readonly [command: string, answer: string])[] = [
   ['wpo eval', '--baseline: expected exactly one of --annotations, --pairs, --baseline, found none of them.'],
   [
     'wpo finetune run.yaml',
-    'finetune: unknown command. Expected one of run, sample, score, pair, inspect, weigh, train, plan, report, eval, export, generate, chat, merge, init, completion, doctor. Did you mean "wpo train"?',
+    'finetune: unknown command. Expected one of run, sample, score, pair, inspect, weigh, train, plan, report, eval, export, generate, chat, merge, push, init, completion, doctor. Did you mean "wpo train"?',
   ],
   [
     'wpo tarin run.yaml',
-    'tarin: unknown command. Expected one of run, sample, score, pair, inspect, weigh, train, plan, report, eval, export, generate, chat, merge, init, completion, doctor. Did you mean "wpo train"?',
+    'tarin: unknown command. Expected one of run, sample, score, pair, inspect, weigh, train, plan, report, eval, export, generate, chat, merge, push, init, completion, doctor. Did you mean "wpo train"?',
   ],
 ];
 

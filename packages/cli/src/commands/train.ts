@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { epochOrder } from '@wpo/data';
 import { ADAPTER_WEIGHTS, readTensors, writeTensors } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
@@ -13,7 +13,7 @@ import {
 } from '@wpo/trainer';
 import { fileCheckpoints, hashPairs, metricsFile, pairLogFile } from '@wpo/trainer/node';
 import { localAdapter, localModel } from '../downloads';
-import { UserError } from '../errors';
+import { InterruptedError, UserError } from '../errors';
 import { wpoCommand } from '../invocation';
 import { hashModel, type LoadedModel, loadBackend, type SaveOptions, saveModel, saveModelFiles } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
@@ -42,6 +42,7 @@ import {
   writeConfig,
 } from '../training/run-folder';
 import { allSinks, tensorboardFiles } from '../training/tensorboard';
+import { checkPush, pushModel } from './push';
 
 export interface TrainCommandOptions {
   /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
@@ -52,7 +53,7 @@ export interface TrainCommandOptions {
  * `wpo train`: trains a model on preference pairs, and prints a summary of the run.
  *
  * @param config as `readTrainConfig` reads it from a YAML file
- * @returns the exit status: 0; 3 if the run ended because the model collapsed; 130 or 143 if SIGINT or SIGTERM stopped it
+ * @returns the exit status: 0; 1 if the model could not be uploaded with `push_to_hub`; 3 if the run ended because the model collapsed; 130 or 143 if SIGINT or SIGTERM stopped it
  */
 export async function train(
   config: TrainConfig,
@@ -74,6 +75,7 @@ export async function train(
   };
   const before = await endedBefore();
   if (before !== undefined) return before;
+  if (config.pushToHub) await checkPush(repositoryOf(config));
   const local = await withLocalModels(config, terminal);
   const pairs = await readRunPairs(local, terminal);
   const loss = preferencePairLoss(lossOptions(config));
@@ -94,7 +96,7 @@ export async function train(
   let finished: TrainResult;
   const saving = ({ dtype }: LoadedModel): SaveOptions => ({
     dtype: config.saveDtype ?? dtype,
-    baseModel: config.modelNameOrPath,
+    ...hubModel(config.modelNameOrPath),
   });
   const stopped = async (when: string) => {
     shown.stop();
@@ -195,7 +197,34 @@ export async function train(
     release();
   }
   say(await runSummary(folder, pairs, finished, config, await reportRun(folder, terminal)));
-  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : 0;
+  const pushed = !config.pushToHub || (await pushTrained(config, folder, terminal));
+  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : pushed ? 0 : 1;
+}
+
+/** The repository that `push_to_hub` uploads to. */
+const repositoryOf = ({ hubModelId, outputDir }: TrainConfig) => hubModelId ?? basename(outputDir);
+
+/** Uploads the model of a run that has ended, which a failure does not change. Returns whether it was uploaded. */
+async function pushTrained(config: TrainConfig, { model }: RunFolder, terminal: Terminal): Promise<boolean> {
+  const repo = repositoryOf(config);
+  try {
+    await pushModel(model, repo, { isPrivate: config.hubPrivateRepo }, terminal);
+    return true;
+  } catch (error) {
+    if (!(error instanceof UserError) || error instanceof InterruptedError) throw error;
+    terminal.stderr.write(
+      `${error.message}\nThe run is complete, and its model is in ${model}. To upload it: ${wpoCommand()} push ${model} --repo ${repo}\n`,
+    );
+    return false;
+  }
+}
+
+/** The model of an adapter as PEFT finds it: a name on the Hub and its revision, or a path. */
+function hubModel(location: string): Pick<SaveOptions, 'baseModel' | 'baseRevision'> {
+  const [, name, revision] = /^hf:\/\/([^/@]+\/[^/@]+)(?:@([^/]+))?$/.exec(location) ?? [];
+  return name === undefined
+    ? { baseModel: location }
+    : { baseModel: name, ...(revision !== undefined && { baseRevision: decodeURIComponent(revision) }) };
 }
 
 /** The exit status of a run that `stop_on_collapse` ended. */

@@ -87,6 +87,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
   inspect: 'stats analyze analyse describe data dataset preprocess view info show',
   eval: 'evaluate evaluation test judge benchmark bench alpaca_eval compare',
   run: 'pipeline workflow all start',
+  push: 'upload publish release share',
   doctor: 'check env version install setup diagnose',
 };
 

@@ -214,7 +214,7 @@ const ABSENT: Readonly<Record<string, string>> = {
   'Downloads are in the cache of the Hugging Face Hub, HF_HOME, and use HF_TOKEN.': `
     cache_dir hf_use_auth_token use_auth_token hf_hub_token hf_token hub_token token ms_hub_token om_hub_token
     download_mode`,
-  'The model stays in output_dir/model; upload that folder with `hf upload`.': `
+  'The model is uploaded once, at the end of the run, to the branch main, with push_to_hub, hub_model_id and hub_private_repo.': `
     push_to_hub* hub_* push_dataset_to_hub export_hub_model_id export_*`,
   'To continue a run, add --resume to the command.': `
     resume resume_from_checkpoint auto_resume_from_checkpoints ignore_data_skip

@@ -9,6 +9,7 @@ import { inspectSchema } from './inspect';
 import { mergeSchema } from './merge';
 import { pairSchema } from './pair';
 import { planSchema } from './plan';
+import { pushSchema } from './push';
 import { reportSchema } from './report';
 import { runSchema, STAGE_NAMES, STAGES, type StageSchema } from './run';
 import { sampleSchema } from './sample';
@@ -34,6 +35,7 @@ export const COMMANDS: readonly CommandSchema[] = [
   generateSchema,
   chatSchema,
   mergeSchema,
+  pushSchema,
   initSchema,
   completionSchema,
   doctorSchema,

@@ -215,6 +215,19 @@ const reportingFields = {
   }),
 };
 
+const hubFields = {
+  pushToHub: boolean({
+    default: false,
+    affects: 'nothing',
+    help: 'upload the model to the Hugging Face Hub at the end, with the token in HF_TOKEN, as wpo push does',
+  }),
+  hubModelId: text('org/name, or a name in your own account', {
+    affects: 'nothing',
+    help: 'the repository for push_to_hub (default: the last part of output_dir, in the account of the token)',
+  }),
+  hubPrivateRepo: boolean({ affects: 'nothing', help: 'create that repository as a private one' }),
+};
+
 const names = <T extends object>(fields: T) => Object.keys(fields) as (keyof T & string)[];
 
 /** `wpo train`. */
@@ -236,6 +249,7 @@ export const trainSchema = commandSchema({
     ...optimizerFields,
     ...reportingFields,
     ...resultFields,
+    ...hubFields,
   },
   flags: {
     config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
@@ -251,6 +265,7 @@ export const trainSchema = commandSchema({
     Optimizer: names(optimizerFields),
     'Metrics and checkpoints': names(reportingFields),
     'Best model and faults': names(resultFields),
+    'Hugging Face Hub': names(hubFields),
   },
   check(config, name, written = {}) {
     const { evalFile, evalSplit, evalSteps } = config;

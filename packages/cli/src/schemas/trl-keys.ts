@@ -55,7 +55,7 @@ const IGNORED = new Set(
     include_for_metrics batch_eval_metrics include_inputs_for_metrics do_train do_predict
     save_only_model save_on_each_node enable_jit_checkpoint save_safetensors overwrite_output_dir
     ignore_data_skip restore_callback_states_from_checkpoint full_determinism data_seed use_cpu no_cuda
-    push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision hub_model_revision
+    hub_token hub_strategy hub_always_push
     accelerator_config parallelism_config average_tokens_across_devices ddp_find_unused_parameters ddp_bucket_cap_mb
     ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed local_rank ignore_bias_buffers
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
@@ -69,6 +69,8 @@ const IGNORED = new Set(
 
 /** Keys that would change what is trained, except at these values, which ask for what wpo does anyway. */
 const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
+  hub_revision: ['main'],
+  hub_model_revision: ['main'],
   fp16: [false],
   lr_scheduler_kwargs: [{}],
   optim_args: [''],

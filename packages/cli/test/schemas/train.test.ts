@@ -86,6 +86,7 @@ test('three keys are required; the others have the documented defaults', () => {
     loadBestModelAtEnd: false,
     stopOnCollapse: false,
     skipNonfinite: 0,
+    pushToHub: false,
   });
 });
 

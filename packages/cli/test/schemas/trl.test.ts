@@ -115,7 +115,6 @@ test('the WPO authors’ recipe is read as it stands', async () => {
       "  save_strategy: Checkpoints are saved every save_steps steps.",
       "  preprocessing_num_workers: Data is read and encoded by several threads, without settings.",
       "  gradient_checkpointing_kwargs: Blocks are recomputed as activation_checkpointing says, which has no further options.",
-      "  hub_model_id, push_to_hub: The model stays in output_dir/model; upload that folder with \`hf upload\`.",
       "  log_level: Progress is a line on a terminal, and plain lines elsewhere.",
       "A step takes 16 pairs, on one device. If the file is for N devices, set gradient_accumulation_steps to N times as much.",
       "Pairs are weighted, as in the WPO authors’ script. For plain DPO: --set use_weighting=false.",

@@ -37,7 +37,7 @@ function chooseFiles(paths: readonly string[], path: string, split?: string | re
 }
 
 /** The files that a model is loaded from: weights as safetensors, configurations, tokenizer, chat template. */
-const MODEL_FILE = /^[^/]+\.(safetensors|json|jinja|model|txt)$/;
+export const MODEL_FILE = /^[^/]+\.(safetensors|json|jinja|model|txt)$/;
 
 /**
  * The folder of a model. A path is returned unchanged. For `hf://org/name[@revision]`, or `org/name` if there is no such

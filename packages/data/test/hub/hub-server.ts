@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 
 /** A repository of the hub. */
 export interface Repository {
@@ -9,6 +10,13 @@ export interface Repository {
   readonly lfs?: readonly string[];
   readonly token?: string;
   readonly gated?: boolean;
+}
+
+/** A repository that was created or written to. */
+export interface Uploaded {
+  isPrivate?: boolean | undefined;
+  readonly files: Record<string, Buffer>;
+  readonly commits: string[];
 }
 
 /** A fault of the server, for the first `times` requests whose URL matches `on`. */
@@ -31,6 +39,7 @@ export interface Fault {
 
 export interface Request {
   readonly host: 'hub' | 'cdn';
+  readonly method: string;
   readonly url: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
@@ -39,8 +48,17 @@ export interface Request {
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 const PAGE = 2; // files per page of a listing
 
-/** A server with the hub's protocol, and the second host that sends its large files. */
-export async function hubServer(repositories: Readonly<Record<string, Repository>>) {
+/**
+ * A server with the hub's protocol, and the second host that sends and receives its large files.
+ *
+ * @param accounts tokens that may write, each to the repositories of its account
+ */
+export async function hubServer(
+  repositories: Readonly<Record<string, Repository>>,
+  accounts: Readonly<Record<string, string>> = {},
+) {
+  const uploaded: Record<string, Uploaded> = {};
+  const objects = new Map<string, Buffer>();
   const requests: Request[] = [];
   const faults: Fault[] = [];
   let commit = COMMIT;
@@ -52,7 +70,7 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
   ) => {
     const server = createServer((request, response) => {
       const { range, authorization } = request.headers;
-      requests.push({ host, url: request.url!, range, authorization });
+      requests.push({ host, method: request.method!, url: request.url!, range, authorization });
       handle(request, response);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -91,6 +109,15 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
   };
 
   const cdn = await listen('cdn', (request, response) => {
+    if (request.method === 'PUT') {
+      const fault = faultOf(request);
+      return void bytesOf(request).then((bytes) => {
+        if (fault?.cutAfter !== undefined) return void response.destroy();
+        if (fault?.status !== undefined) return void response.writeHead(fault.status, fault.headers).end(fault.body);
+        if (sha256(bytes) === request.url!.split('/').at(-1)) objects.set(sha256(bytes), bytes);
+        response.end();
+      });
+    }
     const [, repo, path] = /^\/([^?]+?)\/-\/([^?]+)/.exec(decodeURIComponent(request.url!))!;
     send(request, response, repositories[repo!]!.files[path!]!, { etag: '"cdn"' });
   });
@@ -108,6 +135,9 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
       // a careless server that repeats the token it was sent
       response.writeHead(status, headers).end(JSON.stringify({ error: `rejected ${request.headers.authorization}` }));
     };
+    const upload =
+      /^\/api\/(whoami-v2|repos\/create)$|\/(preupload|commit)\/main$|\.git\/info\/lfs\/objects\/batch$/.exec(path);
+    if (upload !== null) return void receive(request, response, path, reject);
     if (found === undefined) return reject(401, 'RepoNotFound');
     if (found.token !== undefined && request.headers.authorization !== `Bearer ${found.token}`) return reject(401);
     const json = (value: unknown, headers: Record<string, string> = {}) =>
@@ -145,6 +175,59 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
     response.end();
   });
 
+  /** The protocol of uploads: an account, a repository, which files are large, where to put them, and a commit. */
+  const receive = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: string,
+    reject: (status: number, code?: string) => void,
+  ) => {
+    const body = await textOf(request);
+    const fault = faultOf(request);
+    if (fault?.status !== undefined) return void response.writeHead(fault.status, fault.headers).end(fault.body);
+    const account = accounts[request.headers.authorization?.slice('Bearer '.length) ?? ''];
+    const json = (value: unknown, status = 200) =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+    if (account === undefined) return reject(401);
+    if (path === '/api/whoami-v2') return json({ type: 'user', name: account, auth: { type: 'access_token' } });
+    if (path === '/api/repos/create') {
+      const { organization, name, visibility } = JSON.parse(body);
+      if (organization !== account) return reject(403);
+      const repo = `${organization}/${name}`;
+      if (uploaded[repo] !== undefined) return json({ error: 'You already created this model repo' }, 409);
+      uploaded[repo] = {
+        isPrivate: visibility === undefined ? undefined : visibility === 'private',
+        files: {},
+        commits: [],
+      };
+      return json({ url: `/${repo}`, id: repo });
+    }
+    const [, repo = ''] = /^\/(?:api\/models\/)?([^/]+\/[^/]+?)(?:\.git)?\//.exec(path) ?? [];
+    const target = uploaded[repo];
+    if (target === undefined) return reject(404, 'RepoNotFound');
+    if (path.includes('/preupload/')) {
+      const { files } = JSON.parse(body) as { files: { path: string }[] };
+      return json({
+        files: files.map((file) => ({ ...file, uploadMode: file.path.endsWith('.safetensors') ? 'lfs' : 'regular' })),
+      });
+    }
+    if (path.endsWith('/batch')) {
+      const wanted = (JSON.parse(body) as { objects: { oid: string; size: number }[] }).objects;
+      const action = (oid: string) => ({ upload: { href: `${cdnUrl}/lfs/${oid}`, header: {} } });
+      return json({
+        transfer: 'basic',
+        objects: wanted.map(({ oid, size }) => ({ oid, size, ...(objects.has(oid) ? {} : { actions: action(oid) }) })),
+      });
+    }
+    for (const line of body.split('\n')) {
+      const { key, value } = JSON.parse(line);
+      if (key === 'header') target.commits.push(value.summary);
+      else if (key === 'lfsFile') target.files[value.path] = objects.get(value.oid)!;
+      else target.files[value.path] = Buffer.from(value.content, value.encoding);
+    }
+    json({ commitOid: COMMIT, commitUrl: `${repo}/commit/${COMMIT}` });
+  };
+
   const close = (server: Server) =>
     new Promise<void>((resolve) => {
       server.closeAllConnections();
@@ -153,6 +236,7 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
   return {
     url: hub.url,
     requests,
+    uploaded,
     faults,
     moveTo(next: string) {
       commit = next;
@@ -160,6 +244,8 @@ export async function hubServer(repositories: Readonly<Record<string, Repository
     close: () => Promise.all([close(hub.server), close(cdn.server)]),
   };
 }
+
+const bytesOf = async (request: IncomingMessage) => Buffer.concat(await request.toArray());
 
 const entryOf = ({ lfs }: Repository, path: string, content: Buffer) => ({
   type: 'file',

@@ -163,8 +163,13 @@ export function parseLoraConfig(json: unknown, where: string): LoraConfig {
   );
 }
 
-/** Writes an `adapter_config.json` as PEFT loads it. @param base the name or path of the base model, for PEFT and for people */
-export function writeLoraConfig(config: LoraConfig, base: string): string {
+/**
+ * Writes an `adapter_config.json` as PEFT loads it.
+ *
+ * @param base the name or path of the base model, for PEFT and for people
+ * @param revision of the base model on the Hub, if it is not `main`
+ */
+export function writeLoraConfig(config: LoraConfig, base: string, revision?: string): string {
   const { targetModules, excludeModules, layersPattern } = config;
   const json = {
     base_model_name_or_path: base,
@@ -183,7 +188,7 @@ export function writeLoraConfig(config: LoraConfig, base: string): string {
     r: config.r,
     rank_pattern: config.rankPattern,
     alpha_pattern: config.alphaPattern,
-    revision: null,
+    revision: revision ?? null,
     target_modules: isAllLinear(targetModules) ? LINEAR : targetModules, // PEFT also writes the names
     task_type: 'CAUSAL_LM',
     use_dora: config.useDora,

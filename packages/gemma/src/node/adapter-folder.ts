@@ -75,14 +75,17 @@ export async function readAdapterFolder(dir: string, model: Gemma2Config): Promi
   return { config, modules, checkpoint, baseModel };
 }
 
-async function readConfig(dir: string): Promise<Pick<AdapterFolder, 'config' | 'baseModel'>> {
+async function readConfig(dir: string) {
   await checkAdapterFolder(dir);
   const path = join(dir, ADAPTER_CONFIG);
   const expected = 'the settings of an adapter';
   const json = await readJsonFile(path, { expected, hint: 'Download the file again, or repair it.' });
   const config = parseLoraConfig(json, path);
-  const base = isObject(json) ? json.base_model_name_or_path : undefined;
-  return { config, baseModel: typeof base === 'string' && base !== '' ? base : undefined };
+  const text = (key: string) => {
+    const value = isObject(json) ? json[key] : undefined;
+    return typeof value === 'string' && value !== '' ? value : undefined;
+  };
+  return { config, baseModel: text('base_model_name_or_path'), baseRevision: text('revision') };
 }
 
 async function describeMissing(dir: string): Promise<string> {
@@ -170,11 +173,11 @@ export async function copyAdapterFolder(
   to: string,
   { dtype, files }: { readonly dtype: WeightDtype; readonly files?: Readonly<Record<string, string>> },
 ): Promise<void> {
-  const { config, baseModel = '' } = await readConfig(from);
+  const { config, baseModel = '', baseRevision } = await readConfig(from);
   const checkpoint = await openSafetensors(join(from, ADAPTER_WEIGHTS));
   try {
     const tensors = checkpoint.names().map((name) => storedTensor(checkpoint, name));
-    await writeAdapterFolder(to, { config, baseModel, tensors, dtype, files, copyFrom: from });
+    await writeAdapterFolder(to, { config, baseModel, baseRevision, tensors, dtype, files, copyFrom: from });
   } finally {
     await checkpoint.close();
   }
@@ -183,6 +186,8 @@ export async function copyAdapterFolder(
 export interface AdapterFiles {
   readonly config: LoraConfig;
   readonly baseModel: string;
+  /** The base model’s revision on the Hub, if it is not `main`. */
+  readonly baseRevision?: string | undefined;
   readonly copyFrom?: string;
   /** Contents of more files by name, such as a model card. */
   readonly files?: Readonly<Record<string, string>>;
@@ -191,9 +196,9 @@ export interface AdapterFiles {
 /** Writes an adapter's files but its weights, to an existing folder. */
 export async function writeAdapterFiles(
   dir: string,
-  { config, baseModel, copyFrom, files = {} }: AdapterFiles,
+  { config, baseModel, baseRevision, copyFrom, files = {} }: AdapterFiles,
 ): Promise<void> {
-  await replaceFile(join(dir, ADAPTER_CONFIG), writeLoraConfig(config, baseModel));
+  await replaceFile(join(dir, ADAPTER_CONFIG), writeLoraConfig(config, baseModel, baseRevision));
   if (copyFrom !== undefined) await copyFiles(copyFrom, dir, TOKENIZER_FILES);
   for (const [name, text] of Object.entries(files)) await replaceFile(join(dir, name), text);
 }
