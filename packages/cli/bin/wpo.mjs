@@ -1,8 +1,14 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 
+const OLDEST_NODE = 20;
 const built = new URL('../dist/process.js', import.meta.url);
-if (existsSync(built)) {
+if (Number(process.versions.node.split('.')[0]) < OLDEST_NODE) {
+  console.error(
+    `wpo: expected Node ${OLDEST_NODE} or newer, found ${process.versions.node}. Install a newer one from https://nodejs.org.`,
+  );
+  process.exitCode = 1;
+} else if (existsSync(built)) {
   const program = await import(built.href).catch((error) => {
     if (error.code !== 'EMFILE') throw error;
     console.error(

@@ -35,7 +35,7 @@ test.each([
   [['tarin'], /^tarin: unknown command. Expected one of run, sample, .*, doctor\. Did you mean "wpo train"\?\n/],
   [['finetune'], /^finetune: unknown command. .* Did you mean "wpo train"\?\n/],
   [['frobnicate'], /^frobnicate: unknown command. Expected one of run, .*, doctor\.\n/],
-  [['train'], /^expected the config after the command; found nothing\./],
+  [['train'], /^expected the path of a YAML file after the command, found nothing\./],
   [['weigh', '--model', 'm', '--out', 'o'], /^--pairs: this flag is required: --pairs <data>\n/],
   [
     ['weigh', '--model', 'm', '--out', 'o', '--pairs', 'p', '--beta', '0'],

@@ -134,7 +134,9 @@ export function parseConfig(json: unknown, where: string): Gemma2Config {
     read(key, absent, orNull(isIntegerFrom(0, MAX_SIZE)), `a token id from 0 to ${MAX_SIZE}, or null`);
 
   if (json.model_type !== 'gemma2')
-    throw refuse('model_type', json.model_type, '"gemma2" (only Gemma-2 models are supported)');
+    throw new Error(
+      `${refuse('model_type', json.model_type, '"gemma2" (only Gemma-2 models are supported)').message} Use one, e.g. google/gemma-2-2b-it.`,
+    );
   read('attention_bias', false, isFalseOrNull, "false (Gemma-2's projections have no bias)");
   read('use_bidirectional_attention', null, isFalseOrNull, 'false (attention is causal)');
   read('tie_word_embeddings', true, isBoolean, 'true or false'); // the weights decide, see loadWeights

@@ -109,7 +109,15 @@ export function describeUsageError(text: string): string {
     ) ??
     form(/^error: option '(?:-\w, )?(--[\w-]+).*?' argument missing$/m, '$1: expected a value, found nothing.') ??
     form(/^error: required option '(?:-\w, )?(--[\w-]+) ?(.*)' not specified$/m, '$1: this flag is required: $1 $2') ??
-    form(/^error: missing required argument '(.*)'$/m, 'expected the $1 after the command; found nothing.') ??
+    form(
+      /^error: missing required argument 'config'$/m,
+      'expected the path of a YAML file after the command, found nothing.',
+    ) ??
+    form(/^error: missing required argument '(.*)'$/m, 'expected $1 after the command, found nothing.') ??
+    form(
+      /^error: too many arguments for '(.*)'\. Expected (\d+) arguments? but got (\d+)(?:: .*)?\.?$/m,
+      '$1: too many arguments: expected $2, found $3. Put a value that has spaces in quotes.',
+    ) ??
     form(
       /^error: option '(--[\w-]+).*?' cannot be used with option '(--[\w-]+).*?'$/m,
       '$1: expected without $2, found both. Remove one of the two.',

@@ -52,7 +52,7 @@ async function readStart(path: string): Promise<Buffer> {
 }
 
 function whyUnreadable(file: string, { code, message }: NodeJS.ErrnoException): string {
-  if (code === 'ENOENT') return 'no such file. The folder recipes/ has examples.';
+  if (code === 'ENOENT') return `no such file. To write one: ${writesOne()}`;
   if (code !== 'EISDIR') return `${printable(message)}.`;
   const config = join(file, 'config.yaml');
   return existsSync(config)
@@ -60,10 +60,12 @@ function whyUnreadable(file: string, { code, message }: NodeJS.ErrnoException): 
     : 'a folder. Give the path of a file in it.';
 }
 
+const writesOne = () => `${wpoCommand()} init --model MODEL --data PAIRS --out run.yaml`;
+
 const wrongFile = (file: string, found: string) =>
   new UserError(
     `${file}: expected a YAML file with the keys of a command, found ${found}. Write the path of data or of a model into a ` +
-      'configuration, e.g. `train_file: data.jsonl`; the folder recipes/ has examples.',
+      `configuration, e.g. \`train_file: data.jsonl\`. To write one: ${writesOne()}`,
   );
 
 /**
@@ -137,7 +139,7 @@ function parseText(yaml: string, at: (line: number) => string): ParsedText {
       const shown = errors.slice(0, MAX_ERRORS);
       const messages = shown.map(
         ({ pos, message }) =>
-          `${at(lineOf(pos[0]))}this is not valid YAML: ${printable(message, 200)}. Check the line’s indentation (spaces) and quotes.`,
+          `${at(lineOf(pos[0]))}this is not valid YAML: ${printable(message, 200)}. ${hintFor(message)}`,
       );
       const more = errors.length - shown.length;
       throw new UserError([...messages, ...(more > 0 ? [`and ${more} more such errors`] : [])].join('\n'));
@@ -148,6 +150,11 @@ function parseText(yaml: string, at: (line: number) => string): ParsedText {
     throw error;
   }
 }
+
+const hintFor = (message: string) =>
+  message.startsWith('Implicit map keys need')
+    ? 'Write `key: value`, with a space after the colon.'
+    : 'Check the line’s indentation (spaces) and quotes.';
 
 const tooDeep = (at: string) =>
   new UserError(`${at}expected at most ${MAX_DEPTH} levels of nesting, found more. A configuration has two or three.`);

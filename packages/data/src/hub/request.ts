@@ -133,7 +133,10 @@ function attemptError(hub: Hub, { message, response }: AttemptError): HubError {
 function describeStatus({ name, endpoint, token }: Hub, { status, headers }: Response): string {
   const kind = name.type === 'dataset' ? 'data set' : 'model';
   const page = `${endpoint}/${name.type === 'dataset' ? 'datasets/' : ''}${name.repo}`;
-  const sent = token === undefined ? 'No HF_TOKEN is set.' : 'HF_TOKEN was sent: check that it grants access.';
+  const sent =
+    token === undefined
+      ? `No HF_TOKEN is set: make a token at ${endpoint}/settings/tokens and set it.`
+      : 'HF_TOKEN was sent: check that it grants access.';
   const code = headers.get('x-error-code');
   if (code === 'RevisionNotFound') return `the ${kind} has no revision ${describe(name.revision)}.`;
   if (code === 'EntryNotFound') return 'the file does not exist.';

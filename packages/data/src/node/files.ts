@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
+import { homeHint } from '@wpo/internal/home-path';
 import { isOutOfMemory } from '@wpo/internal/out-of-memory';
 import { printable } from '@wpo/internal/printable';
 import { FORMATS } from '../rows/splits';
@@ -27,9 +28,12 @@ export function fileError(path: string, error: unknown, expected: string, hint: 
           : error instanceof Error
             ? error.message
             : String(error);
-  return new FileError(`${printable(path)}: expected ${expected}, found ${printable(found)}. ${hint}`, {
-    cause: error,
-  });
+  return new FileError(
+    `${printable(path)}: expected ${expected}, found ${printable(found)}. ${(found === 'no such file' ? homeHint(path) : undefined) ?? hint}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 /** The hint for a file that is not complete. */

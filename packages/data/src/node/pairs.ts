@@ -79,7 +79,7 @@ export async function loadPairs(path: string, options: ReadPairsOptions): Promis
   if (pairs.length === 0) {
     const rows =
       skipped.length === 1 ? 'The only row was skipped' : `All ${skipped.length} rows were skipped; the first`;
-    const why = skipped[0] === undefined ? '' : ` ${rows}: ${skipped[0].message}`;
+    const why = skipped[0] === undefined ? ' The file has no rows: check the path.' : ` ${rows}: ${skipped[0].message}`;
     throw new Error(`${path}: expected at least one preference pair, found none.${why}`);
   }
   return { pairs, skipped, controlTokens: controlTokens.report(), sharedPrompts };

@@ -127,7 +127,9 @@ export function parseJsonRow(text: string, at: RowLocation): unknown {
     return parseDataJson(text);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    const hint = 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
+    const hint = /^\s*\{\s*'/.test(text)
+      ? 'JSON has double quotes: in Python, write rows with json.dumps, not str.'
+      : 'Write each row as one complete JSON object: a whole line of JSONL, or one element of a JSON array.';
     throw new RowError(at, { expected: 'one JSON object', found: error.message, hint }, { cause: error });
   }
 }

@@ -135,7 +135,7 @@ describe('a data set by name', () => {
     ['hf://datasets/org/gated', `access must be granted: accept the terms at `],
     [
       'some/where',
-      'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private, and there is no local path of that name. No HF_TOKEN is set.',
+      'hf://datasets/some/where: the hub answered 401: there is no such data set, or it is private, and there is no local path of that name. No HF_TOKEN is set: make a token at ',
     ],
     [
       'some/where.jsonl',

@@ -301,6 +301,15 @@ describe('a row', () => {
     );
   });
 
+  it.each([
+    [{ instruction: 'i', output: 'o' }, 'Rows with one answer are for supervised fine-tuning.'],
+    [{ messages: [] }, 'Rows with one answer are for supervised fine-tuning.'],
+    [{ prompt: 'p', completion: 'c', label: true }, 'Rows with a label rate one answer each'],
+    [{ prompt: 'p', responses: ['a', 'b'] }, 'Of several answers to a prompt, `wpo pair` makes pairs'],
+  ])('of another kind of training data is named: %j', async (row, hint) => {
+    await expect(collect(preferenceRows(records([row])))).rejects.toThrow(hint);
+  });
+
   it('may be skipped, and the rows of another file may have other columns', async () => {
     const skipped: string[] = [];
     const rows = preferenceRows(

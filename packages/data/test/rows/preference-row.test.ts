@@ -216,7 +216,7 @@ describe('bad rows', () => {
 
   it.each([
     ['{"prompt": "a", "chosen": "b"', 'Write each row as one complete JSON object'],
-    ["{'prompt': 'a'}", 'Write each row as one complete JSON object'],
+    ["{'prompt': 'a'}", 'JSON has double quotes'],
     ['['.repeat(2000), 'Write each row as one complete JSON object'],
   ])('that are not JSON: %s', (text, hint) => {
     const error = thrown(() => parseJsonRow(text, at));

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { homeHint } from '@wpo/internal/home-path';
 import { isObject } from '@wpo/internal/json';
 import { readJsonFile } from '@wpo/internal/node/json-file';
 import { printable } from '@wpo/internal/printable';
@@ -20,7 +21,7 @@ export async function checkModelFolder(path: string): Promise<void> {
 
 async function findProblem(path: string): Promise<string | undefined> {
   const kind = await kindOf(path);
-  if (kind === 'nothing') return 'nothing: there is no such folder. Check the path.';
+  if (kind === 'nothing') return `nothing: there is no such folder. ${hintForPath(path)}`;
   if (kind === 'file') return describeFile(path);
   const names = (await readdir(path)).sort();
   const has = (name: string) => names.includes(name);
@@ -32,6 +33,13 @@ async function findProblem(path: string): Promise<string | undefined> {
     (await describeParent(path, names)) ??
     describeIncomplete(names, hasWeights)
   );
+}
+
+function hintForPath(path: string): string {
+  const home = homeHint(path);
+  if (home !== undefined) return home;
+  if (/^\w[\w.-]*$/.test(path)) return 'Check the path. A name on the Hugging Face Hub has two parts, org/name.';
+  return 'Check the path.';
 }
 
 async function kindOf(path: string): Promise<'folder' | 'file' | 'nothing'> {
