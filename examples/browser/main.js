@@ -84,7 +84,7 @@ for (const [i, row] of rows.entries()) {
 
 async function trainOn() {
   const pairs = rows.map(encode);
-  await train({
+  const run = train({
     policy,
     pairs,
     reference: await precomputeReference({ policy: reference, pairs }),
@@ -94,12 +94,14 @@ async function trainOn() {
     schedule: 'constant',
     maxSteps: Number(element('steps').value),
     batchSize: pairs.length,
-    onStep({ step, totalSteps, metrics: { loss, 'wpo/weight': weight, 'rewards/margins': margin } }) {
-      log(
-        `step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  mean weight ${weight.toPrecision(3)}  margin ${margin.toFixed(4)}`,
-      );
-    },
   });
+  for await (const event of run) {
+    if (event.type !== 'step') continue;
+    const { loss, 'wpo/weight': weight, 'rewards/margins': margin } = event.metrics;
+    log(
+      `step ${event.step}/${event.totalSteps}  loss ${loss.toFixed(4)}  mean weight ${weight.toPrecision(3)}  margin ${margin.toFixed(4)}`,
+    );
+  }
   for (const [i, row] of rows.entries()) await showWeight(row, i);
 }
 element('train').addEventListener('click', async () => {

@@ -113,10 +113,10 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     .showHelpAfterError('Add --help for more.');
 
   const commands = [
-    createCommand(trainSchema, async ({ config: file, set, resume }) => {
+    createCommand(trainSchema, async ({ config: file, set, resume, watch }) => {
       const config = await readTrainConfig(file, set, (line) => void terminal.stderr.write(`${line}\n`));
       const { train } = await import('./commands/train');
-      finish(await train(config, { resume }, terminal));
+      finish(await train(config, { resume, watch }, terminal));
     }),
     createCommand(planSchema, async (config) => {
       const { plan } = await import('./commands/plan');

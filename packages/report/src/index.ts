@@ -1,4 +1,4 @@
-export { type PageData, reportPage } from './page';
+export { type LivePage, type PageData, reportPage } from './page';
 export {
   type MetricsRow,
   type PairRow,

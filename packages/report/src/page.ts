@@ -4,6 +4,16 @@ import type { RunReport } from './run-report';
 /** What a page embeds. */
 export interface PageData {
   readonly runs: readonly RunReport[];
+  /** Where the page finds new data while a run trains; absent in a page that is a file. */
+  readonly live?: LivePage | undefined;
+}
+
+/** A page that a server shows while a run trains. It draws itself again when the data has changed. */
+export interface LivePage {
+  /** A path of the same server, which answers with `{ runs }` as JSON. */
+  readonly data: string;
+  /** Seconds between two requests. */
+  readonly every: number;
 }
 
 /**
@@ -12,14 +22,15 @@ export interface PageData {
  * that script only.
  *
  * @param runs at least one
+ * @param live for a page that a server shows; the page may then send requests to that server, and to no other
  */
-export function reportPage(runs: readonly RunReport[]): string {
+export function reportPage(runs: readonly RunReport[], live?: LivePage): string {
   if (runs.length === 0) throw new RangeError('reportPage: expected at least one run, found none.');
   if (bundle === undefined)
     throw new Error('reportPage: expected the script of the page, found none: build @wpo/report.');
   const { script, scriptHash, style } = bundle;
-  const data: PageData = { runs };
-  const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src '${scriptHash}'`;
+  const data: PageData = { runs, live };
+  const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src '${scriptHash}'${live ? "; connect-src 'self'" : ''}`;
   return `<!doctype html>
 <html lang="en">
 <head>

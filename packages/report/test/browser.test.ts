@@ -1,4 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -131,6 +133,36 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     expect(await background()).toBe(light);
     await button.press('Enter');
     expect(await background()).toBe(dark);
+    await page.close();
+  });
+
+  it('follows a run that trains: it draws new data, keeps the colours, and says when the server is gone', async () => {
+    let runs = [hostileRun('run')].map(runReport);
+    const server = createServer((request, response) => {
+      response.end(
+        request.url === '/data' ? JSON.stringify({ runs }) : reportPage(runs, { data: '/data', every: 0.1 }),
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const page = await browser.newPage();
+    const problems: string[] = [];
+    page.on('pageerror', ({ message }) => problems.push(message));
+    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    expect(await page.locator('[role=status]').first().textContent()).toBe('Live: this page follows the run.');
+    await page.getByRole('button').press('Enter');
+    const { metrics, ...rest } = hostileRun('run');
+    runs = [runReport({ ...rest, metrics: [...metrics, { step: 21, loss: 0.01 }] })];
+    const steps = page.locator('.tiles dd').first();
+    await expect.poll(() => steps.textContent()).toBe('21');
+    expect(await page.locator('main > section').count()).toBe(await page.locator('section[id]').count());
+    expect(await page.getByRole('button').textContent()).toBe('Colours: light');
+    server.close();
+    server.closeAllConnections();
+    const state = page.locator('[role=status]').first();
+    await expect.poll(() => state.textContent()).toContain('The run has ended');
+    expect(await steps.textContent()).toBe('21');
+    expect(problems).toEqual([]);
+    expect(await page.evaluate('window.isAttacked')).toBeUndefined();
     await page.close();
   });
 

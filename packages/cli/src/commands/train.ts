@@ -18,6 +18,7 @@ import { wpoCommand } from '../invocation';
 import { hashModel, type LoadedModel, loadBackend, type SaveOptions, saveModel, saveModelFiles } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
 import { recordEnvironment } from '../report/recordings';
+import { watchRun } from '../report/watch';
 import { recordBefore, recordTrained, reportRun, withoutFailing } from '../report/write-report';
 import { trainsAdapter } from '../schemas/adapter';
 import { lossOptions } from '../schemas/loss';
@@ -47,6 +48,8 @@ import { checkPush, pushModel } from './push';
 export interface TrainCommandOptions {
   /** Continue the run in `outputDir` from its newest checkpoint. Default false. */
   readonly resume?: boolean | undefined;
+  /** Shows the report while the run trains, on a port of 127.0.0.1; true chooses a free one. */
+  readonly watch?: number | true | undefined;
 }
 
 /**
@@ -57,7 +60,7 @@ export interface TrainCommandOptions {
  */
 export async function train(
   config: TrainConfig,
-  { resume = false }: TrainCommandOptions = {},
+  { resume = false, watch }: TrainCommandOptions = {},
   terminal: Terminal = processTerminal(),
 ): Promise<number> {
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
@@ -110,6 +113,7 @@ export async function train(
     await writeConfig(folder, config);
     await withoutFailing('the environment', terminal, () => recordEnvironment({ folder, backend }));
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
+    if (watch !== undefined) say(`Watch the run at ${own(await watchRun(folder, watch)).url}`);
     const outputDir = resolve(folder.path);
     terminal.onEvent?.({ type: 'run', outputDir, pairs: pairs.train.length, heldOut: pairs.held.length });
     say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);

@@ -38,20 +38,24 @@ export async function readRun(path: string): Promise<{ readonly run: Run; readon
       `${path}: expected the folder of a run, with a file metrics.jsonl, found none. Give the output_dir of wpo train or of wpo run.`,
     );
   }
+  return { run: await readRunFolder(folder, basename(resolve(path))), folder };
+}
+
+/** As `readRun`, also before the first row of metrics is written. */
+export async function readRunFolder(folder: RunFolder, name = basename(resolve(folder.path))): Promise<Run> {
   const files = reportFiles(folder);
   const pairs: PairRow[] = [];
   if (existsSync(folder.pairs)) for await (const row of readPairLog(folder.pairs)) pairs.push(row);
-  const run = {
-    name: basename(resolve(path)),
+  return {
+    name,
     status: await statusOf(folder),
-    metrics: await readMetrics(folder),
+    metrics: existsSync(folder.metrics) ? await readMetrics(folder) : [],
     pairs,
     scored: await readAs(files.pairs, scoredPairs),
     samples: await readAs(files.answers, samples),
     settings: await settingsOf(folder),
     environment: Object.entries((await readAs(files.environment, environment)) ?? {}),
   };
-  return { run, folder };
 }
 
 async function statusOf(folder: RunFolder): Promise<string> {

@@ -45,10 +45,12 @@ export function checkFlags<F extends Fields>(schema: CommandSchema<F>, config: P
 }
 
 function optionOf(name: string, field: Field, group: string | undefined): Option {
-  const { flag = {}, help, placeholder, variadic, choices, required } = field;
+  const { flag = {}, help, placeholder, optionalValue, variadic, choices, required } = field;
   const isOn = field.default === true; // a switch that is on by default has the flag that turns it off
   const long = isOn ? flagName(name).replace('--', '--no-') : flagName(name);
-  const value = placeholder && ` <${flag.placeholder ?? placeholder}${variadic ? '...' : ''}>`;
+  const value = placeholder
+    ? ` <${flag.placeholder ?? placeholder}${variadic ? '...' : ''}>`
+    : optionalValue && ` [${optionalValue}]`;
   const option = new Option(
     `${flag.short ? `${flag.short}, ` : ''}${long}${value ?? ''}`,
     isOn ? (flag.negatedHelp ?? help) : help,

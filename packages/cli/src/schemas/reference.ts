@@ -151,11 +151,15 @@ const pick = (fields: Fields, names: readonly string[]): Fields =>
 
 const keyOf = (name: string) => `\`${yamlKey(name)}\``;
 
-function flagOf(name: string, { flag = {}, placeholder, variadic, default: value }: Field): string {
+function flagOf(name: string, { flag = {}, placeholder, optionalValue, variadic, default: value }: Field): string {
   if (flag.positional) return `\`${name.toUpperCase()}\``;
   const long = value === true ? flagName(name).replace('--', '--no-') : flagName(name);
   const argument =
-    placeholder === undefined ? '' : ` ${(flag.placeholder ?? placeholder).toUpperCase()}${variadic ? '…' : ''}`;
+    placeholder === undefined
+      ? optionalValue === undefined
+        ? ''
+        : ` [${optionalValue.toUpperCase()}]`
+      : ` ${(flag.placeholder ?? placeholder).toUpperCase()}${variadic ? '…' : ''}`;
   return `\`${flag.short === undefined ? '' : `${flag.short}, `}${long}${argument}\``;
 }
 

@@ -16,6 +16,8 @@ export interface Kind<T> {
   readonly schema: v.GenericSchema<unknown, T>;
   /** Shown in a flag's usage: `<number>`. A kind without one is a switch, which takes no value. */
   readonly placeholder?: string;
+  /** Names a value that may follow the flag. A kind with this has no `placeholder`. */
+  readonly optionalValue?: string;
   /** The flag takes several values: `--answers a.jsonl b.jsonl`. */
   readonly variadic?: boolean;
   /** The value may hold a key or password: no message quotes it. */

@@ -1,7 +1,7 @@
 import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
 import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from './adapter';
-import { boolean, choice, field, integer, path, text } from './fields';
+import { boolean, choice, field, integer, numberFromText, path, text } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { checkOptimizer, optimizerFields } from './optimizer';
 import { readConfigText } from './read-yaml';
@@ -256,6 +256,20 @@ export const trainSchema = commandSchema({
     set: settings('set a key of the file; may be repeated', 'key=value'),
     resume: boolean({ help: 'continue from the newest checkpoint in output_dir' }),
     json: jsonFlag,
+    watch: field(
+      {
+        expected: 'nothing, or a port from 1 to 65535',
+        json: { type: ['boolean', 'integer'] },
+        schema: v.union([v.literal(true), v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535))]),
+        optionalValue: 'port',
+        fromText: numberFromText,
+      },
+      {
+        help:
+          'show the report on this machine while the run trains, at an address that is printed: at this port of 127.0.0.1, else at ' +
+          'a free one',
+      },
+    ),
   },
   groups: {
     'Model and data': names(dataFields),

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { hashFiles } from '@wpo/trainer/node';
 import { expect, test } from 'vitest';
+import { readTrainConfig, train, type WpoEvent } from '../../src/index';
 import { main } from '../../src/main';
 import { hashModel } from '../../src/models';
 import { golden, goldenConfig, modelFolder, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
@@ -42,6 +43,20 @@ test('eight steps equal PyTorch’s, and the folder has all files of the run', a
   expect(terminal.out()).toMatch(/training pairs +step 1 +step 8\n/);
   expect(terminal.out()).toMatch(/ {2}weight +0\.8838 +0\.9586\n/);
   expect(terminal.out()).toContain(run);
+});
+
+test('--watch shows the report while the run trains, and ends with it', async () => {
+  const folder = temporaryFolder();
+  const terminal = capture();
+  const urlOf = () => /Watch the run at (http:\/\/127\.0\.0\.1:\d+\/)\n/.exec(terminal.out())![1]!;
+  let data: Promise<{ runs: { name: string; status: string }[] }> | undefined;
+  const onEvent = ({ type }: WpoEvent) => {
+    if (type === 'start') data = fetch(`${urlOf()}data`).then((response) => response.json());
+  };
+  const config = await readTrainConfig(goldenConfig(folder));
+  expect(await train(config, { watch: true }, { ...terminal, onEvent })).toBe(0);
+  expect((await data)!.runs).toMatchObject([{ name: 'run', status: 'not finished' }]);
+  await expect(fetch(urlOf())).rejects.toThrow('fetch failed');
 });
 
 test('held-out pairs are evaluated before and after training, with a report', async () => {
@@ -152,7 +167,7 @@ test('a finished run is extended by raising max_steps; fewer steps are an error'
 test('a changed reference file is recomputed with a warning, and the run ends with the same weights', async () => {
   const folder = temporaryFolder();
   const config = goldenConfig(folder);
-  const train = (output: string, steps: number, resume = false) => {
+  const trainTo = (output: string, steps: number, resume = false) => {
     const terminal = capture();
     const set = [
       `max_steps=${steps}`,
@@ -163,8 +178,8 @@ test('a changed reference file is recomputed with a warning, and the run ends wi
     return trainFrom({ config, set, resume }, terminal).then(() => terminal.err());
   };
   const weights = (output: string) => readFileSync(join(folder, output, 'model', 'model.safetensors'));
-  await train('whole', 3);
-  await train('damaged', 2);
+  await trainTo('whole', 3);
+  await trainTo('damaged', 2);
   const reference = join(folder, 'damaged', 'reference');
   const path = join(reference, readdirSync(reference)[0]!);
   const damaged = readFileSync(path, 'utf8').replace(
@@ -172,7 +187,7 @@ test('a changed reference file is recomputed with a warning, and the run ends wi
     (_, before, digit) => before + ((Number(digit) + 1) % 10),
   );
   writeFileSync(path, damaged);
-  expect(await train('damaged', 3, true)).toContain(`${path}:10: expected a line with its checksum, found another.`);
+  expect(await trainTo('damaged', 3, true)).toContain(`${path}:10: expected a line with its checksum, found another.`);
   expect(weights('damaged').equals(weights('whole'))).toBe(true);
 });
 

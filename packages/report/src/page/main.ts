@@ -1,4 +1,4 @@
-import type { PageData } from '../page';
+import type { LivePage, PageData } from '../page';
 import type { RunReport, Setting } from '../run-report';
 import { pairArticle, sampleArticle, tokenLegend } from './answers';
 import { h, short, table, visible } from './dom';
@@ -158,9 +158,10 @@ function differences(runs: readonly RunReport[]): HTMLElement {
 const THEMES = ['light dark', 'light', 'dark'];
 const THEME_NAMES = ['as the system', 'light', 'dark'];
 
+let theme = 0;
+
 function themeButton(): HTMLElement {
-  let theme = 0;
-  const button = h('button', { type: 'button' }, `Colours: ${THEME_NAMES[0]}`);
+  const button = h('button', { type: 'button' }, `Colours: ${THEME_NAMES[theme]}`);
   button.addEventListener('click', () => {
     theme = (theme + 1) % THEMES.length;
     document.documentElement.style.colorScheme = THEMES[theme]!;
@@ -170,3 +171,25 @@ function themeButton(): HTMLElement {
 }
 
 render(data.runs);
+if (data.live) void follow(data.live);
+
+/** Draws the page again whenever the server's data has changed, until there is no server. */
+async function follow({ data: path, every }: LivePage): Promise<void> {
+  const state = h('p', { class: 'note', role: 'status' }, 'Live: this page follows the run.');
+  report.before(state);
+  let shown = '';
+  try {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 1000 * every));
+      const text = await (await fetch(path, { cache: 'no-store' })).text();
+      if (text === shown) continue;
+      shown = text;
+      const { runs } = JSON.parse(text) as PageData;
+      report.replaceChildren();
+      render(runs);
+    }
+  } catch {
+    state.textContent =
+      'The run has ended or was stopped: this page is as it last was. The run’s folder has report.html.';
+  }
+}
