@@ -14,7 +14,14 @@ const QUIET = fileURLToPath(new URL('../install/quiet.cc', import.meta.url));
 export const NATIVE = fileURLToPath(new URL('../native', import.meta.url));
 const GPU = join(NATIVE, 'gpu');
 /** Sources of both addons. */
-const SHARED = ['operation.cc', 'parallel.cc', 'file-values.cc', 'mapped-file.cc', 'store-functions.cc'];
+const SHARED = [
+  'operation.cc',
+  'parallel.cc',
+  'file-values.cc',
+  'mapped-file.cc',
+  'step-memory.cc',
+  'store-functions.cc',
+];
 
 /** Flags for our own sources. Warnings are errors only in a clone, because a newer compiler may have new ones. */
 export const WARNINGS = ['-Wall', '-Wextra', ...(NATIVE.includes('/node_modules/') ? [] : ['-Werror'])];

@@ -12,6 +12,7 @@
 #include "runtime/error.h"
 #include "runtime/scratch.h"
 #include "runtime/signatures.h"
+#include "runtime/step-memory.h"
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
 #include "tensorflow/c/tf_tensor.h"
@@ -156,8 +157,15 @@ class TensorFlowContext : public OutputAllocator {
     }
     return views;
   }
+  // Of an operation on the CPU: large tensors are step memory.
+  void use_step_memory() { uses_step_memory_ = true; }
   TensorView allocate(int output, const Shape& shape) override {
     const int64_t count = element_count(shape), bytes = count * static_cast<int64_t>(sizeof(float));
+    if (TF_Tensor* const tensor = step_tensor(shape)) {
+      const TensorView view = {own(tensor), shape};
+      set_output(output, tensor);
+      return view;
+    }
     TF_Tensor* tensor = TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(), static_cast<int>(shape.size()),
                                           static_cast<size_t>(bytes), status_);
     if (!tensor) throw OutOfMemory(count);
@@ -165,6 +173,7 @@ class TensorFlowContext : public OutputAllocator {
   }
   // A tensor in the memory of the device that the operation runs on.
   std::shared_ptr<TF_Tensor> temporary(const Shape& shape) {
+    if (TF_Tensor* const tensor = step_tensor(shape)) return {tensor, TF_DeleteTensor};
     TF_AllocatorAttributes attributes = {TF_ALLOCATOR_ATTRIBUTES_STRUCT_SIZE, 0};
     TF_Tensor* made =
         TF_AllocateTemp(context_, TF_FLOAT, shape.data(), static_cast<int>(shape.size()), &attributes, status_);
@@ -190,7 +199,22 @@ class TensorFlowContext : public OutputAllocator {
     tensors_.push_back(tensor);
     return TF_TensorData(tensor);
   }
+  // A tensor in step memory; null if it is too small, or not for the CPU.
+  TF_Tensor* step_tensor(const Shape& shape) {
+    const int64_t count = element_count(shape), bytes = count * static_cast<int64_t>(sizeof(float));
+    if (!uses_step_memory_ || bytes < kMinStepMemory) return nullptr;
+    void* const memory = allocate_step_memory(bytes);
+    if (!memory) throw OutOfMemory(count);
+    const auto deallocate = [](void* data, size_t length, void*) {
+      free_step_memory(data, static_cast<int64_t>(length));
+    };
+    TF_Tensor* const tensor = TF_NewTensor(TF_FLOAT, shape.data(), static_cast<int>(shape.size()), memory,
+                                           static_cast<size_t>(bytes), deallocate, nullptr);
+    if (!tensor) throw OutOfMemory(count);
+    return tensor;
+  }
 
+  bool uses_step_memory_ = false;
   TF_OpKernelContext* context_;
   TF_Status* status_;
   std::vector<TF_Tensor*> tensors_;
@@ -268,6 +292,7 @@ void register_kernel(const Signature& signature) {
   kernel_name<Compute> = signature.name;
   const auto compute = [](void*, TF_OpKernelContext* context) {
     run_kernel(kernel_name<Compute>, context, [](TensorFlowContext& tensorflow) {
+      tensorflow.use_step_memory();
       OpContext ctx(tensorflow, tensorflow.inputs());
       Compute(ctx);
     });

@@ -6,11 +6,18 @@
 #include <memory>
 
 #include "runtime/error.h"
+#include "runtime/step-memory.h"
 
 namespace wpo {
 
 struct Free {
-  void operator()(void* memory) const { std::free(memory); }
+  int64_t bytes = 0;
+  void operator()(void* memory) const {
+    if (bytes < kMinStepMemory)
+      std::free(memory);
+    else
+      free_step_memory(memory, bytes);
+  }
 };
 using Scratch = std::unique_ptr<float[], Free>;
 
@@ -26,9 +33,10 @@ inline int64_t line_bytes(int64_t bytes) { return round_up(bytes, kLineFloats * 
 inline Scratch allocate_scratch(int64_t count) {
   if (count < 0 || count > kMaxElements) throw OutOfMemory(count);
   const int64_t bytes = whole_lines(std::max<int64_t>(1, count)) * static_cast<int64_t>(sizeof(float));
-  void* memory = std::aligned_alloc(kLineFloats * sizeof(float), static_cast<size_t>(bytes));
+  void* memory = bytes < kMinStepMemory ? std::aligned_alloc(kLineFloats * sizeof(float), static_cast<size_t>(bytes))
+                                        : allocate_step_memory(bytes);
   if (!memory) throw OutOfMemory(count);
-  return Scratch(static_cast<float*>(memory));
+  return Scratch(static_cast<float*>(memory), Free{bytes});
 }
 
 }  // namespace wpo

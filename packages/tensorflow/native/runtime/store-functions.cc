@@ -12,7 +12,7 @@
 
 #include "runtime/arguments.h"
 #include "runtime/file-values.h"
-#include "tensorflow/c/tf_tensor.h"
+#include "runtime/scratch.h"
 
 namespace wpo {
 namespace {
@@ -104,17 +104,8 @@ class HostMemory : public StoreMemory {
     if (memory == MAP_FAILED) throw OutOfMemory(bytes, 1);
     return {memory, [length](void* m) { munmap(m, length); }};
   }
-  // TensorFlow's allocator keeps what was freed: an arena gets memory of freed activations, and they that of freed
-  // arenas.
-  std::shared_ptr<void> allocate_for_step(int64_t bytes) override {
-    if (bytes == 0) return nullptr;
-    const int64_t values = (bytes + 3) / 4;
-    const std::shared_ptr<TF_Tensor> tensor(
-        TF_AllocateTensor(TF_FLOAT, &values, 1, static_cast<size_t>(values) * sizeof(float)), TF_DeleteTensor);
-    void* memory = tensor ? TF_TensorData(tensor.get()) : nullptr;
-    if (!memory) throw OutOfMemory(bytes, 1);
-    return {tensor, memory};
-  }
+  // An arena gets memory of freed activations, and they that of freed arenas.
+  std::shared_ptr<void> allocate_for_step(int64_t bytes) override { return {allocate_scratch((bytes + 3) / 4)}; }
   char* staging() override { return nullptr; }
   void copy_in(void*, const void*, int64_t) override {}
   void copy_out(void*, const void*, int64_t) override {}
