@@ -24,6 +24,12 @@ const MODELS = {
   '286M': [1024, 4096, 14, 8, 4, 128, 64_000],
 };
 
+/** Updates in the backward pass, with only the inputs of layers kept: a step's pairs differ in them alone. */
+const inBackward = (pairs) => ({
+  ...{ optimizer_in_bwd: true, max_grad_norm: 0, activation_checkpointing: 'always' },
+  gradient_accumulation_steps: pairs,
+});
+
 /** Model; characters of the prompt and of each answer, which are about as many tokens; pairs; keys of the YAML file. */
 const CASES = {
   short: ['16M', [100, 60], 4, {}],
@@ -33,13 +39,8 @@ const CASES = {
   batch: ['155M', [60, 60], 8, { per_device_train_batch_size: 4 }],
   packed: ['56M', [100, 100], 8, { gradient_accumulation_steps: 4, max_tokens_per_pack: 800 }],
   vocabulary: ['155M, V 256,000', [100, 200], 4, {}],
-  'in backward, 1': ['155M', [100, 100], 16, { optimizer_in_bwd: true, max_grad_norm: 0 }],
-  'in backward, 16': [
-    '155M',
-    [100, 100],
-    16,
-    { optimizer_in_bwd: true, max_grad_norm: 0, gradient_accumulation_steps: 16 },
-  ],
+  'in backward, 1': ['155M', [100, 100], 16, inBackward(1)],
+  'in backward, 16': ['155M', [100, 100], 16, inBackward(16)],
   lion: ['155M', [100, 100], 4, { optim: 'lion_32bit' }],
   '8-bit AdamW': ['155M', [100, 100], 4, { optim: 'adamw_bnb_8bit' }],
   adapter: ['286M', [400, 200], 4, { use_peft: true, lora_target_modules: 'all-linear' }],

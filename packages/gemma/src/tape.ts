@@ -22,6 +22,8 @@ interface Step {
   backward(dOutput: Value): Value[] | Promise<Value[]>;
   /** Frees what is kept for `backward`. */
   dispose(): void;
+  /** Frees the output until an operation reads it. */
+  readonly forget?: () => void;
 }
 
 /** A part of the model with weights of its own: the embedding, a decoder layer by its index, or the final norm. */
@@ -53,6 +55,8 @@ export interface TapeOptions {
 export class Tape {
   private steps: Step[] = [];
   private readonly owned = new Set<Value>();
+  /** The owned values that take no memory until an operation reads them. */
+  private readonly forgotten = new Set<Value>();
   /** The values that depend on a trainable weight. */
   private readonly requiresGrad = new Set<Value>();
   private bytesLeft: number;
@@ -238,7 +242,7 @@ export class Tape {
     }
   }
 
-  /** Frees what `backward` does not read. */
+  /** Frees what `backward` does not read, and what is fast to compute again. */
   prune(output: Value): void {
     const needed = new Set(this.steps.flatMap(({ inputsForBackward }) => inputsForBackward));
     for (const value of this.owned) {
@@ -246,11 +250,17 @@ export class Tape {
       this.owned.delete(value);
       value.dispose();
     }
+    for (const step of this.steps) {
+      if (!step.forget || step.output === output || !this.owned.has(step.output)) continue;
+      step.forget();
+      this.forgotten.add(step.output);
+    }
   }
 
   /** Memory held, in bytes: owned results and saved values. */
   bytes(): number {
-    const values = [...this.owned, ...this.steps.flatMap(({ saved }) => saved)];
+    const held = [...this.owned].filter((value) => !this.forgotten.has(value));
+    const values = [...held, ...this.steps.flatMap(({ saved }) => saved)];
     const bytesOf = ({ shape, dtype }: Value) => shape.reduce((bytes, n) => bytes * n, dtype === 'bfloat16' ? 2 : 4);
     return values.reduce((total, value) => total + bytesOf(value), 0);
   }
@@ -279,7 +289,7 @@ export class Tape {
 
   /** Runs an operation's result as a step. `w` is its weight, if any. */
   run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value {
-    const { output, inputsForBackward, saved } = result;
+    const { output, inputsForBackward, saved, forget } = result;
     const dispose = () => {
       for (const value of saved) value.dispose();
     };
@@ -298,7 +308,7 @@ export class Tape {
       return needed;
     };
     const [differentiable] = partition(inputs, (x) => this.requiresGrad.has(x));
-    this.steps.push({ inputs: differentiable, output, inputsForBackward, saved, backward, dispose });
+    this.steps.push({ inputs: differentiable, output, inputsForBackward, saved, backward, dispose, forget });
     return output;
   }
 }

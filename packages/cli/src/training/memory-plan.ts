@@ -57,7 +57,7 @@ export interface MemoryPlan {
   readonly activations: number;
   /** Logits at that moment. */
   readonly logits: number;
-  /** Freed memory that TensorFlow's allocator keeps at that moment, beside what is in use. */
+  /** On a GPU: freed memory that TensorFlow's allocator keeps at that moment, beside what is in use. */
   readonly unused: number;
   /** Weights in mapped files. The system reads them as they are used and may drop them, so they are in no sum. */
   readonly mapped: number;
@@ -167,7 +167,7 @@ const passOptions = ({ perDeviceTrainBatchSize, ...config }: TrainConfig) => ({
 /** Pairs by micro-batch that run in one pass. */
 type PassPairs = readonly (readonly TokenPair[])[];
 
-/** Some passes of a run, with as many pairs as the longest. What the allocator keeps depends on their different sizes. */
+/** Some passes of a run, with as many pairs as the longest. What the allocator of a GPU keeps depends on their different sizes. */
 function otherPasses(pairs: readonly TokenPair[], longest: PassPairs): PassPairs[] {
   const count = Math.min(Math.ceil(OTHERS / longest.length), Math.floor(pairs.length / longest.flat().length));
   let next = 0;
@@ -213,7 +213,7 @@ interface CountOptions {
   /** Whether a step sums the gradients of several passes. Each is then run twice in a step. */
   readonly sumsPasses: boolean;
   readonly device: 'cpu' | 'gpu';
-  /** Whether sums of gradients take memory of TensorFlow's allocator until a pass has ended. */
+  /** Whether sums of gradients take the memory of freed activations until a pass has ended. */
   readonly countsGradients: boolean;
   readonly precision: TrainConfig['precision'];
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];

@@ -90,6 +90,11 @@ export interface OpResult {
    * the returned values and still owns `dOutput`.
    */
   backward(dOutput: Value): Value[];
+  /**
+   * Frees the output's memory: an operation that reads it later computes it again from the inputs in `inputsForBackward`, with the same
+   * bits. Absent where that is not possible, or takes long.
+   */
+  readonly forget?: () => void;
 }
 
 /** Log-probabilities of answer tokens, with the terms of WPO's alignment weights. */

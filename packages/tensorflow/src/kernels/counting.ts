@@ -242,7 +242,14 @@ export function countingKernels(
     },
     rmsNorm(x, w, _, residual) {
       const shape = residual ? x.shape : activation(x.shape);
-      const [output, inverseRms] = counter.record([x, w.value(), residual ?? x], shape, [x.shape[0]!, 1]);
+      const recordNorm = () => counter.record([x, w.value(), residual ?? x], shape, [x.shape[0]!, 1]);
+      const [output, inverseRms] = recordNorm();
+      const forget = () =>
+        counter.forget(output!, () => {
+          const [again, inverseRms] = recordNorm();
+          inverseRms!.dispose();
+          return again!;
+        });
       const backward = (dy: Value) => {
         const ofX = residual ? activation(x.shape) : x.shape;
         const [dx, dw] = counter.record([dy, x, inverseRms!, w.value()], ofX, w.shape);
@@ -250,7 +257,7 @@ export function countingKernels(
         dw!.dispose();
         return residual ? [dx!, dy.clone()] : [dx!];
       };
-      return operation(output!, [x], backward, [inverseRms!]);
+      return { ...operation(output!, [x], backward, [inverseRms!]), ...(residual ? {} : { forget }) };
     },
     rotaryTables(positions, headDim) {
       const shape = [headDim, positions.length];

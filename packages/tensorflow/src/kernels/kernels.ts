@@ -214,7 +214,14 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
   const params = { numbers: [epsilon, Number(residual !== undefined)] };
   const inputs = [x, w.value(), params, residual ?? x];
   const shape = residual ? x.shape : program.activation(x.shape);
-  const [output, inverseRms] = program.record('WpoRmsNorm', inputs, shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  const recordNorm = () => program.record('WpoRmsNorm', inputs, shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
+  const [output, inverseRms] = recordNorm();
+  const forget = () =>
+    program.forget(output!, () => {
+      const [again, inverseRms] = recordNorm();
+      inverseRms!.dispose();
+      return again!;
+    });
   return {
     output: output!,
     inputsForBackward: [x],
@@ -227,6 +234,7 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
       dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
     },
+    ...(residual ? {} : { forget }), // with a residual, it is not computed from x alone
   };
 }
 

@@ -2,8 +2,8 @@ import type { Precision, Value } from '@wpo/gemma';
 import { MAX_RECORDED_VALUES, type OutputShape } from './program';
 import { type Allocation, TensorFlowAllocator } from './tensorflow-allocator';
 
-// The memory of values that are never computed. They are recorded, made and freed in the order of the operations of `Program`, in
-// memory of a simulated TensorFlow.
+// The memory of values that are never computed. They are recorded, made and freed in the order of the operations of `Program`, on a GPU
+// in memory of a simulated TensorFlow.
 
 /** What a value of a pass is. Gradients are the sums of the weights' gradients. */
 export type MemoryKind = 'activations' | 'logits' | 'gradients';
@@ -17,10 +17,14 @@ interface Buffer {
   readonly bytes: number;
   readonly kind: MemoryKind;
   handles: number;
-  /** Its memory; null before its operation has run, and once it is freed. */
+  /** Whether it has memory: from the run of its operation until it is freed. */
+  exists: boolean;
+  /** On a GPU, its memory. */
   allocation: Allocation | null;
   /** Whether an operation that has not run reads it. */
   isRead: boolean;
+  /** Of a value that was forgotten: records its operation again, and the memory of its output once it was recorded. */
+  forgotten: { readonly again: () => Value; next: Buffer | null } | null;
 }
 
 const FLOAT32 = 4;
@@ -67,7 +71,8 @@ export const isUnset = (value: Value): value is CountedSum => value instanceof C
 /** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
 export class MemoryCounter {
   private readonly live = { activations: 0, logits: 0, gradients: 0 };
-  private readonly allocator = new TensorFlowAllocator();
+  /** Null on a CPU, where no more memory is mapped than values take at once (native/runtime/step-memory.h). */
+  private readonly allocator: TensorFlowAllocator | null;
   private readonly sums = new Map<string, CountedSum>(); // by the names of their weights
   private most: MemoryParts = { ...this.live };
   private events: { readonly buffer: Buffer; readonly exists: boolean }[] = [];
@@ -85,6 +90,7 @@ export class MemoryCounter {
     { countsGradients = device === 'cpu' }: { readonly countsGradients?: boolean } = {},
   ) {
     this.countsGradients = countsGradients;
+    this.allocator = device === 'gpu' ? new TensorFlowAllocator() : null;
   }
 
   /** The bytes at the moment when their sum was largest. */
@@ -92,9 +98,9 @@ export class MemoryCounter {
     return this.most;
   }
 
-  /** Bytes that TensorFlow took for these values. It keeps freed memory, so this is at least the peak. */
+  /** Bytes that were taken for these values. On a GPU TensorFlow keeps freed memory, so they may be more than the peak. */
   get allocatedBytes(): number {
-    return this.allocator.usedBytes;
+    return this.allocator?.usedBytes ?? total(this.most);
   }
 
   /** The bytes now. */
@@ -115,7 +121,7 @@ export class MemoryCounter {
   /** Frees the sums of gradients, as at the end of a step. */
   zeroGradients(): void {
     this.run();
-    for (const { buffer } of this.sums.values()) if (buffer.allocation) this.remove(buffer);
+    for (const { buffer } of this.sums.values()) if (buffer.exists) this.remove(buffer);
     this.sums.clear();
   }
 
@@ -151,6 +157,13 @@ export class MemoryCounter {
     return output!;
   }
 
+  /** `Program.forget`. */
+  forget(value: Value, again: () => Value): void {
+    const { buffer } = value as CountedValue;
+    this.free(buffer);
+    buffer.forgotten = { again, next: null };
+  }
+
   /** Records memory that the last operation takes while it runs. */
   recordScratch(bytes: number): void {
     const buffer: Buffer = {
@@ -158,8 +171,10 @@ export class MemoryCounter {
       bytes,
       kind: 'activations',
       handles: 0,
+      exists: false,
       allocation: null,
       isRead: false,
+      forgotten: null,
     };
     this.events.push({ buffer, exists: true }, { buffer, exists: false });
   }
@@ -179,11 +194,22 @@ export class MemoryCounter {
   }
 
   private read(inputs: readonly Value[]): void {
-    for (const input of inputs) {
-      if (!(input instanceof CountedValue) || !input.buffer.allocation) continue;
-      input.buffer.isRead = true;
-      this.inputs.add(input.buffer);
+    for (const buffer of inputs.flatMap((input) => (input instanceof CountedValue ? this.remembered(input) : []))) {
+      if (!buffer.exists) continue;
+      buffer.isRead = true;
+      this.inputs.add(buffer);
     }
+  }
+
+  /** The memory of a value, whose operation is recorded again if the value was forgotten. */
+  private remembered({ buffer }: CountedValue): Buffer {
+    const { forgotten } = buffer;
+    if (!forgotten) return buffer;
+    if (!forgotten.next) {
+      forgotten.next = (forgotten.again() as CountedValue).buffer;
+      forgotten.next.handles = buffer.handles;
+    }
+    return forgotten.next;
   }
 
   private countInputs(inputs: readonly Value[]): void {
@@ -198,26 +224,33 @@ export class MemoryCounter {
     }
     for (const buffer of this.inputs) {
       buffer.isRead = false;
-      if (buffer.handles === 0) this.remove(buffer);
+      if (buffer.handles === 0 || buffer.forgotten) this.remove(buffer);
     }
     this.inputs.clear();
     this.recordedValues = 0;
   }
 
   release(buffer: Buffer): void {
-    if (--buffer.handles > 0) return;
-    if (!buffer.allocation) this.events.push({ buffer, exists: false });
+    const { forgotten } = buffer;
+    if (forgotten?.next) this.release(forgotten.next);
+    else if (--buffer.handles === 0 && !forgotten) this.free(buffer);
+  }
+
+  private free(buffer: Buffer): void {
+    if (!buffer.exists) this.events.push({ buffer, exists: false });
     else if (!buffer.isRead) this.remove(buffer);
   }
 
   private add(buffer: Buffer): void {
-    buffer.allocation = this.allocator.allocate(buffer.bytes);
+    buffer.exists = true;
+    buffer.allocation = this.allocator?.allocate(buffer.bytes) ?? null;
     this.live[buffer.kind] += buffer.bytes;
     if (total(this.live) > total(this.most)) this.most = { ...this.live };
   }
 
   private remove(buffer: Buffer): void {
-    this.allocator.free(buffer.allocation!);
+    if (buffer.allocation) this.allocator?.free(buffer.allocation);
+    buffer.exists = false;
     buffer.allocation = null;
     this.live[buffer.kind] -= buffer.bytes;
   }
@@ -231,7 +264,7 @@ const newBuffer = (asked: OutputShape, kind: MemoryKind): Buffer => {
   return {
     dtype: isBf16 ? 'bfloat16' : 'float32',
     bytes: FLOAT32 * (isBf16 ? Math.ceil(count / 2) : count),
-    ...{ kind, handles: 0, allocation: null, isRead: false },
+    ...{ kind, handles: 0, exists: false, allocation: null, isRead: false, forgotten: null },
   };
 };
 

@@ -26,12 +26,14 @@ export type OutputShape = readonly number[] | { readonly bfloat16: readonly numb
 
 /** An operation's output: the number of a value until the program has run, then a tensor. */
 interface Output {
-  readonly number: number;
+  number: number;
   readonly dtype: Precision;
   /** Of bfloat16 values: a float32 tensor `[⌈n / 2⌉]`, with two values in the bits of each. */
   tensor: tf.Tensor | null;
   /** bfloat16 values in float32, once they were asked for. */
   widened: tf.Tensor | null;
+  /** Of a value that was forgotten: records its operation again. */
+  again: (() => LazyTensor) | null;
   handles: number;
 }
 
@@ -112,7 +114,7 @@ export class Program {
       const shape = isBf16 ? asked.bfloat16 : asked;
       this.code.push(...(isBf16 ? [BFLOAT16] : []), shape.length, ...shape);
       const dtype: Precision = isBf16 ? 'bfloat16' : 'float32';
-      const output = { number: this.valueCount++, dtype, tensor: null, widened: null, handles: 0 };
+      const output = { number: this.valueCount++, dtype, tensor: null, widened: null, again: null, handles: 0 };
       this.recorded.add(output);
       this.recordedValues += sizeOf(shape) / (isBf16 ? 2 : 1);
       return new LazyTensor(this, output, shape);
@@ -131,8 +133,9 @@ export class Program {
 
   /** Records an operation whose only output replaces stored values. */
   recordInto(replaced: StoredVariable, name: string, inputs: readonly Operand[]): void {
-    const into = this.numberOfStored(replaced.range);
     this.countInputs(inputs);
+    this.recordForgotten(inputs);
+    const into = this.numberOfStored(replaced.range);
     this.recordRun(name, inputs);
     this.code.push(REPLACES, into);
     this.valueCount++;
@@ -141,12 +144,30 @@ export class Program {
   }
 
   private recordRun(name: string, inputs: readonly Operand[]): void {
+    this.recordForgotten(inputs);
     const numbers = inputs.flatMap((input) =>
       'list' in input
         ? [input.list.length, ...input.list.map((value) => this.numberOf(value))]
         : [this.numberOf(input)],
     );
     this.code.push(this.precision === 'bfloat16' ? RUN_BF16 : RUN, operationNumber(name), ...numbers);
+  }
+
+  /** Records the operations of forgotten inputs again. It may run the program, so it comes before any input is numbered. */
+  private recordForgotten(inputs: readonly Operand[]): void {
+    for (const input of inputs) {
+      if ('list' in input) this.recordForgotten(input.list);
+      else if (input instanceof LazyTensor) this.recordAgain(input.output);
+    }
+  }
+
+  private recordAgain(output: Output): void {
+    if (!output.again) return;
+    const { output: made } = output.again();
+    output.again = null;
+    output.number = made.number;
+    output.tensor = made.tensor; // null, unless the program has run
+    if (this.recorded.delete(made)) this.recorded.add(output);
   }
 
   private countInputs(inputs: readonly Operand[]): void {
@@ -160,8 +181,19 @@ export class Program {
     return this.take(this.record('WpoSquareSums', [{ list: values }], [values.length])[0]!);
   }
 
+  /**
+   * Frees the memory of a value until an operation reads it.
+   *
+   * @param again records the value's operation, with the same inputs
+   */
+  forget(value: LazyTensor, again: () => LazyTensor): void {
+    this.free(value.output);
+    value.output.again = again;
+  }
+
   /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
+    this.recordForgotten([value]);
     this.run();
     if (value instanceof StoredTensor) return value.tensor();
     if (!(value instanceof LazyTensor)) return value as tf.Tensor;
@@ -183,10 +215,14 @@ export class Program {
   }
 
   release(output: Output): void {
-    if (--output.handles > 0) return;
+    if (--output.handles === 0) this.free(output);
+  }
+
+  private free(output: Output): void {
     if (this.recorded.delete(output)) this.code.push(DROP, output.number);
     output.tensor?.dispose();
     output.widened?.dispose();
+    output.tensor = output.widened = null;
   }
 
   /** Runs all recorded operations now. */
