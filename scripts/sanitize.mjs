@@ -40,7 +40,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 /** The sources of a program that runs the operations without TensorFlow. */
 const programSources = (driver) => [
-  ...['operation.cc', 'parallel.cc'].map((name) => join(NATIVE, 'runtime', name)),
+  ...['operation.cc', 'parallel.cc', 'step-memory.cc'].map((name) => join(NATIVE, 'runtime', name)),
   ...['gemm', 'attention', 'elementwise'].flatMap((name) => filesIn(join(NATIVE, name), /\.cc$/)),
   join(tests, 'native', driver),
 ];

@@ -10,7 +10,7 @@ type TfjsNode = typeof import('@tensorflow/tfjs-node-gpu');
  * Environment variables for TensorFlow and CUDA, unless the user sets them: log only errors; allocate GPU memory as needed instead
  * of all of it at the start; multiply float32 without rounding to TF32's 10 bits; on x64, use oneDNN. TensorFlow's allocator that
  * keeps freed memory comes with oneDNN, which is off by default on CPUs without AVX-512 VNNI or BF16, AVX-VNNI or AMX: there,
- * activations would be allocated by malloc, whose free pieces add to the peak of a training step.
+ * malloc would allocate TensorFlow's tensors, and its free pieces add to the peak of a training step without native operations.
  */
 const SETTINGS = {
   TF_CPP_MIN_LOG_LEVEL: '2',

@@ -35,7 +35,7 @@ async function pass(kernels: Kernels, activationCheckpointing: 'always' | 'never
   const kept = tf.memory().numBytes - before;
   await forward.backward(logps.map((_, i) => Math.sin(i)));
   forward.dispose();
-  const gradients = await Promise.all(policy.parameters.map(async (one) => [...(await one.gradient()!.data())]));
+  const gradients = await Promise.all(policy.parameters.map(async (one) => Array.from(await one.gradient()!.data())));
   for (const parameter of policy.parameters) parameter.dispose();
   expect(tf.memory().numBytes).toBeLessThanOrEqual(before);
   return { kept, gradients };

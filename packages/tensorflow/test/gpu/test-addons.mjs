@@ -26,7 +26,7 @@ export const testAddons = ({ kernels, gpu }) => ({
     ...kernels,
     name: 'faults.node',
     sources: [
-      ...['operation.cc', 'parallel.cc'].map((name) => join(NATIVE, 'runtime', name)),
+      ...['operation.cc', 'parallel.cc', 'step-memory.cc'].map((name) => join(NATIVE, 'runtime', name)),
       testFile('../native/faults.cc'),
     ],
   },

@@ -31,6 +31,9 @@ TF_Tensor* TF_AllocateOutput(TF_OpKernelContext*, int, TF_DataType, const int64_
 TF_Tensor* TF_AllocateTemp(TF_OpKernelContext*, TF_DataType, const int64_t*, int, TF_AllocatorAttributes*, TF_Status*) {
   return nullptr;
 }
+TF_Tensor* TF_NewTensor(TF_DataType, const int64_t*, int, void*, size_t, void (*)(void*, size_t, void*), void*) {
+  return nullptr;
+}
 void* TF_TensorData(const TF_Tensor*) { return nullptr; }
 void TF_DeleteTensor(TF_Tensor*) {}
 TF_DataType TF_TensorType(const TF_Tensor*) { return TF_FLOAT; }
