@@ -7,7 +7,7 @@ import { join } from 'node:path';
 const IMPORTS = 'import torch, transformers'; // takes seconds
 const FINDS = "from importlib.util import find_spec as f; exit(not (f('torch') and f('transformers')))";
 const TORCH = 'torch==2.13.0';
-const PACKAGES = ['transformers==5.23.0', 'tokenizers', 'safetensors', 'numpy', 'jinja2', 'peft==0.19.1'];
+const PACKAGES = ['transformers[serving]==5.23.0', 'tokenizers', 'safetensors', 'numpy', 'jinja2', 'peft==0.19.1'];
 /** What a complete installation has, in its file `ready`. */
 const CONTENTS = PACKAGES.join(' ');
 const GIGABYTES = 6;

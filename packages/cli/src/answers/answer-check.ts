@@ -24,7 +24,8 @@ export class AnswerCheck {
     const hint =
       temperature === 0
         ? 'At temperature 0 all seeds give the same answer: use -n 1, or raise --temperature.'
-        : 'If the answers are long, the seeds have no effect: raise --temperature, or use a server that accepts `seed`.';
+        : 'If the answers are long, the seeds have no effect: raise --temperature, or use a server that accepts `seed`. ' +
+          '`transformers serve` samples only if the model’s generation_config.json has "do_sample": true.';
     return [
       ...(equal.length === 0
         ? []

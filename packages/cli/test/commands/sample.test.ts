@@ -292,7 +292,8 @@ test('equal answers under different seeds and empty answers are reported, also w
   const at = files();
   const expected =
     '1 of 3 prompts got equal answers under different seeds, e.g. "first". If the answers are long, the seeds have no ' +
-    'effect: raise --temperature, or use a server that accepts `seed`.\n' +
+    'effect: raise --temperature, or use a server that accepts `seed`. `transformers serve` samples only if the model’s ' +
+    'generation_config.json has "do_sample": true.\n' +
     '1 of 6 answers is empty: the model ended at once, or spent --max-new-tokens on reasoning.\n';
   expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toContain(expected);
   expect((await sampled(server, at, '-n', '2', '--model', 'm')).err).toBe(expected);

@@ -75,7 +75,7 @@ warmup_ratio: 0.1
 report_to: "none"
 `;
 
-test('the WPO authors’ recipe is read as it stands', async () => {
+test('the WPO authors’ recipe is read unchanged', async () => {
   const { config, notes } = await read(AUTHORS);
   expect(config).toMatchObject({
     modelNameOrPath: 'hf://HuggingFaceH4/mistral-7b-sft-beta',
@@ -271,7 +271,7 @@ test('parts of data sets, and bfloat16 weights that would be rounded, are refuse
   expect(rounded).toMatch(/^FILE:4: dtype: expected auto or float32, or master_weights with it, found bfloat16\./);
 });
 
-test('a file of our own keys is read without a word', async () => {
+test('a file of our own keys is read without notes', async () => {
   expect((await read('model_name_or_path: m\ntrain_file: p.jsonl\noutput_dir: o\n')).notes).toEqual([]);
   const { notes } = await read('model_name_or_path: m\ntrain_file: p.jsonl\noutput_dir: o\nreport_to: wandb\n');
   expect(notes).toEqual([

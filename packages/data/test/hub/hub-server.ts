@@ -212,11 +212,15 @@ export async function hubServer(
       });
     }
     if (path.endsWith('/batch')) {
-      const wanted = (JSON.parse(body) as { objects: { oid: string; size: number }[] }).objects;
+      const announced = (JSON.parse(body) as { objects: { oid: string; size: number }[] }).objects;
       const action = (oid: string) => ({ upload: { href: `${cdnUrl}/lfs/${oid}`, header: {} } });
       return json({
         transfer: 'basic',
-        objects: wanted.map(({ oid, size }) => ({ oid, size, ...(objects.has(oid) ? {} : { actions: action(oid) }) })),
+        objects: announced.map(({ oid, size }) => ({
+          oid,
+          size,
+          ...(objects.has(oid) ? {} : { actions: action(oid) }),
+        })),
       });
     }
     for (const line of body.split('\n')) {

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 
 /** The Python interpreter that checks our files: `WPO_PYTHON`, or `python3`. */
-const python = process.env.WPO_PYTHON ?? 'python3';
+export const python = process.env.WPO_PYTHON ?? 'python3';
 
 /** Runs a script and parses its output as JSON. @throws Error with the script's error output */
 export function runPython(script: string, ...args: string[]): unknown {
