@@ -72,7 +72,7 @@ wpo train config.yaml --set model_name_or_path=google/gemma-2-2b-it
 
 Before a run starts, \`wpo\` prints which keys it reads as which of its own, which it ignores and why, and which defaults of the other
 program it takes for keys that the file leaves out. A key that would change what is trained, and has no counterpart, is an error that says
-what to do. A key that neither program has is an error too.
+what to do. A key that neither program has is an error too. The \`train\` stage of \`wpo run\` takes wpo’s own keys only.
 
 **What is as there.** A TRL file without \`use_weighting\` trains DPO, as in TRL; WPO is \`use_weighting: true\`. Its answers are tokenized
 as in TRL (\`completion: trl\`) and cut at the end (\`truncation: keep_start\`), and products are bfloat16 unless \`bf16\` is \`false\`.

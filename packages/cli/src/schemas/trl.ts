@@ -154,7 +154,7 @@ class Translator {
         [...this.ignored].map(([reason, keys]) => `${keys.join(', ')}: ${reason}`),
       ),
       ...section(
-        'Not in the file, so as there',
+        'Left out of the file, so with the defaults of that program',
         Object.entries(defaults).map(([key, value]) => `${key}: ${value}`),
       ),
       ...(dialect === undefined || batch === undefined
