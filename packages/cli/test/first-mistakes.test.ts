@@ -67,14 +67,14 @@ beforeAll(() => {
   cpSync(modelFolder, join(dir, 'llama'), { recursive: true });
   writeFileSync(join(dir, 'llama/config.json'), '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}');
   cpSync(modelFolder, join(dir, 'nan'), { recursive: true });
-  spoil(join(dir, 'nan/model.safetensors'), 'model.norm.weight');
+  fillWithNaN(join(dir, 'nan/model.safetensors'), 'model.norm.weight');
   symlinkSync(sparseModel(gemma2_27b), join(dir, 'large')); // a copy would fill the holes of its file
   process.chdir(dir);
 });
 afterAll(() => process.chdir(before));
 
 /** Makes the values of a tensor of float32 NaN. */
-function spoil(path: string, name: string): void {
+function fillWithNaN(path: string, name: string): void {
   const bytes = readFileSync(path);
   const length = Number(bytes.readBigUInt64LE());
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<
@@ -432,8 +432,8 @@ test('answers that are equal, and rows in which the columns are swapped', async 
   }));
   writeFileSync('equal.jsonl', rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   const { out } = await wpo('inspect', 'equal.jsonl');
-  expect(out).toMatch(/equal/i);
-  expect(out).toMatch(/negative|below 0|higher/i);
+  expect(out).toContain('with two equal answers, which teach nothing');
+  expect(out).toContain('whose rejected answer has the higher score');
   const { err } = await wpo(
     'train',
     'run.yaml',
