@@ -13,6 +13,12 @@ export type WpoEvent =
       readonly pairs: number;
       readonly heldOut: number;
     }
+  | {
+      /** The model, before training or after a step, has answered prompts: see `eval_prompts` and `report_samples`. */
+      readonly type: 'answers';
+      readonly step: number;
+      readonly answers: readonly { readonly prompt: string; readonly text: string }[];
+    }
   | ({
       /** Training has ended, and what it leaves is written. */
       readonly type: 'result';

@@ -63,7 +63,7 @@ test('wpo train --json prints each event as a line, and everything else to stder
 test.each([
   [['train', 'missing.yaml'], /^missing\.yaml: expected /, 1],
   [['train', 'missing.yaml', '--resumee'], /^--resumee: unknown flag\./, 1],
-  [['run'], /^expected the config after the command; found nothing\.$/, 1],
+  [['run'], /^expected the path of a YAML file after the command, found nothing\.$/, 1],
 ])('an error of wpo %j is the last event', async (args, message, expected) => {
   const { status, events, err } = await eventsOf(...args);
   expect(status).toBe(expected);
@@ -84,6 +84,7 @@ test('docs/events.md lists every type of event', () => {
     stage: 0,
     run: 0,
     start: 0,
+    answers: 0,
     step: 0,
     evaluation: 0,
     checkpoint: 0,

@@ -42,11 +42,11 @@ export interface ScoredPair {
   readonly omitted: { readonly chosen: number; readonly rejected: number };
 }
 
-/** Answers to a held-out prompt, sampled before and after training. */
+/** Answers to a prompt over time. */
 export interface SampledAnswers {
   readonly prompt: string;
-  readonly before?: string;
-  readonly after?: string;
+  /** By the model after a step, 0 for the model before training; in the order of the steps. */
+  readonly answers: readonly { readonly step: number; readonly text: string }[];
 }
 
 /** A key of the configuration. */
@@ -83,6 +83,7 @@ export interface RunReport {
   /** Undefined if no pair was logged. */
   readonly weights?: WeightReport;
   readonly scored: readonly ScoredPair[];
+  /** At most 20 answers to each prompt: the first, the last, and some between. */
   readonly samples: readonly SampledAnswers[];
   readonly settings: readonly Setting[];
   readonly environment: readonly (readonly [string, string])[];
@@ -125,6 +126,7 @@ const MAX_ROWS = 400;
 const MAX_WINDOWS = 60;
 const MAX_POINTS = 1500;
 const MAX_SOURCES = 12;
+const MAX_ANSWERS = 20;
 
 /** Reduces a run to what a page shows. */
 export function runReport(run: Run): RunReport {
@@ -136,7 +138,8 @@ export function runReport(run: Run): RunReport {
     training: groups(training, MAX_ROWS).map(meanRow),
     evaluations: spread(evaluations, MAX_ROWS),
     ...(pairs.length > 0 && { weights: weightReport(pairs) }),
-    ...{ scored, samples, settings, environment },
+    samples: samples.map(({ prompt, answers }) => ({ prompt, answers: spread(answers, MAX_ANSWERS) })),
+    ...{ scored, settings, environment },
   };
 }
 

@@ -37,7 +37,7 @@ function hostileRun(name: string, learningRate = '1e-6'): Run {
         ...{ chosen: tokens, rejected: tokens, omitted: { chosen: 0, rejected: 7 } },
       },
     ],
-    samples: [{ prompt: HOSTILE, before: HOSTILE, after: HOSTILE }],
+    samples: [{ prompt: HOSTILE, answers: [0, 4, 20].map((step) => ({ step, text: HOSTILE })) }],
     settings: [
       { key: 'train_file', value: HOSTILE, isDefault: false },
       { key: 'learning_rate', value: learningRate, isDefault: false },
@@ -84,6 +84,9 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     const shown = HOSTILE.replace('\u202e', '\\u202e');
     expect(await page.locator('h1').textContent()).toBe(`run ${shown}`);
     expect(await page.locator('#samples blockquote').first().textContent()).toBe(shown);
+    expect(await page.locator('#samples h4').allTextContents()).toEqual([
+      ...['Prompt', 'Before training', 'After step 4', 'After step 20'],
+    ]);
     expect(await page.locator('.tokens span').first().textContent()).toBe(shown);
     await page.close();
   });

@@ -17,9 +17,10 @@ import { InterruptedError, UserError } from '../errors';
 import { wpoCommand } from '../invocation';
 import { hashModel, type LoadedModel, loadBackend, type SaveOptions, saveModel, saveModelFiles } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
+import { earlierAnswers, PromptAnswers } from '../report/prompt-answers';
 import { recordEnvironment } from '../report/recordings';
 import { watchRun } from '../report/watch';
-import { recordBefore, recordTrained, reportRun, withoutFailing } from '../report/write-report';
+import { recordBefore, recordDuring, recordTrained, reportRun, withoutFailing } from '../report/write-report';
 import { trainsAdapter } from '../schemas/adapter';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
@@ -81,6 +82,8 @@ export async function train(
   if (config.pushToHub) await checkPush(repositoryOf(config));
   const local = await withLocalModels(config, terminal);
   const pairs = await readRunPairs(local, terminal);
+  const isResumed = (await stateOf(folder, config, resume)) === 'unfinished';
+  const answers = await PromptAnswers.open({ config: local, pairs }, isResumed ? await earlierAnswers(folder) : []);
   const loss = preferencePairLoss(lossOptions(config));
   checkWeights(loss, config, pairs);
   warnOfTies(pairs, terminal);
@@ -135,7 +138,7 @@ export async function train(
       );
     }
     const recording = { folder, config, pairs, model, backend, terminal, stop };
-    const answers = await recordBefore(recording);
+    await recordBefore(recording, answers);
     const optimizer = own(optimizerOf(config, backend.optimizer(config)));
     const offloadGradients = backend.gradients(config);
     if (offloadGradients) own(offloadGradients);
@@ -158,7 +161,10 @@ export async function train(
       resume,
       signal: stop.signal,
     });
-    for await (const event of run) shown.show(event);
+    for await (const event of run) {
+      shown.show(event);
+      await recordDuring(recording, answers, event);
+    }
     const result = await run;
     const { step, totalSteps } = result;
     const tellResult = (model: string | null) => terminal.onEvent?.({ type: 'result', model, ...result });
@@ -189,7 +195,7 @@ export async function train(
     await rm(folder.extending, { force: true });
     shown.stop();
     tellResult(resolve(folder.model));
-    await recordTrained(recording, answers);
+    await recordTrained(recording, answers, result.restoredStep ?? step);
     finished = result;
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;

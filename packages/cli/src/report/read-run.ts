@@ -21,7 +21,7 @@ const scoredPairs: v.GenericSchema<unknown, ScoredPair[]> = v.array(
   }),
 );
 const samples = v.array(
-  v.object({ prompt: v.string(), before: v.optional(v.string()), after: v.optional(v.string()) }),
+  v.object({ prompt: v.string(), answers: v.array(v.object({ step: v.number(), text: v.string() })) }),
 ) as v.GenericSchema<unknown, SampledAnswers[]>;
 const environment = v.record(v.string(), v.string());
 
@@ -52,11 +52,15 @@ export async function readRunFolder(folder: RunFolder, name = basename(resolve(f
     metrics: existsSync(folder.metrics) ? await readMetrics(folder) : [],
     pairs,
     scored: await readAs(files.pairs, scoredPairs),
-    samples: await readAs(files.answers, samples),
+    samples: await readAnswers(folder),
     settings: await settingsOf(folder),
     environment: Object.entries((await readAs(files.environment, environment)) ?? {}),
   };
 }
+
+/** The answers that were recorded so far. @throws {UserError} if the file has something else */
+export const readAnswers = async (folder: RunFolder): Promise<SampledAnswers[]> =>
+  (await readAs(reportFiles(folder).answers, samples)) ?? [];
 
 async function statusOf(folder: RunFolder): Promise<string> {
   const collapse = await readCollapse(folder);

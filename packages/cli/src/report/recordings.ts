@@ -4,10 +4,9 @@ import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { EncodedPair, Tokenizer } from '@wpo/data';
 import { loadTokenizerFolder } from '@wpo/data/node';
-import { generateBatchTokens } from '@wpo/gemma';
 import { makeFolder } from '@wpo/internal/node/files';
 import { ALIGNMENT_TERMS } from '@wpo/loss/scalar';
-import type { SampledAnswers, ScoredPair, TokenScore } from '@wpo/report';
+import type { ScoredPair, TokenScore } from '@wpo/report';
 import { loggedId, type PairRow, pauseAndCheck, type TokenTerms } from '@wpo/trainer';
 import { readPairLog } from '@wpo/trainer/node';
 import { version } from '../../package.json';
@@ -61,55 +60,8 @@ function gpuNames(): string {
   return (stdout ?? '').trim().split('\n').filter(Boolean).join(', ') || 'in use';
 }
 
-/** Tokens of a prompt and of its answer: what they take must be small beside a step of training. */
-const MAX_PROMPT = 512;
-const MAX_ANSWER = 96;
-const SAMPLING = { temperature: 0.7, topP: 0.9 } as const;
-
-/**
- * Answers the first held-out prompts, one at a time, with the same seeds before and after training.
- *
- * @param before the answers of the model before training; undefined where it is that model
- * @throws the reason of `stop.signal`
- */
-export async function sampleAnswers(
-  options: RecordingOptions,
-  before?: readonly SampledAnswers[],
-): Promise<SampledAnswers[]> {
-  const { config, pairs, model, backend, terminal, stop } = options;
-  const prompts = pairs.held.filter(({ prompt }) => prompt.length <= MAX_PROMPT).slice(0, config.reportSamples);
-  if (prompts.length === 0) return [];
-  const { tokenizer } = await loadTokenizerFolder(model.folder);
-  const stopIds = [...model.stopIds, tokenizer.tokenId('<end_of_turn>') ?? []].flat();
-  const pause = pauseAndCheck(() => stop.signal.throwIfAborted());
-  const answers: SampledAnswers[] = [];
-  await withProgress(terminal, { label: 'sample', total: prompts.length }, async (shown) => {
-    for (const [i, { prompt }] of prompts.entries()) {
-      const ids: number[] = [];
-      const settings = { ...SAMPLING, maxNewTokens: MAX_ANSWER, seed: config.seed + i, stopIds };
-      const tokens = generateBatchTokens(model.policy.model, [prompt], {
-        ...settings,
-        kernels: backend.kernels,
-        pause,
-      });
-      for await (const { token } of tokens) ids.push(token);
-      const answer = tokenizer.decode(ids, { skipSpecialTokens: true }).replace(/^model\n/, '');
-      const text = `${answer}${ids.length === MAX_ANSWER ? '…' : ''}`;
-      const shownPrompt = promptText(tokenizer, prompt);
-      const earlier = before?.find((one) => one.prompt === shownPrompt);
-      answers.push({
-        prompt: shownPrompt,
-        ...(before === undefined ? { before: text } : { before: earlier?.before, after: text }),
-      });
-      shown.update(i + 1);
-    }
-  });
-  await writeJson(reportFiles(options.folder).answers, answers);
-  return answers;
-}
-
 /** A prompt without what Gemma's chat template puts around a single message; `paper` makes the end a part of the answer. */
-const promptText = (tokenizer: Tokenizer, ids: ArrayLike<number>) =>
+export const promptText = (tokenizer: Tokenizer, ids: ArrayLike<number>) =>
   tokenizer
     .decode(ids, { skipSpecialTokens: true })
     .replace(/^user\n/, '')
@@ -212,7 +164,7 @@ export function tokenScores(
 
 const rounded = (value: number) => Number(value.toPrecision(5));
 
-async function writeJson(path: string, value: unknown): Promise<void> {
+export async function writeJson(path: string, value: unknown): Promise<void> {
   await makeFolder(join(path, '..'));
   await writeWholeFile(path, (append) => append(`${JSON.stringify(value)}\n`));
 }

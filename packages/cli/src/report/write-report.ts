@@ -1,9 +1,11 @@
 import { type RunReport, reportPage, runReport } from '@wpo/report';
+import type { TrainEvent } from '@wpo/trainer';
 import { writeWholeFile } from '../files';
 import type { Terminal } from '../terminal/terminal';
 import type { RunFolder } from '../training/run-folder';
+import type { PromptAnswers } from './prompt-answers';
 import { readRun } from './read-run';
-import { type RecordingOptions, sampleAnswers, scoreExtremes } from './recordings';
+import { type RecordingOptions, scoreExtremes } from './recordings';
 
 /** Writes a page about one run, or several. */
 export const writePage = (path: string, runs: readonly RunReport[]): Promise<void> =>
@@ -21,29 +23,27 @@ export const reportRun = ({ path, report }: RunFolder, terminal: Terminal): Prom
     return report;
   });
 
-/** Records what the report needs the trained model for. A signal that arrives meanwhile ends it. */
-export async function recordTrained(options: RecordingOptions, before: Answers): Promise<void> {
-  const { terminal, stop } = options;
-  const record = async () => {
-    if (before !== undefined) await sampleAnswers(options, before);
-    await scoreExtremes(options);
-  };
-  await withoutFailing('answers and tokens for the report', terminal, record, stop.signal);
-}
-
-type Answers = Awaited<ReturnType<typeof sampleAnswers>> | undefined;
-
-/** As `sampleAnswers`, before training. @returns undefined after a failure @throws the signal's reason */
-export async function recordBefore(options: RecordingOptions): Promise<Answers> {
-  const answers = await withoutFailing(
-    'answers for the report',
-    options.terminal,
-    () => sampleAnswers(options),
-    options.stop.signal,
-  );
+/** Answers all prompts before training. @throws the reason of `stop.signal` */
+export async function recordBefore(options: RecordingOptions, answers: PromptAnswers): Promise<void> {
+  await recordAnswers(options, () => answers.recordAll(options, 0));
   options.stop.signal.throwIfAborted();
-  return answers;
 }
+
+/** Answers the prompts that are due after an event. A signal that arrives meanwhile ends it. */
+export const recordDuring = (options: RecordingOptions, answers: PromptAnswers, event: TrainEvent): Promise<void> =>
+  recordAnswers(options, () => answers.follow(options, event));
+
+/** Records what the report needs the trained model for. @param step the step of its weights */
+export async function recordTrained(options: RecordingOptions, answers: PromptAnswers, step: number): Promise<void> {
+  await recordAnswers(options, async () => {
+    await answers.recordAll(options, step);
+    await scoreExtremes(options);
+  });
+}
+
+/** A signal that arrives meanwhile ends the work. */
+const recordAnswers = (options: RecordingOptions, work: () => Promise<void>): Promise<void> =>
+  withoutFailing('answers and tokens for the report', options.terminal, work, options.stop.signal);
 
 /** Runs a task, and reports its failure as a warning. If the signal stopped it, nothing is reported. */
 export async function withoutFailing<T>(

@@ -1,7 +1,7 @@
 import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
 import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from './adapter';
-import { boolean, choice, field, integer, numberFromText, path, text } from './fields';
+import { boolean, choice, field, integer, numberFromText, path, text, texts } from './fields';
 import { checkLoss, lossFields } from './loss';
 import { checkOptimizer, optimizerFields } from './optimizer';
 import { readConfigText } from './read-yaml';
@@ -198,6 +198,16 @@ const reportingFields = {
     },
     { default: 'none', affects: 'nothing', help: 'where metrics are written' },
   ),
+  evalPrompts: texts('a prompt, or a list of prompts', {
+    affects: 'nothing',
+    help:
+      'prompts that the model answers before training, every eval_steps steps and after the last, with the most likely tokens; ' +
+      'the answers are printed, and in report.html',
+  }),
+  evalPromptsFile: path('file', {
+    affects: 'nothing',
+    help: 'more such prompts: a JSONL file with a column prompt, as wpo sample reads it',
+  }),
   reportSamples: integer({
     min: 0,
     max: 16,
@@ -293,9 +303,10 @@ export const trainSchema = commandSchema({
       const expected = `no value with ${name('evalFile')}`;
       problems.push({ field: 'evalSplit', expected, found: String(evalSplit), hint: 'Remove one of the two keys.' });
     }
-    if (evalSteps !== undefined && evalFile === undefined && evalSplit === undefined) {
-      const expected = `${name('evalFile')} or ${name('evalSplit')} with it`;
-      problems.push({ field: 'evalSteps', expected, found: 'no pairs to evaluate' });
+    const { evalPrompts, evalPromptsFile } = config;
+    if (evalSteps !== undefined && (evalFile ?? evalSplit ?? evalPrompts ?? evalPromptsFile) === undefined) {
+      const expected = `${name('evalFile')}, ${name('evalSplit')} or ${name('evalPrompts')} with it`;
+      problems.push({ field: 'evalSteps', expected, found: 'nothing to evaluate' });
     }
     return [...problems, ...checkOptimizer(config, name), ...checkDtype(config, name), ...checkBestModel(config, name)];
   },

@@ -40,7 +40,7 @@ test('training ends with a report of its metrics, weights, answers, tokens, sett
     ['s1', expect.any(Number)],
   ]);
   expect(report!.samples).toHaveLength(3);
-  for (const { before, after } of report!.samples) expect([typeof before, typeof after]).toEqual(['string', 'string']);
+  for (const { answers } of report!.samples) expect(answers.map(({ step }) => step)).toEqual([0, 3]);
   expect(report!.settings).toContainEqual({ key: 'max_steps', value: '3', isDefault: false });
   expect(report!.settings).toContainEqual({ key: 'stop_on_collapse', value: 'false', isDefault: true });
   expect(Object.fromEntries(report!.environment)).toMatchObject({ TensorFlow: expect.stringMatching(/^\d+\./) });

@@ -174,7 +174,10 @@ test.each([
     'master_weights: stochastic\ndtype: bfloat16\nuse_peft: true',
     ':4: master_weights: expected no value with an adapter, whose weights are float32, found stochastic.',
   ],
-  ['eval_steps: 5', ':4: eval_steps: expected eval_file or eval_split with it, found no pairs to evaluate.'],
+  [
+    'eval_steps: 5',
+    ':4: eval_steps: expected eval_file, eval_split or eval_prompts with it, found nothing to evaluate.',
+  ],
 ])('keys that contradict each other are an error: %j', (lines, message) => {
   expect(problems(least + lines)[0]).toContain(message);
 });

@@ -104,19 +104,15 @@ export const tokenLegend = (): HTMLElement =>
     ),
   );
 
-/** The answers to a prompt before and after training. */
-export function sampleArticle({ prompt, before, after }: SampledAnswers): HTMLElement {
-  const side = (title: string, text: string | undefined) =>
+/** The answers to a prompt beside each other, in the order of the steps. */
+export function sampleArticle({ prompt, answers }: SampledAnswers): HTMLElement {
+  const side = ({ step, text }: SampledAnswers['answers'][number]) =>
     h(
       'section',
       {},
-      h('h4', {}, title),
-      h('blockquote', { class: 'text', dir: 'auto' }, text === undefined ? 'not sampled' : visible(text) || '(empty)'),
+      h('h4', {}, step === 0 ? 'Before training' : `After step ${step}`),
+      h('blockquote', { class: 'text', dir: 'auto' }, visible(text) || '(empty)'),
     );
-  return h(
-    'article',
-    { class: 'pair' },
-    promptOf(prompt),
-    h('div', { class: 'sides' }, side('Before training', before), side('After training', after)),
-  );
+  const scroll = { class: 'times', tabindex: 0, role: 'region', 'aria-label': 'Answers over time' };
+  return h('article', { class: 'pair' }, promptOf(prompt), h('div', scroll, ...answers.map(side)));
 }

@@ -59,7 +59,7 @@ function sections(run: RunReport): HTMLElement[] {
       section(
         'samples',
         'Sampled answers',
-        h('p', { class: 'note' }, 'To held-out prompts, with the same seed before and after training.'),
+        h('p', { class: 'note' }, 'Made of the most likely tokens, before training and after some steps.'),
         ...samples.map(sampleArticle),
       ),
     weights &&
