@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type ActivationOffload,
   adapted,
   type FrozenWeight,
   type Gemma2,
@@ -58,6 +59,8 @@ export interface Backend {
   readonly optimizer: (offload: Offload) => OptimizerKernel | undefined;
   /** Memory of the CPU for gradients; undefined if they are not there. @throws {UserError} as `optimizer` */
   readonly gradients: (offload: Offload) => GradientOffload | undefined;
+  /** Memory of the CPU for inputs of layers; undefined if they are not there. @throws {UserError} as `optimizer` */
+  readonly activations: (offload: Offload) => ActivationOffload | undefined;
   readonly computeNorm: TrainOptions['computeNorm'];
   /** Measures the memory that can still hold tensors. */
   readonly availableMemory: () => AvailableMemory | undefined;
@@ -109,6 +112,10 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
         checkOffload(offload, tensorflow.nativeDevice());
         return offload.offloadGradients === 'cpu' ? tensorflow.offloadedGradients() : undefined;
       },
+      activations(offload) {
+        checkOffload(offload, tensorflow.nativeDevice());
+        return offload.offloadActivations === 'cpu' ? tensorflow.offloadedActivations() : undefined;
+      },
       computeNorm: tensorflow.tensorflowGradientNorm(),
       availableMemory: tensorflow.availableMemory,
       hostMemory: tensorflow.processMemory,
@@ -121,12 +128,18 @@ export const loadBackend = ({ dtype, precision, masterWeights }: NumberTypes = {
   });
 
 /** What a run keeps in memory of the CPU while a GPU computes. */
-export type Offload = Pick<TrainConfig, 'offloadOptimizer' | 'offloadGradients'>;
+export type Offload = Pick<TrainConfig, (typeof OFFLOADS)[number]>;
+
+const OFFLOADS = ['offloadOptimizer', 'offloadGradients', 'offloadActivations'] as const;
 
 /** @throws {UserError} if something is to be in memory of the CPU, and no GPU computes */
 export function checkOffload(offload: Offload, device: 'cpu' | 'gpu'): void {
-  const kept = { offloadOptimizer: 'the optimizer’s state is', offloadGradients: 'gradients are' } as const;
-  for (const field of ['offloadOptimizer', 'offloadGradients'] as const) {
+  const kept = {
+    offloadOptimizer: 'the optimizer’s state is',
+    offloadGradients: 'gradients are',
+    offloadActivations: 'inputs of layers are',
+  } as const;
+  for (const field of OFFLOADS) {
     if (device === 'gpu' || offload[field] === 'none') continue;
     throw new UserError(
       `${yamlKey(field)}: expected none, since no GPU computes with the native operations: ${kept[field]} in memory of the CPU ` +

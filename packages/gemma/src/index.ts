@@ -1,4 +1,5 @@
 export { seededRandom } from '@wpo/internal/random';
+export type { ActivationOffload, OffloadedValue } from './activation-offload';
 export {
   type AdaptedGemma2,
   type Adapter,

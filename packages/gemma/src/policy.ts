@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '@wpo/internal/describe';
+import type { ActivationOffload } from './activation-offload';
 import { pairKeys } from './adapter/dropout';
 import { checkLogps } from './check-logits';
 import { answerLogps, forward, type Gemma2 } from './model';
@@ -86,6 +87,8 @@ export interface PolicyOptions {
   readonly activationCheckpointing?: ActivationCheckpointing;
   /** Memory for kept layers under `auto`, in bytes. Default 1 GiB. */
   readonly activationBytes?: number;
+  /** Where the inputs of recomputed layers are from the forward to the backward pass. Default: where they are computed. */
+  readonly offloadActivations?: ActivationOffload | undefined;
 }
 
 export type ActivationCheckpointing = 'auto' | 'always' | 'never';
@@ -98,6 +101,7 @@ export type ActivationCheckpointing = 'auto' | 'always' | 'never';
  */
 export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPolicy {
   const { kernels = portableKernels, activationCheckpointing = 'auto', activationBytes = 2 ** 30 } = options;
+  const { offloadActivations: offload } = options;
   const budgets = { auto: activationBytes, always: 0, never: Number.POSITIVE_INFINITY };
   if (!Object.hasOwn(budgets, activationCheckpointing)) {
     throw new RangeError(
@@ -116,9 +120,11 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
     const keys = train && hasDropout(model) ? packs.map((pairs, i) => dropoutKeys(pairs, inputs[i]!, step)) : null;
     const tokens = inputs.slice(1).reduce((sum, { ids }) => sum + ids.length, 0); // of the packs after the first
     const { numHiddenLayers, hiddenSize } = model.config;
+    const inputBytes = offload ? 0 : FLOAT32 * tokens * numHiddenLayers * hiddenSize; // of their layers
     const tape = new Tape(kernels, {
       record: train,
-      activationBytes: Math.max(0, budget - FLOAT32 * tokens * numHiddenLayers * hiddenSize), // their layers' inputs are kept, too
+      activationBytes: Math.max(0, budget - inputBytes),
+      offload,
       pause,
       pass: { training: train, dropoutKeys: (tokens, pack) => keys?.[pack]?.get(tokens) ?? null },
       async gradientsReady(block) {
@@ -194,6 +200,7 @@ async function runPacks(model: Gemma2, packs: readonly PackedPairs[], tape: Tape
           const head = await runHead();
           dHidden.set(h, await head.backward(dy)); // [A, H]
           head.dispose();
+          tape.release(h).dispose(); // the norm's backward pass does not read its output
           if (dHidden.size < packs.length) return;
           const gradients = new Map(dHidden);
           dHidden.clear(); // the tape owns them

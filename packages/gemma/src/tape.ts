@@ -1,3 +1,4 @@
+import type { ActivationOffload } from './activation-offload';
 import type { Pass } from './adapter/dropout';
 import { isAdapted, type LinearForm, runAdapted, runAdaptedGeglu } from './adapter/lora-linear';
 import type {
@@ -24,6 +25,8 @@ interface Step {
   dispose(): void;
   /** Frees the output until an operation reads it. */
   readonly forget?: () => void;
+  /** Begins to copy to the device what `backward` reads. */
+  readonly prefetch?: () => void;
 }
 
 /** A part of the model with weights of its own: the embedding, a decoder layer by its index, or the final norm. */
@@ -34,6 +37,8 @@ export interface TapeOptions {
   readonly record: boolean;
   /** Memory that `checkpoint` may use to keep activations, in bytes. Default 0: recompute everything. */
   readonly activationBytes?: number;
+  /** Where the inputs of recomputed parts are from the forward to the backward pass. Default: where they are computed. */
+  readonly offload?: ActivationOffload | undefined;
   /** Awaited between the operations of the backward pass, and by the caller between layers. Default: no pause. */
   readonly pause?: Pause;
   /** Awaited in the backward pass, once the gradients of a block's weights are complete. */
@@ -70,12 +75,14 @@ export class Tape {
   /** The pack that operations run on. */
   pack: number;
   private readonly gradientsReady: TapeOptions['gradientsReady'];
+  private readonly offload: TapeOptions['offload'];
 
   constructor(
     readonly kernels: Kernels,
     {
       record,
       activationBytes = 0,
+      offload,
       pause = async () => {},
       gradientsReady,
       pass = { training: record, dropoutKeys: () => null },
@@ -87,6 +94,7 @@ export class Tape {
     this.pass = pass;
     this.pack = pack;
     this.gradientsReady = gradientsReady;
+    this.offload = offload;
     this.bytesLeft = activationBytes;
   }
 
@@ -145,15 +153,15 @@ export class Tape {
 
   /**
    * Runs a part of the model, such as a layer, on a tape of its own. Its activations are kept for the backward pass as long
-   * as they fit in `activationBytes`; otherwise only `x` is kept and the backward pass recomputes the part. Without a
-   * backward pass through the part, `x` is freed.
+   * as they fit in `activationBytes`; otherwise only `x` is kept, or moved out by `offload`, and the backward pass recomputes the
+   * part. Without a backward pass through the part, `x` is freed.
    */
   checkpoint(x: Value, part: (tape: Tape, x: Value) => Value): Value {
     const { pack, pause, pass } = this;
-    const runPart = (record: boolean) => {
+    const runPart = (record: boolean, input = x) => {
       const tape = new Tape(this.kernels, { record, pause, pass, pack });
-      if (this.requiresGrad.has(x)) tape.requiresGrad.add(x);
-      const output = tape.release(part(tape, x));
+      if (this.requiresGrad.has(x)) tape.requiresGrad.add(input);
+      const output = tape.release(part(tape, input));
       if (record) tape.prune(output);
       else tape.dispose();
       return { tape, output };
@@ -174,22 +182,29 @@ export class Tape {
     if (kept) this.bytesLeft -= bytes;
     else tape.dispose();
     const inputs = this.requiresGrad.has(x) ? [x] : [];
+    const offloaded = kept ? undefined : this.offload?.move(this.release(x));
     this.steps.push({
       inputs,
       output,
-      inputsForBackward: [x],
+      inputsForBackward: offloaded ? [] : [x],
       saved: [],
+      prefetch: offloaded?.prefetch,
       backward: async (dOutput) => {
-        const run = kept ? { tape, output } : runPart(true);
+        const input = offloaded?.fetch() ?? x;
+        const run = kept ? { tape, output } : runPart(true, input);
         if (!kept) run.output.dispose();
         try {
-          const dx = await run.tape.backward(new Map([[run.output, dOutput]]), inputs[0]);
+          const dx = await run.tape.backward(new Map([[run.output, dOutput]]), inputs.length > 0 ? input : undefined);
           return dx ? [dx] : [];
         } finally {
           run.tape.dispose();
+          if (offloaded) input.dispose();
         }
       },
-      dispose: () => tape.dispose(),
+      dispose() {
+        tape.dispose();
+        offloaded?.dispose();
+      },
     });
     return output;
   }
@@ -204,6 +219,7 @@ export class Tape {
     const gradients = new Map(dOutputs);
     try {
       for (let step = this.steps.pop(); step; step = this.steps.pop()) {
+        this.steps.findLast(({ prefetch }) => prefetch)?.prefetch?.(); // runs beside this step
         await this.backwardStep(step, gradients);
         while (this.blocks.length > 0 && this.blocks.at(-1)!.stepsBefore >= this.steps.length) {
           const { block } = this.blocks.pop()!;

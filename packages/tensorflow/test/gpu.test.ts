@@ -16,7 +16,7 @@ import { loadGpuAddon, type NativeStore, useEmulatedGpu } from './gpu/addons';
 import { testInputChecks } from './input-checks';
 import { testActivations, testKernels } from './kernel-properties';
 import { testMasterWeights } from './master-weights-properties';
-import { testOffload } from './offload-properties';
+import { testOffload, testOffloadedActivations } from './offload-properties';
 import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
 import { nativeBf16Tier, nativeTier } from './tiers';
@@ -274,6 +274,8 @@ describe('an optimizer with its state in memory of the CPU', () => {
 });
 
 describe('gradients in memory of the CPU', () => testOffload());
+
+describe('inputs of layers in memory of the CPU', () => testOffloadedActivations());
 
 test('pinned memory is refused where an operation computes, and other memory where it is copied', () => {
   const pinned = StoredVariable.pinnedZeros([8], 'float32', program);

@@ -1,6 +1,15 @@
+import { createHash } from 'node:crypto';
 import * as tf from '@tensorflow/tfjs-core';
-import { adapted, type Gemma2Config, gemmaPolicy, type Kernels, parametersOf, type TensorLoader } from '@wpo/gemma';
-import { offloadedGradients, offloadedOptimizer, storedBytes } from '@wpo/tensorflow/kernels';
+import {
+  type ActivationOffload,
+  adapted,
+  type Gemma2Config,
+  gemmaPolicy,
+  type Kernels,
+  parametersOf,
+  type TensorLoader,
+} from '@wpo/gemma';
+import { offloadedActivations, offloadedGradients, offloadedOptimizer, storedBytes } from '@wpo/tensorflow/kernels';
 import {
   type GradientOffload,
   type OptimizerKernel,
@@ -16,7 +25,7 @@ import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
 import { program } from '../src/kernels/program';
 import { SplitVariable, StoredVariable } from '../src/kernels/store';
 import { optimizers } from './optimizers';
-import { nativeTier } from './tiers';
+import { nativeBf16Tier, nativeTier, type Tier } from './tiers';
 
 const config: Gemma2Config = {
   ...{ vocabSize: 40, hiddenSize: 12, intermediateSize: 10, numHiddenLayers: 3 },
@@ -217,6 +226,115 @@ export function testOffload(): void {
     );
     offload.dispose();
     expect(storedBytes()).toEqual(before);
+    for (const one of parametersOf(model)) one.dispose();
+  });
+}
+
+/** A hash of a gradient: vitest takes minutes to show how long arrays differ. */
+const hashOf = (parameter: Parameter) =>
+  createHash('sha256')
+    .update((parameter.gradient() as StoredVariable).read() as Float32Array)
+    .digest('hex');
+
+/** Packs of two passes. The second has more tokens, and fewer in its first pack. */
+const passes = [
+  [[pairs[0]!], [pairs[1]!, pairs[2]!]],
+  [[pairs[1]!], [pairs[0]!], [pairs[2]!, pairs[1]!, pairs[0]!]],
+];
+
+/** Gradients of two passes, and after each forward pass the bytes of tensors on the GPU. */
+async function gradientsOf(
+  tier: Tier,
+  how: { readonly activationBytes: number; readonly usesAdapter?: boolean; readonly offload?: ActivationOffload },
+) {
+  const kernels = tier.kernels();
+  const base = await randomModel(config, 3, kernels);
+  const model = how.usesAdapter
+    ? adapted(base, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels })
+    : undefined;
+  const { activationBytes, offload: offloadActivations } = how;
+  const policy = gemmaPolicy(model ?? base, { kernels, activationBytes, offloadActivations });
+  const held: number[] = [];
+  const gradients: string[] = [];
+  for (const packs of [passes[0]!, passes[1]!, passes[0]!]) {
+    const before = tf.memory().numBytes;
+    const forwards = await policy.forwardPacks(packs, { train: true });
+    program.run();
+    held.push(tf.memory().numBytes - before);
+    for (const forward of forwards) {
+      const { logps } = await forward.terms();
+      await forward.backward(logps.map((_, i) => Math.sin(i + 1)));
+    }
+    for (const forward of forwards) forward.dispose();
+    for (const parameter of policy.parameters) {
+      gradients.push(hashOf(parameter));
+      parameter.zeroGradient();
+    }
+  }
+  model?.adapter.dispose();
+  for (const one of parametersOf(base)) one.dispose();
+  return { held, gradients };
+}
+
+/** Tests of the inputs of layers in memory of the CPU while a GPU computes. */
+export function testOffloadedActivations(): void {
+  const cases = [
+    ['float32', nativeTier, { activationBytes: 0 }],
+    ['bfloat16', nativeBf16Tier, { activationBytes: 0 }],
+    ['an adapter', nativeTier, { activationBytes: 0, usesAdapter: true }],
+    ['some layers kept', nativeTier, { activationBytes: 6_000 }],
+  ] as const;
+  test.each(cases)('gradients have the bits of those with inputs on the GPU: %s', async (_, tier, how) => {
+    const before = [tf.memory().numTensors, storedBytes()];
+    const resident = await gradientsOf(tier, how);
+    const offload = offloadedActivations();
+    const offloaded = await gradientsOf(tier, { ...how, offload });
+    expect(offloaded.gradients).toEqual(resident.gradients);
+    expect(storedBytes().pinned! - (before[1] as ReturnType<typeof storedBytes>).pinned!).toBeGreaterThan(0);
+    offload.dispose();
+    expect([tf.memory().numTensors, storedBytes()]).toEqual(before);
+    if (how.activationBytes > 0) return;
+    // every input of a layer but the last one, whose copy nothing has waited for
+    const tokensOf = (packs: (typeof passes)[number]) =>
+      packs.map((pack) =>
+        pack.reduce((n, { prompt, chosen, rejected }) => n + prompt.length + chosen.length + rejected.length, 0),
+      );
+    const bytesOf = (tokens: number) => 4 * tokens * config.hiddenSize;
+    const sum = (values: readonly number[]) => values.reduce((total, n) => total + n, 0);
+    const saved = [passes[0]!, passes[1]!, passes[0]!].map((packs) => {
+      const bytes = tokensOf(packs).map(bytesOf);
+      return config.numHiddenLayers * sum(bytes) - bytes[0]!; // the first pack runs last
+    });
+    expect(resident.held.map((bytes, i) => bytes - offloaded.held[i]!)).toEqual(saved);
+  });
+
+  test('a pass that is given up leaves nothing, and the next has the right values', async () => {
+    const kernels = nativeTier.kernels();
+    const model = await randomModel(config, 3, kernels);
+    const before = [tf.memory().numTensors, storedBytes()];
+    const offload = offloadedActivations();
+    const policyOf = (offloadActivations?: ActivationOffload) =>
+      gemmaPolicy(model, { kernels, activationBytes: 0, offloadActivations });
+    const policy = policyOf(offload);
+    const pass = async (of: typeof policy, pausesUntilError = Number.POSITIVE_INFINITY) => {
+      let pauses = 0;
+      const pause = async () => {
+        if (++pauses > pausesUntilError) throw new Error('stopped');
+      };
+      const forward = await of.forward([pairs[1]!], { train: true, pause });
+      const { logps } = await forward.terms();
+      await forward.backward(logps.map(() => 1)).finally(() => forward.dispose());
+      const gradients = of.parameters.map(hashOf);
+      for (const parameter of of.parameters) parameter.zeroGradient();
+      return gradients;
+    };
+    const expected = await pass(policyOf());
+    (await policy.forward([pairs[1]!], { train: true })).dispose();
+    for (const pauses of [1, 3, 6, 9]) await expect(pass(policy, pauses)).rejects.toThrow('stopped');
+    for (const parameter of policy.parameters) parameter.zeroGradient();
+    expect(await pass(policy)).toEqual(expected);
+    offload.dispose();
+    expect([tf.memory().numTensors, storedBytes()]).toEqual(before);
     for (const one of parametersOf(model)) one.dispose();
   });
 }

@@ -80,7 +80,8 @@ const SAME: Readonly<Record<string, string>> = {
   activation_checkpointing: `
     gradient_checkpointing gradient_checkpointing_kwargs use_gradient_checkpointing grad_checkpointing
     disable_gradient_checkpointing recompute gradient_checkpointing_use_reentrant use_reentrant_gc
-    use_unsloth_gc selective_checkpointing activation_offloading layer_offloading`,
+    use_unsloth_gc selective_checkpointing layer_offloading`,
+  offload_activations: 'activation_offloading activation_cpu_offloading cpu_offload_activations',
   precompute_ref_log_probs: 'precompute_reference_logps precompute_ref precompute_ref_logps',
   learning_rate: 'lr peak_lr max_lr init_lr initial_lr base_lr learning_rate_init policy_lr',
   lr_scheduler_type: `

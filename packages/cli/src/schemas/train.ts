@@ -111,6 +111,17 @@ const batchFields = {
     },
     { default: 'auto', affects: 'nothing', help: 'which activations are kept for the backward pass' },
   ),
+  offloadActivations: choice(
+    {
+      none: 'in memory of the device that computes',
+      cpu: 'in memory of the CPU, copied beside the passes',
+    },
+    {
+      default: 'none',
+      affects: 'nothing',
+      help: 'where the inputs of recomputed layers are until the backward pass; cpu needs a GPU',
+    },
+  ),
   precomputeRefLogProbs: boolean({
     default: true,
     help:
@@ -308,7 +319,13 @@ export const trainSchema = commandSchema({
       const expected = `${name('evalFile')}, ${name('evalSplit')} or ${name('evalPrompts')} with it`;
       problems.push({ field: 'evalSteps', expected, found: 'nothing to evaluate' });
     }
-    return [...problems, ...checkOptimizer(config, name), ...checkDtype(config, name), ...checkBestModel(config, name)];
+    return [
+      ...problems,
+      ...checkActivations(config, name),
+      ...checkOptimizer(config, name),
+      ...checkDtype(config, name),
+      ...checkBestModel(config, name),
+    ];
   },
   examples: [
     'wpo train recipes/demo.yaml',
@@ -324,6 +341,19 @@ function checkShares(sources: string | readonly PairSource[], name: Naming): Pro
   if (without.length === 0 || without.length === sources.length) return [];
   const expected = 'a share for each source, or for none';
   return [{ field: 'trainFile', expected, found: `no share for ${without[0]!.path}`, hint: `See ${name('mixing')}.` }];
+}
+
+/** Refuses `offload_activations` where no layer is recomputed, so that no input of one is kept. */
+function checkActivations(config: ActivationSettings, name: Naming): Problem[] {
+  if (config.activationCheckpointing !== 'never' || config.offloadActivations === 'none') return [];
+  const expected = `none with ${name('activationCheckpointing')} never`;
+  const hint = 'Only the inputs of layers that are recomputed are offloaded. Use auto or always.';
+  return [{ field: 'offloadActivations', expected, found: config.offloadActivations, hint }];
+}
+
+interface ActivationSettings {
+  readonly activationCheckpointing: string;
+  readonly offloadActivations: string;
 }
 
 type WeightTypes = AdapterSettings & { readonly dtype: string; readonly masterWeights?: string | undefined };

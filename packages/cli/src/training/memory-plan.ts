@@ -55,6 +55,10 @@ export interface MemoryPlan {
   readonly stateParts: number;
   /** Values of a pass when they take most: those kept for the backward pass, and temporaries. */
   readonly activations: number;
+  /** Inputs of layers in memory of the CPU. */
+  readonly layerInputs: number;
+  /** Inputs of layers that are on the GPU at once, where they are in memory of the CPU. */
+  readonly layerInputParts: number;
   /** Logits at that moment. */
   readonly logits: number;
   /** On a GPU: freed memory that TensorFlow's allocator keeps at that moment, beside what is in use. */
@@ -117,6 +121,7 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
     countsGradients,
     precision: config.precision,
     activationCheckpointing: config.activationCheckpointing,
+    offloadsActivations: config.offloadActivations === 'cpu',
     activationBytes,
   });
   return {
@@ -217,17 +222,24 @@ interface CountOptions {
   readonly countsGradients: boolean;
   readonly precision: TrainConfig['precision'];
   readonly activationCheckpointing: TrainConfig['activationCheckpointing'];
+  /** Whether the inputs of layers are in memory of the CPU. */
+  readonly offloadsActivations: boolean;
   /** Memory for kept activations. */
   readonly activationBytes: number;
 }
 
 /** Counts the memory of forward and backward passes, one after the other. */
 async function countPasses({ passes, sumsPasses, ...options }: CountOptions) {
-  const { model, lora, device, countsGradients, precision, ...policyOptions } = options;
-  const { countedWeights, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
+  const { model, lora, device, countsGradients, precision, offloadsActivations, ...policyOptions } = options;
+  const { countedOffload, countedWeights, countingKernels, MemoryCounter } = await import('@wpo/tensorflow/kernels');
   const counter = new MemoryCounter(device, { countsGradients });
   const kernels = countingKernels(counter, { precision });
-  const policy = gemmaPolicy(modelOfShapes(model, countedWeights(counter), lora), { kernels, ...policyOptions });
+  const offload = offloadsActivations ? countedOffload(counter) : undefined;
+  const policy = gemmaPolicy(modelOfShapes(model, countedWeights(counter), lora), {
+    kernels,
+    offloadActivations: offload,
+    ...policyOptions,
+  });
   const run = async (pass: PassPairs) => {
     const packs = await policy.forwardPacks(pass, { train: true, step: 0 });
     for (const pack of packs) {
@@ -241,7 +253,12 @@ async function countPasses({ passes, sumsPasses, ...options }: CountOptions) {
     counter.zeroGradients();
   }
   const { activations, logits, gradients } = counter.peak;
-  return { activations, logits, gradients, unused: counter.allocatedBytes - activations - logits - gradients };
+  return {
+    ...{ activations, logits, gradients },
+    unused: counter.allocatedBytes - activations - logits - gradients,
+    layerInputs: offload?.pinnedBytes ?? 0,
+    layerInputParts: offload?.deviceBytes ?? 0,
+  };
 }
 
 /**

@@ -33,6 +33,8 @@ export interface MemoryRow {
     | 'state'
     | 'stateParts'
     | 'activations'
+    | 'layerInputs'
+    | 'layerInputParts'
     | 'logits'
     | 'unused'
     | 'mapped'
@@ -73,10 +75,12 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
     'state',
     'stateParts',
     'activations',
+    'layerInputs',
+    'layerInputParts',
     'logits',
     'unused',
   ] as const;
-  const isOnHost = { state: plan.stateParts > 0, gradients: plan.gradientParts > 0 };
+  const isOnHost = { state: plan.stateParts > 0, gradients: plan.gradientParts > 0, layerInputs: true };
   const placeOf = (name: (typeof names)[number]) => (isOnHost[name as keyof typeof isOnHost] ? 'host' : where);
   const rows: MemoryRow[] = [
     ...names
@@ -154,6 +158,8 @@ function changesOf({ config, pairs }: PlannedRun, hasGpu: boolean): Change[] {
   const gradients: Change[] =
     canOffload && !config.optimizerInBwd && config.offloadGradients === 'none' ? [{ offloadGradients: 'cpu' }] : [];
   const offload = [...state, ...gradients, ...state.flatMap((one) => gradients.map((other) => ({ ...one, ...other })))];
+  const inputs: Change[] =
+    hasGpu && config.offloadActivations === 'none' ? [{ ...all, offloadActivations: 'cpu' }] : [];
   const inBackward: Change[] =
     config.optimizerInBwd || trainsAdapter(config)
       ? []
@@ -168,7 +174,9 @@ function changesOf({ config, pairs }: PlannedRun, hasGpu: boolean): Change[] {
     ...each,
     ...(each.length > 1 ? [all] : []),
     ...offload,
+    ...inputs,
     ...(each.length > 0 ? offload.map((change) => ({ ...all, ...change })) : []),
+    ...inputs.flatMap((one) => offload.map((change) => ({ ...one, ...change }))),
     ...shorter.slice(0, 1),
     ...moments,
     ...(each.length > 0 ? moments.map((change) => ({ ...all, ...change })) : []),
@@ -280,6 +288,10 @@ function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, pa
       return 'parts of it that are updated';
     case 'activations':
       return `activations (activation_checkpointing: ${config.activationCheckpointing})`;
+    case 'layerInputs':
+      return 'inputs of layers (offload_activations: cpu)';
+    case 'layerInputParts':
+      return 'inputs of layers that are on the GPU at once';
     case 'logits':
       return 'logits';
     case 'unused':

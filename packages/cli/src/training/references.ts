@@ -34,7 +34,7 @@ export interface ReferenceOptions {
   readonly folder: RunFolder;
   readonly terminal: Terminal;
   /** Registers a model that the run frees at its end. Returns it. */
-  readonly own: (model: LoadedModel) => LoadedModel;
+  readonly own: <T extends { dispose(): void }>(resource: T) => T;
   /** When aborted, the work stops by throwing the reason. What was computed is cached. */
   readonly signal: AbortSignal;
   readonly warn: (message: string) => void;
@@ -84,16 +84,20 @@ export async function loadWithReferences(
   return { model: await loadPolicy(options), references };
 }
 
-const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> =>
-  options.own(
+const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> => {
+  const offloadActivations = options.backend.activations(options.config);
+  if (offloadActivations) options.own(offloadActivations);
+  return options.own(
     await loadModel(options.config.modelNameOrPath, {
       ...options.backend,
       terminal: options.terminal,
       activationCheckpointing: options.config.activationCheckpointing,
+      offloadActivations,
       adapter: adapterOf(options.config),
       use: { kind: 'train', ...trainingMemory(options.config) },
     }),
   );
+};
 
 /** The adapter that a run trains; undefined if it trains the model. */
 export function adapterOf(config: TrainConfig): AdapterChoice | undefined {

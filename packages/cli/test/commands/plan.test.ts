@@ -159,11 +159,29 @@ test('with offload_gradients all gradients are in memory of the host, and those 
   expect(offloaded.longest_pass).toMatchObject({ micro_batches: 4 });
 });
 
-test.each(['offload_optimizer', 'offload_gradients'])('%s without a GPU is an error', async (key) => {
-  const { status, err } = await wpo('plan', yaml(modelFolder), '--set', `${key}=cpu`);
-  expect(status).toBe(1);
-  expect(err).toContain(`${key}: expected none, since no GPU computes with the native operations`);
+test('with offload_activations inputs of layers are in memory of the host, and two on the GPU', async () => {
+  const sizes = ['--device-memory', '300GB', '--host-memory', '128GB'];
+  const set = ['--set', 'activation_checkpointing=always', '--set', 'gradient_accumulation_steps=4'];
+  const file = yaml(nine, { optimizer_in_bwd: true, max_grad_norm: 0 });
+  const resident = await plan(file, ...sizes, ...set);
+  const offloaded = await plan(file, ...sizes, ...set, '--set', 'offload_activations=cpu');
+  const bytes = ({ memory }: Plan, name: string) => memory.find((one) => one.name === name)?.bytes ?? 0;
+  const { hiddenSize: H, numHiddenLayers: L } = gemma2_9b;
+  expect(bytes(offloaded, 'layerInputs')).toBe(4 * H * L * offloaded.longest_pass.tokens);
+  expect(offloaded.memory.find(({ name }) => name === 'layerInputs')).toMatchObject({ where: 'host' });
+  expect(bytes(offloaded, 'layerInputParts')).toBeLessThan(bytes(offloaded, 'layerInputs') / 10);
+  const saved = bytes(resident, 'activations') - bytes(offloaded, 'activations');
+  expect(saved / bytes(offloaded, 'layerInputs')).toBeGreaterThan(0.9);
 });
+
+test.each(['offload_optimizer', 'offload_gradients', 'offload_activations'])(
+  '%s without a GPU is an error',
+  async (key) => {
+    const { status, err } = await wpo('plan', yaml(modelFolder), '--set', `${key}=cpu`);
+    expect(status).toBe(1);
+    expect(err).toContain(`${key}: expected none, since no GPU computes with the native operations`);
+  },
+);
 
 test('a smaller batch is enough where it is', async () => {
   const file = yaml(modelFolder, { per_device_train_batch_size: 3, activation_checkpointing: 'never' });

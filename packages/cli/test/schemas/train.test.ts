@@ -73,6 +73,7 @@ test('three keys are required; the others have the documented defaults', () => {
     optim: 'adamw_torch',
     offloadOptimizer: 'none',
     offloadGradients: 'none',
+    offloadActivations: 'none',
     adamBeta1: 0.9,
     adamBeta2: 0.999,
     adamEpsilon: 1e-8,
@@ -93,6 +94,13 @@ test('three keys are required; the others have the documented defaults', () => {
 test('offload_optimizer needs an optimizer with moments', () => {
   expect(problems(`${least}offload_optimizer: cpu\noptim: sgd\n`)).toEqual([
     '/runs/run.yaml:4: offload_optimizer: expected none with optim sgd, found cpu. It has no moments of the size of the weights.',
+  ]);
+});
+
+test('activation_checkpointing: never leaves no inputs to offload', () => {
+  expect(problems(`${least}activation_checkpointing: never\noffload_activations: cpu\n`)).toEqual([
+    '/runs/run.yaml:5: offload_activations: expected none with activation_checkpointing never, found cpu. Only the inputs of layers that ' +
+      'are recomputed are offloaded. Use auto or always.',
   ]);
 });
 

@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { AnswerLogps, Kernels, OpResult, Precision, ProductOptions, QueryBlock, Value, Weight } from '@wpo/gemma';
+import type {
+  ActivationOffload,
+  AnswerLogps,
+  Kernels,
+  OpResult,
+  Precision,
+  ProductOptions,
+  QueryBlock,
+  Value,
+  Weight,
+} from '@wpo/gemma';
 import { canFuse, GPU_QUERY_BLOCK_SIZE } from './kernels';
 import { LOGIT_LIMITS, type LogitLimits, logitChunks } from './logit-limits';
 import { isUnset, type MemoryCounter } from './memory-counter';
@@ -28,6 +38,50 @@ export const countedWeights =
       },
     };
   };
+
+/** Counts the memory of `offloadedActivations`. */
+export interface CountedOffload extends ActivationOffload {
+  /** The most bytes of values that were in memory of the CPU at once. */
+  readonly pinnedBytes: number;
+  /** Bytes of the values that are on the GPU at once beside TensorFlow's tensors: two of the largest. */
+  readonly deviceBytes: number;
+}
+
+export function countedOffload(counter: MemoryCounter): CountedOffload {
+  let [pinned, mostPinned, largest] = [0, 0, 0];
+  let copying: Value[] = [];
+  const waitForCopies = () => {
+    for (const value of copying.splice(0)) value.dispose();
+  };
+  return {
+    get pinnedBytes() {
+      return mostPinned;
+    },
+    get deviceBytes() {
+      return 2 * largest;
+    },
+    move(value) {
+      const { shape } = value;
+      const bytes = FLOAT32 * sizeOf(shape);
+      pinned += bytes;
+      mostPinned = Math.max(mostPinned, pinned);
+      largest = Math.max(largest, bytes);
+      waitForCopies();
+      copying = [value];
+      counter.run();
+      const onDevice: Value = { shape, clone: () => onDevice, dispose() {} };
+      return {
+        prefetch: waitForCopies,
+        fetch: () => onDevice,
+        dispose() {
+          waitForCopies();
+          pinned -= bytes;
+        },
+      };
+    },
+    dispose: waitForCopies,
+  };
+}
 
 export interface CountingOptions {
   /** Of matrix products and activations. Default `float32`. */
