@@ -51,7 +51,7 @@ export async function pushModel(
     terminal.stdout.write(`Uploaded ${counted(files.length, 'file')} to ${url}\n`);
   } catch (error) {
     if (received === undefined) throw error;
-    const message = `${received}: stopped while uploading. The same command resumes the upload.`;
+    const message = `${received}: stopped while uploading. wpo push resumes the upload: files that have arrived are not sent again.`;
     throw new InterruptedError(message, 128 + constants.signals[received]);
   } finally {
     shown?.stop();

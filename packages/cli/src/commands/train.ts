@@ -207,25 +207,26 @@ export async function train(
     release();
   }
   say(await runSummary(folder, pairs, finished, config, await reportRun(folder, terminal)));
-  const pushed = !config.pushToHub || (await pushTrained(config, folder, terminal));
-  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : pushed ? 0 : 1;
+  const pushed = config.pushToHub ? await pushTrained(config, folder, terminal) : 0;
+  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : pushed;
 }
 
 /** The repository that `push_to_hub` uploads to. */
 const repositoryOf = ({ hubModelId, outputDir }: TrainConfig) => hubModelId ?? basename(outputDir);
 
-/** Uploads the model of a run that has ended, which a failure does not change. Returns whether it was uploaded. */
-async function pushTrained(config: TrainConfig, { model }: RunFolder, terminal: Terminal): Promise<boolean> {
+/** Uploads the model of a run that has ended, which a failure does not change. Returns the exit status. */
+async function pushTrained(config: TrainConfig, { model }: RunFolder, terminal: Terminal): Promise<number> {
   const repo = repositoryOf(config);
   try {
     await pushModel(model, repo, { isPrivate: config.hubPrivateRepo }, terminal);
-    return true;
+    return 0;
   } catch (error) {
-    if (!(error instanceof UserError) || error instanceof InterruptedError) throw error;
+    const isInterrupted = error instanceof InterruptedError;
+    if (!isInterrupted && !(error instanceof UserError)) throw error;
     terminal.stderr.write(
       `${error.message}\nThe run is complete, and its model is in ${model}. To upload it: ${wpoCommand()} push ${model} --repo ${repo}\n`,
     );
-    return false;
+    return isInterrupted ? error.status : 1;
   }
 }
 

@@ -185,3 +185,25 @@ test('a hub that cannot be reached is named after the attempts', async () => {
     /^ada\/tiny: http:\/\/127\.0\.0\.1:9 could not be reached \(.+\)\. Check the network, HF_ENDPOINT and proxies, and try again: /,
   );
 });
+
+test('an upload that is aborted ends with the signal’s reason, and the next one continues', async () => {
+  const { uploadModel } = await import('@wpo/data/hub');
+  const stop = new AbortController();
+  const options = { signal: stop.signal, onUpload: () => stop.abort(new Error('stopped here')) };
+  await expect(uploadModel(model, 'ada/tiny', options)).rejects.toThrow('stopped here');
+  expect(server.uploaded['ada/tiny']!.commits).toEqual([]);
+  await uploadModel(model, 'ada/tiny');
+  expect(received('ada/tiny')).toEqual(sentFiles(model));
+  expect(server.requests.filter(({ method, host }) => method === 'PUT' && host === 'cdn')).toHaveLength(1);
+});
+
+test.each(['{"type": "user", "auth": {}}', '{"name": "../../other", "auth": {}}', '[]', 'not JSON'])(
+  'a hub that names no account is an error: %s',
+  async (body) => {
+    server.faults.push({ on: /whoami/, status: 200, body, headers: { 'content-type': 'application/json' } });
+    const { status, err } = await wpo('push', model, '--repo', 'tiny');
+    expect(status).toBe(1);
+    expect(err).toMatch(/^tiny: (expected the name of an account from|the upload failed: )/);
+    expect(server.requests).toHaveLength(1);
+  },
+);

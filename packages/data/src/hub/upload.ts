@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { describe } from '@wpo/internal/describe';
 import { isTooLong, retryAfter, withRetries } from '@wpo/internal/node/retry';
 import { MODEL_FILE } from './files';
 import { type Hub, type HubOptions, openHub } from './repository';
@@ -93,7 +94,14 @@ async function openRepository(repo: string, options: UploadOptions) {
   }
   try {
     const user = await whoAmI({ accessToken: token, hubUrl: hub.endpoint, fetch: retryingFetch(hub) });
-    const full = `${owner ?? user.name}/${name}`;
+    const account: unknown = owner ?? user.name; // a server may say anything
+    if (typeof account !== 'string' || !/^[\w.-]*\w[\w.-]*$/.test(account)) {
+      throw hubError(
+        hub,
+        `expected the name of an account from ${hub.endpoint}, found ${describe(account)}. Check HF_ENDPOINT.`,
+      );
+    }
+    const full = `${account}/${name}`;
     return { hub: await open(full), token, name: full };
   } catch (error) {
     options.signal?.throwIfAborted();
