@@ -167,16 +167,16 @@ export async function train(
     }
     const result = await run;
     const { step, totalSteps } = result;
-    const tellResult = (model: string | null) => terminal.onEvent?.({ type: 'result', model, ...result });
+    const tellStopped = () => terminal.onEvent?.({ type: 'result', model: null, ...result });
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {
       shown.stop();
       await reportRun(folder, terminal);
-      tellResult(null);
+      tellStopped();
       say(collapseWithoutModel(step, result.collapse!));
       return COLLAPSED;
     }
-    if (result.stopped && !collapsed) tellResult(null);
+    if (result.stopped && !collapsed) tellStopped();
     if (result.stopped && !collapsed && step === 0) return stopped('before the first step.');
     if (result.stopped && !collapsed) {
       return stopped(
@@ -194,7 +194,6 @@ export async function train(
     await saveModel(folder.model, model, { ...saving(model), files: cardFile(card) });
     await rm(folder.extending, { force: true });
     shown.stop();
-    tellResult(resolve(folder.model));
     await recordTrained(recording, answers, result.restoredStep ?? step);
     finished = result;
   } catch (error) {
@@ -206,7 +205,9 @@ export async function train(
     stop.dispose();
     release();
   }
-  say(await runSummary(folder, pairs, finished, config, await reportRun(folder, terminal)));
+  const report = await reportRun(folder, terminal);
+  terminal.onEvent?.({ type: 'result', model: resolve(folder.model), ...finished });
+  say(await runSummary(folder, pairs, finished, config, report));
   const pushed = config.pushToHub ? await pushTrained(config, folder, terminal) : 0;
   return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : pushed;
 }

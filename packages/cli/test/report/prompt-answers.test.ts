@@ -26,6 +26,7 @@ async function answered(
   const status = await train(config, { resume: options.resume }, { ...terminal, onEvent });
   const run = join(folder, 'run');
   const answers = JSON.parse(readFileSync(join(run, 'report', 'answers.json'), 'utf8')) as SampledAnswers[];
+  expect(events.at(-1)!.type).toBe('result'); // when everything else is written
   const recorded = events.flatMap((event) => (event.type === 'answers' ? [event] : []));
   return {
     status,
