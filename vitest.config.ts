@@ -27,9 +27,11 @@ export default defineConfig({
       'fuzz/**/*.test.ts',
       'kill/**/*.test.ts',
     ],
-    // TensorFlow is native code: one process a file, and no more of them than there are cores here.
+    // TensorFlow is native code: one process a file. Each has one thread, and there are as many as the smallest machine has cores:
+    // threads that wait for a core of another process's would take most of the time.
     pool: 'forks',
     maxWorkers: 2,
+    env: { WPO_THREADS: '1' },
     testTimeout: 600_000,
     hookTimeout: 600_000,
   },

@@ -8,9 +8,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { addons, buildArguments, filesIn, findCompiler, NATIVE } from '../packages/tensorflow/install/addon.mjs';
+import { addons, build, filesIn, findCompiler, NATIVE } from '../packages/tensorflow/install/addon.mjs';
 import { testAddons } from '../packages/tensorflow/test/gpu/test-addons.mjs';
-import { eachAtOnce, root, setUpOrExit } from './setup.mjs';
+import { root, setUpOrExit } from './setup.mjs';
 
 const { values: options, positionals } = parseArgs({
   options: { calls: { type: 'string' }, seed: { type: 'string', default: '1' } },
@@ -44,28 +44,35 @@ const programSources = (driver) => [
   ...['gemm', 'attention', 'elementwise'].flatMap((name) => filesIn(join(NATIVE, name), /\.cc$/)),
   join(tests, 'native', driver),
 ];
+const program = { ...kernels, libraries: [] };
+const rpath = `-Wl,-rpath,${join(runtime, 'deps/lib')}`;
 const targets = [
-  { ...kernels, flags: [...COMMON, ...MATH, ...ADDRESS] },
-  { ...emulated, flags: [...COMMON, ...ADDRESS, '-ldl'] },
-  { ...faults, flags: [...COMMON, ...ADDRESS] },
+  { ...kernels, flags: [...COMMON, ...MATH, ...ADDRESS], link: ['-shared', rpath, ...ADDRESS] },
+  { ...emulated, flags: [...COMMON, ...ADDRESS], link: ['-shared', rpath, '-ldl', ...ADDRESS] },
+  { ...faults, flags: [...COMMON, ...ADDRESS], link: ['-shared', rpath, ...ADDRESS] },
   {
-    ...kernels,
+    ...program,
     name: 'threads',
     sources: programSources('thread-driver.cc'),
-    libraries: [],
-    flags: [...COMMON, ...MATH, '-fsanitize=thread', '-no-shared'],
+    flags: [...COMMON, ...MATH, '-fsanitize=thread'],
+    link: ['-pthread', '-fsanitize=thread'],
   },
   {
-    ...kernels,
+    ...program,
     name: 'allocations',
     sources: programSources('allocation-driver.cc'),
-    libraries: [],
-    flags: [...COMMON, ...MATH, '-Wl,--wrap=aligned_alloc', '-no-shared'],
+    flags: [...COMMON, ...MATH],
+    link: ['-pthread', '-Wl,--wrap=aligned_alloc'],
   },
 ];
 
 console.log('Building the native operations with sanitizers');
-await eachAtOnce(2, options.calls === undefined ? targets : targets.slice(0, 1), (target) => compile(target));
+try {
+  await build(compiler, options.calls === undefined ? targets : targets.slice(0, 1), runtime, folder);
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
 
 const failures = [];
 const library = (name) => spawnSync(compiler, [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
@@ -116,19 +123,6 @@ function instructionSets() {
   );
   const needed = { amx: 'amx_bf16', avx512: 'avx512bw', avx2: 'avx2' };
   return [...Object.keys(needed).filter((isa) => flags.has(needed[isa])), 'sse'];
-}
-
-async function compile(target) {
-  const given = buildArguments(target, runtime, folder).filter((argument) => !argument.startsWith('-Wl,-rpath'));
-  const program = target.flags.includes('-no-shared');
-  const args = [
-    ...given.filter((argument) => argument !== '-no-shared' && !(program && argument === '-shared')),
-    ...(program ? ['-pthread'] : [`-Wl,-rpath,${join(runtime, 'deps/lib')}`]),
-  ];
-  if ((await run(compiler, args, process.env)) !== 0) {
-    console.error(`${target.name} could not be built: see the messages above.`);
-    process.exit(1);
-  }
 }
 
 async function check(name, program, args, env) {

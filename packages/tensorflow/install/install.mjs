@@ -38,7 +38,7 @@ export async function install({ variant, cache, folder: given, log = console.err
     requireCompiler(); // before the download
   }
   const runtime = await ensureRuntime(home, chosen, { log, show });
-  const addon = ensureAddon(folder, runtime, { log });
+  const addon = await ensureAddon(folder, runtime, { log });
   const changed = !isLinked(folder, runtime, addon);
   if (changed) {
     checkLoads(addonPath(addon));

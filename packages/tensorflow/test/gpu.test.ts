@@ -21,10 +21,10 @@ import { testPolicy } from './policy-properties';
 import { roundToBf16, runStored, withArena } from './stored';
 import { nativeBf16Tier, nativeTier } from './tiers';
 
-useEmulatedGpu();
+await useEmulatedGpu();
 
-test('the GPU addon builds, and loads where there is no GPU', () => {
-  const { operations, missing } = loadGpuAddon();
+test('the GPU addon builds, and loads where there is no GPU', async () => {
+  const { operations, missing } = await loadGpuAddon();
   expect(operations).toContain('WpoAttentionGrad');
   expect(missing).toMatch(/^(|lib(cuda|nvrtc|cublas)\.so\.\d+ cannot be loaded: .*)$/);
 });

@@ -22,12 +22,12 @@ const fail = (fault: Fault) => call('WpoTestFault', FAULTS.indexOf(fault));
 const failInThread = (fault: Fault, index: number, indices: number) =>
   call('WpoTestFaultInThread', FAULTS.indexOf(fault), index, indices);
 
-beforeAll(() => {
+beforeAll(async () => {
   process.env.WPO_THREADS = '4';
   process.env.WPO_TEST_ENTRY_FAULT = '1';
-  expect(() => loadAddon(faultsAddon), 'an entry point that throws').toThrow('the entry point failed');
+  await expect(loadAddon(faultsAddon), 'an entry point that throws').rejects.toThrow('the entry point failed');
   delete process.env.WPO_TEST_ENTRY_FAULT;
-  loadAddon(faultsAddon);
+  await loadAddon(faultsAddon);
 });
 
 test.each([

@@ -17,6 +17,7 @@ export interface Tier {
   readonly norm: (parameters: readonly Parameter[]) => Promise<number>;
 }
 
+process.env.WPO_THREADS = '2'; // read by the first operation: kernels are tested with several threads
 nativeOperations(); // loads the native operations
 
 export const nativeTier: Tier = {

@@ -1,12 +1,16 @@
-import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Addon, addons, build, findCompiler } from '../../install/addon.mjs';
+import { tryLock } from '@wpo/internal/node/lock';
+import { type Addon, addons, build, findCompiler, fingerprint } from '../../install/addon.mjs';
+import { makePartial, moveInPlace } from '../../install/runtime.mjs';
 import { type StoredArrays, type StoredName, useNative } from '../../src/kernels/native';
 import { uploadWithoutSync } from '../../src/kernels/upload';
-import { testAddons } from './test-addons.mjs';
+import { TEST_SOURCES, testAddons } from './test-addons.mjs';
 
 const require = createRequire(import.meta.url);
 const tfjs = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
@@ -20,6 +24,9 @@ export const { emulated: emulatedAddon, faults: faultsAddon } = testAddons(insta
 
 /** The CPU operations. */
 export const kernelsAddon: Addon = installed.kernels;
+
+/** The folder of addons that tests have built. */
+const cache = fileURLToPath(new URL('../../../../node_modules/.cache/wpo/test-addons', import.meta.url));
 
 /** A folder with addons that are already built, by `npm run test:sanitize`. */
 const prebuilt = process.env.WPO_TEST_ADDONS;
@@ -44,20 +51,40 @@ export const kernelsPath = prebuilt ? join(prebuilt, kernelsAddon.name) : join(t
 
 export const loadKernels = (): { readonly operations: string[]; readonly store: NativeStore } => require(kernelsPath);
 
-/** Builds an addon, unless it is prebuilt, and loads it. */
-export function loadAddon(addon: Addon): {
+/** Loads an addon that only tests use, or the GPU addon as it is installed. */
+export async function loadAddon({ name }: Addon): Promise<{
   readonly operations: string[];
   readonly missing: string;
   readonly store: NativeStore;
   readonly fusedHeadSizes: number[];
-} {
-  if (prebuilt && existsSync(join(prebuilt, addon.name))) return require(join(prebuilt, addon.name));
-  const folder = mkdtempSync(join(tmpdir(), 'wpo-addon-'));
+}> {
+  const folder = prebuilt && existsSync(join(prebuilt, name)) ? prebuilt : await ensureTestAddons();
+  return require(join(folder, name));
+}
+
+/** Builds the addons, unless a test has built them from the same sources. */
+async function ensureTestAddons(): Promise<string> {
+  const hash = createHash('sha256')
+    .update(fingerprint(join(tfjs, 'binding')))
+    .update(JSON.stringify([emulatedAddon, faultsAddon]));
+  for (const path of TEST_SOURCES) hash.update(readFileSync(path));
+  const target = join(cache, hash.digest('hex').slice(0, 12));
+  mkdirSync(cache, { recursive: true });
+  let release: (() => void) | undefined;
+  while (!release) {
+    release = await tryLock(cache, 'test-addons');
+    if (!release) await sleep(200);
+  }
   try {
-    build(findCompiler()!, addon, runtime, folder);
-    return require(join(folder, addon.name));
+    if (existsSync(target)) return target;
+    const partial = makePartial(cache, target);
+    await build(findCompiler()!, [installed.gpu, emulatedAddon, faultsAddon], runtime, partial);
+    for (const old of readdirSync(cache))
+      if (join(cache, old) !== partial) rmSync(join(cache, old), { recursive: true });
+    moveInPlace(partial, target);
+    return target;
   } finally {
-    rmSync(folder, { recursive: true }); // a loaded library no longer needs its file
+    release();
   }
 }
 
@@ -65,9 +92,9 @@ export function loadAddon(addon: Addon): {
 export const loadGpuAddon = () => loadAddon(installed.gpu);
 
 /** Makes this process run the GPU operations on a GPU emulated on the CPU (emulated.cc). */
-export function useEmulatedGpu(): void {
+export async function useEmulatedGpu(): Promise<void> {
   loadKernels(); // defines the operations
-  const { operations, store, fusedHeadSizes } = loadAddon(emulatedAddon);
+  const { operations, store, fusedHeadSizes } = await loadAddon(emulatedAddon);
   uploadWithoutSync(tf.backend() as unknown as { binding: object });
   useNative({ device: 'gpu', operations, store, fusedHeadSizes });
 }

@@ -21,7 +21,7 @@ import { type NativeStore, useEmulatedGpu } from './addons';
 // native/gpu/fused-attention.cu on an emulated GPU, whose matrix units are emulated lane by lane. On it heads may also have 32
 // features, which is faster to emulate than the 128 and 256 of Gemma-2.
 
-useEmulatedGpu();
+await useEmulatedGpu();
 
 const fused = nativeKernels({ precision: 'bfloat16' });
 

@@ -6,6 +6,10 @@ import { NATIVE } from '../../install/addon.mjs';
 /** @import { Addon } from '../../install/addon.mjs' */
 
 const testFile = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+const EMULATED = testFile('emulated.cc');
+const FAULTS = testFile('../native/faults.cc');
+/** The sources that are not those of an installed addon. */
+export const TEST_SOURCES = [EMULATED, FAULTS];
 
 /** Sources that need a GPU or its libraries. */
 const HARDWARE = /\/(cuda|nvrtc|stream)\.cc$/;
@@ -20,14 +24,14 @@ export const testAddons = ({ kernels, gpu }) => ({
   emulated: {
     ...gpu,
     name: 'emulated.node',
-    sources: [...gpu.sources.filter((path) => !HARDWARE.test(path)), testFile('emulated.cc')],
+    sources: [...gpu.sources.filter((path) => !HARDWARE.test(path)), EMULATED],
   },
   faults: {
     ...kernels,
     name: 'faults.node',
     sources: [
       ...['operation.cc', 'parallel.cc', 'step-memory.cc'].map((name) => join(NATIVE, 'runtime', name)),
-      testFile('../native/faults.cc'),
+      FAULTS,
     ],
   },
 });
