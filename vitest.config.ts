@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { pageForVite } from './packages/report/bundle.mjs';
+import { LongestFirst } from './test-order.mjs';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
@@ -31,6 +32,7 @@ export default defineConfig({
     // threads that wait for a core of another process's would take most of the time.
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     env: { WPO_THREADS: '1' },
     testTimeout: 600_000,
     hookTimeout: 600_000,

@@ -258,7 +258,7 @@ export class Tape {
     }
   }
 
-  /** Frees what `backward` does not read, and what is fast to compute again. */
+  /** Frees what `backward` does not read, and what is fast to recompute. */
   prune(output: Value): void {
     const needed = new Set(this.steps.flatMap(({ inputsForBackward }) => inputsForBackward));
     for (const value of this.owned) {

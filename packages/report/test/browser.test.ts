@@ -102,6 +102,7 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     expect(await page.locator('figure .chart > svg[role=img][aria-label]').count()).toBe(titles.length);
     const loss = page.locator('figure').first();
     await loss.locator('summary').click();
+    await loss.locator('tbody tr').first().waitFor(); // the table is filled once it is open
     expect(await loss.locator('tbody tr').first().locator('th, td').allTextContents()).toEqual(['0', '–', '0.7']);
     expect(await loss.locator('tbody tr').nth(1).locator('th, td').allTextContents()).toEqual(['1', '0.7', '–']);
     await page.close();

@@ -6,7 +6,7 @@ import { randomModel } from '../../gemma/test/models';
 import { nativeKernels } from '../src/kernels/kernels';
 import { Program } from '../src/kernels/program';
 
-// The outputs of RMSNorm that linear layers read are not kept for the backward pass: it computes them again.
+// The outputs of RMSNorm that linear layers read are not kept for the backward pass: it recomputes them.
 
 const config = {
   ...gemma2_2b,
@@ -59,7 +59,7 @@ describe('Program.forget', () => {
   const record = (program: Program, input: tf.Tensor) =>
     program.record('WpoScaledRows', [input, { ints: [0] }, { numbers: [2] }], [1, 4])[0]!;
 
-  test('frees a value, which is computed again once an operation reads it', () => {
+  test('frees a value, which is recomputed once an operation reads it', () => {
     const program = new Program();
     const input = x();
     const value = record(program, input);

@@ -198,14 +198,14 @@ const NAME_COLUMNS = 'Name the columns that hold them: columns: {prompt: …, ch
 
 /** What rows of other kinds of training data lack, and what makes pairs of them. */
 function hintFor(row: Fields): string {
-  const has = (...names: string[]) => names.every((name) => Object.hasOwn(row, name));
-  if (has('completion', 'label')) {
+  const hasColumns = (...names: string[]) => names.every((name) => Object.hasOwn(row, name));
+  if (hasColumns('completion', 'label')) {
     return 'Rows with a label rate one answer each; a pair has two answers to one prompt, a better and a worse one.';
   }
-  if (has('responses') || has('completions') || has('answers')) {
+  if (hasColumns('responses') || hasColumns('completions') || hasColumns('answers')) {
     return 'Of several answers to a prompt, `wpo pair` makes pairs: write one row per answer, {prompt_id, prompt, completion, source, score}.';
   }
-  const isOneAnswer = ['response', 'output', 'completion', 'answer'].some((name) => has(name));
+  const isOneAnswer = ['response', 'output', 'completion', 'answer'].some((name) => hasColumns(name));
   if (isOneAnswer || Object.keys(row).some((name) => ['messages', 'conversations'].includes(name))) {
     return `Rows with one answer are for supervised fine-tuning. If a column has another answer to the same prompt: columns: {prompt: …, chosen: …, rejected: …}. If not, \`wpo sample\` writes answers, and \`wpo score\` and \`wpo pair\` make pairs of them.`;
   }
