@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { slug } from '../docs/.vitepress/pages';
 
 // Documents link to files and headings that exist.
 
@@ -17,11 +18,6 @@ const read = (path: string) => withoutCode(readFileSync(join(root, path), 'utf8'
 /** Headings as GitHub makes anchors of them. */
 function anchors(path: string): Set<string> {
   const headings = Array.from(read(path).matchAll(/^#+ (.*)$/gm), ([, heading]) => heading!);
-  const slug = (heading: string) =>
-    heading
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N}\p{M}_ -]/gu, '')
-      .replaceAll(' ', '-');
   return new Set(headings.map(slug));
 }
 

@@ -178,7 +178,11 @@ function fieldTable(fields: Fields, nameOf: (name: string, field: Field) => stri
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, head.map(() => '---'), ...rows];
-  return lines.map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`).join('\n');
+  return lines.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n');
 }
+
+/** Escapes what would end a cell or, outside code, begin an HTML element. */
+const escapeCell = (cell: string) =>
+  cell.replaceAll('|', '\\|').replaceAll(/`[^`]*`|</g, (found) => (found === '<' ? '\\<' : found));
 
 const capitalize = (text: string) => text[0]!.toUpperCase() + text.slice(1);
