@@ -147,7 +147,8 @@ const MAX_NAMED = 3;
 /** Counts rows that are left out, and keeps the messages of the first few. */
 export class SkippedRows {
   count = 0;
-  private readonly named: string[] = [];
+  /** The messages of the first few. */
+  readonly named: string[] = [];
 
   constructor(private readonly file: string) {}
 

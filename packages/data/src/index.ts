@@ -22,7 +22,7 @@ export {
 export { type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
 export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/tallies';
 export { type Mixing, type MixSource, mixRows } from './mix-rows';
-export type { Distribution } from './numbers';
+export type { Bin, Distribution } from './numbers';
 export { type AnswerFields, type PromptRow, parseAnswerRow, parsePromptRow } from './rows/answer-row';
 export {
   checkText,

@@ -1,4 +1,5 @@
-export { type LivePage, type PageData, reportPage } from './page';
+export type { ExampleRow, InspectionFinding, InspectionReport, LengthBin, Spread } from './inspection-report';
+export { inspectionPage, type LivePage, type PageData, reportPage } from './page';
 export {
   type MetricsRow,
   type PairRow,

@@ -1,16 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findChromium } from '../../loss/test/browser/find-chromium';
+import type { BrowserContextOptions } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
 import { type Run, reportPage, runReport } from '../src';
-
-const executablePath = findChromium();
-const HOSTILE = `</script><script>attacked()</script><img src=x onerror="attacked()">"'&lt;\u202eevil<!--`;
+import { executablePath, HOSTILE, overflow, useChromium } from './chromium';
 
 /** A run whose every text is hostile. */
 function hostileRun(name: string, learningRate = '1e-6'): Run {
@@ -47,32 +40,9 @@ function hostileRun(name: string, learningRate = '1e-6'): Run {
 }
 
 describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'wpo-report-'));
-  let browser: Browser;
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser?.close();
-    rmSync(folder, { recursive: true });
-  });
-
-  /** Opens a page from disk, as a user does. */
-  async function open(runs: readonly Run[], options: Parameters<Browser['newPage']>[0] = {}) {
-    const file = join(folder, `${runs.length}.html`);
-    writeFileSync(file, reportPage(runs.map(runReport)));
-    const page = await browser.newPage(options);
-    const problems: string[] = [];
-    page.on('pageerror', ({ message }) => problems.push(message));
-    page.on('console', (message) => problems.push(message.text()));
-    page.on('request', (request) => request.url().startsWith('file:') || problems.push(request.url()));
-    await page.addInitScript('window.attacked = () => { window.isAttacked = true; }');
-    await page.goto(pathToFileURL(file).href);
-    await page.waitForFunction('!document.querySelector("figure .chart:not(:has(> svg))")'); // they are drawn once they have a width
-    return { page, problems };
-  }
-
-  const overflow = (page: Page) => page.evaluate('document.documentElement.scrollWidth - innerWidth');
+  const { open: openPage, newPage } = useChromium();
+  const open = (runs: readonly Run[], options?: BrowserContextOptions) =>
+    openPage(reportPage(runs.map(runReport)), options);
 
   it('shows hostile text as text, runs none of it, and asks for nothing', async () => {
     const { page, problems } = await open([hostileRun('run')]);
@@ -148,7 +118,7 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
       );
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const page = await browser.newPage();
+    const page = await newPage();
     const problems: string[] = [];
     page.on('pageerror', ({ message }) => problems.push(message));
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);

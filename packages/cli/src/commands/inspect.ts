@@ -1,7 +1,11 @@
+import { dirname, resolve } from 'node:path';
+import { makeFolder } from '@wpo/internal/node/files';
+import { inspectionPage } from '@wpo/report';
 import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
+import { writeWholeFile } from '../files';
 import { inspectRows } from '../inspect/measured-rows';
-import { formatReport, type Inspection } from '../inspect/report';
+import { formatReport, type InspectedPairs, type Inspection, judged } from '../inspect/report';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
 import { type InspectConfig, inspectSchema } from '../schemas/inspect';
@@ -24,15 +28,24 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
   if (report.pairs === 0) throw new UserError(`${config.file}: expected at least one preference pair, found none.`);
   const weights =
     config.model === undefined ? undefined : await weighSources(config, config.model, report.pairs, terminal);
-  const inspection: Inspection = {
+  const found: InspectedPairs = {
     file: config.file,
     unit: folder === undefined ? 'words' : 'tokens',
     badRows: skipped.count,
+    badRowErrors: skipped.named,
     ...report,
     ...(weights === undefined ? {} : { weights }),
   };
-  terminal.stdout.write(`${config.json ? JSON.stringify(inspection) : formatReport(inspection, config)}\n`);
+  const inspection = judged(found, config);
+  if (config.html !== undefined) await writeInspectionPage(config.html, [inspection]);
+  terminal.stdout.write(`${config.json ? JSON.stringify(inspection) : formatReport(inspection)}\n`);
+  if (config.html !== undefined) terminal.stderr.write(`Page: ${config.html}\n`);
   return 0;
+}
+
+async function writeInspectionPage(path: string, inspections: readonly Inspection[]): Promise<void> {
+  await makeFolder(dirname(resolve(path)));
+  await writeWholeFile(path, (append) => append(inspectionPage(inspections)));
 }
 
 async function weighSources(config: InspectConfig, model: string, pairs: number, terminal: Terminal) {

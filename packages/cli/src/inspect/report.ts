@@ -4,12 +4,36 @@ import { count, counted, share, table } from '../terminal/format';
 import type { SourceWeights } from './source-weights';
 
 /** The results of `wpo inspect`, as `--json` prints them. */
-export interface Inspection extends PairReport {
+export interface Inspection extends InspectedPairs {
+  readonly limits: Limits;
+  readonly verdict: Verdict;
+}
+
+/** What was found in a file, without a judgement. */
+export interface InspectedPairs extends PairReport {
   readonly file: string;
   readonly unit: 'tokens' | 'words';
   /** Rows that cannot be used. All other numbers leave them out. */
   readonly badRows: number;
+  /** Messages about the first of them. */
+  readonly badRowErrors: readonly string[];
   readonly weights?: SourceWeights;
+}
+
+/** Whether a run can start with the pairs: it can if nothing was found. */
+export interface Verdict {
+  readonly findings: readonly Finding[];
+  /** What to do next: a command, or a sentence with one. */
+  readonly next: string;
+}
+
+/** Something to decide before training. */
+export interface Finding {
+  readonly rows: number;
+  /** What the rows have in common, and what can be done. Continues the number of rows. */
+  readonly text: string;
+  /** The rows of `worst` that are examples; undefined for rows that cannot be used, of which `badRowErrors` has some. */
+  readonly kind?: WorstKind;
 }
 
 /** The length limits for which cuts are counted. */
@@ -20,13 +44,20 @@ export interface Limits {
   readonly systemRole: 'error' | 'merge';
 }
 
+/** Judges pairs. @param next what to do after this; default: the command that inspects the file further, or trains on it */
+export function judged(pairs: InspectedPairs, limits: Limits, next = nextCommand(pairs)): Inspection {
+  const { maxLength, maxPromptLength, truncation, systemRole } = limits;
+  const verdict = { findings: findingsIn(pairs, limits), next };
+  return { ...pairs, limits: { maxLength, maxPromptLength, truncation, systemRole }, verdict };
+}
+
 /** The results as lines of text. */
-export function formatReport(report: Inspection, limits: Limits): string {
+export function formatReport(report: Inspection): string {
   const bad = report.badRows > 0 ? `, and ${counted(report.badRows, 'row')} that cannot be used` : '';
   return [
     `${report.file}: ${counted(report.pairs, 'pair')}${bad}`,
     lengths(report),
-    cuts(report, limits),
+    cuts(report),
     lengthBias(report),
     margins(report),
     sources(report),
@@ -36,7 +67,7 @@ export function formatReport(report: Inspection, limits: Limits): string {
     report.sharedPrompts > 0 ? describeSharedPrompts(report.file, report.sharedPrompts) : undefined,
     systemTurns(report),
     worst(report),
-    verdict(report, limits),
+    verdict(report),
   ]
     .filter((part) => part !== undefined)
     .join('\n\n');
@@ -48,24 +79,30 @@ const systemTurns = ({ file, systemTurns }: Inspection): string | undefined =>
     : `${file}: ${count(systemTurns)} ${systemTurns === 1 ? 'row has' : 'rows have'} system turns, which Gemma’s chat template refuses. ` +
       'With system_role: merge, their text is put before the first user message.';
 
-/** Whether a run can start with these pairs, what to decide before, and the next command. */
-function verdict(report: Inspection, { systemRole }: Limits): string {
-  const { badRows, controlTokens, sharedPrompts, systemTurns, negativeMargins, repeats, unit, file } = report;
-  const found: readonly (readonly [number, string])[] = [
-    [badRows, 'cannot be used, which stops a run: fix them, or set on_bad_row: skip'],
-    [systemRole === 'error' ? systemTurns : 0, 'with system turns: set system_role: merge for Gemma'],
-    [controlTokens.rows, 'with control tokens in their text'],
-    [sharedPrompts, 'without a column for the prompt'],
-    [negativeMargins, 'whose rejected answer has the higher score'],
-    [repeats.equalAnswers, 'with two equal answers, which teach nothing'],
+function findingsIn(pairs: InspectedPairs, { systemRole }: Limits): Finding[] {
+  const { badRows, controlTokens, sharedPrompts, systemTurns, negativeMargins, repeats } = pairs;
+  const all: readonly Finding[] = [
+    { rows: badRows, text: 'cannot be used, which stops a run: fix them, or set on_bad_row: skip' },
+    {
+      ...{ rows: systemRole === 'error' ? systemTurns : 0, kind: 'systemTurn' },
+      text: 'with system turns: set system_role: merge for Gemma',
+    },
+    { rows: controlTokens.rows, text: 'with control tokens in their text', kind: 'controlTokens' },
+    { rows: sharedPrompts, text: 'without a column for the prompt', kind: 'sharedPrompt' },
+    { rows: negativeMargins, text: 'whose rejected answer has the higher score', kind: 'margin' },
+    { rows: repeats.equalAnswers, text: 'with two equal answers, which teach nothing', kind: 'equalAnswers' },
   ];
-  const open = found.filter(([rows]) => rows > 0).map(([rows, what]) => `  ${counted(rows, 'row')} ${what}`);
-  const next =
-    unit === 'words'
-      ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
-      : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
-  const head = open.length === 0 ? 'Verdict: ready for training.' : 'Verdict: decide these first.';
-  return [head, ...open, `Next: ${next}`].join('\n');
+  return all.filter(({ rows }) => rows > 0);
+}
+
+const nextCommand = ({ unit, file }: InspectedPairs) =>
+  unit === 'words'
+    ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
+    : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
+
+function verdict({ verdict: { findings, next } }: Inspection): string {
+  const head = findings.length === 0 ? 'Verdict: ready for training.' : 'Verdict: decide these first.';
+  return [head, ...findings.map(({ rows, text }) => `  ${counted(rows, 'row')} ${text}`), `Next: ${next}`].join('\n');
 }
 
 const HEAD = ['mean', 'min', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'max'];
@@ -88,7 +125,7 @@ function lengths({ unit, lengths: { prompt, chosen, rejected, longest } }: Inspe
   ]);
 }
 
-function cuts({ cuts, pairs }: Inspection, { maxLength, maxPromptLength, truncation }: Limits): string {
+function cuts({ cuts, pairs, limits: { maxLength, maxPromptLength, truncation } }: Inspection): string {
   if (cuts === undefined) return 'Add --tokenizer or --model to see what the length limits cut; they count tokens.';
   const limits = `max_length ${maxLength}${truncation === 'paper' ? `, max_prompt_length ${maxPromptLength}` : ''}`;
   if (cuts.pairs === 0) return `No pair is cut (${limits}, truncation ${truncation}).`;
@@ -167,13 +204,19 @@ const KINDS: Readonly<Record<WorstKind, string>> = {
   margin: 'smallest margin',
   equalAnswers: 'equal answers',
   repeated: 'repeated',
+  controlTokens: 'control tokens',
+  sharedPrompt: 'no prompt column',
+  systemTurn: 'system turns',
 };
+
+/** Kinds whose value says nothing. */
+const WITHOUT_VALUE: readonly WorstKind[] = ['repeated', 'controlTokens', 'sharedPrompt', 'systemTurn'];
 
 function worst({ worst }: Inspection): string | undefined {
   const lines = (Object.entries(worst) as [WorstKind, readonly WorstRow[]][]).flatMap(([kind, rows]) =>
     rows.map(({ at, id, value }) => [
       KINDS[kind],
-      kind === 'repeated' ? '' : String(Number(value.toPrecision(4))),
+      WITHOUT_VALUE.includes(kind) ? '' : String(Number(value.toPrecision(4))),
       at === id ? at : `${at}  ${id}`,
     ]),
   );

@@ -40,6 +40,10 @@ export const inspectSchema = commandSchema({
       help: 'how many rows to list of each kind of rows worth a look',
       flag: { placeholder: 'rows' },
     }),
+    html: path('output', {
+      affects: 'nothing',
+      help: 'also write the results as an HTML page, with charts and example rows',
+    }),
     json,
   },
   check(config, name): Problem[] {
@@ -51,6 +55,7 @@ export const inspectSchema = commandSchema({
   examples: [
     'wpo inspect pairs.jsonl',
     'wpo inspect pairs.jsonl --tokenizer models/gemma-2-9b-it --max-length 2048 --max-prompt-length 1800',
+    'wpo inspect pairs.jsonl --tokenizer models/gemma-2-9b-it --html pairs.html',
     'wpo inspect demo/data/train.jsonl --model demo/model',
     'wpo inspect pairs.jsonl --model google/gemma-2-2b-it --adapter runs/lora/model',
   ],

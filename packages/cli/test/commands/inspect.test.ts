@@ -1,5 +1,5 @@
 import '@wpo/tensorflow';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { expect, test } from 'vitest';
@@ -83,6 +83,22 @@ test('prints counts, lengths in words, length bias, margins, sources, repeats, a
   expect(err).toMatch(
     /pairs\.jsonl: skipped 1 row that cannot be used:\n.*pairs\.jsonl:4: rejected: expected .*, found nothing/,
   );
+});
+
+test('writes a page with the results and examples of what was found', async () => {
+  const file = pairs([...ROWS, { prompt: 'x', chosen: 'y' }]);
+  const page = join(temporaryFolder(), 'new', 'page.html');
+  const { out, err } = await inspected([file, '--html', page, '--json']);
+  expect(err).toContain(`Page: ${page}\n`);
+  const embedded = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(readFileSync(page, 'utf8'))![1]!;
+  const report = JSON.parse(out) as Inspection;
+  expect(JSON.parse(embedded)).toEqual({ inspections: [report] });
+  expect(report.badRowErrors).toEqual([expect.stringContaining('rejected: expected')]);
+  expect(report.verdict.findings.map(({ rows, kind }) => [rows, kind])).toEqual([
+    [1, undefined],
+    [1, 'margin'],
+  ]);
+  expect(report.worst.margin[0]).toMatchObject({ id: 'two', prompt: 'Name a lake.', chosen: 'Baikal.' });
 });
 
 test('with a tokenizer, lengths and cuts are the same as in training', async () => {

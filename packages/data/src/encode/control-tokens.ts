@@ -39,19 +39,21 @@ export class ControlTokenCount {
     this.countPrompts = promptFormat !== 'templated';
   }
 
-  readonly add = ({ context, chosen, rejected, at }: PreferenceRow): void =>
+  /** Returns whether the row has any. */
+  readonly add = ({ context, chosen, rejected, at }: PreferenceRow): boolean =>
     this.count(context, [chosen, rejected], at);
 
   /** Counts a row without answers. */
-  readonly addPrompt = (messages: readonly Message[], at?: RowLocation): void => this.count(messages, [], at);
+  readonly addPrompt = (messages: readonly Message[], at?: RowLocation): boolean => this.count(messages, [], at);
 
-  private count(prompt: readonly Message[], answers: readonly string[], at: RowLocation | undefined): void {
+  private count(prompt: readonly Message[], answers: readonly string[], at: RowLocation | undefined): boolean {
     const prompts = this.countPrompts ? prompt.map(({ content }) => content) : [];
     const found = [...prompts, ...answers].flatMap((text) => this.tokensIn(text));
-    if (found.length === 0) return;
+    if (found.length === 0) return false;
     this.rows += 1;
     if (at !== undefined) this.first ??= `${at.file}:${at.line}`;
     for (const token of found) if (this.tokens.size < MAX_NAMED) this.tokens.add(token);
+    return true;
   }
 
   /** A rendered answer may end in the tokens that end its turn. */

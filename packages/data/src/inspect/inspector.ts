@@ -1,7 +1,7 @@
 import { ControlTokenCount, type ControlTokens } from '../encode/control-tokens';
 import type { PromptFormat } from '../encode/format-pair';
 import type { Tokenizer } from '../encode/tokenizer';
-import { type Distribution, distribution, NumberList } from '../numbers';
+import { type Bin, type Distribution, distribution, histogram, NumberList } from '../numbers';
 import type { PreferenceRow } from '../rows/preference-row';
 import type { MeasuredLengths } from './measure';
 import {
@@ -26,6 +26,8 @@ export interface PairReport {
   readonly pairs: number;
   /** Of prompts, of answers, and (`longest`) of each pair's prompt with its longer answer; undefined without pairs. */
   readonly lengths: Readonly<Record<'prompt' | 'chosen' | 'rejected' | 'longest', Distribution | undefined>>;
+  /** How the lengths are distributed, and (`difference`) the length of the chosen answer minus that of the rejected. */
+  readonly histograms: Readonly<Record<'prompt' | 'chosen' | 'rejected' | 'longest' | 'difference', readonly Bin[]>>;
   /** Pairs and tokens that truncation cuts; undefined if the truncated lengths were not measured. */
   readonly cuts: CutCounts | undefined;
   /** How many pairs have a longer chosen answer, answers of equal length, or a longer rejected answer. */
@@ -55,9 +57,15 @@ export interface PairReport {
 
 /**
  * Why a row stands out: the longest prompt with an answer; the largest length difference in either direction; the smallest
- * margin (below 0 the scores contradict the preference); equal answers; a repeated row.
+ * margin (below 0 the scores contradict the preference); equal answers; a repeated row; control tokens in its text; no prompt of its
+ * own; system turns. Rows of the last four kinds are reported in the order of the file.
  */
-export type WorstKind = 'longest' | 'lengthDifference' | 'margin' | 'equalAnswers' | 'repeated';
+export type WorstKind = (typeof KINDS)[number];
+
+const KINDS = [
+  ...(['longest', 'lengthDifference', 'margin', 'equalAnswers', 'repeated'] as const),
+  ...(['controlTokens', 'sharedPrompt', 'systemTurn'] as const),
+] as const;
 
 export interface InspectOptions {
   /** How many rows of each kind to report. Default 3. */
@@ -67,7 +75,10 @@ export interface InspectOptions {
   readonly promptFormat?: PromptFormat;
 }
 
-/** Inspects rows one by one. Only numbers stay in memory. */
+/**
+ * Inspects rows one by one. Only numbers stay in memory, and the rows to look at. A row that is given again as the same object, as a
+ * mixture gives it, counts again, but is no repeat of itself.
+ */
 export async function inspectPairs(
   rows: AsyncIterable<MeasuredRow> | Iterable<MeasuredRow>,
   options: InspectOptions = {},
@@ -86,14 +97,16 @@ class PairInspector {
   private readonly sources = new SourceTally();
   private readonly repeats = new RepeatTally();
   private readonly controlTokens: ControlTokenCount;
+  /** Rows that were added. One that is added again, as the same object, is no repeat, and no other example. */
+  private readonly seen = new WeakSet<PreferenceRow>();
   private sharedPrompts = 0;
   private systemTurns = 0;
   private readonly worst: Readonly<Record<WorstKind, WorstRows>>;
 
   constructor({ worst = 3, ...options }: InspectOptions) {
     this.controlTokens = new ControlTokenCount(options);
-    const rows = () => new WorstRows(worst);
-    this.worst = { longest: rows(), lengthDifference: rows(), margin: rows(), equalAnswers: rows(), repeated: rows() };
+    const rows = KINDS.map((kind) => [kind, new WorstRows(worst)]);
+    this.worst = Object.fromEntries(rows) as typeof this.worst;
   }
 
   add({ row, measured }: MeasuredRow): void {
@@ -106,26 +119,47 @@ class PairInspector {
     this.differences.add(chosen - rejected);
     this.cuts.add(measured);
     this.sources.add(row, measured);
-    this.worst.longest.offer(row, longest);
-    this.worst.lengthDifference.offer(row, Math.abs(chosen - rejected));
-    this.addMargin(row);
-    this.controlTokens.add(row);
-    if (row.sharedPrompt) this.sharedPrompts += 1;
-    if (row.context.some(({ role }) => role === 'system')) this.systemTurns += 1;
+    const isNew = !this.seen.has(row);
+    this.seen.add(row);
+    const offer = (kind: WorstKind, value: number, rank?: number) => {
+      if (isNew) this.worst[kind].offer(row, value, rank);
+    };
+    offer('longest', longest);
+    offer('lengthDifference', Math.abs(chosen - rejected));
+    if (row.scores !== undefined) {
+      const margin = row.scores.chosen - row.scores.rejected;
+      this.margins.add(margin);
+      offer('margin', margin, -margin);
+    }
+    if (this.controlTokens.add(row)) offer('controlTokens', 0);
+    if (row.sharedPrompt) {
+      this.sharedPrompts += 1;
+      offer('sharedPrompt', 0);
+    }
+    if (row.context.some(({ role }) => role === 'system')) {
+      this.systemTurns += 1;
+      offer('systemTurn', 0);
+    }
+    if (!isNew) return;
     const { repeated, equal } = this.repeats.add(row);
-    if (equal) this.worst.equalAnswers.offer(row, chosen);
-    if (repeated) this.worst.repeated.offer(row, 0);
+    if (equal) offer('equalAnswers', chosen);
+    if (repeated) offer('repeated', 0);
   }
 
   report(): PairReport {
     const { prompt, chosen, rejected } = this.lengths;
     const of = (numbers: NumberList) => distribution(numbers.view());
+    const bins = (numbers: NumberList) => histogram(numbers.view());
     const count = (numbers: NumberList, sign: number) =>
       numbers.view().reduce((sum, value) => sum + Number(Math.sign(value) === sign), 0);
     const worst = Object.entries(this.worst).map(([kind, rows]) => [kind, rows.rows()]);
     return {
       pairs: prompt.length,
       lengths: { prompt: of(prompt), chosen: of(chosen), rejected: of(rejected), longest: of(this.longest) },
+      histograms: {
+        ...{ prompt: bins(prompt), chosen: bins(chosen), rejected: bins(rejected) },
+        ...{ longest: bins(this.longest), difference: bins(this.differences) },
+      },
       cuts: this.cuts.counts(),
       lengthBias: {
         chosenLonger: count(this.differences, 1),
@@ -143,12 +177,5 @@ class PairInspector {
       systemTurns: this.systemTurns,
       worst: Object.fromEntries(worst) as PairReport['worst'],
     };
-  }
-
-  private addMargin(row: PreferenceRow): void {
-    if (row.scores === undefined) return;
-    const margin = row.scores.chosen - row.scores.rejected;
-    this.margins.add(margin);
-    this.worst.margin.offer(row, margin, -margin);
   }
 }

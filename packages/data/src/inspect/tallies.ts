@@ -138,7 +138,20 @@ export interface WorstRow {
   readonly at: string;
   /** The quantity by which the row stands out, e.g. its number of tokens. */
   readonly value: number;
+  /** The beginning of the prompt and of each answer, at most 500 characters. Several messages each begin with their role. */
+  readonly prompt: string;
+  readonly chosen: string;
+  readonly rejected: string;
 }
+
+const MAX_EXCERPT = 500;
+
+/** The beginning of a text. A pair of surrogates is not divided. */
+const excerpt = (text: string) =>
+  text.length <= MAX_EXCERPT ? text : `${text.slice(0, MAX_EXCERPT - 1).replace(/[\ud800-\udbff]$/, '')}…`;
+
+const promptText = (context: PreferenceRow['context']) =>
+  context.length === 1 ? context[0]!.content : context.map(({ role, content }) => `${role}: ${content}`).join('\n');
 
 /** Keeps the rows with the highest ranks. Of rows with equal ranks, the earlier one is kept. */
 export class WorstRows {
@@ -148,10 +161,11 @@ export class WorstRows {
   constructor(private readonly size: number) {}
 
   /** @param rank higher is worse; default `value` */
-  offer({ id, at }: PreferenceRow, value: number, rank = value): void {
+  offer({ id, at, context, chosen, rejected }: PreferenceRow, value: number, rank = value): void {
     const before = this.kept.findIndex((other) => other.rank < rank);
     if (before < 0 && this.kept.length >= this.size) return;
-    const row = { id, at: `${at.file}:${at.line}`, value };
+    const texts = { prompt: excerpt(promptText(context)), chosen: excerpt(chosen), rejected: excerpt(rejected) };
+    const row = { id, at: `${at.file}:${at.line}`, value, ...texts };
     this.kept.splice(before < 0 ? this.kept.length : before, 0, { rank, row });
     this.kept.length = Math.min(this.kept.length, this.size);
   }

@@ -77,8 +77,9 @@ describe('inspectPairs', () => {
       inspected(4, lengths(1, 7, 7), { id: 'z', prompt: 'How?', chosen: 'r' }),
     ]);
     expect(repeats).toEqual({ prompts: 2, pairs: 1, ids: 1, equalAnswers: 1 });
-    expect(worst.repeated).toEqual([{ id: 'y', at: 'f.jsonl:3', value: 0 }]);
-    expect(worst.equalAnswers).toEqual([{ id: 'z', at: 'f.jsonl:4', value: 7 }]);
+    expect(worst.repeated).toMatchObject([{ id: 'y', at: 'f.jsonl:3', value: 0 }]);
+    const texts = { prompt: 'How?', chosen: 'r', rejected: 'r' };
+    expect(worst.equalAnswers).toEqual([{ id: 'z', at: 'f.jsonl:4', value: 7, ...texts }]);
   });
 
   test.prop([fc.array(fc.nat(20), { minLength: 1, maxLength: 30 }), fc.nat(5)])(
@@ -91,6 +92,28 @@ describe('inspectPairs', () => {
       expect(worst.longest.map(({ at, value }) => [at, value])).toEqual(expected);
     },
   );
+
+  it('counts a row that is given twice as one object twice, and reports no repeat', async () => {
+    const row = inspected(1, lengths(2, 4, 1));
+    const report = await inspectPairs([row, row]);
+    expect(report).toMatchObject({ pairs: 2, repeats: { prompts: 0, pairs: 0, ids: 0 } });
+    expect(report.worst.longest).toHaveLength(1);
+    expect(report.histograms.difference).toEqual([{ low: 3, high: 4, count: 2 }]);
+  });
+
+  it('shows the beginnings of long texts, and the roles of several messages', async () => {
+    const chosen = `${'x'.repeat(498)}\u{1f600}${'y'.repeat(9)}`;
+    const prompt = [
+      { role: 'system', content: '<bos>Be brief.' },
+      { role: 'user', content: 'Why?' },
+    ];
+    const { worst } = await inspectPairs([inspected(1, lengths(1, 1, 1), { prompt, chosen })]);
+    expect(worst.systemTurn).toMatchObject([
+      { prompt: 'system: <bos>Be brief.\nuser: Why?', chosen: `${'x'.repeat(498)}…` },
+    ]);
+    expect(worst.controlTokens).toEqual(worst.systemTurn);
+    expect(worst.sharedPrompt).toEqual([]);
+  });
 
   it('reports no rows', async () => {
     const { pairs, lengths, margins, lengthBias } = await inspectPairs([]);

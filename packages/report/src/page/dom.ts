@@ -39,6 +39,10 @@ export function table(name: string, head: readonly string[], rows: readonly (rea
   );
 }
 
+/** A part of a page under a heading. */
+export const section = (id: string, title: string, ...children: Child[]) =>
+  h('section', { id, 'aria-labelledby': `${id}-title` }, h('h2', { id: `${id}-title` }, title), ...children);
+
 /** A number with about four significant digits. */
 export function short(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '–';
