@@ -12,7 +12,12 @@ const sections: Record<string, readonly string[]> = {
   Guides: ['data', 'lora', 'memory', 'optimizers', 'hybrid', 'serve', 'from-trl', 'events'].map(
     (name) => `docs/${name}.md`,
   ),
-  Reference: ['docs/cli.md', 'recipes/README.md', ...packages.map((name) => `packages/${name}/README.md`)],
+  Reference: [
+    'docs/cli.md',
+    'docs/api/index.md',
+    'recipes/README.md',
+    ...packages.map((name) => `packages/${name}/README.md`),
+  ],
   Evidence: ['parity', 'performance', 'reliability', 'dependencies'].map((name) => `docs/${name}.md`),
   Code: [
     ...[
@@ -48,8 +53,8 @@ export default defineConfig({
   head: [['link', { rel: 'icon', href: 'data:,' }]], // no icon, and no request for one
   srcDir: root,
   srcExclude: ['**/fixtures/**', '**/CHANGELOG.md', 'runs/**'],
-  rewrites: Object.fromEntries(documents.map((path) => [path, sitePath(path)])),
-  vite: { publicDir: publicFolder },
+  rewrites: sitePath,
+  vite: { publicDir: publicFolder, build: { chunkSizeWarningLimit: 4096 } }, // in KB: the index of the search is one chunk
   markdown: { attrs: { disable: true }, anchor: { slugify: slug }, config: repositoryLinks },
   ignoreDeadLinks: 'localhostLinks', // addresses of servers in examples
   themeConfig: {
@@ -57,6 +62,7 @@ export default defineConfig({
     outline: [2, 3],
     nav: [
       { text: 'CLI', link: '/cli' },
+      { text: 'API', link: '/api/' },
       { text: 'Performance', link: '/performance' },
     ],
     sidebar,

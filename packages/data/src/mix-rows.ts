@@ -19,12 +19,18 @@ export type Mixing = 'cap' | 'repeat';
  * result depends on the arguments only. It has the sources in their order, and the rows of each in theirs; repeated rows are
  * the same objects.
  *
- * @param options.seed an integer from 0 to 2^53 - 1
  * @throws {RangeError} if a share is not a finite number above 0, a source has no rows, or the mixture has more than 2^32 - 1
  */
 export function mixRows<T>(
   sources: readonly MixSource<T>[],
-  { mixing, seed }: { readonly mixing: Mixing; readonly seed: number },
+  {
+    mixing,
+    seed,
+  }: {
+    readonly mixing: Mixing;
+    /** An integer from 0 to 2^53 - 1. */
+    readonly seed: number;
+  },
 ): T[] {
   const counts = mixCounts(
     sources.map(({ rows }) => rows.length),

@@ -50,7 +50,10 @@ export interface SampleAnswersOptions extends ConcurrencyOptions<readonly Sample
 }
 
 /** A row of `sampleAnswers`. */
-export type SampledRow = AnswerRow & Required<Pick<AnswerRow, 'seed' | 'finish_reason'>>;
+export interface SampledRow extends AnswerRow {
+  readonly seed: number;
+  readonly finish_reason: 'stop' | 'length';
+}
 
 /**
  * Answers each prompt once per seed. Yields a row as soon as its answer is complete, in any order. Batches take prompts in

@@ -66,14 +66,20 @@ export async function precomputeReference(options: PrecomputeReferenceOptions): 
  * log π of both answers of each pair under a policy, without gradients. The loss takes the same sums, so that a policy whose
  * weights have not changed has the same log-probs as its reference, bit for bit.
  *
- * @param options.ldAlpha the `ldAlpha` of the loss that the values are for.
- * @param options.pause awaited between the parts of the pass; what it throws ends it.
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens.
  */
 export async function referenceLogps(
   policy: Policy,
   pairs: readonly TokenPair[],
-  { ldAlpha, pause }: { readonly ldAlpha?: number; readonly pause?: Pause } = {},
+  {
+    ldAlpha,
+    pause,
+  }: {
+    /** The `ldAlpha` of the loss that the values are for. */
+    readonly ldAlpha?: number;
+    /** Awaited between the parts of the pass; what it throws ends it. */
+    readonly pause?: Pause;
+  } = {},
 ): Promise<ReferenceLogps[]> {
   for (const pair of pairs) checkPair(pair);
   const forward = await policy.forward(pairs, { train: false, pause });
