@@ -15,6 +15,7 @@ export { type WeighedPair, weigh } from './commands/weigh';
 export { isUserError, UserError } from './errors';
 export type { WpoEvent } from './events';
 export type { Inspection } from './inspect/report';
+export type { RunInspection } from './inspect/run-pairs';
 export { main } from './main';
 export type { EvalConfig } from './schemas/eval';
 export type { ExportConfig } from './schemas/export';

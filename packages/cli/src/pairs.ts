@@ -10,7 +10,7 @@ import {
 import { loadPairs, loadTokenizerFolder } from '@wpo/data/node';
 import { withDownloads } from './downloads';
 import { fromInput, UserError } from './errors';
-import type { PairSource } from './schemas/shared';
+import { type PairSource, sourcesOf } from './schemas/shared';
 import type { TrainConfig } from './schemas/train';
 import { count, counted, share } from './terminal/format';
 import type { Terminal } from './terminal/terminal';
@@ -37,26 +37,75 @@ export async function readRunPairs(config: TrainConfig, terminal: Terminal): Pro
     onBadRow: config.onBadRow,
     columns: config.columns,
   });
-  const sources: Source[] = [];
-  for (const source of sourcesOf(config)) {
-    sources.push({ ...source, ...(await read(source.path, source.split ?? config.datasetTrainSplit, source.columns)) });
+  let skipped = 0;
+  const readAll = async (sources: readonly RunSource[]) => {
+    const all: PairsOf<EncodedPair>[] = [];
+    for (const { path, share, split, columns } of sources) {
+      const found = await read(path, split, columns);
+      skipped += found.skipped;
+      all.push({ path, share, pairs: found.pairs });
+    }
+    return all;
+  };
+  const { train, evaluation } = runSources(config);
+  const divided = dividePairs(await readAll(train), await readAll(evaluation), config);
+  if (train.length > 1) {
+    for (const { path, pairs, taken } of divided.sources) {
+      const part = `${share(taken, divided.train.length)} of an epoch`;
+      terminal.stderr.write(`${path}: ${counted(pairs.length, 'pair')}; ${part}\n`);
+    }
   }
-  const skipped = sources.reduce((sum, source) => sum + source.skipped, 0);
-  if (config.evalFile !== undefined) {
-    const held = await read(config.evalFile, config.datasetTestSplit ?? HELD_OUT_SPLITS);
-    return { train: mix(sources, config, terminal), held: held.pairs, skipped: skipped + held.skipped };
-  }
-  const { held, rest } = holdOut(sources, config);
-  return { train: mix(rest, config, terminal), held, skipped };
+  return { train: divided.train, held: divided.held, skipped };
 }
 
-const sourcesOf = ({ trainFile }: TrainConfig): readonly PairSource[] =>
-  typeof trainFile === 'string' ? [{ path: trainFile }] : trainFile;
+/** A source; of several names of splits, the first that exists is read. */
+type RunSource = Omit<PairSource, 'split'> & { readonly split: string | readonly string[] | undefined };
 
-type Source = PairSource & { readonly pairs: readonly EncodedPair[]; readonly skipped: number };
+/** The sources of a run, with the splits that are read of them. */
+export function runSources({ trainFile, evalFile, datasetTrainSplit, datasetTestSplit }: TrainConfig) {
+  const withSplit = (sources: readonly PairSource[], split: string | readonly string[] | undefined): RunSource[] =>
+    sources.map((source) => ({ ...source, split: source.split ?? split }));
+  return {
+    train: withSplit(sourcesOf(trainFile), datasetTrainSplit),
+    evaluation: withSplit(sourcesOf(evalFile), datasetTestSplit ?? HELD_OUT_SPLITS),
+  };
+}
+
+/** The pairs of a source, encoded or in another form. */
+export interface PairsOf<T> extends Pick<PairSource, 'path' | 'share'> {
+  readonly pairs: readonly T[];
+}
+
+/** The pairs of a run, and what an epoch takes of each source. */
+export interface DividedPairs<T> {
+  readonly train: readonly T[];
+  readonly held: readonly T[];
+  /** Without the held-out pairs. `taken` is the number of pairs that an epoch takes of the source. */
+  readonly sources: readonly (PairsOf<T> & { readonly taken: number })[];
+}
+
+/**
+ * Divides pairs into those to train on, with the sources at their shares, and held-out ones: those of `evaluation`, or without such
+ * sources some of `sources`, by `eval_split`.
+ */
+export function dividePairs<T extends object>(
+  sources: readonly PairsOf<T>[],
+  evaluation: readonly PairsOf<T>[],
+  config: TrainConfig,
+): DividedPairs<T> {
+  const { held, rest } =
+    evaluation.length > 0
+      ? { held: evaluation.flatMap(({ pairs }) => pairs), rest: sources }
+      : holdOut(sources, config);
+  const train = mix(rest, config);
+  const counts = new Map<T, number>();
+  for (const pair of train) counts.set(pair, (counts.get(pair) ?? 0) + 1);
+  const takenOf = (pairs: readonly T[]) => pairs.reduce((sum, pair) => sum + (counts.get(pair) ?? 0), 0);
+  return { train, held, sources: rest.map((source) => ({ ...source, taken: takenOf(source.pairs) })) };
+}
 
 /** Brings the sources to their shares. Without shares, each pair is taken once. */
-function mix(sources: readonly Source[], { mixing, seed }: TrainConfig, { stderr }: Terminal): readonly EncodedPair[] {
+function mix<T>(sources: readonly PairsOf<T>[], { mixing, seed }: TrainConfig): readonly T[] {
   const shares = sources.flatMap(({ share, pairs: rows }) => (share === undefined ? [] : [{ rows, share }]));
   const empty = shares.length === 0 ? undefined : sources.find(({ pairs }) => pairs.length === 0);
   if (empty !== undefined) {
@@ -64,16 +113,7 @@ function mix(sources: readonly Source[], { mixing, seed }: TrainConfig, { stderr
       `${empty.path}: expected pairs to train on, found none beside the held-out pairs. Lower eval_split.`,
     );
   }
-  const mixed = shares.length === 0 ? sources.flatMap(({ pairs }) => pairs) : mixRows(shares, { mixing, seed });
-  if (sources.length > 1) {
-    const counts = new Map<EncodedPair, number>();
-    for (const pair of mixed) counts.set(pair, (counts.get(pair) ?? 0) + 1);
-    for (const { path, pairs } of sources) {
-      const taken = pairs.reduce((sum, pair) => sum + (counts.get(pair) ?? 0), 0);
-      stderr.write(`${path}: ${counted(pairs.length, 'pair')}; ${share(taken, mixed.length)} of an epoch\n`);
-    }
-  }
-  return mixed;
+  return shares.length === 0 ? sources.flatMap(({ pairs }) => pairs) : mixRows(shares, { mixing, seed });
 }
 
 /** If the configuration names no split of `eval_file`, the first of these that exists is read. */
@@ -127,7 +167,7 @@ export const describeSharedPrompts = (file: string, rows: number): string =>
   'prompt, as TRL does. If a column has the prompt, name it: columns: {prompt: …}.';
 
 /** Takes held-out pairs at random from the others. Both parts keep the order of the file. */
-function holdOut(sources: readonly Source[], { evalSplit = 0, seed }: TrainConfig) {
+function holdOut<T extends object>(sources: readonly PairsOf<T>[], { evalSplit = 0, seed }: TrainConfig) {
   const pairs = sources.flatMap((source) => source.pairs);
   const size = evalSplit < 1 ? Math.ceil(evalSplit * pairs.length) : evalSplit;
   if (size >= pairs.length) {

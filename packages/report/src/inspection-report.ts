@@ -31,7 +31,7 @@ export interface InspectionFinding {
   readonly rows: number;
   /** Continues the number of rows, e.g. `with two equal answers`. */
   readonly text: string;
-  /** The kind of its examples in `worst`; undefined for rows that cannot be used. */
+  /** Where its examples are: a kind of rows in `worst`, or `badRows` for `badRowErrors`; absent if there are none. */
   readonly kind?: string;
 }
 
@@ -45,6 +45,8 @@ export interface InspectionReport {
   /** Rows that cannot be used; no other number counts them. */
   readonly badRows: number;
   readonly badRowErrors: readonly string[];
+  /** Of a source of a run: the part of an epoch's pairs that it has, from 0 to 1. */
+  readonly epochShare?: number;
   /** Of lengths. */
   readonly unit: 'tokens' | 'words';
   readonly limits: { readonly maxLength: number; readonly maxPromptLength: number; readonly truncation: string };
@@ -86,5 +88,5 @@ export interface InspectionReport {
   readonly repeats: { readonly prompts: number; readonly pairs: number; readonly ids: number };
   /** Rows to look at, by kind. */
   readonly worst: Readonly<Record<string, readonly ExampleRow[]>>;
-  readonly verdict: { readonly findings: readonly InspectionFinding[]; readonly next: string };
+  readonly verdict: { readonly findings: readonly InspectionFinding[]; readonly next?: string };
 }

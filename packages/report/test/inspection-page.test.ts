@@ -32,7 +32,7 @@ function hostile(file: string, more: Partial<InspectionReport> = {}): Inspection
     worst: { longest: [row], margin: [row, { ...row, value: 0.1 }], repeated: [] },
     verdict: {
       findings: [
-        { rows: 2, text: `cannot be used ${HOSTILE}` },
+        { rows: 2, text: `cannot be used ${HOSTILE}`, kind: 'badRows' },
         { rows: 1, text: 'whose rejected answer has the higher score', kind: 'margin' },
       ],
       next: `wpo plan ${HOSTILE}`,

@@ -5,15 +5,28 @@ import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { inspectRows } from '../inspect/measured-rows';
-import { formatReport, type InspectedPairs, type Inspection, judged } from '../inspect/report';
+import { formatReport, type InspectedPairs, type Inspection, judged, nextCommand } from '../inspect/report';
+import { inspectRun } from '../inspect/run-pairs';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
-import { type InspectConfig, inspectSchema } from '../schemas/inspect';
+import { type InspectConfig, inspectSchema, isRunFile } from '../schemas/inspect';
 import { processTerminal, type Terminal } from '../terminal/terminal';
 
-/** `wpo inspect`: prints statistics of a file of pairs. Returns the exit status. */
+/** `wpo inspect`: prints statistics of a file of pairs, or of the pairs of a run. Returns the exit status. */
 export async function inspect(config: InspectConfig, terminal: Terminal = processTerminal()): Promise<number> {
   checkFlags(inspectSchema, config);
+  const result = isRunFile(config.file) ? await inspectRun(config, terminal) : await inspectFile(config, terminal);
+  const parts = 'train' in result ? [...result.sources, ...(result.held ? [result.held] : []), result.train] : [result];
+  if (config.html !== undefined) await writeInspectionPage(config.html, parts.toReversed());
+  terminal.stdout.write(`${config.json ? JSON.stringify(result) : parts.map(formatReport).join(SEPARATOR)}\n`);
+  if (config.html !== undefined) terminal.stderr.write(`Page: ${config.html}\n`);
+  return 0;
+}
+
+/** Between the parts of a run's pairs. */
+const SEPARATOR = `\n\n${'─'.repeat(80)}\n\n`;
+
+async function inspectFile(config: InspectConfig, terminal: Terminal): Promise<Inspection> {
   const folder =
     config.tokenizer !== undefined
       ? await localTokenizer(config.tokenizer, terminal)
@@ -36,11 +49,7 @@ export async function inspect(config: InspectConfig, terminal: Terminal = proces
     ...report,
     ...(weights === undefined ? {} : { weights }),
   };
-  const inspection = judged(found, config);
-  if (config.html !== undefined) await writeInspectionPage(config.html, [inspection]);
-  terminal.stdout.write(`${config.json ? JSON.stringify(inspection) : formatReport(inspection)}\n`);
-  if (config.html !== undefined) terminal.stderr.write(`Page: ${config.html}\n`);
-  return 0;
+  return judged(found, config, { next: nextCommand(found) });
 }
 
 async function writeInspectionPage(path: string, inspections: readonly Inspection[]): Promise<void> {

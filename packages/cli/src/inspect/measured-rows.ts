@@ -32,7 +32,12 @@ export async function inspectRows(
   return inspectPairs(measuredRows(source, textOptions, skipped), { ...source, tokenizer: textOptions?.tokenizer });
 }
 
-async function* measuredRows(source: InspectedSource, textOptions: TextOptions | undefined, skipped: SkippedRows) {
+/** Rows with their lengths. Those that cannot be read or encoded are added to `skipped` and left out. */
+export async function* measuredRows(
+  source: Omit<InspectedSource, 'worst'>,
+  textOptions: TextOptions | undefined,
+  skipped: SkippedRows,
+): AsyncGenerator<MeasuredRow, void, undefined> {
   const { file, split, columns, onDownload, onWait, signal } = source;
   const options = { onBadRow: 'skip', onSkip: skipped.add } as const;
   for await (const row of readRows(file, { ...options, split, columns, onDownload, onWait, signal })) {
@@ -40,6 +45,6 @@ async function* measuredRows(source: InspectedSource, textOptions: TextOptions |
       () => (textOptions === undefined ? measureWords(row) : measureTokens(row, { ...source, ...textOptions })),
       options,
     );
-    if (measured !== undefined) yield { row, measured } satisfies MeasuredRow;
+    if (measured !== undefined) yield { row, measured };
   }
 }

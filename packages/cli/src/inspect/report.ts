@@ -18,13 +18,15 @@ export interface InspectedPairs extends PairReport {
   /** Messages about the first of them. */
   readonly badRowErrors: readonly string[];
   readonly weights?: SourceWeights;
+  /** Of a source of a run: the part of an epoch's pairs that it has, from 0 to 1. */
+  readonly epochShare?: number;
 }
 
 /** Whether a run can start with the pairs: it can if nothing was found. */
 export interface Verdict {
   readonly findings: readonly Finding[];
-  /** What to do next: a command, or a sentence with one. */
-  readonly next: string;
+  /** What to do next: a command, or a sentence with one. Absent in a part of a run's pairs. */
+  readonly next?: string;
 }
 
 /** Something to decide before training. */
@@ -32,8 +34,8 @@ export interface Finding {
   readonly rows: number;
   /** What the rows have in common, and what can be done. Continues the number of rows. */
   readonly text: string;
-  /** The rows of `worst` that are examples; undefined for rows that cannot be used, of which `badRowErrors` has some. */
-  readonly kind?: WorstKind;
+  /** Where its examples are: a kind of rows in `worst`, or `badRows` for `badRowErrors`; absent if there are none. */
+  readonly kind?: WorstKind | 'badRows';
 }
 
 /** The length limits for which cuts are counted. */
@@ -42,13 +44,15 @@ export interface Limits {
   readonly maxPromptLength: number;
   readonly truncation: 'paper' | 'keep_start';
   readonly systemRole: 'error' | 'merge';
+  /** Default `error`: rows that cannot be used stop a run. */
+  readonly onBadRow?: 'error' | 'skip';
 }
 
-/** Judges pairs. @param next what to do after this; default: the command that inspects the file further, or trains on it */
-export function judged(pairs: InspectedPairs, limits: Limits, next = nextCommand(pairs)): Inspection {
+/** Judges pairs. @param more what else was found, and what to do next */
+export function judged(pairs: InspectedPairs, limits: Limits, more: Partial<Verdict> = {}): Inspection {
   const { maxLength, maxPromptLength, truncation, systemRole } = limits;
-  const verdict = { findings: findingsIn(pairs, limits), next };
-  return { ...pairs, limits: { maxLength, maxPromptLength, truncation, systemRole }, verdict };
+  const findings = [...findingsIn(pairs, limits), ...(more.findings ?? [])];
+  return { ...pairs, limits: { maxLength, maxPromptLength, truncation, systemRole }, verdict: { ...more, findings } };
 }
 
 /** The results as lines of text. */
@@ -79,10 +83,13 @@ const systemTurns = ({ file, systemTurns }: Inspection): string | undefined =>
     : `${file}: ${count(systemTurns)} ${systemTurns === 1 ? 'row has' : 'rows have'} system turns, which Gemma’s chat template refuses. ` +
       'With system_role: merge, their text is put before the first user message.';
 
-function findingsIn(pairs: InspectedPairs, { systemRole }: Limits): Finding[] {
+function findingsIn(pairs: InspectedPairs, { systemRole, onBadRow = 'error' }: Limits): Finding[] {
   const { badRows, controlTokens, sharedPrompts, systemTurns, negativeMargins, repeats } = pairs;
   const all: readonly Finding[] = [
-    { rows: badRows, text: 'cannot be used, which stops a run: fix them, or set on_bad_row: skip' },
+    {
+      ...{ rows: onBadRow === 'error' ? badRows : 0, kind: 'badRows' },
+      text: 'cannot be used, which stops a run: fix them, or set on_bad_row: skip',
+    },
     {
       ...{ rows: systemRole === 'error' ? systemTurns : 0, kind: 'systemTurn' },
       text: 'with system turns: set system_role: merge for Gemma',
@@ -95,14 +102,16 @@ function findingsIn(pairs: InspectedPairs, { systemRole }: Limits): Finding[] {
   return all.filter(({ rows }) => rows > 0);
 }
 
-const nextCommand = ({ unit, file }: InspectedPairs) =>
+/** The command that inspects a file further, or trains on it. */
+export const nextCommand = ({ unit, file }: Pick<InspectedPairs, 'unit' | 'file'>) =>
   unit === 'words'
     ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
     : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
 
 function verdict({ verdict: { findings, next } }: Inspection): string {
   const head = findings.length === 0 ? 'Verdict: ready for training.' : 'Verdict: decide these first.';
-  return [head, ...findings.map(({ rows, text }) => `  ${counted(rows, 'row')} ${text}`), `Next: ${next}`].join('\n');
+  const found = findings.map(({ rows, text }) => `  ${counted(rows, 'row')} ${text}`);
+  return [head, ...found, ...(next === undefined ? [] : [`Next: ${next}`])].join('\n');
 }
 
 const HEAD = ['mean', 'min', '5 %', '25 %', '50 %', '75 %', '90 %', '95 %', '99 %', 'max'];

@@ -3,7 +3,7 @@ import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { LOSS_OPTIONS, OPTION_DESCRIPTIONS } from '@wpo/loss/scalar';
 import * as v from 'valibot';
 import { boolean, choice, field, integer, number, path, text } from './fields';
-import type { Affects, Field, JsonSchema, Kind, Naming, Parsed, Problem } from './schema';
+import type { Affects, Field, FieldOptions, JsonSchema, Kind, Naming, Parsed, Problem } from './schema';
 
 // Fields that several commands have.
 
@@ -137,21 +137,24 @@ export interface PairSource {
   readonly columns?: Columns | undefined;
 }
 
-const sourceText = v.pipe(v.string(), v.nonEmpty());
-const sourceSchema = v.strictObject({
-  path: sourceText,
-  share: v.optional(v.pipe(v.number(), v.finite(), v.gtValue(0))),
-  split: v.optional(sourceText),
-  columns: v.optional(columnsSchema),
-});
+/** The value of a field of sources as a list; empty without a value. */
+export const sourcesOf = (value: string | readonly PairSource[] | undefined): readonly PairSource[] =>
+  typeof value === 'string' ? [{ path: value }] : (value ?? []);
 
-/** Pairs of one source, or of several. */
-export const pairSources = <H extends string>(help: H): Field<string | readonly PairSource[], true> =>
+const sourceText = v.pipe(v.string(), v.nonEmpty());
+const sourceFields = { path: sourceText, split: v.optional(sourceText), columns: v.optional(columnsSchema) };
+const share = v.optional(v.pipe(v.number(), v.finite(), v.gtValue(0)));
+
+/** Pairs of one source, or of several. @param hasShares whether the sources of a list may have shares */
+export const pairSources = <const O extends FieldOptions<string | readonly PairSource[]>>(
+  options: O,
+  { hasShares }: { readonly hasShares: boolean },
+) =>
   field(
     {
       expected:
-        'the path of a file or folder, a glob, or org/name on the Hugging Face Hub, or a list of {path, share, split, columns}, ' +
-        'where share is a number above 0',
+        'the path of a file or folder, a glob, or org/name on the Hugging Face Hub, or a list of ' +
+        (hasShares ? '{path, share, split, columns}, where share is a number above 0' : '{path, split, columns}'),
       json: {
         anyOf: [
           { type: 'string', minLength: 1 },
@@ -163,7 +166,7 @@ export const pairSources = <H extends string>(help: H): Field<string | readonly 
               required: ['path'],
               properties: {
                 path: { type: 'string', minLength: 1 },
-                share: { type: 'number', exclusiveMinimum: 0 },
+                ...(hasShares && { share: { type: 'number', exclusiveMinimum: 0 } }),
                 split: { type: 'string', minLength: 1 },
                 columns: columnsJson,
               },
@@ -172,14 +175,14 @@ export const pairSources = <H extends string>(help: H): Field<string | readonly 
           },
         ],
       },
-      schema: v.union([sourceText, v.pipe(v.array(sourceSchema), v.minLength(1))]) as v.GenericSchema<
-        unknown,
-        string | readonly PairSource[]
-      >,
+      schema: v.union([
+        sourceText,
+        v.pipe(v.array(v.strictObject(hasShares ? { ...sourceFields, share } : sourceFields)), v.minLength(1)),
+      ]) as v.GenericSchema<unknown, string | readonly PairSource[]>,
       placeholder: 'data',
       fromText: (given) => given,
     },
-    { required: true, help },
+    options,
     'dataset',
   );
 

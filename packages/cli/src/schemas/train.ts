@@ -28,7 +28,11 @@ const dataFields = {
   }),
   refModelNameOrPath: path('model', { help: 'the reference model (default: the model before training)' }),
   trainFile: pairSources(
-    'preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub; or a list of such sources',
+    {
+      required: true,
+      help: 'preference pairs to train on: a file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or Arrow, or org/name on the Hub; or a list of such sources',
+    },
+    { hasShares: true },
   ),
   mixing: choice(
     {
@@ -37,7 +41,10 @@ const dataFields = {
     },
     { default: 'cap', affects: 'files', help: 'how the sources of train_file are brought to their shares' },
   ),
-  evalFile: path('dataset', { help: 'held-out pairs, evaluated before and after training' }),
+  evalFile: pairSources(
+    { help: 'held-out pairs, evaluated before and after training; also a list, as train_file, but without shares' },
+    { hasShares: false },
+  ),
   evalSplit: field(
     {
       expected: 'a share between 0 and 1, or a whole number of pairs',

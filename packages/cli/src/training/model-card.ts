@@ -9,6 +9,7 @@ import { parse, stringify } from 'yaml';
 import { version } from '../../package.json';
 import { trainsAdapter } from '../schemas/adapter';
 import { decidingValues, defaultsOf, yamlKey } from '../schemas/schema';
+import { sourcesOf } from '../schemas/shared';
 import { type TrainConfig, trainSchema } from '../schemas/train';
 import { formatValue, locationsIn } from '../schemas/yaml-config';
 import { count, counted, histogram } from '../terminal/format';
@@ -164,15 +165,14 @@ function course(rows: readonly MetricsRow[]): string[] {
 }
 
 function dataRows({ trainFile, evalFile, evalSplit, datasetTrainSplit, datasetTestSplit }: TrainConfig): string[][] {
-  const sources = typeof trainFile === 'string' ? [{ path: trainFile }] : trainFile;
   const row = (path: string, split = '', share: number | string = '') => [
     inline(publicName(path)),
     inline(split),
     String(share),
   ];
   return [
-    ...sources.map(({ path, split, share }) => row(path, split ?? datasetTrainSplit, share)),
-    ...(evalFile === undefined ? [] : [row(evalFile, datasetTestSplit, 'held out')]),
+    ...sourcesOf(trainFile).map(({ path, split, share }) => row(path, split ?? datasetTrainSplit, share)),
+    ...sourcesOf(evalFile).map(({ path, split }) => row(path, split ?? datasetTestSplit, 'held out')),
     ...(evalSplit === undefined ? [] : [['of the same pairs', '', `held out: ${evalSplit}`]]),
   ];
 }

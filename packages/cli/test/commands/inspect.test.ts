@@ -95,7 +95,7 @@ test('writes a page with the results and examples of what was found', async () =
   expect(JSON.parse(embedded)).toEqual({ inspections: [report] });
   expect(report.badRowErrors).toEqual([expect.stringContaining('rejected: expected')]);
   expect(report.verdict.findings.map(({ rows, kind }) => [rows, kind])).toEqual([
-    [1, undefined],
+    [1, 'badRows'],
     [1, 'margin'],
   ]);
   expect(report.worst.margin[0]).toMatchObject({ id: 'two', prompt: 'Name a lake.', chosen: 'Baikal.' });

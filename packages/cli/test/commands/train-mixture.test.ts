@@ -1,11 +1,12 @@
 import '@wpo/tensorflow';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { EncodedPair } from '@wpo/data';
 import { expect, test } from 'vitest';
-import { readTrainConfig } from '../../src/index';
+import { type RunInspection, readTrainConfig } from '../../src/index';
 import { readRunPairs } from '../../src/pairs';
 import { goldenConfig, pairsFile, readMetrics, temporaryFolder, timeless, trainFrom } from '../golden';
-import { capture } from '../wpo';
+import { capture, wpo } from '../wpo';
 
 /** A run over the fixture's 16 pairs as two sources, of 12 pairs and of 4. */
 function mixture(shares: string, more = ''): { readonly folder: string; readonly config: string } {
@@ -91,4 +92,55 @@ test('a run over a mixture that repeats pairs resumes to the same bits, and has 
   await expect(trainFrom({ config, set: [parts, 'max_steps=4'], resume: true }, capture())).rejects.toThrow(
     'train_file',
   );
+});
+
+test('wpo inspect shows the sources, the held-out pairs and the pairs of an epoch, as training takes them', async () => {
+  const { folder, config } = mixture(', share: 1|, share: 1', 'mixing: repeat\neval_split: 2');
+  const { train, held } = await readRunPairs(await readTrainConfig(config), capture());
+  const { status, out } = await wpo('inspect', config, '--json', '--html', join(folder, 'page.html'));
+  const found = JSON.parse(out) as RunInspection;
+  expect([status, found.train.pairs, found.held!.pairs]).toEqual([0, train.length, held.length]);
+  expect(found.sources.map(({ file, pairs, epochShare }) => [file, pairs, epochShare])).toEqual([
+    [join(folder, 'large.jsonl'), 12, 0.5],
+    [join(folder, 'small.jsonl'), 4, 0.5],
+  ]);
+  const kept = ({ prompt, chosen, rejected }: EncodedPair) => prompt.length + chosen.length + rejected.length;
+  const { lengths, cuts, verdict } = found.train;
+  const whole = train.length * (lengths.prompt!.mean + lengths.chosen!.mean + lengths.rejected!.mean);
+  const cut = cuts!.promptTokens + cuts!.answerTokens;
+  expect(whole - cut).toBeCloseTo(
+    train.map(kept).reduce((sum, n) => sum + n, 0),
+    6,
+  );
+  expect(verdict.next).toBe(`wpo plan ${config}`);
+  const text = (await wpo('inspect', config, '--set', 'eval_split=3')).out;
+  expect(text).toContain(`held-out pairs of ${config}: 3 pairs\n`);
+  expect(text).toMatch(
+    /large\.jsonl: 12 pairs\n[\s\S]*small\.jsonl: 4 pairs\n[\s\S]*training pairs of .*: \d+ pairs\n/,
+  );
+});
+
+test('wpo inspect refuses flags that a run’s file replaces, and --set without one', async () => {
+  const { config } = mixture('|');
+  const both = await wpo('inspect', config, '--max-length', '100', '--tokenizer', 'model');
+  expect(both.status).toBe(1);
+  expect(both.err).toContain('--max-length: expected no value with the YAML file of wpo train, found 100.');
+  expect(both.err).toContain('--tokenizer: expected no value with the YAML file of wpo train, found model.');
+  expect((await wpo('inspect', pairsFile, '--set', 'seed=1')).err).toContain(
+    `--set: expected the YAML file of wpo train with it, found ${pairsFile}.`,
+  );
+});
+
+test('eval_file may be a list of sources, each with its columns; prompts that are trained on too are reported', async () => {
+  const { folder, config } = mixture(
+    '|',
+    'eval_file: [{path: large.jsonl}, {path: small.jsonl, columns: {chosen: best}}]',
+  );
+  const { held } = await readRunPairs(await readTrainConfig(config), capture());
+  expect(held.map(({ at }) => at.file)).toEqual([
+    ...new Array(12).fill(join(folder, 'large.jsonl')),
+    ...new Array(4).fill(join(folder, 'small.jsonl')),
+  ]);
+  const { out } = await wpo('inspect', config);
+  expect(out).toContain('16 rows whose prompt is trained on too');
 });

@@ -125,7 +125,8 @@ test('an unknown key is an error that names its line and the most similar key', 
   ]);
 });
 
-const DATA = 'the path of a file or folder, a glob, or org/name on the Hugging Face Hub';
+const DATA =
+  'the path of a file or folder, a glob, or org/name on the Hugging Face Hub, or a list of {path, split, columns}';
 
 test.each([
   ['beta: fast', 'beta: expected a number above 0, found the text "fast". The default is 0.1.'],
@@ -143,6 +144,7 @@ test.each([
   ],
   ['eval_split: 1.5', 'eval_split: expected a share between 0 and 1, or a whole number of pairs, found 1.5.'],
   ['eval_file: [a]', `eval_file: expected ${DATA}, found ["a"].`],
+  ['eval_file: [{path: a, share: 2}]', `eval_file: expected ${DATA}, found [{"path":"a","share":2}].`],
   ['eval_file: 3', `eval_file: expected ${DATA}, found 3. Put it in quotes.`],
   ['learning_rate: .inf', 'learning_rate: expected a number above 0, at most 1, found Infinity. The default is 1e-6.'],
   ['adam_beta2: 1', 'adam_beta2: expected a number from 0 to below 1, found 1. The default is 0.999.'],

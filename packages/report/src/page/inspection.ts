@@ -47,9 +47,15 @@ function badge({ verdict: { findings } }: InspectionReport): HTMLElement {
 const overview = (inspections: readonly InspectionReport[]) =>
   table(
     'Sets of pairs',
-    ['set', 'pairs', 'unusable rows', 'median length', 'chosen longer', 'cut', 'to decide'],
-    inspections.map(({ file, pairs, badRows, lengths, lengthBias, cuts, verdict }) => [
-      ...[file, count(pairs), count(badRows), count(lengths.longest!.percentiles[50])],
+    ['set', 'pairs', 'of an epoch', 'unusable rows', 'median length', 'chosen longer', 'cut', 'to decide'],
+    inspections.map(({ file, pairs, epochShare, badRows, lengths, lengthBias, cuts, verdict }) => [
+      ...[
+        file,
+        count(pairs),
+        epochShare === undefined ? '–' : share(epochShare, 1),
+        count(badRows),
+        count(lengths.longest!.percentiles[50]),
+      ],
       ...[share(lengthBias.chosenLonger, pairs), cuts ? share(cuts.pairs, pairs) : '–'],
       String(verdict.findings.length),
     ]),
@@ -86,7 +92,7 @@ function verdict({ verdict: { findings, next }, worst, badRowErrors }: Inspectio
     const examples = kind === undefined ? [] : (worst[kind] ?? []);
     // rows with positive margins are among the smallest margins too
     const shown = kind === 'margin' ? examples.filter(({ value }) => value < 0) : examples;
-    const errors = kind === undefined ? badRowErrors : [];
+    const errors = kind === 'badRows' ? badRowErrors : [];
     return h(
       'article',
       { class: 'pair' },
@@ -100,7 +106,7 @@ function verdict({ verdict: { findings, next }, worst, badRowErrors }: Inspectio
     'verdict',
     findings.length === 0 ? 'Ready for training' : 'Decide these first',
     ...found,
-    h('p', { class: 'next' }, 'Next: ', h('code', {}, visible(next))),
+    next !== undefined && h('p', { class: 'next' }, 'Next: ', h('code', {}, visible(next))),
   );
 }
 
