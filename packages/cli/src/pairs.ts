@@ -139,6 +139,7 @@ export async function pairReader(model: string, terminal: Terminal, options: Rea
     skipped.forEach(report.add);
     report.warn(terminal);
     warnOfControlTokens(file, controlTokens, terminal);
+    warnOfTruncation(file, pairs, options, terminal);
     if (sharedPrompts > 0) terminal.stderr.write(`${describeSharedPrompts(file, sharedPrompts)}\n`);
     return { pairs, skipped: skipped.length };
   };
@@ -160,6 +161,26 @@ export const describeControlTokens = (file: string, { rows, tokens, first }: Con
   `${file}: ${count(rows)} ${rows === 1 ? `${noun} has` : `${noun}s have`} control tokens in the text (${tokens.join(', ')}` +
   `${first === undefined ? '' : `; first in ${first}`}). The model sees them in addition to those of the chat template. Remove them, or set prompt_format to ` +
   '"templated" if a chat template rendered the prompts already.';
+
+/** Reports pairs that truncation has shortened, if there are any. */
+function warnOfTruncation(
+  file: string,
+  pairs: readonly EncodedPair[],
+  { maxLength = 2048 }: Pick<EncodeOptions, 'maxLength'>,
+  { stderr }: Terminal,
+): void {
+  const cut = pairs.flatMap(({ truncated }) => truncated ?? []);
+  if (cut.length === 0) return;
+  const losses = [
+    [cut.filter(({ prompt }) => prompt > 0).length, 'a part of the prompt'],
+    [cut.filter(({ answer }) => answer > 0).length, 'the end of an answer'],
+  ] as const;
+  const lost = losses.filter(([number]) => number > 0).map(([number, what]) => `${count(number)} lost ${what}`);
+  stderr.write(
+    `${file}: ${count(cut.length)} of ${counted(pairs.length, 'pair')} did not fit max_length ${count(maxLength)}: ${lost.join(', ')}. ` +
+      'Raise max_length if there is memory for it; `wpo inspect` shows the lengths.\n',
+  );
+}
 
 /** The report of rows without a prompt of their own. */
 export const describeSharedPrompts = (file: string, rows: number): string =>

@@ -24,6 +24,8 @@ export interface EncodedPair {
   readonly weight?: number;
   /** Who wrote the answers; absent if the row does not say. */
   readonly sources?: NonNullable<PreferenceRow['sources']>;
+  /** Tokens that truncation cut from the prompt, and from the answer that lost more; absent if it cut none. */
+  readonly truncated?: { readonly prompt: number; readonly answer: number };
   /** The row's file and line. */
   readonly at: RowLocation;
 }
@@ -68,17 +70,26 @@ export function truncatePair(pair: TokenLists, options: TruncateOptions = {}): T
  * @throws {Error} if the options cannot encode any row
  */
 export function encodePair(row: PreferenceRow, options: EncodeOptions): EncodedPair {
-  const { kept } = encodeLists(row, options);
-  return {
-    id: row.id,
-    prompt: tokenIds(kept.prompt, row.id),
-    chosen: tokenIds(kept.chosen, row.id),
-    rejected: tokenIds(kept.rejected, row.id),
-    ...(row.weight === undefined ? {} : { weight: row.weight }),
-    ...(row.sources && { sources: row.sources }),
-    at: row.at,
-  };
+  const { whole, kept } = encodeLists(row, options);
+  const ids = (part: keyof TokenLists) => tokenIds(kept[part], row.id);
+  const cut = (part: keyof TokenLists) => whole[part].length - kept[part].length;
+  const truncated = { prompt: cut('prompt'), answer: Math.max(cut('chosen'), cut('rejected')) };
+  return pairOf(row, { prompt: ids('prompt'), chosen: ids('chosen'), rejected: ids('rejected') }, truncated);
 }
+
+/** The pair of a row, given its token ids and how many were cut. */
+export const pairOf = (
+  { id, weight, sources, at }: PreferenceRow,
+  ids: Pick<EncodedPair, 'prompt' | 'chosen' | 'rejected'>,
+  truncated: NonNullable<EncodedPair['truncated']>,
+): EncodedPair => ({
+  id,
+  ...ids,
+  ...(weight === undefined ? {} : { weight }),
+  ...(sources && { sources }),
+  ...(truncated.prompt + truncated.answer > 0 && { truncated }),
+  at,
+});
 
 /** @throws {Error} if the tokenizer returned something that is no id: it would become another id in 32 bits */
 function tokenIds(list: readonly number[], row: string): Int32Array {

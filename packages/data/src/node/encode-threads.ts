@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { type EncodedPair, type EncodeOptions, encodePair } from '../encode/encode-pair';
+import { type EncodedPair, type EncodeOptions, encodePair, pairOf } from '../encode/encode-pair';
 import { RowError } from '../rows/fields';
 import type { PreferenceRow } from '../rows/preference-row';
 import { type BadRows, keepGood } from '../rows/read-rows';
@@ -77,17 +77,17 @@ export function* pairsOf(
 }
 
 /** A function that returns the pair of each row in turn; undefined for a row that the thread could not encode. */
-function pairReader({ ids, lengths }: EncodedRows): (row: PreferenceRow) => EncodedPair | undefined {
-  let [part, position] = [0, 0];
+function pairReader({ ids, lengths, cuts }: EncodedRows): (row: PreferenceRow) => EncodedPair | undefined {
+  let [part, position, at] = [0, 0, 0];
   const next = () => {
     const start = position;
     position += lengths[part++]!;
     return ids.slice(start, position);
   };
-  return ({ id, weight, at }) => {
+  return (row) => {
     const [prompt, chosen, rejected] = [next(), next(), next()];
-    if (prompt.length === 0) return undefined;
-    return { id, prompt, chosen, rejected, ...(weight === undefined ? {} : { weight }), at };
+    const truncated = { prompt: cuts[at++]!, answer: cuts[at++]! };
+    return prompt.length === 0 ? undefined : pairOf(row, { prompt, chosen, rejected }, truncated);
   };
 }
 

@@ -15,6 +15,8 @@ export interface EncodedRows {
   readonly ids: Int32Array<ArrayBuffer>;
   /** Number of tokens of each row's prompt, chosen and rejected, `[rows, 3]`; all 0 if the row could not be encoded. */
   readonly lengths: Int32Array<ArrayBuffer>;
+  /** Number of tokens that truncation cut from each row's prompt and answers, `[rows, 2]`. */
+  readonly cuts: Int32Array<ArrayBuffer>;
 }
 
 const { folder, ...options } = workerData as ThreadOptions;
@@ -23,11 +25,13 @@ const tokenizer = loadTokenizerFolder(folder).then((text) => text.tokenizer);
 
 port.on('message', async (rows: readonly PreferenceRow[]) => {
   const encoded = encodeAll(rows, { ...options, tokenizer: await tokenizer });
-  port.postMessage(encoded, [encoded.ids.buffer, encoded.lengths.buffer]);
+  port.postMessage(encoded, [encoded.ids.buffer, encoded.lengths.buffer, encoded.cuts.buffer]);
 });
 
 function encodeAll(rows: readonly PreferenceRow[], options: EncodeOptions): EncodedRows {
-  const parts = rows.flatMap((row) => partsOf(row, options));
+  const pairs = rows.map((row) => encodeOne(row, options));
+  const parts = pairs.flatMap((pair) => (pair ? [pair.prompt, pair.chosen, pair.rejected] : [NONE, NONE, NONE]));
+  const cuts = Int32Array.from(pairs.flatMap((pair) => [pair?.truncated?.prompt ?? 0, pair?.truncated?.answer ?? 0]));
   const lengths = Int32Array.from(parts, ({ length }) => length);
   const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
   let position = 0;
@@ -35,17 +39,16 @@ function encodeAll(rows: readonly PreferenceRow[], options: EncodeOptions): Enco
     ids.set(part, position);
     position += part.length;
   }
-  return { ids, lengths };
+  return { ids, lengths, cuts };
 }
 
 const NONE = new Int32Array(0);
 
-function partsOf(row: PreferenceRow, options: EncodeOptions): Int32Array[] {
-  let pair: EncodedPair;
+/** Undefined for a row that cannot be encoded: the reading thread encodes it again and reports the error. */
+function encodeOne(row: PreferenceRow, options: EncodeOptions): EncodedPair | undefined {
   try {
-    pair = encodePair(row, options);
+    return encodePair(row, options);
   } catch {
-    return [NONE, NONE, NONE]; // the reading thread encodes the row again and reports the error
+    return undefined;
   }
-  return [pair.prompt, pair.chosen, pair.rejected];
 }

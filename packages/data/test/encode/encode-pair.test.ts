@@ -405,6 +405,15 @@ describe('encodePair', () => {
     expect(pair.rejected).toEqual(Int32Array.from(rejected));
   });
 
+  it('says how many tokens were cut from the prompt and from the answer that lost more', () => {
+    expect(encodePair(row(), text)).not.toHaveProperty('truncated');
+    const long = row({ chosen: 'yes '.repeat(30), rejected: 'no '.repeat(50) });
+    const whole = formatPair(long, text);
+    const pair = encodePair(long, { ...text, maxLength: 20, maxPromptLength: 2 });
+    expect([pair.prompt.length, pair.chosen.length, pair.rejected.length]).toEqual([2, 18, 18]);
+    expect(pair.truncated).toEqual({ prompt: whole.prompt.length - 2, answer: whole.rejected.length - 18 });
+  });
+
   it('reports a row whose prompt leaves no room for an answer', () => {
     const long = row({ context: [{ role: 'user', content: 'word '.repeat(50) }] });
     const error = thrown(() => encodePair(long, { ...text, truncation: 'keep_start', maxLength: 20 }));

@@ -42,11 +42,11 @@ const row = (line: number, more: Partial<PreferenceRow> = {}): PreferenceRow => 
   ...more,
 });
 
-/** Good rows, weighted rows, rows that the template rejects, rows too long for `keep_start`, and skipped rows. */
+/** Good rows, weighted rows, rows that name their sources, rows that the template rejects, rows too long for `keep_start`, and skipped rows. */
 const items = fc
   .array(
     fc.record({
-      kind: fc.constantFrom('good', 'good', 'good', 'weighted', 'rejected', 'long', 'bad'),
+      kind: fc.constantFrom('good', 'good', 'weighted', 'sourced', 'rejected', 'long', 'bad'),
       text: fc.string({ unit: 'grapheme', maxLength: 30 }),
     }),
     { maxLength: 60 },
@@ -56,7 +56,10 @@ const items = fc
       if (kind === 'bad') return new RowError(at(line), { expected: 'a row', found: text, hint: 'Fix it.' });
       const role = kind === 'rejected' ? 'system' : 'user';
       const content = kind === 'long' ? 'word '.repeat(40) : text;
-      const more = kind === 'weighted' ? { weight: line / 4 } : {};
+      const more = {
+        ...(kind === 'weighted' && { weight: line / 4 }),
+        ...(kind === 'sourced' && { sources: { chosen: 'gpt-4', rejected: `model ${line}` } }),
+      };
       return row(line, { context: [{ role, content }], chosen: `a${text}`, rejected: `${text}b`, ...more });
     }),
   );
