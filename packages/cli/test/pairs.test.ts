@@ -7,7 +7,7 @@ import { capture, writeRows } from './wpo';
 const file = join(temporaryFolder(), 'pairs.jsonl');
 writeRows(file, [
   { prompt: 'a b c', chosen: 'd e', rejected: 'f' },
-  { prompt: 'a b c '.repeat(20), chosen: 'd e', rejected: 'f' },
+  { prompt: 'a b c '.repeat(40), chosen: 'd e', rejected: 'f' },
   { prompt: 'a', chosen: 'd', rejected: 'f e '.repeat(40) },
 ]);
 
