@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { pageForVite } from './packages/report/bundle.mjs';
-import { LongestFirst } from './test-order.mjs';
+import { LongestFirst } from './scripts/test-order.mjs';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 

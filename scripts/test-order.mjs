@@ -2,7 +2,7 @@
 import { relative } from 'node:path';
 import { BaseSequencer } from 'vitest/node';
 
-/** Starts the files that take longest first, so that no processor waits for one of them at the end: they are outside of packages/. */
+/** Starts the files that take longest first, so that none of them runs alone at the end: they are outside of packages/. */
 export class LongestFirst extends BaseSequencer {
   /**
    * @override
