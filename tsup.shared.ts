@@ -1,6 +1,16 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Options } from 'tsup';
 
+/** The maps of the ES modules have the sources in them. One copy is enough, and a map without sources is of no use. */
+const noMapsOfCommonJs: NonNullable<Options['plugins']>[number] = {
+  name: 'no-maps-of-commonjs',
+  esbuildOptions(options) {
+    if (this.format !== 'cjs') return;
+    options.sourcemap = false; // esbuild's map
+    this.options = { ...this.options, sourcemap: false }; // that of tsup's transforms; each format has its own `this`
+  },
+};
+
 /** ESM and CJS side by side, each with its own declarations. */
 export const library = (entry: string[] | Record<string, string>, more: Options = {}) =>
   defineConfig({
@@ -9,11 +19,10 @@ export const library = (entry: string[] | Record<string, string>, more: Options 
     target: 'node20',
     platform: 'neutral',
     clean: true,
+    // in CommonJS too: the entries of a package share one copy of its code, and so of its error classes
+    splitting: true,
     sourcemap: true,
-    // one copy of the sources is enough: the maps of the CommonJS files name them only
-    esbuildOptions(options, { format }) {
-      options.sourcesContent = format === 'esm';
-    },
+    plugins: [noMapsOfCommonJs],
     dts: {
       compilerOptions: {
         // makes tsconfig.json's `paths` lead to the sources, so that types of the internal package are copied in

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkTarball } from '../scripts/release-checks.mjs';
 import { examplePackages, testExamples } from './examples';
 import { emptyProject, npmInstall, readJson, run, script } from './project';
 import { built, LONG, programs, publishedPackages } from './support';
@@ -27,11 +28,10 @@ beforeAll(async () => {
 }, LONG);
 
 describe.each(NAMES)('@wpo/%s as packed', (name) => {
-  test('passes publint and attw', () => {
-    const bin = (tool: string, ...args: string[]) => run(join(root, 'node_modules/.bin', tool), args, folder);
-    bin('publint', '--strict', tarball(name));
-    // node10 resolution, which TypeScript 6 deprecates, ignores `exports` and so finds only the first entry
-    bin('attw', '--profile', 'node16', tarball(name));
+  test('passes the checks of a release: publint, attw, links, source maps, no second copy of code', () => {
+    const { files, problems } = checkTarball(tarball(name));
+    expect(problems).toEqual([]);
+    expect(files).toBeGreaterThan(5);
   });
 });
 

@@ -10,7 +10,6 @@ export default library(
   },
   {
     platform: 'node',
-    splitting: true, // in CommonJS too: all entries must throw the same RowError class
     shims: true, // gives CommonJS the URL by which the worker is found
   },
 );

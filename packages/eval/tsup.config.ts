@@ -1,6 +1,3 @@
 import { library } from '../../tsup.shared';
 
-export default library(['src/index.ts', 'src/node.ts'], {
-  platform: 'node',
-  splitting: true, // in CommonJS too: both entries must throw the same EvaluationError class
-});
+export default library(['src/index.ts', 'src/node.ts'], { platform: 'node' });
