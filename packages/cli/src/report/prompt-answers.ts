@@ -17,7 +17,7 @@ import { promptText, type RecordingOptions, reportFiles, writeJson } from './rec
 
 /** Tokens of a prompt and of its answer: what they take must be small beside a step of training. */
 const MAX_PROMPT = 512;
-const MAX_ANSWER = 96;
+export const MAX_ANSWER = 96;
 
 /** A prompt that is answered during the run. */
 interface AnsweredPrompt {
@@ -50,21 +50,7 @@ export class PromptAnswers {
    */
   static async open({ config, pairs }: PromptSources, earlier: readonly SampledAnswers[]): Promise<PromptAnswers> {
     const text = await loadTokenizerFolder(config.modelNameOrPath);
-    const show = (ids: ArrayLike<number>) => promptText(text.tokenizer, ids);
-    const { promptFormat, systemRole } = config;
-    const own = (await ownPrompts(config)).map((prompt) => {
-      const ids = encode(prompt, { ...text, promptFormat, systemRole });
-      if (ids.length <= MAX_PROMPT) return { ids, text: show(ids), isOwn: true };
-      const where = prompt.at === undefined ? '' : `${prompt.at.file}:${prompt.at.line}: `;
-      throw new UserError(
-        `${where}expected a prompt of at most ${MAX_PROMPT} tokens, found ${ids.length}. Shorten it.`,
-      );
-    });
-    const held = pairs.held
-      .filter(({ prompt }) => prompt.length <= MAX_PROMPT)
-      .slice(0, config.reportSamples)
-      .map(({ prompt }) => ({ ids: prompt, text: show(prompt), isOwn: false }));
-    const prompts = [...new Map([...held, ...own].map((prompt) => [prompt.text, prompt])).values()];
+    const prompts = await answeredPrompts({ config, pairs }, text);
     const kept = prompts.map(
       (prompt) => earlier.find((one) => one.prompt === prompt.text) ?? { prompt: prompt.text, answers: [] },
     );
@@ -151,3 +137,36 @@ async function ownPrompts({ evalPrompts = [], evalPromptsFile }: TrainConfig): P
 /** The answers that an earlier start of the run recorded; none where the file is damaged. */
 export const earlierAnswers = (folder: RunFolder): Promise<readonly SampledAnswers[]> =>
   readAnswers(folder).catch(() => []);
+
+/** The first held-out prompts, and those of `eval_prompts`. */
+async function answeredPrompts(
+  { config, pairs }: PromptSources,
+  text: Awaited<ReturnType<typeof loadTokenizerFolder>>,
+): Promise<AnsweredPrompt[]> {
+  const show = (ids: ArrayLike<number>) => promptText(text.tokenizer, ids);
+  const { promptFormat, systemRole } = config;
+  const own = (await ownPrompts(config)).map((prompt) => {
+    const ids = encode(prompt, { ...text, promptFormat, systemRole });
+    if (ids.length <= MAX_PROMPT) return { ids, text: show(ids), isOwn: true };
+    const where = prompt.at === undefined ? '' : `${prompt.at.file}:${prompt.at.line}: `;
+    throw new UserError(`${where}expected a prompt of at most ${MAX_PROMPT} tokens, found ${ids.length}. Shorten it.`);
+  });
+  const held = pairs.held
+    .filter(({ prompt }) => prompt.length <= MAX_PROMPT)
+    .slice(0, config.reportSamples)
+    .map(({ prompt }) => ({ ids: prompt, text: show(prompt), isOwn: false }));
+  return [...new Map([...held, ...own].map((prompt) => [prompt.text, prompt])).values()];
+}
+
+/** A prompt of a run, and how often the run answers it. */
+export interface PlannedAnswer {
+  readonly ids: ArrayLike<number>;
+  readonly times: number;
+}
+
+/** What a run will answer, as `PromptAnswers` does in a run that is not interrupted. @throws as `PromptAnswers.open` */
+export async function plannedAnswers(sources: PromptSources, totalSteps: number): Promise<PlannedAnswer[]> {
+  const prompts = await answeredPrompts(sources, await loadTokenizerFolder(sources.config.modelNameOrPath));
+  const { evalSteps = totalSteps } = sources.config;
+  return prompts.map(({ ids, isOwn }) => ({ ids, times: 1 + (isOwn ? Math.ceil(totalSteps / evalSteps) : 1) }));
+}

@@ -44,7 +44,7 @@ export const planSchema = commandSchema({
       'optimizer, activations, logits. If it does not fit, the settings that would make it fit follow. wpo train makes the same check ' +
       'before it starts.',
     'Without sizes of memory, the plan is for this machine, and for its GPU if TensorFlow uses one. If the run fits, a few passes ' +
-      'through three layers of the model then show how long a step and the whole run take. With sizes, no weights are read, so ' +
+      'through three layers of the model then show how long a step, all steps and the answers to prompts take. With sizes, no weights are read, so ' +
       'any model can be planned on any machine.',
   ],
   fields: {

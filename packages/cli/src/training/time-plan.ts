@@ -18,9 +18,11 @@ import { gradientNorm, planSteps, type RuleOptimizer, type TokenPair } from '@wp
 import { modulesOf } from '../adapters';
 import { fromInput } from '../errors';
 import type { Backend } from '../models';
+import { MAX_ANSWER, plannedAnswers } from '../report/prompt-answers';
 import type { TrainConfig } from '../schemas/train';
 import { counted } from '../terminal/format';
 import { formatDuration } from '../terminal/progress';
+import { type AnswerTime, planAnswers } from './answer-time';
 import { keptLayers, type MemoryPlan, type PlannedRun, withLayers } from './memory-plan';
 import { optimizerOf } from './optimizer';
 import { adapterOf } from './references';
@@ -29,7 +31,7 @@ import { adapterOf } from './references';
 // model, and through the first alone, forward and backward. The difference is the time of two layers, one of each kind of attention;
 // the rest is that of the embedding, the last layer and the output head. The optimizer updates these layers.
 
-/** What the steps of a run take, in seconds. Evaluation and checkpoints come on top. */
+/** What the steps and the answers of a run take, in seconds. Evaluation and checkpoints come on top. */
 export interface TimePlan {
   readonly steps: number;
   readonly secondsPerStep: number;
@@ -37,6 +39,8 @@ export interface TimePlan {
   readonly updateSeconds: number;
   /** Of the pass over all pairs that computes the reference's log-probs before the first step; 0 if there is none. */
   readonly referenceSeconds: number;
+  /** Of the answers to `eval_prompts` and held-out prompts: if each is as long as it may be. */
+  readonly answers: AnswerTime;
   /** What was measured. */
   readonly calibration: {
     readonly layers: number;
@@ -76,7 +80,15 @@ export async function planTime(
   const layers = await loadFirstLayers(run, backend);
   if (layers === undefined) return undefined;
   try {
-    const { shorter, longest } = await measure(layers, pair, pairsPerPass, backend);
+    const answers = await planAnswers(
+      await plannedAnswers(run, steps),
+      {
+        ...{ all: layers.model.numHiddenLayers, count: layers.count },
+        ...{ some: layers.policy.model, first: layers.first.model },
+      },
+      { kernels: backend.kernels, maxTokens: MAX_ANSWER },
+    );
+    const { shorter, longest } = await measure(layers, pair, { pairsPerPass, backend, startedAt });
     /** Of a pair of mean length, on the line through both measurements; through the origin if there is one. */
     const perPair = (seconds: (round: Round) => number) => {
       const [low, high] = [shorter ? seconds(shorter.round) : 0, seconds(longest.round)];
@@ -100,6 +112,7 @@ export async function planTime(
       secondsPerStep: pairsPerStep * (forward + backward + recomputed + eachStep) + update,
       updateSeconds: update,
       referenceSeconds: config.precomputeRefLogProbs ? new Set(pairs.train).size * reference : 0,
+      answers,
       calibration: {
         layers: layers.count,
         tokens: longest.tokens,
@@ -211,12 +224,17 @@ interface Measurement {
 /**
  * Measures longer and longer parts of a pair, until the whole pair or the longest time is reached. Returns the last two. In the time that
  * is left, the last is measured again, and the fastest times count.
+ *
+ * @param startedAt when the plan was begun, by `performance.now()`
  */
 async function measure(
   layers: FirstLayers,
   pair: TokenPair,
-  pairsPerPass: number,
-  backend: Backend,
+  {
+    pairsPerPass,
+    backend,
+    startedAt,
+  }: { readonly pairsPerPass: number; readonly backend: Backend; readonly startedAt: number },
 ): Promise<{ readonly shorter: Measurement | undefined; readonly longest: Measurement }> {
   const clock = stopwatch();
   const run = async (length: number): Promise<Measurement> => {
@@ -225,7 +243,8 @@ async function measure(
     return { tokens: pairsPerPass * tokensOf(part), round };
   };
   await run(SHORT); // compiles code, and allocates the optimizer's state
-  let spent = clock();
+  clock();
+  let spent = (performance.now() - startedAt) / 1000;
   let length = Math.min(SHORT, tokensOf(pair));
   let shorter: Measurement | undefined;
   let longest = await run(length);
@@ -307,11 +326,13 @@ export const timeJson = (plan: TimePlan | undefined) =>
         seconds_per_step: plan.secondsPerStep,
         update_seconds: plan.updateSeconds,
         reference_seconds: plan.referenceSeconds,
+        answers: plan.answers,
         calibration: plan.calibration,
       };
 
 /** The plan as a text. */
-export function formatTime({ steps, secondsPerStep, updateSeconds, referenceSeconds, calibration }: TimePlan): string {
+export function formatTime(plan: TimePlan): string {
+  const { steps, secondsPerStep, updateSeconds, referenceSeconds, answers, calibration } = plan;
   const { layers, tokens } = calibration;
   return [
     `A step takes about ${inSeconds(secondsPerStep)} (the update ${inSeconds(updateSeconds)}), and ` +
@@ -319,6 +340,12 @@ export function formatTime({ steps, secondsPerStep, updateSeconds, referenceSeco
     ...(referenceSeconds > 0
       ? [
           `Before them, the reference’s log-probs take about ${formatDuration(referenceSeconds)}, unless they are cached.`,
+        ]
+      : []),
+    ...(answers.count > 0
+      ? [
+          `${counted(answers.count, 'answer')} to prompts (eval_prompts, report_samples) take about ` +
+            `${inSeconds(answers.seconds)} in all if each has ${MAX_ANSWER} tokens.`,
         ]
       : []),
     `Measured in ${inSeconds(calibration.seconds)} with ${counted(layers, 'layer')} and ${counted(tokens, 'token')}. ` +

@@ -42,6 +42,7 @@ interface Plan {
     readonly seconds_per_step: number;
     readonly update_seconds: number;
     readonly reference_seconds: number;
+    readonly answers: { readonly count: number; readonly seconds: number };
     readonly calibration: { readonly layers: number; readonly tokens: number; readonly seconds: number };
   } | null;
   readonly settings_that_fit: readonly {
@@ -245,9 +246,12 @@ test('a size without a unit is refused', async () => {
 test('the time of a run is measured with three layers, on a pair of mean length', async () => {
   const before = { tensors: tf.memory().numTensors, stored: storedBytes().allocated };
   const rows = readFileSync(pairsFile, 'utf8').trim().split('\n').length;
-  const settings = { gradient_accumulation_steps: 4, num_train_epochs: 2 };
+  const prompts = { eval_prompts: '[Name a river., Name a lake.]', eval_steps: 3 };
+  const settings = { gradient_accumulation_steps: 4, num_train_epochs: 2, ...prompts };
   const { time } = await plan(yaml(modelFolder, settings));
   expect(time!.steps).toBe(2 * Math.ceil(rows / 4));
+  expect(time!.answers.count).toBe(2 * (1 + Math.ceil(time!.steps / 3))); // before training, every 3 steps and after the last
+  expect(time!.answers.seconds).toBeGreaterThan(0);
   const { layers, tokens } = time!.calibration;
   expect(layers).toBe(3);
   expect(tokens).toBeGreaterThan(10);
@@ -255,6 +259,15 @@ test('the time of a run is measured with three layers, on a pair of mean length'
   expect(time!.seconds_per_step).toBeGreaterThan(time!.update_seconds);
   expect(time!.reference_seconds).toBeGreaterThan(0);
   expect({ tensors: tf.memory().numTensors, stored: storedBytes().allocated }).toEqual(before);
+});
+
+test('answers to held-out prompts before and after training are counted, at their greatest length', async () => {
+  const { out } = await wpo('plan', yaml(modelFolder, { eval_split: 4, report_samples: 2 }));
+  expect(out).toMatch(
+    /\n4 answers to prompts \(eval_prompts, report_samples\) take about [\d.e-]+ s in all if each has 96 tokens\.\n/,
+  );
+  const none = await plan(yaml(modelFolder, { eval_split: 4, report_samples: 0 }));
+  expect(none.time!.answers).toEqual({ count: 0, seconds: 0 });
 });
 
 test('a loss without a reference has no reference pass, and a packed step runs as many pairs as fit', async () => {
