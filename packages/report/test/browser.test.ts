@@ -146,7 +146,8 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     const cells = await page.locator('#settings').first().locator('tbody tr').allTextContents();
     expect(cells).toEqual(['learning_rate1e-65e-7']);
     expect(await page.locator('#metrics figure').count()).toBeGreaterThan(5);
-    expect(await page.locator('#metrics .legend').first().locator('li').count()).toBe(4);
+    expect(await page.locator('#metrics .legend').first().locator('li').count()).toBe(3); // the runs and the dots
+    expect(await page.locator('#metrics h3').allTextContents()).not.toContain('Rewards');
     await page.selectOption('select', '1');
     expect(await page.locator('#settings').nth(1).textContent()).toContain('5e-7');
     expect(problems).toEqual([]);

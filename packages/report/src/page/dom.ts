@@ -43,6 +43,13 @@ export function table(name: string, head: readonly string[], rows: readonly (rea
 export const section = (id: string, title: string, ...children: Child[]) =>
   h('section', { id, 'aria-labelledby': `${id}-title` }, h('h2', { id: `${id}-title` }, title), ...children);
 
+/** A step on an axis, e.g. `1.5k`; nothing between two steps. */
+export function stepTick(step: number): string {
+  if (!Number.isInteger(step)) return '';
+  if (step < 1e3) return String(step);
+  return step < 1e6 ? `${short(step / 1e3)}k` : `${short(step / 1e6)}M`;
+}
+
 /** A number with about four significant digits. */
 export function short(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '–';

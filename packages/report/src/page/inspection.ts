@@ -44,22 +44,19 @@ function badge({ verdict: { findings } }: InspectionReport): HTMLElement {
   return h('p', { class: 'badge warn' }, `${findings.length} to decide before training`);
 }
 
-const overview = (inspections: readonly InspectionReport[]) =>
-  table(
+function overview(inspections: readonly InspectionReport[]): HTMLElement {
+  const hasShares = inspections.some(({ epochShare }) => epochShare !== undefined);
+  const head = ['unusable rows', 'median length', 'chosen longer', 'cut', 'to decide'];
+  return table(
     'Sets of pairs',
-    ['set', 'pairs', 'of an epoch', 'unusable rows', 'median length', 'chosen longer', 'cut', 'to decide'],
+    ['set', 'pairs', ...(hasShares ? ['of an epoch'] : []), ...head],
     inspections.map(({ file, pairs, epochShare, badRows, lengths, lengthBias, cuts, verdict }) => [
-      ...[
-        file,
-        count(pairs),
-        epochShare === undefined ? '–' : share(epochShare, 1),
-        count(badRows),
-        count(lengths.longest!.percentiles[50]),
-      ],
-      ...[share(lengthBias.chosenLonger, pairs), cuts ? share(cuts.pairs, pairs) : '–'],
-      String(verdict.findings.length),
+      ...[file, count(pairs), ...(hasShares ? [epochShare === undefined ? '–' : share(epochShare, 1)] : [])],
+      ...[count(badRows), count(lengths.longest!.percentiles[50]), share(lengthBias.chosenLonger, pairs)],
+      ...[cuts ? share(cuts.pairs, pairs) : '–', String(verdict.findings.length)],
     ]),
   );
+}
 
 const parts = (inspection: InspectionReport): HTMLElement[] =>
   [

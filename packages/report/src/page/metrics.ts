@@ -1,12 +1,12 @@
 import * as Plot from '@observablehq/plot';
 import type { MetricsRow, RunReport } from '../run-report';
-import { short, visible } from './dom';
+import { short, stepTick, visible } from './dom';
 import { colorOf, type FigureOptions, figure, type LegendEntry } from './figure';
 
 interface MetricChart {
   readonly title: string;
   readonly caption: string;
-  /** Columns of a training row; the second is drawn for a single run only. */
+  /** Columns of a training row. A comparison of runs has a chart for each. */
   readonly columns: readonly { readonly name: string; readonly label: string }[];
   readonly domain?: readonly [number, number];
   /** Divides the values. */
@@ -28,7 +28,7 @@ const CHARTS: readonly MetricChart[] = [
   },
   {
     title: 'Rewards',
-    caption: 'β (log π − log π_ref) of both answers.',
+    caption: 'β (log π − log π_ref) of an answer.',
     columns: [
       { name: 'rewards/chosen', label: 'chosen' },
       { name: 'rewards/rejected', label: 'rejected' },
@@ -36,7 +36,7 @@ const CHARTS: readonly MetricChart[] = [
   },
   {
     title: 'Log-probs',
-    caption: 'log π of both answers, in nats.',
+    caption: 'log π of an answer, in nats.',
     columns: [
       { name: 'logps/chosen', label: 'chosen' },
       { name: 'logps/rejected', label: 'rejected' },
@@ -80,10 +80,33 @@ interface Series {
 
 /** Charts of the metrics by step: training as lines, evaluations as dots. Metrics that no run has are left out. */
 export const metricFigures = (runs: readonly RunReport[]): HTMLElement[] =>
-  CHARTS.flatMap((chart) => {
+  (runs.length > 1 ? CHARTS.flatMap(chartPerColumn) : CHARTS).flatMap((chart) => {
     const series = runs.flatMap((run, i) => seriesOf(chart, run, runs.length > 1 ? i : undefined));
-    return series.length === 0 ? [] : [figure(lineChart(chart, series))];
+    if (series.length === 0) return [];
+    return [figure(lineChart(chart, series, runs.length > 1 ? comparisonLegend(runs, series) : legendOf(series)))];
   });
+
+/** A run has one colour in a comparison, so that a chart has room for one column. */
+const chartPerColumn = (chart: MetricChart): MetricChart[] =>
+  chart.columns.length === 1
+    ? [chart]
+    : chart.columns.map((column) => ({
+        ...chart,
+        title: `${chart.title} of ${column.label} answers`,
+        columns: [column],
+      }));
+
+const legendOf = (series: readonly Series[]): LegendEntry[] =>
+  series.length === 1
+    ? []
+    : series.map(({ label, color, isEvaluation }) => ({ label, color, kind: isEvaluation ? 'dot' : 'line' }));
+
+/** The runs by their colours, and once what dots are. */
+function comparisonLegend(runs: readonly RunReport[], series: readonly Series[]): LegendEntry[] {
+  const entries = runs.map(({ name }, i): LegendEntry => ({ label: name, color: colorOf(i), kind: 'line' }));
+  if (!series.some(({ isEvaluation }) => isEvaluation)) return entries;
+  return [...entries, { label: 'held-out pairs', color: 'var(--quiet)', kind: 'dot' }];
+}
 
 function seriesOf({ columns, unit = 1 }: MetricChart, run: RunReport, index: number | undefined): Series[] {
   const name = (text: string) => (index === undefined ? text : `${run.name}, ${text}`);
@@ -102,16 +125,17 @@ function seriesOf({ columns, unit = 1 }: MetricChart, run: RunReport, index: num
   });
 }
 
-function lineChart({ title, caption, domain }: MetricChart, series: readonly Series[]): FigureOptions {
+function lineChart(
+  { title, caption, domain }: MetricChart,
+  series: readonly Series[],
+  legend: readonly LegendEntry[],
+): FigureOptions {
   const [lines, dots] = [false, true].map((is) => series.filter(({ isEvaluation }) => isEvaluation === is));
-  const legend: LegendEntry[] = series.map(({ label, color, isEvaluation }) => ({
-    ...{ label, color, kind: isEvaluation ? 'dot' : 'line' },
-  }));
   const all = series.flatMap(({ points }) => points);
   return {
-    ...{ title, caption, legend: series.length > 1 ? legend : [] },
+    ...{ title, caption, legend },
     plot: (width) => ({
-      x: { label: 'step', labelOffset: 38, ticks: Math.max(3, Math.floor(width / 90)), tickFormat: 's' },
+      x: { label: 'step', labelOffset: 38, ticks: Math.max(3, Math.floor(width / 90)), tickFormat: stepTick },
       y: { label: null, grid: true, nice: true, ticks: 5, tickFormat: tickOf, ...(domain && { domain: [...domain] }) },
       marks: [
         ...lines!.map(({ points, color }) =>
@@ -192,7 +216,7 @@ export function beforeAfter({ training, evaluations }: RunReport): BeforeAfter |
 export function finalNumbers(runs: readonly RunReport[]): Omit<BeforeAfter, 'isHeldOut'> {
   const columns = runs.map((run) => beforeAfter(run)?.rows ?? []);
   return {
-    head: ['after training', ...runs.map(({ name }) => name)],
+    head: ['metric', ...runs.map(({ name }) => name)],
     rows: COMPARED.map(([label]) => [
       label,
       ...columns.map((rows) => rows.find(([name]) => name === label)?.at(-1) ?? '–'),

@@ -27,7 +27,12 @@ export function renderRuns(report: HTMLElement, runs: readonly RunReport[]): voi
   const { head, rows } = finalNumbers(runs);
   report.append(
     section('runs', 'Runs', runList(runs)),
-    section('numbers', 'Held-out pairs, or training pairs without them', table('After training', head, rows)),
+    section(
+      'numbers',
+      'After training',
+      h('p', { class: 'note' }, 'On held-out pairs; of a run without them, on the pairs of its last logged steps.'),
+      table('After training', head, rows),
+    ),
     section('settings', 'Settings that differ', differences(runs)),
     section('metrics', 'Training', h('div', { class: 'charts' }, ...metricFigures(runs))),
   );

@@ -1,6 +1,6 @@
 import * as Plot from '@observablehq/plot';
 import type { WeightPoint, WeightReport } from '../run-report';
-import { short, visible } from './dom';
+import { short, stepTick, visible } from './dom';
 import { type FigureOptions, figure } from './figure';
 
 /** Charts of the weights of a run's pairs. */
@@ -38,7 +38,7 @@ function overTime(weights: WeightReport): FigureOptions {
       { label: '5–95 %', color: 'color-mix(in srgb, var(--s1) 18%, transparent)', kind: 'area' },
     ],
     plot: () => ({
-      x: { label: 'step', labelOffset: 38, ticks: 5, tickFormat: 's' },
+      x: { label: 'step', labelOffset: 38, ticks: 5, tickFormat: stepTick },
       y: weightScale(weights),
       marks: [
         Plot.areaY(rows, { x, y1: y('p5'), y2: y('p95'), fill: 'var(--s1)', fillOpacity: 0.18 }),
