@@ -8,7 +8,7 @@ const packages = ['loss', 'data', 'eval', 'gemma', 'trainer', 'tensorflow', 'rep
 /** Pages in the order in which a reader needs them, by their path in the repository. */
 const sections: Record<string, readonly string[]> = {
   Start: ['README.md', 'docs/README.md', 'docs/start.md', 'demo/README.md'],
-  Understand: ['docs/math.md', 'docs/losses.md', 'docs/report.md'],
+  Understand: ['docs/wpo.md', 'docs/math.md', 'docs/losses.md', 'docs/report.md'],
   Guides: ['data', 'lora', 'memory', 'optimizers', 'hybrid', 'serve', 'from-trl', 'events'].map(
     (name) => `docs/${name}.md`,
   ),
