@@ -8,7 +8,7 @@ import { readTrainConfig, trainSchema } from '../src/schemas/train';
 
 const recipe = (name: string) => fileURLToPath(new URL(`../../../recipes/${name}`, import.meta.url));
 
-test.each(readdirSync(recipe('')).filter((name) => name !== 'hybrid.yaml'))(
+test.each(readdirSync(recipe('')).filter((name) => name.endsWith('.yaml') && name !== 'hybrid.yaml'))(
   'recipes/%s is a valid configuration',
   async (name) => {
     await expect(readTrainConfig(recipe(name))).resolves.toBeDefined();
