@@ -33,7 +33,8 @@ const DIALECTS = {
   handbook: {
     name: 'alignment-handbook',
     data: ['dataset_mixer', 'dataset_mixture'],
-    defaults: { num_train_epochs: 3, per_device_train_batch_size: 8, max_length: 1024, max_prompt_length: 512 },
+    // the lengths are those of DPOTrainer in TRL 0.9, with which the recipes ran; TRL 0.13 has 1024 and 512
+    defaults: { num_train_epochs: 3, per_device_train_batch_size: 8, max_length: 512, max_prompt_length: 128 },
   },
 } as const;
 

@@ -261,6 +261,12 @@ test.each([
   expect(await problems(`${TRL}${lines}\n`)).toEqual([`FILE:4: ${expected}`]);
 });
 
+test('a recipe of alignment-handbook without lengths has those that TRL had then', async () => {
+  const { config } = await read('model_name_or_path: m\noutput_dir: o\ndataset_mixer:\n  a/b: 1.0\n');
+  expect(config).toMatchObject({ maxLength: 512, maxPromptLength: 128, truncation: 'paper', useWeighting: true });
+  expect(config).toMatchObject({ numTrainEpochs: 3, perDeviceTrainBatchSize: 8 });
+});
+
 test('parts of data sets, and bfloat16 weights that would be rounded, are refused', async () => {
   const mixed = await problems('model_name_or_path: m\noutput_dir: o\ndataset_mixer:\n  a/b: 0.5\n');
   expect(mixed[0]).toBe(
