@@ -24,7 +24,7 @@ interface Step {
   /** Frees what is kept for `backward`. */
   dispose(): void;
   /** Frees the output until an operation reads it. */
-  readonly forget?: () => void;
+  readonly discard?: () => void;
   /** Begins to copy to the device what `backward` reads. */
   readonly prefetch?: () => void;
 }
@@ -61,7 +61,7 @@ export class Tape {
   private steps: Step[] = [];
   private readonly owned = new Set<Value>();
   /** The owned values that take no memory until an operation reads them. */
-  private readonly forgotten = new Set<Value>();
+  private readonly discarded = new Set<Value>();
   /** The values that depend on a trainable weight. */
   private readonly requiresGrad = new Set<Value>();
   private bytesLeft: number;
@@ -267,15 +267,15 @@ export class Tape {
       value.dispose();
     }
     for (const step of this.steps) {
-      if (!step.forget || step.output === output || !this.owned.has(step.output)) continue;
-      step.forget();
-      this.forgotten.add(step.output);
+      if (!step.discard || step.output === output || !this.owned.has(step.output)) continue;
+      step.discard();
+      this.discarded.add(step.output);
     }
   }
 
   /** Memory held, in bytes: owned results and saved values. */
   bytes(): number {
-    const held = [...this.owned].filter((value) => !this.forgotten.has(value));
+    const held = [...this.owned].filter((value) => !this.discarded.has(value));
     const values = [...held, ...this.steps.flatMap(({ saved }) => saved)];
     const bytesOf = ({ shape, dtype }: Value) => shape.reduce((bytes, n) => bytes * n, dtype === 'bfloat16' ? 2 : 4);
     return values.reduce((total, value) => total + bytesOf(value), 0);
@@ -305,7 +305,7 @@ export class Tape {
 
   /** Runs an operation's result as a step. `w` is its weight, if any. */
   run(inputs: readonly Value[], w: Weight | null, result: OpResult): Value {
-    const { output, inputsForBackward, saved, forget } = result;
+    const { output, inputsForBackward, saved, discard } = result;
     const dispose = () => {
       for (const value of saved) value.dispose();
     };
@@ -324,7 +324,7 @@ export class Tape {
       return needed;
     };
     const [differentiable] = partition(inputs, (x) => this.requiresGrad.has(x));
-    this.steps.push({ inputs: differentiable, output, inputsForBackward, saved, backward, dispose, forget });
+    this.steps.push({ inputs: differentiable, output, inputsForBackward, saved, backward, dispose, discard });
     return output;
   }
 }

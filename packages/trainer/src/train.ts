@@ -115,7 +115,7 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
     interval = emptyInterval;
   };
 
-  let report: TrainEvent | undefined;
+  let stepEvent: TrainEvent | undefined;
   while (true) {
     if (evaluationDue && evaluation && !mustEnd()) {
       const results = await evaluatePairs({ policy, loss, signal, ...evaluation });
@@ -133,7 +133,7 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
     }
     yield* warnings.splice(0);
     if (savedAt < step && saveIsDue() && !mustEnd()) yield* save();
-    if (report) yield report;
+    if (stepEvent) yield stepEvent;
     if (step >= totalSteps || mustEnd()) break;
     if (signal?.aborted) {
       if (savedAt < step) yield* save();
@@ -154,7 +154,7 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
       if (pairLog && logsPairs(step + 1)) pairsToLog.push(...pairRows(step + 1, microBatches, result.pairs));
     } catch (error) {
       if (error instanceof StepStopped) {
-        report = undefined;
+        stepEvent = undefined;
         continue; // to the end of the loop's work: saving
       }
       if (!(error instanceof NonFiniteError) || skippedSteps >= skipNonfinite) throw error;
@@ -174,7 +174,7 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
       if (judged) judge(state, step - 1);
       health = state;
     }
-    report = { type: 'step', step, totalSteps, metrics: rowOf(stepInterval, learningRate) };
+    stepEvent = { type: 'step', step, totalSteps, metrics: rowOf(stepInterval, learningRate) };
     if (due(loggingSteps)) await log(learningRate);
     evaluationDue = evaluation !== undefined && due(evalSteps);
   }

@@ -94,7 +94,7 @@ export interface OpResult {
    * Frees the output's memory: an operation that reads it later recomputes it from the inputs in `inputsForBackward`, with the same
    * bits. Absent where that is not possible, or takes long.
    */
-  readonly forget?: () => void;
+  readonly discard?: () => void;
 }
 
 /** Log-probabilities of answer tokens, with the terms of WPO's alignment weights. */

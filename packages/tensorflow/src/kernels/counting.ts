@@ -298,11 +298,11 @@ export function countingKernels(
       const shape = residual ? x.shape : activation(x.shape);
       const recordNorm = () => counter.record([x, w.value(), residual ?? x], shape, [x.shape[0]!, 1]);
       const [output, inverseRms] = recordNorm();
-      const forget = () =>
-        counter.forget(output!, () => {
-          const [again, inverseRms] = recordNorm();
+      const discard = () =>
+        counter.discard(output!, () => {
+          const [recomputed, inverseRms] = recordNorm();
           inverseRms!.dispose();
-          return again!;
+          return recomputed!;
         });
       const backward = (dy: Value) => {
         const ofX = residual ? activation(x.shape) : x.shape;
@@ -311,7 +311,7 @@ export function countingKernels(
         dw!.dispose();
         return residual ? [dx!, dy.clone()] : [dx!];
       };
-      return { ...operation(output!, [x], backward, [inverseRms!]), ...(residual ? {} : { forget }) };
+      return { ...operation(output!, [x], backward, [inverseRms!]), ...(residual ? {} : { discard }) };
     },
     rotaryTables(positions, headDim) {
       const shape = [headDim, positions.length];

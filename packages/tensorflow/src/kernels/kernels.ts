@@ -216,11 +216,11 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
   const shape = residual ? x.shape : program.activation(x.shape);
   const recordNorm = () => program.record('WpoRmsNorm', inputs, shape, [x.shape[0]!, 1]); // [T, H], [T, 1]
   const [output, inverseRms] = recordNorm();
-  const forget = () =>
-    program.forget(output!, () => {
-      const [again, inverseRms] = recordNorm();
+  const discard = () =>
+    program.discard(output!, () => {
+      const [recomputed, inverseRms] = recordNorm();
       inverseRms!.dispose();
-      return again!;
+      return recomputed!;
     });
   return {
     output: output!,
@@ -234,7 +234,7 @@ function rmsNorm(x: Value, w: Weight, epsilon: number, residual?: Value): OpResu
       dw!.dispose();
       return residual ? [dx!, dy.clone()] : [dx!];
     },
-    ...(residual ? {} : { forget }), // with a residual, it is not computed from x alone
+    ...(residual ? {} : { discard }), // with a residual, it is not computed from x alone
   };
 }
 

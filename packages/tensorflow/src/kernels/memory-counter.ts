@@ -23,8 +23,8 @@ interface Buffer {
   allocation: Allocation | null;
   /** Whether an operation that has not run reads it. */
   isRead: boolean;
-  /** Of a value that was forgotten: records its operation again, and the memory of its output once it was recorded. */
-  forgotten: { readonly again: () => Value; next: Buffer | null } | null;
+  /** Of a value that was discarded: records its operation again, and the memory of its output once it was recorded. */
+  discarded: { readonly recompute: () => Value; next: Buffer | null } | null;
 }
 
 const FLOAT32 = 4;
@@ -157,11 +157,11 @@ export class MemoryCounter {
     return output!;
   }
 
-  /** `Program.forget`. */
-  forget(value: Value, again: () => Value): void {
+  /** `Program.discard`. */
+  discard(value: Value, recompute: () => Value): void {
     const { buffer } = value as CountedValue;
     this.free(buffer);
-    buffer.forgotten = { again, next: null };
+    buffer.discarded = { recompute, next: null };
   }
 
   /** Records memory that the last operation takes while it runs. */
@@ -174,7 +174,7 @@ export class MemoryCounter {
       exists: false,
       allocation: null,
       isRead: false,
-      forgotten: null,
+      discarded: null,
     };
     this.events.push({ buffer, exists: true }, { buffer, exists: false });
   }
@@ -194,22 +194,22 @@ export class MemoryCounter {
   }
 
   private read(inputs: readonly Value[]): void {
-    for (const buffer of inputs.flatMap((input) => (input instanceof CountedValue ? this.remembered(input) : []))) {
+    for (const buffer of inputs.flatMap((input) => (input instanceof CountedValue ? this.recomputed(input) : []))) {
       if (!buffer.exists) continue;
       buffer.isRead = true;
       this.inputs.add(buffer);
     }
   }
 
-  /** The memory of a value, whose operation is recorded again if the value was forgotten. */
-  private remembered({ buffer }: CountedValue): Buffer {
-    const { forgotten } = buffer;
-    if (!forgotten) return buffer;
-    if (!forgotten.next) {
-      forgotten.next = (forgotten.again() as CountedValue).buffer;
-      forgotten.next.handles = buffer.handles;
+  /** The memory of a value, whose operation is recorded again if the value was discarded. */
+  private recomputed({ buffer }: CountedValue): Buffer {
+    const { discarded } = buffer;
+    if (!discarded) return buffer;
+    if (!discarded.next) {
+      discarded.next = (discarded.recompute() as CountedValue).buffer;
+      discarded.next.handles = buffer.handles;
     }
-    return forgotten.next;
+    return discarded.next;
   }
 
   private countInputs(inputs: readonly Value[]): void {
@@ -224,16 +224,16 @@ export class MemoryCounter {
     }
     for (const buffer of this.inputs) {
       buffer.isRead = false;
-      if (buffer.handles === 0 || buffer.forgotten) this.remove(buffer);
+      if (buffer.handles === 0 || buffer.discarded) this.remove(buffer);
     }
     this.inputs.clear();
     this.recordedValues = 0;
   }
 
   release(buffer: Buffer): void {
-    const { forgotten } = buffer;
-    if (forgotten?.next) this.release(forgotten.next);
-    else if (--buffer.handles === 0 && !forgotten) this.free(buffer);
+    const { discarded } = buffer;
+    if (discarded?.next) this.release(discarded.next);
+    else if (--buffer.handles === 0 && !discarded) this.free(buffer);
   }
 
   private free(buffer: Buffer): void {
@@ -264,7 +264,7 @@ const newBuffer = (asked: OutputShape, kind: MemoryKind): Buffer => {
   return {
     dtype: isBf16 ? 'bfloat16' : 'float32',
     bytes: FLOAT32 * (isBf16 ? Math.ceil(count / 2) : count),
-    ...{ kind, handles: 0, exists: false, allocation: null, isRead: false, forgotten: null },
+    ...{ kind, handles: 0, exists: false, allocation: null, isRead: false, discarded: null },
   };
 };
 

@@ -32,8 +32,8 @@ interface Output {
   tensor: tf.Tensor | null;
   /** bfloat16 values in float32, once they were asked for. */
   widened: tf.Tensor | null;
-  /** Of a value that was forgotten: records its operation again. */
-  again: (() => LazyTensor) | null;
+  /** Of a value that was discarded: records its operation again. */
+  recompute: (() => LazyTensor) | null;
   handles: number;
 }
 
@@ -114,7 +114,7 @@ export class Program {
       const shape = isBf16 ? asked.bfloat16 : asked;
       this.code.push(...(isBf16 ? [BFLOAT16] : []), shape.length, ...shape);
       const dtype: Precision = isBf16 ? 'bfloat16' : 'float32';
-      const output = { number: this.valueCount++, dtype, tensor: null, widened: null, again: null, handles: 0 };
+      const output = { number: this.valueCount++, dtype, tensor: null, widened: null, recompute: null, handles: 0 };
       this.recorded.add(output);
       this.recordedValues += sizeOf(shape) / (isBf16 ? 2 : 1);
       return new LazyTensor(this, output, shape);
@@ -134,7 +134,7 @@ export class Program {
   /** Records an operation whose only output replaces stored values. */
   recordInto(replaced: StoredVariable, name: string, inputs: readonly Operand[]): void {
     this.countInputs(inputs);
-    this.recordForgotten(inputs);
+    this.recordDiscarded(inputs);
     const into = this.numberOfStored(replaced.range);
     this.recordRun(name, inputs);
     this.code.push(REPLACES, into);
@@ -144,7 +144,7 @@ export class Program {
   }
 
   private recordRun(name: string, inputs: readonly Operand[]): void {
-    this.recordForgotten(inputs);
+    this.recordDiscarded(inputs);
     const numbers = inputs.flatMap((input) =>
       'list' in input
         ? [input.list.length, ...input.list.map((value) => this.numberOf(value))]
@@ -153,18 +153,18 @@ export class Program {
     this.code.push(this.precision === 'bfloat16' ? RUN_BF16 : RUN, operationNumber(name), ...numbers);
   }
 
-  /** Records the operations of forgotten inputs again. It may run the program, so it comes before any input is numbered. */
-  private recordForgotten(inputs: readonly Operand[]): void {
+  /** Records the operations of discarded inputs again. It may run the program, so it comes before any input is numbered. */
+  private recordDiscarded(inputs: readonly Operand[]): void {
     for (const input of inputs) {
-      if ('list' in input) this.recordForgotten(input.list);
-      else if (input instanceof LazyTensor) this.recordAgain(input.output);
+      if ('list' in input) this.recordDiscarded(input.list);
+      else if (input instanceof LazyTensor) this.recordRecomputation(input.output);
     }
   }
 
-  private recordAgain(output: Output): void {
-    if (!output.again) return;
-    const { output: made } = output.again();
-    output.again = null;
+  private recordRecomputation(output: Output): void {
+    if (!output.recompute) return;
+    const { output: made } = output.recompute();
+    output.recompute = null;
     output.number = made.number;
     output.tensor = made.tensor; // null, unless the program has run
     if (this.recorded.delete(made)) this.recorded.add(output);
@@ -184,16 +184,16 @@ export class Program {
   /**
    * Frees the memory of a value until an operation reads it.
    *
-   * @param again records the value's operation, with the same inputs
+   * @param recompute records the value's operation, with the same inputs
    */
-  forget(value: LazyTensor, again: () => LazyTensor): void {
+  discard(value: LazyTensor, recompute: () => LazyTensor): void {
     this.free(value.output);
-    value.output.again = again;
+    value.output.recompute = recompute;
   }
 
   /** A value's tensor, which the value still owns, after running all recorded operations. */
   materialize(value: Value): tf.Tensor {
-    this.recordForgotten([value]);
+    this.recordDiscarded([value]);
     this.run();
     if (value instanceof StoredTensor) return value.tensor();
     if (!(value instanceof LazyTensor)) return value as tf.Tensor;

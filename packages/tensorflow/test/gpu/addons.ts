@@ -77,10 +77,9 @@ async function ensureTestAddons(): Promise<string> {
   }
   try {
     if (existsSync(target)) return target;
+    for (const old of readdirSync(cache)) rmSync(join(cache, old), { recursive: true });
     const partial = makePartial(cache, target);
     await build(findCompiler()!, [installed.gpu, emulatedAddon, faultsAddon], runtime, partial);
-    for (const old of readdirSync(cache))
-      if (join(cache, old) !== partial) rmSync(join(cache, old), { recursive: true });
     moveInPlace(partial, target);
     return target;
   } finally {

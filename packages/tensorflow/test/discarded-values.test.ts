@@ -17,10 +17,10 @@ const config = {
 const tokens = (count: number, from: number) => Array.from({ length: count }, (_, i) => (7 * i + from) % 50);
 const pairs = [{ id: 'pair', prompt: tokens(9, 1), chosen: tokens(20, 2), rejected: tokens(17, 3) }];
 
-const withoutForgetting = (kernels: Kernels): Kernels => ({
+const withoutDiscarding = (kernels: Kernels): Kernels => ({
   ...kernels,
   rmsNorm(...inputs) {
-    const { forget, ...result } = kernels.rmsNorm(...inputs);
+    const { discard, ...result } = kernels.rmsNorm(...inputs);
     return result;
   },
 });
@@ -44,17 +44,17 @@ async function pass(kernels: Kernels, activationCheckpointing: 'always' | 'never
 describe.each(['float32', 'bfloat16'] as const)('in %s', (precision) => {
   test.each(['always', 'never'] as const)('gradients have the same bits, activation_checkpointing: %s', async (how) => {
     const kernels = nativeKernels({ precision });
-    const [forgetting, keeping] = [await pass(kernels, how), await pass(withoutForgetting(kernels), how)];
-    expect(forgetting.gradients).toEqual(keeping.gradients);
+    const [discarding, keeping] = [await pass(kernels, how), await pass(withoutDiscarding(kernels), how)];
+    expect(discarding.gradients).toEqual(keeping.gradients);
     const [rows, answerRows] = [9 + 20 + 17, 20 + 17];
     // two in a layer: of all rows, but the second of the last layer is of the answers' rows
     const values = ((2 * config.numHiddenLayers - 1) * rows + answerRows) * config.hiddenSize;
     const saved = how === 'always' ? 0 : values * (precision === 'bfloat16' ? 2 : 4);
-    expect(keeping.kept - forgetting.kept).toBe(saved);
+    expect(keeping.kept - discarding.kept).toBe(saved);
   });
 });
 
-describe('Program.forget', () => {
+describe('Program.discard', () => {
   const x = () => tf.tensor2d([[1, 2, 3, 4]]);
   const record = (program: Program, input: tf.Tensor) =>
     program.record('WpoScaledRows', [input, { ints: [0] }, { numbers: [2] }], [1, 4])[0]!;
@@ -65,7 +65,7 @@ describe('Program.forget', () => {
     const value = record(program, input);
     program.run();
     const { numTensors } = tf.memory();
-    program.forget(value, () => record(program, input));
+    program.discard(value, () => record(program, input));
     expect(tf.memory().numTensors).toBe(numTensors - 1);
     const read = record(program, program.materialize(value));
     expect([...program.materialize(read).dataSync()]).toEqual([4, 8, 12, 16]);
@@ -78,7 +78,7 @@ describe('Program.forget', () => {
     const program = new Program();
     const input = x();
     const value = record(program, input);
-    program.forget(value, () => record(program, input));
+    program.discard(value, () => record(program, input));
     const clone = value.clone();
     value.dispose();
     expect([...program.materialize(clone).dataSync()]).toEqual([2, 4, 6, 8]);
