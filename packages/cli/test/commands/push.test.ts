@@ -197,6 +197,24 @@ test('an upload that is aborted ends with the signal’s reason, and the next on
   expect(server.requests.filter(({ method, host }) => method === 'PUT' && host === 'cdn')).toHaveLength(1);
 });
 
+test('an upload by Xet reports its progress, and is aborted within a request', async () => {
+  const { uploadModel } = await import('@wpo/data/hub');
+  const xet = await hubServer({}, { [TOKEN]: 'ada' }, 'xet');
+  vi.stubEnv('HF_ENDPOINT', xet.url);
+  const sent: number[] = [];
+  await uploadModel(model, 'ada/tiny', { onUpload: (done) => sent.push(done) });
+  expect(xet.uploaded['ada/tiny']!.commits).toEqual(['Upload model']);
+  const blocks = () => xet.requests.filter(({ method, url }) => method === 'POST' && url.startsWith('/v1/xorbs/'));
+  expect(blocks()).toHaveLength(1);
+  expect(sent.at(-1)).toBeGreaterThan(100_000);
+
+  const stop = new AbortController();
+  xet.faults.push({ on: /v1.xorbs/, stall: () => stop.abort(new Error('stopped here')) });
+  await expect(uploadModel(model, 'ada/other', { signal: stop.signal })).rejects.toThrow('stopped here');
+  expect(xet.uploaded['ada/other']!.commits).toEqual([]);
+  await xet.close();
+});
+
 test.each(['{"type": "user", "auth": {}}', '{"name": "../../other", "auth": {}}', '[]', 'not JSON'])(
   'a hub that names no account is an error: %s',
   async (body) => {

@@ -10,7 +10,7 @@ export class HubError extends Error {
   override readonly name = 'HubError';
 }
 
-/** How often a request is tried before it fails. */
+/** How often a request is sent before it fails. */
 export const ATTEMPTS = 5;
 
 export interface RequestOptions {
@@ -20,7 +20,7 @@ export interface RequestOptions {
 }
 
 /** A failed attempt: the response has an error status, or none arrived. */
-class AttemptError extends Error {
+export class AttemptError extends Error {
   constructor(
     message: string,
     readonly response?: Response,
@@ -48,22 +48,26 @@ const MAX_REPLY = 32 * 2 ** 20;
  */
 export async function request(hub: Hub, url: string, options: RequestOptions = {}): Promise<Response> {
   try {
-    return await withRetries(() => attempt(hub, url, options), {
-      retries: ATTEMPTS - 1,
-      firstDelay: hub.retryDelay,
-      signal: hub.signal,
-      onWait: hub.onWait,
-      isRetryable: (error) => error instanceof AttemptError && error.isRetryable && !hub.signal?.aborted,
-      requestedDelay: (error) => {
-        const { response } = error as AttemptError;
-        return response && retryAfter(response.headers);
-      },
-    });
+    return await withAttempts(hub, () => attempt(hub, url, options));
   } catch (error) {
     hub.signal?.throwIfAborted();
     throw error instanceof AttemptError ? attemptError(hub, error) : error;
   }
 }
+
+/** Repeats an action while it throws an `AttemptError` that is retryable. @throws the last attempt's error */
+export const withAttempts = <T>(hub: Hub, action: () => Promise<T>): Promise<T> =>
+  withRetries(action, {
+    retries: ATTEMPTS - 1,
+    firstDelay: hub.retryDelay,
+    signal: hub.signal,
+    onWait: hub.onWait,
+    isRetryable: (error) => error instanceof AttemptError && error.isRetryable && !hub.signal?.aborted,
+    requestedDelay: (error) => {
+      const { response } = error as AttemptError;
+      return response && retryAfter(response.headers);
+    },
+  });
 
 async function attempt(hub: Hub, url: string, { headers, whole }: RequestOptions): Promise<Response> {
   const isHub = new URL(url).origin === new URL(hub.endpoint).origin;

@@ -2,10 +2,10 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe } from '@wpo/internal/describe';
-import { isTooLong, retryAfter, withRetries } from '@wpo/internal/node/retry';
+import { isTooLong, retryAfter } from '@wpo/internal/node/retry';
 import { MODEL_FILE } from './files';
 import { type Hub, type HubOptions, openHub } from './repository';
-import { ATTEMPTS, HubError, hubError, reasonOf } from './request';
+import { ATTEMPTS, AttemptError, HubError, hubError, reasonOf, withAttempts } from './request';
 
 export interface UploadOptions extends Pick<HubOptions, 'retryDelay' | 'onWait' | 'signal'> {
   /** Whether a repository that is created is private. Default: as the owner’s settings say. One that exists stays as it is. */
@@ -132,16 +132,6 @@ async function modelFiles(folder: string): Promise<string[]> {
   throw new HubError(`${folder}: expected the folder of a model with .safetensors files, found none.${hint}`);
 }
 
-/** A failed attempt that may be repeated. */
-class AttemptError extends Error {
-  constructor(
-    message: string,
-    readonly response?: Response,
-  ) {
-    super(message);
-  }
-}
-
 /**
  * `fetch` that repeats a request if the hub is busy (408, 429, 5xx) or cannot be reached. Other replies are returned as they are.
  *
@@ -150,24 +140,18 @@ class AttemptError extends Error {
 function retryingFetch(hub: Hub, onSent: (bytes: number) => void = () => {}): typeof fetch {
   return async (input, init) => {
     const attempt = async () => {
-      const response = await fetch(input, init).catch((error: unknown) => {
-        init?.signal?.throwIfAborted();
+      // the library passes no signal with requests of Xet
+      const response = await fetch(input, { ...init, signal: hub.signal ?? null }).catch((error: unknown) => {
+        hub.signal?.throwIfAborted();
         throw new AttemptError(reasonOf(error));
       });
-      const { status } = response;
-      if (status === 408 || status === 429 || status >= 500) throw new AttemptError(`status ${status}`, response);
+      const failed = new AttemptError(`status ${response.status}`, response);
+      if (failed.isRetryable) throw failed;
       return response;
     };
     try {
-      const response = await withRetries(attempt, {
-        retries: init?.body instanceof ReadableStream ? 0 : ATTEMPTS - 1, // a stream can be read once
-        firstDelay: hub.retryDelay,
-        signal: hub.signal,
-        onWait: hub.onWait,
-        isRetryable: (error) => error instanceof AttemptError && !hub.signal?.aborted,
-        requestedDelay: (error) => retryAfter((error as AttemptError).response?.headers ?? new Headers()),
-      });
-      if (response.ok && init?.method === 'PUT') onSent(sizeOf(init.body));
+      const response = await withAttempts(hub, attempt);
+      if (response.ok) onSent(sizeOf(init?.body));
       return response;
     } catch (error) {
       if (!(error instanceof AttemptError)) throw error;
@@ -188,6 +172,7 @@ function retryingFetch(hub: Hub, onSent: (bytes: number) => void = () => {}): ty
 
 const RESUMES = 'files that have arrived are not sent again.';
 
+/** The bytes of a part of a file; 0 for JSON, which is text. */
 const sizeOf = (body: unknown): number =>
   body instanceof Blob ? body.size : ArrayBuffer.isView(body) || body instanceof ArrayBuffer ? body.byteLength : 0;
 

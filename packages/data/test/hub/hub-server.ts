@@ -33,6 +33,8 @@ export interface Fault {
   readonly cutWhen?: Promise<unknown>;
   /** Change the first byte of the response. */
   readonly corrupt?: boolean;
+  /** Send no response, and call this. */
+  readonly stall?: () => void;
   /** Send the whole file, whatever range was requested. */
   readonly ignoreRange?: boolean;
 }
@@ -52,10 +54,12 @@ const PAGE = 2; // files per page of a listing
  * A server with the hub's protocol, and the second host that sends and receives its large files.
  *
  * @param accounts tokens that may write, each to the repositories of its account
+ * @param transfer how it takes large files: by Git LFS, or by Xet, of which it keeps no content
  */
 export async function hubServer(
   repositories: Readonly<Record<string, Repository>>,
   accounts: Readonly<Record<string, string>> = {},
+  transfer: 'basic' | 'xet' = 'basic',
 ) {
   const uploaded: Record<string, Uploaded> = {};
   const objects = new Map<string, Buffer>();
@@ -109,6 +113,13 @@ export async function hubServer(
   };
 
   const cdn = await listen('cdn', (request, response) => {
+    if (request.url!.startsWith('/v1/')) {
+      // Xet: blocks of chunks, what files are made of, and a question whether a chunk is known
+      const stall = faultOf(request)?.stall;
+      if (stall !== undefined) return stall();
+      const isSent = request.method === 'POST' && request.headers.authorization === 'Bearer xet';
+      return void bytesOf(request).then(() => response.writeHead(isSent ? 200 : 404).end());
+    }
     if (request.method === 'PUT') {
       const fault = faultOf(request);
       return void bytesOf(request).then((bytes) => {
@@ -213,9 +224,16 @@ export async function hubServer(
     }
     if (path.endsWith('/batch')) {
       const announced = (JSON.parse(body) as { objects: { oid: string; size: number }[] }).objects;
-      const action = (oid: string) => ({ upload: { href: `${cdnUrl}/lfs/${oid}`, header: {} } });
+      const xet = {
+        'X-Xet-Cas-Url': cdnUrl,
+        'X-Xet-Access-Token': 'xet',
+        'X-Xet-Token-Expiration': String(Math.floor(Date.now() / 1000) + 3600),
+      };
+      const action = (oid: string) => ({
+        upload: { href: `${cdnUrl}/lfs/${oid}`, header: transfer === 'xet' ? xet : {} },
+      });
       return json({
-        transfer: 'basic',
+        transfer,
         objects: announced.map(({ oid, size }) => ({
           oid,
           size,
