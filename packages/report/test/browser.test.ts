@@ -112,7 +112,9 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
 
   it('follows a run that trains: it draws new data, keeps the colours, and says when the server is gone', async () => {
     let runs = [hostileRun('run')].map(runReport);
+    let problem: string | undefined;
     const server = createServer((request, response) => {
+      if (problem !== undefined) return void response.writeHead(500).end(problem);
       response.end(
         request.url === '/data' ? JSON.stringify({ runs }) : reportPage(runs, { data: '/data', every: 0.1 }),
       );
@@ -125,14 +127,22 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     expect(await page.locator('[role=status]').first().textContent()).toBe('Live: this page follows the run.');
     await page.getByRole('button').press('Enter');
     const { metrics, ...rest } = hostileRun('run');
-    runs = [runReport({ ...rest, metrics: [...metrics, { step: 21, loss: 0.01 }] })];
     const steps = page.locator('.tiles dd').first();
+    const loss = page.locator('figure').first();
+    await loss.locator('summary').click();
+    runs = [runReport({ ...rest, metrics: [...metrics, { step: 21, loss: 0.01 }] })];
     await expect.poll(() => steps.textContent()).toBe('21');
+    await expect.poll(() => loss.locator('tbody tr').last().textContent()).toBe('210.01–'); // still open
+    expect(await page.locator('details[open]').count()).toBe(1);
     expect(await page.locator('main > section').count()).toBe(await page.locator('section[id]').count());
     expect(await page.getByRole('button').textContent()).toBe('Colours: light');
+    const state = page.locator('[role=status]').first();
+    problem = 'metrics.jsonl: no space';
+    await expect.poll(() => state.textContent()).toBe('The report cannot be read: metrics.jsonl: no space');
+    problem = undefined;
+    await expect.poll(() => state.textContent()).toBe('Live: this page follows the run.');
     server.close();
     server.closeAllConnections();
-    const state = page.locator('[role=status]').first();
     await expect.poll(() => state.textContent()).toContain('The run has ended');
     expect(await steps.textContent()).toBe('21');
     expect(problems).toEqual([]);

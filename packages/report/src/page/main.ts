@@ -1,5 +1,5 @@
 import type { InspectionData, LivePage, PageData } from '../page';
-import { h } from './dom';
+import { h, visible } from './dom';
 import { renderInspections } from './inspection';
 import { renderRuns } from './runs';
 
@@ -12,23 +12,32 @@ if ('inspections' in data) {
   if (data.live) void follow(data.live);
 }
 
-/** Draws the page again whenever the server's data has changed, until there is no server. */
+/** Draws the page again whenever the server's data has changed, until there is no server. What the reader opened stays open. */
 async function follow({ data: path, every }: LivePage): Promise<void> {
-  const state = h('p', { class: 'note', role: 'status' }, 'Live: this page follows the run.');
+  const following = 'Live: this page follows the run.';
+  const state = h('p', { class: 'note', role: 'status' }, following);
   report.before(state);
   let shown = '';
-  try {
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, 1000 * every));
-      const text = await (await fetch(path, { cache: 'no-store' })).text();
-      if (text === shown) continue;
-      shown = text;
-      const { runs } = JSON.parse(text) as PageData;
-      report.replaceChildren();
-      renderRuns(report, runs);
-    }
-  } catch {
-    state.textContent =
-      'The run has ended or was stopped: this page is as it last was. The run’s folder has report.html.';
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 1000 * every));
+    const response = await fetch(path, { cache: 'no-store' }).catch(() => undefined);
+    const text = await response?.text().catch(() => undefined);
+    if (response === undefined || text === undefined) break;
+    const now = response.ok ? following : `The report cannot be read: ${visible(text)}`;
+    if (state.textContent !== now) state.textContent = now; // a screen reader says each change
+    if (!response.ok || text === shown) continue;
+    shown = text;
+    const opened = new Set(Array.from(report.querySelectorAll('details[open]'), nameOf));
+    report.replaceChildren();
+    renderRuns(report, (JSON.parse(text) as PageData).runs);
+    for (const details of report.querySelectorAll('details')) details.open = opened.has(nameOf(details));
   }
+  state.textContent =
+    'The run has ended or was stopped: this page is as it last was. The run’s folder has report.html.';
 }
+
+/** The title of the part that it belongs to, and its own. */
+const nameOf = (details: Element): string =>
+  [details.closest('figure, section')?.querySelector('h2, h3'), details.querySelector('summary')]
+    .map((title) => title?.textContent)
+    .join(': ');
