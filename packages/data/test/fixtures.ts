@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Message } from '../src/index';
+import type { Message, PreferenceRow } from '../src/index';
 
 export interface Ids {
   prompt: number[];
@@ -50,3 +50,13 @@ export function thrown(run: () => unknown): unknown {
   }
   throw new Error('nothing was thrown');
 }
+
+/** A row of a question and two answers. */
+export const row = (more: Partial<PreferenceRow> = {}): PreferenceRow => ({
+  id: 'r1',
+  context: [{ role: 'user', content: 'hi' }],
+  chosen: 'yes',
+  rejected: 'no',
+  at: { file: 'pairs.jsonl', line: 3 },
+  ...more,
+});
