@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { BrowserContextOptions } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
 import { type Run, reportPage, runReport } from '../src';
-import { executablePath, HOSTILE, overflow, useChromium } from './chromium';
+import { executablePath, expectHarmless, HOSTILE, HOSTILE_SHOWN, overflow, useChromium } from './chromium';
 
 /** A run whose every text is hostile. */
 function hostileRun(name: string, learningRate = '1e-6'): Run {
@@ -45,19 +45,15 @@ describe.skipIf(executablePath === null)('a page in headless Chromium', () => {
     openPage(reportPage(runs.map(runReport)), options);
 
   it('shows hostile text as text, runs none of it, and asks for nothing', async () => {
-    const { page, problems } = await open([hostileRun('run')]);
-    for (const summary of await page.locator('summary').all()) await summary.click();
-    expect(problems).toEqual([]);
-    expect(await page.evaluate('window.isAttacked')).toBeUndefined();
-    expect(await page.locator('img').count()).toBe(0);
-    expect(await page.locator('script').count()).toBe(2);
-    const shown = HOSTILE.replace('\u202e', '\\u202e');
-    expect(await page.locator('h1').textContent()).toBe(`run ${shown}`);
-    expect(await page.locator('#samples blockquote').first().textContent()).toBe(shown);
+    const opened = await open([hostileRun('run')]);
+    await expectHarmless(opened);
+    const { page } = opened;
+    expect(await page.locator('h1').textContent()).toBe(`run ${HOSTILE_SHOWN}`);
+    expect(await page.locator('#samples blockquote').first().textContent()).toBe(HOSTILE_SHOWN);
     expect(await page.locator('#samples h4').allTextContents()).toEqual([
       ...['Prompt', 'Before training', 'After step 4', 'After step 20'],
     ]);
-    expect(await page.locator('.tokens span').first().textContent()).toBe(shown);
+    expect(await page.locator('.tokens span').first().textContent()).toBe(HOSTILE_SHOWN);
     await page.close();
   });
 

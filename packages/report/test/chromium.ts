@@ -3,12 +3,30 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import { findChromium } from '../../loss/test/browser/find-chromium';
 
 export const executablePath = findChromium();
 /** Text that attacks, if it becomes markup, and hides its end. */
 export const HOSTILE = `</script><script>attacked()</script><img src=x onerror="attacked()">"'&lt;\u202eevil<!--`;
+
+/** How the page shows it. */
+export const HOSTILE_SHOWN = HOSTILE.replace('\u202e', '\\u202e');
+
+/** Opens all that is closed, and checks that no text became markup, ran, or asked for anything. */
+export async function expectHarmless({
+  page,
+  problems,
+}: {
+  readonly page: Page;
+  readonly problems: readonly string[];
+}) {
+  for (const summary of await page.locator('summary').all()) await summary.click();
+  expect(problems).toEqual([]);
+  expect(await page.evaluate('window.isAttacked')).toBeUndefined();
+  expect(await page.locator('img').count()).toBe(0);
+  expect(await page.locator('script').count()).toBe(2);
+}
 
 export const overflow = (page: Page) => page.evaluate('document.documentElement.scrollWidth - innerWidth');
 
