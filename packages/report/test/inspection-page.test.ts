@@ -72,6 +72,7 @@ describe.skipIf(executablePath === null)('the page of an inspection in headless 
     expect(await longest.locator('.legend li').allTextContents()).toEqual(['max_length 50']);
     await longest.locator('summary').click();
     const rows = longest.locator('tbody tr');
+    await rows.first().waitFor(); // the table is filled once it is open
     expect(await rows.first().locator('th, td').allTextContents()).toEqual(['below 5', '0']);
     expect(await rows.nth(1).locator('th, td').allTextContents()).toEqual(['5 to 9', '19']);
     expect(await rows.last().locator('th, td').allTextContents()).toEqual(['95 and more', '19']);
