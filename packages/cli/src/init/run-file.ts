@@ -163,7 +163,7 @@ async function chooseMemory(facts: Facts, options: RunOptions, terminal: Termina
   const whole = await planned({});
   const need = describeNeed(whole);
   const machine = describeMachine(whole.machine);
-  const all = { use_peft: { value: false, why: `all weights are trained: ${need} of the ${machine}` } };
+  const all = { use_peft: { value: false, why: `all weights are trained, which takes ${need}; there are ${machine}` } };
   if (whole.report.fits) return { ...whole, settings: all };
   const tooMuch = `all weights in float32 would take ${need}, and there are ${machine}`;
   if (whole.machine.device !== undefined) {
@@ -189,8 +189,7 @@ async function chooseMemory(facts: Facts, options: RunOptions, terminal: Termina
   }
   const why = 'without it, the run does not fit in memory';
   const more = Object.fromEntries(Object.entries(smaller.settings).map(([key, value]) => [key, { value, why }]));
-  const settings = { ...lora, ...more };
-  return { ...(await planned(settings)), settings };
+  return { ...adapter, report: { ...adapter.report, needed: smaller.needed }, settings: { ...lora, ...more } };
 }
 
 /** Weights in bfloat16 with the updates of float32 weights, and the optimizer's state in memory of the host. */
@@ -213,7 +212,7 @@ function describeNeed({ report: { needed }, machine }: Pick<Chosen, 'report' | '
 }
 
 const describeMachine = ({ host, device }: MachineMemory): string =>
-  device === undefined ? `${inGb(host.bytes)} GB ${host.whose}` : `${inGb(device.bytes)} GB and ${inGb(host.bytes)} GB`;
+  [...(device ? [device] : []), host].map(({ bytes, whose }) => `${inGb(bytes)} GB (${whose})`).join(' and ');
 
 /** The comment at the start of the file. */
 function headOf({ model, data, out }: RunOptions, { report: { plan } }: Chosen): string[] {

@@ -1,4 +1,5 @@
 import type { Columns, PairReport } from '@wpo/data';
+import { printable } from '@wpo/internal/printable';
 import { defaultMaxPromptLength } from '@wpo/internal/prompt-length';
 import { stringify } from 'yaml';
 import { count, counted, share } from '../terminal/format';
@@ -126,14 +127,18 @@ export function settingsFor(facts: Facts, memory: MemorySettings): Setting[][] {
             {
               key: 'eval_steps',
               value: fifth(steps),
-              why: 'five evaluations of the held-out pairs, and one before training',
+              why: `${counted(Math.ceil(steps / fifth(steps)), 'evaluation')} of the held-out pairs, and one before training`,
             },
           ]),
-      { key: 'save_steps', value: fifth(steps), why: 'five checkpoints, of which the newest stay: --resume continues' },
+      {
+        key: 'save_steps',
+        value: fifth(steps),
+        why: `${counted(Math.ceil(steps / fifth(steps)), 'checkpoint')}; --resume continues from the newest`,
+      },
       {
         key: 'save_total_limit',
         value: 1,
-        why: 'a checkpoint has the weights that are trained and the optimizer’s state',
+        why: 'keeps the newest checkpoint: the weights that are trained, and the optimizer’s state',
       },
       { key: 'seed', value: 42, why: 'of the order of the pairs; the same seed gives the same run' },
     ],
@@ -204,7 +209,7 @@ function lengthSettings({ report, context }: Facts, forced: number | undefined):
       why:
         maxLength >= longest
           ? 'of a prompt that must be cut; none must'
-          : 'the start of a longer prompt is cut first, then the end of answers; 1,800 of 2,048, as in the published run',
+          : 'the start of a longer prompt is cut first, then the end of answers; the share of max_length is that of the published run',
     },
   ];
 }
@@ -216,14 +221,14 @@ export const chooseMaxLength = (longest: number, context: number): number =>
 /** The largest limit of a length that is chosen. */
 export const limitOf = (context: number): number => Math.min(PUBLISHED.maxLength, context);
 
-/** The settings as a YAML file. @param head lines of a comment */
+/** The settings as a YAML file, each on one line, whatever names of paths and columns hold. @param head lines of a comment */
 export const yamlOf = (head: readonly string[], groups: readonly (readonly Setting[])[]): string =>
-  `${head.map((line) => `# ${line}`.trimEnd()).join('\n')}\n\n${groups
-    .map((group) => group.map(({ key, value, why }) => `${key}: ${scalar(value)} # ${why}\n`).join(''))
+  `${head.map((line) => `# ${printable(line)}`.trimEnd()).join('\n')}\n\n${groups
+    .map((group) => group.map(({ key, value, why }) => `${key}: ${scalar(value)} # ${printable(why)}\n`).join(''))
     .join('\n')}`;
 
 /** A value on one line. A small number has an exponent and a decimal point, so that YAML 1.1 reads it as a number too. */
 function scalar(value: unknown): string {
   if (typeof value === 'number' && value > 0 && value < 1e-3) return value.toExponential().replace(/^(\d+)e/, '$1.0e');
-  return stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trimEnd();
+  return stringify(value, { collectionStyle: 'flow', lineWidth: 0, blockQuote: false }).trimEnd();
 }

@@ -103,6 +103,26 @@ test('columns, system turns and rows that cannot be used are in the file', async
   expect((await written('system.yaml', { data: turns })).config).toMatchObject({ systemRole: 'merge' });
 });
 
+test('names of columns with line breaks stay in their comment', async () => {
+  const data = join(folder, 'breaks.jsonl');
+  writeRows(data, [pair(1, { 'a\nbeta: 9\n': 1, '\u2028push_to_hub: true': 2 })]);
+  const { yaml, config } = await written('breaks.yaml', { data });
+  expect(config).toMatchObject({ beta: 0.01, pushToHub: false });
+  expect(yaml).toContain('rejected, a\\nbeta: 9\\n, \\u2028push_to_hub: true\n');
+});
+
+test('a length that memory requires is in the file, and the memory that is said is that of the file', async () => {
+  const data = join(folder, 'long.jsonl');
+  writeRows(data, [pair(1, { prompt: 'river '.repeat(400), chosen: 'lake '.repeat(300) })]);
+  const memory = process.memoryUsage.rss() + 1.4e9;
+  const flags = { model: sparseModel(gemma2_9b), data, 'host-memory': `${Math.round(memory / 1e6)}MB` };
+  const { out, config, yaml } = await written('long.yaml', flags);
+  expect(config).toMatchObject({ usePeft: true, activationCheckpointing: 'always' });
+  expect(config.maxLength).toBeLessThan(1024);
+  expect(yaml).toMatch(/^max_length: \d+ # .*a longer limit does not fit in memory$/m);
+  expect(Number(/It takes ([\d.]+) GB at its peak/.exec(out)![1])).toBeLessThanOrEqual(memory / 1e9 + 0.05); // rounded
+});
+
 test('no file is replaced, and the flags of a run and of a model do not mix', async () => {
   const { file, yaml } = await written('kept.yaml');
   const again = await run('kept.yaml');
