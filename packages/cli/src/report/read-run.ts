@@ -75,11 +75,9 @@ async function settingsOf(folder: RunFolder): Promise<Setting[]> {
   return Object.entries(config ?? {}).flatMap(([name, value]) =>
     value === undefined
       ? []
-      : [{ key: yamlKey(name), value: shown(value), isDefault: isDeepStrictEqual(value, defaults[name]) }],
+      : [{ key: yamlKey(name), value: formatValue(value), isDefault: isDeepStrictEqual(value, defaults[name]) }],
   );
 }
-
-const shown = (value: unknown) => (Array.isArray(value) ? value.map(formatValue).join(', ') : formatValue(value));
 
 /** @throws {UserError} if the file has something else */
 async function readAs<T>(path: string, schema: v.GenericSchema<unknown, T>): Promise<T | undefined> {

@@ -1,6 +1,7 @@
 import { integer, path } from './fields';
 import { type ConfigOf, commandSchema, type Fields, type Naming, type Problem } from './schema';
 import { adapter, checkLengths, columns, dtype, encodingFields, json, precision, settings, split } from './shared';
+import { formatValue } from './yaml-config';
 
 /** `wpo inspect`. */
 export const inspectSchema = commandSchema({
@@ -86,7 +87,7 @@ function checkRunFile(config: Readonly<Record<string, unknown>>, name: Naming): 
   };
   const given = Object.keys(fields).filter((key) => !BESIDE_RUN_FILE.includes(key) && !isDefault(key));
   return given.map((key) => ({
-    ...{ field: key, expected: 'no value with the YAML file of wpo train', found: String(config[key]) },
+    ...{ field: key, expected: 'no value with the YAML file of wpo train', found: formatValue(config[key]) },
     hint: `Set keys of that file with ${name('set')} key=value.`,
   }));
 }

@@ -237,6 +237,9 @@ export function describeValue(value: unknown): string {
   return json.length <= 60 ? json : Array.isArray(value) ? 'a list' : 'a group of keys';
 }
 
-/** Formats a value for help and messages: small numbers with an exponent, lists with commas. */
-export const formatValue = (value: unknown): string =>
-  typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);
+/** Formats a value for help and messages: small numbers with an exponent, lists with commas, groups of keys as JSON. */
+export function formatValue(value: unknown): string {
+  if (Array.isArray(value)) return value.map(formatValue).join(',');
+  if (typeof value === 'object' && value !== null) return JSON.stringify(value);
+  return typeof value === 'number' && value > 0 && value < 1e-3 ? value.toExponential() : String(value);
+}

@@ -187,9 +187,9 @@ function settings(config: TrainConfig): string[][] {
     Object.entries(defaultsOf(trainSchema)).map(([name, value]) => [yamlKey(name), value]),
   );
   return Object.entries(decidingValues(trainSchema, config)).flatMap(([key, value]) => {
-    if (value === null || key === 'train_file' || (isDeepStrictEqual(value, defaults[key]) && !MAIN.has(key)))
-      return [];
-    return [[key.replaceAll('_', '\\_'), inline(Array.isArray(value) ? value.join(', ') : formatValue(value))]];
+    const isData = key === 'train_file' || key === 'eval_file'; // in dataRows
+    if (value === null || isData || (isDeepStrictEqual(value, defaults[key]) && !MAIN.has(key))) return [];
+    return [[inline(key), inline(formatValue(value))]];
   });
 }
 

@@ -105,8 +105,7 @@ function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }:
     (key) => !mayChange.includes(key) && !isDeepStrictEqual(old[key], current[key]),
   );
   if (changed.length === 0) return;
-  const text = (value: unknown) =>
-    value === null ? 'not set' : Array.isArray(value) ? value.join(', ') : formatValue(value);
+  const text = (value: unknown) => (value === null ? 'not set' : formatValue(value));
   const changes = changed.map((key) => `${key} was ${text(old[key])} and is now ${text(current[key])}`);
   throw new UserError(
     `${path}: expected the configuration of the run in this folder, found changes: ${changes.join('; ')}. To resume the ` +

@@ -125,6 +125,8 @@ test('wpo inspect refuses flags that a run’s file replaces, and --set without 
   const both = await wpo('inspect', config, '--max-length', '100', '--tokenizer', 'model');
   expect(both.status).toBe(1);
   expect(both.err).toContain('--max-length: expected no value with the YAML file of wpo train, found 100.');
+  const columns = (await wpo('inspect', config, '--columns', 'prompt=question')).err;
+  expect(columns).toContain('expected no value with the YAML file of wpo train, found {"prompt":"question"}.');
   expect(both.err).toContain('--tokenizer: expected no value with the YAML file of wpo train, found model.');
   expect((await wpo('inspect', pairsFile, '--set', 'seed=1')).err).toContain(
     `--set: expected the YAML file of wpo train with it, found ${pairsFile}.`,

@@ -49,13 +49,16 @@ test('names have no meaning in Markdown or HTML', () => {
 });
 
 test('an adapter’s card names its base model and PEFT; the merged model keeps the card', async () => {
-  const set = ['use_peft=true', 'max_steps=1', `output_dir=${folder}/adapter`, 'use_weighting=false'];
+  const held = `eval_file=[{path: ${pairsFile}}]`;
+  const set = ['use_peft=true', 'max_steps=1', `output_dir=${folder}/adapter`, 'use_weighting=false', held];
   await trainFrom({ config: goldenConfig(folder), set }, capture());
   const adapter = join(folder, 'adapter/model');
   const { metadata, text } = readCard(adapter);
   expect(metadata).toMatchObject({ library_name: 'peft', tags: ['gemma2', 'preference-optimization', 'dpo', 'lora'] });
   expect(text).toContain('AutoPeftModelForCausalLM');
   expect(text).not.toContain('bibtex');
+  expect(text).toContain('| pairs.jsonl |  |  |\n| pairs.jsonl |  | held out |');
+  expect(text).not.toMatch(/eval\\_file|object Object/);
   const out = join(folder, 'merged');
   expect((await wpo('merge', '--model', modelFolder, '--adapter', adapter, '--out', out)).status).toBe(0);
   const merged = readCard(out);
