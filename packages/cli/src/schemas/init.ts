@@ -1,8 +1,9 @@
 import type { Gemma2Preset } from '@wpo/gemma';
 import { choice, integer, path } from './fields';
 import { machineFields } from './plan';
-import { type ConfigOf, commandSchema, type Problem } from './schema';
+import { type ConfigOf, commandSchema, type Fields, type Problem } from './schema';
 import { columns, split } from './shared';
+import { formatValue } from './yaml-config';
 
 /** Listed here and not imported from @wpo/gemma, so that `wpo --help` loads no library. */
 const PRESETS: Readonly<Record<Gemma2Preset, string>> = {
@@ -13,6 +14,10 @@ const PRESETS: Readonly<Record<Gemma2Preset, string>> = {
   '9b': 'Gemma-2 9B, 9.2B parameters',
   '27b': 'Gemma-2 27B, 27.2B parameters',
 };
+
+/** The fields of a run, and those beside `preset` of a model with random weights: the two are not mixed. */
+const RUN_FIELDS = ['model', 'data', 'split', 'columns', 'deviceMemory', 'hostMemory'] as const;
+const MODEL_FIELDS = ['dtype', 'seed', 'tokenizer'] as const;
 
 /** `wpo init`. */
 export const initSchema = commandSchema({
@@ -55,12 +60,12 @@ export const initSchema = commandSchema({
     }),
   },
   groups: {
-    'A training run': ['model', 'data', 'split', 'columns', 'deviceMemory', 'hostMemory'],
-    'A model with random weights': ['preset', 'dtype', 'seed', 'tokenizer'],
+    'A training run': RUN_FIELDS,
+    'A model with random weights': ['preset', ...MODEL_FIELDS],
     Output: ['out'],
   },
   check(config, name): Problem[] {
-    const { preset, model, data, ...others } = config;
+    const { preset, model, data } = config;
     const both = `${name('model')} and ${name('data')}`;
     if (preset === undefined && (model === undefined || data === undefined)) {
       const found = model !== undefined ? `no ${name('data')}` : data !== undefined ? `no ${name('model')}` : 'none';
@@ -69,20 +74,16 @@ export const initSchema = commandSchema({
         { field: model === undefined ? 'model' : 'data', expected: `${both}, or ${name('preset')}`, found, hint },
       ];
     }
-    const isSet = (field: string) => {
-      const value = (others as Readonly<Record<string, unknown>>)[field];
-      return value !== undefined && value !== MODEL_DEFAULTS[field];
-    };
-    if (preset !== undefined) {
-      const [field] = [...(model === undefined ? [] : ['model']), ...(data === undefined ? [] : ['data'])].concat(
-        RUN_FIELDS.filter(isSet),
-      );
-      if (field === undefined) return [];
-      return [{ field, expected: `no value with ${name('preset')}`, found: 'one', hint: `It belongs to ${both}.` }];
+    const values: Readonly<Record<string, unknown>> = config;
+    const fields: Fields = initSchema.fields;
+    const isSet = (field: string) => values[field] !== undefined && values[field] !== fields[field]!.default;
+    if (preset === undefined) {
+      return MODEL_FIELDS.filter(isSet).map((field) => ({ field, expected: `${name('preset')} with it`, found: both }));
     }
-    return ['dtype', 'seed', 'tokenizer']
-      .filter(isSet)
-      .map((field) => ({ field, expected: `${name('preset')} with it`, found: both }));
+    return RUN_FIELDS.filter(isSet).map((field) => ({
+      ...{ field, expected: `no value with ${name('preset')}`, found: formatValue(values[field]) },
+      hint: `It belongs to ${both}.`,
+    }));
   },
   examples: [
     'wpo init --model google/gemma-2-2b-it --data pairs.jsonl --out run.yaml',
@@ -91,8 +92,5 @@ export const initSchema = commandSchema({
     'wpo init --preset 9b --out models/random-9b --tokenizer google/gemma-2-9b-it',
   ],
 });
-
-const RUN_FIELDS = ['split', 'columns', 'deviceMemory', 'hostMemory'];
-const MODEL_DEFAULTS: Readonly<Record<string, unknown>> = { dtype: 'bfloat16', seed: 0 };
 
 export type InitConfig = ConfigOf<typeof initSchema>;
