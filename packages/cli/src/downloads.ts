@@ -19,7 +19,30 @@ const MB = 1e6;
  *
  * @throws {InterruptedError} soon after the first SIGINT or SIGTERM
  */
-export async function withDownloads<T>(terminal: Terminal, work: (options: HubOptions) => Promise<T>): Promise<T> {
+export function withDownloads<T>(terminal: Terminal, work: (options: HubOptions) => Promise<T>): Promise<T> {
+  const stopped = 'stopped while reading or downloading. The same command resumes a download.';
+  return withTransfers(terminal, { label: 'download, MB', stopped }, ({ show, ...options }) =>
+    work({ ...options, onDownload: ({ file, done, total }) => show(done, total, file) }),
+  );
+}
+
+/** What work that sends or receives files is given. */
+interface Transfers extends Pick<HubOptions, 'signal' | 'onWait'> {
+  /** Shows how many bytes are transferred. */
+  readonly show: (done: number, total: number, file?: string) => void;
+}
+
+/**
+ * Runs work that sends or receives files. Shows megabytes, and long waits.
+ *
+ * @param stopped what a signal stopped, and how to continue
+ * @throws {InterruptedError} soon after the first SIGINT or SIGTERM
+ */
+export async function withTransfers<T>(
+  terminal: Terminal,
+  { label, stopped }: { readonly label: string; readonly stopped: string },
+  work: (transfers: Transfers) => Promise<T>,
+): Promise<T> {
   let shown: Progress | undefined;
   let received: NodeJS.Signals | undefined;
   const stop = stopOnSignals({
@@ -30,8 +53,8 @@ export async function withDownloads<T>(terminal: Terminal, work: (options: HubOp
   try {
     return await work({
       signal: stop.signal,
-      onDownload({ file, done, total }) {
-        shown ??= progress(terminal, { label: 'download, MB', total: Math.ceil(total / MB) });
+      show(done, total, file) {
+        shown ??= progress(terminal, { label, total: Math.ceil(total / MB) });
         shown.update(Math.ceil(done / MB), file);
       },
       onWait: (milliseconds) =>
@@ -39,8 +62,7 @@ export async function withDownloads<T>(terminal: Terminal, work: (options: HubOp
     });
   } catch (error) {
     if (received === undefined) throw error;
-    const message = `${received}: stopped while reading or downloading. The same command resumes a download.`;
-    throw new InterruptedError(message, 128 + constants.signals[received]);
+    throw new InterruptedError(`${received}: ${stopped}`, 128 + constants.signals[received]);
   } finally {
     shown?.stop();
     stop.dispose();

@@ -1,17 +1,12 @@
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import { checkUpload, uploadModel } from '@wpo/data/hub';
 import { readJsonFile } from '@wpo/internal/node/json-file';
-import { durationText } from '@wpo/internal/node/retry';
-import { stopOnSignals } from '@wpo/trainer/node';
-import { fromInput, InterruptedError } from '../errors';
+import { withTransfers } from '../downloads';
+import { fromInput } from '../errors';
 import { wpoCommand } from '../invocation';
 import type { PushConfig } from '../schemas/push';
 import { counted } from '../terminal/format';
-import { type Progress, progress } from '../terminal/progress';
 import { processTerminal, type Terminal } from '../terminal/terminal';
-
-const MB = 1e6;
 
 /** `wpo push`: uploads a model to the Hub. Returns the exit status. */
 export async function push(config: PushConfig, terminal: Terminal = processTerminal()): Promise<number> {
@@ -27,36 +22,11 @@ export async function pushModel(
   terminal: Terminal,
 ): Promise<void> {
   await warnOfLocalBase(folder, terminal);
-  let shown: Progress | undefined;
-  let received: NodeJS.Signals | undefined;
-  const stop = stopOnSignals({
-    onSignal: (name) => {
-      received = name;
-    },
-  });
-  try {
-    const { url, files } = await fromInput(() =>
-      uploadModel(folder, repo, {
-        isPrivate,
-        signal: stop.signal,
-        onUpload(done, total) {
-          shown ??= progress(terminal, { label: 'upload, MB', total: Math.ceil(total / MB) });
-          shown.update(Math.ceil(done / MB));
-        },
-        onWait: (milliseconds) =>
-          void terminal.stderr.write(`The Hub is busy: the next request is in ${durationText(milliseconds)}.\n`),
-      }),
-    );
-    shown?.stop();
-    terminal.stdout.write(`Uploaded ${counted(files.length, 'file')} to ${url}\n`);
-  } catch (error) {
-    if (received === undefined) throw error;
-    const message = `${received}: stopped while uploading. wpo push resumes the upload: files that have arrived are not sent again.`;
-    throw new InterruptedError(message, 128 + constants.signals[received]);
-  } finally {
-    shown?.stop();
-    stop.dispose();
-  }
+  const stopped = `stopped while uploading. ${wpoCommand()} push resumes the upload: files that have arrived are not sent again.`;
+  const { url, files } = await withTransfers(terminal, { label: 'upload, MB', stopped }, ({ show, ...options }) =>
+    fromInput(() => uploadModel(folder, repo, { ...options, isPrivate, onUpload: show })),
+  );
+  terminal.stdout.write(`Uploaded ${counted(files.length, 'file')} to ${url}\n`);
 }
 
 /** Checks, before a run of days, that its model can be uploaded at its end. @throws {UserError} saying what to do */
