@@ -257,7 +257,9 @@ const ABSENT: Readonly<Record<string, string>> = {
   'All random numbers come from seed. The order of the pairs is another than PyTorch’s.': `
     data_seed full_determinism`,
   'Blocks are recomputed as activation_checkpointing says, which has no further options.': `
-    gradient_checkpointing_kwargs activation_checkpointing_kwargs activation_offloading`,
+    gradient_checkpointing_kwargs activation_checkpointing_kwargs`,
+  'Inputs of layers are in memory of the CPU with `offload_activations: cpu`, if a GPU computes.': `
+    activation_offloading`,
   'The order of the pairs is random, or with shuffle: false that of the file.': `
     group_by_length`,
   '`wpo plan` shows what a batch needs, and finds settings that fit into memory.': `
@@ -269,7 +271,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     eval_accumulation_steps prediction_loss_only bench_* eval_table_size eval_on_each_dataset
     eval_do_concat_batches eval_use_gather_object batch_eval_metrics include_for_metrics
     include_inputs_for_metrics compute_accuracy eval_causal_lm_metrics`,
-  'Training shows text of the model only with `wpo generate` or `wpo sample`.': `
+  'Training shows answers of the model to eval_prompts; `wpo generate` and `wpo sample` write others.': `
     generate_during_eval dpo_generate_during_eval generate_samples num_generation_samples generation_*
     sample_during_eval log_completions`,
   'There is no early stopping: set eval_steps and load_best_model_at_end.': `
@@ -328,7 +330,21 @@ const DTYPES = {
   'torch.float16': 'bfloat16',
 };
 
-/** Values that are written differently elsewhere, by key: our value, or a sentence. */
+/** Names elsewhere of optimizers with the arithmetic of ours. */
+export const SAME_OPTIMIZERS: Readonly<Record<string, string>> = {
+  adamw_torch_fused: 'adamw_torch',
+  adamw_torch_xla: 'adamw_torch',
+  adamw_torch_npu_fused: 'adamw_torch',
+  adamw_apex_fused: 'adamw_torch',
+  adamw_hf: 'adamw_torch',
+  paged_adamw: 'adamw_torch',
+  paged_adamw_32bit: 'adamw_torch',
+  adamw_8bit: 'adamw_bnb_8bit',
+  paged_adamw_8bit: 'adamw_bnb_8bit',
+  paged_lion_32bit: 'lion_32bit',
+};
+
+/** Values that are written differently elsewhere, by key: our value, or the nearest; '' where there is none. */
 const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   loss_type: {
     dpo_pair: 'dpo',
@@ -382,23 +398,14 @@ const VALUES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     none: 'constant',
   },
   optim: {
+    ...SAME_OPTIMIZERS,
     adamw: 'adamw_torch',
     adam: 'adamw_torch',
-    adamw_hf: 'adamw_torch',
-    adamw_torch_fused: 'adamw_torch',
-    adamw_torch_xla: 'adamw_torch',
-    adamw_torch_npu_fused: 'adamw_torch',
-    adamw_apex_fused: 'adamw_torch',
     adamw_anyprecision: 'adamw_torch',
-    adamw_8bit: 'adamw_bnb_8bit',
     adamw_torch_8bit: 'adamw_bnb_8bit',
-    paged_adamw_8bit: 'adamw_bnb_8bit',
-    paged_adamw: 'adamw_torch',
-    paged_adamw_32bit: 'adamw_torch',
     lion: 'lion_32bit',
     lion_pytorch: 'lion_32bit',
     lion_8bit: 'lion_32bit',
-    paged_lion_32bit: 'lion_32bit',
     paged_lion_8bit: 'lion_32bit',
     adagrad: '',
     rmsprop: '',

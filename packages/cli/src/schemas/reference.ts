@@ -93,7 +93,7 @@ export function referencePage(): string {
     '<!-- Written from packages/cli/src/schemas by `npm run reference`. Edit the schemas, not this file. -->',
     '# The command line',
     'Every command, flag and key of `wpo`. [packages/cli](../packages/cli/README.md) introduces the commands with examples.',
-    table(
+    markdownTable(
       ['command', 'purpose'],
       COMMANDS.map(({ name, summary }) => [`[\`wpo ${name}\`](#wpo-${name})`, summary]),
     ),
@@ -135,7 +135,7 @@ function usageOf({ name, fields, flags, configFile }: CommandSchema): string {
 }
 
 const stageTable = () =>
-  table(
+  markdownTable(
     ['key', 'value', 'writes', 'reads by default'],
     STAGE_NAMES.map((name) => {
       const { output, input } = STAGES[name];
@@ -173,10 +173,11 @@ function fieldTable(fields: Fields, nameOf: (name: string, field: Field) => stri
     const shown = required ? 'required' : value === undefined || isNegated ? '' : `\`${formatValue(value)}\``;
     return [nameOf(name, field), shown, meaning];
   });
-  return rows.length === 0 ? '' : table([nameOf === keyOf ? 'key' : 'flag', 'default', 'meaning'], rows);
+  return rows.length === 0 ? '' : markdownTable([nameOf === keyOf ? 'key' : 'flag', 'default', 'meaning'], rows);
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A table of Markdown. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, head.map(() => '---'), ...rows];
   return lines.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n');
 }

@@ -1,3 +1,4 @@
+import { markdownTable } from './reference';
 import { yamlKey } from './schema';
 import { trainSchema } from './train';
 import { becomes, TRL_KEYS } from './trl-keys';
@@ -28,12 +29,7 @@ function answer(key: string, value: unknown): string {
   return ours === theirs || ours === '' || field.required ? 'the same' : `the same; default here \`${ours}\``;
 }
 
-const cell = (text: string) => text.replaceAll('|', '\\|');
-
-const table = (rows: readonly (readonly string[])[]): string =>
-  [['key', 'default there', 'here'], ['---', '---', '---'], ...rows]
-    .map((cells) => `| ${cells.map(cell).join(' | ')} |`)
-    .join('\n');
+const table = (rows: readonly (readonly string[])[]): string => markdownTable(['key', 'default there', 'here'], rows);
 
 const shown = (value: unknown) =>
   value === null || value === '' ? '' : `\`${typeof value === 'object' ? JSON.stringify(value) : formatValue(value)}\``;

@@ -1,6 +1,6 @@
 import { describe } from '@wpo/internal/describe';
 import { printable } from '@wpo/internal/printable';
-import { absentReason } from './other-names';
+import { absentReason, SAME_OPTIMIZERS } from './other-names';
 import type { Given } from './read-yaml';
 import { becomes, ignoredBecause } from './trl-keys';
 import { describeValue, type Entries } from './yaml-config';
@@ -37,20 +37,6 @@ const DIALECTS = {
     defaults: { num_train_epochs: 3, per_device_train_batch_size: 8, max_length: 512, max_prompt_length: 128 },
   },
 } as const;
-
-/** Optimizers with the arithmetic of one of ours. */
-const OPTIMIZERS: Readonly<Record<string, string>> = {
-  adamw_torch_fused: 'adamw_torch',
-  adamw_torch_xla: 'adamw_torch',
-  adamw_torch_npu_fused: 'adamw_torch',
-  adamw_apex_fused: 'adamw_torch',
-  adamw_hf: 'adamw_torch',
-  paged_adamw: 'adamw_torch',
-  paged_adamw_32bit: 'adamw_torch',
-  adamw_8bit: 'adamw_bnb_8bit',
-  paged_adamw_8bit: 'adamw_bnb_8bit',
-  paged_lion_32bit: 'lion_32bit',
-};
 
 /**
  * Reads the keys of TRL's and alignment-handbook's files as ours. A key that would change what is trained, and has no
@@ -357,7 +343,9 @@ function readSteps(file: Translator): void {
     if (typeof value === 'boolean') file.map([key], { activation_checkpointing: value ? 'always' : 'never' });
   }
   const optimizer = file.value('optim');
-  if (isText(optimizer) && Object.hasOwn(OPTIMIZERS, optimizer)) file.map(['optim'], { optim: OPTIMIZERS[optimizer] });
+  if (isText(optimizer) && Object.hasOwn(SAME_OPTIMIZERS, optimizer)) {
+    file.map(['optim'], { optim: SAME_OPTIMIZERS[optimizer] });
+  }
   const warmup = file.value('warmup_steps');
   if (typeof warmup === 'number' && warmup > 0 && warmup < 1) file.map(['warmup_steps'], { warmup_ratio: warmup });
   const sampling = file.value('train_sampling_strategy');

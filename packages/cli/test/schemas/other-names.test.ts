@@ -99,7 +99,7 @@ test('answers name the other command as the user starts it', () => {
     expect(answer('max_new_tokens')).toBe(
       'This is an option of `pnpm exec wpo generate` and `pnpm exec wpo sample`, not of training.',
     );
-    expect(answer('generate_during_eval')).toContain('`pnpm exec wpo generate` or `pnpm exec wpo sample`');
+    expect(answer('generate_during_eval')).toContain('`pnpm exec wpo generate` and `pnpm exec wpo sample`');
     expect(answer('pair')).toContain('`pnpm exec wpo run`');
   } finally {
     process.argv[1] = before;
