@@ -28,12 +28,10 @@ export function fileError(path: string, error: unknown, expected: string, hint: 
           : error instanceof Error
             ? error.message
             : String(error);
-  return new FileError(
-    `${printable(path)}: expected ${expected}, found ${printable(found)}. ${(found === 'no such file' ? homeHint(path) : undefined) ?? hint}`,
-    {
-      cause: error,
-    },
-  );
+  const advice = (found === 'no such file' ? homeHint(path) : undefined) ?? hint;
+  return new FileError(`${printable(path)}: expected ${expected}, found ${printable(found)}. ${advice}`, {
+    cause: error,
+  });
 }
 
 /** The hint for a file that is not complete. */

@@ -194,22 +194,21 @@ function unknownLayout(row: Fields, at: RowLocation): never {
   });
 }
 
-const NAME_COLUMNS = 'Name the columns that hold them: columns: {prompt: …, chosen: …, rejected: …}.';
+const NAME_COLUMNS = 'columns: {prompt: …, chosen: …, rejected: …}.';
 
 /** What rows of other kinds of training data lack, and what makes pairs of them. */
 function hintFor(row: Fields): string {
-  const hasColumns = (...names: string[]) => names.every((name) => Object.hasOwn(row, name));
-  if (hasColumns('completion', 'label')) {
+  const isColumn = (name: string) => Object.hasOwn(row, name);
+  if (isColumn('completion') && isColumn('label')) {
     return 'Rows with a label rate one answer each; a pair has two answers to one prompt, a better and a worse one.';
   }
-  if (hasColumns('responses') || hasColumns('completions') || hasColumns('answers')) {
+  if (['responses', 'completions', 'answers'].some(isColumn)) {
     return 'Of several answers to a prompt, `wpo pair` makes pairs: write one row per answer, {prompt_id, prompt, completion, source, score}.';
   }
-  const isOneAnswer = ['response', 'output', 'completion', 'answer'].some((name) => hasColumns(name));
-  if (isOneAnswer || Object.keys(row).some((name) => ['messages', 'conversations'].includes(name))) {
-    return `Rows with one answer are for supervised fine-tuning. If a column has another answer to the same prompt: columns: {prompt: …, chosen: …, rejected: …}. If not, \`wpo sample\` writes answers, and \`wpo score\` and \`wpo pair\` make pairs of them.`;
+  if (['response', 'output', 'completion', 'answer', 'messages', 'conversations'].some(isColumn)) {
+    return `Rows with one answer are for supervised fine-tuning. If a column has another answer to the same prompt: ${NAME_COLUMNS} If not, \`wpo sample\` writes answers, and \`wpo score\` and \`wpo pair\` make pairs of them.`;
   }
-  return NAME_COLUMNS;
+  return `Name the columns that hold them: ${NAME_COLUMNS}`;
 }
 
 const MAX_LISTED = 20;
