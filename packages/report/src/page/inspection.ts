@@ -37,6 +37,7 @@ export function renderInspections(report: HTMLElement, inspections: readonly Ins
 }
 
 const count = (n: number) => Math.round(n).toLocaleString('en-US');
+const counted = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
 const share = (n: number, all: number) => `${((100 * n) / all).toFixed(1)} %`;
 
 function badge({ verdict: { findings } }: InspectionReport): HTMLElement {
@@ -119,17 +120,27 @@ const example = ({ id, at, prompt, chosen, rejected }: ExampleRow): HTMLElement 
 const passage = (title: string, text: string) =>
   h('section', {}, h('h4', {}, title), h('blockquote', { class: 'text', dir: 'auto' }, visible(text)));
 
-interface Limit {
-  readonly name: string;
+/** A vertical line in a histogram. */
+interface Mark {
+  readonly label: string;
   readonly at: number;
+  /** What the caption says if the line is to the right of the chart. */
+  readonly beyond?: string;
 }
+
+const limitMark = (key: string, at: number): Mark => ({
+  label: `${key} ${count(at)}`,
+  at,
+  beyond: ` ${key}, ${count(at)}, is to the right of the chart.`,
+});
 
 function lengthSection(inspection: InspectionReport): HTMLElement {
   const { unit, lengths, histograms, limits, lengthBias, cuts, pairs } = inspection;
-  const total = unit === 'tokens' ? { name: 'max_length', at: limits.maxLength } : undefined;
-  const ofPrompt = total && limits.truncation === 'paper' && { name: 'max_prompt_length', at: limits.maxPromptLength };
-  const chart = (title: string, bins: readonly LengthBin[], what: string, limit?: Limit | false) =>
-    figure(lengthHistogram(title, bins, { unit, what, limit: limit || undefined }));
+  const total = unit === 'tokens' ? limitMark('max_length', limits.maxLength) : undefined;
+  const ofPrompt =
+    total && limits.truncation === 'paper' ? limitMark('max_prompt_length', limits.maxPromptLength) : undefined;
+  const chart = (title: string, bins: readonly LengthBin[], what: string, mark?: Mark) =>
+    figure(lengthHistogram(title, bins, { unit, what, mark }));
   const mean = lengthBias.difference!.mean;
   const longer = `${share(lengthBias.chosenLonger, pairs)} longer, ${share(lengthBias.rejectedLonger, pairs)} shorter, ${share(lengthBias.equal, pairs)} equal`;
   return section(
@@ -147,7 +158,7 @@ function lengthSection(inspection: InspectionReport): HTMLElement {
         'Chosen minus rejected',
         histograms.difference,
         `How much longer the chosen answer is, ${short(mean)} ${unit} on average: ${longer}.`,
-        { name: 'equal', at: 0 },
+        { label: 'equal lengths', at: 0 },
       ),
     ),
     spreadTable(`Lengths in ${unit}`, [
@@ -165,7 +176,10 @@ function cutText({ cuts, pairs, limits, unit }: InspectionReport): string {
     return 'Length limits count tokens: inspect with a tokenizer to see what they cut.';
   const { maxLength, maxPromptLength, truncation } = limits;
   const named = `max_length ${count(maxLength)}${truncation === 'paper' ? `, max_prompt_length ${count(maxPromptLength)}` : ''}`;
-  const what = cuts.pairs === 0 ? 'No pair is cut' : `${count(cuts.pairs)} pairs (${share(cuts.pairs, pairs)}) are cut`;
+  const what =
+    cuts.pairs === 0
+      ? 'No pair is cut'
+      : `${counted(cuts.pairs, 'pair')} (${share(cuts.pairs, pairs)}) ${cuts.pairs === 1 ? 'is' : 'are'} cut`;
   return `${what} with ${named}, truncation ${truncation}.`;
 }
 
@@ -192,7 +206,7 @@ const spreadTable = (name: string, rows: readonly (readonly [string, Spread | un
 function lengthHistogram(
   title: string,
   bins: readonly LengthBin[],
-  { unit, what, limit }: { readonly unit: string; readonly what: string; readonly limit: Limit | undefined },
+  { unit, what, mark }: { readonly unit: string; readonly what: string; readonly mark: Mark | undefined },
 ): FigureOptions {
   const range = ({ low, high }: LengthBin, i = bins.findIndex((bin) => bin.low === low)) => {
     const [isFirst, isLast] = [i === 0, i === bins.length - 1];
@@ -202,15 +216,12 @@ function lengthHistogram(
     return high - low === 1 ? count(low) : `${count(low)} to ${count(high - 1)}`;
   };
   const [from, to] = [bins[0]!.low, bins.at(-1)!.high];
-  const isShown = limit !== undefined && limit.at >= from && limit.at <= to;
-  const isBeyond = limit !== undefined && limit.at > to;
-  const beyond =
-    isBeyond && limit.name !== 'equal' ? ` ${limit.name}, ${count(limit.at)}, is to the right of the chart.` : '';
-  const line = limit?.name === 'equal' ? 'equal lengths' : `${limit?.name} ${count(limit?.at ?? 0)}`;
+  const shown = mark !== undefined && mark.at >= from && mark.at <= to ? [mark] : [];
+  const beyond = mark !== undefined && mark.at > to ? (mark.beyond ?? '') : '';
   return {
     title,
     caption: `${what}${beyond}`,
-    legend: isShown ? [{ label: line, color: 'var(--s2)', kind: 'line' }] : [],
+    legend: shown.map(({ label }) => ({ label, color: 'var(--s2)', kind: 'line' })),
     plot: (width) => ({
       x: { label: unit, labelOffset: 38, domain: [from, to], ticks: Math.max(2, Math.floor(width / 90)) },
       y: { label: 'pairs', grid: true, ticks: 5, tickFormat: (n: number) => (Number.isInteger(n) ? count(n) : '') },
@@ -221,7 +232,7 @@ function lengthHistogram(
           ...{ title: (bin: LengthBin) => `${range(bin)} ${unit}\n${count(bin.count)} pairs`, tip: true },
         }),
         Plot.ruleY([0]),
-        ...(isShown ? [Plot.ruleX([limit.at], { stroke: 'var(--s2)', strokeWidth: 2, strokeDasharray: '4 3' })] : []),
+        Plot.ruleX(shown, { x: 'at', stroke: 'var(--s2)', strokeWidth: 2, strokeDasharray: '4 3' }),
       ],
     }),
     numbers: () => ({ head: [unit, 'pairs'], rows: bins.map((bin, i) => [range(bin, i), count(bin.count)]) }),
@@ -314,7 +325,6 @@ function rowSection({ worst, repeats, verdict: { findings } }: InspectionReport)
   const shown = new Set(findings.map(({ kind }) => kind));
   const kinds = Object.entries(KINDS).filter(([kind]) => (worst[kind]?.length ?? 0) > 0 && !shown.has(kind));
   const { prompts, pairs, ids } = repeats;
-  const counted = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
   const repeated = `Repeated: ${counted(prompts, 'prompt')}, ${counted(pairs, 'entire pair')}, ${counted(ids, 'id')}.`;
   return section(
     'rows',
