@@ -126,9 +126,7 @@ test('a run is resumed only with the same loss and options', async () => {
   const config = goldenConfig(folder);
   await trainFrom({ config, set: ['max_steps=1', 'loss_type=[sigmoid, sft]'] }, capture());
   const resumed = (...set: string[]) => trainFrom({ config, set: ['max_steps=1', ...set], resume: true }, capture());
-  await expect(resumed('loss_type=[sft, sigmoid]')).rejects.toThrow(
-    'loss_type was sigmoid, sft and is now sft, sigmoid',
-  );
+  await expect(resumed('loss_type=[sft, sigmoid]')).rejects.toThrow('loss_type was sigmoid,sft and is now sft,sigmoid');
   await expect(resumed('loss_type=[sigmoid, sft]', 'ld_alpha=0.5')).rejects.toThrow(
     'ld_alpha was not set and is now 0.5',
   );
