@@ -175,6 +175,21 @@ describe('the counting kernels', () => {
     );
   });
 
+  test.each([
+    { device: 'cpu', kept: 1 },
+    { device: 'gpu', kept: 2 },
+  ] as const)(
+    'count $kept of the input and the output of RMSNorm for its backward pass: $device',
+    ({ device, kept }) => {
+      const counter = new MemoryCounter(device);
+      const { rmsNorm } = countingKernels(counter);
+      const { discard } = rmsNorm(counter.allocate([100, 50]), countedWeights(counter)('w', [50], true), 1e-6);
+      discard?.();
+      counter.run();
+      expect(counter.bytes.activations).toBe(4 * (kept * 100 * 50 + 100)); // and a number of each row
+    },
+  );
+
   test('count what attention takes on a GPU while it runs', () => {
     const peak = (precision: Precision, headSize: number, tokens: number) => {
       const counter = new MemoryCounter('gpu');

@@ -6,6 +6,7 @@ import { parameter } from '@wpo/gemma';
 import { adafactor, adamW, adamW8bit, lion, type OptimizerKernel } from '@wpo/trainer';
 import { describe, expect, test, vi } from 'vitest';
 import { tensorflowMatMul } from '../src/kernels/answer-logps';
+import { nativeKernels } from '../src/kernels/kernels';
 import { float32Bits, nativeStore, run } from '../src/kernels/native';
 import { offloadedOptimizer } from '../src/kernels/offloaded-optimizer';
 import { nativeOptimizer } from '../src/kernels/optimizer';
@@ -76,6 +77,14 @@ test('in split-bfloat16 products NaN and infinity make NaN of the values that de
     expect(product.arraySync()).toEqual(expected.map((value) => new Array(10).fill(value)));
     product.dispose();
   });
+});
+
+test('the output of RMSNorm is kept for the backward pass', () => {
+  const [x, w] = [tf.ones([3, 4]), parameter('w', tf.zeros([4]))];
+  const { output, saved, discard } = nativeKernels().rmsNorm(x, w, 1e-6);
+  expect(discard).toBeUndefined();
+  program.run();
+  for (const value of [x, w, output, ...saved]) value.dispose();
 });
 
 describe('stored values in GPU memory', () => {

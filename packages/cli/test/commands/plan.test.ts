@@ -1,6 +1,7 @@
 import '@wpo/tensorflow';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import { gemma2_9b } from '@wpo/gemma';
 import { storedBytes } from '@wpo/tensorflow/kernels';
@@ -8,6 +9,8 @@ import { beforeAll, expect, test } from 'vitest';
 import { modelFolder, pairsFile, temporaryFolder } from '../golden';
 import { sparseModel } from '../sparse-model';
 import { wpo } from '../wpo';
+
+const publishedRecipe = fileURLToPath(new URL('../../../../recipes/gemma-2-9b-it-wpo-hb.yaml', import.meta.url));
 
 let folder: string;
 let nine: string;
@@ -173,6 +176,24 @@ test('with offload_activations inputs of layers are in memory of the host, and t
   expect(bytes(offloaded, 'layerInputParts')).toBeLessThan(bytes(offloaded, 'layerInputs') / 10);
   const saved = bytes(resident, 'activations') - bytes(offloaded, 'activations');
   expect(saved / bytes(offloaded, 'layerInputs')).toBeGreaterThan(0.9);
+});
+
+test.each([
+  { prompt: 500, answer: 500, tokens: 2022 },
+  { prompt: 1300, answer: 300, tokens: 2222 },
+])('the recipe of the published run fits a GPU with 80 GB: pairs of $tokens tokens', async (words) => {
+  const train = join(folder, 'pairs.jsonl');
+  const [prompt, chosen, rejected] = [
+    'a '.repeat(words.prompt),
+    'b '.repeat(words.answer),
+    'c '.repeat(words.answer), // a token of its own for each space
+  ];
+  writeFileSync(train, `${JSON.stringify({ prompt, chosen, rejected })}\n`.repeat(16));
+  const paths = { model_name_or_path: nine, train_file: train, output_dir: join(folder, 'run') };
+  const set = Object.entries(paths).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
+  const found = await plan(publishedRecipe, ...set, '--device-memory', '80GB', '--host-memory', '128GB');
+  expect(found.longest_pass.tokens).toBe(words.tokens);
+  expect(found.fits).toBe(true);
 });
 
 test.each(['offload_optimizer', 'offload_gradients', 'offload_activations'])(

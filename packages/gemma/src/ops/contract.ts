@@ -92,7 +92,7 @@ export interface OpResult {
   backward(dOutput: Value): Value[];
   /**
    * Frees the output's memory: an operation that reads it later recomputes it from the inputs in `inputsForBackward`, with the same
-   * bits. Absent where that is not possible, or takes long.
+   * bits. Absent where that is not possible, or costs more than it frees.
    */
   readonly discard?: () => void;
 }

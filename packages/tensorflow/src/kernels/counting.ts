@@ -311,7 +311,8 @@ export function countingKernels(
         dw!.dispose();
         return residual ? [dx!, dy.clone()] : [dx!];
       };
-      return { ...operation(output!, [x], backward, [inverseRms!]), ...(residual ? {} : { discard }) };
+      const canDiscard = !residual && counter.device === 'cpu';
+      return { ...operation(output!, [x], backward, [inverseRms!]), ...(canDiscard ? { discard } : {}) };
     },
     rotaryTables(positions, headDim) {
       const shape = [headDim, positions.length];
