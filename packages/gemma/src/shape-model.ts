@@ -18,16 +18,22 @@ export function modelOfShapes(
   makeWeight: (name: string, shape: readonly number[], trainable: boolean) => Weight,
   adapter?: LoraConfig,
 ): Gemma2 {
-  const modules = adapter && adaptedModules(adapter, config, 'target_modules');
+  const modules = new Map(
+    (adapter ? adaptedModules(adapter, config, 'target_modules') : []).map((one, index) => [
+      `${one.name}.weight`,
+      { ...one, index },
+    ]),
+  );
   const weight = (shape: readonly number[], name: string): Weight => {
     const base = makeWeight(name, shape, !adapter);
-    const index = modules?.findIndex((one) => `${one.name}.weight` === name) ?? -1;
-    if (index < 0) return base;
+    const adaptedModule = modules.get(name);
+    if (!adaptedModule) return base;
     const {
       r,
       scaling,
+      index,
       shape: [outFeatures, inFeatures],
-    } = modules![index]!;
+    } = adaptedModule;
     const a = makeWeight(`${name}.lora_A`, [r, inFeatures], true);
     const b = makeWeight(`${name}.lora_B`, [outFeatures, r], true);
     const rate = adapter!.loraDropout;

@@ -6,7 +6,7 @@ import { yamlKey } from '../schemas/schema';
 import type { TrainConfig } from '../schemas/train';
 import { count, table } from '../terminal/format';
 import type { Terminal } from '../terminal/terminal';
-import { type MemoryPlan, type PlannedRun, planMemory } from './memory-plan';
+import { leastMemory, type MemoryBytes, type MemoryPlan, type PlannedRun, planMemory } from './memory-plan';
 
 /** The memory of a machine in bytes, what this process holds already included. */
 export interface MachineMemory {
@@ -62,10 +62,28 @@ const PACKED_OPERANDS = 34e6;
 
 /** Plans a run on a machine. */
 export async function reportMemory(run: PlannedRun, machine: MachineMemory): Promise<MemoryReport> {
-  const device = machine.device ? 'gpu' : 'cpu';
-  const program = process.memoryUsage.rss() + FIRST_STEP + (device === 'cpu' ? PACKED_OPERANDS : 0);
+  const device = deviceOf(machine);
+  const program = programBytes(device);
   const available = machine.device?.bytes ?? machine.host.bytes - program;
   const plan = await planMemory(run, { device, available });
+  const rows = rowsOf(plan, machine, program);
+  return { rows, ...sumsOf(rows, machine), plan };
+}
+
+/** Whether a run fits if its passes take nothing. */
+async function mayFit(run: PlannedRun, machine: MachineMemory): Promise<boolean> {
+  const device = deviceOf(machine);
+  const rows = rowsOf(await leastMemory(run, device), machine, programBytes(device));
+  return sumsOf(rows, machine).fits;
+}
+
+const deviceOf = ({ device }: MachineMemory) => (device ? 'gpu' : 'cpu');
+
+/** Of this process without a model, once a step has run. */
+const programBytes = (device: 'cpu' | 'gpu') =>
+  process.memoryUsage.rss() + FIRST_STEP + (device === 'cpu' ? PACKED_OPERANDS : 0);
+
+function rowsOf(plan: MemoryBytes, machine: MachineMemory, program: number): MemoryRow[] {
   const where = machine.device ? 'device' : 'host';
   const names = [
     'weights',
@@ -82,7 +100,7 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
   ] as const;
   const isOnHost = { state: plan.stateParts > 0, gradients: plan.gradientParts > 0, layerInputs: true };
   const placeOf = (name: (typeof names)[number]) => (isOnHost[name as keyof typeof isOnHost] ? 'host' : where);
-  const rows: MemoryRow[] = [
+  return [
     ...names
       .filter((name) => plan[name] > 0)
       .map((name) => ({ name, where: placeOf(name), bytes: plan[name] }) as const),
@@ -91,11 +109,13 @@ export async function reportMemory(run: PlannedRun, machine: MachineMemory): Pro
       : []),
     { name: 'program', where: 'host', bytes: program },
   ];
+}
+
+function sumsOf(rows: readonly MemoryRow[], machine: MachineMemory): Pick<MemoryReport, 'needed' | 'fits'> {
   const neededIn = (place: MemoryRow['where']) =>
     rows.filter((row) => row.where === place).reduce((total, { bytes }) => total + bytes, 0);
   const needed = { host: neededIn('host'), device: neededIn('device') };
-  const fits = needed.host <= machine.host.bytes && needed.device <= (machine.device?.bytes ?? 0);
-  return { rows, needed, fits, plan };
+  return { needed, fits: needed.host <= machine.host.bytes && needed.device <= (machine.device?.bytes ?? 0) };
 }
 
 /** Settings with which a run fits, by their keys, and what it then takes. */
@@ -110,10 +130,12 @@ export async function findFittingSettings(run: PlannedRun, machine: MachineMemor
   const fitting: Change[] = [];
   for (const change of changesOf(run, machine.device !== undefined)) {
     if (fitting.some((smaller) => isPartOf(smaller, change))) continue;
-    const { needed, fits } = await reportMemory(changed(run, change), machine);
-    const settings = Object.fromEntries(Object.entries(change).map(([field, value]) => [yamlKey(field), value]));
+    const other = { ...run, config: { ...run.config, ...change } };
+    if (!(await mayFit(other, machine))) continue; // most changes end here, in a hundredth of the time
+    const { needed, fits } = await reportMemory(cutTo(change.maxLength, other), machine);
     if (!fits) continue;
     fitting.push(change);
+    const settings = Object.fromEntries(Object.entries(change).map(([field, value]) => [yamlKey(field), value]));
     found.push({ settings, needed });
     if (found.length === 3) break;
   }
@@ -200,17 +222,15 @@ const sequenceLength = ({ prompt, chosen, rejected }: Tokens) =>
   prompt.length + Math.max(chosen.length, rejected.length);
 const tokensOf = ({ prompt, chosen, rejected }: Tokens) => prompt.length + chosen.length + rejected.length;
 
-/** A run with other settings. Its pairs are cut to a lower `max_length`, at the end of their answers, then of their prompts. */
-function changed(run: PlannedRun, change: Change): PlannedRun {
-  const config = { ...run.config, ...change };
-  if (change.maxLength === undefined) return { ...run, config };
-  const { maxLength } = change;
+/** A run whose pairs are cut to a length, at the end of their answers, then of their prompts. */
+function cutTo(maxLength: number | undefined, run: PlannedRun): PlannedRun {
+  if (maxLength === undefined) return run;
   const train = run.pairs.train.map((pair) => {
     const prompt = pair.prompt.slice(0, Math.max(1, maxLength - 1));
     const most = maxLength - prompt.length;
     return { ...pair, prompt, chosen: pair.chosen.slice(0, most), rejected: pair.rejected.slice(0, most) };
   });
-  return { ...run, config, pairs: { ...run.pairs, train } };
+  return { ...run, pairs: { ...run.pairs, train } };
 }
 
 /** The report as JSON. */

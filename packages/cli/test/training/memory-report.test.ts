@@ -7,6 +7,7 @@ import { readRunPairs } from '../../src/pairs';
 import { lossOptions } from '../../src/schemas/loss';
 import { trainSchema } from '../../src/schemas/train';
 import { parseConfig } from '../../src/schemas/yaml-config';
+import { leastMemory, planMemory } from '../../src/training/memory-plan';
 import { checkRunMemory, type MachineMemory, machineMemory, reportMemory } from '../../src/training/memory-report';
 import { pairsFile } from '../golden';
 import { sparseModel } from '../sparse-model';
@@ -82,6 +83,25 @@ test('activations use memory that is free, with activation_checkpointing: auto',
   ];
   expect(tight.plan.activations).toBe(always.plan.activations);
   expect(roomy.plan.activations).toBe(never.plan.activations);
+});
+
+// so the search for settings that fit may leave out a run by it
+test.each([
+  ['cpu', ''],
+  ['cpu', 'use_peft: true\n'],
+  ['cpu', 'optimizer_in_bwd: true\nmax_grad_norm: 0\n'],
+  ['gpu', 'precompute_ref_log_probs: false\n'],
+  ['gpu', 'offload_optimizer: cpu\noffload_gradients: cpu\noffload_activations: cpu\n'],
+] as const)('the least memory of a run is in no row more than its plan, on a %s: %j', async (device, settings) => {
+  const run = await runOf(settings);
+  const [least, plan] = [await leastMemory(run, device), await planMemory(run, { device, available: 1e12 })];
+  const { activationBytes, longest, ...planned } = plan;
+  expect(Object.keys(least).sort()).toEqual(Object.keys(planned).sort());
+  for (const [name, bytes] of Object.entries(least)) {
+    expect(bytes, name).toBeLessThanOrEqual(planned[name as keyof typeof planned]);
+  }
+  expect(least.state).toBe(plan.state);
+  expect(least.activations).toBeLessThan(plan.activations);
 });
 
 test('sizes that are given replace those of this machine', () => {

@@ -194,7 +194,9 @@ export class MemoryCounter {
   }
 
   private read(inputs: readonly Value[]): void {
-    for (const buffer of inputs.flatMap((input) => (input instanceof CountedValue ? this.recomputed(input) : []))) {
+    const values = inputs.filter((input) => input instanceof CountedValue);
+    const buffers = values.map((value) => this.recomputed(value)); // all first: it records operations
+    for (const buffer of buffers) {
       if (!buffer.exists) continue;
       buffer.isRead = true;
       this.inputs.add(buffer);
