@@ -5,15 +5,10 @@ import { lossOptions } from '../schemas/loss';
 import type { PlanConfig } from '../schemas/plan';
 import { readTrainConfig } from '../schemas/train';
 import { processTerminal, type Terminal } from '../terminal/terminal';
-import {
-  describeShortage,
-  findFittingSettings,
-  formatFitting,
-  formatReport,
-  plannedMachine,
-  reportJson,
-  reportMemory,
-} from '../training/memory-report';
+import { findFittingSettings, formatFitting } from '../training/fitting-settings';
+import { plannedMachine } from '../training/machine-memory';
+import { describeShortage } from '../training/memory-check';
+import { formatReport, reportJson, reportMemory } from '../training/memory-report';
 import { formatTime, planTime, timeJson } from '../training/time-plan';
 import { withLocalModels } from './train';
 

@@ -20,17 +20,10 @@ import { trainSchema } from '../schemas/train';
 import { parseConfig, resolveLocation } from '../schemas/yaml-config';
 import { counted } from '../terminal/format';
 import type { Terminal } from '../terminal/terminal';
-import {
-  describeShortage,
-  findFittingSettings,
-  formatReport,
-  inGb,
-  type MachineMemory,
-  type MemoryReport,
-  plannedMachine,
-  readable,
-  reportMemory,
-} from '../training/memory-report';
+import { findFittingSettings } from '../training/fitting-settings';
+import { type MachineMemory, plannedMachine } from '../training/machine-memory';
+import { describeShortage } from '../training/memory-check';
+import { formatReport, inGb, type MemoryReport, readable, reportMemory } from '../training/memory-report';
 import { type Facts, limitOf, type MemorySettings, settingsFor, yamlOf } from './settings';
 
 /** The options of `wpo init` with a model and data. */
