@@ -19,6 +19,8 @@ export interface Parameter extends Weight {
   /** Replaces the gradient. Takes ownership. */
   assignGradient(gradient: tf.Tensor): void;
   zeroGradient(): void;
+  /** The next call of `value` or `assign` first runs `update`, which changes the value. Of parameters in the kernels' storage. */
+  updateLater?(update: () => void): void;
   dispose(): void;
 }
 
@@ -76,6 +78,13 @@ function checkValueShape({ name, shape }: Named, what: string, found: readonly n
 function storedParameter(of: Named, initial: ParameterValue, storage: ParameterStorage): Parameter {
   const value = initial instanceof tf.Tensor ? storage.value(initial) : initial;
   let sum: StoredValue | null = null;
+  let update: (() => void) | null = null;
+  const current = () => {
+    const due = update;
+    update = null;
+    due?.();
+    return value;
+  };
   const write = (to: StoredValue, from: tf.Tensor, what: string) => {
     checkValueShape(of, what, from.shape);
     to.write(0, from.dataSync() as Float32Array);
@@ -88,8 +97,11 @@ function storedParameter(of: Named, initial: ParameterValue, storage: ParameterS
   return {
     ...of,
     trainable: true,
-    value: () => value,
-    assign: (next) => write(value, next, 'value'),
+    value: current,
+    assign: (next) => write(current(), next, 'value'),
+    updateLater(given) {
+      update = given;
+    },
     gradient: () => sum,
     accumulate(addTo) {
       sum ??= storage.gradient(of.shape);

@@ -3,11 +3,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   type ActivationOffload,
   adapted,
+  blockParameters,
   type Gemma2Config,
   gemmaPolicy,
   type Kernels,
   parametersOf,
   type TensorLoader,
+  type Value,
 } from '@wpo/gemma';
 import { offloadedActivations, offloadedGradients, offloadedOptimizer, storedBytes } from '@wpo/tensorflow/kernels';
 import {
@@ -19,10 +21,10 @@ import {
   step,
   type TokenPair,
 } from '@wpo/trainer';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { randomModel } from '../../gemma/test/models';
 import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
-import { program } from '../src/kernels/program';
+import { Program, program } from '../src/kernels/program';
 import { SplitVariable, StoredVariable } from '../src/kernels/store';
 import { optimizers } from './optimizers';
 import { nativeBf16Tier, nativeTier, type Tier } from './tiers';
@@ -53,6 +55,7 @@ interface Case {
   readonly optim: keyof typeof optimizers;
   readonly held?: 'float32' | 'exact' | 'stochastic';
   readonly usesAdapter?: boolean;
+  readonly tier?: Tier;
 }
 
 interface How {
@@ -78,8 +81,8 @@ const loaderOf =
   };
 
 /** Three steps with clipping, the last after a restart: norms, weights and states. */
-async function train({ optim, held = 'float32', usesAdapter = false }: Case, how: How) {
-  const kernels: Kernels = nativeTier.kernels();
+async function train({ optim, held = 'float32', usesAdapter = false, tier = nativeTier }: Case, how: How) {
+  const kernels: Kernels = tier.kernels();
   const base = await randomModel(config, 3, kernels, held === 'float32' ? undefined : loaderOf(held));
   const model = usesAdapter ? adapted(base, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels }) : undefined;
   const policy = gemmaPolicy(model ?? base, { kernels, activationCheckpointing: 'always' });
@@ -131,6 +134,26 @@ async function train({ optim, held = 'float32', usesAdapter = false }: Case, how
   return { norms, weights, states };
 }
 
+/** Counts values whose copies to the GPU begin before the operations of a layer, and are waited for after them. */
+function valuesCopiedBesideLayers() {
+  let [layers, copied] = [0, 0];
+  const begun = new Map<Value, number>(); // layers when a copy began, by its target
+  const record = vi.spyOn(program, 'record').mockImplementation(function (this: Program, name, inputs, ...shapes) {
+    if (name === 'WpoAttention') layers += 1;
+    const [target] = inputs as Value[];
+    if (name === 'WpoCopyFromPinned') begun.set(target!, layers);
+    if (name === 'WpoWaitForCopies' && begun.has(target!) && begun.get(target!)! < layers)
+      copied += sizeOf(target!.shape);
+    return Program.prototype.record.call(this, name, inputs, ...shapes);
+  });
+  return {
+    stop() {
+      record.mockRestore();
+      return copied;
+    },
+  };
+}
+
 /** Gradients of a pass over all micro-batches that stay on the GPU. */
 function residentGradients(): GradientOffload {
   const sums = new Map<string, StoredVariable>();
@@ -167,6 +190,7 @@ function parametersInOrder(ready: readonly Parameter[]): readonly Parameter[] {
 export function testOffload(): void {
   const cases: readonly (readonly [string, Case, 'gpu' | 'cpu'])[] = [
     ['AdamW with its state on the CPU', { optim: 'AdamW' }, 'cpu'],
+    ['AdamW, passes in bfloat16', { optim: 'AdamW', tier: nativeBf16Tier }, 'cpu'],
     [
       '8-bit AdamW with its state on the CPU and exact master weights',
       { optim: 'AdamW with 8-bit moments', held: 'exact' },
@@ -184,6 +208,33 @@ export function testOffload(): void {
     expect(await train(given, offloaded)).toEqual(resident);
     expect(Math.min(...resident.norms)).toBeGreaterThan(MAX_NORM); // they are clipped
     expect([tf.memory().numTensors, storedBytes()]).toEqual(before);
+  });
+
+  test('copies of an update run beside the next forward pass', async () => {
+    const kernels = nativeTier.kernels();
+    const model = await randomModel(config, 3, kernels);
+    const policy = gemmaPolicy(model, { kernels, activationCheckpointing: 'always' });
+    const optimizer = optimizers.AdamW({ kernel: offloadedOptimizer({ part: 256 }) });
+    const offload = offloadedGradients();
+    const batches = [...microBatches, ...microBatches, ...microBatches].slice(1); // one more than a layer has matrices
+    const take = () =>
+      step({
+        ...{ policy, optimizer, loss: preferencePairLoss({ useWeighting: false }), learningRate: 0.01, maxGradNorm: 1 },
+        ...{ microBatches: batches, offloadGradients: offload },
+      });
+    await take();
+    const beside = valuesCopiedBesideLayers();
+    await take();
+    const copied = beside.stop();
+    const valuesOf = (layer: number) =>
+      blockParameters(model, layer).reduce((sum, { shape }) => sum + (shape.length === 1 ? 0 : sizeOf(shape)), 0);
+    // gradient and moments of all matrices of the layers but those of the first, and the first one of the second, which are
+    // copied beside the embedding
+    const [first] = blockParameters(model, 1);
+    expect(copied).toBe(3 * (valuesOf(1) - sizeOf(first!.shape) + valuesOf(2)));
+    optimizer.dispose();
+    offload.dispose();
+    for (const one of parametersOf(model)) one.dispose();
   });
 
   test('with one micro-batch a step, they give the bits of a step without them', async () => {

@@ -32,6 +32,11 @@ export interface Optimizer {
    * The result is the same as that of `step`.
    */
   beginStep(input: OptimizerStep): (parameters: readonly Parameter[]) => void | Promise<void>;
+  /**
+   * Makes a part of the last update, if some of it waits until its parameters' values are read (`Parameter.updateLater`). Called between the
+   * parts of the next step's forward pass.
+   */
+  continueUpdate?(): void;
   state(): OptimizerState;
   /**
    * Replaces the state, which the next `step` continues.

@@ -74,6 +74,8 @@ export interface Parameter {
   /** Replaces the gradient, as an all-reduce does. The parameter takes ownership. */
   assignGradient(gradient: Tensor): void;
   zeroGradient(): void;
+  /** The next call of `value` or `assign` first runs `update`, which changes the value. Absent where updates cannot wait. */
+  updateLater?(update: () => void): void;
 }
 
 /**

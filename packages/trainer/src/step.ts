@@ -43,8 +43,12 @@ export async function step(options: StepOptions): Promise<StepResult> {
     };
     if (offloadGradients) {
       const gradientsReady = moveGradients(offloadGradients, allReduceGradients);
-      const passes = { policy, batches: microBatches, loss, step: options.step, lossScale, pause, gradientsReady };
-      const pairs = await runMicroBatches(passes);
+      const passes = { policy, batches: microBatches, loss, step: options.step, lossScale, gradientsReady };
+      const pauseToUpdate = async () => {
+        optimizer.continueUpdate?.(); // the last step's update runs beside this step's forward pass
+        await pause();
+      };
+      const pairs = await runMicroBatches({ ...passes, pause: pauseToUpdate });
       const gradNorm = offloadGradients.norm(parameters);
       await update(gradNorm, offloadGradients.offloaded(parameters));
       return { pairs, gradNorm };

@@ -80,8 +80,15 @@ export interface UpdateRule<S extends Scalars = Scalars> {
 export interface OptimizerKernel {
   /** Zeros for the state. */
   zeros(shape: readonly number[], type: StateTensor['type']): Values;
-  /** Updates parameters that share their scalars. */
+  /**
+   * Updates parameters that share their scalars. Updates may wait until the parameters' values are read (`Parameter.updateLater`), if the
+   * gradients are kept until then.
+   */
   update<S extends Scalars>(rule: UpdateRule<S>, updates: readonly Update[], scalars: S): void;
+  /** Makes a part of the updates that wait. */
+  continueUpdate?(): void;
+  /** Makes all updates that wait. */
+  finish?(): void;
   /** Frees memory that it holds between updates. */
   dispose?(): void;
 }
@@ -164,12 +171,14 @@ export function optimizerOf<S extends Scalars>(
   }
 
   function dispose(): void {
+    kernel.finish?.();
     for (const state of states.values()) for (const values of Object.values(state)) values.dispose();
     states.clear();
     kernel.dispose?.();
   }
 
   function beginStep({ parameters, learningRate, gradientScale }: OptimizerStep) {
+    kernel.finish?.();
     step += 1;
     ordered = parameters;
     return (part: readonly Parameter[]) => {
@@ -190,7 +199,11 @@ export function optimizerOf<S extends Scalars>(
   return {
     step: (input) => beginStep(input)(input.parameters),
     beginStep,
-    state: () => ({ step, tensors: savedTensors(ordered, states) }),
+    ...(kernel.continueUpdate && { continueUpdate: kernel.continueUpdate }),
+    state() {
+      kernel.finish?.();
+      return { step, tensors: savedTensors(ordered, states) };
+    },
     async load(stored, parameters) {
       dispose();
       ordered = parameters;

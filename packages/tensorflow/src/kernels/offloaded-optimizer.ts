@@ -5,7 +5,7 @@ import { type StoredType, StoredVariable } from './store';
 
 // Updates on a GPU with the optimizer's state, the gradients or both in pinned memory of the CPU. A part of them is copied to the GPU,
 // the parameter is updated there, and the state is copied back. While one part is updated, the next is copied in, and the one before is
-// copied out.
+// copied out. Where gradients are kept until the next step, updates are made in its forward pass, and the copies run beside it.
 
 /** Values of a parameter that are updated at once: 64 MB of each float32 tensor. A multiple of the blocks of 8-bit moments. */
 export const OFFLOADED_PART = 1 << 24;
@@ -26,6 +26,14 @@ interface Part {
   dispose(): void;
 }
 
+/** A part whose update waits. */
+interface Waiting {
+  readonly part: Part;
+  /** Updates the part, whose values are all on the GPU. */
+  readonly update: (part: Update) => void;
+  isDone: boolean;
+}
+
 export interface OffloadedOptimizerOptions {
   /** Where the optimizer's state is. Gradients may be in either memory with both. Default `cpu`. */
   readonly state?: 'cpu' | 'gpu';
@@ -37,12 +45,19 @@ export interface OffloadedOptimizerOptions {
  * Returns updates on a GPU with the optimizer's state or the gradients (`offloadedGradients`) in memory of the CPU. On the GPU they take the
  * memory of two parts. A state on the CPU is one of AdamW, also with 8-bit moments, or of Lion. Adafactor, and weights that are
  * rounded at random, are updated as a whole. It needs native operations on a GPU.
+ *
+ * With gradients of `offloadedGradients`, updates wait: each is made before its parameter's value is read, or by `continueUpdate`, one part
+ * at a call. A part is copied in beside what is computed between two calls.
  */
 export function offloadedOptimizer({
   state: place = 'cpu',
   part = OFFLOADED_PART,
 }: OffloadedOptimizerOptions = {}): OptimizerKernel {
   const buffers = [new Map<string, Stored>(), new Map<string, Stored>()] as const;
+  let turn = 0;
+  const waiting: Waiting[] = [];
+  /** The first part that waits, once its copy has begun. */
+  let fetched: ReturnType<typeof fetch> | null = null;
   /** Memory of the GPU for a part. */
   const buffer = (of: Map<string, Stored>, name: string, { dtype, shape }: Stored) => {
     const [count, key] = [sizeOf(shape), `${name} ${dtype}`];
@@ -53,8 +68,10 @@ export function offloadedOptimizer({
     of.set(key, made);
     return made.part(0, count, shape);
   };
-  /** Begins to copy a part to the GPU. */
-  const fetch = ({ state, gradient }: Part, of: Map<string, Stored>) => {
+  /** Begins to copy a part to the GPU, into the buffers that the part before does not use. */
+  const fetch = ({ state, gradient }: Part) => {
+    turn = 1 - turn;
+    const of = buffers[turn as 0 | 1];
     const copy = (name: string, from: Stored) => {
       const into = buffer(of, name, from);
       program.recordInPlace('WpoCopyFromPinned', [into, from]);
@@ -64,6 +81,27 @@ export function offloadedOptimizer({
       state: Object.fromEntries(Object.entries(state).map(([name, from]) => [name, copy(name, from)])),
       gradient: gradient && copy('gradient', gradient),
     };
+  };
+  /** Updates the first part that waits. */
+  const runNext = () => {
+    const next = waiting.shift();
+    if (!next) return;
+    const { update, state: pinned, dispose } = next.part;
+    const { state, gradient } = fetched ?? fetch(next.part);
+    fetched = waiting[0] ? fetch(waiting[0].part) : null;
+    const copied = [...Object.values(state), ...(gradient ? [gradient] : [])];
+    for (const values of copied) program.recordInPlace('WpoWaitForCopies', [values]);
+    next.update({ ...update, state: { ...update.state, ...state }, gradient: gradient ?? update.gradient });
+    for (const [name, values] of Object.entries(state)) {
+      program.recordInPlace('WpoCopyToPinned', [pinned[name]!, values]);
+    }
+    for (const values of copied) values.dispose();
+    dispose();
+    next.isDone = true;
+  };
+  const finish = () => {
+    while (waiting.length > 0) runNext();
+    program.run(); // begins the last copies
   };
   return {
     ...nativeOptimizer,
@@ -77,32 +115,38 @@ export function offloadedOptimizer({
           `${rule.name}: its state cannot be in memory of the CPU: expected one of ${BY_VALUE.join(', ')}.`,
         );
       }
-      const parts = updates.flatMap((update) => {
+      if (fetched) finish();
+      const isLater = updates.every(canWait);
+      for (const update of updates) {
         const isWhole = !isByValue || isRoundedAtRandom(update);
         if (place === 'cpu' && isWhole) {
           throw new Error(
             `${update.parameter.name}: stochastic rounding depends on a value's index in the whole parameter: expected other weights.`,
           );
         }
-        return partsOf(update, isWhole ? Number.POSITIVE_INFINITY : part);
-      });
-      let next = parts[0] && fetch(parts[0], buffers[0]);
-      for (const [i, { update, state: pinned, dispose }] of parts.entries()) {
-        const { state, gradient } = next!;
-        next = parts[i + 1] && fetch(parts[i + 1]!, buffers[(i + 1) % 2]!);
-        const copied = [...Object.values(state), ...(gradient ? [gradient] : [])];
-        for (const values of copied) program.recordInPlace('WpoWaitForCopies', [values]);
-        const onGpu = { ...update, state: { ...update.state, ...state }, gradient: gradient ?? update.gradient };
-        nativeOptimizer.update(rule, [onGpu], scalars);
-        for (const [name, values] of Object.entries(state)) {
-          program.recordInPlace('WpoCopyToPinned', [pinned[name]!, values]);
+        const parts = partsOf(update, isWhole ? Number.POSITIVE_INFINITY : part).map(
+          (part): Waiting => ({
+            part,
+            update: (onGpu) => nativeOptimizer.update(rule, [onGpu], scalars),
+            isDone: false,
+          }),
+        );
+        // vectors first: they are the norms of all layers, and matrices come in the order in which a pass reads them
+        const isVector = update.parameter.shape.length === 1;
+        waiting.splice(isVector ? 0 : waiting.length, 0, ...parts);
+        const last = parts.at(-1)!;
+        if (isLater) {
+          update.parameter.updateLater!(() => {
+            while (!last.isDone) runNext();
+          });
         }
-        for (const values of copied) values.dispose();
-        dispose();
       }
-      program.run(); // begins the last copies
+      if (!isLater) finish();
     },
+    continueUpdate: runNext,
+    finish,
     dispose() {
+      finish();
       for (const buffer of buffers) {
         for (const values of buffer.values()) values.dispose();
         buffer.clear();
@@ -110,6 +154,10 @@ export function offloadedOptimizer({
     },
   };
 }
+
+/** Whether an update may be made later: its gradient is kept, and its parameter asks for the update. */
+const canWait = ({ parameter, gradient }: Update) =>
+  gradient instanceof StoredVariable && gradient.isPinned && parameter.updateLater !== undefined;
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
