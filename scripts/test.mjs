@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensureMpi } from './ensure-mpi.mjs';
 import { ensurePython } from './ensure-python.mjs';
 import { describe, root, setUp } from './setup.mjs';
 
@@ -27,6 +28,7 @@ console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} ski
 function ensureOptional() {
   const python = ensurePython();
   if (python) process.env.WPO_PYTHON = python;
+  ensureMpi();
 }
 
 /** Runs a tool from node_modules. A failure counts as one failed test; success counts as nothing. */

@@ -1,3 +1,3 @@
 import { library } from '../../tsup.shared';
 
-export default library(['src/index.ts', 'src/node.ts'], { platform: 'node' });
+export default library(['src/index.ts', 'src/node.ts'], { platform: 'node', external: ['koffi'] });

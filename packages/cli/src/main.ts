@@ -11,6 +11,7 @@ import {
   isUserError,
   UserError,
 } from './errors';
+import { launched } from './launched';
 import { describeUsageError, rewriteArguments, unknownCommand } from './schemas/arguments';
 import { chatSchema } from './schemas/chat';
 import { completionSchema } from './schemas/completion';
@@ -46,7 +47,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
   const hasEvents = schema !== undefined && 'json' in schema.flags && rest.includes('--json');
   const screen = hasEvents ? screenOf(terminal).withJsonEvents() : screenOf(terminal);
   let status = 0;
-  const program = createProgram(screen, (result) => {
+  const program = createProgram(args, screen, (result) => {
     status = result;
   });
   try {
@@ -57,6 +58,14 @@ export async function main(args: readonly string[], terminal: Terminal = process
     }
     if (schema === undefined && /^\w/.test(command) && command !== 'help') {
       throw new UserError(unknownCommand(command, COMMANDS));
+    }
+    const launch = schema === undefined || schema.name === trainSchema.name ? undefined : await launched();
+    if (launch !== undefined && launch.rank > 0) return 1; // rank 0 has the message
+    if (launch !== undefined) {
+      throw new UserError(
+        `wpo ${command}: expected one process, found ${launch.size} that mpirun has started. Only wpo train divides its work among ` +
+          'processes: run this command without mpirun.',
+      );
     }
     const given = schema === undefined ? args : [command, ...rewriteArguments(schema, rest)];
     await program.parseAsync(given, { from: 'user' });
@@ -95,8 +104,8 @@ const withFlags = (message: string): string =>
       .join(' '),
   );
 
-/** Creates all commands. Each imports its code when it runs, so that help and mistakes in flags are printed at once. */
-function createProgram(terminal: Terminal, finish: (status: number) => void): Command {
+/** Creates all commands. @param args those of this process. Each command imports its code when it runs, so that help and mistakes in flags are printed at once. */
+function createProgram(args: readonly string[], terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('wpo')
     .description(
       'Trains Gemma-2 on preference pairs with Weighted Preference Optimization (WPO), and makes, inspects, weighs and ' +
@@ -113,10 +122,18 @@ function createProgram(terminal: Terminal, finish: (status: number) => void): Co
     .showHelpAfterError('Add --help for more.');
 
   const commands = [
-    createCommand(trainSchema, async ({ config: file, set, resume, watch }) => {
-      const config = await readTrainConfig(file, set, (line) => void terminal.stderr.write(`${line}\n`));
-      const { train } = await import('./commands/train');
-      finish(await train(config, { resume, watch }, terminal));
+    createCommand(trainSchema, async ({ config: file, set, resume, watch, nproc }) => {
+      if (nproc !== undefined) {
+        const { launchProcesses } = await import('./launch');
+        return finish(await launchProcesses(nproc, args));
+      }
+      const { withProcesses } = await import('./processes');
+      const status = await withProcesses(terminal, async (processes, terminal) => {
+        const config = await readTrainConfig(file, set, (line) => void terminal.stderr.write(`${line}\n`));
+        const { train } = await import('./commands/train');
+        return train(config, { resume, watch, processes }, terminal);
+      });
+      finish(status);
     }),
     createCommand(planSchema, async (config) => {
       const { plan } = await import('./commands/plan');

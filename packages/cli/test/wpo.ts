@@ -55,13 +55,13 @@ export interface Child {
   readonly ended: Promise<{ readonly status: number | null; readonly signal: string | null; out: string; err: string }>;
 }
 
-export function startWpo(args: readonly string[]): Child {
+export function startWpo(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Child {
   if (!existsSync(new URL('../dist/process.js', import.meta.url))) {
     throw new Error(
       'packages/cli/dist/process.js: expected the built command, which this test runs, found no file. Run `npm run setup`.',
     );
   }
-  const child = spawn(process.execPath, [bin, ...args]);
+  const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...environment } });
   let [out, err] = ['', ''];
   child.stdout.on('data', (chunk) => {
     out += chunk;

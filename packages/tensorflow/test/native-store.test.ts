@@ -41,6 +41,16 @@ describe('the store', () => {
     expect(store.bytes()).toEqual(before);
   });
 
+  test('says where an arena is in memory, aligned to 64 bytes; a mapped file and a freed arena are refused', () => {
+    const ids = [store.allocate(100), store.allocateForStep(100)];
+    const [first, second] = ids.map((id) => store.address(id));
+    expect([first! % 64n, second! % 64n, first === second]).toEqual([0n, 0n, false]);
+    const mapped = store.map(file('address', new Uint8Array(8)));
+    expect(() => store.address(mapped)).toThrow(`arena ${mapped} is a mapped file, which is read-only`);
+    for (const id of [...ids, mapped]) store.free(id);
+    expect(() => store.address(ids[0]!)).toThrow('does not exist or was freed');
+  });
+
   test('allocates zeros', () =>
     withArena(1 << 20, (id) => {
       expect(store.get(id, 0, 1 << 18, 'F32').every((x) => Object.is(x, 0))).toBe(true);

@@ -1,10 +1,12 @@
 import { checkNumber } from './check-number';
+import { inRounds, readResults, resultNumbers } from './data-parallel';
 import { StepStopped, TrainingError } from './errors';
 import { type StopSignal, stopPause, yieldToEventLoop } from './event-loop';
+import { type Group, soloGroup } from './group';
 import { evaluationMetrics, type MetricsRow } from './metrics';
 import { runMicroBatch } from './micro-batch';
 import type { PairLoss, PairResult } from './pair-loss';
-import { type PairSource, type Policy, pairAt } from './policy';
+import { type PairSource, type Policy, pairAt, pairLength } from './policy';
 import { lookUpReference, type Reference, referenceOf } from './reference';
 
 export interface EvaluateOptions {
@@ -19,6 +21,8 @@ export interface EvaluateOptions {
   /** Stops between layers and batches. */
   readonly signal?: StopSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  /** Processes that divide the pairs among them. Default: this process alone. */
+  readonly group?: Group;
 }
 
 /**
@@ -35,28 +39,42 @@ export async function evaluate(options: EvaluateOptions): Promise<MetricsRow | n
 
 /** The results of each held-out pair; null where the signal stopped it. */
 export async function evaluatePairs(options: EvaluateOptions): Promise<PairResult[] | null> {
-  const { policy, pairs, loss, batchSize = 1, signal, onProgress } = options;
+  const { policy, pairs, loss, batchSize = 1, signal, onProgress, group = soloGroup } = options;
   const reference = referenceOf(loss, options.reference);
   checkHeldOut(pairs);
   checkNumber('batchSize', batchSize);
   const results: PairResult[] = [];
   const pause = stopPause(signal);
-  while (results.length < pairs.length) {
-    const size = Math.min(batchSize, pairs.length - results.length);
-    const indices = Array.from({ length: size }, (_, i) => results.length + i);
-    const batch = indices.map((index) => pairAt(pairs, index));
-    try {
-      const references = reference && (await lookUpReference(reference, indices, batch));
-      results.push(...(await runMicroBatch({ policy, batch: { pairs: batch, references }, loss, pause })));
-    } catch (error) {
-      if (error instanceof StepStopped) return null;
-      throw error;
-    }
-    onProgress?.(results.length, pairs.length);
-    await yieldToEventLoop();
-    if (signal?.aborted && results.length < pairs.length) return null;
+  const starts = Array.from({ length: Math.ceil(pairs.length / batchSize) }, (_, i) => i * batchSize);
+  const indicesFrom = (start: number) =>
+    Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => start + i);
+  const batchOf = (start: number) => indicesFrom(start).map((index) => pairAt(pairs, index));
+  try {
+    await inRounds({
+      ...{ group, items: starts, what: 'results of held-out pairs' },
+      cost: (start) => batchOf(start).reduce((total, pair) => total + pairLength(pair), 0),
+      width: (start) => resultNumbers(indicesFrom(start).length, []).length,
+      async work(start) {
+        const batch = batchOf(start);
+        const references = reference && (await lookUpReference(reference, indicesFrom(start), batch));
+        const own = await runMicroBatch({ policy, batch: { pairs: batch, references }, loss, pause });
+        return resultNumbers(batch.length, [...own.entries()]);
+      },
+      async onResults(now, numbers) {
+        for (const [i, start] of now.entries()) {
+          const ids = batchOf(start).map(({ id }) => id);
+          results.push(...readResults(ids, numbers[i]!));
+        }
+        onProgress?.(results.length, pairs.length);
+        await yieldToEventLoop();
+        return signal?.aborted !== true;
+      },
+    });
+  } catch (error) {
+    if (error instanceof StepStopped) return null;
+    throw error;
   }
-  return results;
+  return results.length < pairs.length ? null : results;
 }
 
 /** @throws TrainingError where there is no pair to evaluate. */

@@ -17,11 +17,11 @@ export interface GradientOffload {
   dispose(): void;
 }
 
-/** Moves gradients that are complete out of the device. For a pass's `gradientsReady`. */
+/** Moves gradients that are complete out of the device. For a pass's `gradientsReady`. @param reduce sums them over ranks before */
 export const moveGradients =
-  (offload: GradientOffload, allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>) =>
+  (offload: GradientOffload, reduce?: (parameters: readonly Parameter[]) => Promise<void>) =>
   async (ready: readonly Parameter[]): Promise<void> => {
-    await allReduceGradients?.(ready);
+    await reduce?.(ready);
     await offload.add(ready);
     zeroGradients(ready);
   };

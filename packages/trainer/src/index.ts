@@ -17,6 +17,17 @@ export { type EvaluateOptions, evaluate } from './evaluate';
 export { type Pause, pauseAndCheck, type StopSignal, stopPause } from './event-loop';
 export { clipScale, gradientNorm } from './gradient-norm';
 export type { GradientOffload } from './gradient-offload';
+export {
+  type Group,
+  type GroupNumbers,
+  type HostMemory,
+  onFirstRank,
+  orFail,
+  receiveError,
+  type SentError,
+  sendError,
+  soloGroup,
+} from './group';
 export type { Interval, MetricsRow, MetricsSink } from './metrics';
 export {
   type MicroBatch,

@@ -1,10 +1,12 @@
 import { checkNumber } from './check-number';
 import { checkPair } from './check-pair';
+import { inRounds } from './data-parallel';
 import { TrainingError } from './errors';
 import { type Pause, pauseAndCheck, yieldToEventLoop } from './event-loop';
+import { type Group, onFirstRank, soloGroup } from './group';
 import { splitAnswers } from './micro-batch';
 import { type PairLoss, pairLogps } from './pair-loss';
-import { type PairSource, type Policy, pairAt, type ReferenceLogps, type TokenPair } from './policy';
+import { type PairSource, type Policy, pairAt, pairLength, type ReferenceLogps, type TokenPair } from './policy';
 
 /**
  * The source of the reference's log-probs: a list computed before training, entry i for pair i of the data; or a function that
@@ -36,6 +38,8 @@ export interface PrecomputeReferenceOptions {
   /** Stops between layers and batches by throwing the signal's reason. The cache keeps what was computed. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  /** Processes that divide the pairs among them. Only rank 0 uses the cache. Default: this process alone. */
+  readonly group?: Group;
 }
 
 /**
@@ -44,21 +48,39 @@ export interface PrecomputeReferenceOptions {
  * @throws TrainingError naming the pair, where a log-prob is not finite or an answer has no tokens; RangeError for a `batchSize` below 1.
  */
 export async function precomputeReference(options: PrecomputeReferenceOptions): Promise<ReferenceLogps[]> {
-  const { policy, pairs, ldAlpha, batchSize = 1, cache, key = '', signal, onProgress } = options;
+  const { policy, pairs, ldAlpha, batchSize = 1, cache, key = '', signal, onProgress, group = soloGroup } = options;
   checkNumber('batchSize', batchSize);
-  const values = [...((await cache?.read(key)) ?? [])].slice(0, pairs.length);
+  const cached = await onFirstRank(group, 'reference log-probs of an earlier run', () => cache?.read(key));
+  const values = [...(cached ?? [])].slice(0, pairs.length);
   onProgress?.(values.length, pairs.length);
   const pause = pauseAndCheck(() => signal?.throwIfAborted());
-  while (values.length < pairs.length) {
-    signal?.throwIfAborted();
-    const start = values.length;
-    const batch = Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
-    const computed = await referenceLogps(policy, batch, { ldAlpha, pause });
-    await cache?.append(key, start, computed);
-    values.push(...computed);
-    onProgress?.(values.length, pairs.length);
-    await yieldToEventLoop();
-  }
+  const from = values.length;
+  const starts = Array.from({ length: Math.ceil((pairs.length - from) / batchSize) }, (_, i) => from + i * batchSize);
+  const batchOf = (start: number) =>
+    Array.from({ length: Math.min(batchSize, pairs.length - start) }, (_, i) => pairAt(pairs, start + i));
+  if (starts.length > 0) signal?.throwIfAborted();
+  await inRounds({
+    ...{ group, items: starts, what: 'reference log-probs' },
+    cost: (start) => batchOf(start).reduce((total, pair) => total + pairLength(pair), 0),
+    width: (start) => 2 * batchOf(start).length,
+    async work(start) {
+      const computed = await referenceLogps(policy, batchOf(start), { ldAlpha, pause });
+      return computed.flatMap(({ chosen, rejected }) => [chosen, rejected]);
+    },
+    async onResults(now, numbers) {
+      const flat = numbers.flatMap((part) => [...part]);
+      const computed = Array.from({ length: flat.length / 2 }, (_, i) => {
+        const logps = { chosen: flat[2 * i]!, rejected: flat[2 * i + 1]! };
+        return ldAlpha === undefined ? logps : { ...logps, ldAlpha };
+      });
+      if (group.rank === 0) await cache?.append(key, now[0]!, computed);
+      values.push(...computed);
+      onProgress?.(values.length, pairs.length);
+      await yieldToEventLoop();
+      if (values.length < pairs.length) signal?.throwIfAborted();
+      return true;
+    },
+  });
   return values;
 }
 

@@ -1,5 +1,6 @@
 import type { StopSignal } from './event-loop';
 import type { GradientOffload } from './gradient-offload';
+import type { Group } from './group';
 import type { MicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss } from './pair-loss';
@@ -32,10 +33,10 @@ export interface StepOptions {
   /** The number of this step in the run, counted from 1, for errors and for dropout, which differs between steps. */
   readonly step?: number;
   /**
-   * Called once the gradients of all micro-batches are summed and before the norm, with `optimizerInBackward` or `offloadGradients` for
-   * some parameters at a time: data-parallel training reduces them here.
+   * The processes of the run, which all have the same parameters and options. They divide the micro-batches among them, and sum their
+   * gradients before the update. Default: this process alone.
    */
-  readonly allReduceGradients?: (parameters: readonly Parameter[]) => Promise<void>;
+  readonly group?: Group;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */
   readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
   /** Once aborted, the step is given up between two layers or micro-batches, and has changed nothing. */

@@ -23,7 +23,7 @@ export interface TrainingOptions extends BestModelOptions {
   readonly maxSteps?: number;
   /** Pairs of a micro-batch (`per_device_train_batch_size`). A loss with `needsBatch` ranks these. Default 1. */
   readonly batchSize?: number;
-  /** Micro-batches of a step. Default 1. */
+  /** Micro-batches of a step, of all processes together. Default 1. */
   readonly gradientAccumulationSteps?: number;
   /**
    * Packs a step's pairs into forward passes of at most this number of tokens, instead of one pass per micro-batch. A prompt
@@ -105,7 +105,12 @@ export interface TrainOptions extends TrainingOptions {
    * updated weights (`optimizerInBackward`).
    */
   readonly signal?: StopSignal;
-  readonly allReduceGradients?: StepOptions['allReduceGradients'];
+  /**
+   * The processes of the run. They divide the micro-batches of each step among them, so that their number changes a run by rounding only.
+   * All have the same options. Only rank 0 uses `metrics` and `pairLog` and saves checkpoints, which all must be able to read. All must see
+   * `signal` aborted between the same two collectives of the group. Default: this process alone.
+   */
+  readonly group?: StepOptions['group'];
   readonly computeNorm?: StepOptions['computeNorm'];
   readonly offloadGradients?: StepOptions['offloadGradients'];
 }

@@ -2,9 +2,11 @@ import { batchLoader, cursorAt, epochAt, planSteps } from './batches';
 import { betterModel } from './best-model';
 import { loadCheckpointWeights, restoreState, runSettings } from './checkpoint';
 import { addHeldOutPairs, addTrainingPairs, collapseOf, healthyStart } from './collapse';
+import { requireEqual } from './data-parallel';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { evaluatePairs } from './evaluate';
 import { firstNotFinite } from './finite';
+import { onFirstRank, soloGroup } from './group';
 import { addStep, emptyInterval, evaluationMetrics, type MetricsRow, trainingRow } from './metrics';
 import { logsPairsOf, type PairRow, pairRows } from './pair-log';
 import { wpoPairLoss } from './pair-loss';
@@ -35,12 +37,13 @@ async function* events(options: TrainOptions): AsyncGenerator<TrainEvent, TrainR
     return yield* steps(options, warnings);
   } catch (error) {
     yield* warnings;
-    throw error;
+    throw await (options.group ?? soloGroup).fail(error);
   }
 }
 
 async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGenerator<TrainEvent, TrainResult, void> {
-  const { policy, optimizer, evaluation, metrics, pairLog, checkpoints, signal, loss = wpoPairLoss() } = options;
+  const { policy, optimizer, evaluation, checkpoints, signal, loss = wpoPairLoss(), group = soloGroup } = options;
+  const { metrics, pairLog } = group.rank === 0 ? options : {};
   const { evalSteps = 0, loggingSteps = 10, saveSteps = 0, maxGradNorm = 1, skipNonfinite = 0 } = options;
   const { loadBestModelAtEnd = false, stopOnCollapse = false } = options;
   const warn = (message: string) => void warnings.push({ type: 'warning', message });
@@ -66,8 +69,12 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
   const scheduleChange = 'run' in initial && describeScheduleChange(initial.run, run, step);
   if (scheduleChange) warn(scheduleChange);
   yield* warnings.splice(0);
+  await requireEqual(group, { step, ...run }, { what: 'settings of the run', hint: SAME_INPUT });
   await checkWeights(policy, step);
-  if (options.preflight && step < totalSteps) await preflight({ ...options, loss, reference });
+  if (options.preflight && step < totalSteps) {
+    const gradientAccumulationSteps = Math.ceil(plan.gradientAccumulationSteps / group.size);
+    await preflight({ ...options, loss, reference, gradientAccumulationSteps });
+  }
   await metrics?.rewind?.(rows);
   await pairLog?.rewind?.(step);
   yield { type: 'start', step, totalSteps };
@@ -98,9 +105,12 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
     const judged = { best, health, healthyUpTo, goodStep };
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
-    await writePairs(); // first: a resumed run expects the rows up to its checkpoint
-    const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
-    await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
+    await onFirstRank(group, `checkpoint of step ${step}`, async () => {
+      await writePairs(); // first: a resumed run expects the rows up to its checkpoint
+      const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
+      await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
+      return null;
+    });
     savedAt = step;
     if (checkpoints) yield { type: 'checkpoint', step };
   }
@@ -118,7 +128,7 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
   let stepEvent: TrainEvent | undefined;
   while (true) {
     if (evaluationDue && evaluation && !mustEnd()) {
-      const results = await evaluatePairs({ policy, loss, signal, ...evaluation });
+      const results = await evaluatePairs({ policy, loss, signal, group, ...evaluation });
       evaluationDue = results === null;
       if (results) {
         judge(addHeldOutPairs(health, results), step);
@@ -142,8 +152,8 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
 
     const started = performance.now();
     const learningRate = rateAt(step);
-    const { optimizerInBackward, offloadGradients, allReduceGradients, computeNorm } = options;
-    const how = { maxGradNorm, optimizerInBackward, offloadGradients, allReduceGradients, computeNorm, signal };
+    const { optimizerInBackward, offloadGradients, computeNorm } = options;
+    const how = { maxGradNorm, optimizerInBackward, offloadGradients, group, computeNorm, signal };
     let result: StepResult | null = null;
     let after = cursor;
     try {
@@ -209,6 +219,9 @@ const freshState = {
   healthyUpTo: 0,
   goodStep: null,
 };
+
+const SAME_INPUT =
+  'All ranks must have the same configuration, model and pairs, and the same output_dir, on a file system that all machines share.';
 
 const collapseWarning = (step: number, reason: string) =>
   `after step ${step} the model has collapsed: ${reason}. It has unlearned to write answers, whatever accuracy and margin say. ` +

@@ -1,7 +1,9 @@
 import { RESUME_ADVICE } from './check-pair';
+import { allReduceGradients, gradientsOf } from './data-parallel';
 import { NonFiniteError, StepStopped, TrainingError } from './errors';
 import { pauseAndCheck } from './event-loop';
 import { firstOverflow, gradientNorm } from './gradient-norm';
+import { soloGroup } from './group';
 import { type Parameter, zeroGradients } from './policy';
 import type { StepOptions } from './step-options';
 
@@ -10,7 +12,7 @@ import type { StepOptions } from './step-options';
  * these gradients are freed. A signal gives the step up only before the first update.
  */
 export function updateInBackward(options: StepOptions) {
-  const { policy, optimizer, learningRate, allReduceGradients, computeNorm = gradientNorm, signal } = options;
+  const { policy, optimizer, learningRate, group = soloGroup, computeNorm = gradientNorm, signal } = options;
   const { parameters } = policy;
   let update: ReturnType<typeof optimizer.beginStep> | null = null;
   let squares = 0;
@@ -20,7 +22,7 @@ export function updateInBackward(options: StepOptions) {
       if (signal?.aborted && !update) throw new StepStopped();
     }),
     async gradientsReady(ready: readonly Parameter[]): Promise<void> {
-      await allReduceGradients?.(ready);
+      await allReduceGradients(group, ready, { what: gradientsOf(options) });
       const norm = await computeNorm(ready);
       if (!Number.isFinite(norm)) throw await gradientError(options, { norm, ready, hasUpdated: update !== null });
       squares += norm ** 2;

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import type { HostMemory } from './group';
 
 /** Types of tensors in a checkpoint, by safetensors' names, and their bytes per value. */
 export const SAVED_TYPES = { F32: 4, BF16: 2, U8: 1 } as const;
@@ -16,6 +17,8 @@ export interface StoredValues {
   read(start: number, count: number): Numbers;
   /** Replaces values from `start`. */
   write(start: number, values: Numbers): void;
+  /** Float32 values in memory of the CPU, to be read or replaced in place until the next operation; absent elsewhere. */
+  hostMemory?(): HostMemory | undefined;
   /** Whether all values are finite, without reading them. It may be false for large finite ones. */
   areFinite(): boolean;
   dispose(): void;

@@ -130,20 +130,6 @@ test('the optimizer gets the learning rate and the clipping factor, and gradient
   expect(policy.parameters.map((parameter) => parameter.gradient())).toEqual([null, null]);
 });
 
-test('allReduceGradients receives the summed gradients, and its result is clipped and applied', async () => {
-  const alone = recorder();
-  const doubled = recorder();
-  const a = await take(cut(3, [1, 2]), { optimizer: alone.optimizer });
-  const b = await take(cut(3, [1, 2]), {
-    optimizer: doubled.optimizer,
-    async allReduceGradients(parameters) {
-      for (const parameter of parameters) parameter.assignGradient(tf.mul(parameter.gradient() as tf.Tensor, 2));
-    },
-  });
-  expect(b.gradNorm).toBeCloseTo(2 * a.gradNorm, 6);
-  expect(doubled.seen[0]!.gradients[0]).toEqual(alone.seen[0]!.gradients[0]!.map((value) => 2 * value));
-});
-
 test('a loss of the caller replaces the WPO loss', async () => {
   // −log π(y_w)
   const loss: PairLoss = (pairs) =>
@@ -278,27 +264,26 @@ describe('with optimizerInBackward', () => {
     expect(new Set(seen.map(({ gradientScale }) => gradientScale))).toEqual(new Set([1]));
   });
 
-  test('allReduceGradients gets the gradients before their update', async () => {
-    const { optimizer, seen } = recorder();
-    const allReduceGradients: StepOptions['allReduceGradients'] = async (parameters) => {
-      for (const p of parameters) p.assignGradient(tf.zerosLike(p.gradient() as tf.Tensor));
-    };
-    const { gradNorm } = await take(cut(2, [2]), { optimizer, allReduceGradients, ...inBackward });
-    expect(gradNorm).toBe(0);
-    expect(seen.map(({ gradients }) => Math.max(...gradients.flat()))).toEqual([0, 0]);
-  });
-
   /** The first parameter that is ready is "bias", the second "table.weight". */
   test.each([
     ['bias', 'No weight was changed.', 0],
     ['table.weight', 'Weights of later layers were changed, so this model is not saved.', 1],
   ])('a gradient of "%s" that is not finite ends the step', async (name, message, updates) => {
     const { optimizer, seen } = recorder();
-    const policy = newPolicy();
-    const allReduceGradients: StepOptions['allReduceGradients'] = async (parameters) => {
-      for (const p of parameters) if (p.name === name) p.assignGradient(tf.mul(p.gradient() as tf.Tensor, Number.NaN));
+    const toy = newPolicy();
+    const policy: Policy = {
+      ...toy,
+      async forwardPacks(packs, options) {
+        const gradientsReady: typeof options.gradientsReady = async (parameters) => {
+          for (const p of parameters) {
+            if (p.name === name) p.assignGradient(tf.mul(p.gradient() as tf.Tensor, Number.NaN));
+          }
+          await options.gradientsReady?.(parameters);
+        };
+        return toy.forwardPacks!(packs, { ...options, gradientsReady });
+      },
     };
-    const failed = take(cut(2, [1, 1]), { policy, optimizer, allReduceGradients, step: 4, ...inBackward });
+    const failed = take(cut(2, [1, 1]), { policy, optimizer, step: 4, ...inBackward });
     const start = `step 4: pairs "pair-0", "pair-1": expected a finite gradient, found norm NaN, first in "${name}".`;
     await expect(failed).rejects.toThrow(`${start} ${message}`);
     await failed.catch((error) => expect(error instanceof NonFiniteError).toBe(updates === 0));

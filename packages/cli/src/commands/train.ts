@@ -5,6 +5,8 @@ import { epochOrder } from '@wpo/data';
 import { ADAPTER_WEIGHTS, readTensors, writeTensors } from '@wpo/gemma/node';
 import { MAX_COUNT } from '@wpo/internal/training-ranges';
 import {
+  onFirstRank,
+  orFail,
   type PairLoss,
   preferencePairLoss,
   train as runTraining,
@@ -17,6 +19,7 @@ import { InterruptedError, UserError } from '../errors';
 import { wpoCommand } from '../invocation';
 import { hashModel, type LoadedModel, loadBackend, type SaveOptions, saveModel, saveModelFiles } from '../models';
 import { type RunPairs, readRunPairs } from '../pairs';
+import { alone, type Processes } from '../processes';
 import { earlierAnswers, PromptAnswers } from '../report/prompt-answers';
 import { recordEnvironment } from '../report/recordings';
 import { watchRun } from '../report/watch';
@@ -24,7 +27,7 @@ import { recordBefore, recordDuring, recordTrained, reportRun, withoutFailing } 
 import { trainsAdapter } from '../schemas/adapter';
 import { lossOptions } from '../schemas/loss';
 import { decidingValues } from '../schemas/schema';
-import { type TrainConfig, trainSchema } from '../schemas/train';
+import { batchesPerStep, type TrainConfig, trainSchema } from '../schemas/train';
 import { count, counted } from '../terminal/format';
 import { watchSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
@@ -52,6 +55,8 @@ export interface TrainCommandOptions {
   readonly resume?: boolean | undefined;
   /** Shows the report while the run trains, on a port of 127.0.0.1; true chooses a free one. */
   readonly watch?: number | true | undefined;
+  /** The processes of the run, of which this is one. Default: this one alone. */
+  readonly processes?: Processes | undefined;
 }
 
 /**
@@ -61,10 +66,15 @@ export interface TrainCommandOptions {
  * @returns the exit status: 0; 1 if the model could not be uploaded with `push_to_hub`; 3 if the run ended because the model collapsed; 130 or 143 if SIGINT or SIGTERM stopped it
  */
 export async function train(
-  config: TrainConfig,
-  { resume = false, watch }: TrainCommandOptions = {},
+  given: TrainConfig,
+  { resume = false, watch, processes = alone }: TrainCommandOptions = {},
   terminal: Terminal = processTerminal(),
 ): Promise<number> {
+  const { group, isFirst } = processes;
+  const config = group.size === 1 ? given : { ...given, numProcesses: given.numProcesses ?? group.size };
+  processes.setTimeout(config.distTimeout);
+  /** Runs work on rank 0. The others do not wait. */
+  const onFirst = async (work: () => Promise<void>) => orFail(group, async () => void (isFirst && (await work())));
   const say = (line: string) => void terminal.stdout.write(`${line}\n`);
   const folder = runFolder(config.outputDir);
   /** The exit status of a run that has ended already, after a message. */
@@ -78,26 +88,31 @@ export async function train(
     );
     return collapse === null ? 0 : COLLAPSED;
   };
-  const before = await endedBefore();
-  if (before !== undefined) return before;
-  if (config.pushToHub) await checkPush(repositoryOf(config));
-  const local = await withLocalModels(config, terminal);
+  const before = await onFirstRank(group, 'the state of output_dir', endedBefore);
+  if (typeof before === 'number') return before;
+  if (config.pushToHub) await onFirst(async () => void (await checkPush(repositoryOf(config))));
+  const local = await processes.oncePerMachine(() => withLocalModels(config, terminal));
   const pairs = await readRunPairs(local, terminal);
-  const isResumed = (await stateOf(folder, config, resume)) === 'unfinished';
-  const answers = await PromptAnswers.open({ config: local, pairs }, isResumed ? await earlierAnswers(folder) : []);
+  const answers = isFirst ? await openAnswers(local, pairs, { folder, resume }) : undefined;
   const loss = preferencePairLoss(lossOptions(config));
   checkWeights(loss, config, pairs);
   warnOfTies(pairs, terminal);
-  const backend = await loadBackend(config);
-  await checkRunMemory({ config: local, loss, pairs, storage: backend.storage }, machineMemory(backend), terminal);
-  const release = await lockFolder(folder);
+  const backend = processes.shareMemory(await loadBackend(config));
+  const gradientAccumulationSteps = Math.ceil(batchesPerStep(config) / group.size);
+  const planned = { config: { ...local, gradientAccumulationSteps }, loss, pairs, storage: backend.storage };
+  await orFail(group, () => checkRunMemory(planned, machineMemory(backend), terminal));
+  let release = () => {};
+  await onFirst(async () => {
+    release = await lockFolder(folder);
+  });
 
   const owned: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(resource: T): T => {
     owned.push(resource);
     return resource;
   };
-  const stop = watchSignals(terminal);
+  const ownStop = watchSignals(terminal); // of work that only this process does
+  const stop = processes.shareStop(ownStop, terminal);
   const shown = eventPrinter(config, terminal);
   const warn = (message: string) => shown.show({ type: 'warning', message });
   let finished: TrainResult;
@@ -107,20 +122,24 @@ export async function train(
   });
   const stopped = async (when: string) => {
     shown.stop();
-    if (existsSync(folder.metrics)) await reportRun(folder, terminal);
+    if (isFirst && existsSync(folder.metrics)) await reportRun(folder, terminal);
     say(`Stopped ${when}\nTo continue: ${wpoCommand()} train ${folder.config} --resume`);
     return stop.status();
   };
   try {
-    const ended = await endedBefore(); // again: another process may have trained here before the lock was free
-    if (ended !== undefined) return ended;
-    await writeConfig(folder, config);
-    await withoutFailing('the environment', terminal, () => recordEnvironment({ folder, backend }));
+    // again: another run may have trained here before the lock was free
+    const ended = await onFirstRank(group, 'the state of output_dir', endedBefore);
+    if (typeof ended === 'number') return ended;
+    await onFirst(async () => {
+      await writeConfig(folder, config);
+      await withoutFailing('the environment', terminal, () => recordEnvironment({ folder, backend }));
+      if (watch !== undefined) say(`Watch the run at ${own(await watchRun(folder, watch)).url}`);
+    });
     const held = pairs.held.length > 0 ? `, ${pairs.held.length} held out` : '';
-    if (watch !== undefined) say(`Watch the run at ${own(await watchRun(folder, watch)).url}`);
+    const by = group.size === 1 ? '' : ` with ${group.size} processes`;
     const outputDir = resolve(folder.path);
     terminal.onEvent?.({ type: 'run', outputDir, pairs: pairs.train.length, heldOut: pairs.held.length });
-    say(`Training on ${counted(pairs.train.length, 'pair')}${held}. Run directory: ${folder.path}`);
+    say(`Training on ${counted(pairs.train.length, 'pair')}${held}${by}. Run directory: ${folder.path}`);
     const { model, references } = await loadWithReferences({
       config: local,
       loss,
@@ -131,6 +150,7 @@ export async function train(
       own,
       signal: stop.signal,
       warn,
+      group,
     });
     if (config.dtype === 'float32' && config.saveDtype === undefined && model.dtype !== 'float32') {
       terminal.stderr.write(
@@ -138,14 +158,17 @@ export async function train(
           'another type set save_dtype.\n',
       );
     }
-    const recording = { folder, config, pairs, model, backend, terminal, stop };
-    await recordBefore(recording, answers);
+    const recording = { folder, config, pairs, model, backend, terminal, stop: ownStop };
+    if (answers) await recordBefore(recording, answers);
+    stop.signal.throwIfAborted();
     const optimizer = own(optimizerOf(config, backend.optimizer(config)));
     const offloadGradients = backend.gradients(config);
     if (offloadGradients) own(offloadGradients);
     const board =
-      config.reportTo === 'tensorboard' ? own(tensorboardFiles(folder.tensorboard, backend.summaryWriter)) : undefined;
-    await checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer });
+      config.reportTo === 'tensorboard' && isFirst
+        ? own(tensorboardFiles(folder.tensorboard, backend.summaryWriter))
+        : undefined;
+    await onFirst(() => checkDiskSpace(folder, config, { pairs: pairs.train.length, model, optimizer }));
     const run = runTraining({
       policy: model.policy,
       optimizer,
@@ -158,13 +181,14 @@ export async function train(
       ...(offloadGradients && { offloadGradients }),
       usedMemory: backend.usedMemory,
       preflight: true,
+      group,
       fingerprint: await fingerprintOf(local, pairs),
       resume,
       signal: stop.signal,
     });
     for await (const event of run) {
       shown.show(event);
-      await recordDuring(recording, answers, event);
+      if (answers) await recordDuring(recording, answers, event);
     }
     const result = await run;
     const { step, totalSteps } = result;
@@ -172,7 +196,7 @@ export async function train(
     const collapsed = result.collapse !== null && config.stopOnCollapse;
     if (collapsed && result.restoredStep === null) {
       shown.stop();
-      await reportRun(folder, terminal);
+      if (isFirst) await reportRun(folder, terminal);
       tellStopped();
       say(collapseWithoutModel(step, result.collapse!));
       return COLLAPSED;
@@ -187,15 +211,17 @@ export async function train(
           `To write the ${trainsAdapter(config) ? 'adapter' : 'model'} by itself: ${wpoCommand()} export ${folder.path}`,
       );
     }
-    await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
-    const modelStep = result.restoredStep ?? undefined;
-    const card = await withoutFailing('the model card', terminal, () =>
-      modelCard({ config, folder, baseFolder: model.folder, modelStep }),
-    );
-    await saveModel(folder.model, model, { ...saving(model), files: cardFile(card) });
-    await rm(folder.extending, { force: true });
+    await onFirst(async () => {
+      await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
+      const modelStep = result.restoredStep ?? undefined;
+      const card = await withoutFailing('the model card', terminal, () =>
+        modelCard({ config, folder, baseFolder: model.folder, modelStep }),
+      );
+      await saveModel(folder.model, model, { ...saving(model), files: cardFile(card) });
+      await rm(folder.extending, { force: true });
+    });
     shown.stop();
-    await recordTrained(recording, answers, result.restoredStep ?? step);
+    if (answers) await recordTrained(recording, answers, result.restoredStep ?? step);
     finished = result;
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
@@ -206,12 +232,24 @@ export async function train(
     stop.dispose();
     release();
   }
+  const endStatus = finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : 0;
+  if (!isFirst) return endStatus;
   const report = await reportRun(folder, terminal);
   terminal.onEvent?.({ type: 'result', model: resolve(folder.model), ...finished });
   say(await runSummary(folder, pairs, finished, config, report));
   const pushed = config.pushToHub ? await pushTrained(config, folder, terminal) : 0;
-  return finished.collapse !== null && config.stopOnCollapse ? COLLAPSED : pushed;
+  return endStatus || pushed;
 }
+
+/** The prompts that a run answers, with the answers of its earlier parts. */
+const openAnswers = async (
+  config: TrainConfig,
+  pairs: RunPairs,
+  { folder, resume }: { readonly folder: RunFolder; readonly resume: boolean },
+): Promise<PromptAnswers> => {
+  const isResumed = (await stateOf(folder, config, resume)) === 'unfinished';
+  return PromptAnswers.open({ config, pairs }, isResumed ? await earlierAnswers(folder) : []);
+};
 
 /** The repository that `push_to_hub` uploads to. */
 const repositoryOf = ({ hubModelId, outputDir }: TrainConfig) => hubModelId ?? basename(outputDir);
@@ -284,7 +322,7 @@ const stepOptions = (config: TrainConfig) => ({
   epochs: config.numTrainEpochs,
   maxSteps: config.maxSteps,
   batchSize: config.perDeviceTrainBatchSize,
-  gradientAccumulationSteps: config.gradientAccumulationSteps,
+  gradientAccumulationSteps: batchesPerStep(config),
   maxTokensPerPack: config.maxTokensPerPack,
   learningRate: config.learningRate,
   schedule: config.lrSchedulerType,
@@ -330,8 +368,9 @@ const fileOptions = (
 /** The values that a checkpoint and the run that resumes from it must share. */
 async function fingerprintOf(config: TrainConfig, pairs: RunPairs): Promise<NonNullable<TrainOptions['fingerprint']>> {
   const { modelNameOrPath, adapterNameOrPath } = config;
-  // the trainer records the steps and the learning rate, which may change in one direction
-  const { max_steps, num_train_epochs, learning_rate, ...values } = decidingValues(trainSchema, config);
+  // the trainer records the steps and the learning rate, which may change in one direction, and the batches of all processes
+  const { max_steps, num_train_epochs, learning_rate, gradient_accumulation_steps, num_processes, ...values } =
+    decidingValues(trainSchema, config);
   return {
     ...(values as NonNullable<TrainOptions['fingerprint']>),
     model_sha256: await hashModel(modelNameOrPath),

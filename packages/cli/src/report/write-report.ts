@@ -23,11 +23,9 @@ export const reportRun = ({ path, report }: RunFolder, terminal: Terminal): Prom
     return report;
   });
 
-/** Answers all prompts before training. @throws the reason of `stop.signal` */
-export async function recordBefore(options: RecordingOptions, answers: PromptAnswers): Promise<void> {
-  await recordAnswers(options, () => answers.recordAll(options, 0));
-  options.stop.signal.throwIfAborted();
-}
+/** Answers all prompts before training. A signal that arrives meanwhile ends it. */
+export const recordBefore = (options: RecordingOptions, answers: PromptAnswers): Promise<void> =>
+  recordAnswers(options, () => answers.recordAll(options, 0));
 
 /** Answers the prompts that are due after an event. A signal that arrives meanwhile ends it. */
 export const recordDuring = (options: RecordingOptions, answers: PromptAnswers, event: TrainEvent): Promise<void> =>

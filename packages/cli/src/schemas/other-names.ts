@@ -179,11 +179,11 @@ const ABSENT: Readonly<Record<string, string>> = {
     run_name project logging_dir wandb* use_wandb mlflow* use_mlflow hf_mlflow* comet* use_comet trackio*
     use_trackio swanlab* use_swanlab use_tensorboard tensorboard* use_otel_metrics otel_* tags plot_loss
     log_with tracker*`,
-  'One process trains on one device.': `
+  'mpirun starts several processes, each with the whole model on one device: docs/scale.md.': `
     deepspeed fsdp fsdp_* ddp ddp_* local_rank world_size tensor_parallel_size data_parallel_size
     context_parallel_size dp_* sequence_parallel_degree ring_attn_func heads_k_stride n_gpu n_node num_gpus
     accelerator accelerator_config parallelism_config device_map master_addr master_port ray_* use_ray
-    resources_per_worker num_processes deepcompile save_on_each_node log_on_each_node
+    resources_per_worker deepcompile save_on_each_node log_on_each_node
     average_tokens_across_devices dispatch_batches split_batches sharded_ddp mp_parameters use_megatron_bridge
     megatron_* use_mca use_hyper_parallel hyper_parallel_* tpu_* state_dict_type offload_params cpu_offload*
     reshard_after_forward auto_wrap_policy sync_module_states use_orig_params min_num_params

@@ -1,4 +1,4 @@
-import { TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
+import { MAX_COUNT, TRAINING_RANGES as ranges } from '@wpo/internal/training-ranges';
 import * as v from 'valibot';
 import { type AdapterSettings, adapterFields, checkAdapter, trainsAdapter } from './adapter';
 import { boolean, choice, field, integer, numberFromText, path, text, texts } from './fields';
@@ -102,7 +102,21 @@ const batchFields = {
   gradientAccumulationSteps: integer({
     ...ranges.gradientAccumulationSteps,
     default: 1,
-    help: 'batches per optimizer step; their gradients are averaged',
+    help: 'batches per optimizer step of each process; their gradients are averaged',
+  }),
+  numProcesses: integer({
+    min: 1,
+    max: 100_000,
+    help:
+      'the number of processes that gradient_accumulation_steps is meant for: a step has their batches together, whatever the number that ' +
+      'runs (default: those that mpirun starts)',
+  }),
+  distTimeout: integer({
+    min: 1,
+    max: MAX_COUNT,
+    default: 1800,
+    affects: 'nothing',
+    help: 'seconds that processes wait for each other; then the run ends with the name of the one that did not come',
   }),
   maxTokensPerPack: integer({
     ...ranges.maxTokensPerPack,
@@ -283,6 +297,11 @@ export const trainSchema = commandSchema({
     config: path('file', { required: true, help: 'YAML file with the keys below', flag: { positional: true } }),
     set: settings('set a key of the file; may be repeated', 'key=value'),
     resume: boolean({ help: 'continue from the newest checkpoint in output_dir' }),
+    nproc: integer({
+      min: 1,
+      max: 100_000,
+      help: 'start this number of processes on this machine, with mpirun, and divide each step among them',
+    }),
     json: jsonFlag,
     watch: field(
       {
@@ -413,6 +432,12 @@ interface BestModelConfig {
   readonly evalSteps?: number | undefined;
   readonly saveSteps: number;
 }
+
+/** Batches of an optimizer step, of all processes together. */
+export const batchesPerStep = ({
+  gradientAccumulationSteps,
+  numProcesses = 1,
+}: Pick<TrainConfig, 'gradientAccumulationSteps' | 'numProcesses'>): number => gradientAccumulationSteps * numProcesses;
 
 /** Everything that configures a training run: defaults filled in, paths absolute. */
 export type TrainConfig = ConfigOf<typeof trainSchema>;

@@ -74,7 +74,7 @@ what to do. A key that neither program has is an error too. The \`train\` stage 
 as in TRL (\`completion: trl\`) and cut at the end (\`truncation: keep_start\`), and products are bfloat16 unless \`bf16\` is \`false\`.
 A recipe of alignment-handbook is trained with weights, as the WPO authors’ script does; for DPO add \`--set use_weighting=false\`.
 
-**What is not.** A step has \`per_device_train_batch_size\` × \`gradient_accumulation_steps\` pairs, as one process trains on one device: for
-a recipe that was made for 8 GPUs, multiply \`gradient_accumulation_steps\` by 8. Relative paths start from the folder of the file. The order of the
+**What is not.** One process takes \`per_device_train_batch_size\` × \`gradient_accumulation_steps\` pairs a step. For a recipe that was made for
+8 GPUs, start 8 processes ([scale.md](scale.md)), or set \`num_processes: 8\`, with which fewer take the same steps. Relative paths start from the folder of the file. The order of the
 pairs comes from \`seed\`, but is another than PyTorch’s. Checkpoints are \`output_dir/checkpoint-STEP\` as there, and the model is in
 \`output_dir/model\`.`;

@@ -147,7 +147,7 @@ class Translator {
       ...(dialect === undefined || batch === undefined
         ? []
         : [
-            `A step takes ${batch} pairs, on one device. If the file is for N devices, set gradient_accumulation_steps to N times as much.`,
+            `A step takes ${batch} pairs of each process. If the file is for N devices, start N processes with mpirun, or set num_processes to N.`,
           ]),
       ...(dialect === 'handbook' && !this.has('use_weighting')
         ? ['Pairs are weighted, as in the WPO authors’ script. For plain DPO: --set use_weighting=false.']

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { formatBytes, requireFreeSpace } from '@wpo/internal/node/write-errors';
 import { planSteps, type RuleOptimizer, savedBytes, savedTensor } from '@wpo/trainer';
 import type { LoadedModel } from '../models';
-import type { TrainConfig } from '../schemas/train';
+import { batchesPerStep, type TrainConfig } from '../schemas/train';
 import type { RunFolder } from './run-folder';
 
 /**
@@ -21,7 +21,7 @@ export async function checkDiskSpace(
   const { totalSteps } = planSteps({
     pairs,
     batchSize: config.perDeviceTrainBatchSize,
-    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    gradientAccumulationSteps: batchesPerStep(config),
     epochs: config.numTrainEpochs,
     maxSteps: config.maxSteps,
   });

@@ -1,4 +1,5 @@
 import {
+  type Group,
   type PairLoss,
   type Policy,
   precomputeReference,
@@ -38,6 +39,8 @@ export interface ReferenceOptions {
   /** When aborted, the work stops by throwing the reason. What was computed is cached. */
   readonly signal: AbortSignal;
   readonly warn: (message: string) => void;
+  /** Processes that divide the pairs among them. */
+  readonly group: Group;
 }
 
 /**
@@ -114,7 +117,7 @@ export async function hashReference(config: TrainConfig): Promise<string> {
 }
 
 async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: ReferenceOptions): Promise<References> {
-  const { config, pairs, loss, folder, terminal, signal, warn } = options;
+  const { config, pairs, loss, folder, terminal, signal, warn, group } = options;
   const { ldAlpha } = loss;
   const hash = await hashReference(config);
   const cache = referenceFiles(folder.reference, { warn });
@@ -128,7 +131,7 @@ async function precompute({ policy }: Pick<LoadedModel, 'policy'>, options: Refe
     });
     const logps = await withProgress(terminal, { label, total: unique.length }, (shown) => {
       const onProgress = (done: number) => shown.update(done);
-      return precomputeReference({ policy, pairs: unique, ldAlpha, cache, key, signal, onProgress });
+      return precomputeReference({ policy, pairs: unique, ldAlpha, cache, key, signal, onProgress, group });
     });
     const byPair = new Map(unique.map((pair, i) => [pair, logps[i]!]));
     return set.map((pair) => byPair.get(pair)!);

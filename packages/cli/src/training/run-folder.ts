@@ -9,7 +9,7 @@ import { UserError } from '../errors';
 import { lockPath, writeWholeFile } from '../files';
 import { trainsAdapter } from '../schemas/adapter';
 import { decidingValues, yamlKey } from '../schemas/schema';
-import { type TrainConfig, trainSchema } from '../schemas/train';
+import { batchesPerStep, type TrainConfig, trainSchema } from '../schemas/train';
 import { configYaml, formatValue, parseConfig } from '../schemas/yaml-config';
 
 /** The paths of a training run. Its checkpoints are `checkpoint-<step>` in `path`. */
@@ -100,7 +100,11 @@ const LENGTH = ['maxSteps', 'numTrainEpochs'] as const;
 
 function checkUnchanged(before: TrainConfig, now: TrainConfig, { path, config }: RunFolder): void {
   const [old, current] = [decidingValues(trainSchema, before), decidingValues(trainSchema, now)];
-  const mayChange = [...LENGTH.map(yamlKey), ...(now.learningRate < before.learningRate ? ['learning_rate'] : [])];
+  const mayChange = [
+    ...LENGTH.map(yamlKey),
+    ...(now.learningRate < before.learningRate ? ['learning_rate'] : []),
+    ...(batchesPerStep(now) === batchesPerStep(before) ? ['gradient_accumulation_steps', 'num_processes'] : []),
+  ];
   const changed = Object.keys(current).filter(
     (key) => !mayChange.includes(key) && !isDeepStrictEqual(old[key], current[key]),
   );

@@ -19,7 +19,7 @@ import { modulesOf } from '../adapters';
 import { fromInput } from '../errors';
 import type { Backend } from '../models';
 import { MAX_ANSWER, plannedAnswers } from '../report/prompt-answers';
-import type { TrainConfig } from '../schemas/train';
+import { batchesPerStep, type TrainConfig } from '../schemas/train';
 import { counted } from '../terminal/format';
 import { formatDuration } from '../terminal/progress';
 import { type AnswerTime, planAnswers } from './answer-time';
@@ -126,7 +126,8 @@ export async function planTime(
 
 /** How a run divides its pairs, and a pair of about their mean length. */
 function passesOf(config: TrainConfig, pairs: readonly TokenPair[]) {
-  const { perDeviceTrainBatchSize: batchSize, gradientAccumulationSteps, maxTokensPerPack } = config;
+  const { perDeviceTrainBatchSize: batchSize, maxTokensPerPack } = config;
+  const gradientAccumulationSteps = batchesPerStep(config);
   const { totalSteps } = planSteps({
     ...{ pairs: pairs.length, batchSize, gradientAccumulationSteps },
     ...{ epochs: config.numTrainEpochs, maxSteps: config.maxSteps },

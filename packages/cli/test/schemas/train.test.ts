@@ -57,6 +57,7 @@ test('three keys are required; the others have the documented defaults', () => {
     maxLength: 2048,
     maxPromptLength: 1800,
     onBadRow: 'error',
+    distTimeout: 1800,
     learningRate: 1e-6,
     lrSchedulerType: 'linear',
     warmupRatio: 0,
@@ -317,6 +318,7 @@ test('a resumed run must have the same values of these keys', () => {
         'max_tokens_per_pack',
       ],
       ...[
+        'num_processes',
         'num_train_epochs',
         'offload_gradients',
         'optim',

@@ -116,7 +116,7 @@ test('the WPO authors’ recipe is read unchanged', async () => {
       "  preprocessing_num_workers: Data is read and encoded by several threads, without settings.",
       "  gradient_checkpointing_kwargs: Blocks are recomputed as activation_checkpointing says, which has no further options.",
       "  log_level: Progress is a line on a terminal, and plain lines elsewhere.",
-      "A step takes 16 pairs, on one device. If the file is for N devices, set gradient_accumulation_steps to N times as much.",
+      "A step takes 16 pairs of each process. If the file is for N devices, start N processes with mpirun, or set num_processes to N.",
       "Pairs are weighted, as in the WPO authors’ script. For plain DPO: --set use_weighting=false.",
     ]
   `);

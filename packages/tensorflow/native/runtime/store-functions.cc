@@ -213,6 +213,15 @@ napi_value write(Arguments& arguments) {
   return undefined(arguments.env());
 }
 
+napi_value address(Arguments& arguments) {
+  const int64_t id = arguments.integer(0, "id");
+  const auto arena = store().find(id);
+  require_writable(*arena, id);
+  napi_value value;
+  require_ok(napi_create_bigint_uint64(arguments.env(), reinterpret_cast<uintptr_t>(arena->memory.get()), &value));
+  return value;
+}
+
 napi_value get(Arguments& arguments) {
   const int64_t count = arguments.integer(2, "count", kMaxElements);
   const Type type = type_argument(arguments, 3, "type", false);
@@ -257,10 +266,12 @@ void export_store(napi_env env, napi_value exports, StoreMemory& memory) {
   require_ok(napi_create_object(env, &functions));
   export_function<allocate>(env, functions, "allocate", &memory);
   export_function<allocate_for_step>(env, functions, "allocateForStep", &memory);
-  if (&memory == &host_memory())
+  if (&memory == &host_memory()) {
     export_function<map>(env, functions, "map", &memory);
-  else
+    export_function<address>(env, functions, "address", &memory);
+  } else {
     export_function<allocate_pinned>(env, functions, "allocatePinned", &memory);
+  }
   export_function<free_arena>(env, functions, "free", &memory);
   export_function<bytes>(env, functions, "bytes", &memory);
   export_function<read>(env, functions, "read", &memory);

@@ -4,6 +4,7 @@
 //   allocatePinned(bytes): id                  zeros in memory of the CPU, for operations that copy. On a GPU only
 //   allocateForStep(bytes): id                 no values: memory that is freed within a step, such as that of gradients
 //   map(path, bytes?): id                      a whole file; throws if it does not have `bytes` bytes. Not on a GPU
+//   address(id): bigint                        where an allocated arena is, until it is freed. Not on a GPU
 //   free(id)                                   a program that runs keeps the memory until it ends
 //   bytes(): { allocated, mapped, pinned? }    of all arenas; `pinned` on a GPU only
 //   read(id, offset, file, fileOffset, count, fileType, type)    `count` values from a file into an allocated arena

@@ -43,6 +43,8 @@ export interface NativeStore {
   allocateForStep(bytes: number): number;
   /** Maps a whole file, read-only. @throws Error if its size is not `bytes` */
   map(path: string, bytes: number): number;
+  /** Where an allocated arena is in the memory of this process, until it is freed. Absent where a GPU computes. */
+  address?(arena: number): bigint;
   free(arena: number): void;
   /** Of all arenas. */
   bytes(): { readonly allocated: number; readonly mapped: number; readonly pinned?: number };

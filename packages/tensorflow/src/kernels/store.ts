@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Value } from '@wpo/gemma';
+import type { HostMemory } from '@wpo/trainer';
 import { joinHalves, splitHalves } from './low-bits';
 import { type NativeStore, nativeDevice, nativeStore, readingFiles, type StoredArrays } from './native';
 
@@ -210,6 +211,15 @@ export class StoredVariable<T extends StoredType = WeightType> extends StoredTen
     }
     nativeStore()!.set(arena.number, (offset + start) * bytes, values, name);
     this.changed();
+  }
+  /** Where float32 values are in the CPU's memory, for code that replaces them before the next operation. Undefined elsewhere. */
+  hostMemory(): HostMemory | undefined {
+    const store = nativeStore()!;
+    if (!store.address || this.dtype !== 'float32') return undefined;
+    this.recorder.run();
+    this.changed();
+    const { arena, offset } = this.range;
+    return { address: store.address(arena.number) + BigInt(offset * STORED_TYPES.float32.bytes), count: this.size };
   }
   /** Whether all values of a weight are finite. False also where a square exceeds float32. */
   areFinite(): boolean {

@@ -36,6 +36,7 @@ export interface NativeStore {
   allocate(bytes: number): number;
   allocateForStep(bytes: number): number;
   map(path: string, bytes?: number): number;
+  address(id: number): bigint;
   free(id: number): void;
   bytes(): { allocated: number; mapped: number };
   // biome-ignore format: one line for each function

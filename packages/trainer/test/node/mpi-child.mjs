@@ -1,0 +1,72 @@
+// node mpi-child.mjs TASK: a rank of a job. Uses the built package.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TrainingError } from '../../dist/index.js';
+import { mpiGroup } from '../../dist/node.js';
+
+const group = await mpiGroup();
+if (group === undefined) throw new Error('expected to be started by mpirun');
+const { rank, size } = group;
+const say = (value) => process.stdout.write(`${rank}: ${JSON.stringify(value)}\n`);
+
+const TASKS = {
+  async collectives() {
+    const many = new Float32Array(1 << 20).map((_, i) => (rank + 1) * (i % 1000));
+    const few = Float64Array.of(rank, 1e300, 2 ** -60);
+    await group.allReduce([many, few, new Float32Array(0)], 'sums');
+    const sum = (size * (size + 1)) / 2;
+    say({
+      size,
+      version: group.version,
+      isRight: many.every((x, i) => x === sum * (i % 1000)),
+      few: [...few],
+      gathered: await group.allGather({ rank, text: 'ü'.repeat(rank) }, 'texts'),
+      first: await group.broadcast(rank === 0 ? { of: [1, null, 'ä'] } : undefined, 'a value'),
+      agreed: [await group.agree(rank === 1, 'flag'), await group.agree(false, 'flag')],
+      hosts: new Set(group.ranks.map(({ host }) => host)).size,
+    });
+  },
+  /** Rank 1 fails while the others are in a collective; all continue afterwards. */
+  async failure() {
+    const work = async () => {
+      if (rank === 1) throw new TrainingError('step 3: pair "a": bad', { step: 3, pairId: 'a' });
+      await group.allReduce([new Float32Array(10)], 'gradients');
+    };
+    const error = await work().catch((error) => group.fail(error));
+    const again = await group.fail(error); // another level of the program
+    const { name, message, step, pairId } = error;
+    say({ name, message, step, pairId, isSame: again === error, after: await group.allGather(rank, 'numbers') });
+  },
+  async mismatch() {
+    const error = await (rank === 0 ? group.agree(true, 'a flag') : group.broadcast(1, 'a number')).catch(
+      (error) => error,
+    );
+    say(error.message);
+  },
+  /** Rank 1 is asked to stop; all see it in the same collective. */
+  async stop() {
+    const own = new AbortController();
+    const signal = group.shareSignal(own.signal);
+    const seen = [];
+    for (let i = 0; i < 4; i++) {
+      if (rank === 1 && i === 2) own.abort(new Error('stopped by SIGTERM'));
+      seen.push(signal.aborted);
+      await group.allReduce([new Float32Array(1)], 'numbers');
+    }
+    say({ seen, reason: signal.reason.message });
+  },
+  /** Rank 1 never comes. */
+  async hang() {
+    group.timeoutSeconds = 1;
+    await group.agree(false, 'results of step 11');
+    if (rank === 1) for (;;);
+    await group.allReduce([new Float32Array(10)], 'gradients of step 12');
+  },
+  /** Waits, to be killed. */
+  async wait() {
+    say(process.pid);
+    await (rank === 0 ? group.agree(false, 'nothing') : sleep(60_000));
+  },
+};
+
+await TASKS[process.argv[2]]();
+await group.close();
