@@ -59,12 +59,12 @@ export async function main(args: readonly string[], terminal: Terminal = process
     if (schema === undefined && /^\w/.test(command) && command !== 'help') {
       throw new UserError(unknownCommand(command, COMMANDS));
     }
-    const launch = schema === undefined || schema.name === trainSchema.name ? undefined : await launched();
+    const launch = schema === undefined || DIVIDED.includes(schema.name) ? undefined : await launched();
     if (launch !== undefined && launch.rank > 0) return 1; // rank 0 has the message
     if (launch !== undefined) {
       throw new UserError(
-        `wpo ${command}: expected one process, found ${launch.size} that mpirun has started. Only wpo train divides its work among ` +
-          'processes: run this command without mpirun.',
+        `wpo ${command}: expected one process, found ${launch.size} that mpirun has started. Only wpo train and wpo weigh ` +
+          'divide their work among processes: run this command without mpirun.',
       );
     }
     const given = schema === undefined ? args : [command, ...rewriteArguments(schema, rest)];
@@ -86,6 +86,9 @@ export async function main(args: readonly string[], terminal: Terminal = process
     return status;
   }
 }
+
+/** Commands that divide their work among the processes that `mpirun` starts. */
+const DIVIDED: readonly string[] = [trainSchema.name, weighSchema.name];
 
 /** A mistake in the input, or an error of the system, as its message; anything else as a request to report it. */
 function formatError(error: unknown, args: readonly string[]): string {
@@ -144,8 +147,9 @@ function createProgram(args: readonly string[], terminal: Terminal, finish: (sta
       finish(await report(config, terminal));
     }),
     createCommand(weighSchema, async (config) => {
+      const { withProcesses } = await import('./processes');
       const { weigh } = await import('./commands/weigh');
-      finish(await weigh(config, terminal));
+      finish(await withProcesses(terminal, (processes, terminal) => weigh(config, terminal, processes)));
     }),
     createCommand(generateSchema, async (config) => {
       const { generate } = await import('./commands/generate');

@@ -163,6 +163,35 @@ export async function inRounds<T>(options: RoundsOptions<T>): Promise<void> {
   }
 }
 
+export interface MapOptions<T, R> {
+  readonly group: Group;
+  /** What an item takes, in any unit: ranks get about the same. */
+  cost(item: T): number;
+  /** Computes an item's value, which must be JSON. */
+  work(item: T): Promise<R>;
+  /** Names the values in errors. */
+  readonly what: string;
+}
+
+/** Computes a value for each item, divided over the ranks in rounds. Yields the values of each round on every rank, in the items' order. */
+export async function* mapOverRanks<T, R>(
+  items: readonly T[],
+  options: MapOptions<T, R>,
+): AsyncGenerator<readonly R[]> {
+  const { group, cost, work, what } = options;
+  const round = group.size === 1 ? 1 : ROUND * group.size;
+  for (let start = 0; start < items.length; start += round) {
+    const now = items.slice(start, start + round);
+    const own = await orFail(group, async () => {
+      const values: (readonly [index: number, value: R])[] = [];
+      for (const i of divideWork(now.map(cost), group.size)[group.rank]!) values.push([i, await work(now[i]!)]);
+      return values;
+    });
+    const all = (await group.allGather(own, what)).flat();
+    yield all.sort((a, b) => a[0] - b[0]).map(([, value]) => value);
+  }
+}
+
 /**
  * Compares values that must be the same on all ranks.
  *

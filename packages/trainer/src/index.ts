@@ -12,6 +12,7 @@ export {
   type TrainerState,
 } from './checkpoint';
 export { type CollapseState, type Health, MAX_CHOSEN_DROP, MIN_WEIGHT_SHARE } from './collapse';
+export { type MapOptions, mapOverRanks } from './data-parallel';
 export { NonFiniteError, TrainingError, type TrainingErrorDetails } from './errors';
 export { type EvaluateOptions, evaluate } from './evaluate';
 export { type Pause, pauseAndCheck, type StopSignal, stopPause } from './event-loop';

@@ -2,12 +2,21 @@ import type { EncodedPair, PreferenceRow, RowLocation } from '@wpo/data';
 import { readRows } from '@wpo/data/node';
 import { printable } from '@wpo/internal/printable';
 import type { Alignment, LossType } from '@wpo/loss';
-import { type WeighedPair as PairWeight, pauseAndCheck, precomputeReference, weighPair } from '@wpo/trainer';
+import {
+  type Group,
+  mapOverRanks,
+  orFail,
+  type WeighedPair as PairWeight,
+  pauseAndCheck,
+  precomputeReference,
+  weighPair,
+} from '@wpo/trainer';
 import { adapterIn, localModel } from '../downloads';
 import { writeWholeFile } from '../files';
 import { checkMemory, largestPass } from '../memory';
 import { type Backend, loadBackend, withModel } from '../models';
 import { pairReader } from '../pairs';
+import { alone, type Processes } from '../processes';
 import { checkFlags } from '../schemas/flags';
 import { type WeighConfig, weighSchema } from '../schemas/weigh';
 import { counted, formatHistogram, histogram } from '../terminal/format';
@@ -43,52 +52,82 @@ export interface WeighedPair {
 
 type Scores = Readonly<Record<Alignment, number>>;
 
-/** `wpo weigh`: computes the weight that each pair of a file would have in training. Returns the exit status. */
-export async function weigh(config: WeighConfig, terminal: Terminal = processTerminal()): Promise<number> {
+/**
+ * `wpo weigh`: computes the weight that each pair of a file would have in training.
+ *
+ * @param processes the processes that divide the pairs, of which this is one. Default: this one alone
+ * @returns the exit status
+ */
+export async function weigh(
+  config: WeighConfig,
+  terminal: Terminal = processTerminal(),
+  processes: Processes = alone,
+): Promise<number> {
   checkFlags(weighSchema, config);
-  const folder = await localModel(config.model, terminal);
-  const adapter = await adapterIn(config.adapter, terminal);
-  const reference = config.ref === undefined ? undefined : await localModel(config.ref, terminal);
+  const { group, isFirst } = processes;
+  const { folder, adapter, reference } = await processes.oncePerMachine(async () => ({
+    folder: await localModel(config.model, terminal),
+    adapter: await adapterIn(config.adapter, terminal),
+    reference: config.ref === undefined ? undefined : await localModel(config.ref, terminal),
+  }));
   const read = await pairReader(folder, terminal, config);
   const { pairs } = await read(config.pairs, config.split);
-  const backend = await loadBackend(config);
+  const backend = processes.shareMemory(await loadBackend(config));
   const use = { kind: 'score', ...largestPass(pairs) } as const;
-  await checkMemory([{ folder, use, adapter }], backend, terminal); // before the reference runs
-  return withSignals(terminal, async (stop) => {
+  await orFail(group, () => checkMemory([{ folder, use, adapter }], backend, terminal)); // before the reference runs
+  const work = async (stop: StopSignal) => {
     const weights: WeighedRow[] = [];
-    await writeWholeFile(config.out, async (append) => {
+    const write: typeof writeWholeFile = isFirst ? writeWholeFile : (_, body) => body(async () => {});
+    await write(config.out, async (append) => {
       const references =
-        reference === undefined ? undefined : await referencesBy(reference, pairs, backend, stop, terminal);
+        reference === undefined ? undefined : await referencesBy(reference, pairs, { backend, stop, terminal, group });
       const pause = pauseAndCheck(() => stop.signal.throwIfAborted());
       await withModel(folder, { ...backend, terminal, use, adapter }, ({ policy }) =>
         withProgress(terminal, { label: 'weigh', total: pairs.length }, async (shown) => {
-          for (const [i, pair] of pairs.entries()) {
-            await stopIfAsked(stop);
-            const weighed = await weighPair(policy, pair, { ...config, reference: references?.[i], pause });
-            await append(`${JSON.stringify(lineOf(weighed, pair, config.lossType))}\n`);
-            weights.push({ id: pair.id, at: pair.at, weight: weighed.weight });
+          const rounds = mapOverRanks([...pairs.keys()], {
+            ...{ group, what: 'weights of pairs' },
+            cost: (i) => pairs[i]!.prompt.length + pairs[i]!.chosen.length + pairs[i]!.rejected.length,
+            async work(i) {
+              await stopIfAsked(stop);
+              const weighed = await weighPair(policy, pairs[i]!, { ...config, reference: references?.[i], pause });
+              return lineOf(weighed, pairs[i]!, config.lossType);
+            },
+          });
+          for await (const lines of rounds) {
+            for (const line of lines) {
+              const { id, at } = pairs[weights.length]!;
+              await append(`${JSON.stringify(line)}\n`);
+              weights.push({ id, at, weight: line.weight });
+            }
             shown.update(weights.length);
           }
         }),
       );
     });
+    if (!isFirst) return 0;
     const extremes = await describeExtremes(weights, config);
     terminal.stdout.write(`${describeWeights(weights)}\n\n${extremes}\nWritten to ${config.out}\n`);
     return 0;
-  });
+  };
+  return withSignals(terminal, work, processes);
+}
+
+interface ReferenceWork {
+  readonly backend: Backend;
+  readonly stop: StopSignal;
+  readonly terminal: Terminal;
+  readonly group: Group;
 }
 
 /** Runs the reference first and frees it, so that only one model is in memory. */
 const referencesBy = (
   folder: string,
   pairs: readonly EncodedPair[],
-  backend: Backend,
-  { signal }: StopSignal,
-  terminal: Terminal,
+  { backend, stop, terminal, group }: ReferenceWork,
 ) =>
   withModel(folder, { ...backend, terminal, use: { kind: 'score', ...largestPass(pairs) } }, ({ policy }) =>
     withProgress(terminal, { label: 'reference', total: pairs.length }, (shown) =>
-      precomputeReference({ policy, pairs, signal, onProgress: (done) => shown.update(done) }),
+      precomputeReference({ policy, pairs, group, signal: stop.signal, onProgress: (done) => shown.update(done) }),
     ),
   );
 

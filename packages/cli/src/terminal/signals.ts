@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { stopOnSignals } from '@wpo/trainer/node';
 import { isUserError } from '../errors';
+import type { Processes } from '../processes';
 import type { Terminal } from './terminal';
 
 /** Watches for SIGINT and SIGTERM. */
@@ -37,10 +38,16 @@ export function watchSignals({ stderr }: Terminal): StopSignal {
 /**
  * Runs work that stops at SIGINT and SIGTERM: it returns, or throws what `stopIfAsked` throws.
  *
+ * @param processes shares a signal that one of several processes gets
  * @returns the exit status of the work; 130 or 143, after a message, if it was stopped by throwing
  */
-export async function withSignals(terminal: Terminal, work: (stop: StopSignal) => Promise<number>): Promise<number> {
-  const stop = watchSignals(terminal);
+export async function withSignals(
+  terminal: Terminal,
+  work: (stop: StopSignal) => Promise<number>,
+  processes?: Pick<Processes, 'shareStop'>,
+): Promise<number> {
+  const own = watchSignals(terminal);
+  const stop = processes?.shareStop(own, terminal) ?? own;
   try {
     return await work(stop);
   } catch (error) {

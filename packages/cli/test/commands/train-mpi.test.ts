@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { families, mpirun, pathOf } from '../../../trainer/test/node/mpirun';
 import { withoutNproc } from '../../src/launch';
 import { threadsOf } from '../../src/processes';
-import { goldenConfig, readMetrics, temporaryFolder, timeless } from '../golden';
+import { goldenConfig, modelFolder, pairsFile, readMetrics, temporaryFolder, timeless } from '../golden';
 import { bin, startWpo, wpo } from '../wpo';
 
 // Two epochs of four steps; a step has four pairs, and the last of an epoch those that are left.
@@ -128,6 +128,14 @@ test.skipIf(families.length === 0)(
   },
 );
 
+test.skipIf(families.length === 0)('wpo weigh divides its pairs, and writes the same file', async () => {
+  const weigh = (file: string) => ['weigh', '--model', modelFolder, '--pairs', pairsFile, '--out', join(folder, file)];
+  expect(await mpirun(families[0]!, 2, [bin, ...weigh('two.jsonl')]).ended).toMatchObject({ status: 0 });
+  expect((await wpo(...weigh('one.jsonl'))).status).toBe(0);
+  const [two, one] = ['two', 'one'].map((name) => readFileSync(join(folder, `${name}.jsonl`), 'utf8'));
+  expect(two).toBe(one);
+});
+
 test('without mpirun, --nproc says what to install', async () => {
   const path = process.env.PATH;
   process.env.PATH = folder;
@@ -155,13 +163,13 @@ test('the flag is taken out of the command of each process', () => {
 test.each([
   [
     { PMI_RANK: '0', PMI_SIZE: '4' },
-    /^wpo weigh: expected one process, found 4 that mpirun has started\. Only wpo train divides/,
+    /^wpo sample: expected one process, found 4 that mpirun has started\. Only wpo train and wpo weigh divide/,
   ],
   [{ PMI_RANK: '1', PMI_SIZE: '4' }, /^$/],
 ])('a command that runs as one process is refused under mpirun, once', async (variables, message) => {
   Object.assign(process.env, variables);
   try {
-    const { status, err } = await wpo('weigh', '--help');
+    const { status, err } = await wpo('sample', '--help');
     expect(status).toBe(1);
     expect(err).toMatch(message);
   } finally {
