@@ -15,6 +15,7 @@ export default defineConfig({
       { find: /^@wpo\/data\/(pairing|hub)$/, replacement: source('data/src/$1/index.ts') },
       { find: '@wpo/tensorflow/doctor', replacement: source('tensorflow/src/doctor.ts') },
       { find: '@wpo/tensorflow/kernels', replacement: source('tensorflow/src/kernels/index.ts') },
+      { find: '@wpo/report/figures', replacement: source('report/src/figures.ts') },
       { find: '@wpo/loss/scalar', replacement: source('loss/src/scalar/index.ts') },
       { find: /^@wpo\/(loss|data|eval|gemma|trainer|tensorflow|report|cli)$/, replacement: source('$1/src/index.ts') },
     ],

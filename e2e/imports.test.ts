@@ -19,7 +19,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Code that the packages share. */
 const INTERNAL = '@wpo/internal';
 /** What the builds bundle, so that it is a development dependency. */
-const BUNDLED = [INTERNAL, '@observablehq/plot'];
+const BUNDLED = [INTERNAL, '@observablehq/plot', '@xmldom/xmldom'];
 /** Packages that also run in browsers, except for their `/node` entries. */
 const ANYWHERE = ['loss', 'data', 'eval', 'gemma', 'trainer', 'report'];
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { apiProblems, packageFolders } from '../scripts/api-report.mjs';
 import { checkTarball } from '../scripts/release-checks.mjs';
 import { examplePackages, testExamples } from './examples';
 import { emptyProject, npmInstall, readJson, run, script } from './project';
@@ -33,6 +34,10 @@ describe.each(NAMES)('@wpo/%s as packed', (name) => {
     expect(problems).toEqual([]);
     expect(files).toBeGreaterThan(5);
   });
+});
+
+test('the public types of the packages are those in packages/*/etc', () => {
+  expect(apiProblems(packageFolders())).toEqual([]);
 });
 
 describe('@wpo/loss alone, in an empty project', () => {

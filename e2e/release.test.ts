@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
+import { apiProblems } from '../scripts/api-report.mjs';
 import { absoluteLinks } from '../scripts/pack.mjs';
 import { copyProblems, linkProblems, mapProblems, refusals } from '../scripts/release-checks.mjs';
 import { readJson } from './project';
@@ -43,16 +44,65 @@ describe('publishing', () => {
   });
 });
 
-describe('the files of a package', () => {
-  /** Writes files into a folder of their own, which is returned. */
-  const write = (name: string, files: Readonly<Record<string, string>>) => {
-    for (const [path, text] of Object.entries(files)) {
-      const to = join(folder, name, path);
-      mkdirSync(dirname(to), { recursive: true });
-      writeFileSync(to, text);
+/** Writes files into a folder of their own, which is returned. */
+function write(name: string, files: Readonly<Record<string, string>>): string {
+  for (const [path, text] of Object.entries(files)) {
+    const to = join(folder, name, path);
+    mkdirSync(dirname(to), { recursive: true });
+    writeFileSync(to, text);
+  }
+  return join(folder, name);
+}
+
+describe('the public types of a package', () => {
+  const entry = (name: string) => ({ import: { types: `./dist/${name}.d.ts` } });
+  const manifest = { name: 'api', version: '1.0.0', exports: { '.': entry('index'), './node': entry('node') } };
+  const index =
+    '/** A. */\ninterface Part {\n  a: number;\n}\nexport interface Whole {\n  parts: Part[];\n}\nexport {};\n';
+  const types = (more: Readonly<Record<string, string>> = {}) =>
+    write('api', {
+      'package.json': JSON.stringify(manifest),
+      'dist/index.d.ts': index,
+      'dist/node.d.ts': "import type { Whole } from './index';\nexport declare function read(path: string): Whole;\n",
+      ...more,
+    });
+
+  test('are compared with the reports of its entries', () => {
+    const [, missing] = apiProblems([types()]);
+    expect(missing).toMatch(
+      /^api\/node: expected its public types in .*node\.api\.md, found no file\.\n.*`npm run api`/,
+    );
+    expect(apiProblems([types({ 'etc/old.api.md': '' })], { write: true })).toEqual([]);
+    expect(readdirSync(join(folder, 'api/etc'))).toEqual(['index.api.md', 'node.api.md']);
+    expect(readFileSync(join(folder, 'api/etc/node.api.md'), 'utf8')).toContain('read(path: string): Whole;');
+    // a comment is no type
+    const old = { 'dist/index.d.ts': index.replace('A.', 'B.'), 'etc/old.api.md': '' };
+    expect(apiProblems([types(old)])).toEqual([
+      expect.stringMatching(/old\.api\.md: expected an entry of the package, found none/),
+    ]);
+  });
+
+  test('differ where a type differs that they are made of, in every entry that has it', () => {
+    apiProblems([types()], { write: true });
+    const problems = apiProblems([types({ 'dist/index.d.ts': index.replace('number', 'string') })]);
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual(['api', 'api/node']);
+    for (const problem of problems) {
+      expect(problem).toMatch(/^-\s+a: number;\n\+\s+a: string;$/m);
+      expect(problem).toContain(
+        'users are meant to see this, write the report with `npm run api`, and add a changeset.',
+      );
     }
-    return join(folder, name);
-  };
+  });
+
+  test('must be readable', () => {
+    const [error] = apiProblems([types({ 'dist/index.d.ts': `${index}export declare const a: Missing;\n` })]);
+    expect(error).toBe(
+      'api: expected types that API Extractor can read, found: Internal Error: Unable to follow symbol for "Missing"',
+    );
+  });
+});
+
+describe('the files of a package', () => {
   const map = (sourcesContent?: string[]) => JSON.stringify({ sources: ['../src/a.ts'], sourcesContent });
   const code = '// src/a.ts\n1;\n//# sourceMappingURL=a.js.map';
 

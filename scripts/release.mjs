@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { apiProblems, packageFolders } from './api-report.mjs';
 import { pack, pnpm, readManifest } from './pack.mjs';
 import { checkTarball, licenceProblems, refusals, sizeProblems } from './release-checks.mjs';
 import { root } from './setup.mjs';
@@ -34,8 +35,11 @@ stopAt('The packages are not ready', [
   ...checked.flatMap(({ problems }) => problems),
   ...sizeProblems(),
   ...licenceProblems(),
+  ...apiProblems(packageFolders()),
 ]);
-console.log(`Types, exports, source maps, sizes and licences are as they must be. The tarballs are in ${folder}.`);
+console.log(
+  `Types, exports, source maps, sizes, licences and API reports are as they must be. The tarballs are in ${folder}.`,
+);
 
 if (!values['dry-run']) {
   // the tarballs that were checked; a version that an interrupted release has published is left as it is

@@ -52,7 +52,7 @@ export default defineConfig({
   lang: 'en',
   head: [['link', { rel: 'icon', href: 'data:,' }]], // no icon, and no request for one
   srcDir: root,
-  srcExclude: ['**/fixtures/**', '**/CHANGELOG.md', 'runs/**'],
+  srcExclude: ['**/fixtures/**', '**/CHANGELOG.md', '**/*.api.md', 'runs/**'],
   rewrites: sitePath,
   vite: { publicDir: publicFolder, build: { chunkSizeWarningLimit: 4096 } }, // in KB: the index of the search is one chunk
   markdown: { attrs: { disable: true }, anchor: { slugify: slug }, config: repositoryLinks },

@@ -22,7 +22,9 @@ export const documents = tracked
   .split('\n')
   .filter(
     (path) =>
-      path !== '' && !/(^|\/)fixtures\/|^\.changeset\/|CHANGELOG\.md$/.test(path) && existsSync(join(root, path)),
+      path !== '' &&
+      !/(^|\/)fixtures\/|^\.changeset\/|CHANGELOG\.md$|\.api\.md$/.test(path) &&
+      existsSync(join(root, path)),
   );
 
 /** Path in the site of a page, with `.md`. docs/ is the root of the site, and a README is the page of its folder. */

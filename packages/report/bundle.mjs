@@ -1,23 +1,28 @@
-// Bundles the page's script, and gives it to src/page/bundled.ts when the package is built (esbuild) or tested (Vite).
+// Bundles code with its libraries when the package is built (esbuild) or tested (Vite): the page's script, which becomes a text in
+// src/page/bundled.ts, and when it is built also src/page/images.ts.
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 
-const BUNDLED = /report\/src\/page\/bundled\.ts$/;
-const LIBRARIES = ['@observablehq/plot', 'd3', 'interval-tree-1d', 'isoformat'];
+const PAGE = /report\/src\/page\/bundled\.ts$/;
+const IMAGES = /report\/src\/page\/images\.ts$/;
+
+/** A file with the libraries that it imports, and their licences. @param {string} file @param {'iife' | 'esm'} format */
+async function bundle(file, format) {
+  const { build } = createRequire(file)('esbuild'); // here, because vitest loads this file for every test
+  const { outputFiles, metafile } = await build({
+    ...{ entryPoints: [file], format, target: 'es2022', bundle: true, minify: true, legalComments: 'none' },
+    ...{ write: false, metafile: true },
+  });
+  return `${licences(Object.keys(metafile.inputs))}\n${outputFiles[0].text}`;
+}
 
 /** The code of src/page/bundled.ts. @param {string} folder the folder of this package */
-async function bundledModule(folder) {
-  const require = createRequire(join(folder, 'package.json'));
-  const { build } = require('esbuild'); // here, because vitest loads this file for every test
-  const { outputFiles } = await build({
-    entryPoints: [join(folder, 'src/page/main.ts')],
-    ...{ bundle: true, minify: true, write: false, format: 'iife', target: 'es2022', legalComments: 'none' },
-    banner: { js: licences(require) },
-  });
+async function pageModule(folder) {
+  const code = await bundle(join(folder, 'src/page/main.ts'), 'iife');
   // the text must not end the script element around it
-  const script = outputFiles[0].text.replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
+  const script = code.replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
   const page = {
     script,
     scriptHash: `sha256-${createHash('sha256').update(script).digest('base64')}`,
@@ -26,44 +31,40 @@ async function bundledModule(folder) {
   return `export const bundle = ${JSON.stringify(page)};`;
 }
 
-/** The licences of the libraries in the script, which ask for their copy. */
-function licences(require) {
-  const plot = createRequire(require.resolve('@observablehq/plot'));
-  const texts = LIBRARIES.map((name) => {
-    const at = dirname((name === '@observablehq/plot' ? require : plot).resolve(name));
-    return `${name}\n${licenceAbove(at, name)}`;
-  });
+/** The licences of the libraries among some files, which ask for their copy: each text once, after the names of its packages. */
+function licences(files) {
+  const names = new Map();
+  for (const file of files) {
+    const [, folder, name] = /^(.*\/node_modules\/((?:@[^/]+\/)?[^/]+))\//.exec(resolve(file)) ?? [];
+    if (folder === undefined) continue;
+    const text = licenceOf(folder);
+    names.set(text, (names.get(text) ?? new Set()).add(name));
+  }
+  const texts = Array.from(names, ([text, packages]) => `${[...packages].sort().join(', ')}\n${text}`);
   return `/*! ${texts.join('\n\n').replaceAll('*/', '* /')} */`;
 }
 
-function licenceAbove(folder, name) {
-  for (let at = folder; at !== dirname(at); at = dirname(at)) {
-    for (const file of ['LICENSE', 'LICENSE.txt', 'LICENSE.md']) {
-      try {
-        return readFileSync(join(at, file), 'utf8').trim();
-      } catch {
-        // it may be in the folder above
-      }
-    }
-  }
-  throw new Error(`${name}: expected a file LICENSE in its package, found none.`);
+function licenceOf(folder) {
+  const file = ['LICENSE', 'LICENSE.txt', 'LICENSE.md'].map((name) => join(folder, name)).find(existsSync);
+  if (file === undefined) throw new Error(`${folder}: expected a file LICENSE, found none.`);
+  return readFileSync(file, 'utf8').trim();
 }
 
-/** A source map to src/page/bundled.ts as it is in the repository, without which the package's own map would have a copy of the script. */
-function sourceMap(folder) {
-  const sourcesContent = [readFileSync(join(folder, 'src/page/bundled.ts'), 'utf8')];
-  const map = { version: 3, sources: ['bundled.ts'], sourcesContent, names: [], mappings: 'AAAA' };
-  return `\n//# sourceMappingURL=data:application/json;base64,${Buffer.from(JSON.stringify(map)).toString('base64')}`;
+/** A source map to a file as it is in the repository, without which the package's own map would have a copy of the libraries. */
+function sourceMap(file) {
+  const map = { version: 3, sources: [basename(file)], sourcesContent: [readFileSync(file, 'utf8')], names: [] };
+  const text = JSON.stringify({ ...map, mappings: 'AAAA' });
+  return `\n//# sourceMappingURL=data:application/json;base64,${Buffer.from(text).toString('base64')}`;
 }
 
 /** @param {string} folder @returns {import('esbuild').Plugin} */
 export const pageForEsbuild = (folder) => ({
   name: 'report-page',
   setup(build) {
-    build.onLoad({ filter: BUNDLED }, async () => ({
-      contents: (await bundledModule(folder)) + sourceMap(folder),
-      loader: 'js',
-    }));
+    const replace = (filter, code) =>
+      build.onLoad({ filter }, async ({ path }) => ({ contents: (await code(path)) + sourceMap(path), loader: 'js' }));
+    replace(PAGE, () => pageModule(folder));
+    replace(IMAGES, (path) => bundle(path, 'esm'));
   },
 });
 
@@ -71,5 +72,5 @@ export const pageForEsbuild = (folder) => ({
 export const pageForVite = (folder) => ({
   name: 'report-page',
   enforce: 'pre',
-  load: (id) => (BUNDLED.test(id) ? bundledModule(folder) : undefined),
+  load: (id) => (PAGE.test(id) ? pageModule(folder) : undefined),
 });

@@ -19,13 +19,14 @@ export {
   type PairReport,
   type WorstKind,
 } from './inspect/inspector';
-export { type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
+export { type Lengths, type MeasuredLengths, measureTokens, measureWords } from './inspect/measure';
 export type { CutCounts, Repeats, SourceReport, WorstRow } from './inspect/tallies';
 export { type Mixing, type MixSource, mixRows } from './mix-rows';
 export type { Bin, Distribution } from './numbers';
 export { type AnswerFields, type PromptRow, parseAnswerRow, parsePromptRow } from './rows/answer-row';
 export {
   checkText,
+  type Fields,
   optionalId,
   optionalInteger,
   optionalNumber,

@@ -47,6 +47,7 @@ export type { DecoderLayer, Gemma2, Gemma2Config, Gemma2Weights, LayerType } fro
 export type {
   AnswerLogps,
   AttentionOptions,
+  DropoutOptions,
   Kernels,
   KeyRange,
   OpResult,

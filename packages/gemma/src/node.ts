@@ -13,7 +13,7 @@ export {
 export { type MergedRows, mergedTensors } from './node/merge-adapter';
 export { type ModelFolder, readModelFolder, writeModelFiles, writeModelFolder } from './node/model-folder';
 export { checkModelFolder } from './node/not-a-model';
-export { randomWeights } from './node/random-weights';
+export { type RandomTensor, randomWeights } from './node/random-weights';
 export { type Checkpoint, openCheckpoint, openSafetensors, type ValueRange } from './node/read-checkpoint';
 export { storedTensor } from './node/stored-tensor';
 export { readTensors, type TensorInParts, writeTensors } from './node/tensor-files';
@@ -24,3 +24,4 @@ export {
   writeCheckpoint,
   writeSafetensors,
 } from './node/write-checkpoint';
+export type { SafetensorsDtype, TensorSpec } from './safetensors';

@@ -7,17 +7,22 @@
 import { describe } from '@wpo/internal/describe';
 import { isObject, JsonError, parseJson } from '@wpo/internal/json';
 
+/** A tensor's type, by safetensors' name. */
+// biome-ignore format: one width per line
+export type SafetensorsDtype =
+  | 'C64' | 'F64' | 'I64' | 'U64'
+  | 'F32' | 'I32' | 'U32'
+  | 'BF16' | 'F16' | 'I16' | 'U16'
+  | 'BOOL' | 'F8_E4M3' | 'F8_E5M2' | 'F8_E8M0' | 'I8' | 'U8';
+
 /** Bytes per value of each safetensors type. */
 // biome-ignore format: one width per line
-const BYTES = {
+const BYTES: Readonly<Record<SafetensorsDtype, number>> = {
   C64: 8, F64: 8, I64: 8, U64: 8,
   F32: 4, I32: 4, U32: 4,
   BF16: 2, F16: 2, I16: 2, U16: 2,
   BOOL: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, I8: 1, U8: 1,
-} as const;
-
-/** A tensor's type, by safetensors' name. */
-export type SafetensorsDtype = keyof typeof BYTES;
+};
 
 /** Type and shape of a tensor. */
 export interface TensorSpec {

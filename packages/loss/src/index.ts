@@ -1,6 +1,26 @@
 export { type AnswerTokens, answerScores, ldLogps, type PairLogps, type PairTokens, sumLogps } from './answers';
 export { type CheckLogpsOptions, checkLogps } from './check-tensors';
-export { type LossNeeds, type LossType, lossNeeds, lossTypes, type MixtureOptions } from './loss-table';
+export type {
+  AnswerLengths,
+  PolicyInput,
+  PolicyLogps,
+  PreferenceInput,
+  ReferenceInput,
+  ReferenceLogps,
+  ReferencePoint,
+  Weighted,
+} from './inputs';
+export {
+  type LossNeeds,
+  type LossType,
+  type LossTypeWith,
+  lossNeeds,
+  lossTypes,
+  type MixtureOptions,
+  type PerTokenLossType,
+  type RankedLossType,
+  type ReferenceFreeLossType,
+} from './loss-table';
 export { type LossMetrics, lossMetrics, type Rewarded, readLossMetrics } from './metrics';
 export {
   aotLoss,
@@ -19,7 +39,10 @@ export {
   ktoLoss,
   ncaLoss,
   orpoLoss,
+  type PolicyLoss,
   type PreferenceLogps,
+  type RankedLoss,
+  type ReferenceLoss,
   robustLoss,
   sftLoss,
   sigmoidNormLoss,

@@ -35,16 +35,21 @@ export interface Weighted<T> {
   weights?: T;
 }
 
+/** What a loss of the policy alone reads. */
+export type PolicyInput<T> = PolicyLogps<T> & Weighted<T>;
+
+/** What a loss reads that compares the policy with the reference. */
+export type ReferenceInput<T> = PolicyInput<T> & ReferenceLogps<T>;
+
 /** z₀: KTO's reference point, at least 0. `klEstimate` computes it. */
 export interface ReferencePoint<K> {
   kl: K;
 }
 
 /** The inputs of all losses. */
-export type PairInput<T, K> = PolicyLogps<T> &
+export type PairInput<T, K> = PolicyInput<T> &
   Partial<ReferenceLogps<T>> &
   Partial<AnswerLengths<T>> &
-  Weighted<T> &
   Partial<ReferencePoint<K>>;
 
 /** The inputs with one value per pair. */

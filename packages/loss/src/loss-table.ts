@@ -10,8 +10,6 @@ import {
 // The one table of losses. The formulas over tensors (losses.ts) and over numbers (scalar/losses.ts) are keyed by it, and
 // the types of inputs and options are derived from it. descriptions.ts has a line of help for each loss.
 
-type RankedColumn = 'rejectedLogps' | 'refChosenLogps';
-
 /** The inputs that one loss reads, and how it uses them. */
 export interface LossSpec {
   /** True: compares log-ratios log π(y) − log π_ref(y). False: compares log π(y) itself and needs no reference. */
@@ -28,7 +26,9 @@ export interface LossSpec {
    * Compares pairs of a batch by rank, so that it needs the whole batch and takes no weights: chosenLogps − `fixed` is ranked
    * against `moved` − refRejectedLogps.
    */
-  readonly ranks?: readonly [fixed: RankedColumn, moved: RankedColumn];
+  readonly ranks?:
+    | readonly [fixed: 'rejectedLogps', moved: 'refChosenLogps']
+    | readonly [fixed: 'refChosenLogps', moved: 'rejectedLogps'];
   /** The range of `labelSmoothing`, where this loss allows less than the option does. */
   readonly labelSmoothing?: NumberRange;
 }
@@ -87,10 +87,8 @@ export const LOSSES = {
   kto,
 } as const satisfies Readonly<Record<string, LossSpec>>;
 
-type Table = typeof LOSSES;
-
 /** The name of a loss in TRL. */
-export type LossType = keyof Table;
+export type LossType = keyof typeof LOSSES;
 
 /**
  * The number options that each loss takes, in addition to `beta`, which all losses take, and `fAlphaDivergenceCoef`, which losses
@@ -119,7 +117,8 @@ export const OPTIONS_OF_LOSS = {
   kto: ['desirableWeight', 'undesirableWeight'],
 } as const satisfies Readonly<Record<LossType, readonly NumberOptionName[]>>;
 
-type LossTypeWith<Flags> = { [L in LossType]: Table[L] extends Flags ? L : never }[LossType];
+/** The losses whose specs have these entries. */
+export type LossTypeWith<Flags> = { [L in LossType]: (typeof LOSSES)[L] extends Flags ? L : never }[LossType];
 
 /** Losses of the policy alone, which need no reference. */
 export type ReferenceFreeLossType = LossTypeWith<{ reference: false }>;
@@ -135,7 +134,7 @@ export type OptionsOf<L extends LossType> = Pick<
   LossOptions,
   | 'beta'
   | (typeof OPTIONS_OF_LOSS)[L][number]
-  | (Table[L] extends { divergence: true } ? 'fDivergenceType' | 'fAlphaDivergenceCoef' : never)
+  | ((typeof LOSSES)[L] extends { divergence: true } ? 'fDivergenceType' | 'fAlphaDivergenceCoef' : never)
 >;
 
 /** The names of all losses. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkFloats } from './check-tensors';
-import type { AnswerLengths, PolicyLogps, ReferenceLogps, ReferencePoint, Weighted } from './inputs';
+import type { AnswerLengths, PolicyInput, PolicyLogps, ReferenceInput, ReferenceLogps, ReferencePoint } from './inputs';
 import type { LossSpec, OptionsOf } from './loss-table';
 import * as table from './loss-table';
 import * as formulas from './losses';
@@ -15,21 +15,20 @@ import { type LossResult, pairLoss, type TensorInput } from './preference-loss';
 /** log π(y) of each pair's answers under policy and reference, summed over the answer's tokens; each `[B]`, float32. */
 export type PreferenceLogps = PolicyLogps<tf.Tensor1D> & ReferenceLogps<tf.Tensor1D>;
 
-type Policy = PolicyLogps<tf.Tensor1D> & Weighted<tf.Tensor1D>;
-type Reference = ReferenceLogps<tf.Tensor1D>;
-type Lengths = AnswerLengths<tf.Tensor1D>;
-
-/** A loss that reads the reference, unless `refFree` is true: TypeScript then requires none. */
-interface ReferenceLoss<Options, Needs = unknown> {
-  (input: Policy & Reference & Needs, options?: Options & AttachedOptions & { refFree?: false }): LossResult;
-  (input: Policy & Needs, options: Options & AttachedOptions & { refFree: true }): LossResult;
+/** A loss that reads the reference, unless `refFree` is true: TypeScript then requires none. `Needs`: its other inputs. */
+export interface ReferenceLoss<Options, Needs = unknown> {
+  (input: ReferenceInput<tf.Tensor1D> & Needs, options?: Options & AttachedOptions & { refFree?: false }): LossResult;
+  (input: PolicyInput<tf.Tensor1D> & Needs, options: Options & AttachedOptions & { refFree: true }): LossResult;
 }
 
-/** A loss of the policy alone. */
-type PolicyLoss<Options, Needs = unknown> = (input: Policy & Needs, options?: Options & AttachedOptions) => LossResult;
+/** A loss of the policy alone. `Needs`: its other inputs. */
+export type PolicyLoss<Options, Needs = unknown> = (
+  input: PolicyInput<tf.Tensor1D> & Needs,
+  options?: Options & AttachedOptions,
+) => LossResult;
 
 /** A loss that compares pairs by rank, and takes no weights. */
-type RankedLoss<Options> = (input: PreferenceLogps & { weights?: undefined }, options?: Options) => LossResult;
+export type RankedLoss<Options> = (input: PreferenceLogps & { weights?: undefined }, options?: Options) => LossResult;
 
 function one(
   where: string,
@@ -46,7 +45,7 @@ export const dpoLoss: ReferenceLoss<OptionsOf<'sigmoid'>> = (input, options) =>
   one('dpoLoss', table.sigmoid, formulas.sigmoid, input, options);
 
 /** DPO with each log-ratio divided by its answer's length (Tülu 3, arXiv 2411.15124): −log σ(β (ρ_w / |y_w| − ρ_l / |y_l|)). */
-export const sigmoidNormLoss: ReferenceLoss<OptionsOf<'sigmoid_norm'>, Lengths> = (input, options) =>
+export const sigmoidNormLoss: ReferenceLoss<OptionsOf<'sigmoid_norm'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('sigmoidNormLoss', table.sigmoidNorm, formulas.sigmoid, input, options);
 
 /** max(0, 1 − βΔ) (SLiC-HF, arXiv 2305.10425; RSO, arXiv 2309.06657). */
@@ -54,7 +53,7 @@ export const hingeLoss: ReferenceLoss<OptionsOf<'hinge'>> = (input, options) =>
   one('hingeLoss', table.hinge, formulas.hinge, input, options);
 
 /** (ρ_w / |y_w| − ρ_l / |y_l| − 1/(2β))² (IPO, arXiv 2310.12036, per token). */
-export const ipoLoss: ReferenceLoss<OptionsOf<'ipo'>, Lengths> = (input, options) =>
+export const ipoLoss: ReferenceLoss<OptionsOf<'ipo'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('ipoLoss', table.ipo, formulas.ipo, input, options);
 
 /** DPO's loss corrected for a share ε < 0.5 of flipped labels (Robust DPO, arXiv 2403.00409). */
@@ -103,19 +102,19 @@ export const aotUnpairedLoss: RankedLoss<OptionsOf<'aot_unpaired'>> = (input, op
   one('aotUnpairedLoss', table.aotUnpaired, formulas.sigmoid, input, options);
 
 /** −log π(y_w) / |y_w|: the NLL that MPO and RPO add to a preference loss. */
-export const sftLoss: PolicyLoss<OptionsOf<'sft'>, Lengths> = (input, options) =>
+export const sftLoss: PolicyLoss<OptionsOf<'sft'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('sftLoss', table.sft, formulas.sft, input, options);
 
 /** −log σ(β (log π(y_w) / |y_w| − log π(y_l) / |y_l|) − γ) (SimPO, arXiv 2405.14734, which uses β 2 to 2.5). */
-export const simpoLoss: PolicyLoss<OptionsOf<'simpo'>, Lengths> = (input, options) =>
+export const simpoLoss: PolicyLoss<OptionsOf<'simpo'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('simpoLoss', table.simpo, formulas.simpo, input, options);
 
 /** −log σ(β (log π(y_w) − log π(y_l))) + α (−log π(y_w) / |y_w|) (CPO, arXiv 2401.08417). */
-export const cpoLoss: PolicyLoss<OptionsOf<'cpo'>, Lengths> = (input, options) =>
+export const cpoLoss: PolicyLoss<OptionsOf<'cpo'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('cpoLoss', table.cpo, formulas.cpo, input, options);
 
 /** −log π(y_w) / |y_w| − β log σ(log odds(y_w) − log odds(y_l)), β the paper's λ (ORPO, arXiv 2403.07691). */
-export const orpoLoss: PolicyLoss<OptionsOf<'orpo'>, Lengths> = (input, options) =>
+export const orpoLoss: PolicyLoss<OptionsOf<'orpo'>, AnswerLengths<tf.Tensor1D>> = (input, options) =>
   one('orpoLoss', table.orpo, formulas.orpo, input, options);
 
 /** λ_D (1 − σ(β (ρ_w − z₀))) + λ_U (1 − σ(β (z₀ − ρ_l))), z₀ = `kl` (KTO, arXiv 2402.01306), a constant. */

@@ -1,4 +1,4 @@
-export type { ExampleRow, InspectionFinding, InspectionReport, LengthBin, Spread } from './inspection-report';
+export type { ExampleRow, InspectionFinding, InspectionReport, LengthBin, LengthOf, Spread } from './inspection-report';
 export { inspectionPage, type LivePage, type PageData, reportPage } from './page';
 export {
   type MetricsRow,

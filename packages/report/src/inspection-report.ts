@@ -35,9 +35,10 @@ export interface InspectionFinding {
   readonly kind?: string;
 }
 
-type Part = 'prompt' | 'chosen' | 'rejected' | 'longest';
+/** What has a length: a text of a pair, or `longest`, the prompt with the longer answer. */
+export type LengthOf = 'prompt' | 'chosen' | 'rejected' | 'longest';
 
-/** Preference pairs as a page shows them. `longest` is a pair's prompt with its longer answer. */
+/** Preference pairs as a page shows them. */
 export interface InspectionReport {
   /** The name of the file, or of a part of a run's pairs. */
   readonly file: string;
@@ -50,9 +51,9 @@ export interface InspectionReport {
   /** Of lengths. */
   readonly unit: 'tokens' | 'words';
   readonly limits: { readonly maxLength: number; readonly maxPromptLength: number; readonly truncation: string };
-  readonly lengths: Readonly<Record<Part, Spread | undefined>>;
+  readonly lengths: Readonly<Record<LengthOf, Spread | undefined>>;
   /** `difference` is the length of the chosen answer minus that of the rejected. */
-  readonly histograms: Readonly<Record<Part | 'difference', readonly LengthBin[]>>;
+  readonly histograms: Readonly<Record<LengthOf | 'difference', readonly LengthBin[]>>;
   /** What the limits cut; undefined if lengths are in words. */
   readonly cuts?:
     | {

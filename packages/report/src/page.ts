@@ -1,5 +1,6 @@
 import type { InspectionReport } from './inspection-report';
 import { bundle } from './page/bundled';
+import { paletteStyle } from './page/palette';
 import type { RunReport } from './run-report';
 
 /** What the page of an inspection embeds. */
@@ -57,7 +58,7 @@ function htmlPage(title: string, data: PageData | InspectionData, directive?: st
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
-<style>${style}</style>
+<style>${paletteStyle}${style}</style>
 </head>
 <body>
 <noscript><p>This page draws its charts with JavaScript, which is turned off here.</p></noscript>

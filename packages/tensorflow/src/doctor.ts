@@ -3,6 +3,8 @@ import { DISK_NEEDED, PIP_HINTS } from '../install/runtime.mjs';
 import { TENSORFLOW } from '../install/wheels.mjs';
 import { gatherFacts, type MachineFacts } from './machine-facts';
 
+export type { MachineFacts };
+
 /** One check of the doctor. */
 export interface DoctorCheck {
   /** What was checked, e.g. `TensorFlow`. */

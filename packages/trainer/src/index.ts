@@ -29,7 +29,7 @@ export {
   sendError,
   soloGroup,
 } from './group';
-export type { Interval, MetricsRow, MetricsSink } from './metrics';
+export type { Interval, MetricsRow, MetricsSink, PairSums } from './metrics';
 export {
   type MicroBatch,
   type RunMicroBatchesOptions,
@@ -103,6 +103,7 @@ export {
   type RuleOptimizer,
   type RuleOptions,
   type Scalars,
+  type StateTensor,
   type StepSettings,
   type TensorParameter,
   type TensorUpdate,

@@ -31,7 +31,8 @@ export interface Interval {
   readonly seconds: number;
 }
 
-interface PairSums {
+/** Sums of numbers of pairs. */
+export interface PairSums {
   readonly loss: number;
   readonly weight: number;
   readonly chosenReward: number;

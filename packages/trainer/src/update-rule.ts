@@ -53,9 +53,6 @@ export interface StepSettings {
   readonly weightDecay: number;
 }
 
-/** What decides the state of a parameter. */
-type Weight = Pick<Parameter, 'name' | 'shape'>;
-
 /** A tensor of a state: float32, or codes of 8 bits. */
 export interface StateTensor {
   readonly shape: readonly number[];
@@ -70,7 +67,7 @@ export interface UpdateRule<S extends Scalars = Scalars> {
   /** The optimizer's name, in errors and to find the native implementation. */
   readonly name: string;
   /** The tensors that it keeps for a parameter, by their names in files: `<parameter>.<name>`. */
-  state(parameter: Weight): Readonly<Record<string, StateTensor>>;
+  state(parameter: Pick<Parameter, 'name' | 'shape'>): Readonly<Record<string, StateTensor>>;
   scalars(settings: StepSettings): S;
   /** The portable update, in tfjs operations. */
   update(update: TensorUpdate, scalars: S): void;
@@ -146,7 +143,7 @@ export interface RuleOptions {
 /** An optimizer that says how much memory its state takes. */
 export interface RuleOptimizer extends Optimizer {
   /** Bytes of a parameter's state. */
-  stateBytes(parameter: Weight): number;
+  stateBytes(parameter: Pick<Parameter, 'name' | 'shape'>): number;
 }
 
 /**

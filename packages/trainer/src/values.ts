@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { HostMemory } from './group';
 
-/** Types of tensors in a checkpoint, by safetensors' names, and their bytes per value. */
-export const SAVED_TYPES = { F32: 4, BF16: 2, U8: 1 } as const;
-export type SavedType = keyof typeof SAVED_TYPES;
+/** The type of a tensor in a checkpoint, by its name in safetensors. */
+export type SavedType = 'F32' | 'BF16' | 'U8';
+
+/** Bytes of a value of each type. */
+const BYTES: Readonly<Record<SavedType, number>> = { F32: 4, BF16: 2, U8: 1 };
 
 /** Numbers: codes of 8 bits, or values in float32, also those of a type with fewer bits. */
 export type Numbers = Float32Array | Uint8Array;
@@ -45,8 +47,7 @@ const PART = 1 << 22;
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, n) => size * n, 1);
 
 /** Bytes of a tensor in a checkpoint. */
-export const savedBytes = ({ shape, type }: Pick<SavedTensor, 'shape' | 'type'>): number =>
-  SAVED_TYPES[type] * sizeOf(shape);
+export const savedBytes = ({ shape, type }: Pick<SavedTensor, 'shape' | 'type'>): number => BYTES[type] * sizeOf(shape);
 
 /** Start and count of each part of a tensor. */
 export function* partsOf(shape: readonly number[]): Generator<readonly [start: number, count: number]> {

@@ -20,7 +20,7 @@ import { withoutFailing } from '../report/write-report';
 import { type ExportConfig, exportSchema } from '../schemas/export';
 import { checkFlags } from '../schemas/flags';
 import { processTerminal, type Terminal } from '../terminal/terminal';
-import { cardFile, modelCard } from '../training/model-card';
+import { type CardFiles, modelCard } from '../training/model-card';
 import { configOf, runFolder } from '../training/run-folder';
 
 /** `wpo export`: writes the model of a checkpoint. Returns the exit status. */
@@ -75,25 +75,16 @@ async function wholeCheckpoint({ run, checkpoint }: ExportConfig, { stderr }: Te
 }
 
 /** The model card of a checkpoint, if the run’s configuration and metrics are there. */
-async function cardFiles(
-  run: string,
-  modelStep: number,
-  terminal: Terminal,
-): Promise<Readonly<Record<string, string>>> {
+async function cardFiles(run: string, modelStep: number, terminal: Terminal): Promise<CardFiles> {
   const folder = runFolder(run);
   const config = await configOf(folder);
   if (config === undefined || !existsSync(folder.metrics)) return {};
   const source = { config, folder, baseFolder: config.modelNameOrPath, modelStep };
-  return cardFile(await withoutFailing('the model card', terminal, () => modelCard(source)));
+  return (await withoutFailing('the model card', terminal, () => modelCard(source))) ?? {};
 }
 
 /** Copies a model or an adapter tensor by tensor, in another number type. A model's `config.json` names the type of the run's model. */
-async function copyModel(
-  from: string,
-  out: string,
-  { run, dtype }: ExportConfig,
-  files: Readonly<Record<string, string>>,
-): Promise<void> {
+async function copyModel(from: string, out: string, { run, dtype }: ExportConfig, files: CardFiles): Promise<void> {
   if (await isAdapterFolder(from)) {
     const type = dtype ?? (await configOf(runFolder(run)))?.saveDtype ?? 'float32';
     return copyAdapterFolder(from, out, { dtype: WEIGHT_DTYPES[type], files });

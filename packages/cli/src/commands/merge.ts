@@ -20,7 +20,7 @@ import { count } from '../terminal/format';
 import { withProgress } from '../terminal/progress';
 import { type StopSignal, stopIfAsked, withSignals } from '../terminal/signals';
 import { processTerminal, type Terminal } from '../terminal/terminal';
-import { cardFile, mergedCard } from '../training/model-card';
+import { mergedCard } from '../training/model-card';
 
 /** `wpo merge`: writes a model with an adapter merged into it. Returns the exit status. */
 export async function merge(config: MergeConfig, terminal: Terminal = processTerminal()): Promise<number> {
@@ -67,7 +67,7 @@ async function mergeFolders(
           loss.add(rows);
           if (!merged.has(rows.module)) shown.update(merged.add(rows.module).size);
         });
-        const files = cardFile(await mergedCard(adapterFolder));
+        const files = await mergedCard(adapterFolder);
         const model = { config, configJson, tensors, files, copyFrom: folder };
         await writeModelFolder(out, { ...model, dtype: WEIGHT_DTYPES[type] });
       });

@@ -34,7 +34,7 @@ import { processTerminal, type Terminal } from '../terminal/terminal';
 import { checkDiskSpace } from '../training/disk-space';
 import { machineMemory } from '../training/machine-memory';
 import { checkRunMemory } from '../training/memory-check';
-import { cardFile, modelCard } from '../training/model-card';
+import { modelCard } from '../training/model-card';
 import { optimizerOf } from '../training/optimizer';
 import { hashReference, loadWithReferences, type References } from '../training/references';
 import { collapseWithoutModel, endedByCollapse, eventPrinter, runSummary } from '../training/reports';
@@ -55,7 +55,7 @@ export interface TrainCommandOptions {
   readonly resume?: boolean | undefined;
   /** Shows the report while the run trains, on a port of 127.0.0.1; true chooses a free one. */
   readonly watch?: number | true | undefined;
-  /** The processes of the run, of which this is one. Default: this one alone. */
+  /** The processes of the run, of which this is one. Default: this one alone. @internal */
   readonly processes?: Processes | undefined;
 }
 
@@ -214,10 +214,10 @@ export async function train(
     await onFirst(async () => {
       await writeCollapse(folder, collapsed ? `after step ${step}: ${result.collapse}` : null);
       const modelStep = result.restoredStep ?? undefined;
-      const card = await withoutFailing('the model card', terminal, () =>
+      const files = await withoutFailing('the model card', terminal, () =>
         modelCard({ config, folder, baseFolder: model.folder, modelStep }),
       );
-      await saveModel(folder.model, model, { ...saving(model), files: cardFile(card) });
+      await saveModel(folder.model, model, { ...saving(model), files });
       await rm(folder.extending, { force: true });
     });
     shown.stop();

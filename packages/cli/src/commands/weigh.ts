@@ -39,7 +39,7 @@ export interface WeighedPair {
   readonly ref_chosen_logps: number;
   readonly ref_rejected_logps: number;
   /** s(y) of each answer: the mean over its tokens of log p minus the alignment term. */
-  readonly alignment: { readonly chosen: Scores; readonly rejected: Scores };
+  readonly alignment: { readonly chosen: AlignmentScores; readonly rejected: AlignmentScores };
   /** The pair's WPO weight, times the weight in its row. */
   readonly weight: number;
   readonly dpo_loss: number;
@@ -50,7 +50,8 @@ export interface WeighedPair {
   readonly weighted_loss?: number;
 }
 
-type Scores = Readonly<Record<Alignment, number>>;
+/** An answer's score by each alignment term. */
+export type AlignmentScores = Readonly<Record<Alignment, number>>;
 
 /**
  * `wpo weigh`: computes the weight that each pair of a file would have in training.

@@ -5,7 +5,7 @@ import type { SourceWeights } from './source-weights';
 
 /** The results of `wpo inspect`, as `--json` prints them. */
 export interface Inspection extends InspectedPairs {
-  readonly limits: Limits;
+  readonly limits: InspectionLimits;
   readonly verdict: Verdict;
 }
 
@@ -39,7 +39,7 @@ export interface Finding {
 }
 
 /** The length limits for which cuts are counted. */
-export interface Limits {
+export interface InspectionLimits {
   readonly maxLength: number;
   readonly maxPromptLength: number;
   readonly truncation: 'paper' | 'keep_start';
@@ -49,7 +49,7 @@ export interface Limits {
 }
 
 /** Judges pairs. @param more what else was found, and what to do next */
-export function judged(pairs: InspectedPairs, limits: Limits, more: Partial<Verdict> = {}): Inspection {
+export function judged(pairs: InspectedPairs, limits: InspectionLimits, more: Partial<Verdict> = {}): Inspection {
   const { maxLength, maxPromptLength, truncation, systemRole } = limits;
   const findings = [...findingsIn(pairs, limits), ...(more.findings ?? [])];
   return { ...pairs, limits: { maxLength, maxPromptLength, truncation, systemRole }, verdict: { ...more, findings } };
@@ -83,7 +83,7 @@ const systemTurns = ({ file, systemTurns }: Inspection): string | undefined =>
     : `${file}: ${count(systemTurns)} ${systemTurns === 1 ? 'row has' : 'rows have'} system turns, which Gemma’s chat template refuses. ` +
       'With system_role: merge, their text is put before the first user message.';
 
-function findingsIn(pairs: InspectedPairs, { systemRole, onBadRow = 'error' }: Limits): Finding[] {
+function findingsIn(pairs: InspectedPairs, { systemRole, onBadRow = 'error' }: InspectionLimits): Finding[] {
   const { badRows, controlTokens, sharedPrompts, systemTurns, negativeMargins, repeats } = pairs;
   const all: readonly Finding[] = [
     {

@@ -36,4 +36,4 @@ export const chatSchema = commandSchema({
   ],
 });
 
-export type ChatConfig = ConfigOf<typeof chatSchema>;
+export type ChatConfig = { [K in keyof ConfigOf<typeof chatSchema>]: ConfigOf<typeof chatSchema>[K] };

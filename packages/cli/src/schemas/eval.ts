@@ -164,7 +164,8 @@ export const evalSchema = commandSchema({
   ],
 });
 
-export type EvalConfig = ConfigOf<typeof evalSchema>;
+/** The configuration of `wpo eval`. @interface */
+export type EvalConfig = { [K in keyof ConfigOf<typeof evalSchema>]: ConfigOf<typeof evalSchema>[K] };
 
 /** An `EvalConfig` that has values for these fields. */
 export type EvalConfigWith<K extends keyof EvalConfig> = EvalConfig & Required<Pick<EvalConfig, K>>;

@@ -26,4 +26,5 @@ export const exportSchema = commandSchema({
   examples: ['wpo export runs/first', 'wpo export runs/first --checkpoint 500 --out models/first-500'],
 });
 
-export type ExportConfig = ConfigOf<typeof exportSchema>;
+/** The configuration of `wpo export`. @interface */
+export type ExportConfig = { [K in keyof ConfigOf<typeof exportSchema>]: ConfigOf<typeof exportSchema>[K] };

@@ -53,4 +53,5 @@ export const generateSchema = commandSchema({
   ],
 });
 
-export type GenerateConfig = ConfigOf<typeof generateSchema>;
+/** The configuration of `wpo generate`. @interface */
+export type GenerateConfig = { [K in keyof ConfigOf<typeof generateSchema>]: ConfigOf<typeof generateSchema>[K] };

@@ -93,4 +93,5 @@ export const initSchema = commandSchema({
   ],
 });
 
-export type InitConfig = ConfigOf<typeof initSchema>;
+/** The configuration of `wpo init`. @interface */
+export type InitConfig = { [K in keyof ConfigOf<typeof initSchema>]: ConfigOf<typeof initSchema>[K] };

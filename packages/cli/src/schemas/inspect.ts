@@ -70,7 +70,8 @@ export const inspectSchema = commandSchema({
   ],
 });
 
-export type InspectConfig = ConfigOf<typeof inspectSchema>;
+/** The configuration of `wpo inspect`. @interface */
+export type InspectConfig = { [K in keyof ConfigOf<typeof inspectSchema>]: ConfigOf<typeof inspectSchema>[K] };
 
 /** Whether a file to inspect is a run's configuration. */
 export const isRunFile = (file: string): boolean => /\.ya?ml$/i.test(file);

@@ -30,4 +30,5 @@ export const mergeSchema = commandSchema({
   ],
 });
 
-export type MergeConfig = ConfigOf<typeof mergeSchema>;
+/** The configuration of `wpo merge`. @interface */
+export type MergeConfig = { [K in keyof ConfigOf<typeof mergeSchema>]: ConfigOf<typeof mergeSchema>[K] };

@@ -83,4 +83,5 @@ export const pairSchema = commandSchema({
   ],
 });
 
-export type PairConfig = ConfigOf<typeof pairSchema>;
+/** The configuration of `wpo pair`. @interface */
+export type PairConfig = { [K in keyof ConfigOf<typeof pairSchema>]: ConfigOf<typeof pairSchema>[K] };

@@ -64,4 +64,4 @@ export const planSchema = commandSchema({
   ],
 });
 
-export type PlanConfig = ConfigOf<typeof planSchema>;
+export type PlanConfig = { [K in keyof ConfigOf<typeof planSchema>]: ConfigOf<typeof planSchema>[K] };

@@ -28,4 +28,4 @@ export const pushSchema = commandSchema({
   notes: ['The token is read from the environment: HF_TOKEN. It needs write access.'],
 });
 
-export type PushConfig = ConfigOf<typeof pushSchema>;
+export type PushConfig = { [K in keyof ConfigOf<typeof pushSchema>]: ConfigOf<typeof pushSchema>[K] };

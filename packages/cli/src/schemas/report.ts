@@ -24,4 +24,5 @@ export const reportSchema = commandSchema({
   examples: ['wpo report runs/first', 'wpo report runs/first runs/second --out comparison.html'],
 });
 
-export type ReportConfig = ConfigOf<typeof reportSchema>;
+/** The configuration of `wpo report`. @interface */
+export type ReportConfig = { [K in keyof ConfigOf<typeof reportSchema>]: ConfigOf<typeof reportSchema>[K] };

@@ -8,6 +8,7 @@ import { jsonFlag, settings } from './shared';
 import { trainSchema } from './train';
 import { weighSchema } from './weigh';
 
+/** A stage of `wpo run`: the command that it runs. */
 export type StageName = 'sample' | 'score' | 'pair' | 'weigh' | 'train' | 'eval';
 
 /** A stage of `wpo run`: a command, and the fields that have a default in a run. */

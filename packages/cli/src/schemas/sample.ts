@@ -121,4 +121,5 @@ export const sampleSchema = commandSchema({
   ],
 });
 
-export type SampleConfig = ConfigOf<typeof sampleSchema>;
+/** The configuration of `wpo sample`. @interface */
+export type SampleConfig = { [K in keyof ConfigOf<typeof sampleSchema>]: ConfigOf<typeof sampleSchema>[K] };

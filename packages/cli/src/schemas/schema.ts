@@ -148,7 +148,7 @@ export const commandSchema = <
   configFile: schema.configFile ?? (false as FromFile),
 });
 
-/** The configuration of a command. */
+/** The configuration of a command. Each has a mapped type of its own, so that editors and the reference show it under its name. */
 export type ConfigOf<S> = S extends { readonly fields: infer F extends Fields } ? Parsed<F> : never;
 
 type DefaultNames<F extends Fields> = {

@@ -58,4 +58,5 @@ export const scoreSchema = commandSchema({
   ],
 });
 
-export type ScoreConfig = ConfigOf<typeof scoreSchema>;
+/** The configuration of `wpo score`. @interface */
+export type ScoreConfig = { [K in keyof ConfigOf<typeof scoreSchema>]: ConfigOf<typeof scoreSchema>[K] };

@@ -439,8 +439,8 @@ export const batchesPerStep = ({
   numProcesses = 1,
 }: Pick<TrainConfig, 'gradientAccumulationSteps' | 'numProcesses'>): number => gradientAccumulationSteps * numProcesses;
 
-/** Everything that configures a training run: defaults filled in, paths absolute. */
-export type TrainConfig = ConfigOf<typeof trainSchema>;
+/** Everything that configures a training run: defaults filled in, paths absolute. @interface */
+export type TrainConfig = { [K in keyof ConfigOf<typeof trainSchema>]: ConfigOf<typeof trainSchema>[K] };
 
 /**
  * Reads the YAML file of `wpo train`: one with its keys, or one of TRL or alignment-handbook.

@@ -83,4 +83,5 @@ export const weighSchema = commandSchema({
   ],
 });
 
-export type WeighConfig = ConfigOf<typeof weighSchema>;
+/** The configuration of `wpo weigh`. @interface */
+export type WeighConfig = { [K in keyof ConfigOf<typeof weighSchema>]: ConfigOf<typeof weighSchema>[K] };

@@ -3,7 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { printable } from '@wpo/internal/printable';
-import type { MetricsRow } from '@wpo/trainer';
+import { runReport } from '@wpo/report';
+import type { RunFigure } from '@wpo/report/figures';
+import type { MetricsRow, PairRow } from '@wpo/trainer';
 import { readPairLog } from '@wpo/trainer/node';
 import { parse, stringify } from 'yaml';
 import { version } from '../../package.json';
@@ -16,13 +18,12 @@ import { count, counted, histogram } from '../terminal/format';
 import { type RunFolder, readMetrics } from './run-folder';
 import { changedMetrics, summarize } from './summary';
 
-// The model card of a trained model: README.md in its folder, as the Hugging Face Hub shows it.
+// The model card of a trained model: README.md in its folder, as the Hugging Face Hub shows it, and the images that it names.
 
 const MODEL_CARD = 'README.md';
 
-/** The card as a file of a folder. */
-export const cardFile = (card: string | undefined): Readonly<Record<string, string>> =>
-  card === undefined ? {} : { [MODEL_CARD]: card };
+/** The contents of a card and its images, by the names of their files. */
+export type CardFiles = Readonly<Record<string, string>>;
 
 export interface CardSource {
   readonly config: TrainConfig;
@@ -34,16 +35,18 @@ export interface CardSource {
 }
 
 /** Writes the card of a run's model. @throws {UserError} if a file of the run is damaged */
-export async function modelCard(source: CardSource): Promise<string> {
+export async function modelCard(source: CardSource): Promise<CardFiles> {
   const { config, folder, modelStep = Number.POSITIVE_INFINITY } = source;
   const rows = (await readMetrics(folder)).filter((row) => (row.step ?? 0) <= modelStep);
-  const lastWeights = await readWeights(folder, modelStep);
+  const pairs = await readPairs(folder, modelStep);
+  const { runFigures } = await import('@wpo/report/figures'); // which loads a charting library
+  const figures = runFigures(runReport({ name: '', status: '', metrics: rows, pairs }));
+  const lastWeights = [...new Map(pairs.map(({ id, weight }) => [id, weight])).values()];
   const sections = [
     `# ${inline(basename(config.outputDir))}`,
     introduction(config, lastWeights.length),
     ...results(rows, modelStep),
-    ...weightTable(lastWeights),
-    ...course(rows),
+    ...figureSection(figures, { loss: () => course(rows), weights: () => weightTable(lastWeights) }),
     '## Data',
     markdownTable([['source', 'split', 'share'], ...dataRows(config)]),
     '## Settings',
@@ -52,22 +55,31 @@ export async function modelCard(source: CardSource): Promise<string> {
     usage(trainsAdapter(config)),
     ...(config.useWeighting ? ['## Citation', CITATION] : []),
   ];
-  return `---\n${stringify(await metadata(source))}---\n\n${sections.join('\n\n')}\n`;
+  return {
+    [MODEL_CARD]: `---\n${stringify(await metadata(source))}---\n\n${sections.join('\n\n')}\n`,
+    ...Object.fromEntries(figures.map(({ name, svg }) => [imageFile(name), svg])),
+  };
 }
 
-/**
- * The card of a model into which an adapter was merged, made from the adapter's card. A card that someone else wrote keeps its text.
- *
- * @returns undefined if the adapter has no card
- */
-export async function mergedCard(adapterFolder: string): Promise<string | undefined> {
+/** The card of a model into which an adapter was merged, made from the adapter's card. A card that someone else wrote keeps its text. */
+export async function mergedCard(adapterFolder: string): Promise<CardFiles> {
   const card = await readCard(adapterFolder);
-  if (card === undefined) return undefined;
+  if (card === undefined) return {};
   const { base_model_relation: _, tags, ...data } = card.metadata;
   const kept = Array.isArray(tags) ? tags.filter((tag) => tag !== 'lora') : tags;
   const metadata = { ...data, library_name: 'transformers', ...(kept !== undefined && { tags: kept }) };
   const text = card.text.replace(`${USE}\n\n${usage(true)}`, `${USE}\n\n${usage(false)}`);
-  return `---\n${stringify(metadata)}---\n${text.trimEnd()}\n\nThe adapter is merged into the weights: the model is loaded without PEFT.\n`;
+  const merged = `${text.trimEnd()}\n\nThe adapter is merged into the weights: the model is loaded without PEFT.\n`;
+  return { [MODEL_CARD]: `---\n${stringify(metadata)}---\n${merged}`, ...(await imagesOf(card.text, adapterFolder)) };
+}
+
+/** The images of a card that `modelCard` wrote. */
+async function imagesOf(text: string, folder: string): Promise<CardFiles> {
+  const names = FIGURE_NAMES.map(imageFile).filter(
+    (file) => text.includes(`](${file})`) && existsSync(join(folder, file)),
+  );
+  const read = async (file: string) => [file, await readFile(join(folder, file), 'utf8')] as const;
+  return Object.fromEntries(await Promise.all(names.map(read)));
 }
 
 /** The metadata and the text of a folder's card; undefined if it has none with metadata. */
@@ -133,21 +145,40 @@ function results(rows: readonly MetricsRow[], modelStep: number): string[] {
   ];
 }
 
-/** The weight of each pair that was trained on, as it was last. */
-async function readWeights({ pairs }: RunFolder, modelStep: number): Promise<number[]> {
-  const last = new Map<string, number>();
-  if (existsSync(pairs)) {
-    for await (const { id, step, weight } of readPairLog(pairs)) if (step <= modelStep) last.set(id, weight);
-  }
-  return [...last.values()];
+/** The pairs that were trained on, in the order of the steps. */
+async function readPairs({ pairs: file }: RunFolder, modelStep: number): Promise<PairRow[]> {
+  const pairs: PairRow[] = [];
+  if (existsSync(file)) for await (const pair of readPairLog(file)) if (pair.step <= modelStep) pairs.push(pair);
+  return pairs;
 }
 
-function weightTable(all: readonly number[]): string[] {
-  const values = all.filter((weight) => weight >= 0 && Number.isFinite(weight));
-  if (values.every((value) => value === values[0])) return [];
-  const { borders, counts } = histogram(values);
-  const bins = counts.map((bin, i) => [`${borders[i]} to ${borders[i + 1]}`, count(bin)]);
-  return ['### Weights of the pairs', markdownTable([['weight', 'pairs'], ...bins])];
+const FIGURE_NAMES: readonly RunFigure['name'][] = ['loss', 'margins', 'weights'];
+
+const imageFile = (name: RunFigure['name']): string => `training-${name}.svg`;
+
+/** Images with their captions, and tables of some of their numbers, which are closed. */
+const figureSection = (
+  figures: readonly RunFigure[],
+  numbers: Readonly<Partial<Record<RunFigure['name'], () => string>>>,
+): string[] =>
+  figures.length === 0
+    ? []
+    : [
+        '## Training',
+        ...figures.flatMap(({ name, title, caption }) => [
+          `**${title}.** ${inline(caption)}`,
+          `![${title}](${imageFile(name)})`,
+          ...(numbers[name] ? [`<details><summary>Numbers</summary>\n\n${numbers[name]()}\n\n</details>`] : []),
+        ]),
+      ];
+
+/** How many pairs have which weight. */
+function weightTable(weights: readonly number[]): string {
+  const { borders, counts } = histogram(weights);
+  return markdownTable([
+    ['weight', 'pairs'],
+    ...counts.map((bin, i) => [`${borders[i]} to ${borders[i + 1]}`, count(bin)]),
+  ]);
 }
 
 /** Rows of the course of training that a card shows. */
@@ -155,13 +186,12 @@ const MAX_ROWS = 10;
 const COURSE = ['loss', 'rewards/accuracies', 'rewards/margins', 'wpo/weight'];
 
 /** The course of training, as about ten of the rows of metrics.jsonl. */
-function course(rows: readonly MetricsRow[]): string[] {
+function course(rows: readonly MetricsRow[]): string {
   const logged = rows.filter((row) => row.loss !== undefined && row.num_tokens !== undefined);
-  if (logged.length < 2) return [];
   const parts = Math.min(MAX_ROWS, logged.length);
   const chosen = Array.from({ length: parts }, (_, i) => logged[Math.round(((i + 1) * logged.length) / parts) - 1]!);
   const cells = chosen.map((row) => [count(row.step!), ...COURSE.map((name) => row[name]?.toFixed(4) ?? '')]);
-  return ['### Course of training', markdownTable([['step', ...COURSE], ...cells])];
+  return markdownTable([['step', ...COURSE], ...cells]);
 }
 
 function dataRows({ trainFile, evalFile, evalSplit, datasetTrainSplit, datasetTestSplit }: TrainConfig): string[][] {

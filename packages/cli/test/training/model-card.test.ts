@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -7,6 +7,8 @@ import { capture, wpo } from '../wpo';
 
 const folder = temporaryFolder();
 const base = join(folder, 'a<b>`c|*d');
+
+const IMAGES = ['training-loss.svg', 'training-margins.svg', 'training-weights.svg'];
 
 /** The metadata and the text of a folder's card. */
 function readCard(path: string) {
@@ -40,6 +42,13 @@ test('a trained model has a card with metadata, results, data, settings and the 
   expect(text).toContain(`| 4 | ${rows.find((row) => row.step === 4)!.loss!.toFixed(4)} |`);
   expect(text).toMatch(/\n\| learning\\_rate \| 0\.001 \|\n/);
   expect(text).toContain('| pairs.jsonl |  |  |\n| of the same pairs |  | held out: 4 |');
+  expect(text.match(/!\[.*\]\(.*\)/g)).toEqual([
+    ...['![Loss](training-loss.svg)', '![Reward margin](training-margins.svg)'],
+    '![Distribution of weights](training-weights.svg)',
+  ]);
+  for (const name of IMAGES) {
+    expect(readFileSync(join(folder, 'run/model', name), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
+  }
   expect(text).toContain('@inproceedings{zhou-etal-2024-wpo,');
   expect(text).not.toContain(folder);
 });
@@ -70,6 +79,11 @@ test('an adapter’s card names its base model and PEFT; the merged model keeps 
   expect(merged.text).not.toContain('AutoPeftModelForCausalLM');
   expect(merged.text).toContain('The adapter is merged into the weights');
   expect(merged.text).toContain('## Settings');
+  // all weights are 1
+  expect(readdirSync(out).filter((name) => name.endsWith('.svg'))).toEqual(IMAGES.slice(0, 2));
+  for (const name of IMAGES.slice(0, 2)) {
+    expect(readFileSync(join(out, name), 'utf8')).toBe(readFileSync(join(adapter, name), 'utf8'));
+  }
 });
 
 test('models and data sets of the Hub are in the metadata', async () => {
@@ -78,8 +92,12 @@ test('models and data sets of the Hub are in the metadata', async () => {
   const { runFolder } = await import('../../src/training/run-folder');
   const yaml = `model_name_or_path: google/gemma-2-2b-it\noutput_dir: ${folder}/run\ntrain_file: [{path: org/a, split: train}, {path: "hf://datasets/org/b@v1/x.jsonl"}, {path: ${pairsFile}}]\n`;
   const { config } = parseTrainConfig(yaml, { file: join(folder, 'hub.yaml') });
-  const card = await modelCard({ config, folder: runFolder(join(folder, 'run')), baseFolder: '/nowhere' });
-  expect(parse(card.split('---\n')[1]!)).toMatchObject({
+  const { 'README.md': card } = await modelCard({
+    config,
+    folder: runFolder(join(folder, 'run')),
+    baseFolder: '/nowhere',
+  });
+  expect(parse(card!.split('---\n')[1]!)).toMatchObject({
     base_model: 'google/gemma-2-2b-it',
     base_model_relation: 'finetune',
     datasets: ['org/a', 'org/b'],

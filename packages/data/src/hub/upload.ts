@@ -111,8 +111,8 @@ async function openRepository(repo: string, options: UploadOptions) {
 
 const tokens = ({ endpoint }: Hub) => `${endpoint}/settings/tokens`;
 
-/** Files that are not part of a loaded model, and are shown on its page. */
-const PAGE_FILE = /^(README\.md|LICENSE(\.\w+)?|NOTICE(\.\w+)?)$/;
+/** Files that are not part of a loaded model, and are shown on its page, such as the images of the model card. */
+const PAGE_FILE = /^(README\.md|LICENSE(\.\w+)?|NOTICE(\.\w+)?|training-\w+\.svg)$/;
 
 /** The files of a model’s folder. @throws {HubError} if it has no weights, or is a checkpoint */
 async function modelFiles(folder: string): Promise<string[]> {

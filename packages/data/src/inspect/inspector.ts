@@ -55,17 +55,21 @@ export interface PairReport {
   readonly worst: Readonly<Record<WorstKind, readonly WorstRow[]>>;
 }
 
-/**
- * Why a row stands out: the longest prompt with an answer; the largest length difference in either direction; the smallest
- * margin (below 0 the scores contradict the preference); equal answers; a repeated row; control tokens in its text; no prompt of its
- * own; system turns. Rows of the last four kinds are reported in the order of the file.
- */
-export type WorstKind = (typeof KINDS)[number];
-
-const KINDS = [
-  ...(['longest', 'lengthDifference', 'margin', 'equalAnswers', 'repeated'] as const),
-  ...(['controlTokens', 'sharedPrompt', 'systemTurn'] as const),
-] as const;
+/** Why a row stands out. Rows of the last four kinds are reported in the order of the file. */
+export type WorstKind =
+  /** The longest prompt with an answer. */
+  | 'longest'
+  /** The largest difference of the answers' lengths, in either direction. */
+  | 'lengthDifference'
+  /** The smallest margin; below 0 the scores contradict the preference. */
+  | 'margin'
+  | 'equalAnswers'
+  | 'repeated'
+  /** Control tokens in its text. */
+  | 'controlTokens'
+  /** No prompt of its own. */
+  | 'sharedPrompt'
+  | 'systemTurn';
 
 export interface InspectOptions {
   /** How many rows of each kind to report. Default 3. */
@@ -105,8 +109,16 @@ class PairInspector {
 
   constructor({ worst = 3, ...options }: InspectOptions) {
     this.controlTokens = new ControlTokenCount(options);
-    const rows = KINDS.map((kind) => [kind, new WorstRows(worst)]);
-    this.worst = Object.fromEntries(rows) as typeof this.worst;
+    this.worst = {
+      longest: new WorstRows(worst),
+      lengthDifference: new WorstRows(worst),
+      margin: new WorstRows(worst),
+      equalAnswers: new WorstRows(worst),
+      repeated: new WorstRows(worst),
+      controlTokens: new WorstRows(worst),
+      sharedPrompt: new WorstRows(worst),
+      systemTurn: new WorstRows(worst),
+    };
   }
 
   add({ row, measured }: MeasuredRow): void {

@@ -5,6 +5,7 @@ export {
   type Overlaps,
   type PairAnswersOptions,
   type Pairing,
+  type PairPart,
   type PairSummary,
   pairAnswers,
   type SourceCounts,

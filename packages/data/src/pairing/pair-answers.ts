@@ -42,12 +42,13 @@ export interface Overlaps {
   readonly n: number;
   readonly pairs: number;
   /** Pairs by the part that overlaps; one pair may overlap in several. */
-  readonly parts: Readonly<Record<Part, number>>;
+  readonly parts: Readonly<Record<PairPart, number>>;
   /** Indices of the evaluation texts that were found, in ascending order: for each part of a pair the first. */
   readonly texts: readonly number[];
 }
 
-type Part = 'prompt' | 'chosen' | 'rejected';
+/** A text of a pair. */
+export type PairPart = 'prompt' | 'chosen' | 'rejected';
 
 /** The pairs as rows that `parseRow` reads, and a summary, which is complete once all rows have been taken. */
 export interface Pairing {
@@ -149,7 +150,7 @@ class PairCounts {
 /** Counts pairs that overlap with an evaluation. */
 class OverlapCounts {
   pairs = 0;
-  private readonly parts: Record<Part, number> = { prompt: 0, chosen: 0, rejected: 0 };
+  private readonly parts: Record<PairPart, number> = { prompt: 0, chosen: 0, rejected: 0 };
   private readonly texts = new Set<number>();
 
   constructor(private readonly against: OverlapIndex) {}
@@ -157,7 +158,7 @@ class OverlapCounts {
   /** Whether the pair overlaps. */
   add(row: Record<string, unknown>): boolean {
     const messages = readPrompt(row, { file: 'pair', line: 1 }) as readonly Message[];
-    const texts: [Part, string][] = [
+    const texts: [PairPart, string][] = [
       ['prompt', messages.map(({ content }) => content).join('\n')],
       ['chosen', row.chosen as string],
       ['rejected', row.rejected as string],
@@ -176,7 +177,7 @@ class OverlapCounts {
     };
   }
 
-  private count(part: Part, text: string): boolean {
+  private count(part: PairPart, text: string): boolean {
     const found = this.against.find(text);
     if (found === undefined) return false;
     this.parts[part] += 1;

@@ -13,20 +13,30 @@ import {
 import { type Message, type PreferenceRow, parseRow } from './preference-row';
 import { fromUltraFeedback } from './ultrafeedback';
 
-/** Fields of a row that may be in a column of another name. */
-export const columnNames = [
-  'prompt',
-  'system',
-  'chosen',
-  'rejected',
-  'id',
-  'weight',
-  'score_chosen',
-  'score_rejected',
-] as const;
-
 /** The column of each field, e.g. `{ prompt: 'instruction', chosen: 'a', rejected: 'b' }`. */
-export type Columns = { readonly [name in (typeof columnNames)[number]]?: string };
+export type Columns = {
+  readonly prompt?: string;
+  readonly system?: string;
+  readonly chosen?: string;
+  readonly rejected?: string;
+  readonly id?: string;
+  readonly weight?: string;
+  readonly score_chosen?: string;
+  readonly score_rejected?: string;
+};
+
+const COLUMNS: Readonly<Record<keyof Columns, true>> = {
+  prompt: true,
+  system: true,
+  chosen: true,
+  rejected: true,
+  id: true,
+  weight: true,
+  score_chosen: true,
+  score_rejected: true,
+};
+/** Fields of a row that may be in a column of another name. */
+export const columnNames = Object.keys(COLUMNS) as (keyof Columns)[];
 
 /** The other columns that a preference row can depend on. */
 const moreColumns = [

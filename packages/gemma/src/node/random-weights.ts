@@ -7,7 +7,8 @@ import type { TensorValues } from './write-checkpoint';
 /** Standard deviation of the weights, `initializer_range` of Gemma-2's config. */
 const DEVIATION = 0.02;
 
-interface RandomTensor extends TensorValues {
+/** A tensor of random values, which come in consecutive parts. A part is overwritten by the next one. */
+export interface RandomTensor extends TensorValues {
   data(): Iterable<Float32Array>;
 }
 
@@ -20,7 +21,7 @@ interface RandomTensor extends TensorValues {
  * which takes one random number for two values.
  *
  * @param options.seed a whole number from 0 to 2^32 - 1
- * @returns the tensors in checkpoint order; their values come in parts, and a part is overwritten by the next one
+ * @returns the tensors in checkpoint order
  * @throws RangeError for a size out of range
  */
 export function randomWeights(config: Gemma2Config, options: { readonly seed: number }): RandomTensor[] {

@@ -160,6 +160,7 @@ export interface ProductOptions {
   readonly isActivation?: boolean;
 }
 
+/** Which values dropout sets to 0. */
 export interface DropoutOptions {
   /** A key of each token's random numbers: `[T]`. The same keys give the same result. */
   readonly keys: Int32Array;

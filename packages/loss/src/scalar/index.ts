@@ -1,15 +1,28 @@
 export { type NumberRange, type Numbers, rangeText } from '../checks';
 export { LOSS_DESCRIPTIONS, OPTION_DESCRIPTIONS } from '../descriptions';
+export type {
+  AnswerLengths,
+  PolicyInput,
+  PolicyLogps,
+  PreferenceInput,
+  ReferenceInput,
+  ReferenceLogps,
+  Weighted,
+} from '../inputs';
 export {
   LOSSES,
   type LossNeeds,
   type LossSpec,
   type LossType,
+  type LossTypeWith,
   lossNeeds,
   lossTypes,
   type MixtureOptions,
   OPTIONS_OF_LOSS,
   type OptionsOf,
+  type PerTokenLossType,
+  type RankedLossType,
+  type ReferenceFreeLossType,
 } from '../loss-table';
 export {
   ALIGNMENT_TERMS,

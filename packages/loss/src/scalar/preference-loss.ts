@@ -4,12 +4,13 @@ import {
   type Measure,
   measureOf,
   type PairInput,
+  type PolicyInput,
   type PolicyLogps,
   type PreferenceInput,
+  type ReferenceInput,
   type ReferenceLogps,
   requiredColumns,
   rewardMeasure,
-  type Weighted,
 } from '../inputs';
 import {
   type LossTerm,
@@ -92,9 +93,6 @@ export function preferenceLossWithGradient<const L extends LossType = 'sigmoid',
 const mixedLoss = (where: string, input: ScalarInput, options: MixtureOptions) =>
   evaluate(input, mixture(where, options, FORMULAS), resolveOptions(where, options));
 
-type Policy<T> = PolicyLogps<T> & Weighted<T>;
-type Both<T> = Policy<T> & ReferenceLogps<T>;
-
 export type DpoOptions = OptionsOf<'sigmoid'>;
 
 /**
@@ -106,14 +104,14 @@ export type DpoOptions = OptionsOf<'sigmoid'>;
  * @throws where lengths differ, a log-prob is NaN or above 0 by more than rounding, there are no pairs, or an option is out
  * of range.
  */
-export function dpoLoss(input: Both<number>, options?: DpoOptions & { refFree?: false }): LossResult<number>;
-export function dpoLoss(input: Policy<number>, options: DpoOptions & { refFree: true }): LossResult<number>;
+export function dpoLoss(input: ReferenceInput<number>, options?: DpoOptions & { refFree?: false }): LossResult<number>;
+export function dpoLoss(input: PolicyInput<number>, options: DpoOptions & { refFree: true }): LossResult<number>;
 export function dpoLoss(
-  input: Both<ArrayLike<number>>,
+  input: ReferenceInput<ArrayLike<number>>,
   options?: DpoOptions & { refFree?: false },
 ): LossResult<Float64Array>;
 export function dpoLoss(
-  input: Policy<ArrayLike<number>>,
+  input: PolicyInput<ArrayLike<number>>,
   options: DpoOptions & { refFree: true },
 ): LossResult<Float64Array>;
 export function dpoLoss(input: ScalarInput, options: DpoOptions & { refFree?: boolean } = {}): LossResult<never> {

@@ -7,6 +7,8 @@ export interface FigureOptions {
   readonly caption: string;
   /** The chart, but its size and style. Called again when the width changes. */
   readonly plot: (width: number) => Plot.PlotOptions;
+  /** What is shown beside the pointer; an image leaves it out. */
+  readonly tip: () => Plot.Tip;
   /** The names of the colours. */
   readonly legend?: readonly LegendEntry[];
   /** The same numbers as text. */
@@ -34,14 +36,7 @@ export function figure(options: FigureOptions): HTMLElement {
   const draw = () => {
     const width = canvas.clientWidth;
     if (width === 0) return;
-    const chart = Plot.plot({
-      ...{ width, height: Math.round(Math.min(260, Math.max(190, width * 0.5))) },
-      ...{ marginLeft: 52, marginTop: 14, marginRight: 14, ariaLabel: `${title}. ${caption}` },
-      ...{ marginBottom: 44 },
-      ...options.plot(width),
-    });
-    chart.setAttribute('role', 'img');
-    canvas.replaceChildren(chart);
+    canvas.replaceChildren(chartOf(options, { width, tip: options.tip() }));
   };
   let drawnAt = 0;
   new ResizeObserver(() => {
@@ -60,6 +55,26 @@ export function figure(options: FigureOptions): HTMLElement {
     canvas,
     details,
   );
+}
+
+interface ChartOptions {
+  readonly width: number;
+  readonly tip?: Plot.Tip;
+  /** Where the chart is made. Default: the page. */
+  readonly document?: Document;
+}
+
+/** The chart of a figure. */
+export function chartOf({ title, caption, plot }: FigureOptions, { width, tip, document }: ChartOptions) {
+  const { marks = [], ...options } = plot(width);
+  const chart = Plot.plot({
+    ...{ width, height: Math.round(Math.min(260, Math.max(190, width * 0.5))), document },
+    ...{ marginLeft: 52, marginTop: 14, marginRight: 14, marginBottom: 44, ariaLabel: `${title}. ${caption}` },
+    ...options,
+    marks: [...marks, tip],
+  });
+  chart.setAttribute('role', 'img');
+  return chart;
 }
 
 /** Colours of series, in order. */

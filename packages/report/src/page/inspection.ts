@@ -227,14 +227,19 @@ function lengthHistogram(
       y: { label: 'pairs', grid: true, ticks: 5, tickFormat: (n: number) => (Number.isInteger(n) ? count(n) : '') },
       marginTop: 28,
       marks: [
-        Plot.rectY(bins, {
-          ...{ x1: 'low', x2: 'high', y: 'count', fill: 'var(--s1)', inset: 0.5 },
-          ...{ title: (bin: LengthBin) => `${range(bin)} ${unit}\n${count(bin.count)} pairs`, tip: true },
-        }),
+        Plot.rectY(bins, { x1: 'low', x2: 'high', y: 'count', fill: 'var(--s1)', inset: 0.5 }),
         Plot.ruleY([0]),
         Plot.ruleX(shown, { x: 'at', stroke: 'var(--s2)', strokeWidth: 2, strokeDasharray: '4 3' }),
       ],
     }),
+    tip: () =>
+      Plot.tip(
+        bins,
+        Plot.pointerX({
+          ...{ x1: 'low', x2: 'high', y: 'count' },
+          title: (bin: LengthBin) => `${range(bin)} ${unit}\n${count(bin.count)} pairs`,
+        }),
+      ),
     numbers: () => ({ head: [unit, 'pairs'], rows: bins.map((bin, i) => [range(bin, i), count(bin.count)]) }),
   };
 }
@@ -288,14 +293,17 @@ function sourceChart(sources: readonly Source[], all: number): FigureOptions {
           tickFormat: (source: string) => shortened(visible(source)),
         },
         y: { axis: null, domain: ['chosen', 'rejected'] },
-        marks: [
-          Plot.barX(bars, {
-            ...{ x: 'answers', y: 'side', fy: 'source', fill: color, tip: true },
-            title: (bar: (typeof bars)[number]) => `${visible(bar.source)}\n${bar.side}: ${count(bar.answers)}`,
-          }),
-        ],
+        marks: [Plot.barX(bars, { x: 'answers', y: 'side', fy: 'source', fill: color })],
       };
     },
+    tip: () =>
+      Plot.tip(
+        bars,
+        Plot.pointerY({
+          ...{ x: 'answers', y: 'side', fy: 'source' },
+          title: (bar: (typeof bars)[number]) => `${visible(bar.source)}\n${bar.side}: ${count(bar.answers)}`,
+        }),
+      ),
     numbers: () => ({
       head: ['source', 'chosen', 'rejected'],
       rows: sources.map(([source, { chosen, rejected }]) => [source, count(chosen), count(rejected)]),

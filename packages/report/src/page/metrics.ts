@@ -1,7 +1,7 @@
 import * as Plot from '@observablehq/plot';
 import type { MetricsRow, RunReport } from '../run-report';
 import { short, stepTick, visible } from './dom';
-import { colorOf, type FigureOptions, figure, type LegendEntry } from './figure';
+import { colorOf, type FigureOptions, type LegendEntry } from './figure';
 
 interface MetricChart {
   readonly title: string;
@@ -79,11 +79,21 @@ interface Series {
 }
 
 /** Charts of the metrics by step: training as lines, evaluations as dots. Metrics that no run has are left out. */
-export const metricFigures = (runs: readonly RunReport[]): HTMLElement[] =>
-  (runs.length > 1 ? CHARTS.flatMap(chartPerColumn) : CHARTS).flatMap((chart) => {
+export const metricFigures = (runs: readonly RunReport[]): FigureOptions[] =>
+  figuresOf(runs.length > 1 ? CHARTS.flatMap(chartPerColumn) : CHARTS, runs);
+
+/** The chart of a run that has a metric, alone or with others; undefined if the run does not have it. */
+export const metricFigure = (run: RunReport, metric: string): FigureOptions | undefined =>
+  figuresOf(
+    CHARTS.filter(({ columns }) => columns.some(({ name }) => name === metric)),
+    [run],
+  )[0];
+
+const figuresOf = (charts: readonly MetricChart[], runs: readonly RunReport[]): FigureOptions[] =>
+  charts.flatMap((chart) => {
     const series = runs.flatMap((run, i) => seriesOf(chart, run, runs.length > 1 ? i : undefined));
     if (series.length === 0) return [];
-    return [figure(lineChart(chart, series, runs.length > 1 ? comparisonLegend(runs, series) : legendOf(series)))];
+    return [lineChart(chart, series, runs.length > 1 ? comparisonLegend(runs, series) : legendOf(series))];
   });
 
 /** A run has one colour in a comparison, so that a chart has room for one column. */
@@ -149,15 +159,16 @@ function lineChart(
           Plot.lineY(points, { x: 'step', y: 'value', stroke: color, strokeDasharray: '2 4', strokeOpacity: 0.8 }),
           Plot.dot(points, { x: 'step', y: 'value', fill: 'var(--surface)', stroke: color, strokeWidth: 1.75, r: 4 }),
         ]),
-        Plot.tip(
-          all,
-          Plot.pointer({
-            ...{ x: 'step', y: 'value' },
-            title: ({ series: name, step, value }: Point) => `${visible(name)}\nstep ${step}: ${short(value)}`,
-          }),
-        ),
       ],
     }),
+    tip: () =>
+      Plot.tip(
+        all,
+        Plot.pointer({
+          ...{ x: 'step', y: 'value' },
+          title: ({ series: name, step, value }: Point) => `${visible(name)}\nstep ${step}: ${short(value)}`,
+        }),
+      ),
     numbers: () => ({
       head: ['step', ...series.map(({ label }) => label)],
       rows: stepRows(series),

@@ -1,7 +1,7 @@
 import type { RunReport, Setting } from '../run-report';
 import { pairArticle, sampleArticle, tokenLegend } from './answers';
 import { h, section, short, table, visible } from './dom';
-import { colorOf } from './figure';
+import { colorOf, figure } from './figure';
 import { beforeAfter, finalNumbers, metricFigures } from './metrics';
 import { themeButton } from './theme';
 import { weightFigures } from './weights';
@@ -34,7 +34,7 @@ export function renderRuns(report: HTMLElement, runs: readonly RunReport[]): voi
       table('After training', head, rows),
     ),
     section('settings', 'Settings that differ', differences(runs)),
-    section('metrics', 'Training', h('div', { class: 'charts' }, ...metricFigures(runs))),
+    section('metrics', 'Training', h('div', { class: 'charts' }, ...metricFigures(runs).map(figure))),
   );
   const details = h('div', {});
   const choice = h('select', { id: 'run' }, ...runs.map(({ name }, i) => h('option', { value: i }, visible(name))));
@@ -50,7 +50,7 @@ function sections(run: RunReport): HTMLElement[] {
   const changes = beforeAfter(run);
   const by = scored[0]?.by ?? 'weight';
   return [
-    section('metrics', 'Training', h('div', { class: 'charts' }, ...metricFigures([run]))),
+    section('metrics', 'Training', h('div', { class: 'charts' }, ...metricFigures([run]).map(figure))),
     changes &&
       section(
         'evaluation',
@@ -75,7 +75,7 @@ function sections(run: RunReport): HTMLElement[] {
           { class: 'note' },
           'How likely the model was to write both answers of a pair. A pair’s loss is multiplied by its weight.',
         ),
-        h('div', { class: 'charts' }, ...weightFigures(weights)),
+        h('div', { class: 'charts' }, ...weightFigures(weights).map(figure)),
       ),
     scored.length > 0 &&
       section(

@@ -1,20 +1,16 @@
 import * as Plot from '@observablehq/plot';
 import type { WeightPoint, WeightReport } from '../run-report';
 import { short, stepTick, visible } from './dom';
-import { type FigureOptions, figure } from './figure';
+import type { FigureOptions } from './figure';
 
 /** Charts of the weights of a run's pairs. */
-export function weightFigures(weights: WeightReport): HTMLElement[] {
-  return [
-    figure(overTime(weights)),
-    figure(histogram(weights)),
-    ...(weights.bySource.length > 0 ? [figure(bySource(weights))] : []),
-    figure(scatter(weights, 'length', 'Weight against length', 'tokens', 'Mean length of both answers, in tokens.')),
-    figure(
-      scatter(weights, 'margin', 'Weight against margin', 'reward margin', 'Reward margin in the pair’s last step.'),
-    ),
-  ];
-}
+export const weightFigures = (weights: WeightReport): FigureOptions[] => [
+  overTime(weights),
+  weightHistogram(weights),
+  ...(weights.bySource.length > 0 ? [bySource(weights)] : []),
+  scatter(weights, 'length', 'Weight against length', 'tokens', 'Mean length of both answers, in tokens.'),
+  scatter(weights, 'margin', 'Weight against margin', 'reward margin', 'Reward margin in the pair’s last step.'),
+];
 
 const weightScale = ({ isLog }: WeightReport): Plot.ScaleOptions => ({
   ...{ label: null, grid: true, tickFormat: (value: number) => short(value) },
@@ -44,17 +40,18 @@ function overTime(weights: WeightReport): FigureOptions {
         Plot.areaY(rows, { x, y1: y('p5'), y2: y('p95'), fill: 'var(--s1)', fillOpacity: 0.18 }),
         Plot.areaY(rows, { x, y1: y('p25'), y2: y('p75'), fill: 'var(--s1)', fillOpacity: 0.28 }),
         Plot.lineY(rows, { x, y: y('p50'), stroke: 'var(--s1)', strokeWidth: 2 }),
-        Plot.tip(
-          rows,
-          Plot.pointerX({
-            ...{ x, y: y('p50') },
-            title: (row: (typeof rows)[number]) =>
-              `${steps(row)}\n95 %: ${short(row.p95)}\n75 %: ${short(row.p75)}\nmedian: ${short(row.p50)}\n` +
-              `25 %: ${short(row.p25)}\n5 %: ${short(row.p5)}`,
-          }),
-        ),
       ],
     }),
+    tip: () =>
+      Plot.tip(
+        rows,
+        Plot.pointerX({
+          ...{ x, y: y('p50') },
+          title: (row: (typeof rows)[number]) =>
+            `${steps(row)}\n95 %: ${short(row.p95)}\n75 %: ${short(row.p75)}\nmedian: ${short(row.p50)}\n` +
+            `25 %: ${short(row.p25)}\n5 %: ${short(row.p5)}`,
+        }),
+      ),
     numbers: () => ({
       head: ['steps', '5 %', '25 %', 'median', '75 %', '95 %'],
       rows: rows.map((row) => [steps(row), ...[row.p5, row.p25, row.p50, row.p75, row.p95].map(short)]),
@@ -64,7 +61,8 @@ function overTime(weights: WeightReport): FigureOptions {
 
 const steps = ({ from, to }: { from: number; to: number }) => (from === to ? `step ${from}` : `steps ${from}–${to}`);
 
-function histogram(weights: WeightReport): FigureOptions {
+/** The distribution of the weights. */
+export function weightHistogram(weights: WeightReport): FigureOptions {
   const { histogram: bins, isLog, pairs } = weights;
   const range = ({ low, high }: (typeof bins)[number]) => `${short(low)} to ${short(high)}`;
   return {
@@ -77,14 +75,16 @@ function histogram(weights: WeightReport): FigureOptions {
       },
       y: { label: 'pairs', grid: true, ticks: 5 },
       marginTop: 28,
-      marks: [
-        Plot.rectY(bins, {
-          ...{ x1: 'low', x2: 'high', y: 'pairs', fill: 'var(--s1)', inset: 0.5 },
-          ...{ title: (bin: (typeof bins)[number]) => `${range(bin)}\n${bin.pairs} pairs`, tip: true },
-        }),
-        Plot.ruleY([0]),
-      ],
+      marks: [Plot.rectY(bins, { x1: 'low', x2: 'high', y: 'pairs', fill: 'var(--s1)', inset: 0.5 }), Plot.ruleY([0])],
     }),
+    tip: () =>
+      Plot.tip(
+        bins,
+        Plot.pointerX({
+          ...{ x1: 'low', x2: 'high', y: 'pairs' },
+          title: (bin: (typeof bins)[number]) => `${range(bin)}\n${bin.pairs} pairs`,
+        }),
+      ),
     numbers: () => ({ head: ['weight', 'pairs'], rows: bins.map((bin) => [range(bin), String(bin.pairs)]) }),
   };
 }
@@ -113,13 +113,20 @@ function bySource(weights: WeightReport): FigureOptions {
             ...{ y: 'source', x1: x('p25'), x2: x('p75'), stroke: 'var(--s1)', strokeWidth: 9, strokeOpacity: 0.45 },
           }),
           Plot.dot(rows, {
-            ...{ y: 'source', x: x('p50'), fill: 'var(--s1)', r: 5, stroke: 'var(--surface)', tip: true },
-            title: (row: (typeof rows)[number]) =>
-              `${visible(row.source)}\n${row.pairs} pairs\nmedian ${short(row.p50)}, 25–75 %: ${short(row.p25)}–${short(row.p75)}`,
+            ...{ y: 'source', x: x('p50'), fill: 'var(--s1)', r: 5, stroke: 'var(--surface)' },
           }),
         ],
       };
     },
+    tip: () =>
+      Plot.tip(
+        rows,
+        Plot.pointer({
+          ...{ y: 'source', x: x('p50') },
+          title: (row: (typeof rows)[number]) =>
+            `${visible(row.source)}\n${row.pairs} pairs\nmedian ${short(row.p50)}, 25–75 %: ${short(row.p25)}–${short(row.p75)}`,
+        }),
+      ),
     numbers: () => ({
       head: ['source', 'pairs', '5 %', '25 %', 'median', '75 %', '95 %'],
       rows: rows.map((row) => [
@@ -143,6 +150,7 @@ function scatter(
   const { points, pairs } = weights;
   const shown = points.length < pairs ? ` ${points.length.toLocaleString('en-US')} of the pairs.` : '';
   const source = (point: WeightPoint) => (point.source === undefined ? '' : `\n${visible(point.source)}`);
+  const at = { x: key, y: ({ weight }: WeightPoint) => clamped(weights, weight) };
   return {
     title,
     caption: `${caption}${shown}`,
@@ -156,14 +164,20 @@ function scatter(
       y: weightScale(weights),
       marks: [
         Plot.dot(points, {
-          ...{ x: key, y: ({ weight }: WeightPoint) => clamped(weights, weight) },
+          ...at,
           ...{ fill: 'var(--s1)', fillOpacity: points.length > 300 ? 0.35 : 0.6, r: points.length > 300 ? 2.5 : 3.5 },
-          title: (point: WeightPoint) =>
-            `${shortened(visible(point.id), 40)}${source(point)}\nweight ${short(point.weight)}\n${label} ${short(point[key])}`,
-          tip: true,
         }),
       ],
     }),
+    tip: () =>
+      Plot.tip(
+        points,
+        Plot.pointer({
+          ...at,
+          title: (point: WeightPoint) =>
+            `${shortened(visible(point.id), 40)}${source(point)}\nweight ${short(point.weight)}\n${label} ${short(point[key])}`,
+        }),
+      ),
     numbers: () => ({
       head: ['pair', 'weight', label],
       rows: points.slice(0, 100).map((point) => [point.id, short(point.weight), short(point[key])]),

@@ -47,6 +47,7 @@ export interface CountedOffload extends ActivationOffload {
   readonly deviceBytes: number;
 }
 
+/** Moves activations as `offloadedActivations` does, without values. */
 export function countedOffload(counter: MemoryCounter): CountedOffload {
   let [pinned, mostPinned, largest] = [0, 0, 0];
   let copying: Value[] = [];
@@ -83,10 +84,11 @@ export function countedOffload(counter: MemoryCounter): CountedOffload {
   };
 }
 
+/** What the kernels of which memory is counted would compute in. */
 export interface CountingOptions {
   /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;
-  /** Limits of the output head, for tests. */
+  /** Limits of the output head, for tests. @internal */
   readonly limits?: LogitLimits;
 }
 

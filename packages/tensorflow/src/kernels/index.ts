@@ -1,7 +1,7 @@
 export { type AvailableMemory, processMemory } from '../process-memory';
 export { tensorflowMatMul } from './answer-logps';
-export { countedOffload, countedWeights, countingKernels } from './counting';
-export { tensorflowKernels } from './kernels';
+export { type CountedOffload, type CountingOptions, countedOffload, countedWeights, countingKernels } from './counting';
+export { type KernelOptions, tensorflowKernels } from './kernels';
 export { availableMemory, usedMemory } from './memory';
 export { MemoryCounter, type MemoryKind, type MemoryParts } from './memory-counter';
 export { nativeDevice, nativeOperations } from './native';

@@ -31,6 +31,7 @@ export function tensorflowKernels({ precision = 'float32' }: KernelOptions = {})
   return precision === 'bfloat16' ? portableBf16Kernels : portableKernels;
 }
 
+/** What the kernels compute in. */
 export interface KernelOptions {
   /** Of matrix products and activations. Default `float32`. */
   readonly precision?: Precision;

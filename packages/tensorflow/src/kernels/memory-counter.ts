@@ -68,7 +68,10 @@ class CountedSum implements Value {
 /** Whether a value is a sum that has no values yet. */
 export const isUnset = (value: Value): value is CountedSum => value instanceof CountedSum && value.isUnset;
 
-/** Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. */
+/**
+ * Counts memory as `Program` uses it: operations are recorded, and run once their outputs hold enough values. `countingKernels` and
+ * `countedWeights` record what a model calls.
+ */
 export class MemoryCounter {
   private readonly live = { activations: 0, logits: 0, gradients: 0 };
   /** Null on a CPU, where no more memory is mapped than values take at once (native/runtime/step-memory.h). */
@@ -108,7 +111,7 @@ export class MemoryCounter {
     return { ...this.live };
   }
 
-  /** The sum of a weight's gradients. Its memory is allocated at the first call since `zeroGradients`. */
+  /** The sum of a weight's gradients. Its memory is allocated at the first call since `zeroGradients`. @internal */
   sumOf(name: string, shape: readonly number[]): CountedSum {
     const known = this.sums.get(name);
     if (known) return known;
@@ -125,19 +128,19 @@ export class MemoryCounter {
     this.sums.clear();
   }
 
-  /** A value that exists at once. */
+  /** A value that exists at once. @internal */
   allocate(shape: readonly number[]): CountedValue {
     const buffer = newBuffer(shape, 'activations');
     this.add(buffer);
     return new CountedValue(this, buffer, shape);
   }
 
-  /** Records an operation with outputs of these shapes. */
+  /** Records an operation with outputs of these shapes. @internal */
   record(inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
     return this.recordAs('activations', inputs, ...shapes);
   }
 
-  /** Records an operation whose outputs are of a kind. */
+  /** Records an operation whose outputs are of a kind. @internal */
   recordAs(kind: MemoryKind, inputs: readonly Value[], ...shapes: readonly OutputShape[]): CountedValue[] {
     this.read(inputs);
     const outputs = shapes.map((asked) => {
@@ -150,21 +153,21 @@ export class MemoryCounter {
     return outputs;
   }
 
-  /** Records an operation with one output, and runs the recorded operations. */
+  /** Records an operation with one output, and runs the recorded operations. @internal */
   compute(inputs: readonly Value[], shape: readonly number[], kind: MemoryKind = 'activations'): CountedValue {
     const [output] = this.recordAs(kind, inputs, shape);
     this.run();
     return output!;
   }
 
-  /** `Program.discard`. */
+  /** `Program.discard`. @internal */
   discard(value: Value, recompute: () => Value): void {
     const { buffer } = value as CountedValue;
     this.free(buffer);
     buffer.discarded = { recompute, next: null };
   }
 
-  /** Records memory that the last operation takes while it runs. */
+  /** Records memory that the last operation takes while it runs. @internal */
   recordScratch(bytes: number): void {
     const buffer: Buffer = {
       dtype: 'float32',
@@ -179,13 +182,13 @@ export class MemoryCounter {
     this.events.push({ buffer, exists: true }, { buffer, exists: false });
   }
 
-  /** Records an operation that changes its first input in place. */
+  /** Records an operation that changes its first input in place. @internal */
   recordInPlace(inputs: readonly Value[]): void {
     this.countInputs(inputs.slice(1));
     this.record(inputs, [])[0]!.dispose();
   }
 
-  /** Records an operation whose output is the first value of a sum. */
+  /** Records an operation whose output is the first value of a sum. @internal */
   recordInto(sum: CountedSum, inputs: readonly Value[]): void {
     sum.isUnset = false;
     this.countInputs(inputs);
@@ -218,7 +221,7 @@ export class MemoryCounter {
     for (const input of inputs) if (input instanceof CountedValue) this.recordedValues += sizeOf(input.shape);
   }
 
-  /** Runs the recorded operations. */
+  /** Runs the recorded operations, so that `bytes` counts their outputs. */
   run(): void {
     for (const { buffer, exists } of this.events.splice(0)) {
       if (exists) this.add(buffer);
@@ -232,6 +235,7 @@ export class MemoryCounter {
     this.recordedValues = 0;
   }
 
+  /** Frees a handle. @internal */
   release(buffer: Buffer): void {
     const { discarded } = buffer;
     if (discarded?.next) this.release(discarded.next);

@@ -1,0 +1,1 @@
+export { type RunFigure, runFigures } from './page/images';
