@@ -18,6 +18,7 @@ export type { Finding, InspectedPairs, Inspection, InspectionLimits, Verdict } f
 export type { RunInspection } from './inspect/run-pairs';
 export type { SourceWeight, SourceWeights } from './inspect/source-weights';
 export { main } from './main';
+export type { Processes } from './processes';
 export type { EvalConfig } from './schemas/eval';
 export type { ExportConfig } from './schemas/export';
 export type { GenerateConfig } from './schemas/generate';

@@ -14,11 +14,11 @@ export interface Processes {
   readonly isFirst: boolean;
   /** Sets the time that a collective may take. */
   setTimeout(seconds: number): void;
-  /** Stops all processes when one of them gets a signal. */
+  /** Stops all processes when one of them gets a signal. @internal */
   shareStop(stop: StopSignal, terminal: Terminal): StopSignal;
   /** Runs work that leaves files for later, such as downloads: on one process per machine, then on the others. */
   oncePerMachine<T>(work: () => Promise<T>): Promise<T>;
-  /** The backend with this process's share of the machine's memory. */
+  /** The backend with this process's share of the machine's memory. @internal */
   shareMemory(backend: Backend): Backend;
 }
 

@@ -55,7 +55,7 @@ export interface TrainCommandOptions {
   readonly resume?: boolean | undefined;
   /** Shows the report while the run trains, on a port of 127.0.0.1; true chooses a free one. */
   readonly watch?: number | true | undefined;
-  /** The processes of the run, of which this is one. Default: this one alone. @internal */
+  /** The processes of the run, of which this is one. Default: this one alone. */
   readonly processes?: Processes | undefined;
 }
 
