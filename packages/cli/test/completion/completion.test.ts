@@ -36,7 +36,7 @@ test('paths are left to the shell, and nothing else is', () => {
   ])
     expect(complete(typed)).toEqual({ words: [], files: false });
   expect(complete(['train', 'run.yaml', '']).files).toBe(false);
-  expect(words('train', 'run.yaml', '')).toEqual(['--set', '--resume', '--json', '--watch']);
+  expect(words('train', 'run.yaml', '')).toEqual(['--set', '--resume', '--nproc', '--json', '--watch']);
 });
 
 test('--set completes keys of the YAML file and their words', () => {
