@@ -20,19 +20,23 @@ export function publishedPackages(): string[] {
 }
 
 export interface CodeBlock {
-  /** The language after the fence: `ts`, `js`, `sh`, … */
+  /** The language after the fence: `ts`, `js`, `sh`, …; empty for output and drawings. */
   readonly language: string;
   readonly code: string;
+  /** Why no test looks at it: the text of `<!-- not checked: … -->` on the line before it. */
+  readonly notChecked: string | undefined;
 }
 
 /** The fenced code blocks of a Markdown file, in order. */
 export function codeBlocks(path: string): CodeBlock[] {
-  const fenced = /^```(\w*)[^\n]*\n(.*?)^```$/gms;
-  return Array.from(readFileSync(path, 'utf8').matchAll(fenced), ([, language, code]) => ({
+  const fenced = /(?:^<!-- not checked: ([^\n]*) -->\n+)?^```(\w*)[^\n]*\n(.*?)^```$/gms;
+  return Array.from(readFileSync(path, 'utf8').matchAll(fenced), ([, notChecked, language, code]) => ({
     language: language!,
     code: code!,
+    notChecked,
   }));
 }
 
 /** Those in TypeScript or JavaScript. */
-export const programs = (path: string) => codeBlocks(path).filter(({ language }) => ['ts', 'js'].includes(language));
+export const programs = (path: string) =>
+  codeBlocks(path).filter(({ language, notChecked }) => ['ts', 'js'].includes(language) && notChecked === undefined);
