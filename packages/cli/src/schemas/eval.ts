@@ -41,14 +41,14 @@ export const evalSchema = commandSchema({
   fields: {
     json,
     baseline: path('file', {
-      help: 'the baseline’s answers, a JSON array of {instruction, output, generator, dataset}',
+      help: 'the baseline’s answers: a JSON array of {instruction, output, generator, dataset}, or a file of wpo sample',
     }),
     model: path('model', { help: 'the model to evaluate' }),
     adapter,
     dtype,
     precision,
     outputs: path('file', {
-      help: 'the model’s answers, instead of --model: a file like --baseline, or one of wpo sample',
+      help: 'the model’s answers, instead of --model: a file like --baseline',
     }),
     evalSet: path('file', { help: 'instructions that --model answers (default: those of the baseline)' }),
     generator: text('a name', { help: 'name of the model in the results (default: the last parts of its path)' }),
