@@ -9,16 +9,25 @@ const packages = ['loss', 'data', 'eval', 'gemma', 'trainer', 'tensorflow', 'rep
 const sections: Record<string, readonly string[]> = {
   Start: ['README.md', 'docs/README.md', 'docs/start.md', 'demo/README.md'],
   Understand: ['docs/wpo.md', 'docs/math.md', 'docs/losses.md', 'docs/report.md'],
-  Guides: ['data', 'lora', 'memory', 'optimizers', 'hybrid', 'serve', 'from-trl', 'events'].map(
-    (name) => `docs/${name}.md`,
-  ),
+  Guides: [
+    'data',
+    'lora',
+    'memory',
+    'optimizers',
+    'one-gpu',
+    'hybrid',
+    'evaluation',
+    'serve',
+    'from-trl',
+    'events',
+  ].map((name) => `docs/${name}.md`),
   Reference: [
     'docs/cli.md',
     'docs/api/index.md',
     'recipes/README.md',
     ...packages.map((name) => `packages/${name}/README.md`),
   ],
-  Evidence: ['parity', 'performance', 'reliability', 'dependencies'].map((name) => `docs/${name}.md`),
+  Evidence: ['comparison', 'parity', 'performance', 'reliability', 'dependencies'].map((name) => `docs/${name}.md`),
   Code: [
     ...[
       'docs/architecture.md',
