@@ -2,30 +2,24 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { documents, root } from '../docs/.vitepress/pages';
 import { built, type CodeBlock, LONG, programs, publishedPackages } from './support';
 
-// The programs in the READMEs and in docs/lora.md run on the built packages, in a folder that holds the files they name, and pass the type check.
-// Of a package's README only the first program is run: those after it are excerpts.
+// The programs in the documentation run on the built packages, in a folder that holds the files they name, and pass the type check.
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const fixtures = join(root, 'packages/gemma/test/fixtures/golden');
 const packages = publishedPackages();
 
-const shown: [where: string, program: CodeBlock][] = [
-  ...programs(join(root, 'README.md')).map((program, i): [string, CodeBlock] => [
-    `README.md, program ${i + 1}`,
-    program,
-  ]),
-  ...programs(join(root, 'docs/lora.md')).map((program): [string, CodeBlock] => ['docs/lora.md', program]),
-  ...packages.flatMap((name) =>
-    programs(join(root, 'packages', name, 'README.md'))
-      .slice(0, 1)
-      .map((program): [string, CodeBlock] => [`packages/${name}/README.md`, program]),
-  ),
-];
+const shown = documents.flatMap((page) =>
+  programs(join(root, page)).map((program, i): [string, CodeBlock] => [`${page}, program ${i + 1}`, program]),
+);
+
+/** Programs that only pass the type check, each with the reason. */
+const NOT_RUN: Readonly<Record<string, string>> = {
+  'packages/eval/README.md, program 3': 'it asks two servers',
+};
 
 const folder = mkdtempSync(join(tmpdir(), 'wpo-readme-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -45,6 +39,8 @@ beforeAll(async () => {
   }
   cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'pairs.jsonl'));
   cpSync(join(fixtures, 'pairs.jsonl'), join(folder, 'train.jsonl'));
+  const judged = { instruction: 'Name a river.', output_1: 'Danube.', output_2: 'The Danube.', preference: 2 };
+  writeFileSync(join(folder, 'annotations.json'), JSON.stringify([judged]));
 }, LONG);
 
 test('every package has a README, and the root README has a program for each package', () => {
@@ -57,12 +53,16 @@ test('every package has a README, and the root README has a program for each pac
 
 const fileOf = (where: string) => join(folder, where.replaceAll(/\W+/g, '-'));
 
-test.each(shown)('%s runs', (where, { language, code }) => {
+test.each(shown.filter(([where]) => !(where in NOT_RUN)))('%s runs', (where, { language, code }) => {
   const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true };
   const script = language === 'ts' ? ts.transpileModule(code, { compilerOptions }).outputText : code;
   writeFileSync(`${fileOf(where)}.mjs`, script);
   const { status, stderr } = spawnSync(process.execPath, [`${fileOf(where)}.mjs`], { cwd: folder, encoding: 'utf8' });
   expect(status, stderr).toBe(0);
+});
+
+test('every program that is not run is one of a page', () => {
+  expect(shown.map(([where]) => where)).toEqual(expect.arrayContaining(Object.keys(NOT_RUN)));
 });
 
 test('TypeScript programs pass the type check', () => {
