@@ -20,6 +20,7 @@ const sections: Record<string, readonly string[]> = {
     'serve',
     'from-trl',
     'events',
+    'scale',
   ].map((name) => `docs/${name}.md`),
   Reference: [
     'docs/cli.md',

@@ -34,11 +34,19 @@ async function check([program, ...args]: readonly string[], page: string): Promi
   if (program === 'npx' && first === 'wpo-tensorflow') return expect(rest[0]).toBe('install');
   if (program === 'npx' && first === 'vitest') return checkFiles(rest.slice(1), page);
   if (program === 'npm') return checkNpm(args);
+  if (['mpirun', 'mpiexec', 'srun'].includes(program!)) return checkStarted(args);
   if (program === 'time') return check(rest, page); // after -v
   if (program === 'node' && first === 'packages/cli/bin/wpo.mjs') return checkWpo(rest);
   if (program === 'node' || program === 'python')
     return checkFiles(args.filter((arg) => !arg.startsWith('-')).slice(0, 1), page);
   expect(OTHERS).toContain(program);
+}
+
+/** The command that `mpirun` and its like start, after their own flags: one of wpo, or a program of the reader's. */
+function checkStarted(args: readonly string[]): void | Promise<void> {
+  const start = args.findIndex((arg) => ['wpo', 'node'].includes(arg));
+  expect(start).toBeGreaterThan(0);
+  if (args[start] === 'wpo') return checkWpo(args.slice(start + 1));
 }
 
 function checkNpm([command, ...args]: readonly string[]): void | Promise<void> {
