@@ -56,7 +56,13 @@ async function terminalPicture(text) {
   await page.evaluate(
     ([cols, rows, text]) =>
       new Promise((done) => {
-        const terminal = new globalThis.Terminal({ cols, rows, fontSize: 14, lineHeight: 1.2, theme: { background: '#1e1e1e' } });
+        const terminal = new globalThis.Terminal({
+          cols,
+          rows,
+          fontSize: 14,
+          lineHeight: 1.2,
+          theme: { background: '#1e1e1e' },
+        });
         terminal.open(document.getElementById('terminal'));
         terminal.write(text, done);
       }),
