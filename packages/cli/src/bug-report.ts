@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { redact } from '@wpo/internal/node/redact';
 import { version } from '../package.json';
+import { shellWord } from './invocation';
 
 /** Environment variables with keys, which no report contains. */
 const SECRETS = /KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL/i;
@@ -23,7 +24,7 @@ export function bugReport(error: unknown, args: readonly string[]): string {
     `This is a fault of wpo, not of your input: ${first.slice(0, 300)}`,
     `Please report it where you got wpo, with these lines${file === undefined ? '' : ` and the file ${file}`}:`,
     `  wpo ${version}, Node ${process.versions.node}, ${process.platform}-${process.arch}`,
-    `  wpo ${withoutSecrets(withoutHeaders(args).map(quoted).join(' ')).slice(0, 1000)}`,
+    `  wpo ${withoutSecrets(withoutHeaders(args).map(shellWord).join(' ')).slice(0, 1000)}`,
     ...(file === undefined ? [stack] : []),
   ].join('\n');
 }
@@ -56,8 +57,6 @@ const withoutHeaders = (args: readonly string[]): string[] =>
       ? arg.replace(/^((?:--headers=)?[^=]*=?).*/s, '$1***')
       : arg,
   );
-
-const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`);
 
 function writeStack(stack: string): string | undefined {
   const path = join(tmpdir(), `wpo-error-${process.pid}-${Date.now()}.txt`);

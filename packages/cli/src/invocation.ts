@@ -16,3 +16,7 @@ export function wpoCommand(env: NodeJS.ProcessEnv = process.env, script = proces
   const isOnPath = agent === '' && (env.PATH ?? '').split(delimiter).includes(dirname(script));
   return isOnPath ? 'wpo' : 'npx wpo';
 }
+
+/** An argument as a shell reads it, in quotes if it needs them. */
+export const shellWord = (arg: string): string =>
+  /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`;

@@ -5,7 +5,8 @@ import { localModel, localTokenizer, withDownloads } from '../downloads';
 import { fromInput, UserError } from '../errors';
 import { writeWholeFile } from '../files';
 import { inspectRows } from '../inspect/measured-rows';
-import { formatReport, type InspectedPairs, type Inspection, judged, nextCommand } from '../inspect/report';
+import { nextCommand } from '../inspect/next-command';
+import { formatReport, type InspectedPairs, type Inspection, judged } from '../inspect/report';
 import { inspectRun } from '../inspect/run-pairs';
 import { SkippedRows } from '../pairs';
 import { checkFlags } from '../schemas/flags';
@@ -49,7 +50,7 @@ async function inspectFile(config: InspectConfig, terminal: Terminal): Promise<I
     ...report,
     ...(weights === undefined ? {} : { weights }),
   };
-  return judged(found, config, { next: nextCommand(found) });
+  return judged(found, config, { next: nextCommand(config) });
 }
 
 async function writeInspectionPage(path: string, inspections: readonly Inspection[]): Promise<void> {

@@ -102,12 +102,6 @@ function findingsIn(pairs: InspectedPairs, { systemRole, onBadRow = 'error' }: I
   return all.filter(({ rows }) => rows > 0);
 }
 
-/** The command that inspects a file further, or trains on it. */
-export const nextCommand = ({ unit, file }: Pick<InspectedPairs, 'unit' | 'file'>) =>
-  unit === 'words'
-    ? `wpo inspect ${file} --tokenizer MODEL, to see lengths in tokens and what the limits cut`
-    : `write train_file: ${file} into a run’s YAML file, then wpo plan run.yaml`;
-
 function verdict({ verdict: { findings, next } }: Inspection): string {
   const head = findings.length === 0 ? 'Verdict: ready for training.' : 'Verdict: decide these first.';
   const found = findings.map(({ rows, text }) => `  ${counted(rows, 'row')} ${text}`);

@@ -7,6 +7,7 @@ import type { InspectConfig } from '../schemas/inspect';
 import { readTrainConfig, type TrainConfig } from '../schemas/train';
 import type { Terminal } from '../terminal/terminal';
 import { measuredRows } from './measured-rows';
+import { planCommand } from './next-command';
 import { type Finding, type Inspection, judged, type Verdict } from './report';
 
 /** What a run trains on and evaluates, as `wpo inspect --json` prints it. */
@@ -63,7 +64,7 @@ export async function inspectRun(options: InspectConfig, terminal: Terminal): Pr
       parts.push(await inspect(source.path, source.pairs, [source], {}, { epochShare }));
     }
   }
-  const next = `wpo plan ${options.file}`;
+  const next = planCommand(options);
   return {
     train: await inspect(`training pairs of ${options.file}`, divided.train, sources, { next }),
     sources: parts,

@@ -55,7 +55,7 @@ test('counts system turns and prompts inside the answers, and reads the former a
   expect(out).toContain('1 row has system turns, which Gemma’s chat template refuses. With system_role: merge');
   expect(out).toContain('1 row has no prompt: the beginning that both answers share was taken as the prompt');
   expect(out).toContain(
-    `Verdict: decide these first.\n  1 row without a column for the prompt\nNext: write train_file: ${file} into a run’s YAML file`,
+    `Verdict: decide these first.\n  1 row without a column for the prompt\nNext: wpo init --model ${modelFolder} --data ${file} --out run.yaml`,
   );
   const refused = await inspected([file, '--tokenizer', modelFolder]);
   expect(refused.out).toContain(`${file}: 1 pair, and 1 row that cannot be used`);
@@ -114,6 +114,17 @@ test('with a tokenizer, lengths and cuts are the same as in training', async () 
   const { promptTokens, answerTokens, pairs } = report.cuts!;
   expect(pairs).toBeGreaterThan(0);
   expect(whole - promptTokens - answerTokens).toBeCloseTo(kept, 6);
+});
+
+test('the next command has the flags that the file is read with, as a shell reads them', async () => {
+  const { prompt, ...others } = ROWS[0]!;
+  const file = pairs([{ ...others, 'the question': prompt }]);
+  const columns = ['--columns', 'prompt=the question'];
+  const shown = `${file} --columns 'prompt=the question'`;
+  expect((await inspected([file, ...columns])).out).toContain(`Next: wpo inspect ${shown} --tokenizer MODEL, to see`);
+  expect((await inspected([file, ...columns, '--tokenizer', modelFolder])).out).toContain(
+    `Next: wpo init --model ${modelFolder} --data ${shown} --out run.yaml, to write`,
+  );
 });
 
 test('with a model, prints mean weights by source for a sample of the pairs', async () => {

@@ -115,6 +115,7 @@ test('wpo inspect shows the sources, the held-out pairs and the pairs of an epoc
   expect(verdict.next).toBe(`wpo plan ${config}`);
   const text = (await wpo('inspect', config, '--set', 'eval_split=3')).out;
   expect(text).toContain(`held-out pairs of ${config}: 3 pairs\n`);
+  expect(text).toContain(`Next: wpo plan ${config} --set eval_split=3`);
   expect(text).toMatch(
     /large\.jsonl: 12 pairs\n[\s\S]*small\.jsonl: 4 pairs\n[\s\S]*training pairs of .*: \d+ pairs\n/,
   );

@@ -193,7 +193,7 @@ function connect(koffi: Koffi, library: Library): Mpi {
   const signals = {
     signalRank(to: number) {
       const [message, request] = [Int32Array.of(rank), new BigInt64Array(1)];
-      sent.push(message, request);
+      sent.push(message.buffer, request.buffer);
       isend(message, 4, c.byte, to, SIGNAL_TAG, c.world, request);
     },
     nextSignal() {
