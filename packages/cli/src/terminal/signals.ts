@@ -2,7 +2,6 @@ import { constants } from 'node:os';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { stopOnSignals } from '@wpo/trainer/node';
 import { isUserError } from '../errors';
-import type { Processes } from '../processes';
 import type { Terminal } from './terminal';
 
 /** Watches for SIGINT and SIGTERM. */
@@ -44,7 +43,7 @@ export function watchSignals({ stderr }: Terminal): StopSignal {
 export async function withSignals(
   terminal: Terminal,
   work: (stop: StopSignal) => Promise<number>,
-  processes?: Pick<Processes, 'shareStop'>,
+  processes?: { shareStop(stop: StopSignal, terminal: Terminal): StopSignal },
 ): Promise<number> {
   const own = watchSignals(terminal);
   const stop = processes?.shareStop(own, terminal) ?? own;
