@@ -44,6 +44,9 @@ test('a run with use_peft writes an adapter in PEFT’s format, and checkpoints 
     'chat_template.jinja',
     'tokenizer.json',
     'tokenizer_config.json',
+    'training-loss.svg',
+    'training-margins.svg',
+    'training-weights.svg',
   ]);
   expect(json(join(run, 'model/adapter_config.json'))).toMatchObject({
     base_model_name_or_path: modelFolder,
