@@ -1,8 +1,17 @@
 // node mpi-child.mjs TASK: a rank of a job. Uses the built package.
 import { setTimeout as sleep } from 'node:timers/promises';
+import koffi from 'koffi';
 import { TrainingError } from '../../dist/index.js';
 import { mpiGroup } from '../../dist/node.js';
 
+/** The first bytes of the code of functions that allocate and free memory. */
+function memoryCode() {
+  const names = ['brk', 'sbrk', 'mmap', 'munmap', 'mremap', 'madvise', 'shmat', 'shmdt'];
+  const libc = koffi.load('libc.so.6');
+  return JSON.stringify(names.map((name) => [name, koffi.decode(libc.symbol(name), 'uint8_t', 16)]));
+}
+
+const codeBefore = memoryCode();
 const group = await mpiGroup();
 if (group === undefined) throw new Error('expected to be started by mpirun');
 const { rank, size } = group;
@@ -60,6 +69,9 @@ const TASKS = {
     await group.agree(false, 'results of step 11');
     if (rank === 1) for (;;);
     await group.allReduce([new Float32Array(10)], 'gradients of step 12');
+  },
+  async memoryCode() {
+    say(memoryCode() === codeBefore);
   },
   /** Waits, to be killed. */
   async wait() {

@@ -48,6 +48,10 @@ async function expectEnded(pids: readonly number[]): Promise<void> {
 }
 
 describe.each(families)('%s', (family) => {
+  test('does not rewrite code that allocates memory, which other threads run', async () => {
+    expect(await onRanks(family, 2, 'memoryCode')).toEqual([true, true]);
+  });
+
   test('sums, gathers, broadcasts and agrees, to the same values on all ranks', async () => {
     const [first, ...others] = await onRanks(family, 3, 'collectives');
     expect(first).toEqual({

@@ -86,11 +86,22 @@ const NAMES = {
 const PATH_VARIABLE = 'WPO_MPI';
 
 /**
+ * Settings of the libraries below MPI (UCX, Open MPI, libfabric), unless the user sets them: do not rewrite the code of `brk`, `munmap` and others of
+ * the C library, to be told of memory that is freed. Node's threads run that code at the same time, and V8's heap was destroyed.
+ */
+const NO_MEMORY_HOOKS = {
+  UCX_MEM_EVENTS: 'n',
+  OMPI_MCA_memory: '^patcher',
+  FI_MR_CACHE_MONITOR: 'disabled',
+};
+
+/**
  * Loads the MPI library of the launcher, and connects the processes.
  *
  * @throws TrainingError if koffi or the library is missing, or the library does not find the launcher's processes
  */
 export async function openMpiLibrary(launch: Launch): Promise<Mpi> {
+  for (const [name, value] of Object.entries(NO_MEMORY_HOOKS)) process.env[name] ??= value;
   const koffi = await loadKoffi();
   const library = loadLibrary(koffi, launch);
   const mpi = connect(koffi, library);
