@@ -8,7 +8,7 @@ import type { AnswerLogps, Kernels, Pause, Value } from './ops/contract';
 import { portableKernels } from './ops/portable';
 import { type ModelInput, type PackedPairs, packPairs, type TokenPair } from './pack';
 import type { Parameter } from './parameter';
-import { Tape } from './tape';
+import { type Block, Tape } from './tape';
 import { blockParameters, hasDropout, trainableParameters } from './weights';
 
 /** Terms of every answer token of a pass, each `[A]`: a pair's chosen answer, its rejected answer, then the next pair's. */
@@ -67,6 +67,14 @@ export interface ForwardOptions {
   readonly step?: number;
   /** Awaited between layers, and in the backward pass between operations. If it throws, the pass is given up. */
   readonly pause?: Pause;
+  /**
+   * Awaited with the parameters of a block, before the pass reads their values: of the embedding, each decoder layer, the final norm, and
+   * the output head, which has the embedding's; then of each in reverse in the backward pass. If it throws, the pass is given up. So weights
+   * that are elsewhere can be brought here.
+   */
+  readonly acquire?: (parameters: readonly Parameter[]) => void | Promise<void>;
+  /** Called with the same parameters once the pass does not read them until the next `acquire`, also if the pass is given up. */
+  readonly release?: (parameters: readonly Parameter[]) => void;
 }
 
 export interface PacksOptions extends ForwardOptions {
@@ -115,22 +123,30 @@ export function gemmaPolicy(model: Gemma2, options: PolicyOptions = {}): GemmaPo
   }
   const budget = budgets[activationCheckpointing];
   async function forwardPacks(packs: readonly (readonly TokenPair[])[], options: PacksOptions) {
-    const { train, step, pause, gradientsReady } = options;
+    const { train, step, pause, acquire, release, gradientsReady } = options;
     const inputs = packs.map((pairs) => packPairs(pairs, model.config.vocabSize));
     const keys = train && hasDropout(model) ? packs.map((pairs, i) => dropoutKeys(pairs, inputs[i]!, step)) : null;
     const tokens = inputs.slice(1).reduce((sum, { ids }) => sum + ids.length, 0); // of the packs after the first
     const { numHiddenLayers, hiddenSize } = model.config;
     const inputBytes = offload ? 0 : FLOAT32 * tokens * numHiddenLayers * hiddenSize; // of their layers
+    /** For a block with trainable weights. */
+    const withParameters =
+      <T>(call: (parameters: readonly Parameter[]) => T) =>
+      (block: Block): T | undefined => {
+        const parameters = blockParameters(model, block);
+        return parameters.length > 0 ? call(parameters) : undefined;
+      };
     const tape = new Tape(kernels, {
       record: train,
       activationBytes: Math.max(0, budget - inputBytes),
       offload,
       pause,
       pass: { training: train, dropoutKeys: (tokens, pack) => keys?.[pack]?.get(tokens) ?? null },
-      async gradientsReady(block) {
-        const parameters = blockParameters(model, block);
-        if (parameters.length > 0) await gradientsReady?.(parameters);
+      hooks: {
+        acquire: withParameters(async (parameters) => acquire?.(parameters)),
+        release: withParameters((parameters) => release?.(parameters)),
       },
+      gradientsReady: withParameters(async (parameters) => gradientsReady?.(parameters)),
     });
     return runPacks(model, inputs, tape);
   }
@@ -167,7 +183,17 @@ async function runPacks(model: Gemma2, packs: readonly PackedPairs[], tape: Tape
   }
   const dHidden = new Map<Value, Value>(); // by hidden states
   let open = packs.length;
+  let holdsHead = false; // the weights of the output head: from its first run until the gradients of all packs' hidden states
+  const acquireHead = async () => {
+    if (!holdsHead) await tape.hooks?.acquire('embedding');
+    holdsHead = true;
+  };
+  const releaseHead = () => {
+    if (holdsHead) tape.hooks?.release('embedding');
+    holdsHead = false;
+  };
   const giveUp = () => {
+    releaseHead();
     tape.dispose();
     for (const gradient of dHidden.values()) gradient.dispose();
     dHidden.clear();
@@ -176,6 +202,7 @@ async function runPacks(model: Gemma2, packs: readonly PackedPairs[], tape: Tape
     const h = hidden[pack]!;
     let answers: AnswerLogps | null = null; // the output head, which runs when it is needed
     const runHead = async () => {
+      await acquireHead();
       answers ??= await answerLogps(tape, model, h, targets);
       return answers;
     };
@@ -202,6 +229,7 @@ async function runPacks(model: Gemma2, packs: readonly PackedPairs[], tape: Tape
           head.dispose();
           tape.release(h).dispose(); // the norm's backward pass does not read its output
           if (dHidden.size < packs.length) return;
+          releaseHead();
           const gradients = new Map(dHidden);
           dHidden.clear(); // the tape owns them
           await tape.backward(gradients).finally(() => tape.dispose());

@@ -32,6 +32,12 @@ interface Step {
 /** A part of the model with weights of its own: the embedding, a decoder layer by its index, or the final norm. */
 export type Block = 'embedding' | number | 'norm';
 
+/** Called before and after the operations that read a block's weights. `acquire` is awaited. */
+export interface BlockHooks {
+  readonly acquire: (block: Block) => void | Promise<void>;
+  readonly release: (block: Block) => void;
+}
+
 export interface TapeOptions {
   /** Whether `backward` will be called. If false, the tape keeps nothing for it. */
   readonly record: boolean;
@@ -41,7 +47,9 @@ export interface TapeOptions {
   readonly offload?: ActivationOffload | undefined;
   /** Awaited between the operations of the backward pass, and by the caller between layers. Default: no pause. */
   readonly pause?: Pause;
-  /** Awaited in the backward pass, once the gradients of a block's weights are complete. */
+  /** Of each block, in the forward and in the backward pass. */
+  readonly hooks?: BlockHooks | undefined;
+  /** Awaited in the backward pass, once the gradients of a block's weights are complete, after `release`. */
   readonly gradientsReady?: (block: Block) => void | Promise<void>;
   /** Of a tape for a part of a pass: the whole pass. */
   readonly pass?: Pass;
@@ -74,6 +82,7 @@ export class Tape {
   readonly pass: Pass;
   /** The pack that operations run on. */
   pack: number;
+  readonly hooks: TapeOptions['hooks'];
   private readonly gradientsReady: TapeOptions['gradientsReady'];
   private readonly offload: TapeOptions['offload'];
 
@@ -84,6 +93,7 @@ export class Tape {
       activationBytes = 0,
       offload,
       pause = async () => {},
+      hooks,
       gradientsReady,
       pass = { training: record, dropoutKeys: () => null },
       pack = 0,
@@ -93,6 +103,7 @@ export class Tape {
     this.recording = record;
     this.pass = pass;
     this.pack = pack;
+    this.hooks = hooks;
     this.gradientsReady = gradientsReady;
     this.offload = offload;
     this.bytesLeft = activationBytes;
@@ -134,21 +145,33 @@ export class Tape {
   }
 
   /**
-   * Runs a block on each pack: `[pack 0's output, pack 1's output, …]`. The backward pass adds the packs' gradients in their
-   * order, and then calls `gradientsReady`.
+   * Runs a block on each pack, between its hooks: `[pack 0's output, pack 1's output, …]`. The backward pass adds the packs'
+   * gradients in their order, and then calls `gradientsReady`.
    *
    * @param inputs one of each pack
    */
   async block<T>(block: Block, inputs: readonly T[], run: (input: T, pack: number) => Value): Promise<Value[]> {
     this.blocks.push({ block, stepsBefore: this.steps.length });
     const outputs: Value[] = [];
-    // the last pack first: the backward pass runs in reverse
-    for (let pack = inputs.length - 1; pack >= 0; pack--) {
-      this.pack = pack;
-      outputs[pack] = run(inputs[pack]!, pack);
-      await this.pause();
-    }
+    await this.withWeights(block, async () => {
+      // the last pack first: the backward pass runs in reverse
+      for (let pack = inputs.length - 1; pack >= 0; pack--) {
+        this.pack = pack;
+        outputs[pack] = run(inputs[pack]!, pack);
+        await this.pause();
+      }
+    });
     return outputs;
+  }
+
+  /** Runs operations that read a block's weights, between its hooks. */
+  private async withWeights(block: Block, run: () => Promise<void>): Promise<void> {
+    await this.hooks?.acquire(block);
+    try {
+      await run();
+    } finally {
+      this.hooks?.release(block);
+    }
   }
 
   /**
@@ -217,16 +240,21 @@ export class Tape {
    */
   async backward(dOutputs: ReadonlyMap<Value, Value>, input?: Value): Promise<Value | null> {
     const gradients = new Map(dOutputs);
-    try {
-      for (let step = this.steps.pop(); step; step = this.steps.pop()) {
+    const backTo = async (stepsBefore: number) => {
+      while (this.steps.length > stepsBefore) {
+        const step = this.steps.pop()!;
         this.steps.findLast(({ prefetch }) => prefetch)?.prefetch?.(); // runs beside this step
         await this.backwardStep(step, gradients);
-        while (this.blocks.length > 0 && this.blocks.at(-1)!.stepsBefore >= this.steps.length) {
-          const { block } = this.blocks.pop()!;
-          await this.gradientsReady?.(block);
-        }
         await this.pause();
       }
+    };
+    try {
+      for (let next = this.blocks.pop(); next; next = this.blocks.pop()) {
+        const { block, stepsBefore } = next;
+        if (this.steps.length > stepsBefore) await this.withWeights(block, () => backTo(stepsBefore));
+        await this.gradientsReady?.(block);
+      }
+      await backTo(0); // of a tape without blocks
     } catch (error) {
       for (const gradient of gradients.values()) gradient.dispose();
       throw error;

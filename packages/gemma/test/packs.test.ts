@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { adapted } from '../src/adapter/adapted';
 import { loraDefaults } from '../src/adapter/lora-config';
 import { portableKernels } from '../src/ops/portable';
@@ -111,6 +111,54 @@ describe('several packs in one pass, layer by layer,', () => {
     );
   });
 
+  test('read parameters only between acquire and release: once for each block, in each direction', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (given) => {
+        const { model, dispose } = await modelOf(given);
+        const held = new Set<string>();
+        const policy = gemmaPolicy(model, given.how);
+        for (const p of policy.parameters) {
+          const value = p.value.bind(p);
+          vi.spyOn(p, 'value').mockImplementation(() => {
+            expect(held).toContain(p.name);
+            return value();
+          });
+        }
+        const calls: string[] = [];
+        const hooks = {
+          async acquire(parameters: readonly Parameter[]) {
+            await Promise.resolve();
+            for (const { name } of parameters) {
+              expect(held).not.toContain(name);
+              held.add(name);
+              calls.push(`+${name}`);
+            }
+          },
+          release(parameters: readonly Parameter[]) {
+            for (const { name } of parameters) {
+              expect(held.delete(name), name).toBe(true);
+              calls.push(`-${name}`);
+            }
+          },
+        };
+        await layerMajor(policy, packsOf(given), hooks);
+        expect(held).toEqual(new Set());
+        vi.restoreAllMocks();
+        const layers = model.layers.map((_, layer) => layer);
+        const head = 'embedding' as const;
+        const forward = ['embedding' as const, ...layers, 'norm' as const, head];
+        const backward = ['norm' as const, ...[...layers].reverse(), 'embedding' as const];
+        const expected = [...forward, ...backward].flatMap((block) => {
+          const names = blockParameters(model, block).map(({ name }) => name);
+          return [...names.map((name) => `+${name}`), ...names.map((name) => `-${name}`)];
+        });
+        expect(calls).toEqual(expected);
+        dispose();
+      }),
+      { numRuns: 20 },
+    );
+  });
+
   test('keep at most activationBytes, beside the inputs of layers', async () => {
     await fc.assert(
       fc.asyncProperty(cases, fc.integer({ min: 0, max: 40_000 }), async (given, activationBytes) => {
@@ -139,7 +187,7 @@ test.each([
   [1, 'never'],
   [3, 'auto'],
 ] as const)(
-  'a pause or a report that throws gives %d packs up, at any moment, and leaves no tensor behind: %s',
+  'a pause or a hook that throws gives %d packs up, at any moment, and leaves no tensor behind and no weights acquired: %s',
   async (count, activationCheckpointing) => {
     const [config] = fc.sample(smallConfig, { numRuns: 1, seed: 7 });
     const model = await randomModel(config!, 1);
@@ -152,8 +200,16 @@ test.each([
       const stop = async () => {
         if (left-- === 0) throw new Error('stop here');
       };
+      let acquired = 0;
+      const acquire = async () => {
+        await stop();
+        acquired += 1;
+      };
+      const release = () => void acquired--;
       try {
-        const passes = await policy.forwardPacks(packs, { train: true, pause: stop, gradientsReady: stop });
+        const passes = await policy.forwardPacks(packs, {
+          ...{ train: true, pause: stop, acquire, release, gradientsReady: stop },
+        });
         try {
           for (const pass of passes) await pass.backward(Float32Array.of(1, 1, -1));
         } finally {
@@ -166,6 +222,7 @@ test.each([
       } finally {
         for (const parameter of policy.parameters) parameter.zeroGradient();
         expect(tf.memory().numTensors, `after ${moments} moments`).toBe(before);
+        expect(acquired, `after ${moments} moments`).toBe(0);
       }
     };
     let moments = 0;

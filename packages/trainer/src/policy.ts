@@ -100,6 +100,10 @@ export interface ForwardOptions {
   readonly step?: number;
   /** A policy whose passes take seconds awaits this between their parts. It may throw, which gives the pass up. */
   readonly pause?: Pause;
+  /** A policy that runs layer by layer awaits this with a layer's parameters before it reads their values, in each direction. */
+  readonly acquire?: (parameters: readonly Parameter[]) => void | Promise<void>;
+  /** Called with the same parameters once their values are not read until the next `acquire`. */
+  readonly release?: (parameters: readonly Parameter[]) => void;
 }
 
 export interface PacksOptions extends ForwardOptions {
