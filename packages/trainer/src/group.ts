@@ -9,6 +9,13 @@ export interface HostMemory {
   readonly count: number;
 }
 
+/** Numbers of which each rank has a range: rank r those from `starts[r]` up to `starts[r + 1]`. Ranges may be empty. */
+export interface RankRanges {
+  readonly numbers: GroupNumbers;
+  /** The same on all ranks, in increasing order: `[size + 1]`, from 0 to the number of numbers. */
+  readonly starts: readonly number[];
+}
+
 /**
  * The processes of one run. Each has a rank from 0 to `size` - 1. Every function is called by all ranks, in the same order: it waits until
  * all have called it. `what` names the values, for errors.
@@ -20,6 +27,10 @@ export interface Group {
   readonly size: number;
   /** Replaces values by their sums over all ranks. Every rank gets the same bits. */
   allReduce(values: readonly GroupNumbers[], what: string): Promise<void>;
+  /** Replaces the values of each rank's own range by their sums over all ranks. The other values are then undefined. */
+  reduceScatter(values: readonly RankRanges[], what: string): Promise<void>;
+  /** Replaces the values of every range by those of the rank that has it. */
+  allGatherRanges(values: readonly RankRanges[], what: string): Promise<void>;
   /** The value of each rank, by rank. Values must be JSON. */
   allGather<T>(value: T, what: string): Promise<readonly T[]>;
   /** The value of rank 0, which must be JSON; those of other ranks are not used. */
@@ -35,6 +46,8 @@ export const soloGroup: Group = {
   rank: 0,
   size: 1,
   async allReduce() {},
+  async reduceScatter() {},
+  async allGatherRanges() {},
   allGather: async (value) => [value],
   broadcast: async (value) => value,
   agree: async (flag) => flag,

@@ -24,6 +24,7 @@ export {
   type HostMemory,
   onFirstRank,
   orFail,
+  type RankRanges,
   receiveError,
   type SentError,
   sendError,

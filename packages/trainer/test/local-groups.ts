@@ -1,4 +1,4 @@
-import type { Group, GroupNumbers } from '../src';
+import type { Group, GroupNumbers, RankRanges } from '../src';
 
 type Entry = { readonly kind: string; readonly value: unknown };
 
@@ -25,7 +25,23 @@ export function localGroups(size: number, kinds: string[] = []): Group[] {
     if (other) throw new Error(`rank ${rank} is in ${kind}, another in ${other.kind}`);
     return all.map((entry) => entry.value);
   }
+  const sumOf = (all: readonly (Float32Array | Float64Array)[], j: number) =>
+    all.reduce((sum, one) => (one instanceof Float32Array ? Math.fround(sum + one[j]!) : sum + one[j]!), 0);
   return Array.from({ length: size }, (_, rank): Group => {
+    /** Replaces value j, of the range of rank r, by what `next` makes of the copies of all ranks. */
+    async function exchange(
+      values: readonly RankRanges[],
+      kind: string,
+      next: (all: readonly (Float32Array | Float64Array)[], j: number, r: number) => number,
+    ) {
+      const copies = values.map(({ numbers }) => numbersOf(numbers).slice());
+      const all = (await meet(rank, kind, copies)) as (typeof copies)[];
+      for (const [i, { numbers, starts }] of values.entries()) {
+        const to = numbersOf(numbers);
+        const of = all.map((ranks) => ranks[i]!);
+        for (let r = 0; r < size; r++) for (let j = starts[r]!; j < starts[r + 1]!; j++) to[j] = next(of, j, r);
+      }
+    }
     const gather = async <T>(value: T, kind: string) =>
       JSON.parse(JSON.stringify(await meet(rank, kind, value))) as T[];
     return {
@@ -36,13 +52,14 @@ export function localGroups(size: number, kinds: string[] = []): Group[] {
         const all = (await meet(rank, 'allReduce', copies)) as (typeof copies)[];
         for (const [i, one] of values.entries()) {
           const to = numbersOf(one);
-          for (const j of to.keys())
-            to[j] = all.reduce(
-              (sum, ranks) => (to instanceof Float32Array ? Math.fround(sum + ranks[i]![j]!) : sum + ranks[i]![j]!),
-              0,
-            );
+          const of = all.map((ranks) => ranks[i]!);
+          for (const j of to.keys()) to[j] = sumOf(of, j);
         }
       },
+      // what other ranks own is undefined: NaN, so that code which reads it fails
+      reduceScatter: (values) =>
+        exchange(values, 'reduceScatter', (all, j, r) => (r === rank ? sumOf(all, j) : Number.NaN)),
+      allGatherRanges: (values) => exchange(values, 'allGatherRanges', (all, j, r) => all[r]![j]!),
       allGather: (value) => gather(value, 'allGather'),
       broadcast: async (value) => (await gather(value ?? null, 'broadcast'))[0] as typeof value,
       agree: async (flag) => (await gather(flag, 'agree')).includes(true),

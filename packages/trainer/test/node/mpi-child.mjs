@@ -34,6 +34,31 @@ const TASKS = {
       hosts: new Set(group.ranks.map(({ host }) => host)).size,
     });
   },
+  /** Sums of the own range, in an array and in memory outside of JavaScript; then all ranges from the ranks that have them. */
+  async ranges() {
+    const count = 1 << 20;
+    const starts = [0, 5, ...Array.from({ length: size - 2 }, () => 5 + (count >> 1)), count];
+    const outside = koffi.alloc('float', count);
+    const memory = new Float32Array(koffi.view(outside, 4 * count));
+    const filled = (to) => to.map((_, i) => (rank + 1) * (i % 1000));
+    memory.set(filled(memory));
+    const values = [
+      { numbers: filled(new Float32Array(count)), starts },
+      { numbers: { address: koffi.address(outside), count }, starts },
+      {
+        numbers: Float64Array.from(starts, () => 2 ** -60),
+        starts: [...starts.keys()].map((i) => (i < size ? i : size + 1)),
+      },
+    ];
+    await group.reduceScatter(values, 'sums of ranges');
+    const sum = (size * (size + 1)) / 2;
+    const isSum = (x, i) => x === sum * ((i + starts[rank]) % 1000);
+    const arrays = [values[0].numbers, memory];
+    const isOwnRight = arrays.map((all) => all.slice(starts[rank], starts[rank + 1]).every(isSum));
+    await group.allGatherRanges(values, 'ranges');
+    const isRight = arrays.map((all) => all.every((x, i) => x === sum * (i % 1000)));
+    say({ isOwnRight, isRight, few: [...values[2].numbers] });
+  },
   /** Rank 1 fails while the others are in a collective; all continue afterwards. */
   async failure() {
     const work = async () => {

@@ -71,6 +71,11 @@ describe.each(families)('%s', (family) => {
     for (const other of others) expect(other).toEqual(first);
   });
 
+  test('sums ranges to the ranks that have them, and gathers them', async () => {
+    const sums = { isOwnRight: [true, true], isRight: [true, true], few: [3, 3, 3, 3].map((n) => n * 2 ** -60) };
+    expect(await onRanks(family, 3, 'ranges')).toEqual([sums, sums, sums]);
+  });
+
   test('an error of one rank is thrown by all, which can continue', async () => {
     const expected = { name: 'TrainingError', message: 'step 3: pair "a": bad', step: 3, pairId: 'a', isSame: true };
     expect(await onRanks(family, 2, 'failure')).toEqual([

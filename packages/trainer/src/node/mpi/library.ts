@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainingError } from '../../errors';
-import type { GroupNumbers } from '../../group';
+import type { GroupNumbers, RankRanges } from '../../group';
 import { type Launch, launcherLibraryFolders } from './launcher';
 
 // The functions of an MPI library, called through koffi. Buffers are passed by address: each call keeps its buffers until it has ended,
@@ -24,6 +24,10 @@ export interface Mpi {
   broadcast(bytes: Uint8Array): Promise<void>;
   /** Replaces values by their sums over all ranks. */
   sum(values: GroupNumbers): Promise<void>;
+  /** Replaces the values of this rank's range by their sums over all ranks. */
+  reduceScatter(values: RankRanges): Promise<void>;
+  /** Replaces the values of every range by those of its rank. */
+  allGatherRanges(values: RankRanges): Promise<void>;
   /** Sends this rank's number to another rank without waiting. Absent if the library cannot do it while another call waits. */
   readonly signalRank?: (rank: number) => void;
   /** The rank whose number arrived next; undefined for none. Absent with `signalRank`. */
@@ -189,11 +193,14 @@ function connect(koffi: Koffi, library: Library): Mpi {
   const allGatherV = asyncCall('MPI_Allgatherv', 'void*', 'int', H, 'void*', 'void*', 'void*', H, H);
   const bcast = asyncCall('MPI_Bcast', 'void*', 'int', H, 'int', H);
   const allReduce = asyncCall('MPI_Allreduce', 'void*', 'void*', 'int', H, H, H);
+  const reduce = asyncCall('MPI_Reduce', 'void*', 'void*', 'int', H, H, 'int', H);
   const isend = call('MPI_Isend', 'void*', 'int', H, 'int', 'int', H, 'void*');
   const iprobe = call('MPI_Iprobe', 'int', 'int', H, 'void*', 'void*');
   const receive = call('MPI_Recv', 'void*', 'int', H, 'int', 'int', H, 'void*');
   const abort = call('MPI_Abort', H, 'int');
   const finalize = call('MPI_Finalize');
+
+  const typeOf = (values: GroupNumbers) => (values instanceof Float64Array ? c.double : c.float);
 
   const text = new Uint8Array(8192); // MPI_MAX_LIBRARY_VERSION_STRING is at most this
   const length = integer((out) => libraryVersion(text, out));
@@ -233,19 +240,40 @@ function connect(koffi: Koffi, library: Library): Mpi {
     },
     broadcast: (bytes) => bcast(bytes, bytes.length, c.byte, 0, c.world),
     async sum(values) {
-      const isArray = ArrayBuffer.isView(values);
-      const count = isArray ? values.length : values.count;
-      const type = values instanceof Float64Array ? c.double : c.float;
-      for (let start = 0; start < count; start += MOST) {
-        const n = Math.min(MOST, count - start);
-        const part = isArray ? values.subarray(start, start + n) : values.address + 4n * BigInt(start);
-        await allReduce(c.inPlace, part, n, type, c.sum, c.world);
+      const count = ArrayBuffer.isView(values) ? values.length : values.count;
+      for (const [part, n] of partsOf(values, 0, count)) {
+        await allReduce(c.inPlace, part, n, typeOf(values), c.sum, c.world);
+      }
+    },
+    // One MPI_Reduce a range: MPI_Reduce_scatter would write the sums to the start of the values, and need a copy of them.
+    async reduceScatter({ numbers, starts }) {
+      for (let root = 0; root < size; root++) {
+        for (const [part, n] of partsOf(numbers, starts[root]!, starts[root + 1]!)) {
+          const [from, to] = root === rank ? [c.inPlace, part] : [part, null];
+          await reduce(from, to, n, typeOf(numbers), c.sum, root, c.world);
+        }
+      }
+    },
+    async allGatherRanges({ numbers, starts }) {
+      for (let root = 0; root < size; root++) {
+        for (const [part, n] of partsOf(numbers, starts[root]!, starts[root + 1]!)) {
+          await bcast(part, n, typeOf(numbers), root, c.world);
+        }
       }
     },
     ...(provided === THREAD_MULTIPLE ? signals : {}),
     abort: (status) => abort(c.world, status),
     finalize,
   };
+}
+
+/** Values from `start` up to `end` in parts that one call takes, each as a buffer or an address, with its count. */
+function* partsOf(values: GroupNumbers, start: number, end: number) {
+  for (let from = start; from < end; from += MOST) {
+    const n = Math.min(MOST, end - from);
+    const part = ArrayBuffer.isView(values) ? values.subarray(from, from + n) : values.address + 4n * BigInt(from);
+    yield [part, n] as const;
+  }
 }
 
 function hasSymbol(library: Library, name: string): boolean {

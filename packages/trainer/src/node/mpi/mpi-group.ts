@@ -34,7 +34,15 @@ export interface MpiGroup extends Group {
 }
 
 /** Functions of a group, as numbers that ranks compare. */
-const KINDS = { allReduce: 1, allGather: 2, broadcast: 3, fail: 4, end: 5 } as const;
+const KINDS = {
+  allReduce: 1,
+  allGather: 2,
+  broadcast: 3,
+  fail: 4,
+  end: 5,
+  reduceScatter: 6,
+  allGatherRanges: 7,
+} as const;
 type Kind = keyof typeof KINDS;
 
 /** Numbers that each rank sends before a collective: its kind, whether the rank was asked to stop, and the bytes that follow. */
@@ -197,6 +205,16 @@ async function groupOf(mpi: Mpi): Promise<MpiGroup> {
       collective(what, async () => {
         await begin('allReduce', what);
         for (const one of values) await mpi.sum(one);
+      }),
+    reduceScatter: (values, what) =>
+      collective(what, async () => {
+        await begin('reduceScatter', what);
+        for (const one of values) await mpi.reduceScatter(one);
+      }),
+    allGatherRanges: (values, what) =>
+      collective(what, async () => {
+        await begin('allGatherRanges', what);
+        for (const one of values) await mpi.allGatherRanges(one);
       }),
     allGather: (value, what) =>
       collective(what, async () => {
