@@ -37,12 +37,12 @@ test(
   LONG,
 );
 
-test.each([1, 2])(
-  'the demo with seed %i ends with a model that is better on held-out pairs',
-  (seed) => {
-    const output = join(folder, String(seed));
+test(
+  'the demo with another seed ends with a model that is better on held-out pairs, too',
+  () => {
+    const output = join(folder, 'seed-1');
     const args = ['packages/cli/bin/wpo.mjs', 'train', 'recipes/demo.yaml'];
-    const set = ['--set', `seed=${seed}`, '--set', `output_dir=${output}`];
+    const set = ['--set', 'seed=1', '--set', `output_dir=${output}`];
     const { status, stdout, stderr } = spawnSync(process.execPath, [...args, ...set], { cwd: root, encoding: 'utf8' });
     expect(status, stderr).toBe(0);
     expect(stdout).toContain('\nTrained.\n');

@@ -122,6 +122,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html',
   '.js': 'text/javascript',
   '.json': 'application/json',
+  '.wasm': 'application/wasm',
 };
 
 function testBrowser(at: (path: string) => string, project: () => string): void {
@@ -145,8 +146,9 @@ function testBrowser(at: (path: string) => string, project: () => string): void 
 
     const weights = async (page: Page) => (await page.locator('output').allTextContents()).map(Number);
 
-    test.each(['cpu', 'webgl'])('shows weights as they are typed, and trains, on %s', async (backend) => {
-      const page = await browser.newPage();
+    /** The page, whose files come from the built example. */
+    async function openPage(of: Browser, query: string) {
+      const page = await of.newPage();
       const problems: string[] = [];
       page.on('pageerror', ({ message }) => problems.push(message));
       await page.route('http://localhost/**', (route) => {
@@ -158,7 +160,21 @@ function testBrowser(at: (path: string) => string, project: () => string): void 
           contentType: TYPES[extname(path)] ?? 'application/octet-stream',
         });
       });
-      await page.goto(`http://localhost/?backend=${backend}`);
+      await page.goto(`http://localhost/${query}`);
+      return { page, problems };
+    }
+
+    test('without a GPU, and without WebGL, it computes with WebAssembly', async () => {
+      const args = ['--no-sandbox', '--disable-gpu', '--disable-3d-apis'];
+      const plain = await chromium.launch({ executablePath: executablePath!, args });
+      const { page, problems } = await openPage(plain, '');
+      await page.getByText('parameters on TensorFlow.js’s wasm backend').waitFor();
+      expect(problems).toEqual([]);
+      await plain.close();
+    });
+
+    test.each(['cpu', 'wasm', 'webgl'])('shows weights as they are typed, and trains, on %s', async (backend) => {
+      const { page, problems } = await openPage(browser, `?backend=${backend}`);
       await page.getByText(`parameters on TensorFlow.js’s ${backend} backend`).waitFor();
       const before = await weights(page);
       expect(before).toHaveLength(2);

@@ -7,9 +7,9 @@ beforeAll(buildFamilies, LONG);
 
 // `npm run fuzz` runs more cases, with a seed of its own
 test.each(families)(
-  '%s: a thousand hostile inputs are read right or refused with a plain error',
+  '%s: hostile inputs are read right or refused with a plain error',
   async (name) => {
-    const { counts } = await runFamily(name, { seed: 1, cases: 1000 });
+    const { counts } = await runFamily(name, { seed: 1, cases: 400 });
     expect(Object.keys(counts).length, 'the family counts outcomes').toBeGreaterThan(0);
   },
   LONG,

@@ -1,5 +1,9 @@
 // Shows the WPO weights of pairs as they are typed, and takes training steps in the page.
 import * as tf from '@tensorflow/tfjs';
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import wasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
+import wasmSimd from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
+import wasmThreaded from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
 import '@tensorflow/tfjs-backend-webgpu';
 import { encodePair, parseRow } from '@wpo/data';
 import { adamW, precomputeReference, train, weighPair, wpoPairLoss } from '@wpo/trainer';
@@ -14,10 +18,16 @@ const log = (line) => {
   element('log').textContent += `${line}\n`;
 };
 
+setWasmPaths({
+  'tfjs-backend-wasm.wasm': wasm,
+  'tfjs-backend-wasm-simd.wasm': wasmSimd,
+  'tfjs-backend-wasm-threaded-simd.wasm': wasmThreaded,
+});
+
 /** The first of these backends that works here; `?backend=cpu` chooses one. */
 async function chooseBackend() {
   const asked = new URLSearchParams(location.search).get('backend');
-  for (const name of asked ? [asked] : ['webgpu', 'webgl', 'cpu']) {
+  for (const name of asked ? [asked] : ['webgpu', 'webgl', 'wasm', 'cpu']) {
     try {
       if (name === 'webgpu' && !(await navigator.gpu?.requestAdapter())) continue;
       if ((await tf.setBackend(name)) && tf.getBackend() === name) return name;

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { addGradient } from './add-gradient';
 import type { AnswerLogps, Pause, Weight } from './contract';
+import { oneHot, sumRows } from './sum-rows';
 
 /** Rounds an operand of a product. */
 export type Rounding = <T extends tf.Tensor>(x: T) => T;
@@ -97,7 +98,7 @@ const capSlope = (l: tf.Tensor2D, softcap: number | null): tf.Tensor2D =>
 function exactGradient({ rows, d, targets, weight, softcap }: ChunkOfRows): tf.Tensor {
   const dRaw = tf.tidy(() => {
     const l = logits(rows, weight, softcap); // [a, V]
-    const dl = tf.mul(tf.sub(tf.oneHot(targets, weight.shape[0]!, 1, 0, 'float32'), tf.softmax(l)), d);
+    const dl = tf.mul(tf.sub(oneHot(targets, weight.shape[0]!), tf.softmax(l)), d);
     return softcap === null ? dl : tf.mul(dl, capSlope(l, softcap));
   }) as tf.Tensor2D; // [a, V]
   addGradient(weight, () => tf.matMul(dRaw, rows, true, false)); // [V, H]
@@ -117,7 +118,7 @@ const roundedGradient =
     });
     addGradient(weight, () => {
       const scaled = tf.mul(rows, d) as tf.Tensor2D; // [a, H]
-      const atTargets = tf.unsortedSegmentSum(tf.mul(scaled, c), targets, weight.shape[0]!); // [V, H]
+      const atTargets = sumRows(tf.mul(scaled, c), targets, weight.shape[0]!); // [V, H]
       return tf.sub(atTargets, tf.matMul(D, round(scaled), true, false));
     });
     const dRows = tf.tidy(() => {

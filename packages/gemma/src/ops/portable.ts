@@ -4,6 +4,7 @@ import { answerLogps, logits } from './answer-logps';
 import { attention } from './attention';
 import type { Kernels, OpResult, ProductOptions, RotaryTables, Weight } from './contract';
 import { dropout } from './dropout';
+import { sumRows } from './sum-rows';
 
 // The portable kernels: every operation from tfjs-core operations, with its gradient derived by hand. Letters as in
 // contract.ts.
@@ -211,7 +212,7 @@ function embedding(ids: Int32Array, weight: Weight, scale: number): OpResult {
 }
 
 function addRows(total: tf.Tensor | null, indices: Int32Array, rows: tf.Tensor, count: number): tf.Tensor {
-  const scattered = tf.tidy(() => tf.unsortedSegmentSum(rows, tf.tensor1d(indices, 'int32'), count));
+  const scattered = tf.tidy(() => sumRows(rows as tf.Tensor2D, tf.tensor1d(indices, 'int32'), count));
   return total ? add(total, scattered) : scattered;
 }
 
