@@ -165,7 +165,7 @@ function testBrowser(at: (path: string) => string, project: () => string): void 
     }
 
     test('without a GPU, and without WebGL, it computes with WebAssembly', async () => {
-      const args = ['--no-sandbox', '--disable-gpu', '--disable-3d-apis'];
+      const args = ['--no-sandbox', '--disable-gpu', '--disable-software-rasterizer'];
       const plain = await chromium.launch({ executablePath: executablePath!, args });
       const { page, problems } = await openPage(plain, '');
       await page.getByText('parameters on TensorFlow.js’s wasm backend').waitFor();

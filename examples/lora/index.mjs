@@ -29,6 +29,7 @@ learning_rate: 1.0e-3 # high, as the weights are random
 max_length: 256
 gradient_accumulation_steps: 4
 max_steps: 4
+precompute_ref_log_probs: false # four steps take few of the pairs
 logging_steps: 1
 report_samples: 0
 `,
