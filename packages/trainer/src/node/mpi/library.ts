@@ -91,7 +91,7 @@ const PATH_VARIABLE = 'WPO_MPI';
 
 /**
  * Settings of the libraries below MPI (UCX, Open MPI, libfabric), unless the user sets them: do not rewrite the code of `brk`, `munmap` and others of
- * the C library, to be told of memory that is freed. Node's threads run that code at the same time, and V8's heap was destroyed.
+ * the C library, by which they notice freed memory. Node's threads run that code at the same time, and V8's heap was destroyed.
  */
 const NO_MEMORY_HOOKS = {
   UCX_MEM_EVENTS: 'n',
