@@ -49,13 +49,13 @@ const adamW8bitRule = (
 ): UpdateRule<ReturnType<typeof adamW.scalars>> => ({
   name: 'AdamW8bit',
   state(parameter): Record<string, StateTensor> {
-    const { shape } = parameter;
+    const { shape, whole = shape } = parameter;
     const size = tf.util.sizeFromShape([...shape]);
     const codes = (name: string) => ({
       [`${name}_codes`]: { shape, type: 'U8' } as const,
       [`${name}_absmax`]: float32([Math.ceil(size / BLOCK)]),
     });
-    if (size < MIN_VALUES) return adamW.state(parameter);
+    if (tf.util.sizeFromShape([...whole]) < MIN_VALUES) return adamW.state(parameter);
     return {
       ...codes('exp_avg'),
       ...(float32SecondMoment(parameter) ? { exp_avg_sq: float32(shape) } : codes('exp_avg_sq')),

@@ -3,9 +3,11 @@ import type { Plan } from './batches';
 import type { BestModel } from './best-model';
 import type { CollapseState } from './collapse';
 import { TrainingError } from './errors';
+import { type Group, soloGroup } from './group';
 import type { Interval, MetricsRow } from './metrics';
 import type { Optimizer } from './optimizer';
 import type { Parameter, Policy } from './policy';
+import { type Sharding, shardOfState } from './sharding';
 import { isTensor, loadStored, readSaved, type SavedTensor } from './values';
 
 /** A value that JSON can hold. */
@@ -77,6 +79,8 @@ export interface RestoreOptions {
   readonly checkpoints?: CheckpointStore;
   readonly resume?: boolean;
   readonly random?: { load(state: Json): void };
+  readonly group?: Group;
+  readonly sharding?: Sharding;
   readonly warn: (message: string) => void;
 }
 
@@ -87,6 +91,7 @@ export interface RestoreOptions {
  */
 export async function restoreState(options: RestoreOptions, run: TrainerState['run']): Promise<TrainerState | null> {
   const { policy, optimizer, checkpoints, resume = false, random, warn } = options;
+  const { group = soloGroup, sharding } = options;
   if (resume && !checkpoints) throw new TrainingError('resume: expected `checkpoints` to resume from, found none.');
   const stored = (await checkpoints?.list()) ?? [];
   if (!resume && stored.length > 0) {
@@ -106,7 +111,11 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
       const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
       const optimizerState = { step: opened.state.optimizerStep, tensors: opened.optimizer() };
-      await optimizer.load(optimizerState, policy.parameters);
+      const isSharded = sharding === 'zero1' && group.size > 1;
+      const { parameters } = policy;
+      await optimizer.load(
+        ...(isSharded ? shardOfState(optimizerState, parameters, group) : ([optimizerState, parameters] as const)),
+      );
       random?.load(opened.state.random);
       if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
       return opened.state;

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { checkNumber } from './check-number';
+import { TrainingError } from './errors';
 import {
   float32,
   optimizerOf,
@@ -145,7 +146,12 @@ export function adafactor(options: RuleOptions = {}): RuleOptimizer {
 
 const adafactorRule: UpdateRule<AdafactorScalars> = {
   name: 'Adafactor',
-  state({ shape }): Record<string, StateTensor> {
+  state({ name, shape, whole }): Record<string, StateTensor> {
+    if (whole) {
+      throw new TrainingError(
+        `Adafactor: "${name}": expected the whole parameter, whose rows and columns it averages, found a range of its values. Use sharding: none.`,
+      );
+    }
     if (shape.length < 2) return { exp_avg_sq: float32(shape) };
     return {
       exp_avg_sq_row: float32(shape.slice(0, -1)),

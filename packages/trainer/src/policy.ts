@@ -63,6 +63,8 @@ export interface Parameter {
   /** The checkpoint's name, e.g. `model.layers.0.mlp.up_proj.weight`. */
   readonly name: string;
   readonly shape: readonly number[];
+  /** The shape of the parameter of whose values this is a range. Absent for a whole one. */
+  readonly whole?: readonly number[];
   /** Whether weight decay applies: to all parameters but norms. */
   readonly decay: boolean;
   /** The current value. The parameter owns it: read it, never dispose it. */

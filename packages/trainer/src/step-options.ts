@@ -5,6 +5,7 @@ import type { MicroBatch } from './micro-batch';
 import type { Optimizer } from './optimizer';
 import type { PairLoss } from './pair-loss';
 import type { Parameter, Policy } from './policy';
+import type { Sharding } from './sharding';
 
 export interface StepOptions {
   readonly policy: Policy;
@@ -37,6 +38,11 @@ export interface StepOptions {
    * gradients before the update. Default: this process alone.
    */
   readonly group?: Group;
+  /**
+   * What the processes of `group` divide among them. With `zero1` each updates one range of every parameter's values, and only the state for
+   * this range exists. Not with `optimizerInBackward`, `offloadGradients`, Adafactor, or values that are rounded at random. Default none.
+   */
+  readonly sharding?: Sharding;
   /** Replaces `gradientNorm`, for a backend that computes it faster. */
   readonly computeNorm?: (parameters: readonly Parameter[]) => Promise<number>;
   /** Once aborted, the step is given up between two layers or micro-batches, and has changed nothing. */

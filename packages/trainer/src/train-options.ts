@@ -113,6 +113,7 @@ export interface TrainOptions extends TrainingOptions {
   readonly group?: StepOptions['group'];
   readonly computeNorm?: StepOptions['computeNorm'];
   readonly offloadGradients?: StepOptions['offloadGradients'];
+  readonly sharding?: StepOptions['sharding'];
 }
 
 /**
@@ -141,6 +142,7 @@ export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
   }
   if (options.optimizerInBackward) checkOptimizerInBackward(options);
   if (options.offloadGradients) checkOffloadGradients(options);
+  if (options.sharding === 'zero1') checkSharding(options);
   if (options.loadBestModelAtEnd) checkBestModel(options);
 }
 
@@ -166,6 +168,14 @@ function checkOffloadGradients({ policy, optimizerInBackward }: TrainOptions): v
   if (policy.forwardPacks) return;
   throw new TrainingError(
     'offloadGradients: expected a policy with `forwardPacks`, found one without. Leave offloadGradients out.',
+  );
+}
+
+function checkSharding({ optimizerInBackward, offloadGradients }: TrainOptions): void {
+  const found = optimizerInBackward ? 'optimizerInBackward' : offloadGradients && 'offloadGradients';
+  if (!found) return;
+  throw new TrainingError(
+    `sharding: zero1: expected neither optimizerInBackward nor offloadGradients with it, found ${found}. Leave one of them out.`,
   );
 }
 

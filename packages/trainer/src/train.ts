@@ -14,9 +14,11 @@ import { weightsOf } from './policy';
 import { preflight } from './preflight';
 import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
+import { withWholeState } from './sharding';
 import { type StepResult, step as takeStep } from './step';
 import { checkTrainOptions, type TrainOptions } from './train-options';
 import { type TrainEvent, type TrainResult, type TrainRun, trainRun } from './train-run';
+import type { SavedTensor } from './values';
 
 /**
  * Trains a policy on preference pairs: step, log, evaluate, save, until all planned steps are done, the signal or the reader stops
@@ -99,18 +101,26 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
   };
   async function* save(): AsyncGenerator<TrainEvent, void, void> {
     if (savedAt > 0 && savedAt <= healthyUpTo) goodStep = savedAt;
-    const { step: optimizerStep, tensors } = optimizer.state();
+    const optimizerState = optimizer.state();
+    const optimizerStep = optimizerState.step;
     const random = options.random?.state() ?? null;
     const position = { step, tokens, log: rows, interval, evaluationDue, skippedSteps };
     const judged = { best, health, healthyUpTo, goodStep };
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
-    await onFirstRank(group, `checkpoint of step ${step}`, async () => {
+    const write = async (tensors: Iterable<SavedTensor>) => {
       await writePairs(); // first: a resumed run expects the rows up to its checkpoint
       const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
       await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
       return null;
-    });
+    };
+    if (options.sharding === 'zero1' && group.size > 1) {
+      await withWholeState(
+        { group, parameters: policy.parameters },
+        optimizerState,
+        async (tensors) => void (await write(tensors)),
+      );
+    } else await onFirstRank(group, `checkpoint of step ${step}`, () => write(optimizerState.tensors));
     savedAt = step;
     if (checkpoints) yield { type: 'checkpoint', step };
   }
@@ -152,8 +162,8 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
 
     const started = performance.now();
     const learningRate = rateAt(step);
-    const { optimizerInBackward, offloadGradients, computeNorm } = options;
-    const how = { maxGradNorm, optimizerInBackward, offloadGradients, group, computeNorm, signal };
+    const { optimizerInBackward, offloadGradients, computeNorm, sharding } = options;
+    const how = { maxGradNorm, optimizerInBackward, offloadGradients, sharding, group, computeNorm, signal };
     let result: StepResult | null = null;
     let after = cursor;
     try {

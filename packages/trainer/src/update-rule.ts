@@ -67,7 +67,7 @@ export interface UpdateRule<S extends Scalars = Scalars> {
   /** The optimizer's name, in errors and to find the native implementation. */
   readonly name: string;
   /** The tensors that it keeps for a parameter, by their names in files: `<parameter>.<name>`. */
-  state(parameter: Pick<Parameter, 'name' | 'shape'>): Readonly<Record<string, StateTensor>>;
+  state(parameter: Pick<Parameter, 'name' | 'shape' | 'whole'>): Readonly<Record<string, StateTensor>>;
   scalars(settings: StepSettings): S;
   /** The portable update, in tfjs operations. */
   update(update: TensorUpdate, scalars: S): void;

@@ -19,6 +19,8 @@ export interface StoredValues {
   read(start: number, count: number): Numbers;
   /** Replaces values from `start`. */
   write(start: number, values: Numbers): void;
+  /** A handle on `count` of the values from `start`, of shape `[count]`. */
+  part(start: number, count: number): StoredValues;
   /** Float32 values in memory of the CPU, to be read or replaced in place until the next operation; absent elsewhere. */
   hostMemory?(): HostMemory | undefined;
   /** Whether all values are finite, without reading them. It may be false for large finite ones. */

@@ -1,3 +1,4 @@
+import koffi from 'koffi';
 import type { Group, GroupNumbers, RankRanges } from '../src';
 
 type Entry = { readonly kind: string; readonly value: unknown };
@@ -79,10 +80,8 @@ function newRound(size: number) {
   return { entries: new Array<Entry>(size), whole, resolve };
 }
 
-function numbersOf(values: GroupNumbers): Float32Array | Float64Array {
-  if ('address' in values) throw new Error('expected an array');
-  return values;
-}
+const numbersOf = (values: GroupNumbers): Float32Array | Float64Array =>
+  'address' in values ? new Float32Array(koffi.view(values.address, 4 * values.count)) : values;
 
 /** Runs a task on every rank, and waits for all. Throws the first error only after all have ended. */
 export async function onRanks<T>(groups: readonly Group[], task: (group: Group) => Promise<T>): Promise<T[]> {

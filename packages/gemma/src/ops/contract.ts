@@ -36,6 +36,8 @@ export interface StoredValue extends WeightValue {
   /** Whether all values are finite, without reading them. It may be false for large finite ones. */
   areFinite(): boolean;
   read(start: number, count: number): Float32Array;
+  /** A handle on `count` of the values from `start`, of shape `[count]`. */
+  part(start: number, count: number): StoredValue;
   /** Replaces values from `start`. @throws RangeError beyond the end */
   write(start: number, values: Float32Array): void;
 }
