@@ -330,6 +330,7 @@ const stepOptions = (config: TrainConfig) => ({
   warmupSteps: config.warmupSteps,
   maxGradNorm: config.maxGradNorm,
   optimizerInBackward: config.optimizerInBwd,
+  sharding: config.sharding,
   loggingSteps: config.loggingSteps,
   saveSteps: config.saveSteps,
   evalSteps: config.evalSteps ?? MAX_COUNT, // never reached, so that only the last step is followed by an evaluation

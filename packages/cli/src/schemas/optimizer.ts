@@ -29,6 +29,14 @@ export const optimizerFields = {
     },
     { default: 'none', help: 'where gradients are from the backward pass until the update; cpu needs a GPU' },
   ),
+  sharding: choice(
+    {
+      none: 'every process has the whole optimizer state',
+      zero1:
+        'each process has the state of its part of every weight, updates that part, and sends it to the others (ZeRO-1)',
+    },
+    { default: 'none', affects: 'nothing', help: 'what the processes of a run divide among them' },
+  ),
   learningRate: number({ ...ranges.learningRate, default: 1e-6, help: 'peak learning rate' }),
   lrSchedulerType: choice(
     {
@@ -103,6 +111,7 @@ type OptimizerConfig = Parsed<typeof optimizerFields> & { readonly masterWeights
 export const checkOptimizer = (config: OptimizerConfig, name: Naming): Problem[] => [
   ...checkOffload(config, name),
   ...checkInBackward(config, name),
+  ...checkSharding(config, name),
   ...checkOptions(config, name),
 ];
 
@@ -117,6 +126,27 @@ function checkOffload(config: OptimizerConfig, name: Naming): Problem[] {
     const hint =
       'Stochastic rounding depends on the place of a value in its weight, which is updated in parts. Use exact.';
     return [{ field: 'offloadOptimizer', expected, found: config.offloadOptimizer, hint }];
+  }
+  return [];
+}
+
+/** Refuses sharding with settings whose updates need whole tensors, or gradients at another time. */
+function checkSharding(config: OptimizerConfig, name: Naming): Problem[] {
+  const refuse = (field: Problem['field'], value: string, hint: string): Problem[] => {
+    const expected = `none with ${name(field)}${value}`;
+    return [{ field: 'sharding', expected, found: config.sharding, hint }];
+  };
+  if (config.sharding === 'none') return [];
+  if (config.optim === 'adafactor')
+    return refuse('optim', ' adafactor', 'Its updates read whole weights. Use another.');
+  if (config.masterWeights === 'stochastic') {
+    const hint =
+      'Stochastic rounding depends on the place of a value in its weight, which is updated in parts. Use exact.';
+    return refuse('masterWeights', ' stochastic', hint);
+  }
+  if (config.optimizerInBwd) return refuse('optimizerInBwd', '', 'Gradients are summed after the backward pass.');
+  if (config.offloadGradients !== 'none') {
+    return refuse('offloadGradients', ' cpu', 'Gradients are summed where they were computed.');
   }
   return [];
 }

@@ -118,6 +118,22 @@ test.skipIf(families.length === 0)(
 );
 
 test.skipIf(families.length === 0)(
+  'with sharding: zero1 three processes train as one does, and one without it continues their run',
+  async () => {
+    const output = join(folder, 'sharded');
+    const set = ['--set', 'gradient_accumulation_steps=1', '--set', 'num_processes=4', '--set', 'sharding=zero1'];
+    const job = mpirun(families[0]!, 3, [bin, 'train', config, ...set, ...settings(output)]);
+    await job.printed('train 3/8');
+    process.kill(pidOf(1, output), 'SIGTERM');
+    const { status, output: printed } = await job.ended;
+    expect(status, printed).toBe(143);
+    const resumed = await startWpo(['train', join(output, 'config.yaml'), '--set', 'sharding=none', '--resume']).ended;
+    expect(resumed.status, resumed.err).toBe(0);
+    await expectSameRun(output);
+  },
+);
+
+test.skipIf(families.length === 0)(
   '--nproc starts processes, and a mistake in the configuration is reported once',
   async () => {
     const bad = join(folder, 'bad.yaml');

@@ -74,6 +74,7 @@ test('three keys are required; the others have the documented defaults', () => {
     optim: 'adamw_torch',
     offloadOptimizer: 'none',
     offloadGradients: 'none',
+    sharding: 'none',
     offloadActivations: 'none',
     adamBeta1: 0.9,
     adamBeta2: 0.999,
@@ -95,6 +96,21 @@ test('three keys are required; the others have the documented defaults', () => {
 test('offload_optimizer needs an optimizer with moments', () => {
   expect(problems(`${least}offload_optimizer: cpu\noptim: sgd\n`)).toEqual([
     '/runs/run.yaml:4: offload_optimizer: expected none with optim sgd, found cpu. It has no moments of the size of the weights.',
+  ]);
+});
+
+test.each([
+  ['optim: adafactor', 'optim adafactor', 'Its updates read whole weights. Use another.'],
+  ['optimizer_in_bwd: true\nmax_grad_norm: 0', 'optimizer_in_bwd', 'Gradients are summed after the backward pass.'],
+  ['offload_gradients: cpu', 'offload_gradients cpu', 'Gradients are summed where they were computed.'],
+  [
+    'dtype: bfloat16\nmaster_weights: stochastic',
+    'master_weights stochastic',
+    'Stochastic rounding depends on the place of a value in its weight, which is updated in parts. Use exact.',
+  ],
+])('sharding is refused with %s', (yaml, setting, hint) => {
+  expect(problems(`${least}sharding: zero1\n${yaml}\n`)).toEqual([
+    `/runs/run.yaml:4: sharding: expected none with ${setting}, found zero1. ${hint}`,
   ]);
 });
 
