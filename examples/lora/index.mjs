@@ -1,6 +1,6 @@
 // node index.mjs [PRESET] [PAIRS] [OUT]: trains a LoRA adapter on a Gemma-2 with random weights of a preset's size, and merges it into the
 // model. Default: the preset tiny, of 0.3M parameters; 2b-wide (0.9B) and 2b (2.6B) show what the real sizes take on this machine.
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { main } from '@wpo/cli';
@@ -38,9 +38,12 @@ await wpo('plan', at('run.yaml'), '--no-time');
 await wpo('train', at('run.yaml'));
 await wpo('merge', '--model', at('model'), '--adapter', at('run/model'), '--out', at('merged'));
 
-const megabytes = (path) => (statSync(path).size / 1e6).toFixed(2);
+const megabytes = (folder) => {
+  const files = readdirSync(folder).filter((name) => name.endsWith('.safetensors'));
+  return (files.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0) / 1e6).toFixed(2);
+};
 const { r, lora_alpha } = JSON.parse(readFileSync(at('run/model/adapter_config.json'), 'utf8'));
 console.log(
-  `\nThe adapter, of rank ${r} and alpha ${lora_alpha}, has ${megabytes(at('run/model/adapter_model.safetensors'))} MB; ` +
-    `the model has ${megabytes(at('model/model.safetensors'))} MB.`,
+  `\nThe adapter, of rank ${r} and alpha ${lora_alpha}, has ${megabytes(at('run/model'))} MB; ` +
+    `the model has ${megabytes(at('model'))} MB.`,
 );

@@ -99,7 +99,10 @@ export async function train(
   warnOfTies(pairs, terminal);
   const backend = processes.shareMemory(await loadBackend(config));
   const gradientAccumulationSteps = Math.ceil(batchesPerStep(config) / group.size);
-  const planned = { config: { ...local, gradientAccumulationSteps }, loss, pairs, storage: backend.storage };
+  const planned = {
+    config: { ...local, gradientAccumulationSteps },
+    ...{ processes: group.size, loss, pairs, storage: backend.storage },
+  };
   await orFail(group, () => checkRunMemory(planned, machineMemory(backend), terminal));
   let release = () => {};
   await onFirst(async () => {

@@ -150,7 +150,8 @@ async function chooseMemory(facts: Facts, options: RunOptions, terminal: Termina
     pairs ??= await readRunPairs(local, terminal);
     const backend = await loadBackend(local);
     const machine = plannedMachine(backend, options);
-    const run = { config: local, loss: preferencePairLoss(lossOptions(local)), pairs, storage: backend.storage };
+    const loss = preferencePairLoss(lossOptions(local));
+    const run = { config: local, processes: 1, loss, pairs, storage: backend.storage };
     return { run, machine, report: await reportMemory(run, machine) };
   };
   const whole = await planned({});

@@ -54,6 +54,7 @@ export const planSchema = commandSchema({
     time: boolean({
       default: true,
       help: 'also measure the time of a step, in about 20 s; not for another machine',
+      flag: { negatedHelp: 'do not measure the time of a step, which takes about 20 s' },
     }),
     json,
   },

@@ -17,7 +17,7 @@ import { type Backend, checkOffload } from '../models';
 import type { RunPairs } from '../pairs';
 import { trainsAdapter } from '../schemas/adapter';
 import type { TrainConfig } from '../schemas/train';
-import { heldGradients, optimizerOf, trainingMemory } from './optimizer';
+import { heldGradients, stateBytesOf, trainingMemory } from './optimizer';
 import { adapterOf } from './references';
 
 // The memory that a training run takes at its peak, before its models are read. Weights, gradients and moments follow from shapes.
@@ -27,6 +27,8 @@ import { adapterOf } from './references';
 /** A run to plan. The folders of its models are local. */
 export interface PlannedRun {
   readonly config: TrainConfig;
+  /** How many processes run it. The plan is of one. */
+  readonly processes: number;
   readonly loss: PairLoss;
   readonly pairs: RunPairs;
   readonly storage: Backend['storage'];
@@ -98,7 +100,7 @@ export async function planMemory(run: PlannedRun, { device, available }: Planned
   const longestPairs = longest.flat();
   const activationBytes = activationBudget(shapes, {
     ...{ available: available - held.weights - held.reference, mapped: held.mapped },
-    ...trainingMemory(config),
+    ...trainingMemory(config, run.processes),
   });
   const { perDeviceTrainBatchSize, gradientAccumulationSteps } = config;
   const { gradients, ...pass } = await countPasses({
@@ -143,7 +145,7 @@ async function planHeld(run: PlannedRun, device: PlannedMachine['device']) {
   checkOffload(config, device);
   const base = heldOn(device, read.held);
   const reference = heldOn(device, await residentReference(run));
-  const { stateBytes } = optimizerOf(config);
+  const stateBytes = stateBytesOf(config, run.processes);
   const [offloadsState, offloadsGradients] = [config.offloadOptimizer === 'cpu', config.offloadGradients === 'cpu'];
   const shapes = modelOfShapes(model, shapeOnly, lora);
   const trained = trainableParameters(shapes);
@@ -155,7 +157,7 @@ async function planHeld(run: PlannedRun, device: PlannedMachine['device']) {
     reference: reference.allocated,
     gradients: countsGradients(config, device) ? 0 : gradientBytes(shapes, { gradients }),
     gradientParts: offloadsGradients
-      ? gradientBytes(shapes, trainingMemory(config)) + (await updatedGradients(config, trained))
+      ? gradientBytes(shapes, trainingMemory(config, run.processes)) + (await updatedGradients(config, trained))
       : 0,
     state: sum(trained.map(stateBytes)),
     stateParts: offloadsState ? await offloadedParts(trained, stateBytes) : 0,

@@ -161,6 +161,10 @@ export function formatReport(
   ].join('\n');
 }
 
+/** The settings that decide the optimizer's state. */
+const stateSettings = ({ optim, sharding }: TrainConfig) =>
+  sharding === 'none' ? `optim: ${optim}` : `optim: ${optim}, sharding: ${sharding}`;
+
 function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, parameters }: MemoryPlan): string {
   switch (name) {
     case 'weights':
@@ -174,7 +178,7 @@ function describeRow(name: MemoryRow['name'], config: TrainConfig, { trained, pa
     case 'gradientParts':
       return 'gradients that are on the GPU at once';
     case 'state':
-      return `the optimizer’s state (optim: ${config.optim})`;
+      return `the optimizer’s state (${stateSettings(config)})`;
     case 'stateParts':
       return 'parts of it that are updated';
     case 'activations':

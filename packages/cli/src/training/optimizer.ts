@@ -20,11 +20,17 @@ export function optimizerOf(config: TrainConfig, kernel?: OptimizerKernel): Rule
   }
 }
 
-/** What training takes of the memory of the device that computes, beside that of the passes. */
-export const trainingMemory = (config: TrainConfig): TrainingMemory => ({
-  stateBytes: config.offloadOptimizer === 'cpu' ? () => 0 : optimizerOf(config).stateBytes,
+/** What training takes of the memory of the device that computes, beside that of the passes. @param processes of the run */
+export const trainingMemory = (config: TrainConfig, processes: number): TrainingMemory => ({
+  stateBytes: config.offloadOptimizer === 'cpu' ? () => 0 : stateBytesOf(config, processes),
   gradients: heldGradients(config),
 });
+
+/** Bytes of the optimizer's state for a weight, in one of the processes of a run. */
+export function stateBytesOf(config: TrainConfig, processes: number): RuleOptimizer['stateBytes'] {
+  const { stateBytes } = optimizerOf(config);
+  return config.sharding === 'none' ? stateBytes : (weight) => stateBytes(weight) / processes;
+}
 
 /** The gradients that the device holds at once. */
 export const heldGradients = ({ optimizerInBwd, offloadGradients }: TrainConfig): TrainingMemory['gradients'] =>

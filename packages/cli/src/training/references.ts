@@ -97,7 +97,7 @@ const loadPolicy = async (options: ReferenceOptions): Promise<LoadedModel> => {
       activationCheckpointing: options.config.activationCheckpointing,
       offloadActivations,
       adapter: adapterOf(options.config),
-      use: { kind: 'train', ...trainingMemory(options.config) },
+      use: { kind: 'train', ...trainingMemory(options.config, options.group.size) },
     }),
   );
 };

@@ -26,12 +26,12 @@ beforeAll(() => {
   model = sparseModel(gemma2_2b);
 });
 
-async function runOf(settings: string) {
+async function runOf(settings: string, processes = 1) {
   const yaml = `model_name_or_path: ${model}\ntrain_file: ${pairsFile}\noutput_dir: run\n${settings}`;
   const config = parseConfig(trainSchema, yaml, { file: 'run.yaml' });
   const pairs = await readRunPairs(config, capture());
   const loss = preferencePairLoss(lossOptions(config));
-  return { config, loss, pairs, storage: weightStorage({ dtype: config.dtype }) };
+  return { config, processes, loss, pairs, storage: weightStorage({ dtype: config.dtype }) };
 }
 
 const machine = (gigabytes: number, isAddressSpace = false): MachineMemory => ({
@@ -46,6 +46,14 @@ test('mapped weights are address space, and only there in the sum', async () => 
   expect(inMemory.rows.map(({ name }) => name)).not.toContain('mapped');
   const inSpace = await reportMemory(run, machine(20, true));
   expect(inSpace.rows).toContainEqual({ name: 'mapped', where: 'host', bytes: mapped });
+});
+
+test('with sharding: zero1 a process has its part of the optimizer’s state', async () => {
+  const bytes = async (settings: string) => {
+    const { rows } = await reportMemory(await runOf(settings, 4), machine(100));
+    return rows.find(({ name }) => name === 'state')!.bytes;
+  };
+  expect(await bytes('sharding: zero1\n')).toBe((await bytes('')) / 4);
 });
 
 test('mapped weights that do not fit beside the run are a warning', async () => {
