@@ -89,14 +89,19 @@ export async function planTime(
       { kernels: backend.kernels, maxTokens: MAX_ANSWER },
     );
     const { shorter, longest } = await measure(layers, pair, { pairsPerPass, backend, startedAt });
-    /** Of a pair of mean length, on the line through both measurements; through the origin if there is one. */
+    /**
+     * Of a pair of mean length, on the line through both measurements; through the origin if there is one. The line neither falls nor
+     * begins below 0, whatever else the machine did meanwhile.
+     */
     const perPair = (seconds: (round: Round) => number) => {
       const [low, high] = [shorter ? seconds(shorter.round) : 0, seconds(longest.round)];
-      const perToken = (high - low) / (longest.tokens - (shorter?.tokens ?? 0));
-      return high / pairsPerPass + Math.max(0, perToken) * (meanTokens - longest.tokens / pairsPerPass);
+      const slope = (high - low) / (longest.tokens - (shorter?.tokens ?? 0));
+      const perToken = Math.min(Math.max(0, slope), high / longest.tokens);
+      return high / pairsPerPass + perToken * (meanTokens - longest.tokens / pairsPerPass);
     };
     const { numHiddenLayers } = layers.model;
-    const ofLayer = (all: number, first: number) => (layers.count > 1 ? (all - first) / (layers.count - 1) : 0);
+    const ofLayer = (all: number, first: number) =>
+      layers.count > 1 ? Math.max(0, all - first) / (layers.count - 1) : 0;
     const layerForward = ({ forward, firstForward }: Round) => ofLayer(forward, firstForward);
     const layerBackward = ({ backward, firstBackward }: Round) => ofLayer(backward, firstBackward);
     const others = numHiddenLayers - layers.count;
