@@ -86,6 +86,7 @@ export {
   scheduleTypes,
   warmupStepCount,
 } from './schedule';
+export type { Sharding } from './sharding';
 export { type StepResult, step } from './step';
 export type { StepOptions } from './step-options';
 export {
