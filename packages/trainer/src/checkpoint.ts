@@ -7,7 +7,7 @@ import { type Group, soloGroup } from './group';
 import type { Interval, MetricsRow } from './metrics';
 import type { Optimizer } from './optimizer';
 import type { Parameter, Policy } from './policy';
-import { type Sharding, shardOfState } from './sharding';
+import { dividesState, type Sharding, shardOfState } from './sharding';
 import { isTensor, loadStored, readSaved, type SavedTensor } from './values';
 
 /** A value that JSON can hold. */
@@ -91,7 +91,7 @@ export interface RestoreOptions {
  */
 export async function restoreState(options: RestoreOptions, run: TrainerState['run']): Promise<TrainerState | null> {
   const { policy, optimizer, checkpoints, resume = false, random, warn } = options;
-  const { group = soloGroup, sharding } = options;
+  const { group = soloGroup } = options;
   if (resume && !checkpoints) throw new TrainingError('resume: expected `checkpoints` to resume from, found none.');
   const stored = (await checkpoints?.list()) ?? [];
   if (!resume && stored.length > 0) {
@@ -111,11 +111,9 @@ export async function restoreState(options: RestoreOptions, run: TrainerState['r
       const changes = checkRun(checkpoint.name, opened.state.run, run);
       await loadWeights(policy, opened.weights());
       const optimizerState = { step: opened.state.optimizerStep, tensors: opened.optimizer() };
-      const isSharded = sharding === 'zero1' && group.size > 1;
       const { parameters } = policy;
-      await optimizer.load(
-        ...(isSharded ? shardOfState(optimizerState, parameters, group) : ([optimizerState, parameters] as const)),
-      );
+      if (dividesState(options)) await optimizer.load(...shardOfState(optimizerState, parameters, group));
+      else await optimizer.load(optimizerState, parameters);
       random?.load(opened.state.random);
       if (changes.length > 0) warn(`resuming from ${checkpoint.name} with other settings: ${changes.join('; ')}`);
       return opened.state;

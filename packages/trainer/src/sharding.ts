@@ -9,7 +9,13 @@ import { isTensor, type Numbers, type SavedTensor, sizeOf, type Values } from '.
 // Gradients are summed to the rank that updates with them, and the new values are gathered.
 
 /** What ranks divide among them: nothing, or the optimizer's state (ZeRO-1). */
-export type Sharding = 'none' | 'zero1';
+export type Sharding = (typeof SHARDINGS)[number];
+
+export const SHARDINGS = ['none', 'zero1'] as const;
+
+/** Whether the optimizer's state is divided. A single process has all of it. */
+export const dividesState = ({ sharding, group }: { readonly sharding?: Sharding; readonly group?: Group }): boolean =>
+  sharding === 'zero1' && group !== undefined && group.size > 1;
 
 /** Ranges begin at multiples of it, so that they have whole blocks of 8-bit moments. */
 const BLOCK = 256;
@@ -67,22 +73,39 @@ const partOf = (values: Values, start: number, count: number): Values =>
     ? tf.keep(tf.tidy(() => tf.slice(tf.reshape(values, [values.size]), start, count)))
     : values.part(start, count);
 
-/** The ranges that this rank updates, and their gradients. */
-export interface Shard {
+interface ShardedUpdate {
+  readonly group: Group;
   readonly parameters: readonly Parameter[];
-  /** Replaces the values of all parameters by those that their ranks have. */
-  gatherValues(): Promise<void>;
-  dispose(): void;
+  /** Names the gradients in errors of the group. */
+  readonly what: string;
+  readonly computeNorm: (parameters: readonly Parameter[]) => Promise<number>;
+  /** Updates ranges of parameters, given the norm of all gradients. */
+  readonly update: (gradNorm: number, parameters: readonly Parameter[]) => Promise<void>;
 }
 
-/** Sums gradients to the ranks that update with them. Every rank has gradients for the same parameters. */
-export async function reduceScatterGradients(
-  group: Group,
-  parameters: readonly Parameter[],
-  what: string,
-): Promise<Shard> {
-  const { rank } = group;
+/** Updates the range of this rank, and gathers those of the others. Every rank has gradients for the same parameters. Returns their norm. */
+export async function shardedUpdate({ group, parameters, what, computeNorm, update }: ShardedUpdate): Promise<number> {
   const trained = parameters.filter((parameter) => parameter.gradient() !== null);
+  const ranges = await reduceScatterGradients(group, trained, what);
+  try {
+    const squares = Float64Array.of((await computeNorm(ranges)) ** 2);
+    await group.allReduce([squares], `norm of ${what}`);
+    const gradNorm = Math.sqrt(squares[0]!);
+    await update(gradNorm, ranges);
+    await gatherValues(group, trained, ranges);
+    return gradNorm;
+  } finally {
+    for (const range of ranges) range.dispose();
+  }
+}
+
+/** Sums gradients to the ranks that update with them. Returns the ranges of this rank, which the caller disposes. */
+async function reduceScatterGradients(
+  group: Group,
+  trained: readonly Parameter[],
+  what: string,
+): Promise<ParameterRange[]> {
+  const { rank } = group;
   const sums: RankRanges[] = await orFail(group, () => {
     for (const { name, value } of trained) checkValue(name, value());
     return Promise.all(
@@ -93,24 +116,16 @@ export async function reduceScatterGradients(
     );
   });
   await group.reduceScatter(sums, what);
-  const ranges: ParameterRange[] = [];
-  for (const [i, parameter] of trained.entries()) {
+  return trained.flatMap((parameter, i) => {
     const { numbers, starts } = sums[i]!;
     const [start, end] = [starts[rank]!, starts[rank + 1]!];
-    if (start === end) continue;
+    if (start === end) return [];
     const gradient = parameter.gradient()!;
     const own = ArrayBuffer.isView(numbers) ? (numbers.subarray(start, end) as Float32Array) : null;
     if (own && !isTensor(gradient)) gradient.write(start, own);
     const sum = own && isTensor(gradient) ? tf.keep(tf.tensor1d(own)) : partOf(gradient, start, end - start);
-    ranges.push(rangeOf(parameter, group, sum));
-  }
-  return {
-    parameters: ranges,
-    gatherValues: () => gatherValues(group, trained, ranges),
-    dispose() {
-      for (const range of ranges) range.dispose();
-    },
-  };
+    return [rangeOf(parameter, group, sum)];
+  });
 }
 
 /** In place where the group can read the memory, else a copy. */
@@ -191,7 +206,7 @@ function stateRanges({ shape }: Pick<SavedTensor, 'shape'>, parameter: Parameter
 export async function withWholeState(
   { group, parameters }: { readonly group: Group; readonly parameters: readonly Parameter[] },
   state: OptimizerState,
-  save: (tensors: Iterable<SavedTensor>) => Promise<void>,
+  save: (tensors: Iterable<SavedTensor>) => Promise<unknown>,
 ): Promise<void> {
   const what = 'state of the optimizer';
   const wholes = new Map(parameters.map((parameter) => [parameter.name, parameter]));

@@ -18,7 +18,7 @@ import { type Group, orFail, soloGroup } from './group';
 import { type MicroBatch, runMicroBatch, runMicroBatches } from './micro-batch';
 import type { PairResult } from './pair-loss';
 import { type Parameter, type Policy, pairLength, zeroGradients } from './policy';
-import { reduceScatterGradients } from './sharding';
+import { dividesState, shardedUpdate } from './sharding';
 import type { StepOptions } from './step-options';
 import { updateInBackward } from './update-in-backward';
 
@@ -84,19 +84,9 @@ export async function step(options: StepOptions): Promise<StepResult> {
       }
     });
     const results = resultsOf(own);
-    if (options.sharding === 'zero1' && group.size > 1) {
-      await group.allReduce([results], 'results of pairs');
-      const shard = await reduceScatterGradients(group, parameters, what);
-      try {
-        const squares = Float64Array.of((await computeNorm(shard.parameters)) ** 2);
-        await group.allReduce([squares], `norm of ${what}`);
-        const gradNorm = Math.sqrt(squares[0]!);
-        await update(gradNorm, shard.parameters);
-        await shard.gatherValues();
-        return { pairs: readResults(ids, results), gradNorm };
-      } finally {
-        shard.dispose();
-      }
+    if (dividesState(options)) {
+      const pairs = await gatherResults(group, ids, results);
+      return { pairs, gradNorm: await shardedUpdate({ group, parameters, what, computeNorm, update }) };
     }
     await allReduceGradients(group, parameters, { what, more: [results] });
     const gradNorm = await computeNorm(parameters);

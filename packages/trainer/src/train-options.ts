@@ -1,3 +1,4 @@
+import { describe } from '@wpo/internal/describe';
 import type { BestModelOptions } from './best-model';
 import { checkNumber } from './check-number';
 import type { CheckpointStore, Json } from './checkpoint';
@@ -11,6 +12,7 @@ import type { PairLoss } from './pair-loss';
 import type { PairSource, Policy } from './policy';
 import { type Reference, referenceOf } from './reference';
 import type { ScheduleType } from './schedule';
+import { SHARDINGS, type Sharding } from './sharding';
 import type { StepOptions } from './step-options';
 
 /** The numbers of a run. Names in parentheses are those of Hugging Face's TrainingArguments. */
@@ -142,7 +144,7 @@ export function checkTrainOptions(options: TrainOptions, loss: PairLoss): void {
   }
   if (options.optimizerInBackward) checkOptimizerInBackward(options);
   if (options.offloadGradients) checkOffloadGradients(options);
-  if (options.sharding === 'zero1') checkSharding(options);
+  if (options.sharding !== undefined) checkSharding(options.sharding, options);
   if (options.loadBestModelAtEnd) checkBestModel(options);
 }
 
@@ -171,7 +173,11 @@ function checkOffloadGradients({ policy, optimizerInBackward }: TrainOptions): v
   );
 }
 
-function checkSharding({ optimizerInBackward, offloadGradients }: TrainOptions): void {
+function checkSharding(sharding: Sharding, { optimizerInBackward, offloadGradients }: TrainOptions): void {
+  if (!SHARDINGS.includes(sharding)) {
+    throw new TrainingError(`sharding: expected ${SHARDINGS.join(' or ')}, found ${describe(sharding)}.`);
+  }
+  if (sharding === 'none') return;
   const found = optimizerInBackward ? 'optimizerInBackward' : offloadGradients && 'offloadGradients';
   if (!found) return;
   throw new TrainingError(

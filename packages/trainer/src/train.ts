@@ -14,7 +14,7 @@ import { weightsOf } from './policy';
 import { preflight } from './preflight';
 import { referenceOf } from './reference';
 import { describeScheduleChange, schedule, warmupStepCount } from './schedule';
-import { withWholeState } from './sharding';
+import { dividesState, withWholeState } from './sharding';
 import { type StepResult, step as takeStep } from './step';
 import { checkTrainOptions, type TrainOptions } from './train-options';
 import { type TrainEvent, type TrainResult, type TrainRun, trainRun } from './train-run';
@@ -108,19 +108,14 @@ async function* steps(options: TrainOptions, warnings: TrainEvent[]): AsyncGener
     const judged = { best, health, healthyUpTo, goodStep };
     const state = { version: 1, ...position, ...judged, optimizerStep, random, run } as const;
     await checkWeights(policy, step);
-    const write = async (tensors: Iterable<SavedTensor>) => {
+    const saveWith = async (tensors: Iterable<SavedTensor>) => {
       await writePairs(); // first: a resumed run expects the rows up to its checkpoint
       const keep = [best?.step, stopOnCollapse ? goodStep : null].filter((kept) => typeof kept === 'number');
       await checkpoints?.save({ state, weights: weightsOf(policy), optimizer: tensors, keep });
       return null;
     };
-    if (options.sharding === 'zero1' && group.size > 1) {
-      await withWholeState(
-        { group, parameters: policy.parameters },
-        optimizerState,
-        async (tensors) => void (await write(tensors)),
-      );
-    } else await onFirstRank(group, `checkpoint of step ${step}`, () => write(optimizerState.tensors));
+    if (dividesState(options)) await withWholeState({ group, parameters: policy.parameters }, optimizerState, saveWith);
+    else await onFirstRank(group, `checkpoint of step ${step}`, () => saveWith(optimizerState.tensors));
     savedAt = step;
     if (checkpoints) yield { type: 'checkpoint', step };
   }

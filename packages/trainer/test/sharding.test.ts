@@ -10,6 +10,7 @@ import {
   NonFiniteError,
   type Optimizer,
   type PairLoss,
+  type Policy,
   type SavedTensor,
   type TrainerState,
   type TrainOptions,
@@ -154,6 +155,48 @@ test('a loss that is not finite is skipped by all ranks', async () => {
   }
 });
 
+test('a gradient that is not finite names its pair on every rank, and no rank changes a weight', async () => {
+  const errors = await onRanks(localGroups(2), async (group) => {
+    const toy = toyPolicy(VOCAB, spread(VOCAB * VOCAB, 0.3), spread(VOCAB, 0.5));
+    const before = toy.values();
+    const policy: Policy = {
+      ...toy,
+      async forward(pairs, options) {
+        const pass = await toy.forward(pairs, options);
+        const factor = pairs.some(({ id }) => id === 'pair-2') ? Number.NaN : 1;
+        return { ...pass, backward: (d) => pass.backward(d.map((x) => x * factor)) };
+      },
+    };
+    const error = await toyTraining(group, adamW(), { policy, sharding: 'zero1' }).catch((error: unknown) => error);
+    expect(toy.values()).toEqual(before);
+    return error;
+  });
+  for (const error of errors) {
+    expect(error).toBeInstanceOf(NonFiniteError);
+    expect((error as Error).message).toMatch(
+      /pair "pair-2": expected a finite gradient, found norm NaN, first in "table/,
+    );
+  }
+});
+
+test.each([0, 3])('a checkpoint that cannot be saved ends all ranks: after %i reads of the state', async (reads) => {
+  const { store } = memoryStore();
+  const failing: CheckpointStore = {
+    ...store,
+    async save({ optimizer }) {
+      const tensors = [...optimizer];
+      for (let i = 0; i < reads; i++) await tensors[0]!.read(i, 1);
+      throw new Error('the disk is full');
+    },
+  };
+  const errors = await onRanks(localGroups(3), (group) =>
+    toyTraining(group, adamW(), { checkpoints: failing, saveSteps: 2, sharding: 'zero1' }).catch(
+      (error: Error) => error.message,
+    ),
+  );
+  expect(errors).toEqual(new Array(3).fill('the disk is full'));
+});
+
 test('Adafactor, and updates in the backward pass, are refused', async () => {
   const failure = (optimizer: Optimizer, more: Partial<TrainOptions>) =>
     onRanks(localGroups(2), (group) =>
@@ -161,6 +204,8 @@ test('Adafactor, and updates in the backward pass, are refused', async () => {
     );
   expect((await failure(adafactor(), {}))[0]).toMatch(/^Adafactor: "table.weight": expected the whole parameter/);
   expect((await failure(adamW(), { optimizerInBackward: true }))[0]).toMatch(/found optimizerInBackward/);
+  const unknown = await failure(adamW(), { sharding: 'zero9' as 'zero1' });
+  expect(unknown[0]).toBe('sharding: expected none or zero1, found "zero9".');
 });
 
 test('no tensor is left', async () => {
