@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { apiProblems, packageFolders } from '../scripts/api-report.mjs';
 import { checkTarball } from '../scripts/release-checks.mjs';
 import { examplePackages, testExamples } from './examples';
+import { testNodeVersions } from './node-versions';
 import { emptyProject, npmInstall, readJson, run, script } from './project';
 import { built, LONG, programs, publishedPackages } from './support';
 
@@ -222,4 +223,5 @@ describe('all packages, in an empty project', () => {
   });
 
   testExamples(() => project);
+  testNodeVersions(() => project);
 });

@@ -19,6 +19,7 @@ import { testActivations, testKernels } from './kernel-properties';
 import { testMasterWeights } from './master-weights-properties';
 import { testOffload, testOffloadedActivations } from './offload-properties';
 import { testPolicy } from './policy-properties';
+import { testSharding } from './sharding-properties';
 import { roundToBf16, runStored, withArena } from './stored';
 import { nativeBf16Tier, nativeTier } from './tiers';
 
@@ -283,6 +284,17 @@ describe('an optimizer with its state in memory of the CPU', () => {
 });
 
 describe('gradients in memory of the CPU', () => testOffload());
+
+describe('sharding', () => testSharding(() => nativeOptimizer, [{ optim: 'AdamW', held: 'exact' }]));
+
+describe('sharding, with the state in memory of the CPU', () =>
+  testSharding(
+    () => offloadedOptimizer({ part: 1024 }),
+    [
+      { optim: 'AdamW', held: 'float32' },
+      { optim: 'AdamW with 8-bit moments', held: 'exact' },
+    ],
+  ));
 
 describe('inputs of layers in memory of the CPU', () => testOffloadedActivations());
 

@@ -8,7 +8,6 @@ import {
   gemmaPolicy,
   type Kernels,
   parametersOf,
-  type TensorLoader,
   type Value,
 } from '@wpo/gemma';
 import { offloadedActivations, offloadedGradients, offloadedOptimizer, storedBytes } from '@wpo/tensorflow/kernels';
@@ -25,8 +24,9 @@ import { expect, test, vi } from 'vitest';
 import { randomModel } from '../../gemma/test/models';
 import { nativeGradientNorm, nativeOptimizer } from '../src/kernels/optimizer';
 import { Program, program } from '../src/kernels/program';
-import { SplitVariable, StoredVariable } from '../src/kernels/store';
+import type { StoredVariable } from '../src/kernels/store';
 import { optimizers } from './optimizers';
+import { storedLoader } from './stored-loader';
 import { nativeBf16Tier, nativeTier, type Tier } from './tiers';
 
 const config: Gemma2Config = {
@@ -68,22 +68,10 @@ const MAX_NORM = 1e-3;
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((size, n) => size * n, 1);
 
-const loaderOf =
-  (held: 'exact' | 'stochastic'): TensorLoader =>
-  async (source, name) => {
-    const { shape } = source.info(name);
-    const values = await source.read(name);
-    if (shape.length === 1) return tf.tensor(values, [...shape]);
-    const stored =
-      held === 'exact' ? SplitVariable.splitZeros(shape, program) : StoredVariable.zeros(shape, 'bfloat16', program);
-    stored.write(0, values as Float32Array);
-    return stored;
-  };
-
 /** Three steps with clipping, the last after a restart: norms, weights and states. */
 async function train({ optim, held = 'float32', usesAdapter = false, tier = nativeTier }: Case, how: How) {
   const kernels: Kernels = tier.kernels();
-  const base = await randomModel(config, 3, kernels, held === 'float32' ? undefined : loaderOf(held));
+  const base = await randomModel(config, 3, kernels, held === 'float32' ? undefined : storedLoader(held));
   const model = usesAdapter ? adapted(base, { r: 2, targetModules: 'all-linear' }, { seed: 1, kernels }) : undefined;
   const policy = gemmaPolicy(model ?? base, { kernels, activationCheckpointing: 'always' });
   const make = () => optimizers[optim]({ kernel: how.kernel(), weightDecay: 0.1, roundingSeed: 4 });

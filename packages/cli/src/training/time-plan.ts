@@ -89,15 +89,10 @@ export async function planTime(
       { kernels: backend.kernels, maxTokens: MAX_ANSWER },
     );
     const { shorter, longest } = await measure(layers, pair, { pairsPerPass, backend, startedAt });
-    /**
-     * Of a pair of mean length, on the line through both measurements; through the origin if there is one. The line neither falls nor
-     * begins below 0, whatever else the machine did meanwhile.
-     */
+    /** Of a pair of mean length. */
     const perPair = (seconds: (round: Round) => number) => {
-      const [low, high] = [shorter ? seconds(shorter.round) : 0, seconds(longest.round)];
-      const slope = (high - low) / (longest.tokens - (shorter?.tokens ?? 0));
-      const perToken = Math.min(Math.max(0, slope), high / longest.tokens);
-      return high / pairsPerPass + perToken * (meanTokens - longest.tokens / pairsPerPass);
+      const [long, short] = [longest, shorter].map((one) => one && { seconds: seconds(one.round), tokens: one.tokens });
+      return secondsOfPass(meanTokens * pairsPerPass, long!, short) / pairsPerPass;
     };
     const { numHiddenLayers } = layers.model;
     const ofLayer = (all: number, first: number) =>
@@ -127,6 +122,26 @@ export async function planTime(
   } finally {
     layers.dispose();
   }
+}
+
+/** A pass that was measured. */
+interface MeasuredPass {
+  readonly seconds: number;
+  readonly tokens: number;
+}
+
+/**
+ * Seconds of a pass of `tokens` tokens, on the line through two measured ones; through the origin if there is one. The line neither
+ * falls nor begins below 0, whatever else the machine did meanwhile.
+ */
+export function secondsOfPass(
+  tokens: number,
+  long: MeasuredPass,
+  short: MeasuredPass = { seconds: 0, tokens: 0 },
+): number {
+  const slope = (long.seconds - short.seconds) / (long.tokens - short.tokens);
+  const perToken = Math.min(Math.max(0, slope), long.seconds / long.tokens);
+  return long.seconds + perToken * (tokens - long.tokens);
 }
 
 /** How a run divides its pairs, and a pair of about their mean length. */

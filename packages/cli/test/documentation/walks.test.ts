@@ -12,8 +12,8 @@ import { commandsOf } from './shell';
 // The `wpo` commands of some pages run, in order, in a folder with what they name: a tiny model in the place of each model, a
 // scripted server in the place of each server. e2e/start.test.ts runs those of docs/start.md.
 
-const PAGES = ['hybrid', 'lora', 'evaluation', 'report', 'events', 'memory'].map((name) => `docs/${name}.md`);
-PAGES.push('packages/cli/README.md');
+const GUIDES = ['hybrid', 'lora', 'evaluation', 'report', 'events', 'memory', 'from-trl', 'serve', 'parity', 'wpo'];
+const PAGES = [...GUIDES.map((name) => `docs/${name}.md`), 'packages/cli/README.md', 'README.md'];
 
 /** Commands that cannot run here. */
 const NOT_RUN: readonly (readonly [command: RegExp, reason: string])[] = [
@@ -21,6 +21,7 @@ const NOT_RUN: readonly (readonly [command: RegExp, reason: string])[] = [
   [/^run /, 'packages/cli/test/commands/run.test.ts runs such a file'],
   [/^chat /, 'it reads a terminal'],
   [/^doctor/, 'it checks the machine'],
+  [/^push /, 'packages/cli/test/commands/push.test.ts runs it against a local hub'],
 ];
 
 /** What keeps the commands short: a model generates until a limit. Of two equal flags the last one counts. */
@@ -61,6 +62,9 @@ beforeAll(async () => {
     for (const name of ['gemma-2-2b-it', 'gemma-2-9b-it']) symlinkSync(modelFolder, join(folder, name));
   }
   cpSync(join(root, 'recipes'), 'recipes', { recursive: true });
+  symlinkSync(join(root, 'demo'), 'demo');
+  const trl = { model_name_or_path: 'models/gemma-2-2b-it', dataset_name: './pairs.jsonl', output_dir: 'runs/trl' };
+  writeFileSync('config.yaml', JSON.stringify({ ...trl, use_weighting: true, max_length: 128 })); // JSON is YAML
   const rows = readRows(pairsFile).slice(0, 6);
   for (const name of ['pairs', 'train', 'heldout']) writeRows(`${name}.jsonl`, rows);
   writeRows('prompts.jsonl', prompts);
@@ -96,6 +100,12 @@ beforeAll(async () => {
   for (const name of ['second', 'a', 'hb']) cpSync('runs/first', `runs/${name}`, { recursive: true });
 });
 
+/** The command of `npx` or `npm run -s`, or the command itself. */
+function withoutRunner(words: readonly string[]): readonly string[] {
+  if (words[0] === 'npx') return words.slice(1);
+  return words.slice(0, 3).join(' ') === 'npm run -s' ? words.slice(3).filter((word) => word !== '--') : words;
+}
+
 /** Removes what a command refuses to replace: on a page, commands that write the same file may be alternatives. */
 function makeRoom([command, ...args]: readonly string[]): void {
   const out = args.includes('--out') ? args[args.indexOf('--out') + 1] : undefined;
@@ -114,7 +124,7 @@ test.each(PAGES)('the commands of %s run', async (page) => {
   const commands = blocksIn('sh')
     .filter((block) => block.page === page)
     .flatMap(({ code }) => commandsOf(code))
-    .map((words) => (words[0] === 'npx' ? words.slice(1) : words))
+    .map(withoutRunner)
     .filter(([program]) => program === 'wpo')
     .map((words) =>
       words.slice(1).map((word) => word.replace(/http:\/\/localhost:\d+|https:\/\/judge\.example/, server)),
