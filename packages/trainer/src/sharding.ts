@@ -9,9 +9,9 @@ import { isTensor, type Numbers, type SavedTensor, sizeOf, type Values } from '.
 // Gradients are summed to the rank that updates with them, and the new values are gathered.
 
 /** What ranks divide among them: nothing, or the optimizer's state (ZeRO-1). */
-export type Sharding = (typeof SHARDINGS)[number];
+export type Sharding = 'none' | 'zero1';
 
-export const SHARDINGS = ['none', 'zero1'] as const;
+export const SHARDINGS: readonly Sharding[] = ['none', 'zero1'];
 
 /** Whether the optimizer's state is divided. A single process has all of it. */
 export const dividesState = ({ sharding, group }: { readonly sharding?: Sharding; readonly group?: Group }): boolean =>

@@ -139,10 +139,11 @@ async function groupOf(mpi: Mpi): Promise<MpiGroup> {
     const started = performance.now();
     let isEnding = false;
     const timer = setInterval(() => {
+      if (isEnding) return; // endJob reads the signals
       const seconds = (performance.now() - started) / 1000;
       const isOver = seconds > group.timeoutSeconds;
       const asked = mpi.nextSignal?.();
-      if (isEnding || (!isOver && asked === undefined)) return;
+      if (!isOver && asked === undefined) return;
       isEnding = true;
       void endJob(asked === undefined ? [] : [asked]);
     }, 500);
@@ -268,8 +269,8 @@ function allowedCores(): string {
   }
 }
 
-/** Milliseconds in which waiting ranks answer. They look every half second. */
-const COLLECT_MS = 2000;
+/** Milliseconds in which waiting ranks answer. They look every half second, and later where other programs use the cores. */
+const COLLECT_MS = 5000;
 
 const bytesOf = (numbers: Int32Array) => new Uint8Array(numbers.buffer);
 
